@@ -1,0 +1,56 @@
+"""FourRooms: four rooms joined by four hallways; reward 1 for reaching the goal, which ends the episode.
+
+Moving in the chosen direction succeeds with probability 1 - slip; otherwise one of the three other directions is taken.
+
+Source: Sutton, Precup and Singh (1999), Figure 2 (there with slip 1/3). The map with its border is 13 x 13 and has 104 free
+cells.
+"""
+
+import numpy as np
+
+from envs.gridworlds import grid
+from jaxrl.env import Environment
+from jaxrl.errors import require
+from jaxrl.finite import finite
+from jaxrl.spaces import Discrete
+
+MAP = (
+    "#############",
+    "#.....#.....#",
+    "#.....#.....#",
+    "#...........#",
+    "#.....#.....#",
+    "#.....#.....#",
+    "##.####.....#",
+    "#.....###.###",
+    "#.....#.....#",
+    "#.....#.....#",
+    "#...........#",
+    "#.....#.....#",
+    "#############",
+)
+HALLWAYS = ((3, 6), (6, 2), (7, 9), (10, 6))  # (row, column)
+
+
+def make(
+    start: tuple[int, int] | None = (1, 1), goal: tuple[int, int] = (11, 11), slip: float = 0.0, max_steps: int = 500
+) -> Environment:
+    """Builds FourRooms. Actions: left, down, right, up. Observation: the free cell's number, row by row, 104 in all.
+
+    Args:
+        start: (row, column) of the first cell, the border counted; None draws it uniformly from all cells but the goal.
+        goal: (row, column) of the goal.
+        slip: probability in [0, 1] of moving in one of the other three directions instead.
+        max_steps: the time limit.
+
+    Raises:
+        ConfigError: start or goal is no free cell, they coincide, slip is no probability, or max_steps is not positive.
+    """
+    require(max_steps >= 1, "four_rooms", "max_steps must be at least 1", max_steps, "500 is the default.")
+    require(start is None or tuple(start) != tuple(goal), "four_rooms", "start must not be the goal", start, "Move one of them.")
+    rooms = grid.parse("four_rooms", MAP, known=".")
+    cell = np.arange(len(rooms.letter))
+    at_goal = cell == rooms.cell("four_rooms", goal)
+    at_start = ~at_goal if start is None else cell == rooms.cell("four_rooms", start)
+    params = grid.walk("four_rooms", rooms.neighbour, rooms.entering(at_goal), at_goal, at_start, slip)
+    return finite(params, grid.scattering, grid.initial, Discrete(len(cell)), Discrete(4), max_steps)

@@ -1,0 +1,45 @@
+"""FrozenLake: cross a frozen lake from S to G without falling into a hole; the ice is slippery.
+
+Moving in the chosen direction succeeds with probability 1 - slip; otherwise one of the two perpendicular directions is taken.
+Reward 1 on entering G. Holes H and the goal end the episode.
+
+Source: Gymnasium's FrozenLake-v1 (slip 2/3), maps 4x4 and 8x8.
+"""
+
+from envs.gridworlds import grid
+from jaxrl.env import Environment
+from jaxrl.errors import require, unknown_name
+from jaxrl.finite import finite
+from jaxrl.spaces import Discrete
+
+MAPS = {
+    "4x4": ("SFFF", "FHFH", "FFFH", "HFFG"),
+    "8x8": ("SFFFFFFF", "FFFFFFFF", "FFFHFFFF", "FFFFFHFF", "FFFHFFFF", "FHHFFFHF", "FHFFHFHF", "FFFHFFFG"),
+}
+
+
+def make(map: str | tuple[str, ...] = "4x4", slip: float = 2 / 3, max_steps: int | None = None) -> Environment:
+    """Builds FrozenLake. Actions: left, down, right, up. Observation: the cell's number, row by row.
+
+    Args:
+        map: "4x4", "8x8", or rows of letters S (start), F (frozen), H (hole), G (goal).
+        slip: probability in [0, 1] of moving perpendicularly instead; 2/3 is Gymnasium's, 0 makes it deterministic.
+        max_steps: the time limit; by default 100 up to 16 cells and 200 above, as in Gymnasium.
+
+    Raises:
+        ConfigError: slip is no probability, or the map is malformed or lacks S or G.
+        UnknownNameError: no map has this name.
+    """
+    if isinstance(map, str):
+        if map not in MAPS:
+            raise unknown_name("frozen_lake", "map", map, MAPS)
+        map = MAPS[map]
+    lake = grid.parse("frozen_lake", map, known="SFHG", wall=" ")
+    goal, start = lake.cells("G"), lake.cells("S")
+    require(start.any() and goal.any(), "frozen_lake", "the map must have an S and a G", map, "Add them.")
+    size = len(lake.letter)
+    if max_steps is None:
+        max_steps = 100 if size <= 16 else 200
+    require(max_steps >= 1, "frozen_lake", "max_steps must be at least 1", max_steps, "Leave it out for Gymnasium's limit.")
+    params = grid.walk("frozen_lake", lake.neighbour, lake.entering(goal), lake.cells("HG"), start, slip)
+    return finite(params, grid.turning, grid.initial, Discrete(size), Discrete(4), max_steps)

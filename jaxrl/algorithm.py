@@ -1,0 +1,52 @@
+"""What an algorithm is: three pure functions. The runner gives every one of them seeds, chunks, devices and results."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+class Algorithm(NamedTuple):
+    """A training loop as pure functions, made by ``make(task, config)``.
+
+    init: ``(key) -> state``. A state is a pytree of arrays only.
+    update: ``(state, key) -> (state, metrics)``, exactly the body of a scan; metrics is a dict of scalars.
+    policy: ``(state, greedy) -> Policy``: the policy that is evaluated; ``greedy`` is a Python bool, True for the mode of the
+        distribution and False for a sample. See ``jaxrl.rollout.Policy``. None for what learns no policy.
+    memory: what that policy remembers, for one environment; see ``jaxrl.rollout.start``.
+    """
+
+    init: Callable
+    update: Callable
+    policy: Callable | None = None
+    memory: PyTree = ()
+
+
+def epochs_of_minibatches(
+    key: jax.Array, update: Callable, state: PyTree, batch: PyTree, num_epochs: int, num_minibatches: int
+) -> tuple[PyTree, PyTree]:
+    """Goes ``num_epochs`` times over a batch, each time in a new order, in equal minibatches.
+
+    Args:
+        key: one key.
+        update: ``(state, minibatch) -> (state, metrics)``.
+        state: what is updated.
+        batch: PyTree[B, ...]; B must be divisible by ``num_minibatches``.
+        num_epochs: passes over the batch.
+        num_minibatches: minibatches in a pass.
+
+    Returns:
+        The state, and the metrics with leading axes [num_epochs, num_minibatches].
+    """
+    size = jax.tree.leaves(batch)[0].shape[0]
+
+    def epoch(state, key):
+        order = jax.random.permutation(key, size)
+        shuffled = jax.tree.map(lambda leaf: jnp.take(leaf, order, axis=0), batch)
+        minibatches = jax.tree.map(lambda leaf: leaf.reshape(num_minibatches, -1, *leaf.shape[1:]), shuffled)
+        return jax.lax.scan(update, state, minibatches)
+
+    return jax.lax.scan(epoch, state, jax.random.split(key, num_epochs))

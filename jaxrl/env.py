@@ -1,0 +1,83 @@
+"""The protocol that every environment follows: two pure functions bound to their parameters in one record.
+
+An environment author writes ``reset(key, params) -> (obs, state)`` and ``step(key, state, action, params) -> Step`` at module
+level and a factory that validates its arguments. Everything else (automatic reset, time limits, batching, seeds) is done once,
+in ``jaxrl.rollout`` and ``jaxrl.runner``, and never seen by the environment.
+
+Finite environments are better written with ``jaxrl.finite.finite``: the outcome probabilities are written down and both the
+sampled step and the exact model follow from them.
+
+Multi-agent environments set ``num_agents = N``: observations are ``[N, ...]``, actions ``[N]``, rewards ``[N]``, and the
+episode ends for all agents at once. The spaces are those of one agent; unequal agents are padded to the widest and masked.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from flax import struct
+
+from jaxrl.spaces import Space
+
+PyTree = Any
+
+
+def static(**kwargs: Any) -> Any:
+    """A dataclass field that is part of the structure, not of the data: it is hashed, never traced."""
+    return struct.field(pytree_node=False, **kwargs)
+
+
+class Step(NamedTuple):
+    """What one transition returns.
+
+    obs: PyTree, the true successor observation (``[N, ...]`` with agents), never that of a new episode.
+    state: PyTree, the successor state.
+    reward: float32[] or float32[N], in the environment's reward units.
+    terminated: bool[], the successor is absorbing and its value is 0. Time limits are not the environment's business.
+    info: dict of arrays with a fixed structure, for diagnosis; never seen by the agent.
+    """
+
+    obs: PyTree
+    state: PyTree
+    reward: jax.Array
+    terminated: jax.Array
+    info: dict = {}
+
+
+@struct.dataclass
+class Environment:
+    """An environment: pure functions, and the parameters they are bound to.
+
+    A pytree whose only traced leaf is ``params``, so environments can be passed through ``jax.jit`` and their parameters
+    vmapped (domain randomisation, price paths). The functions must live at module level, or be frozen dataclasses, so that an
+    environment built again compares equal and finds its compiled program.
+    """
+
+    params: PyTree
+    reset_fn: Callable = static()  # (key, params) -> (obs, state)
+    step_fn: Callable = static()  # (key, state, action, params) -> Step
+    observation_space: Space = static()
+    action_space: Space = static()
+    max_steps: int = static()  # reached without termination: truncated, decided in rollout.py
+    num_agents: int | None = static(default=None)  # None: no agent axis
+    action_mask_fn: Callable | None = static(default=None)  # (state, params) -> bool[A] or bool[N, A], True = legal
+    outcomes_fn: Callable | None = static(default=None)  # finite environments: see jaxrl.finite
+    initial_fn: Callable | None = static(default=None)  # finite environments: the initial distribution
+    observe_fn: Callable | None = static(default=None)  # finite environments: (state, params) -> obs
+
+    def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
+        """Draws an initial state. Returns ``(obs, state)``."""
+        return self.reset_fn(key, self.params)
+
+    def step(self, key: jax.Array, state: PyTree, action: PyTree) -> Step:
+        """Moves one step on from ``state``."""
+        return self.step_fn(key, state, action, self.params)
+
+    def action_mask(self, state: PyTree) -> jax.Array | None:
+        """Returns the legal actions, bool[A] (bool[N, A] with agents), or None where every action is always legal."""
+        return None if self.action_mask_fn is None else self.action_mask_fn(state, self.params)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the environment states its outcome probabilities, so that it can be tabulated and solved exactly."""
+        return self.outcomes_fn is not None

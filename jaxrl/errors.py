@@ -1,0 +1,85 @@
+"""Errors that a user can cause, each raised on the host before anything is traced.
+
+Every message has the same four parts: where it happened, what must hold, the value that was found, and what to do next.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+import numpy as np
+
+
+class JaxrlError(Exception):
+    """Base of every error that jaxrl raises on purpose."""
+
+
+class ConfigError(JaxrlError, ValueError):
+    """A configuration value is out of range, or two values do not fit together."""
+
+
+class EnvironmentError(JaxrlError, ValueError):
+    """An environment breaks the protocol of ``jaxrl.env``."""
+
+
+class SpaceError(JaxrlError, TypeError):
+    """An observation or action space is one that the algorithm cannot use, or a value lies outside its space."""
+
+
+class UnknownNameError(JaxrlError, LookupError):
+    """No environment, experiment, field or run has this name."""
+
+
+class ResultsError(JaxrlError, OSError):
+    """A results folder cannot be written, or what lies in it cannot be read."""
+
+
+def require(condition: bool, where: str, must: str, value: object, fix: str, error: type[JaxrlError] = ConfigError) -> None:
+    """Raises ``error`` unless ``condition`` holds.
+
+    Args:
+        condition: what has been checked.
+        where: the function or class whose input this is, for example ``"ppo"``.
+        must: what must hold, for example ``"num_envs must be positive"``.
+        value: what was found instead.
+        fix: what the user can do, one sentence.
+        error: the class to raise.
+    """
+    if not condition:
+        raise error(f"{where}: {must}, got {value!r}. {fix}")
+
+
+def require_counts(where: str, config: object, *names: str) -> None:
+    """Raises ConfigError unless every named field of ``config`` is an integer of at least 1."""
+    for name in names:
+        value = getattr(config, name)
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        require(whole and value >= 1, where, f"{name} must be an integer of at least 1", value, "Raise it.")
+
+
+def require_between(where: str, config: object, low: float, high: float, *names: str) -> None:
+    """Raises ConfigError unless every named field of ``config``, a number or an array of them, lies in [low, high]."""
+    for name in names:
+        value = np.asarray(getattr(config, name))
+        inside = bool(np.all((value >= low) & (value <= high)))
+        require(inside, where, f"{name} must lie in [{low:g}, {high:g}]", getattr(config, name), "Correct it.")
+
+
+def require_positive(where: str, config: object, *names: str) -> None:
+    """Raises ConfigError unless every named field of ``config``, a number or an array of them, is above 0."""
+    for name in names:
+        positive = bool(np.all(np.asarray(getattr(config, name)) > 0))
+        require(positive, where, f"{name} must be positive", getattr(config, name), "Raise it.")
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that ``name`` most likely stands for, or None when none is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def unknown_name(where: str, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Builds the error for a name that is not known: it names the closest match and lists the rest."""
+    known = sorted(known)
+    match = closest(name, known)
+    hint = f"Did you mean {match!r}? " if match else ""
+    return UnknownNameError(f"{where}: no {kind} is named {name!r}. {hint}Known: {', '.join(known) or 'none'}.")

@@ -1,0 +1,124 @@
+"""Evaluating a policy: by episodes, with the same random numbers for every seed, or exactly, on the model of a finite environment.
+
+An evaluator is a pytree that is called as ``(key, algorithm, state) -> dict of scalars``; ``jaxrl.runner.run`` calls it for
+every seed after each chunk, inside a compiled program of its own.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl import rollout
+from jaxrl.algorithm import Algorithm
+from jaxrl.env import Environment, static
+from jaxrl.finite import TabularModel, tabulate
+from jaxrl.rollout import Policy, View
+from jaxrl.tabular.dynamic_programming import policy_evaluation, value_iteration
+
+
+class EpisodeOutcome(NamedTuple):
+    """One evaluated episode. return_: float32[] or [N], undiscounted; discounted_return likewise; length: int32[]."""
+
+    return_: jax.Array
+    discounted_return: jax.Array
+    length: jax.Array
+
+
+def evaluate(
+    key: jax.Array, env: Environment, policy: Policy, num_episodes: int, gamma: jax.Array | float = 1.0, memory: Any = ()
+) -> EpisodeOutcome:
+    """Plays ``num_episodes`` episodes side by side to their end and returns the outcome of each.
+
+    Only the first episode of every environment counts, so long episodes are not under-represented.
+
+    Args:
+        key: one key; the same key gives every policy the same initial states and environment randomness.
+        env: the environment.
+        policy: see ``jaxrl.rollout.Policy``.
+        num_episodes: leading axis of the result.
+        gamma: discount of ``discounted_return``.
+        memory: the policy's, for one environment.
+    """
+    start_key, play_key = jax.random.split(key)
+    episodes = rollout.start(start_key, env, num_episodes, memory)
+    zeros = jnp.zeros_like(episodes.return_)
+
+    def unfinished(carry):
+        return ~carry[1].all()
+
+    def step(carry):
+        episodes, finished, outcome = carry
+        t = outcome.length.max()
+        policy_key, env_key = jax.random.split(jax.random.fold_in(play_key, t))
+        decision = policy(policy_key, rollout.view(env, episodes))
+        keys = jax.random.split(env_key, num_episodes)
+        episodes, seen = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))(keys, env, episodes, decision)
+        agents = (..., *(None,) * (zeros.ndim - 1))
+        counted = jnp.where(finished[agents], 0.0, seen.reward)
+        outcome = EpisodeOutcome(
+            outcome.return_ + counted,
+            outcome.discounted_return + counted * (jnp.float32(gamma) ** seen.t)[agents],
+            outcome.length + ~finished,
+        )
+        return episodes, finished | seen.done, outcome
+
+    start = (episodes, jnp.zeros(num_episodes, bool), EpisodeOutcome(zeros, zeros, jnp.zeros(num_episodes, jnp.int32)))
+    return jax.lax.while_loop(unfinished, step, start)[2]
+
+
+@struct.dataclass
+class Episodes:
+    """Evaluates by playing episodes: metrics ``greedy_return`` and ``sampled_return``, means over episodes (summed over agents).
+
+    With ``gamma`` below 1 the discounted returns are reported as well, as ``greedy_discounted_return`` and
+    ``sampled_discounted_return``.
+    """
+
+    env: Environment
+    gamma: float = 1.0
+    num_episodes: int = static(default=32)
+    modes: tuple[str, ...] = static(default=("greedy", "sampled"))
+    discounted: bool = static(default=False)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        metrics = {}
+        for mode in self.modes:
+            policy = algorithm.policy(state, mode == "greedy")
+            outcome = evaluate(key, self.env, policy, self.num_episodes, self.gamma, algorithm.memory)
+            total = outcome.return_.reshape(self.num_episodes, -1).sum(-1)
+            metrics[f"{mode}_return"] = total.mean()
+            metrics[f"{mode}_length"] = outcome.length.astype(jnp.float32).mean()
+            if self.discounted:
+                metrics[f"{mode}_discounted_return"] = outcome.discounted_return.reshape(self.num_episodes, -1).sum(-1).mean()
+        return metrics
+
+
+@struct.dataclass
+class ExactValue:
+    """Evaluates on the model of a finite environment: ``exact_value`` of the greedy policy at the start (infinite horizon,
+    discounted), and ``optimality_gap``, how far it lies below the optimum. Build it with ``ExactValue.of(env, gamma)``.
+
+    The policy must depend on the observation alone, so a recurrent one cannot be evaluated this way.
+    """
+
+    env: Environment
+    model: TabularModel
+    gamma: jax.Array
+    optimum: jax.Array  # float32[], the value of an optimal policy at the start
+
+    @classmethod
+    def of(cls, env: Environment, gamma: float) -> "ExactValue":
+        model = tabulate(env)
+        with jax.enable_x64(True):
+            optimum = float(value_iteration(model, gamma, tolerance=1e-12).start_value(model))
+        single = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32) if leaf.dtype == "float64" else jnp.asarray(leaf), model)
+        return cls(env, single, jnp.float32(gamma), jnp.float32(optimum))
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        mask = None if self.env.action_mask_fn is None else self.model.action_mask
+        decision = algorithm.policy(state, True)(key, View(self.model.observation, mask, ()))
+        policy = jax.nn.one_hot(decision.action, self.model.num_actions)
+        value = self.model.initial @ policy_evaluation(self.model, policy, self.gamma)
+        return {"exact_value": value, "optimality_gap": self.optimum - value}

@@ -1,0 +1,156 @@
+"""Where a result comes from: its configuration as plain JSON, and the versions and devices that produced it."""
+
+import contextlib
+import dataclasses
+import enum
+import functools
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrl.errors import ConfigError
+
+PACKAGES = ("jaxrl", "jax", "jaxlib", "flax", "optax", "chex", "distrax", "numpy", "pyarrow")
+# A larger array (a price table, say) is described by its shape and its hash.
+LARGEST_ARRAY = 1000
+
+
+def to_json(value: Any, where: str = "config") -> Any:
+    """Turns a configuration or a result into what strict JSON can hold.
+
+    Args:
+        value: scalars, strings, paths, enums, arrays (NumPy, jax, random keys), dataclasses (also of flax), named tuples,
+            mappings, sequences, sets and functions, nested at will.
+        where: name of the value, for the error.
+
+    Returns:
+        Dicts, lists, strings, ints, floats, bools and None. NaN becomes None; an infinity the string ``"inf"`` or ``"-inf"``;
+        a function or class its qualified name; an array of more than ``LARGEST_ARRAY`` elements its shape, dtype and hash.
+
+    Raises:
+        ConfigError: a value has no such form.
+    """
+    if value is None or isinstance(value, (bool, int, str)) and not isinstance(value, enum.Enum):
+        return value
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        return _array(value, where)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.repr}
+    elif isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(value, Mapping):
+        return {str(name): to_json(entry, f"{where}.{name}") for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(entry, f"{where}[{index}]") for index, entry in enumerate(value)]
+    if isinstance(value, (set, frozenset)):
+        return sorted((to_json(entry, where) for entry in value), key=json.dumps)
+    if isinstance(value, functools.partial):
+        arguments = {"arguments": value.args, **value.keywords} if value.args else value.keywords
+        return {"function": to_json(value.func, where), **to_json(arguments, where)}
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    raise ConfigError(
+        f"{where}: a configuration must hold numbers, strings, arrays, containers and functions, got {type(value).__name__!r}. "
+        "Make it a dataclass, or leave it out of the configuration."
+    )
+
+
+def _number(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else str(value)
+
+
+def _array(value: Any, where: str) -> Any:
+    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    value = np.asarray(value)
+    if value.dtype.kind == "V":  # the small floats of accelerators are unknown to NumPy
+        value = value.astype(np.float32)
+    if value.size > LARGEST_ARRAY:
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return {"shape": list(value.shape), "dtype": value.dtype.name, "sha256": digest}
+    if value.ndim:
+        return [_array(entry, where) for entry in value]
+    if value.dtype.kind == "f":
+        return _number(float(str(value)))  # the shortest decimal of that precision: 0.1, not 0.10000000149
+    return to_json(value.item(), where)
+
+
+def digest(value: Any) -> str:
+    """Returns 8 hexadecimal digits that identify a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()[:8]
+
+
+def versions() -> dict[str, Any]:
+    """Returns what a result may depend on besides its configuration. Starts jax's backend.
+
+    Returns:
+        ``python``, ``system``, ``packages`` (name -> version or None), ``device`` (platform, kind, count, processes), ``jax``
+        (settings that change numbers), ``environment`` (``XLA_FLAGS`` and ``JAX_*``, addresses left out), ``git``.
+    """
+    devices = jax.devices()
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": {
+            "platform": devices[0].platform,
+            "kind": devices[0].device_kind,
+            "count": len(devices),
+            "processes": jax.process_count(),
+        },
+        "jax": {name: getattr(jax.config, name) for name in ("jax_enable_x64", "jax_default_matmul_precision")},
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name == "XLA_FLAGS" or name.startswith("JAX_") and not name.endswith("ADDRESS")
+        },
+        "git": git_state(Path(__file__)),
+    }
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
+def git_state(file: Path) -> dict[str, Any] | None:
+    """Returns the commit that a source file belongs to.
+
+    Args:
+        file: a source file.
+
+    Returns:
+        ``{"commit": hash, "dirty": whether a tracked file differs from it}``, or None where the file is not tracked, the
+        repository has no commit, or git is missing.
+    """
+
+    def ask(*arguments: str) -> str:
+        command = ["git", "-C", str(file.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        ask("ls-files", "--error-unmatch", file.name)  # an installed package may lie inside someone else's repository
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,638 @@
+"""Results on disk: what a run measured, written while it runs, and read back.
+
+A run directory is ``<root>/<experiment>/<UTC time>-<hash of the configuration>/``:
+
+    config.json  versions.json      written when it is created
+    metrics.parquet                 a row per variant, seed and update; a column per metric; a missing value is null
+    evaluations.parquet             a row per variant, seed and evaluation
+    metrics/part-00000.parquet ...  while running: a file per chunk, so that a kill loses nothing; ``close`` merges them
+    summary.json  claims.json  figures/  report.html
+
+Every file appears whole or not at all: it is written under another name and then renamed. ``Sink`` is what the runner talks
+to; ``RunDirectory.recorder`` is the sink that fills these files. Nothing here runs inside compiled code.
+"""
+
+import contextlib
+import errno
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+
+from jaxrl.errors import JaxrlError, ResultsError, require, unknown_name
+from jaxrl.provenance import digest, to_json, versions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLES = ("metrics", "evaluations")
+INDEX = ("variant", "seed", "update", "env_steps")
+# Merged files are written in row groups of about this many rows, so that merging and filtering need little memory.
+ROWS_PER_GROUP = 1 << 18
+MERGED_PARTS = b"merged_parts"  # how many parts a merged file holds: a kill before they are removed must not count rows twice
+
+
+class Plan(NamedTuple):
+    """What is known before the first chunk.
+
+    seeds: int[S], the seed numbers.
+    num_updates: U, updates per seed.
+    chunk_length: updates in a chunk.
+    steps_per_update: environment steps that one seed takes in one update, or None for what learns from a data set.
+    devices: how many devices share the seeds.
+    """
+
+    seeds: np.ndarray
+    num_updates: int
+    chunk_length: int
+    steps_per_update: int | None
+    devices: int
+
+
+class Chunk(NamedTuple):
+    """What one chunk of n updates brought.
+
+    first_update: number of its first update, counted from 0.
+    metrics: name -> float[S, n], NaN where a value is missing.
+    evaluation: name -> float[S], measured after its last update; may be empty.
+    seconds: wall seconds that it took.
+    """
+
+    first_update: int
+    metrics: dict[str, np.ndarray]
+    evaluation: dict[str, np.ndarray]
+    seconds: float
+
+    @property
+    def num_updates(self) -> int:
+        """n, how many updates each seed made."""
+        return next((values.shape[1] for values in self.metrics.values()), 0)
+
+
+class RunSummary(NamedTuple):
+    """What is known when a run ends, however it ends.
+
+    seconds: wall seconds in all.
+    compile_seconds: of these, tracing and compiling.
+    interrupted: whether it ended early.
+    failed_seeds: seed number -> its first update with a value that is not finite.
+    """
+
+    seconds: float
+    compile_seconds: float
+    interrupted: bool = False
+    failed_seeds: Mapping[int, int] = {}
+
+
+class Sink(Protocol):
+    """Something that follows a run on the host. Called in this order; ``end`` is called once, also after a failure."""
+
+    def begin(self, plan: Plan) -> None:
+        """Learns what is going to happen."""
+        ...
+
+    def chunk(self, chunk: Chunk) -> None:
+        """Takes in one chunk. Must copy nothing: the arrays are the sink's to keep."""
+        ...
+
+    def end(self, summary: RunSummary) -> None:
+        """Learns that no more chunks will come."""
+        ...
+
+
+class Curves(NamedTuple):
+    """One measured quantity over time.
+
+    updates: int64[U], numbers of the updates after which it was measured, counted from 0.
+    env_steps: int64[U], environment steps that one seed had taken by then; None for what learns from a data set.
+    values: float32[S, U], a row per seed in the order of their numbers, NaN where a value is missing.
+    """
+
+    updates: np.ndarray
+    env_steps: np.ndarray | None
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The folder of one run. ``create`` makes a new one, ``open`` checks an old one; all else reads or writes its files."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: str | os.PathLike, experiment: str, config: Any) -> "RunDirectory":
+        """Makes a folder for a new run and writes its configuration and versions. Starts jax's backend.
+
+        Args:
+            root: folder of all results; made if missing.
+            experiment: name of the experiment: letters, digits, ``_``, ``-`` and ``.``.
+            config: the resolved configuration; see ``jaxrl.provenance.to_json``.
+
+        Raises:
+            ConfigError: the name or the configuration cannot be stored.
+            ResultsError: the folder cannot be written.
+        """
+        require(
+            re.fullmatch(r"\w[\w.-]*", experiment) is not None,
+            "RunDirectory.create",
+            "an experiment's name must consist of letters, digits, '_', '-' and '.'",
+            experiment,
+            "Rename it.",
+        )
+        resolved = to_json(config)
+        run = cls(_new_folder(Path(root) / experiment, digest(resolved)))
+        _write_json(run.path / "config.json", resolved)
+        _write_json(run.path / "versions.json", versions())
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> "RunDirectory":
+        """Opens a run and checks that every file in it can be read.
+
+        Raises:
+            ResultsError: a file is missing, cut short or corrupt; the message names it.
+        """
+        run = cls(Path(path))
+        require(
+            run.path.is_dir(),
+            "RunDirectory.open",
+            "there must be a folder of results",
+            str(path),
+            "Give the path of a run, or the name of an experiment to find_run.",
+            ResultsError,
+        )
+        for read in (run.config, run.versions, run.summary, run.claims):
+            read()
+        for name in TABLES:
+            for file in run._files(name):
+                _schema(file)
+        return run
+
+    @property
+    def experiment(self) -> str:
+        """The name of the experiment."""
+        return self.path.resolve().parent.name
+
+    @property
+    def figures(self) -> Path:
+        """The folder for figures; whoever saves one makes it."""
+        return self.path / "figures"
+
+    # Writing
+
+    def recorder(self, variant: str = "") -> "Recorder":
+        """Returns a sink that appends what a run measures to the tables.
+
+        Args:
+            variant: what distinguishes this run from others of the same experiment: an algorithm's name, say. Variants may
+                have different metrics. Recording a variant again from update ``i`` on (a resumed run) replaces its rows
+                from there.
+        """
+        return Recorder(self, variant)
+
+    def close(self) -> None:
+        """Merges the parts of each table into one file. May be called at any time and repeatedly; recording can go on."""
+        for name in TABLES:
+            if not (self.path / name).is_dir():
+                continue
+            files = self._files(name)
+            merged = self.path / f"{name}.parquet"
+            if any(file != merged for file in files):
+                _write_table(merged, (table for file in files for table in _batches(file)), files, self._next_part(name))
+            with _writing(self.path / name):
+                shutil.rmtree(self.path / name)
+
+    def write_summary(self, values: Mapping[str, Any]) -> None:
+        """Puts entries into ``summary.json``, keeping those that are there under other names.
+
+        Args:
+            values: ``"results"`` is what the report shows in a table: a list of ``{"variant": ..., "metric": ...,
+                **summarise(values)}``, for example from ``self.summarise()``. ``"runs"`` is written by the recorders:
+                variant -> seeds, updates, seconds, compile_seconds, env_steps_per_second, failed_seeds and so on.
+        """
+        _write_json(self.path / "summary.json", {**self.summary(), **values})
+
+    def write_claims(self, claims: Sequence[Mapping[str, Any]]) -> None:
+        """Writes ``claims.json``.
+
+        Args:
+            claims: for each ``"text"`` (str), ``"passed"`` (bool, or None where it could not be decided), and where they
+                apply ``"source"`` (str), ``"value"``, ``"low"``, ``"high"`` (float, the measured value and its interval),
+                ``"criterion"`` (str, what the interval is held against) and ``"detail"`` (str).
+        """
+        for index, claim in enumerate(claims):
+            missing = sorted({"text", "passed"} - set(claim))
+            require(not missing, f"claim {index}", "a claim must have a text and a verdict", missing, "Add what is missing.")
+        _write_json(self.path / "claims.json", list(claims))
+
+    # Reading
+
+    def config(self) -> Any:
+        """Returns the resolved configuration."""
+        return _read_json(self.path / "config.json", object)
+
+    def versions(self) -> dict[str, Any]:
+        """Returns the versions of packages, the devices and the settings; see ``jaxrl.provenance.versions``."""
+        return _read_json(self.path / "versions.json", dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the summary, empty while there is none."""
+        return _read_json(self.path / "summary.json", dict, missing={})
+
+    def claims(self) -> list[dict[str, Any]]:
+        """Returns the claims and their verdicts, empty while there are none."""
+        return _read_json(self.path / "claims.json", list, missing=[])
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """Returns the names of what a table holds for any variant, in the order in which they appeared."""
+        names = [name for file in self._files(table) for name in _schema(file).names]
+        return tuple(name for name in dict.fromkeys(names) if name not in INDEX)
+
+    def variants(self) -> tuple[str, ...]:
+        """Returns the names of the variants, in the order in which they were recorded."""
+        files = [file for name in TABLES for file in self._files(name)]
+        names = [_read_table(file, ["variant"])["variant"].unique().to_pylist() for file in files]
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
+
+    def metrics(self, variant: str | None = None) -> "pa.Table":
+        """Returns the rows of one variant or of all: ``variant, seed, update, env_steps`` and a column per metric."""
+        return self._table("metrics", variant)
+
+    def evaluations(self, variant: str | None = None) -> "pa.Table":
+        """Returns what was measured between chunks, as ``metrics`` does."""
+        return self._table("evaluations", variant)
+
+    def curves(self, metric: str, variant: str = "", table: str | None = None) -> Curves:
+        """Returns one quantity for all seeds and updates of a variant, for example to draw it.
+
+        Args:
+            metric: name of a column.
+            variant: name of a variant.
+            table: ``"metrics"`` or ``"evaluations"``; may be left out where only one of them has this column.
+
+        Raises:
+            UnknownNameError: there is no such metric or variant.
+            ConfigError: both tables have this column and ``table`` is not given.
+        """
+        tables = {name: self.columns(name) for name in (TABLES if table is None else (table,))}
+        found = [name for name, columns in tables.items() if metric in columns]
+        if not found:
+            raise unknown_name(f"run {self.path.name}", "metric", metric, {c for columns in tables.values() for c in columns})
+        require(len(found) == 1, "curves", f"one table must have {metric!r}", found, "Say which one: table='evaluations'.")
+        rows = self._table(found[0], variant, [*INDEX, metric])
+        if not len(rows):
+            raise unknown_name(f"{found[0]} of run {self.path.name}", "variant", variant, set(self.variants()) - {variant})
+        seeds, row = np.unique(rows["seed"].to_numpy(), return_inverse=True)
+        updates, column = np.unique(rows["update"].to_numpy(), return_inverse=True)
+        values = np.full((len(seeds), len(updates)), np.nan, np.float32)
+        values[row, column] = rows[metric].to_numpy()
+        if rows["env_steps"].null_count:
+            return Curves(updates, None, values)
+        env_steps = np.zeros(len(updates), np.int64)
+        env_steps[column] = rows["env_steps"].to_numpy()
+        return Curves(updates, env_steps, values)
+
+    def summarise(self, metrics: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Returns statistics over seeds of the final values of every variant.
+
+        Args:
+            metrics: which quantities, by default all. One that is in both tables is reported for both.
+
+        Returns:
+            A list of ``{"variant", "metric", "table", **summarise(final_values(...))}``; variants that have no value of a
+            metric are left out.
+        """
+        rows = []
+        for table in TABLES:
+            for metric in self.columns(table):
+                if metrics is not None and metric not in metrics:
+                    continue
+                for variant in self.variants():
+                    final = final_values(self.curves(metric, variant, table).values)
+                    if np.isfinite(final).any():
+                        rows.append({"variant": variant, "metric": metric, "table": table, **summarise(final)})
+        return rows
+
+    def _table(self, name: str, variant: str | None, columns: Sequence[str] | None = None) -> "pa.Table":
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rows = None if variant is None else pc.field("variant") == variant
+        tables = [_index_schema().empty_table(), *(_read_table(file, columns, rows) for file in self._files(name))]
+        return pa.concat_tables(tables, promote_options="default")
+
+    def _files(self, name: str) -> list[Path]:
+        """Returns the files that make up a table, oldest first."""
+        merged = self.path / f"{name}.parquet"
+        held = _merged_parts(merged)
+        parts = sorted((self.path / name).glob("part-*.parquet"), key=_part_number)
+        return [merged] * merged.exists() + [part for part in parts if _part_number(part) >= held]
+
+    def _next_part(self, name: str) -> int:
+        held = _merged_parts(self.path / f"{name}.parquet")
+        return max([held, *(_part_number(part) + 1 for part in (self.path / name).glob("part-*.parquet"))])
+
+
+class Recorder:
+    """The sink that fills the tables of a run directory; see ``RunDirectory.recorder``."""
+
+    def __init__(self, run: RunDirectory, variant: str):
+        self._run = run
+        self._variant = variant
+        self._plan: Plan
+        self._first_update: int | None = None
+        self._updates = 0
+
+    def begin(self, plan: Plan) -> None:
+        """See ``Sink``."""
+        self._plan, self._first_update, self._updates = plan, None, 0
+
+    def chunk(self, chunk: Chunk) -> None:
+        """Writes a part file to each table that the chunk has values for."""
+        end = chunk.first_update + chunk.num_updates
+        if self._first_update is None:
+            self._first_update = chunk.first_update
+            self._forget(min(chunk.first_update, end - 1))
+        evaluation = {name: np.asarray(values)[:, None] for name, values in chunk.evaluation.items()}
+        self._append("metrics", np.arange(chunk.first_update, end), chunk.metrics)
+        self._append("evaluations", np.arange(end - 1, end), evaluation)
+        self._updates += chunk.num_updates
+
+    def end(self, summary: RunSummary) -> None:
+        """Adds what the run cost, and which seeds failed, to ``summary.json``."""
+        plan = self._plan
+        steps = None if plan.steps_per_update is None else plan.steps_per_update * self._updates * len(plan.seeds)
+        running = summary.seconds - summary.compile_seconds
+        facts = {
+            "seeds": len(plan.seeds),
+            "devices": plan.devices,
+            "first_update": self._first_update or 0,
+            "updates": self._updates,
+            "planned_updates": plan.num_updates,
+            "interrupted": summary.interrupted,
+            "seconds": summary.seconds,
+            "compile_seconds": summary.compile_seconds,
+            "env_steps": steps,
+            "env_steps_per_second": None if steps is None or running <= 0 else steps / running,
+            "failed_seeds": dict(sorted(summary.failed_seeds.items())),
+        }
+        self._run.write_summary({"runs": {**self._run.summary().get("runs", {}), self._variant: facts}})
+
+    def _append(self, name: str, updates: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
+        import pyarrow as pa
+
+        if not columns:
+            return
+        plan, shape = self._plan, (len(self._plan.seeds), len(updates))
+        for column, values in columns.items():
+            require(
+                np.shape(values) == shape, f"{name} {column!r}", f"shape must be {shape}", np.shape(values), "Return a scalar."
+            )
+            require(column not in INDEX, name, f"no metric may be named like the columns {INDEX}", column, "Rename it.")
+        update = np.tile(updates, shape[0])
+        steps = None if plan.steps_per_update is None else (update + 1) * plan.steps_per_update
+        rows = [
+            pa.repeat(self._variant, len(update)),
+            np.repeat(np.asarray(plan.seeds), shape[1]).astype(np.int64),
+            update,
+            pa.nulls(len(update), pa.int64()) if steps is None else steps,
+        ]
+        table = pa.table(rows, schema=_index_schema())
+        for column, values in columns.items():
+            table = table.append_column(column, pa.array(np.asarray(values, np.float32).ravel(), from_pandas=True))
+        part = self._run.path / name / f"part-{self._run._next_part(name):05}.parquet"
+        _write_table(part, [table])
+
+    def _forget(self, first_update: int) -> None:
+        """Removes what an earlier, longer-lived recording of these seeds wrote at or after an update."""
+        import pyarrow.compute as pc
+
+        rows = (pc.field("variant") == self._variant) & (pc.field("update") >= first_update)
+        rows &= pc.field("seed").isin([int(seed) for seed in self._plan.seeds])
+        for name in TABLES:
+            for file in self._run._files(name):
+                if _read_table(file, ["seed"], rows).num_rows:
+                    _write_table(file, (table.filter(~rows) for table in _batches(file)), [file], _merged_parts(file))
+
+
+def final_values(values: np.ndarray, fraction: float = 0.1) -> np.ndarray:
+    """Returns each seed's mean over the last updates.
+
+    Args:
+        values: float[S, U], NaN where a value is missing.
+        fraction: which share of the updates counts as last, in (0, 1]; at least one update.
+
+    Returns:
+        float64[S], NaN for a seed without a value there.
+    """
+    last = np.asarray(values, np.float64)[:, -max(1, round(fraction * values.shape[1])) :]
+    present = ~np.isnan(last)
+    count = present.sum(1)
+    total = np.where(present, last, 0.0).sum(1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def summarise(values: np.ndarray) -> dict[str, Any]:
+    """Returns statistics of one number per seed.
+
+    Args:
+        values: float[S]; a seed without a finite value is counted as missing and left out.
+
+    Returns:
+        ``iqm`` with its 95 % bootstrap interval ``low``, ``high`` (NaN below two seeds), ``mean``, ``median``, ``minimum``,
+        ``maximum`` (all NaN without a seed), ``seeds``, how many have a value, and ``missing``, how many have none.
+    """
+    from jaxrl import statistics
+
+    values = np.asarray(values, np.float64)
+    finite = values[np.isfinite(values)]
+    counts = {"seeds": len(finite), "missing": len(values) - len(finite)}
+    if not len(finite):
+        return dict.fromkeys(("iqm", "low", "high", "mean", "median", "minimum", "maximum"), math.nan) | counts
+    low, high = statistics.bootstrap_interval(finite)[1:] if len(finite) > 1 else (math.nan, math.nan)
+    return {
+        "iqm": float(statistics.iqm(finite)),
+        "low": low,
+        "high": high,
+        "mean": float(finite.mean()),
+        "median": float(np.median(finite)),
+        "minimum": float(finite.min()),
+        "maximum": float(finite.max()),
+        **counts,
+    }
+
+
+def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
+    """Opens the run that a user means.
+
+    Args:
+        root: folder of all results.
+        name: an experiment (its newest run), or the path of a run, as it stands or below ``root``.
+
+    Raises:
+        UnknownNameError: there is no such experiment and no such folder.
+        ResultsError: the run cannot be read.
+    """
+    root = Path(root)
+    experiments = {folder.name for folder in root.iterdir() if folder.is_dir()} if root.is_dir() else set()
+    if str(name) in experiments:
+        runs = sorted(folder for folder in (root / name).iterdir() if folder.is_dir())
+        require(bool(runs), "find_run", "the experiment must have a run", str(root / name), "Run it first.", ResultsError)
+        return RunDirectory.open(runs[-1])
+    for path in (Path(name), root / name):
+        if path.is_dir():
+            return RunDirectory.open(path)
+    raise unknown_name(f"find_run in {root}", "experiment or run", str(name), experiments)
+
+
+def _new_folder(parent: Path, suffix: str) -> Path:
+    while True:
+        now = datetime.now(UTC)
+        path = parent / f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{suffix}"
+        with _writing(path), contextlib.suppress(FileExistsError):  # another run of this configuration began just now
+            path.mkdir(parents=True)
+            return path
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except JaxrlError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        fix = "Free some space, then resume." if full else "Choose another folder, or make this one writable."
+        raise ResultsError(f"results: {path} must be writable, got {error.strerror or error!r}. {fix}") from error
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that takes the place of ``path`` at the end, or leaves no trace where something fails."""
+    temporary = path.with_name(f"{path.name}.partial")
+    with _writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+@contextlib.contextmanager
+def _reading(path: Path, corrupt: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        fix = "It is not the folder of a run, or the run was stopped while it was made."
+        raise ResultsError(f"results: {path} must exist, got nothing there. {fix}") from error
+    except (OSError, corrupt) as error:
+        reason = str(error).splitlines()[0]
+        fix = "Restore the file from a copy, or remove it and run again."
+        raise ResultsError(f"results: {path} must be readable, got {reason!r}: cut short or corrupt. {fix}") from error
+
+
+def _write_json(path: Path, value: Any) -> None:
+    text = json.dumps(to_json(value, path.stem), indent=2, allow_nan=False, ensure_ascii=False)
+    with _replacing(path) as file:
+        file.write(f"{text}\n".encode())
+
+
+def _read_json(path: Path, kind: type, missing: Any = None) -> Any:
+    if missing is not None and not path.exists():
+        return missing
+    with _reading(path, ValueError):
+        value = json.loads(path.read_bytes())
+        if not isinstance(value, kind):
+            raise ValueError(f"a {type(value).__name__} where a {kind.__name__} belongs")
+        return value
+
+
+def _index_schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    types = (pa.string(), pa.int64(), pa.int64(), pa.int64())
+    return pa.schema(list(zip(INDEX, types, strict=True)))
+
+
+def _part_number(path: Path) -> int:
+    return int(path.stem.removeprefix("part-"))
+
+
+def _schema(path: Path) -> "pa.Schema":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _reading(path, pa.ArrowException):
+        return pq.read_schema(path)
+
+
+def _merged_parts(path: Path) -> int:
+    return int((_schema(path).metadata or {}).get(MERGED_PARTS, 0)) if path.exists() else 0
+
+
+def _read_table(path: Path, columns: Sequence[str] | None = None, rows: Any = None) -> "pa.Table":
+    """Reads those of the columns that the file has, and the rows for which an expression holds."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    present = None if columns is None else [name for name in columns if name in _schema(path).names]
+    with _reading(path, pa.ArrowException):
+        return pq.read_table(path, columns=present, filters=rows, page_checksum_verification=True)
+
+
+def _batches(path: Path) -> "Iterator[pa.Table]":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _reading(path, pa.ArrowException), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(ROWS_PER_GROUP):
+            yield pa.Table.from_batches([batch])
+
+
+def _write_table(path: Path, tables: "Iterable[pa.Table]", like: Sequence[Path] = (), merged_parts: int = 0) -> None:
+    """Writes tables one below the other, in row groups, holding one group in memory.
+
+    Args:
+        path: the file, replaced if it exists.
+        tables: what to write; a column that only some have is null in the others.
+        like: files whose columns, together, are those of the tables; without any, all tables have the columns of the first.
+        merged_parts: how many parts this file stands for.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = iter(tables)
+    if like:
+        schema = pa.unify_schemas([_schema(file).remove_metadata() for file in like])
+    else:
+        first = next(tables)
+        tables, schema = iter([first]), first.schema
+    if merged_parts:
+        schema = schema.with_metadata({MERGED_PARTS: str(merged_parts).encode()})
+    with (
+        _replacing(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        held: list[pa.Table] = []
+        for table in tables:
+            held.append(pa.concat_tables([schema.empty_table(), table], promote_options="default"))
+            if sum(map(len, held)) >= ROWS_PER_GROUP:
+                writer.write_table(pa.concat_tables(held))
+                held = []
+        if held:
+            writer.write_table(pa.concat_tables(held))

@@ -1,0 +1,180 @@
+"""Returns and advantages of one sequence of T steps. Batches are the caller's: ``jax.vmap`` over environments and seeds.
+
+Everywhere ``next_value[t]`` is the value of the true successor of step t, also where the episode ends there. A termination is
+worth 0 beyond; a truncation, and the end of the sequence, are continued by ``next_value``. Nothing here stops a gradient.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def _recur_backward(constant: jax.Array, factor: jax.Array) -> jax.Array:
+    """Solves ``x[t] = constant[t] + factor[t] x[t + 1]`` with ``x[T] = 0``.
+
+    A plain loop: 4 to 20 times faster on a CPU than an unrolled loop or an associative scan at 128 steps of 4 environments.
+    """
+
+    def step(following, terms):
+        constant, factor = terms
+        current = constant + factor * following
+        return current, current
+
+    return jax.lax.scan(step, jnp.zeros_like(constant[0]), (constant, factor), reverse=True)[1]
+
+
+def one_step_target(reward: jax.Array, next_value: jax.Array, terminated: jax.Array, gamma: jax.Array | float) -> jax.Array:
+    """Returns ``reward + gamma next_value``, without the second term where the episode terminated; any shape.
+
+    What stands in ``next_value`` at a termination does not matter, not even if it is infinite.
+
+    Source: Sutton & Barto (2018), the target of eq. 6.2.
+    """
+    return reward + gamma * jnp.where(terminated, 0.0, next_value)
+
+
+def td_error(
+    reward: jax.Array, value: jax.Array, next_value: jax.Array, terminated: jax.Array, gamma: jax.Array | float
+) -> jax.Array:
+    """Returns the temporal-difference error ``reward + gamma next_value - value``; any shape.
+
+    Source: Sutton & Barto (2018), eq. 6.5.
+    """
+    return one_step_target(reward, next_value, terminated, gamma) - value
+
+
+def lambda_returns(
+    reward: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    gamma: jax.Array | float,
+    trace_decay: jax.Array | float,
+) -> jax.Array:
+    """Returns lambda-returns: the average over n of the n-step returns, weighted by powers of ``trace_decay``.
+
+    Args:
+        reward: float32[T].
+        next_value: float32[T], the value of each step's true successor.
+        terminated: bool[T], the value beyond is 0.
+        truncated: bool[T], the episode was cut; the value beyond is ``next_value``.
+        gamma: discount in [0, 1].
+        trace_decay: lambda in [0, 1]; 0 gives one-step targets, 1 discounted returns.
+
+    Returns:
+        float32[T].
+
+    Source: Sutton & Barto (2018), eq. 12.18.
+    """
+    cut = (terminated | truncated).at[-1].set(True)
+    bootstrap = jnp.where(cut, 1.0, 1.0 - trace_decay) * next_value
+    return _recur_backward(one_step_target(reward, bootstrap, terminated, gamma), jnp.where(cut, 0.0, gamma * trace_decay))
+
+
+def discounted_returns(
+    reward: jax.Array, next_value: jax.Array, terminated: jax.Array, truncated: jax.Array, gamma: jax.Array | float
+) -> jax.Array:
+    """Returns the discounted sum of the rewards to the end of each episode, continued by ``next_value`` where it was cut.
+
+    Zeros as ``next_value`` leave out what lies beyond a cut.
+
+    Args:
+        reward, next_value, terminated, truncated, gamma: as for ``lambda_returns``.
+
+    Returns:
+        float32[T].
+
+    Source: Sutton & Barto (2018), eq. 3.9.
+    """
+    return lambda_returns(reward, next_value, terminated, truncated, gamma, 1.0)
+
+
+def n_step_returns(
+    reward: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    gamma: jax.Array | float,
+    num_steps: int,
+) -> jax.Array:
+    """Returns the discounted sum of ``num_steps`` rewards and the value after them.
+
+    A return is shorter where the episode or the sequence ends sooner.
+
+    Args:
+        reward, next_value, terminated, truncated, gamma: as for ``lambda_returns``.
+        num_steps: n, at least 1; static.
+
+    Returns:
+        float32[T].
+
+    Source: Sutton & Barto (2018), eq. 7.1.
+    """
+    cut = (terminated | truncated).at[-1].set(True)
+
+    def lengthen(_, returns):
+        following = jnp.where(cut, next_value, jnp.roll(returns, -1))
+        return one_step_target(reward, following, terminated, gamma)
+
+    return jax.lax.fori_loop(1, num_steps, lengthen, one_step_target(reward, next_value, terminated, gamma))
+
+
+def generalized_advantage(
+    reward: jax.Array,
+    value: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    gamma: jax.Array | float,
+    gae_lambda: jax.Array | float,
+) -> jax.Array:
+    """Returns generalised advantage estimates: temporal-difference errors, summed within an episode and decayed.
+
+    Adding ``value`` gives the lambda-returns that a critic is fitted to.
+
+    Args:
+        reward: float32[T].
+        value: float32[T], the value of each step's observation.
+        next_value: float32[T], the value of each step's true successor.
+        terminated: bool[T], the value beyond is 0.
+        truncated: bool[T], the episode was cut; the value beyond is ``next_value``.
+        gamma: discount in [0, 1].
+        gae_lambda: in [0, 1]; 0 gives temporal-difference errors, 1 discounted returns minus ``value``.
+
+    Returns:
+        float32[T].
+
+    Source: Schulman et al. (2016), eq. 16.
+    """
+    error = td_error(reward, value, next_value, terminated, gamma)
+    return _recur_backward(error, jnp.where(terminated | truncated, 0.0, gamma * gae_lambda))
+
+
+def vtrace(
+    reward: jax.Array,
+    value: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    truncated: jax.Array,
+    log_ratio: jax.Array,
+    gamma: jax.Array | float,
+    clip_rho: jax.Array | float = 1.0,
+    clip_c: jax.Array | float = 1.0,
+) -> jax.Array:
+    """Returns V-trace targets: values of one policy from steps taken by another.
+
+    Args:
+        reward, value, next_value, terminated, truncated, gamma: as for ``generalized_advantage``.
+        log_ratio: float32[T], the log-probability of each action under the policy to be valued minus that under the policy
+            that acted.
+        clip_rho: largest weight of a temporal-difference error, positive; it decides which policy is valued.
+        clip_c: largest weight of the trace, positive and at most ``clip_rho``; it decides how fast.
+
+    Returns:
+        float32[T].
+
+    Source: Espeholt et al. (2018), eq. 1, in the recursive form of its remark 1.
+    """
+    ratio = jnp.exp(log_ratio)
+    error = jnp.minimum(clip_rho, ratio) * td_error(reward, value, next_value, terminated, gamma)
+    trace = jnp.where(terminated | truncated, 0.0, gamma * jnp.minimum(clip_c, ratio))
+    return value + _recur_backward(error, trace)

@@ -1,0 +1,147 @@
+"""A scan that first does, for all steps at once, whatever does not depend on the carry.
+
+A rollout draws random numbers at every step. Drawn inside the loop they cost one small kernel after another; drawn before it,
+in one call for the whole block, they are several times cheaper. Asking every environment and policy to separate its noise from
+its dynamics would push that optimisation onto each author, so it is done here, on the traced program: the body is split into
+the part that follows from the step's inputs alone (keys, hence uniforms, Gumbel noise, fresh initial states) and the rest.
+The numbers are the same; only the place where they are computed changes.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+
+PyTree = Any
+
+# Drawing ahead pays while the numbers stay in a core's cache. Measured on random CartPole, one core: 1.8 times the plain scan
+# with 4 environments, 1.3 times with 1024 (8 steps ahead), and slower beyond this many bytes.
+AHEAD_BYTES = 256 * 1024
+
+
+class _Instruction(NamedTuple):
+    """One primitive operation, as a function from the values in its input slots to those in its output slots."""
+
+    function: Callable
+    inputs: tuple
+    outputs: tuple[int, ...]
+
+
+def scan(body: Callable, carry: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
+    """Does what ``jax.lax.scan(body, carry, xs)`` does, drawing the randomness of all steps before the loop.
+
+    Args:
+        body: ``(carry, x) -> (carry, y)``, pure.
+        carry: the first carry.
+        xs: PyTree[T, ...].
+
+    Returns:
+        ``(carry, ys)`` with ys PyTree[T, ...]. At most ``AHEAD_BYTES`` are drawn ahead; where one step alone needs more, this
+        is the plain scan.
+    """
+    first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
+    closed, out_shape = jax.make_jaxpr(body, return_shape=True)(carry, first)
+    carry_leaves, carry_tree = jax.tree.flatten(carry)
+    x_leaves = jax.tree.leaves(xs)
+
+    fresh = itertools.count()
+    values = {next(fresh): const for const in closed.consts}  # slots that do not change over the loop
+    carry_slots = [next(fresh) for _ in carry_leaves]
+    x_slots = [next(fresh) for _ in x_leaves]
+    program: list[_Instruction] = []
+    outputs = _inline(closed.jaxpr, list(values), carry_slots + x_slots, program, fresh)
+    carry_out, y_out = outputs[: len(carry_leaves)], outputs[len(carry_leaves) :]
+
+    from_carry, from_x = set(carry_slots), set(x_slots)
+    ahead, within = [], []
+    for instruction in program:
+        if from_carry.intersection(instruction.inputs):
+            from_carry.update(instruction.outputs)
+            within.append(instruction)
+            continue
+        ahead.append(instruction)
+        if from_x.intersection(instruction.inputs):
+            from_x.update(instruction.outputs)
+        else:
+            within.append(instruction)  # a constant: cheaper to repeat than to store once per step
+    needed = {slot for instruction in within for slot in instruction.inputs} | set(carry_out)
+    y_ahead = [slot in from_x and slot not in from_carry for slot in y_out]
+    kept = sorted((needed & from_x) | {slot for slot, early in zip(y_out, y_ahead, strict=True) if early})
+
+    def draw(x):
+        environment = dict(values) | dict(zip(x_slots, x, strict=True))
+        _execute(ahead, environment)
+        return [environment[slot] for slot in kept]
+
+    length = x_leaves[0].shape[0]
+    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.eval_shape(draw, jax.tree.leaves(first)))
+    block = max(size for size in range(1, length + 1) if length % size == 0 and (size == 1 or size * step_bytes <= AHEAD_BYTES))
+    if block == 1 or not kept:
+        return jax.lax.scan(body, carry, xs)
+
+    def step(leaves, inputs):
+        environment = dict(values) | dict(zip(carry_slots, leaves, strict=True)) | dict(zip(kept, inputs, strict=True))
+        _execute(within, environment)
+        late = [_read(environment, slot) for slot, early in zip(y_out, y_ahead, strict=True) if not early]
+        return [_read(environment, slot) for slot in carry_out], late
+
+    def steps(leaves, x):
+        drawn = jax.vmap(draw)(x)
+        leaves, late = jax.lax.scan(step, leaves, drawn, length=block)
+        by_slot, late_values = dict(zip(kept, drawn, strict=True)), iter(late)
+        return leaves, [by_slot[slot] if early else next(late_values) for slot, early in zip(y_out, y_ahead, strict=True)]
+
+    if block == length:
+        leaves, ys = steps(carry_leaves, x_leaves)
+    else:
+        blocks = [leaf.reshape(length // block, block, *leaf.shape[1:]) for leaf in x_leaves]
+        leaves, ys = jax.lax.scan(steps, carry_leaves, blocks)
+        ys = [leaf.reshape(length, *leaf.shape[2:]) for leaf in ys]
+    return jax.tree.unflatten(carry_tree, leaves), jax.tree.unflatten(jax.tree.structure(out_shape[1]), ys)
+
+
+class _Constant(NamedTuple):
+    """A literal. Compared by identity of its value, so that it can stand among slots in a set."""
+
+    literal: Any
+
+    def __hash__(self):
+        return id(self.literal)
+
+    def __eq__(self, other):
+        return self is other
+
+
+def _inline(jaxpr, const_slots, in_slots, program, fresh) -> list:
+    """Appends a jaxpr to ``program`` in single-assignment form, nested ``jit`` calls opened, and returns its output slots."""
+    slots = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*const_slots, *in_slots], strict=True))
+
+    def slot(atom):
+        return _Constant(atom) if isinstance(atom, core.Literal) else slots[atom]
+
+    for equation in jaxpr.eqns:
+        inner = equation.params.get("jaxpr") if equation.primitive.name in ("jit", "pjit") else None
+        if isinstance(inner, core.ClosedJaxpr) and not inner.consts:
+            outputs = _inline(inner.jaxpr, [], [slot(atom) for atom in equation.invars], program, fresh)
+        else:
+            # A jaxpr of this one equation: the public way to apply a primitive, whatever its parameters look like.
+            variables = list(dict.fromkeys(atom for atom in equation.invars if not isinstance(atom, core.Literal)))
+            alone = jaxpr.replace(
+                constvars=[], invars=variables, outvars=equation.outvars, eqns=[equation], effects=equation.effects
+            )
+            outputs = tuple(next(fresh) for _ in equation.outvars)
+            function = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))
+            program.append(_Instruction(function, tuple(slot(atom) for atom in variables), outputs))
+        slots.update(zip(equation.outvars, outputs, strict=True))
+    return [slot(atom) for atom in jaxpr.outvars]
+
+
+def _read(environment, slot):
+    return slot.literal.val if isinstance(slot, _Constant) else environment[slot]
+
+
+def _execute(program, environment) -> None:
+    for function, inputs, outputs in program:
+        environment.update(zip(outputs, function(*(_read(environment, slot) for slot in inputs)), strict=True))

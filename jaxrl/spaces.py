@@ -1,0 +1,144 @@
+"""Spaces: what an observation or an action looks like. Frozen and hashable, so that they can be static fields.
+
+``Discrete``, ``Box`` and ``Dict`` (nested observations). ``contains``, ``sample`` and ``flatten`` work on values with any
+number of leading batch axes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl.errors import SpaceError, require
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """The integers 0 .. n-1, as int32[]."""
+
+    n: int
+
+    def __post_init__(self):
+        require(int(self.n) >= 1, "Discrete", "n must be at least 1", self.n, "Count the choices.", SpaceError)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+    @property
+    def dtype(self):
+        return jnp.int32
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Returns a uniform draw, int32[]."""
+        return jax.random.randint(key, (), 0, self.n, dtype=jnp.int32)
+
+    def contains(self, value: Any) -> jax.Array:
+        """Returns whether every entry of ``value`` is an integer in range, bool[]."""
+        value = jnp.asarray(value)
+        if not jnp.issubdtype(value.dtype, jnp.integer):
+            return jnp.bool_(False)
+        return jnp.all((value >= 0) & (value < self.n))
+
+
+@dataclass(frozen=True)
+class Box:
+    """Real arrays of one shape between ``low`` and ``high`` (floats, or nested tuples of ``shape``; infinite is allowed)."""
+
+    low: Any
+    high: Any
+    shape: tuple[int, ...] = ()
+    dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        try:
+            low, high = np.broadcast_to(self.low, self.shape), np.broadcast_to(self.high, self.shape)
+        except ValueError as error:
+            raise SpaceError(f"Box: low and high must broadcast to shape {self.shape}. Check their lengths.") from error
+        require(bool(np.all(low <= high)), "Box", "low must not exceed high", (self.low, self.high), "Swap them.", SpaceError)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every bound is finite."""
+        return bool(np.all(np.isfinite(self.low)) and np.all(np.isfinite(self.high)))
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Returns a uniform draw where both bounds are finite, a standard normal one (clipped) elsewhere."""
+        low, high = jnp.asarray(self.low, jnp.float32), jnp.asarray(self.high, jnp.float32)
+        finite = jnp.isfinite(low) & jnp.isfinite(high)
+        uniform_key, normal_key = jax.random.split(key)
+        inside = jnp.where(finite, low, 0.0), jnp.where(finite, high, 1.0)
+        uniform = jax.random.uniform(uniform_key, self.shape) * (inside[1] - inside[0]) + inside[0]
+        normal = jnp.clip(jax.random.normal(normal_key, self.shape), low, high)
+        return jnp.where(finite, uniform, normal).astype(self.dtype)
+
+    def contains(self, value: Any) -> jax.Array:
+        """Returns whether ``value`` has the shape (after batch axes) and every entry lies in its bounds, bool[]."""
+        value = jnp.asarray(value)
+        if value.shape[value.ndim - len(self.shape) :] != self.shape:
+            return jnp.bool_(False)
+        return jnp.all((value >= jnp.asarray(self.low)) & (value <= jnp.asarray(self.high)))
+
+
+@dataclass(frozen=True)
+class Dict:
+    """A nested observation: named spaces. Its values are dicts of arrays.
+
+    Build it with ``Dict.of(position=Discrete(5), view=Box(0, 1, (3, 3)))``; the items are kept sorted by name, as jax does.
+    """
+
+    items: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, **spaces: Any) -> "Dict":
+        return cls(tuple(sorted(spaces.items())))
+
+    def sample(self, key: jax.Array) -> dict[str, Any]:
+        """Returns an independent draw from every part."""
+        keys = jax.random.split(key, len(self.items))
+        return {name: space.sample(k) for (name, space), k in zip(self.items, keys, strict=True)}
+
+    def contains(self, value: Any) -> jax.Array:
+        """Returns whether ``value`` has exactly these names and each part lies in its space, bool[]."""
+        if not isinstance(value, dict) or set(value) != {name for name, _ in self.items}:
+            return jnp.bool_(False)
+        return jnp.all(jnp.stack([space.contains(value[name]) for name, space in self.items]))
+
+
+Space = Discrete | Box | Dict
+
+
+def flat_size(space: Space) -> int:
+    """Returns the number of features that ``flatten`` produces."""
+    if isinstance(space, Discrete):
+        return space.n
+    if isinstance(space, Box):
+        return math.prod(space.shape)
+    return sum(flat_size(part) for _, part in space.items)
+
+
+def flatten(space: Space, value: Any) -> jax.Array:
+    """Turns a value (any leading batch axes ``...``) into features for a network.
+
+    Discrete values become one-hot vectors, boxes are reshaped, nested observations are concatenated in the order of their
+    names.
+
+    Returns:
+        float32[..., flat_size(space)].
+    """
+    if isinstance(space, Discrete):
+        return jax.nn.one_hot(value, space.n, dtype=jnp.float32)
+    if isinstance(space, Box):
+        batch = value.shape[: value.ndim - len(space.shape)]
+        return jnp.reshape(value, (*batch, math.prod(space.shape))).astype(jnp.float32)
+    return jnp.concatenate([flatten(part, value[name]) for name, part in space.items], axis=-1)
+
+
+def example(space: Space) -> Any:
+    """Returns a value of the right structure, shapes and dtypes, all zeros: for building buffers and networks."""
+    if isinstance(space, Dict):
+        return {name: example(part) for name, part in space.items}
+    return jnp.zeros(space.shape, space.dtype)

@@ -1,0 +1,244 @@
+"""Statistics over runs, on the host: interquartile mean, bootstrap intervals, performance profiles, comparisons.
+
+``scores`` are one number per run: float[R], or ``{task: float[R_task]}`` for several tasks. Every run has the same weight, and
+resampling is stratified: each task keeps its number of runs.
+
+Source: Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice", for all of it.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from jaxrl.errors import ConfigError, require
+
+Scores = np.ndarray | Sequence[float] | Mapping[str, Any]
+
+_METHODS = ("percentile", "BCa")
+_BLOCK = 2**22  # resampled numbers held at once, 32 MiB
+
+
+class Interval(NamedTuple):
+    """An estimate with its confidence interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+class Profile(NamedTuple):
+    """A performance profile with pointwise confidence bands; all float64[P].
+
+    threshold: the scores asked about.
+    fraction: the fraction of runs with a score above each threshold. low, high: its band.
+    """
+
+    threshold: np.ndarray
+    fraction: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def iqm(values: np.ndarray, axis: int = -1) -> Any:
+    """Returns the interquartile mean: the mean after dropping a quarter of the runs (rounded down) at either end."""
+    return stats.trim_mean(values, 0.25, axis=axis)
+
+
+def optimality_gap(values: np.ndarray, target: float = 1.0, axis: int = -1) -> Any:
+    """Returns by how much the runs fall short of ``target`` on average; what lies above it does not count.
+
+    To use another target as a statistic: ``functools.partial(optimality_gap, target=...)``.
+    """
+    return target - np.minimum(values, target).mean(axis=axis)
+
+
+def bootstrap_interval(
+    scores: Scores,
+    statistic: Callable = iqm,
+    confidence: float = 0.95,
+    method: str = "percentile",
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Returns a statistic of all runs with its bootstrap confidence interval.
+
+    Args:
+        scores: one number per run, or per task and run.
+        statistic: ``(values, axis) -> result``: ``iqm``, ``optimality_gap``, ``numpy.mean``, ``numpy.median`` ...
+        confidence: in (0, 1).
+        method: "percentile" (the one of the source) or "BCa" (bias-corrected and accelerated).
+        resamples: how often the runs are drawn again, at least 1.
+        seed: of the resampling.
+
+    Returns:
+        The estimate and its interval. Where all resamples agree, the interval is that one number.
+
+    Raises:
+        ConfigError: the scores are not finite or too few, an argument is out of range, or BCa is undefined on these scores.
+    """
+    where = "bootstrap_interval"
+    samples = list(_strata(where, scores).values())
+    return _as_interval(_bootstrap(where, samples, _pooled(statistic), confidence, method, resamples, seed))
+
+
+def performance_profile(
+    scores: Scores, thresholds: Sequence[float] | np.ndarray, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Profile:
+    """Returns, for each threshold, the fraction of runs that score above it.
+
+    Args:
+        scores: one number per run, or per task and run.
+        thresholds: float[P].
+        confidence: of each point of the band, in (0, 1).
+        resamples: how often the runs are drawn again, at least 1.
+        seed: of the resampling.
+
+    Raises:
+        ConfigError: the scores or thresholds are not finite or too few, or an argument is out of range.
+    """
+    where = "performance_profile"
+    threshold = _finite_vector(where, "thresholds", thresholds)
+    above = [(sample > threshold[:, None]).astype(float) for sample in _strata(where, scores).values()]
+    return Profile(threshold, *_bootstrap(where, above, _pooled(np.mean), confidence, "percentile", resamples, seed))
+
+
+def probability_of_improvement(
+    x: Scores, y: Scores, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Returns the probability that a run of ``x`` scores higher than a run of ``y`` on the same task, averaged over tasks.
+
+    Equal scores count one half: per task this is the Mann-Whitney U divided by the number of pairs.
+
+    Args:
+        x, y: one number per run, or per task and run, of the same tasks; the numbers of runs may differ.
+        confidence: in (0, 1).
+        resamples: how often the runs of both are drawn again, at least 1.
+        seed: of the resampling.
+
+    Raises:
+        ConfigError: the tasks differ, the scores are not finite or too few, or an argument is out of range.
+    """
+    where = "probability_of_improvement"
+    pairs = _paired_strata(where, x, y)
+
+    def mean_probability(*samples, axis):
+        first, second = samples[: len(pairs)], samples[len(pairs) :]
+        return np.mean([_win_rate(a, b, axis) for a, b in zip(first, second, strict=True)], axis=0)
+
+    samples = [a for a, _ in pairs] + [b for _, b in pairs]
+    return _as_interval(_bootstrap(where, samples, mean_probability, confidence, "percentile", resamples, seed))
+
+
+def paired_difference_interval(
+    x: Scores,
+    y: Scores,
+    statistic: Callable = np.mean,
+    confidence: float = 0.95,
+    method: str = "percentile",
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Returns a statistic of the differences ``x - y`` between runs that share a seed, with its bootstrap interval.
+
+    Args:
+        x, y: one number per run, or per task and run; entry i of both comes from the same seed.
+        statistic, confidence, method, resamples, seed: as for ``bootstrap_interval``.
+
+    Raises:
+        ConfigError: the runs cannot be paired, or as for ``bootstrap_interval``.
+    """
+    where = "paired_difference_interval"
+    differences = []
+    for a, b in _paired_strata(where, x, y):
+        require(len(a) == len(b), where, "x and y must have equally many runs", (len(a), len(b)), "Compare the same seeds.")
+        differences.append(a - b)
+    return _as_interval(_bootstrap(where, differences, _pooled(statistic), confidence, method, resamples, seed))
+
+
+def _pooled(statistic: Callable) -> Callable:
+    """Turns a statistic of one sample into one of several samples that are joined."""
+
+    def joined(*samples: np.ndarray, axis: int) -> Any:
+        return statistic(np.concatenate(samples, axis=axis), axis=axis)
+
+    return joined
+
+
+def _win_rate(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    """Returns the share of pairs in which ``a`` is larger, from ranks: U = (rank sum of a) - n (n + 1) / 2."""
+    n, m = a.shape[axis], b.shape[axis]
+    ranks = stats.rankdata(np.concatenate([a, b], axis=axis), axis=axis)
+    return (np.take(ranks, np.arange(n), axis=axis).sum(axis=axis) - n * (n + 1) / 2) / (n * m)
+
+
+def _bootstrap(
+    where: str, samples: list[np.ndarray], statistic: Callable, confidence: float, method: str, resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns a statistic of several samples [..., R] and the ends of its interval, each sample resampled by itself."""
+    require(0 < confidence < 1, where, "confidence must lie strictly between 0 and 1", confidence, "Try 0.95.")
+    require(method in _METHODS, where, f"method must be one of {_METHODS}", method, "Percentile suits most statistics.")
+    require(resamples >= 1, where, "resamples must be at least 1", resamples, "Thousands give stable intervals.")
+    estimate = np.asarray(statistic(*samples, axis=-1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # degenerate data are dealt with below
+        with np.errstate(invalid="ignore", divide="ignore"):
+            result: Any = stats.bootstrap(
+                samples,
+                statistic,
+                n_resamples=resamples,
+                batch=max(1, _BLOCK // sum(sample.size for sample in samples)),
+                vectorized=True,
+                axis=-1,
+                confidence_level=confidence,
+                method=method,
+                rng=np.random.default_rng(seed),
+            )
+    drawn = result.bootstrap_distribution
+    constant = drawn.min(-1) == drawn.max(-1)
+    low = np.where(constant, drawn[..., 0], result.confidence_interval.low)
+    high = np.where(constant, drawn[..., 0], result.confidence_interval.high)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ConfigError(
+            f"{where}: method 'BCa' needs a statistic that changes when single runs are left out, got scores on which it does "
+            "not. Use method='percentile'."
+        )
+    return estimate, low, high
+
+
+def _as_interval(parts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Interval:
+    return Interval(*(float(part) for part in parts))
+
+
+def _finite_vector(where: str, name: str, values: Any) -> np.ndarray:
+    try:
+        vector = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {name} must be numbers, got {values!r}. Pass one number per run.") from error
+    fix = "Pass one number per run, and {task: row} for several tasks."
+    require(vector.ndim == 1 and vector.size > 0, where, f"{name} must be one row of numbers", f"shape {vector.shape}", fix)
+    bad = np.flatnonzero(~np.isfinite(vector))
+    found = f"{vector[bad[:3]].tolist()} at {bad[:3].tolist()}"
+    require(bad.size == 0, where, f"{name} must be finite", found, "Leave out the runs that failed, and say so.")
+    return vector
+
+
+def _strata(where: str, scores: Scores) -> dict[str, np.ndarray]:
+    """Returns the checked scores of each task; a single row is one task without a name."""
+    tasks = scores if isinstance(scores, Mapping) else {"": scores}
+    require(len(tasks) > 0, where, "scores must have at least one task", scores, "Pass {task: [score of each run]}.")
+    strata = {}
+    for task, values in tasks.items():
+        name = f"scores of {task}" if task else "scores"
+        strata[task] = _finite_vector(where, name, values)
+        require(len(strata[task]) >= 2, where, f"{name} must have at least 2 runs", len(strata[task]), "Run more seeds.")
+    return strata
+
+
+def _paired_strata(where: str, x: Scores, y: Scores) -> list[tuple[np.ndarray, np.ndarray]]:
+    first, second = _strata(where, x), _strata(where, y)
+    names = (sorted(first), sorted(second))
+    require(names[0] == names[1], where, "x and y must have the same tasks", names, "Compare on the tasks both have run.")
+    return [(first[task], second[task]) for task in first]

@@ -1,0 +1,102 @@
+"""Tabular Q-learning.
+
+    Q(s, a) <- Q(s, a) + alpha_n [r + gamma max_a' Q(s', a') - Q(s, a)]
+
+with epsilon-greedy behaviour and a step size alpha_n that falls with the number n of visits to (s, a).
+
+Source: Watkins and Dayan (1992); Sutton and Barto (2018), equation 6.8.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl import rollout
+from jaxrl.algorithm import Algorithm
+from jaxrl.env import Environment, static
+from jaxrl.errors import SpaceError, require, require_between, require_counts, require_positive
+from jaxrl.exploration import epsilon_greedy, greedy, harmonic_schedule
+from jaxrl.losses import q_learning_target
+from jaxrl.rollout import Decision, Episode
+from jaxrl.scan import scan
+from jaxrl.spaces import Discrete
+
+
+@struct.dataclass
+class Config:
+    """Hyper-parameters. Floats are traced: sweeping them recompiles nothing."""
+
+    learning_rate: float = 0.5  # alpha_0, in (0, 1]
+    learning_rate_half_life: float = 200.0  # visits after which alpha has halved; infinite keeps it constant
+    learning_rate_min: float = 0.01  # alpha never falls below
+    gamma: float = 0.99  # discount, in [0, 1]
+    epsilon: float = 0.2  # probability of a uniform action, in [0, 1]
+    num_envs: int = static(default=1)  # environments side by side, sharing one table
+    num_steps: int = static(default=100)  # steps of each environment in one update; the table learns at every step
+
+    @property
+    def steps_per_update(self) -> int:
+        return self.num_envs * self.num_steps
+
+    def validate(self, env: Environment) -> None:
+        """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
+        for name in ("observation_space", "action_space"):
+            space = getattr(env, name)
+            require(
+                isinstance(space, Discrete),
+                "q_learning",
+                f"the {name} must be Discrete",
+                space,
+                "Use jaxrl.finite.from_table, or a deep algorithm.",
+                SpaceError,
+            )
+        require(env.num_agents is None, "q_learning", "the environment must have no agent axis", env.num_agents, "Use independent learners.")
+        require_counts("q_learning", self, "num_envs", "num_steps")
+        require_between("q_learning", self, 0, 1, "learning_rate", "learning_rate_min", "gamma", "epsilon")
+        require_positive("q_learning", self, "learning_rate_half_life")
+
+
+@struct.dataclass
+class State:
+    """q: float32[X, A], action values. visits: float32[X, A]. episodes: E environments under way."""
+
+    q: jax.Array
+    visits: jax.Array
+    episodes: Episode
+
+
+def make(env: Environment, config: Config) -> Algorithm:
+    """Builds Q-learning on an environment with discrete observations and actions."""
+    table = (env.observation_space.n, env.action_space.n)
+    step_size = harmonic_schedule(config.learning_rate, config.learning_rate_half_life, config.learning_rate_min)
+
+    def init(key):
+        return State(jnp.zeros(table), jnp.zeros(table), rollout.start(key, env, config.num_envs))
+
+    def step(state, key):
+        policy_key, env_key = jax.random.split(key)
+        view = rollout.view(env, state.episodes)
+        action = epsilon_greedy(policy_key, state.q[view.obs], config.epsilon, view.mask)
+        advance = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))
+        episodes, seen = advance(jax.random.split(env_key, config.num_envs), env, state.episodes, Decision(action))
+
+        taken = (seen.obs, seen.action)
+        target = q_learning_target(seen.reward, state.q[seen.next_obs], seen.terminated, config.gamma, seen.next_mask)
+        error = target - state.q[taken]
+        # Environments that take the same action in the same state at the same time share one step towards their mean target.
+        together = jnp.zeros(table).at[taken].add(1.0)[taken]
+        q = state.q.at[taken].add(step_size(state.visits[taken]) * error / together)
+        return State(q, state.visits.at[taken].add(1.0), episodes), (seen, jnp.abs(error))
+
+    def update(state, key):
+        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+
+    def policy(state, greedily):
+        def act(key, view):
+            values = state.q[view.obs]
+            return Decision(greedy(values, view.mask) if greedily else epsilon_greedy(key, values, config.epsilon, view.mask))
+
+        return act
+
+    return Algorithm(init, update, policy)
