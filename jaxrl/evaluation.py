@@ -4,6 +4,7 @@ An evaluator is a pytree that is called as ``(key, algorithm, state) -> dict of 
 every seed after each chunk, inside a compiled program of its own.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from flax import struct
 from jaxrl import rollout
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, static
-from jaxrl.finite import TabularModel, tabulate
+from jaxrl.finite import TabularModel, single_precision, tabulate
 from jaxrl.rollout import Policy, View
 from jaxrl.tabular.dynamic_programming import policy_evaluation, value_iteration
 
@@ -97,28 +98,46 @@ class Episodes:
 
 @struct.dataclass
 class ExactValue:
-    """Evaluates on the model of a finite environment: ``exact_value`` of the greedy policy at the start (infinite horizon,
-    discounted), and ``optimality_gap``, how far it lies below the optimum. Build it with ``ExactValue.of(env, gamma)``.
+    """Evaluates on the model of a finite environment, exactly: infinite horizon, discounted, at the initial distribution.
 
-    The policy must depend on the observation alone, so a recurrent one cannot be evaluated this way.
+    Metrics: ``exact_value`` and ``optimality_gap`` (how far it lies below the optimum) of the greedy policy, and
+    ``sampled_exact_value`` and ``sampled_optimality_gap`` of the policy that is sampled, where the algorithm can say with which
+    probabilities it acts. The policy must depend on the observation alone, so a recurrent one cannot be evaluated this way.
+    Build it with ``ExactValue.of(env, gamma)``.
     """
 
-    env: Environment
     model: TabularModel
     gamma: jax.Array
     optimum: jax.Array  # float32[], the value of an optimal policy at the start
+    masked: bool = static(default=False)
+    num_doublings: int = static(default=20)
 
     @classmethod
     def of(cls, env: Environment, gamma: float) -> "ExactValue":
+        """Tabulates and solves the environment, in float64.
+
+        Args:
+            env: a finite environment without agents whose policy sees enough to act optimally.
+            gamma: discount in [0, 1].
+        """
         model = tabulate(env)
         with jax.enable_x64(True):
             optimum = float(value_iteration(model, gamma, tolerance=1e-12).start_value(model))
-        single = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32) if leaf.dtype == "float64" else jnp.asarray(leaf), model)
-        return cls(env, single, jnp.float32(gamma), jnp.float32(optimum))
+        # As many doublings as make what lies beyond them smaller than float32 can tell.
+        horizon = math.log(1e-8) / math.log(gamma) if 0 < gamma < 1 else 2.0**20 if gamma else 1.0
+        doublings = math.ceil(math.log2(horizon)) if horizon > 1 else 1
+        return cls(single_precision(model), jnp.float32(gamma), jnp.float32(optimum), env.action_mask_fn is not None, doublings)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
-        mask = None if self.env.action_mask_fn is None else self.model.action_mask
-        decision = algorithm.policy(state, True)(key, View(self.model.observation, mask, ()))
-        policy = jax.nn.one_hot(decision.action, self.model.num_actions)
-        value = self.model.initial @ policy_evaluation(self.model, policy, self.gamma)
-        return {"exact_value": value, "optimality_gap": self.optimum - value}
+        view = View(self.model.observation, self.model.action_mask if self.masked else None, ())
+
+        def at_start(probabilities):
+            return self.model.initial @ policy_evaluation(self.model, probabilities, self.gamma, self.num_doublings)
+
+        action = algorithm.policy(state, True)(key, view).action
+        greedy = at_start(jax.nn.one_hot(action, self.model.num_actions))
+        metrics = {"exact_value": greedy, "optimality_gap": self.optimum - greedy}
+        if algorithm.probabilities is not None:
+            sampled = at_start(algorithm.probabilities(state, view))
+            metrics |= {"sampled_exact_value": sampled, "sampled_optimality_gap": self.optimum - sampled}
+        return metrics

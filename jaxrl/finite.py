@@ -5,7 +5,6 @@ The author gives ``outcomes(state, action, params) -> Outcomes`` (every successo
 states into a ``TabularModel``. The two therefore cannot disagree. ``from_table`` turns a model back into an environment.
 """
 
-import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -319,13 +318,18 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
     )
 
 
+def single_precision(model: TabularModel) -> TabularModel:
+    """Returns the model with float32 tables on the device."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32 if leaf.dtype == np.float64 else leaf.dtype), model)
+
+
 def _widen(leaf):
     leaf = jnp.asarray(leaf)
     return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
 def _table_outcomes(state, action, model):
-    if len(model.joint_shape) > 1:
+    if jnp.ndim(action):
         action = jnp.ravel_multi_index(tuple(action), model.joint_shape, mode="clip")
     return Outcomes(
         jnp.asarray(model.probability)[state, action],
@@ -347,8 +351,16 @@ class _TableObservation:
         return state if self.num_agents is None else jnp.full((self.num_agents,), state)
 
 
-def _table_mask(state, model):
-    return jnp.asarray(model.action_mask)[state]
+@dataclass(frozen=True)
+class _TableMask:
+    num_agents: int | None
+
+    def __call__(self, state, model):
+        joint = jnp.asarray(model.action_mask)[state].reshape(model.joint_shape)
+        if self.num_agents is None:
+            return joint
+        agents = range(self.num_agents)
+        return jnp.stack([joint.any(tuple(other for other in agents if other != agent)) for agent in agents])
 
 
 def from_table(model: TabularModel, max_steps: int) -> Environment:
@@ -359,10 +371,9 @@ def from_table(model: TabularModel, max_steps: int) -> Environment:
         max_steps: steps after which an episode is truncated.
     """
     agents = len(model.joint_shape) if model.reward.ndim == 4 else None
-    masked = agents is None and not np.all(model.action_mask)
-    single = functools.partial(jax.tree.map, lambda leaf: jnp.asarray(leaf, jnp.float32) if leaf.dtype == np.float64 else jnp.asarray(leaf))
+    masked = not np.all(model.action_mask)
     return finite(
-        single(model),
+        single_precision(model),
         _table_outcomes,
         _table_initial,
         Discrete(model.num_states),
@@ -370,5 +381,5 @@ def from_table(model: TabularModel, max_steps: int) -> Environment:
         max_steps,
         observe=_TableObservation(agents),
         num_agents=agents,
-        action_mask=_table_mask if masked else None,
+        action_mask=_TableMask(agents) if masked else None,
     )

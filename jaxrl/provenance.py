@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.errors import ConfigError
@@ -40,18 +41,16 @@ def to_json(value: Any, where: str = "config") -> Any:
     Raises:
         ConfigError: a value has no such form.
     """
-    if value is None or isinstance(value, (bool, int, str)) and not isinstance(value, enum.Enum):
+    if value is None or (isinstance(value, (bool, int, str)) and not isinstance(value, enum.Enum)):
         return value
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        return _array(value, where)
     if isinstance(value, float):
         return _number(value)
-    if isinstance(value, enum.Enum):
+    if isinstance(value, (enum.Enum, np.dtype)):
         return value.name
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, np.dtype):
-        return value.name
-    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
-        return _array(value, where)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.repr}
     elif isinstance(value, tuple) and hasattr(value, "_asdict"):
@@ -80,7 +79,7 @@ def _number(value: float) -> float | str | None:
 
 
 def _array(value: Any, where: str) -> Any:
-    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     value = np.asarray(value)
     if value.dtype.kind == "V":  # the small floats of accelerators are unknown to NumPy
@@ -122,7 +121,7 @@ def versions() -> dict[str, Any]:
         "environment": {
             name: value
             for name, value in sorted(os.environ.items())
-            if name == "XLA_FLAGS" or name.startswith("JAX_") and not name.endswith("ADDRESS")
+            if name == "XLA_FLAGS" or (name.startswith("JAX_") and not name.endswith("ADDRESS"))
         },
         "git": git_state(Path(__file__)),
     }

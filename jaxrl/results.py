@@ -8,27 +8,26 @@ A run directory is ``<root>/<experiment>/<UTC time>-<hash of the configuration>/
     metrics/part-00000.parquet ...  while running: a file per chunk, so that a kill loses nothing; ``close`` merges them
     summary.json  claims.json  figures/  report.html
 
-Every file appears whole or not at all: it is written under another name and then renamed. ``Sink`` is what the runner talks
+Every file appears whole or not at all. ``Sink`` is what the runner talks
 to; ``RunDirectory.recorder`` is the sink that fills these files. Nothing here runs inside compiled code.
 """
 
 import contextlib
-import errno
 import itertools
-import json
 import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from jaxrl.errors import JaxrlError, ResultsError, require, unknown_name
+from jaxrl import storage
+from jaxrl.errors import ResultsError, require, unknown_name
 from jaxrl.provenance import digest, to_json, versions
 
 if TYPE_CHECKING:
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
 TABLES = ("metrics", "evaluations")
 INDEX = ("variant", "seed", "update", "env_steps")
-# Merged files are written in row groups of about this many rows, so that merging and filtering need little memory.
-ROWS_PER_GROUP = 1 << 18
 MERGED_PARTS = b"merged_parts"  # how many parts a merged file holds: a kill before they are removed must not count rows twice
 
 
@@ -150,8 +147,8 @@ class RunDirectory:
         )
         resolved = to_json(config)
         run = cls(_new_folder(Path(root) / experiment, digest(resolved)))
-        _write_json(run.path / "config.json", resolved)
-        _write_json(run.path / "versions.json", versions())
+        storage.write_json(run.path / "config.json", resolved)
+        storage.write_json(run.path / "versions.json", versions())
         return run
 
     @classmethod
@@ -174,7 +171,7 @@ class RunDirectory:
             read()
         for name in TABLES:
             for file in run._files(name):
-                _schema(file)
+                storage.read_schema(file)
         return run
 
     @property
@@ -201,14 +198,18 @@ class RunDirectory:
 
     def close(self) -> None:
         """Merges the parts of each table into one file. May be called at any time and repeatedly; recording can go on."""
+        import pyarrow as pa
+
         for name in TABLES:
             if not (self.path / name).is_dir():
                 continue
             files = self._files(name)
             merged = self.path / f"{name}.parquet"
             if any(file != merged for file in files):
-                _write_table(merged, (table for file in files for table in _batches(file)), files, self._next_part(name))
-            with _writing(self.path / name):
+                columns = pa.unify_schemas([storage.read_schema(file).remove_metadata() for file in files])
+                columns = columns.with_metadata({MERGED_PARTS: str(self._next_part(name)).encode()})
+                storage.write_table(merged, columns, itertools.chain.from_iterable(map(storage.read_batches, files)))
+            with storage.writing(self.path / name):
                 shutil.rmtree(self.path / name)
 
     def write_summary(self, values: Mapping[str, Any]) -> None:
@@ -219,7 +220,7 @@ class RunDirectory:
                 **summarise(values)}``, for example from ``self.summarise()``. ``"runs"`` is written by the recorders:
                 variant -> seeds, updates, seconds, compile_seconds, env_steps_per_second, failed_seeds and so on.
         """
-        _write_json(self.path / "summary.json", {**self.summary(), **values})
+        storage.write_json(self.path / "summary.json", {**self.summary(), **values})
 
     def write_claims(self, claims: Sequence[Mapping[str, Any]]) -> None:
         """Writes ``claims.json``.
@@ -232,35 +233,35 @@ class RunDirectory:
         for index, claim in enumerate(claims):
             missing = sorted({"text", "passed"} - set(claim))
             require(not missing, f"claim {index}", "a claim must have a text and a verdict", missing, "Add what is missing.")
-        _write_json(self.path / "claims.json", list(claims))
+        storage.write_json(self.path / "claims.json", list(claims))
 
     # Reading
 
     def config(self) -> Any:
         """Returns the resolved configuration."""
-        return _read_json(self.path / "config.json", object)
+        return storage.read_json(self.path / "config.json", object)
 
     def versions(self) -> dict[str, Any]:
         """Returns the versions of packages, the devices and the settings; see ``jaxrl.provenance.versions``."""
-        return _read_json(self.path / "versions.json", dict)
+        return storage.read_json(self.path / "versions.json", dict)
 
     def summary(self) -> dict[str, Any]:
         """Returns the summary, empty while there is none."""
-        return _read_json(self.path / "summary.json", dict, missing={})
+        return storage.read_json(self.path / "summary.json", dict, missing={})
 
     def claims(self) -> list[dict[str, Any]]:
         """Returns the claims and their verdicts, empty while there are none."""
-        return _read_json(self.path / "claims.json", list, missing=[])
+        return storage.read_json(self.path / "claims.json", list, missing=[])
 
     def columns(self, table: str) -> tuple[str, ...]:
         """Returns the names of what a table holds for any variant, in the order in which they appeared."""
-        names = [name for file in self._files(table) for name in _schema(file).names]
+        names = [name for file in self._files(table) for name in storage.read_schema(file).names]
         return tuple(name for name in dict.fromkeys(names) if name not in INDEX)
 
-    def variants(self) -> tuple[str, ...]:
-        """Returns the names of the variants, in the order in which they were recorded."""
-        files = [file for name in TABLES for file in self._files(name)]
-        names = [_read_table(file, ["variant"])["variant"].unique().to_pylist() for file in files]
+    def variants(self, table: str | None = None) -> tuple[str, ...]:
+        """Returns the names of the variants in a table, or in any, in the order in which they were recorded."""
+        files = [file for name in (TABLES if table is None else (table,)) for file in self._files(name)]
+        names = [storage.read_table(file, ["variant"])["variant"].unique().to_pylist() for file in files]
         return tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
 
     def metrics(self, variant: str | None = None) -> "pa.Table":
@@ -290,7 +291,7 @@ class RunDirectory:
         require(len(found) == 1, "curves", f"one table must have {metric!r}", found, "Say which one: table='evaluations'.")
         rows = self._table(found[0], variant, [*INDEX, metric])
         if not len(rows):
-            raise unknown_name(f"{found[0]} of run {self.path.name}", "variant", variant, set(self.variants()) - {variant})
+            raise unknown_name(f"{found[0]} of run {self.path.name}", "variant", variant, self.variants(found[0]))
         seeds, row = np.unique(rows["seed"].to_numpy(), return_inverse=True)
         updates, column = np.unique(rows["update"].to_numpy(), return_inverse=True)
         values = np.full((len(seeds), len(updates)), np.nan, np.float32)
@@ -316,7 +317,7 @@ class RunDirectory:
             for metric in self.columns(table):
                 if metrics is not None and metric not in metrics:
                     continue
-                for variant in self.variants():
+                for variant in self.variants(table):
                     final = final_values(self.curves(metric, variant, table).values)
                     if np.isfinite(final).any():
                         rows.append({"variant": variant, "metric": metric, "table": table, **summarise(final)})
@@ -327,7 +328,7 @@ class RunDirectory:
         import pyarrow.compute as pc
 
         rows = None if variant is None else pc.field("variant") == variant
-        tables = [_index_schema().empty_table(), *(_read_table(file, columns, rows) for file in self._files(name))]
+        tables = [_index_schema().empty_table(), *(storage.read_table(file, columns, rows) for file in self._files(name))]
         return pa.concat_tables(tables, promote_options="default")
 
     def _files(self, name: str) -> list[Path]:
@@ -410,7 +411,7 @@ class Recorder:
         for column, values in columns.items():
             table = table.append_column(column, pa.array(np.asarray(values, np.float32).ravel(), from_pandas=True))
         part = self._run.path / name / f"part-{self._run._next_part(name):05}.parquet"
-        _write_table(part, [table])
+        storage.write_table(part, table.schema, [table])
 
     def _forget(self, first_update: int) -> None:
         """Removes what an earlier, longer-lived recording of these seeds wrote at or after an update."""
@@ -420,8 +421,9 @@ class Recorder:
         rows &= pc.field("seed").isin([int(seed) for seed in self._plan.seeds])
         for name in TABLES:
             for file in self._run._files(name):
-                if _read_table(file, ["seed"], rows).num_rows:
-                    _write_table(file, (table.filter(~rows) for table in _batches(file)), [file], _merged_parts(file))
+                if storage.read_table(file, ["seed"], rows).num_rows:
+                    kept = (table.filter(~rows) for table in storage.read_batches(file))
+                    storage.write_table(file, storage.read_schema(file), kept)
 
 
 def final_values(values: np.ndarray, fraction: float = 0.1) -> np.ndarray:
@@ -498,68 +500,9 @@ def _new_folder(parent: Path, suffix: str) -> Path:
     while True:
         now = datetime.now(UTC)
         path = parent / f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{suffix}"
-        with _writing(path), contextlib.suppress(FileExistsError):  # another run of this configuration began just now
+        with storage.writing(path), contextlib.suppress(FileExistsError):  # another run of this configuration began just now
             path.mkdir(parents=True)
             return path
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except JaxrlError:
-        raise
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        fix = "Free some space, then resume." if full else "Choose another folder, or make this one writable."
-        raise ResultsError(f"results: {path} must be writable, got {error.strerror or error!r}. {fix}") from error
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that takes the place of ``path`` at the end, or leaves no trace where something fails."""
-    temporary = path.with_name(f"{path.name}.partial")
-    with _writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-
-
-@contextlib.contextmanager
-def _reading(path: Path, corrupt: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        fix = "It is not the folder of a run, or the run was stopped while it was made."
-        raise ResultsError(f"results: {path} must exist, got nothing there. {fix}") from error
-    except (OSError, corrupt) as error:
-        reason = str(error).splitlines()[0]
-        fix = "Restore the file from a copy, or remove it and run again."
-        raise ResultsError(f"results: {path} must be readable, got {reason!r}: cut short or corrupt. {fix}") from error
-
-
-def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(to_json(value, path.stem), indent=2, allow_nan=False, ensure_ascii=False)
-    with _replacing(path) as file:
-        file.write(f"{text}\n".encode())
-
-
-def _read_json(path: Path, kind: type, missing: Any = None) -> Any:
-    if missing is not None and not path.exists():
-        return missing
-    with _reading(path, ValueError):
-        value = json.loads(path.read_bytes())
-        if not isinstance(value, kind):
-            raise ValueError(f"a {type(value).__name__} where a {kind.__name__} belongs")
-        return value
 
 
 def _index_schema() -> "pa.Schema":
@@ -573,66 +516,5 @@ def _part_number(path: Path) -> int:
     return int(path.stem.removeprefix("part-"))
 
 
-def _schema(path: Path) -> "pa.Schema":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with _reading(path, pa.ArrowException):
-        return pq.read_schema(path)
-
-
 def _merged_parts(path: Path) -> int:
-    return int((_schema(path).metadata or {}).get(MERGED_PARTS, 0)) if path.exists() else 0
-
-
-def _read_table(path: Path, columns: Sequence[str] | None = None, rows: Any = None) -> "pa.Table":
-    """Reads those of the columns that the file has, and the rows for which an expression holds."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    present = None if columns is None else [name for name in columns if name in _schema(path).names]
-    with _reading(path, pa.ArrowException):
-        return pq.read_table(path, columns=present, filters=rows, page_checksum_verification=True)
-
-
-def _batches(path: Path) -> "Iterator[pa.Table]":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with _reading(path, pa.ArrowException), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(ROWS_PER_GROUP):
-            yield pa.Table.from_batches([batch])
-
-
-def _write_table(path: Path, tables: "Iterable[pa.Table]", like: Sequence[Path] = (), merged_parts: int = 0) -> None:
-    """Writes tables one below the other, in row groups, holding one group in memory.
-
-    Args:
-        path: the file, replaced if it exists.
-        tables: what to write; a column that only some have is null in the others.
-        like: files whose columns, together, are those of the tables; without any, all tables have the columns of the first.
-        merged_parts: how many parts this file stands for.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    tables = iter(tables)
-    if like:
-        schema = pa.unify_schemas([_schema(file).remove_metadata() for file in like])
-    else:
-        first = next(tables)
-        tables, schema = iter([first]), first.schema
-    if merged_parts:
-        schema = schema.with_metadata({MERGED_PARTS: str(merged_parts).encode()})
-    with (
-        _replacing(path) as file,
-        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
-    ):
-        held: list[pa.Table] = []
-        for table in tables:
-            held.append(pa.concat_tables([schema.empty_table(), table], promote_options="default"))
-            if sum(map(len, held)) >= ROWS_PER_GROUP:
-                writer.write_table(pa.concat_tables(held))
-                held = []
-        if held:
-            writer.write_table(pa.concat_tables(held))
+    return int((storage.read_schema(path).metadata or {}).get(MERGED_PARTS, 0)) if path.exists() else 0

@@ -65,7 +65,7 @@ def lambda_returns(
 
     Source: Sutton & Barto (2018), eq. 12.18.
     """
-    cut = (terminated | truncated).at[-1].set(True)
+    cut = jnp.logical_or(terminated, truncated).at[-1].set(True)
     bootstrap = jnp.where(cut, 1.0, 1.0 - trace_decay) * next_value
     return _recur_backward(one_step_target(reward, bootstrap, terminated, gamma), jnp.where(cut, 0.0, gamma * trace_decay))
 
@@ -109,7 +109,7 @@ def n_step_returns(
 
     Source: Sutton & Barto (2018), eq. 7.1.
     """
-    cut = (terminated | truncated).at[-1].set(True)
+    cut = jnp.logical_or(terminated, truncated).at[-1].set(True)
 
     def lengthen(_, returns):
         following = jnp.where(cut, next_value, jnp.roll(returns, -1))

@@ -67,10 +67,11 @@ def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array
     """
     algorithm = make(task, config)
     state = algorithm.init(jax.random.fold_in(key, 0))
-    return _scan_updates(algorithm, state, key, jnp.arange(num_updates))
+    return scan_updates(algorithm, state, key, jnp.arange(num_updates))
 
 
-def _scan_updates(algorithm: Algorithm, state: PyTree, key: jax.Array, indices: jax.Array):
+def scan_updates(algorithm: Algorithm, state: PyTree, key: jax.Array, indices: jax.Array) -> tuple[PyTree, dict]:
+    """Makes the updates with these numbers, int32[n], from ``state`` on. Pure; ``key`` is the seed's."""
     return jax.lax.scan(lambda state, i: algorithm.update(state, jax.random.fold_in(key, i + 1)), state, indices)
 
 
@@ -119,7 +120,7 @@ def _init(make, layout, task, configs, keys):
 def _chunk(make, layout, length, task, configs, keys, states, first):
     def one(shared, config, key, state):
         task, first = shared
-        return _scan_updates(make(task, config), state, key, first + jnp.arange(length))
+        return scan_updates(make(task, config), state, key, first + jnp.arange(length))
 
     return _over_seeds(layout, one, (task, first), configs, keys, states)
 
@@ -203,14 +204,14 @@ def run(
 
     metrics: list[dict[str, np.ndarray]] = []
     evaluations: list[dict[str, np.ndarray]] = []
-    compile_seconds = 0.0
     clock = time.perf_counter()
+    first_calls: dict[Callable, float] = {}
 
-    def compiled(function, *args):  # a first call returns once it has traced, compiled and started
-        nonlocal compile_seconds
+    def call(function, *args):
         begun = time.perf_counter()
         out = function(make, layout, *args)
-        compile_seconds += time.perf_counter() - begun
+        # A first call returns once it has traced, compiled and started; later ones return at once.
+        first_calls.setdefault(function, time.perf_counter() - begun)
         return out
 
     def deliver(first, chunk_metrics, evaluation):
@@ -227,9 +228,8 @@ def run(
         sink.begin(Plan(numbers, num_updates, chunk_length, steps_per_update, len(devices)))
     states, pending, interrupted = None, None, False
     try:
-        states = compiled(_init, task, configs, keys)
+        states = call(_init, task, configs, keys)
         for first in range(0, num_updates, chunk_length):
-            call = compiled if first == 0 else functools.partial(_call, make, layout)
             states, chunk_metrics = call(_chunk, chunk_length, task, configs, keys, states, np.int32(first))
             evaluation = call(_evaluate, task, evaluators, evaluation_key, configs, states) if evaluators else {}
             # The devices work on this chunk while the host takes in the one before.
@@ -243,8 +243,10 @@ def run(
         if pending is not None and len(metrics) * chunk_length == pending[0]:  # no chunk may be missing before it
             deliver(*pending)
     finally:
+        seconds, compile_seconds = time.perf_counter() - started, sum(first_calls.values())
+        summary = RunSummary(seconds, compile_seconds, interrupted, _failures(numbers, metrics))
         for sink in sinks:
-            sink.end(RunSummary(time.perf_counter() - started, compile_seconds, interrupted))
+            sink.end(summary)
 
     return Run(
         numbers,
@@ -255,10 +257,6 @@ def run(
         steps_per_update,
         summary,
     )
-
-
-def _call(make, layout, function, *args):
-    return function(make, layout, *args)
 
 
 def _concatenate(parts: list[dict[str, np.ndarray]], join: Callable) -> dict[str, np.ndarray]:

@@ -270,4 +270,10 @@ def make(env: Environment, config: Config) -> Algorithm:
     def policy(state, greedy):
         return behaviour(state, (lambda distribution, key: distribution.mode()) if greedy else sample)
 
-    return Algorithm(init, update, policy, memory)
+    def probabilities(state, view):
+        obs = jax.tree.map(lambda leaf: leaf[None], normalised(state, view.obs))
+        hidden, _ = features(state.params, obs, None, view.memory)
+        return distribution(head(state.params, hidden[0]), view.mask).probs
+
+    exact = isinstance(env.action_space, Discrete) and not config.memory_size
+    return Algorithm(init, update, policy, memory, probabilities if exact else None)

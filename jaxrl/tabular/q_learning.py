@@ -15,7 +15,7 @@ from jaxrl import rollout
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, static
 from jaxrl.errors import SpaceError, require, require_between, require_counts, require_positive
-from jaxrl.exploration import epsilon_greedy, greedy, harmonic_schedule
+from jaxrl.exploration import epsilon_greedy, epsilon_greedy_probabilities, greedy, harmonic_schedule
 from jaxrl.losses import q_learning_target
 from jaxrl.rollout import Decision, Episode
 from jaxrl.scan import scan
@@ -99,4 +99,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
         return act
 
-    return Algorithm(init, update, policy)
+    def probabilities(state, view):
+        return epsilon_greedy_probabilities(state.q[view.obs], config.epsilon, view.mask)
+
+    return Algorithm(init, update, policy, probabilities=probabilities)

@@ -1,0 +1,28 @@
+"""Experiments: one script per paper or figure, and the command line that runs them. See ``python -m experiments``."""
+
+import importlib
+from typing import cast
+
+from experiments.protocol import Experiment
+from jaxrl.errors import unknown_name
+
+NAMES = (
+    "cartpole_ppo",
+    "four_rooms_ppo",
+    "frozen_lake_q_learning",
+    "lqr_ppo",
+    "pendulum_ppo",
+    "t_maze_ppo",
+)
+
+
+def load(name: str) -> Experiment:
+    """Imports the experiment of this name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    name = name.replace("-", "_")
+    if name not in NAMES:
+        raise unknown_name("experiments", "experiment", name, NAMES)
+    return cast(Experiment, importlib.import_module(f"experiments.{name}"))

@@ -1,0 +1,301 @@
+"""Figures of a run, drawn from its directory: learning curves, optimality gaps, distributions over seeds.
+
+Every function writes ``<run>/figures/<name>.png`` and returns its path. The caption, which says what line and band are, is
+stored inside the PNG (``caption`` reads it), so that a figure can explain itself wherever it goes.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+from PIL import Image
+
+from jaxrl import statistics
+from jaxrl.errors import ConfigError, ResultsError, require
+from jaxrl.results import RunDirectory, final_values, summarise
+from jaxrl.storage import replacing
+
+SIZE = (6.4, 4.0)  # inches
+DPI = 150
+POINTS = 100  # drawn along a curve: more cannot be seen, and each needs a bootstrap
+RESAMPLES = (300, 1000)  # of each bootstrap: the more seeds, the fewer, so that a figure takes seconds
+RESAMPLED_SEEDS = 1_000_000  # aimed at, resamples times seeds
+BANDS = {"bootstrap": "its 95 % bootstrap interval", "percentile": "5th to 95th percentile of the seeds"}
+# Okabe & Ito (2008), "Color Universal Design": told apart with every common form of colour blindness. Yellow is left out.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", ":", "-.")  # beyond seven variants, colours repeat with another dash
+GREY = "#666666"
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 11.5,
+    "axes.labelsize": 11.5,
+    "axes.edgecolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.8,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+}
+LEGEND: dict[str, Any] = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0, 1),  # above the axes, where no curve can run through it
+    "ncols": 4,
+    "frameon": False,
+    "borderaxespad": 0.1,
+    "handlelength": 1.6,
+    "columnspacing": 1.4,
+}
+LABELS = {
+    "episode_return": "Episode return (reward units)",
+    "greedy_return": "Return of the greedy policy (reward units)",
+    "sampled_return": "Return of the sampled policy (reward units)",
+    "episode_length": "Episode length (steps)",
+    "greedy_length": "Episode length, greedy policy (steps)",
+    "sampled_length": "Episode length, sampled policy (steps)",
+    "optimality_gap": "Optimality gap (reward units)",
+    "exact_value": "Exact value at the start (reward units)",
+    "entropy": "Policy entropy (nats)",
+}
+
+
+class Line(NamedTuple):
+    """One drawn curve; every array float64[P]. low, high: its band, NaN where there is none."""
+
+    x: np.ndarray
+    centre: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def learning_curves(
+    run: RunDirectory,
+    metric: str = "episode_return",
+    *,
+    x: str = "env_steps",
+    variants: Sequence[str] | None = None,
+    table: str | None = None,
+    optimum: float | None = None,
+    band: str = "bootstrap",
+    label: str | None = None,
+    title: str | None = None,
+    name: str | None = None,
+) -> Path:
+    """Draws a metric over time: the interquartile mean over seeds and a band, a curve per variant.
+
+    Args:
+        run: the run.
+        metric: what to draw.
+        x: "env_steps" (of one seed; where a variant learns from a data set, updates are used instead) or "updates".
+        variants: which variants, by default all.
+        table: "metrics" or "evaluations"; see ``RunDirectory.curves``.
+        optimum: the best possible value, drawn as a line.
+        band: "bootstrap", the 95 % interval of the interquartile mean, or "percentile", the 5th to 95th percentile of seeds.
+        label: what the vertical axis shows, with its unit.
+        title: by default the experiment.
+        name: file name without its ending, by default the metric.
+    """
+    figure, axes, text = _curves(run, metric, x, variants, table, band, label, title)
+    if optimum is not None:
+        axes.axhline(optimum, color=GREY, linewidth=1.2, linestyle=(0, (6, 3)), zorder=1, label="optimum")
+        text += f" Dashed: the best possible value, {optimum:g}."
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(**LEGEND)
+    return _save(run, name or metric, figure, text)
+
+
+def gap_curve(
+    run: RunDirectory,
+    metric: str = "optimality_gap",
+    *,
+    x: str = "env_steps",
+    variants: Sequence[str] | None = None,
+    table: str | None = None,
+    scale: str = "log",
+    band: str = "bootstrap",
+    label: str | None = None,
+    title: str | None = None,
+    name: str | None = None,
+) -> Path:
+    """Draws a quantity that should fall to zero, as ``learning_curves`` does.
+
+    Args:
+        run, metric, x, variants, table, band, label, title, name: see ``learning_curves``.
+        scale: "log" or "linear". A log axis ends at the smallest positive value that is drawn; what is smaller, zero
+            included, is drawn there, and the caption says so.
+    """
+    require(scale in ("log", "linear"), "gap_curve", "scale must be 'log' or 'linear'", scale, "Use one of them.")
+    figure, axes, text = _curves(run, metric, x, variants, table, band, label, title, floored=scale == "log")
+    if scale == "linear":
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(**LEGEND)
+    return _save(run, name or metric, figure, text)
+
+
+def distribution(
+    run: RunDirectory,
+    metric: str = "episode_return",
+    *,
+    variants: Sequence[str] | None = None,
+    table: str | None = None,
+    fraction: float = 0.1,
+    label: str | None = None,
+    title: str | None = None,
+    name: str | None = None,
+) -> Path:
+    """Draws where the seeds end: a dot per seed, a histogram above, the interquartile mean with its 95 % bootstrap interval.
+
+    Args:
+        run, metric, variants, table, label, title, name: see ``learning_curves``.
+        fraction: over which share of the last updates each seed is averaged, in (0, 1].
+    """
+    variants = _variants(run, variants)
+    finals = [final_values(run.curves(metric, variant, table).values, fraction) for variant in variants]
+    finals = [values[np.isfinite(values)] for values in finals]
+    everything = np.concatenate(finals)
+    require(everything.size > 0, "distribution", "a seed must have a value", metric, "Draw another metric.", ResultsError)
+    edges = np.histogram_bin_edges(everything, bins=min(40, max(10, round(2 * everything.size ** (1 / 3)))))
+    counts = _seed_counts([values.size for values in finals])
+    figure, axes = _figure(run, title, f"Dots: {counts}. Diamond: interquartile mean with its 95 % bootstrap interval")
+    for row, values in enumerate(finals):
+        if not values.size:
+            continue
+        colour, base = COLOURS[row % len(COLOURS)], -row
+        share = np.histogram(values, edges)[0]
+        axes.stairs(base + 0.08 + 0.5 * share / share.max(), edges, baseline=base + 0.08, fill=True, color=colour, alpha=0.3)
+        # Evenly spread heights in place of random ones: the picture is the same each time, and dots seldom hide each other.
+        heights = base - 0.06 - 0.22 * np.modf(np.arange(values.size) * 0.6180339887)[0]
+        axes.scatter(values, heights, s=max(3, 22 - values.size / 10), color=colour, alpha=0.55, linewidths=0)
+        found = summarise(values)
+        axes.plot([found["low"], found["high"]], [base, base], color="black", linewidth=2.2, solid_capstyle="butt")
+        axes.plot(found["iqm"], base, marker="D", color="white", markeredgecolor="black", markersize=6, zorder=5)
+    axes.set_yticks([-row for row in range(len(variants))], [_plain(variant) or "all seeds" for variant in variants])
+    axes.set_ylim(-len(variants) + 0.6, 0.7)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(_plain(label or _label(metric)))
+    text = (
+        f"Dots: {metric} of each seed, its mean over the last {100 * fraction:g} % of updates. Above: their histogram. "
+        "Diamond and bar: the interquartile mean over seeds and its 95 % bootstrap interval. "
+        f"{counts.capitalize()}."
+    )
+    return _save(run, name or f"{metric}_distribution", figure, text)
+
+
+def caption(path: Path) -> str:
+    """Returns the caption stored in a figure, empty if there is none."""
+    try:
+        with Image.open(path) as image:
+            return str(image.info.get("Description", ""))
+    except OSError as error:
+        fix = "Draw it again, or remove it."
+        raise ResultsError(f"figures: {path} must be a readable PNG, got {str(error)!r}. {fix}") from error
+
+
+def _curves(run, metric, x, variants, table, band, label, title, floored: bool = False) -> tuple[Figure, Axes, str]:
+    require(x in ("env_steps", "updates"), "figures", "x must be 'env_steps' or 'updates'", x, "Use one of them.")
+    require(band in BANDS, "figures", f"band must be one of {list(BANDS)}", band, "Use one of them.")
+    variants = _variants(run, variants)
+    curves = [run.curves(metric, variant, table) for variant in variants]
+    if any(curve.env_steps is None for curve in curves):
+        x = "updates"
+    lines = [_line(curve.updates + 1 if x == "updates" else curve.env_steps, curve.values, band) for curve in curves]
+    counts = _seed_counts([len(curve.values) for curve in curves])
+    text = f"Line: interquartile mean of {metric} over seeds (the mean of the middle half). Band: {BANDS[band]}. "
+    text += f"{counts.capitalize()}."
+    if max(len(curve.updates) for curve in curves) > POINTS:
+        text += f" Each of {POINTS} points is a mean over neighbouring updates."
+    figure, axes = _figure(run, title, f"Line: interquartile mean of {counts}. Band: {BANDS[band]}")
+    if floored:
+        drawn = np.concatenate([np.concatenate(line[1:]) for line in lines])
+        require(
+            bool((drawn > 0).any()), "gap_curve", "a log axis needs a positive value", metric, "Use scale='linear'.", ConfigError
+        )
+        floor = float(drawn[drawn > 0].min())
+        if (drawn < floor).any():
+            lines = [Line(line.x, *(np.maximum(part, floor) for part in line[1:])) for line in lines]
+            text += f" Values below {floor:.1g}, zero included, are drawn there."
+        axes.set_yscale("log")
+    for index, (variant, line) in enumerate(zip(variants, lines, strict=True)):
+        colour, dash = COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
+        axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=_plain(variant) or None)
+    axes.set_xlim(left=0)
+    axes.margins(x=0.01)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel("Environment steps per seed" if x == "env_steps" else "Updates")
+    axes.set_ylabel(_plain(label or _label(metric)))
+    return figure, axes, text
+
+
+def _variants(run: RunDirectory, variants: Sequence[str] | None) -> tuple[str, ...]:
+    variants = run.variants() if variants is None else tuple(variants)
+    require(bool(variants), "figures", "there must be something to draw", variants, "Name variants, or run first.", ResultsError)
+    return variants
+
+
+def _line(x: np.ndarray, values: np.ndarray, band: str) -> Line:
+    points = list(_points(x, values))
+    bands = [_band(seeds, band) for _, seeds in points]
+    return Line(np.array([at for at, _ in points]), *np.array(bands).T)
+
+
+def _points(x: np.ndarray, values: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields at most ``POINTS`` times a place on the axis and the value of each seed that has one, float64[<= S]."""
+    for part in np.array_split(np.arange(len(x)), min(POINTS, len(x))):
+        mean = final_values(values[:, part], 1.0)
+        yield float(x[part].mean()), mean[np.isfinite(mean)]
+
+
+def _band(seeds: np.ndarray, band: str) -> statistics.Interval:
+    if not seeds.size:
+        return statistics.Interval(np.nan, np.nan, np.nan)
+    if band == "percentile":
+        return statistics.Interval(statistics.iqm(seeds), *np.percentile(seeds, (5, 95)))
+    if seeds.size == 1:
+        return statistics.Interval(float(seeds[0]), np.nan, np.nan)
+    resamples = int(np.clip(RESAMPLED_SEEDS // seeds.size, *RESAMPLES))
+    return statistics.bootstrap_interval(seeds, resamples=resamples)
+
+
+def _label(metric: str) -> str:
+    return LABELS.get(metric, metric.replace("_", " ").capitalize())
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")  # between dollar signs matplotlib would read mathematics
+
+
+def _seed_counts(counts: Sequence[int]) -> str:
+    few, many = min(counts), max(counts)
+    return f"{many if few == many else f'{few} to {many}'} seeds{' each' * (len(counts) > 1)}"
+
+
+def _figure(run: RunDirectory, title: str | None, note: str) -> tuple[Figure, Axes]:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+        axes = figure.subplots()
+    figure.suptitle(_plain(title or run.experiment), x=0.015, ha="left", fontsize=13, fontweight="bold")
+    figure.supxlabel(note, x=0.015, ha="left", fontsize=8.5, color=GREY)
+    return figure, axes
+
+
+def _save(run: RunDirectory, name: str, figure: Figure, text: str) -> Path:
+    path = run.figures / f"{name}.png"
+    metadata: dict[str, Any] = {"Description": text, "Software": None}
+    with matplotlib.rc_context(STYLE), replacing(path) as file:
+        figure.savefig(file, format="png", dpi=DPI, metadata=metadata)
+    return path

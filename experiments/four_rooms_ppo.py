@@ -1,0 +1,60 @@
+"""PPO in the four rooms, measured against the exact optimum.
+
+Source: Schulman et al. (2017); the map is that of Sutton, Precup and Singh (1999). Exact values: dynamic programming.
+"""
+
+from dataclasses import dataclass, field
+
+import envs
+from experiments.protocol import Claim, mean_at_least
+from experiments.session import Session
+from jaxrl.deep import ppo
+from jaxrl.evaluation import ExactValue
+
+GAMMA = 0.99
+OPTIMUM = 0.826169  # 0.99^19, from (1, 1) to (11, 11)
+
+
+@dataclass(frozen=True)
+class Config:
+    """PPO in the four rooms."""
+
+    seeds: int = 128
+    """Independent learners, trained side by side (count)."""
+    updates: int = 80
+    """Updates of each learner (count), 2048 environment steps each with the default algorithm."""
+    algorithm: ppo.Config = field(
+        default_factory=lambda: ppo.Config(
+            learning_rate=1e-3, anneal_updates=80.0, gamma=GAMMA, hidden=(32,), num_envs=16
+        )
+    )
+    """Hyper-parameters."""
+
+
+QUICK = Config(seeds=4, updates=2)
+
+
+def run(config: Config, session: Session) -> None:
+    """Trains the learners and evaluates each policy exactly, greedy and sampled, some 20 times on the way."""
+    env = envs.make("four_rooms")
+    exact = ExactValue.of(env, GAMMA)
+    session.train(
+        ppo.make,
+        env,
+        config.algorithm,
+        seeds=config.seeds,
+        num_updates=config.updates,
+        evaluators=(exact,),
+        show=("exact_value", "optimality_gap"),
+    )
+    session.draw_curves("exact_value", optimum=float(exact.optimum))
+    session.draw_gap()
+
+
+CLAIMS = (
+    Claim(
+        "The greedy policy's exact value is within 5 % of the optimum on average",
+        "Schulman et al. (2017)",
+        mean_at_least("exact_value", 0.95 * OPTIMUM),
+    ),
+)

@@ -1,0 +1,71 @@
+"""PPO on the linear-quadratic regulator, measured against the exact Riccati solution.
+
+Source: Schulman et al. (2017); the optimum is that of the discounted algebraic Riccati equation (Bertsekas, vol. 2).
+"""
+
+from dataclasses import dataclass, field
+
+import envs
+from envs.control.lqr import riccati
+from experiments.protocol import Claim, equals, mean_at_least
+from experiments.session import Session
+from jaxrl.deep import ppo
+from jaxrl.evaluation import Episodes
+
+GAMMA = 0.99
+OPTIMAL_COST = 5.948985
+
+
+@dataclass(frozen=True)
+class Config:
+    """PPO on the double integrator."""
+
+    seeds: int = 8
+    """Independent learners, trained side by side (count)."""
+    updates: int = 200
+    """Updates of each learner (count), 2048 environment steps each with the default algorithm."""
+    algorithm: ppo.Config = field(
+        default_factory=lambda: ppo.Config(
+            learning_rate=1e-3,
+            anneal_updates=200.0,
+            gamma=GAMMA,
+            ent_coef=0.0,
+            num_envs=16,
+            num_epochs=10,
+            num_minibatches=8,
+            normalize_reward=True,
+        )
+    )
+    """Hyper-parameters."""
+
+
+QUICK = Config(seeds=2, updates=2)
+
+
+def run(config: Config, session: Session) -> None:
+    """Trains the learners and plays 1024 evaluation episodes with each greedy policy, some 20 times on the way."""
+    env = envs.make("lqr")
+    session.train(
+        ppo.make,
+        env,
+        config.algorithm,
+        seeds=config.seeds,
+        num_updates=config.updates,
+        evaluators=(Episodes(env, gamma=GAMMA, num_episodes=1024, modes=("greedy",), discounted=True),),
+        show=("greedy_discounted_return",),
+    )
+    session.draw_curves("greedy_discounted_return", optimum=-OPTIMAL_COST)
+
+
+CLAIMS = (
+    Claim(
+        "The Riccati equation gives the optimal expected discounted cost",
+        "Bertsekas, Dynamic Programming and Optimal Control, vol. 2",
+        equals(lambda: riccati(envs.make("lqr").params, GAMMA).cost, OPTIMAL_COST, 1e-6),
+    ),
+    Claim(
+        "The greedy policy's expected discounted cost is within 10 % of the optimum",
+        "Schulman et al. (2017)",
+        mean_at_least("greedy_discounted_return", -1.10 * OPTIMAL_COST),
+    ),
+)

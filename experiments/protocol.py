@@ -1,0 +1,104 @@
+"""What an experiment is, and what it means for a claim to hold.
+
+An experiment is a module with a docstring that names its source, a frozen dataclass ``Config`` (its command line), ``QUICK`` (a
+small Config that only shows that everything runs), ``run(config, session)``, and ``CLAIMS``. Thresholds are set before the
+results are looked at. A claim that fails is reported as failed.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from jaxrl.results import RunDirectory
+from jaxrl.statistics import bootstrap_interval
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a claim holds, and what was measured.
+
+    passed: the verdict. value: the estimate; low, high: its 95 % bootstrap interval over seeds (None for an exact number).
+    criterion: what the value is held against.
+    """
+
+    passed: bool
+    value: float
+    criterion: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement that can fail. check: reads a finished run and decides."""
+
+    text: str
+    source: str
+    check: Callable[[RunDirectory], Verdict]
+
+
+class Experiment(Protocol):
+    """The module of an experiment."""
+
+    __doc__: str
+    Config: type
+    QUICK: Any
+    CLAIMS: tuple[Claim, ...]
+
+    def run(self, config: Any, session: Any) -> None:
+        """Trains, and draws figures."""
+        ...
+
+
+def decide(claims: tuple[Claim, ...], run: RunDirectory, complete: bool) -> list[dict[str, Any]]:
+    """Checks claims against a run, writes ``claims.json`` and returns its entries.
+
+    Args:
+        claims: of the experiment.
+        run: its results.
+        complete: False leaves the verdicts open: a quick or interrupted run had too small a budget to decide anything.
+    """
+    entries = []
+    for claim in claims:
+        verdict = asdict(claim.check(run)) if complete else {"passed": None, "detail": "not decided: the run was cut short"}
+        entries.append({"text": claim.text, "source": claim.source, **verdict})
+    run.write_claims(entries)
+    return entries
+
+
+def last(run: RunDirectory, metric: str, variant: str = "") -> np.ndarray:
+    """Returns the last measured value of every seed, float[S]."""
+    return run.curves(metric, variant, "evaluations").values[:, -1]
+
+
+def mean_at_least(metric: str, threshold: float, variant: str = "") -> Callable[[RunDirectory], Verdict]:
+    """Returns the check that the mean over seeds of the last evaluation reaches a threshold."""
+
+    def check(run: RunDirectory) -> Verdict:
+        mean = bootstrap_interval(last(run, metric, variant), np.mean)
+        return Verdict(mean.estimate >= threshold, mean.estimate, f"mean {metric} >= {threshold:g}", mean.low, mean.high)
+
+    return check
+
+
+def mean_within(metric: str, low: float, high: float, variant: str = "") -> Callable[[RunDirectory], Verdict]:
+    """Returns the check that the mean over seeds of the last evaluation lies in [low, high]."""
+
+    def check(run: RunDirectory) -> Verdict:
+        mean = bootstrap_interval(last(run, metric, variant), np.mean)
+        passed = low <= mean.estimate <= high
+        return Verdict(passed, mean.estimate, f"mean {metric} in [{low:g}, {high:g}]", mean.low, mean.high)
+
+    return check
+
+
+def equals(compute: Callable[[], float], expected: float, tolerance: float) -> Callable[[RunDirectory], Verdict]:
+    """Returns the check that an exact computation gives a known number."""
+
+    def check(run: RunDirectory) -> Verdict:
+        value = float(compute())
+        return Verdict(abs(value - expected) <= tolerance, value, f"{expected:.6f} within {tolerance:g}")
+
+    return check

@@ -1,0 +1,67 @@
+"""What an experiment's ``run`` is given: it trains, and everything that is measured ends up in the run's directory."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from experiments import figures
+from jaxrl.progress import Progress
+from jaxrl.results import RunDirectory
+from jaxrl.runner import Run, run
+
+
+class Interrupted(Exception):
+    """Ctrl-C was pressed; what had been computed is in the run's directory."""
+
+
+class Session:
+    """Trains the variants of one experiment into one directory."""
+
+    def __init__(self, directory: RunDirectory):
+        self.directory = directory
+
+    def train(
+        self,
+        make: Callable,
+        task: Any,
+        config: Any,
+        *,
+        seeds: int,
+        num_updates: int,
+        evaluators: Sequence[Callable] = (),
+        variant: str = "",
+        show: Sequence[str] = ("episode_return",),
+        chunk_length: int | None = None,
+    ) -> Run:
+        """Calls ``jaxrl.runner.run`` with a progress bar and the run's directory as sinks.
+
+        Args:
+            make, task, config, seeds, num_updates, evaluators, chunk_length: see ``jaxrl.runner.run``.
+            variant: what this training is called in the tables, if the experiment has several.
+            show: metrics whose means stand beside the progress bar.
+
+        Raises:
+            Interrupted: Ctrl-C was pressed.
+        """
+        title = self.directory.experiment + (f" {variant}" if variant else "")
+        done = run(
+            make,
+            task,
+            config,
+            seeds=seeds,
+            num_updates=num_updates,
+            chunk_length=chunk_length,
+            evaluators=evaluators,
+            sinks=(self.directory.recorder(variant), Progress(title, show)),
+        )
+        if done.summary.interrupted:
+            raise Interrupted
+        return done
+
+    def draw_curves(self, metric: str, **options: Any) -> None:
+        """Draws the learning curves of a metric and where the seeds end; options as for ``figures.learning_curves``."""
+        figures.learning_curves(self.directory, metric, **options)
+        figures.distribution(self.directory, metric, fraction=0.01)
+
+    def draw_gap(self, metric: str = "optimality_gap", **options: Any) -> None:
+        """Draws how far the policies are from the exact optimum."""
+        figures.gap_curve(self.directory, metric, **options)

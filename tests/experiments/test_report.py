@@ -1,0 +1,268 @@
+"""Figures and the HTML report of a run, from synthetic measurements."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import figures
+from experiments.report import write_report
+from jaxrl.errors import ConfigError, ResultsError
+from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary
+from jaxrl.statistics import bootstrap_interval, iqm
+
+SEEDS, UPDATES, LENGTH = 64, 200, 20
+WIDTH, HEIGHT = 960, 600
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+def record(run, variant, rate, steps=128, failed=None, seeds=SEEDS, upto=UPDATES, end=True, scale=500.0):
+    """Records learning curves that rise to ``scale``, and a gap that falls to zero."""
+    rng = np.random.default_rng(0)
+    reached = 1 - np.exp(-rate * np.arange(1, UPDATES + 1))
+    returns = scale * reached * rng.uniform(0.8, 1.0, (seeds, 1)) + rng.normal(0, 10, (seeds, UPDATES))
+    returns[:, :3] = np.nan
+    gap = np.maximum(0.0, scale * (0.9 - reached)) * rng.uniform(0.5, 1.5, (seeds, 1))
+    recorder = run.recorder(variant)
+    recorder.begin(Plan(np.arange(seeds), UPDATES, LENGTH, steps, 1))
+    for first in range(0, upto, LENGTH):
+        last = first + LENGTH
+        recorder.chunk(Chunk(first, {"episode_return": returns[:, first:last]}, {"optimality_gap": gap[:, last - 1]}, 0.5))
+    if end:
+        recorder.end(RunSummary(90.0, 12.0, upto < UPDATES, failed or {}))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = RunDirectory.create(tmp_path_factory.mktemp("runs"), "exp", {"ppo": {"gamma": 0.99}, "note": "<b>bold</b> & more"})
+    record(run, "ppo", 0.03, failed={3: 57, 41: 120})
+    record(run, "<script>alert(1)</script>", 0.01)
+    run.close()
+    run.write_claims(
+        [
+            {"text": "Return > 475", "source": "A & B (2017)", "passed": False, "value": 430.5, "low": 420.25, "high": 440.75},
+            {"text": "Beats the other", "passed": True, "value": 3, "criterion": "above 0"},
+            {"text": "Not tried", "passed": None, "detail": "quick run"},
+        ]
+    )
+    figures.learning_curves(run, optimum=500.0)
+    figures.gap_curve(run)
+    figures.distribution(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return write_report(run).read_text(encoding="utf-8")
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        assert image.format == "PNG" and image.size == (WIDTH, HEIGHT)
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def shows(path, colour, tolerance=12):
+    """Whether at least 30 pixels have a colour."""
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return (np.abs(pixels(path) - wanted).max(-1) <= tolerance).sum() >= 30
+
+
+# Figures
+
+
+@pytest.mark.parametrize("name", ["episode_return", "optimality_gap", "episode_return_distribution"])
+def test_figures_are_drawn_at_the_expected_size(run, name):
+    path = run.figures / f"{name}.png"
+    assert (pixels(path) == 255).all(-1).mean() < 0.97
+    with Image.open(path) as image:
+        assert round(image.info["dpi"][0]) == 150
+
+
+def test_every_variant_has_its_colour(run):
+    path = run.figures / "episode_return.png"
+    assert shows(path, figures.COLOURS[0]) and shows(path, figures.COLOURS[1])
+    assert not shows(path, figures.COLOURS[2])
+    path = figures.learning_curves(run, variants=["ppo"], x="updates", name="one")
+    assert shows(path, figures.COLOURS[0]) and not shows(path, figures.COLOURS[1])
+    path.unlink()
+
+
+def test_captions_explain_line_and_band(run):
+    text = figures.caption(run.figures / "episode_return.png")
+    for part in ("interquartile mean of episode_return", "95 % bootstrap interval", "64 seeds each", "best possible value, 500"):
+        assert part in text
+    assert "zero included" in figures.caption(run.figures / "optimality_gap.png")
+    assert "64 seeds each" in figures.caption(run.figures / "episode_return_distribution.png")
+    path = figures.gap_curve(run, scale="linear", band="percentile", name="linear")
+    assert "5th to 95th percentile" in figures.caption(path) and "zero included" not in figures.caption(path)
+    path.unlink()
+
+
+def test_figures_are_the_same_every_time(run):
+    for draw in (figures.learning_curves, figures.distribution):
+        first, second = (draw(run, variants=["ppo"], name="again").read_bytes() for _ in range(2))
+        assert first == second
+    (run.figures / "again.png").unlink()
+
+
+def test_bands():
+    seeds = np.random.default_rng(1).normal(size=40)
+    interval = figures._band(seeds, "bootstrap")
+    assert interval.estimate == iqm(seeds) and interval == bootstrap_interval(seeds, resamples=1000)
+    np.testing.assert_allclose(figures._band(seeds, "percentile"), (iqm(seeds), *np.percentile(seeds, (5, 95))))
+    np.testing.assert_array_equal(figures._band(seeds[:1], "bootstrap"), (seeds[0], np.nan, np.nan))
+    assert np.isnan(figures._band(seeds[:0], "percentile")).all()
+
+
+def test_points_are_means_over_neighbours_without_the_missing():
+    values = np.arange(600.0).reshape(2, 300)
+    values[0, :3] = np.nan
+    values[1, 0] = np.nan
+    points = list(figures._points(np.arange(1, 301), values))
+    assert len(points) == figures.POINTS
+    assert points[0][0] == 2.0
+    np.testing.assert_array_equal(points[0][1], [301.5])
+    np.testing.assert_array_equal(points[1][1], [4.0, 304.0])
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_and_a_data_set(tmp_path, seeds):
+    run = RunDirectory.create(tmp_path, "exp", {})
+    record(run, "", 0.02, steps=None, seeds=seeds, scale=0.0 if seeds == 2 else 1.0)
+    for path in (figures.learning_curves(run), figures.distribution(run), figures.gap_curve(run, scale="linear")):
+        assert (pixels(path) != 255).any()
+    assert shows(run.figures / "episode_return.png", figures.COLOURS[0])
+
+
+def test_wrong_options_are_named(run, tmp_path):
+    with pytest.raises(ConfigError, match="'log' or 'linear'"):
+        figures.gap_curve(run, scale="logarithmic")
+    with pytest.raises(ConfigError, match="band must be one of"):
+        figures.learning_curves(run, band="deviation")
+    with pytest.raises(ConfigError, match="x must be"):
+        figures.learning_curves(run, x="episodes")
+    empty = RunDirectory.create(tmp_path, "exp", {})
+    with pytest.raises(ResultsError, match="something to draw"):
+        figures.learning_curves(empty)
+    record(empty, "", 0.02, scale=0.0, seeds=2)
+    with pytest.raises(ConfigError, match="scale='linear'"):
+        figures.gap_curve(empty)
+
+
+# The report
+
+
+class Page(HTMLParser):
+    """Collects the text and the attributes of a page, and refuses tags that are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.stack, self.texts, self.attributes, self.tags = [], [], [], set()
+        self.feed(text)
+        self.close()
+        assert not self.stack
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if not self.stack or self.stack[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def test_the_report_is_well_formed_and_complete(page):
+    text = Page(page).text
+    for part in (
+        "exp",
+        "Claims that hold: 1 of 3",
+        "Fails Return > 475",
+        "Measured 430.5, 95 % interval [420.2, 440.8]",
+        "Source: A & B (2017)",
+        "Holds Beats the other",
+        "Undecided Not tried",
+        "2 of 64 3 (57), 41 (120)",
+        "1 min 30 s",
+        "12 s",
+        "ppo.gamma 0.99",
+        "<b>bold</b> & more",
+        "packages.jax",
+        "<script>alert(1)</script>",
+        "optimality_gap (evaluation)",
+        "interquartile mean",
+    ):
+        assert part in text, part
+    assert "Stopped early" not in text
+
+
+def test_the_report_needs_nothing_from_outside(page):
+    found = Page(page)
+    assert "script" not in found.tags and "link" not in found.tags
+    assert "http" not in page and "url(" not in page and "@import" not in page
+    sources = [value for _, name, value in found.attributes if name in ("src", "href", "srcset")]
+    assert len(sources) == 3 and all(source.startswith("data:image/png;base64,") for source in sources)
+
+
+def test_the_report_fits_phones_and_dark_screens(page):
+    assert ("meta", "content", "width=device-width, initial-scale=1") in Page(page).attributes
+    assert "prefers-color-scheme: dark" in page and "overflow-x: auto" in page
+
+
+def test_the_results_table_uses_the_summary(run):
+    rows = run.summarise(["episode_return"])
+    try:
+        run.write_summary({"results": [{**rows[0], "metric": "only this", "missing": 4, "low": None, "high": None}]})
+        text = Page(write_report(run.path).read_text()).text
+    finally:
+        run.write_summary({"results": run.summarise()})
+    assert "only this" in text and "60 of 64" not in text and "64 of 68" in text and "[n/a, n/a]" in text
+    assert "(evaluation)" not in text
+
+
+def test_a_run_that_was_killed_has_a_report(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", {})
+    record(run, "a", 0.02, upto=60, seeds=4, end=False)
+    text = Page(write_report(run).read_text()).text
+    assert "Stopped early, or still under way (a)" in text and "No training has ended" in text
+    assert "This run checks no claim" in text and "No figure has been drawn" in text and "episode_return" in text
+
+
+def test_an_interrupted_run_says_so_and_names_no_empty_variant(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", {})
+    record(run, "", 0.02, upto=60, seeds=4)
+    text = Page(write_report(run).read_text()).text
+    assert "Stopped early" in text and "60 of 200" in text and "Variant" not in text
+    assert "every value of every seed stayed finite" in text
+
+
+def test_a_run_without_training_has_a_report(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", [])
+    run.write_claims([{"text": "exact", "passed": True, "value": 1.5}])
+    text = Page(write_report(run).read_text()).text
+    assert "Claims that hold: 1 of 1" in text and "Measured 1.5" in text and "Stopped early" not in text
+
+
+def test_a_damaged_figure_is_named(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", {})
+    run.figures.mkdir()
+    (run.figures / "broken.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ResultsError, match=r"broken\.png"):
+        write_report(run)
+
+
+def test_a_long_value_is_cut(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", {"numbers": list(range(500))})
+    text = Page(write_report(run).read_text()).text
+    assert "[0, 1, 2" in text and " ..." in text and "499" not in text
