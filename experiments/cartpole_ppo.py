@@ -20,7 +20,9 @@ class Config:
     """Independent learners, trained side by side (count)."""
     updates: int = 976
     """Updates of each learner (count), 512 environment steps each with the default algorithm: half a million."""
-    algorithm: ppo.Config = field(default_factory=lambda: ppo.Config(anneal_updates=976.0))
+    anneal: bool = True
+    """Let the learning rate fall linearly to 0 over the run; otherwise --anneal-updates decides."""
+    algorithm: ppo.Config = field(default_factory=ppo.Config)
     """Hyper-parameters."""
 
 
@@ -30,10 +32,12 @@ QUICK = Config(seeds=2, updates=4)
 def run(config: Config, session: Session) -> None:
     """Trains the learners and plays 32 evaluation episodes with each, some 20 times on the way."""
     env = envs.make("cartpole")
+    anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
+    algorithm = config.algorithm.replace(anneal_updates=float(anneal_updates))
     session.train(
         ppo.make,
         env,
-        config.algorithm,
+        algorithm,
         seeds=config.seeds,
         num_updates=config.updates,
         evaluators=(Episodes(env),),

@@ -23,11 +23,9 @@ class Config:
     """Independent learners, trained side by side (count)."""
     updates: int = 80
     """Updates of each learner (count), 2048 environment steps each with the default algorithm."""
-    algorithm: ppo.Config = field(
-        default_factory=lambda: ppo.Config(
-            learning_rate=1e-3, anneal_updates=80.0, gamma=GAMMA, hidden=(32,), num_envs=16
-        )
-    )
+    anneal: bool = True
+    """Let the learning rate fall linearly to 0 over the run; otherwise --anneal-updates decides."""
+    algorithm: ppo.Config = field(default_factory=lambda: ppo.Config(learning_rate=1e-3, gamma=GAMMA, hidden=(32,), num_envs=16))
     """Hyper-parameters."""
 
 
@@ -37,11 +35,13 @@ QUICK = Config(seeds=4, updates=2)
 def run(config: Config, session: Session) -> None:
     """Trains the learners and evaluates each policy exactly, greedy and sampled, some 20 times on the way."""
     env = envs.make("four_rooms")
-    exact = ExactValue.of(env, GAMMA)
+    anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
+    algorithm = config.algorithm.replace(anneal_updates=float(anneal_updates))
+    exact = ExactValue.of(env, config.algorithm.gamma)
     session.train(
         ppo.make,
         env,
-        config.algorithm,
+        algorithm,
         seeds=config.seeds,
         num_updates=config.updates,
         evaluators=(exact,),

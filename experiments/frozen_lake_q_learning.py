@@ -38,7 +38,7 @@ QUICK = Config(seeds=16, steps=2_000)
 def run(config: Config, session: Session) -> None:
     """Trains the learners and evaluates each greedy policy exactly, 20 times on the way."""
     env = envs.make("frozen_lake")
-    exact = ExactValue.of(env, GAMMA)
+    exact = ExactValue.of(env, config.algorithm.gamma)
     session.train(
         q_learning.make,
         env,

@@ -24,10 +24,11 @@ class Config:
     """Independent learners, trained side by side (count)."""
     updates: int = 200
     """Updates of each learner (count), 2048 environment steps each with the default algorithm."""
+    anneal: bool = True
+    """Let the learning rate fall linearly to 0 over the run; otherwise --anneal-updates decides."""
     algorithm: ppo.Config = field(
         default_factory=lambda: ppo.Config(
             learning_rate=1e-3,
-            anneal_updates=200.0,
             gamma=GAMMA,
             ent_coef=0.0,
             num_envs=16,
@@ -45,13 +46,15 @@ QUICK = Config(seeds=2, updates=2)
 def run(config: Config, session: Session) -> None:
     """Trains the learners and plays 1024 evaluation episodes with each greedy policy, some 20 times on the way."""
     env = envs.make("lqr")
+    anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
+    algorithm = config.algorithm.replace(anneal_updates=float(anneal_updates))
     session.train(
         ppo.make,
         env,
-        config.algorithm,
+        algorithm,
         seeds=config.seeds,
         num_updates=config.updates,
-        evaluators=(Episodes(env, gamma=GAMMA, num_episodes=1024, modes=("greedy",), discounted=True),),
+        evaluators=(Episodes(env, gamma=config.algorithm.gamma, num_episodes=1024, modes=("greedy",), discounted=True),),
         show=("greedy_discounted_return",),
     )
     session.draw_curves("greedy_discounted_return", optimum=-OPTIMAL_COST)

@@ -20,10 +20,11 @@ class Config:
     """Independent learners, trained side by side (count)."""
     updates: int = 480
     """Updates of each learner (count), 2048 environment steps each with the default algorithm: just under a million."""
+    anneal: bool = True
+    """Let the learning rate fall linearly to 0 over the run; otherwise --anneal-updates decides."""
     algorithm: ppo.Config = field(
         default_factory=lambda: ppo.Config(
             learning_rate=1e-3,
-            anneal_updates=480.0,
             gamma=0.9,
             ent_coef=0.0,
             num_envs=16,
@@ -41,10 +42,12 @@ QUICK = Config(seeds=2, updates=2)
 def run(config: Config, session: Session) -> None:
     """Trains the learners and plays 32 evaluation episodes with each, some 20 times on the way."""
     env = envs.make("pendulum")
+    anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
+    algorithm = config.algorithm.replace(anneal_updates=float(anneal_updates))
     session.train(
         ppo.make,
         env,
-        config.algorithm,
+        algorithm,
         seeds=config.seeds,
         num_updates=config.updates,
         evaluators=(Episodes(env),),

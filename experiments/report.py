@@ -39,7 +39,7 @@ th, td { padding: .45rem .7rem; text-align: left; border-bottom: 1px solid var(-
 th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 .number { text-align: right; white-space: nowrap; }
-.pairs td:first-child { font-family: ui-monospace, monospace; }
+.pairs td:first-child { font-family: ui-monospace, monospace; width: 40%; }
 .pairs td { overflow-wrap: anywhere; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
 figure { margin: 0; }
@@ -102,9 +102,10 @@ def _header(run: RunDirectory, claims: Sequence[Mapping[str, Any]], unfinished: 
     text = f'<h1>{escape(run.experiment)}</h1>\n<p class="soft">Run {escape(run.path.resolve().name)}</p>\n'
     if claims:
         held = sum(claim["passed"] is True for claim in claims)
-        failed = any(claim["passed"] is False for claim in claims)
-        verdict = "fails" if failed else "holds" if held == len(claims) else "open"
-        text += f'<p class="{verdict}"><span class="verdict">Claims that hold: {held} of {len(claims)}</span></p>\n'
+        undecided = sum(claim["passed"] is None for claim in claims)
+        verdict = "holds" if held == len(claims) else "fails" if held + undecided < len(claims) else "open"
+        words = f"Claims that hold: {held} of {len(claims)}" + (f", undecided: {undecided}" if undecided else "")
+        text += f'<p class="{verdict}"><span class="verdict">{words}</span></p>\n'
     if unfinished:
         which = f" ({', '.join(unfinished)})" if any(unfinished) else ""
         text += f'<p class="open"><span class="verdict">Stopped early, or still under way{escape(which)}</span></p>\n'

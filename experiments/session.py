@@ -51,7 +51,7 @@ class Session:
             num_updates=num_updates,
             chunk_length=chunk_length,
             evaluators=evaluators,
-            sinks=(self.directory.recorder(variant), Progress(title, show)),
+            sinks=(Progress(title, show), self.directory.recorder(variant)),  # a bar must be taken down even if a disk is full
         )
         if done.summary.interrupted:
             raise Interrupted

@@ -20,16 +20,16 @@ class Config:
     """Independent learners of either kind, trained side by side (count)."""
     length: int = 10
     """Cells from the cue to the junction (count)."""
-    memory_size: int = 32
+    gru_size: int = 32
     """Units of the GRU (count); the feed-forward learner has none."""
     updates: int = 400
     """Updates of each learner (count), 1024 environment steps each with the default algorithm."""
+    anneal: bool = True
+    """Let the learning rate fall linearly to 0 over the run; otherwise --anneal-updates decides."""
     algorithm: ppo.Config = field(
-        default_factory=lambda: ppo.Config(
-            learning_rate=1e-3, anneal_updates=400.0, hidden=(32, 32), num_envs=16, num_steps=64
-        )
+        default_factory=lambda: ppo.Config(learning_rate=1e-3, hidden=(32, 32), num_envs=16, num_steps=64)
     )
-    """Hyper-parameters of both learners; memory_size is set by the field above."""
+    """Hyper-parameters of both learners; memory_size is set by --gru-size."""
 
 
 QUICK = Config(seeds=2, updates=2)
@@ -38,11 +38,13 @@ QUICK = Config(seeds=2, updates=2)
 def run(config: Config, session: Session) -> None:
     """Trains both kinds of learners and plays 64 evaluation episodes with each, some 20 times on the way."""
     env = envs.make("t_maze", length=config.length)
-    for variant, memory_size in (("GRU", config.memory_size), ("feed-forward", 0)):
+    anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
+    algorithm = config.algorithm.replace(anneal_updates=float(anneal_updates))
+    for variant, memory_size in (("GRU", config.gru_size), ("feed-forward", 0)):
         session.train(
             ppo.make,
             env,
-            config.algorithm.replace(memory_size=memory_size),
+            algorithm.replace(memory_size=memory_size),
             variant=variant,
             seeds=config.seeds,
             num_updates=config.updates,

@@ -8,6 +8,7 @@ states into a ``TabularModel``. The two therefore cannot disagree. ``from_table`
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -175,13 +176,105 @@ class TabularModel:
 _BLOCK = 128  # states expanded per device call: one compiled shape, whatever the frontier
 
 
-def _rows(tree: PyTree, axes: int) -> list[bytes]:
-    """Returns each element along the first ``axes`` axes of a pytree as bytes: a dictionary key for a state."""
-    leaves = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(tree)]
-    count = int(np.prod(leaves[0].shape[:axes]))
-    flat = [leaf.reshape(count, -1).view(np.uint8).reshape(count, -1) for leaf in leaves]
-    table = np.concatenate(flat, axis=1)
-    return [row.tobytes() for row in table]
+class _Numbering:
+    """Numbers states in the order in which they are found; a state is known by its bytes."""
+
+    def __init__(self):
+        self.found: list[PyTree] = []
+        self._number: dict[bytes, int] = {}
+
+    def __call__(self, states: PyTree) -> np.ndarray:
+        """Returns the number of each of n states PyTree[n, ...], int32[n]; new ones get the next numbers."""
+        leaves, structure = jax.tree.flatten(states)
+        count = leaves[0].shape[0]
+        flat = [np.ascontiguousarray(leaf).reshape(count, -1).view(np.uint8).reshape(count, -1) for leaf in leaves]
+        numbers = np.empty(count, np.int32)
+        for i, row in enumerate(np.concatenate(flat, axis=1)):
+            key = row.tobytes()
+            if key not in self._number:
+                self._number[key] = len(self.found)
+                self.found.append(jax.tree.unflatten(structure, [leaf[i] for leaf in leaves]))
+            numbers[i] = self._number[key]
+        return numbers
+
+
+def _expander(env: Environment, params: PyTree, dtypes: PyTree, actions: np.ndarray) -> Callable:
+    """Returns ``(states [n]) -> Outcomes [n, A, K]`` on the host, for n up to ``_BLOCK``."""
+    outcomes_fn: Any = env.outcomes_fn
+
+    @jax.jit
+    def expand(states):
+        return jax.vmap(lambda state: jax.vmap(lambda action: outcomes_fn(state, action, params))(jnp.asarray(actions)))(states)
+
+    def on_host(states: list[PyTree]) -> Outcomes:
+        padded = states + states[:1] * (_BLOCK - len(states))
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
+        outcomes = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(states)], expand(stacked))
+        total = outcomes.probability.sum(-1)
+        require(
+            bool(np.abs(total - 1).max() < 1e-5 and outcomes.probability.min() >= 0),
+            "tabulate",
+            "outcome probabilities must be non-negative and sum to 1 for every state and action",
+            float(total.flat[np.abs(total - 1).argmax()]),
+            "Check outcomes(state, action, params).",
+            EnvironmentError,
+        )
+        return outcomes._replace(probability=outcomes.probability / total[..., None], state=_cast(outcomes.state, dtypes))
+
+    return on_host
+
+
+def _cast(states: PyTree, dtypes: PyTree) -> PyTree:
+    # float64 mode may widen integers; a state is known by its bytes, so its dtype is pinned to the sampled one.
+    return jax.tree.map(lambda leaf, dtype: np.asarray(leaf).astype(dtype), states, dtypes)
+
+
+class _Row(NamedTuple):
+    """The tables of one state, [A, K] each (reward [A, K, N] with agents)."""
+
+    next_state: np.ndarray
+    probability: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+
+
+def _absorbing(state: int, like: _Row) -> _Row:
+    probability = np.zeros_like(like.probability)
+    probability[:, 0] = 1.0
+    return _Row(np.full_like(like.next_state, state), probability, np.zeros_like(like.reward), np.ones_like(like.terminated))
+
+
+def _walk(expand: Callable, number: _Numbering, frontier: list[int], max_states: int) -> dict[int, _Row]:
+    """Expands states breadth-first until nothing new is reached; returns the rows of all that an episode can go on from."""
+    rows: dict[int, _Row] = {}
+    reached = set(frontier)
+    while frontier:
+        block, frontier = frontier[:_BLOCK], frontier[_BLOCK:]
+        outcomes = expand([number.found[state] for state in block])
+        shape = outcomes.probability.shape
+        possible = np.flatnonzero(outcomes.probability.reshape(-1) > 0)
+        successors = jax.tree.map(partial(_select, shape=shape, index=possible), outcomes.state)
+        numbers = np.zeros(int(np.prod(shape)), np.int32)  # impossible outcomes point at state 0, with probability 0
+        numbers[possible] = number(successors)
+        require(
+            len(number.found) <= max_states,
+            "tabulate",
+            f"the environment must have at most max_states = {max_states} states",
+            f"{len(number.found)} and more",
+            "Raise max_states, or bound the state.",
+            EnvironmentError,
+        )
+        going_on = possible[~outcomes.terminated.reshape(-1)[possible]]
+        fresh = set(numbers[going_on].tolist()) - reached
+        reached |= fresh
+        frontier += sorted(fresh)
+        table = _Row(numbers.reshape(shape), outcomes.probability, outcomes.reward.astype(np.float64), outcomes.terminated)
+        rows |= {state: _Row(*(part[i] for part in table)) for i, state in enumerate(block)}
+    return rows
+
+
+def _select(leaf: np.ndarray, shape: tuple[int, ...], index: np.ndarray) -> np.ndarray:
+    return leaf.reshape(-1, *leaf.shape[len(shape) :])[index]
 
 
 def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
@@ -197,125 +290,40 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
         EnvironmentError: the environment is not finite, has more than ``max_states`` states, or its outcome probabilities
             do not sum to 1.
     """
-    outcomes_fn, initial_fn = env.outcomes_fn, env.initial_fn
-    if outcomes_fn is None or initial_fn is None:
+    if env.outcomes_fn is None or env.initial_fn is None:
         raise EnvironmentError(
             "tabulate: the environment must state its outcomes and initial distribution, got outcomes_fn=None. "
             "Build it with jaxrl.finite.finite."
         )
     if not isinstance(env.action_space, Discrete):
         raise EnvironmentError(f"tabulate: the action space must be Discrete, got {env.action_space}. Discretise it.")
-    dtypes = jax.tree.map(lambda leaf: leaf.dtype, jax.eval_shape(initial_fn, env.params).state)
-
-    def as_states(tree):
-        # float64 mode may widen integers; a state is identified by its bytes, so its dtype is pinned to the sampled one.
-        return jax.tree.map(lambda leaf, dtype: np.asarray(leaf).astype(dtype), tree, dtypes)
-
-    agents = 1 if env.num_agents is None else env.num_agents
+    agents = env.num_agents or 1
     joint_shape = (env.action_space.n,) * agents
     joint = np.asarray(list(itertools.product(*(range(n) for n in joint_shape))), dtype=np.int32)
-    actions = joint[:, 0] if env.num_agents is None else joint
-
+    dtypes = jax.tree.map(lambda leaf: leaf.dtype, jax.eval_shape(env.initial_fn, env.params).state)
+    number = _Numbering()
     with jax.enable_x64(True):
         params = jax.tree.map(_widen, env.params)
-        first = initial_fn(params)
-        first = Initial(np.asarray(first.probability), as_states(first.state))
-
-        @jax.jit
-        def expand(states):
-            return jax.vmap(lambda s: jax.vmap(lambda a: outcomes_fn(s, a, params))(jnp.asarray(actions)))(states)
-
-        index: dict[bytes, int] = {}
-        found: list[Any] = []  # the states in order of discovery, each a pytree of one element
-        probability, successor, reward, terminated = [], [], [], []
-        open_states: set[int] = set()  # reached other than by termination: these have outcomes of their own
-
-        def number(states, keys):
-            numbers = np.empty(len(keys), np.int32)
-            for i, key in enumerate(keys):
-                if key not in index:
-                    index[key] = len(found)
-                    found.append(jax.tree.map(lambda leaf, i=i: leaf[i], states))
-                numbers[i] = index[key]
-            return numbers
-
-        starts = number(first.state, _rows(first.state, 1))
-        open_states.update(int(s) for s, p in zip(starts, first.probability, strict=True) if p > 0)
-        rows: dict[int, tuple] = {}
-        frontier = sorted(open_states)
-        while frontier:
-            block, frontier = frontier[:_BLOCK], frontier[_BLOCK:]
-            padded = block + [block[0]] * (_BLOCK - len(block))
-            states = jax.tree.map(lambda *leaves: np.stack(leaves), *[found[i] for i in padded])
-            out = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(block)], expand(states))
-            total = out.probability.sum(-1)
-            worst = np.abs(total - 1).max()
-            require(
-                worst < 1e-5 and out.probability.min() >= 0,
-                "tabulate",
-                "outcome probabilities must be non-negative and sum to 1 for every state and action",
-                float(total.flat[np.abs(total - 1).argmax()]),
-                "Check outcomes(state, action, params).",
-                EnvironmentError,
-            )
-            shape = out.probability.shape
-            flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), as_states(out.state))
-            possible = np.flatnonzero(out.probability.reshape(-1) > 0)
-            reachable = jax.tree.map(lambda leaf: leaf[possible], flat)
-            numbers = np.zeros(int(np.prod(shape)), np.int32)  # impossible outcomes point at state 0, with probability 0
-            numbers[possible] = number(reachable, _rows(reachable, 1))
-            require(
-                len(found) <= max_states,
-                "tabulate",
-                f"the environment must have at most max_states = {max_states} states",
-                f"{len(found)} and more",
-                "Raise max_states, or bound the state.",
-                EnvironmentError,
-            )
-            going_on = possible[~np.asarray(out.terminated).reshape(-1)[possible]]
-            fresh = set(numbers[going_on].tolist()) - open_states
-            open_states |= fresh
-            frontier += sorted(fresh)
-            numbers = numbers.reshape(shape)
-            normalised = out.probability / total[..., None]
-            for i, state in enumerate(block):
-                rows[state] = (normalised[i], numbers[i], np.asarray(out.reward[i], np.float64), out.terminated[i])
-
-        width = next(iter(rows.values()))
-        for state in range(len(found)):
-            if state in rows:
-                p, n, r, t = rows[state]
-            else:
-                p = np.zeros_like(width[0])
-                p[:, 0] = 1.0
-                n, r, t = np.full_like(width[1], state), np.zeros_like(width[2]), np.ones_like(width[3])
-            probability.append(p)
-            successor.append(n)
-            reward.append(r)
-            terminated.append(t)
-        states = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
-        initial = np.zeros(len(found))
-        np.add.at(initial, starts, np.asarray(first.probability, np.float64))
+        first = jax.tree.map(np.asarray, env.initial_fn(params))
+        starts = number(_cast(first.state, dtypes))
+        expand = _expander(env, params, dtypes, joint[:, 0] if env.num_agents is None else joint)
+        rows = _walk(expand, number, sorted(set(starts[first.probability > 0].tolist())), max_states)
+    like = next(iter(rows.values()))
+    rows = [rows.get(state) or _absorbing(state, like) for state in range(len(number.found))]
+    states = jax.tree.map(lambda *leaves: np.stack(leaves), *number.found)
+    initial = np.zeros(len(rows))
+    np.add.at(initial, starts, first.probability.astype(np.float64))
 
     # Observations and masks are what the agent is given, so they are computed at the ordinary precision.
     observe = env.observe_fn or observe_state
     observation = jax.tree.map(np.asarray, jax.vmap(observe, in_axes=(0, None))(states, env.params))
-    mask = np.ones((len(found), len(joint)), bool)
+    mask = np.ones((len(rows), len(joint)), bool)
     if env.action_mask_fn is not None:
         legal = np.asarray(jax.vmap(env.action_mask_fn, in_axes=(0, None))(states, env.params))
         legal = legal if env.num_agents is not None else legal[:, None, :]
         mask = np.all([legal[:, agent, joint[:, agent]] for agent in range(agents)], axis=0)
-    return TabularModel(
-        np.stack(successor),
-        np.stack(probability),
-        np.stack(reward),
-        np.stack(terminated),
-        initial / initial.sum(),
-        mask,
-        observation,
-        states,
-        joint_shape,
-    )
+    tables = (np.stack(table) for table in zip(*rows, strict=True))
+    return TabularModel(*tables, initial / initial.sum(), mask, observation, states, joint_shape)
 
 
 def single_precision(model: TabularModel) -> TabularModel:

@@ -1,5 +1,6 @@
 """Settings of the process that must be made before jax starts its backend. The command line makes them; a script may."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -26,10 +27,8 @@ def setup(cpu_devices: int | None = None, cache: str | os.PathLike | None = None
             ``JAX_COMPILATION_CACHE_DIR``) is kept.
     """
     if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        try:
+        with contextlib.suppress(RuntimeError):  # raised where the backend runs already: its devices stand
             jax.config.update("jax_num_cpu_devices", cpu_devices or len(os.sched_getaffinity(0)))
-        except RuntimeError:  # the backend runs already: its devices stand
-            pass
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(cache or default_cache()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

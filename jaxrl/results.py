@@ -18,7 +18,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,7 +98,7 @@ class Sink(Protocol):
         ...
 
     def chunk(self, chunk: Chunk) -> None:
-        """Takes in one chunk. Must copy nothing: the arrays are the sink's to keep."""
+        """Takes in one chunk. Its arrays may be kept but not changed: other sinks hold them too."""
         ...
 
     def end(self, summary: RunSummary) -> None:
@@ -281,9 +281,11 @@ class RunDirectory:
             table: ``"metrics"`` or ``"evaluations"``; may be left out where only one of them has this column.
 
         Raises:
-            UnknownNameError: there is no such metric or variant.
+            UnknownNameError: there is no such metric, variant or table.
             ConfigError: both tables have this column and ``table`` is not given.
         """
+        if table is not None and table not in TABLES:
+            raise unknown_name("curves", "table", table, TABLES)
         tables = {name: self.columns(name) for name in (TABLES if table is None else (table,))}
         found = [name for name, columns in tables.items() if metric in columns]
         if not found:
@@ -302,7 +304,7 @@ class RunDirectory:
         env_steps[column] = rows["env_steps"].to_numpy()
         return Curves(updates, env_steps, values)
 
-    def summarise(self, metrics: Iterable[str] | None = None) -> list[dict[str, Any]]:
+    def summarise(self, metrics: Collection[str] | None = None) -> list[dict[str, Any]]:
         """Returns statistics over seeds of the final values of every variant.
 
         Args:

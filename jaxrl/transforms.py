@@ -17,7 +17,7 @@ from flax import struct
 from jaxrl.env import Environment, PyTree, Step
 from jaxrl.errors import EnvironmentError, require
 from jaxrl.finite import Initial, Outcomes
-from jaxrl.spaces import Discrete, Space
+from jaxrl.spaces import Discrete, Space, example
 
 
 @struct.dataclass
@@ -59,7 +59,17 @@ def with_reward(env: Environment, reward: Callable, params: PyTree = ()) -> Envi
 
     Returns:
         The environment with ``params`` of type ``RewardParams`` and states of type ``Seen``.
+
+    Raises:
+        EnvironmentError: the reward has another shape.
     """
+    agents = () if env.num_agents is None else (env.num_agents,)
+    obs, _ = jax.eval_shape(env.reset, jax.random.key(0))
+    action = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*agents, *leaf.shape), leaf.dtype), example(env.action_space))
+    found = jax.eval_shape(reward, params, obs, action, obs)
+    must = f"the reward function must return float32{list(agents)}"
+    value = f"{found.dtype}{list(found.shape)}"
+    require(found.shape == agents, "with_reward", must, value, "Squeeze or sum the axes beyond.", EnvironmentError)
     return env.replace(
         params=RewardParams(env.params, params),
         reset_fn=_RewardReset(env.reset_fn),

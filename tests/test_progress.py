@@ -103,7 +103,8 @@ def test_nothing_measured_yet():
 
 def test_a_terminal_gets_a_bar(terminal):
     text = follow(terminal)
-    assert "\x1b[3" in text and "━" in text
+    assert "\x1b[3" in text
+    assert "━" in text
     last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).splitlines()[-1]
     for part in ("exp", "40/40", "8k steps/s", "done after 42 s", "episode_return 30"):
         assert part in last
@@ -112,7 +113,8 @@ def test_a_terminal_gets_a_bar(terminal):
 def test_no_color_is_respected(terminal, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     text = follow(terminal)
-    assert "━" in text and not re.search(r"\x1b\[[0-9;]*m", text)
+    assert "━" in text
+    assert not re.search(r"\x1b\[[0-9;]*m", text)
 
 
 @pytest.mark.parametrize("why", ["dumb", "no rich"])
@@ -122,7 +124,8 @@ def test_lines_where_no_bar_can_be_drawn(terminal, monkeypatch, why):
     else:
         monkeypatch.setitem(sys.modules, "rich.console", None)
     text = follow(terminal)
-    assert "\x1b" not in text and "\r" not in text
+    assert "\x1b" not in text
+    assert "\r" not in text
     assert text.splitlines()[-1].startswith("exp: 40/40 updates  done after 42 s")
 
 
@@ -131,7 +134,8 @@ def test_titles_and_metrics_are_not_markup(terminal):
     sink.begin(Plan(np.arange(1), 1, 1, 1, 1))
     sink.chunk(Chunk(0, {"[bold]x": np.ones((1, 1))}, {}, 1.0))
     sink.end(SUMMARY)
-    assert "[red]title" in terminal.getvalue() and "[bold]x 1" in terminal.getvalue()
+    assert "[red]title" in terminal.getvalue()
+    assert "[bold]x 1" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(

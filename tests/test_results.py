@@ -84,7 +84,8 @@ def test_parts_and_merged_file_hold_the_same(run):
         "metrics.parquet",
         "versions.json",
     ]
-    assert before[0].equals(run.metrics()) and before[1].equals(run.evaluations())
+    assert before[0].equals(run.metrics())
+    assert before[1].equals(run.evaluations())
     assert_rows(run)
     assert_rows(run, updates=[4, 9, 14, 19], table="evaluations", metric="greedy_return")
     assert before[0].schema.field("episode_return").type == pa.float32()
@@ -110,7 +111,8 @@ def test_variants_may_have_different_columns(run):
         assert run.columns("metrics") == ("episode_return", "clip_fraction", "td_error")
         table = run.metrics()
         assert table.num_rows == 3 * 20 + 2 * 10
-        assert table["clip_fraction"].null_count == 20 and table["td_error"].null_count == 60
+        assert table["clip_fraction"].null_count == 20
+        assert table["td_error"].null_count == 60
         assert_rows(run, "ppo", metric="clip_fraction")
         assert_rows(run, "dqn", seeds=[1, 2], updates=range(10), metric="td_error")
         assert run.evaluations("dqn").num_rows == 0
@@ -153,7 +155,8 @@ def test_runner_and_recorder_agree(run):
     for metric in ("level", "noise"):
         np.testing.assert_array_equal(run.curves(metric, "walk").values, done.metrics[metric][order])
     facts = run.summary()["runs"]["walk"]
-    assert facts["updates"] == facts["planned_updates"] == 6 and facts["seeds"] == 2
+    assert facts["updates"] == facts["planned_updates"] == 6
+    assert facts["seeds"] == 2
     assert 0 < facts["compile_seconds"] <= facts["seconds"]
 
 
@@ -200,13 +203,15 @@ def test_close_killed_before_the_parts_are_removed_counts_no_row_twice(run, monk
         patch.setattr(shutil, "rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run.close()
-    assert (run.path / "metrics.parquet").exists() and len(parts(run)) == 4
+    assert (run.path / "metrics.parquet").exists()
+    assert len(parts(run)) == 4
     assert run.metrics().num_rows == 60
     assert_rows(run)
     record(run, first=20, last=30)
     assert run.metrics().num_rows == 90
     run.close()
-    assert run.metrics().num_rows == 90 and not (run.path / "metrics").exists()
+    assert run.metrics().num_rows == 90
+    assert not (run.path / "metrics").exists()
     assert_rows(run, updates=range(30))
 
 
@@ -296,7 +301,8 @@ def test_a_damaged_part_is_named(run):
         RunDirectory.open(run.path)
     with pytest.raises(ResultsError, match=r"part-00002\.parquet"):
         run.close()
-    assert len(parts(run)) == 4 and not (run.path / "metrics.parquet").exists()
+    assert len(parts(run)) == 4
+    assert not (run.path / "metrics.parquet").exists()
 
 
 def test_a_flipped_byte_is_found(run):
@@ -394,6 +400,8 @@ def test_curves_names_what_it_does_not_find(run):
         run.curves("episode_return", "pppo")
     with pytest.raises(ConfigError, match="table='evaluations'"):
         run.curves("level", "ppo")
+    with pytest.raises(UnknownNameError, match="Did you mean 'evaluations'"):
+        run.curves("level", "ppo", "evaluation")
     assert run.curves("level", "ppo", "evaluations").values.shape == (3, 4)
 
 
@@ -425,13 +433,16 @@ def test_summarise_counts_missing_seeds_and_gives_the_interval():
     expected = statistics.bootstrap_interval(values[:30])
     assert (found["iqm"], found["low"], found["high"]) == tuple(expected)
     assert found["low"] < found["iqm"] < found["high"]
-    assert found["minimum"] == values[:30].min() and found["maximum"] == values[:30].max()
+    assert found["minimum"] == values[:30].min()
+    assert found["maximum"] == values[:30].max()
 
 
 def test_summarise_of_one_seed_and_of_none():
     one, none = summarise(np.array([2.0])), summarise(np.array([np.nan]))
-    assert one["iqm"] == one["mean"] == 2.0 and np.isnan(one["low"])
-    assert none["missing"] == 1 and np.isnan(none["mean"])
+    assert one["iqm"] == one["mean"] == 2.0
+    assert np.isnan(one["low"])
+    assert none["missing"] == 1
+    assert np.isnan(none["mean"])
 
 
 def test_final_values_are_means_over_the_last_updates():
@@ -464,7 +475,8 @@ def test_recorders_add_what_each_run_cost(run):
     assert summary["runs"]["a"]["env_steps"] == 3 * 20 * 8
     assert summary["runs"]["a"]["env_steps_per_second"] == 3 * 20 * 8 / 10
     assert summary["runs"]["a"]["failed_seeds"] == {"4": 2, "7": 3}
-    assert summary["runs"]["b"]["env_steps"] is None and summary["runs"]["b"]["interrupted"] is True
+    assert summary["runs"]["b"]["env_steps"] is None
+    assert summary["runs"]["b"]["interrupted"] is True
 
 
 def test_a_claim_needs_a_text_and_a_verdict(run):
@@ -540,7 +552,8 @@ def test_configurations_become_strict_json(tmp_path):
 )
 def test_to_json(given, expected):
     found = provenance.to_json(given)
-    assert found == expected and type(found) is type(expected)
+    assert found == expected
+    assert type(found) is type(expected)
     json.dumps(found, allow_nan=False)
 
 
@@ -548,7 +561,8 @@ def test_to_json_of_keys_and_large_arrays():
     assert provenance.to_json(jax.random.key(5)) == [0, 5]
     table = np.zeros((50, 50), np.float32)
     found = provenance.to_json(table)
-    assert found["shape"] == [50, 50] and found["dtype"] == "float32"
+    assert found["shape"] == [50, 50]
+    assert found["dtype"] == "float32"
     assert found != provenance.to_json(table + 1)
     assert found == provenance.to_json(np.asfortranarray(table))
 
@@ -567,13 +581,14 @@ def test_versions_hold_what_numbers_depend_on(run, monkeypatch):
     assert found["environment"]["JAX_DEFAULT_MATMUL_PRECISION"] == "highest"
     assert "some-machine" not in json.dumps(found)
     assert found["packages"]["jax"] == jax.__version__
-    assert found["device"]["platform"] == "cpu" and found["device"]["count"] == jax.device_count()
+    assert found["device"]["platform"] == "cpu"
+    assert found["device"]["count"] == jax.device_count()
     assert strict(run.path / "versions.json").keys() == found.keys()
 
 
 def test_git_state_belongs_to_tracked_files_only(tmp_path, monkeypatch):
     def git(*arguments):
-        identity = ["-c", "user.name=name", "-c", "user.email=name@example.org"]
+        identity = ["-c", "user.name=name", "-c", "user.email=name@example.org", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True)
 
     file = tmp_path / "code.py"
@@ -585,8 +600,11 @@ def test_git_state_belongs_to_tracked_files_only(tmp_path, monkeypatch):
     assert provenance.git_state(file) is None
     git("commit", "-m", "first")
     state = provenance.git_state(file)
-    assert state is not None and len(state["commit"]) == 40 and not state["dirty"]
+    assert state is not None
+    assert len(state["commit"]) == 40
+    assert not state["dirty"]
     (tmp_path / "result").write_text("untracked")
+    assert provenance.git_state(tmp_path / "result") is None
     file.write_text("x = 2\n")
     assert provenance.git_state(file) == {**state, "dirty": True}
     monkeypatch.setenv("PATH", "")

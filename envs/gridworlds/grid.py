@@ -37,7 +37,9 @@ class Grid(NamedTuple):
     def cell(self, where: str, position: tuple[int, int]) -> int:
         """Returns the number of the free cell at (row, column)."""
         match = np.flatnonzero((self.position == np.asarray(position)).all(-1))
-        require(len(match) == 1, where, "(row, column) must be a free cell of the map", position, "Choose a cell that is no wall.")
+        require(
+            len(match) == 1, where, "(row, column) must be a free cell of the map", position, "Choose a cell that is no wall."
+        )
         return int(match[0])
 
     def entering(self, cells: np.ndarray) -> np.ndarray:
@@ -91,9 +93,7 @@ class Walk:
     slip: jax.Array
 
 
-def walk(
-    where: str, neighbour: np.ndarray, reward: np.ndarray, absorbing: np.ndarray, start: np.ndarray, slip: float
-) -> Walk:
+def walk(where: str, neighbour: np.ndarray, reward: np.ndarray, absorbing: np.ndarray, start: np.ndarray, slip: float) -> Walk:
     """Builds the parameters of a walk.
 
     Args:

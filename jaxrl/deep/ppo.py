@@ -44,17 +44,17 @@ class Config:
     ent_coef: float = 0.01  # weight of the entropy bonus
     vf_coef: float = 0.5  # weight of the value loss
     max_grad_norm: float = 0.5  # the global norm of the gradient is cut to this
-    num_envs: int = static(default=4)
-    num_steps: int = static(default=128)  # of each environment in one update
-    num_epochs: int = static(default=4)
-    num_minibatches: int = static(default=4)
+    num_envs: int = static(default=4)  # environments side by side (count)
+    num_steps: int = static(default=128)  # of each environment in one update (count)
+    num_epochs: int = static(default=4)  # passes over the collected steps (count)
+    num_minibatches: int = static(default=4)  # in each pass (count); must divide the steps, or num_envs with memory
     hidden: tuple[int, ...] = static(default=(64, 64))  # layer sizes of the actor and of the critic
-    activation: str = static(default="tanh")
+    activation: str = static(default="tanh")  # between layers: tanh, relu, swish or gelu
     channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
     memory_size: int = static(default=0)  # of a GRU shared by actor and critic; 0 for a feed-forward policy
     clip_value: bool = static(default=False)  # limit the change of the value estimate as well
-    normalize_observation: bool = static(default=False)
-    normalize_reward: bool = static(default=False)
+    normalize_observation: bool = static(default=False)  # by the running mean and deviation of what was observed
+    normalize_reward: bool = static(default=False)  # by the running deviation of the discounted return
 
     @property
     def steps_per_update(self) -> int:
@@ -73,12 +73,30 @@ class Config:
         if isinstance(env.action_space, Box):
             limits = env.action_space
             one_sided = not limits.bounded and not (jnp.isinf(limits.low).all() and jnp.isinf(limits.high).all())
-            require(not one_sided, "ppo", "a Box action must be bounded or unbounded as a whole", limits, "Bound every entry.", SpaceError)
-        require(env.num_agents is None, "ppo", "the environment must have no agent axis", env.num_agents, "Use a multi-agent algorithm.")
+            require(
+                not one_sided,
+                "ppo",
+                "a Box action must be bounded or unbounded as a whole",
+                limits,
+                "Bound every entry.",
+                SpaceError,
+            )
+        require(
+            env.num_agents is None,
+            "ppo",
+            "the environment must have no agent axis",
+            env.num_agents,
+            "Use a multi-agent algorithm.",
+        )
         if self.channels:
             image = isinstance(env.observation_space, Box) and len(env.observation_space.shape) == 3
             require(
-                image, "ppo", "channels need observations of shape [H, W, C]", env.observation_space, "Set channels=().", SpaceError
+                image,
+                "ppo",
+                "channels need observations of shape [H, W, C]",
+                env.observation_space,
+                "Set channels=().",
+                SpaceError,
             )
         require_counts("ppo", self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
         require_between("ppo", self, 0, 1, "gamma", "gae_lambda")
@@ -181,7 +199,9 @@ def make(env: Environment, config: Config) -> Algorithm:
     def init(key):
         network_key, episode_key = jax.random.split(key)
         episodes = rollout.start(episode_key, env, config.num_envs, memory)
-        obs = jax.tree.map(lambda leaf: leaf[None].astype(jnp.float32) if config.normalize_observation else leaf[None], episodes.obs)
+        obs = jax.tree.map(
+            lambda leaf: leaf[None].astype(jnp.float32) if config.normalize_observation else leaf[None], episodes.obs
+        )
         params = network.init(network_key, obs, jnp.zeros((1, config.num_envs), bool), episodes.memory)
         return State(
             params,
@@ -225,7 +245,6 @@ def make(env: Environment, config: Config) -> Algorithm:
         memory_before = state.episodes.memory
         episodes, batch = rollout.unroll(rollout_key, env, behaviour(state, sample), state.episodes, config.num_steps)
 
-
         # What the old policy and critic say of the block, in one pass over it.
         obs, next_obs = normalised(state, batch.obs), normalised(state, batch.next_obs)
         first = batch.t == 0
@@ -247,7 +266,12 @@ def make(env: Environment, config: Config) -> Algorithm:
         )
         data = Sequences(obs, raw_action, batch.mask, first, log_prob, value, advantage, advantage + value, memory_before)
         (params, opt_state), metrics = epochs_of_minibatches(
-            order_key, gradient_step, (state.params, state.opt_state), as_sequences(data), config.num_epochs, config.num_minibatches
+            order_key,
+            gradient_step,
+            (state.params, state.opt_state),
+            as_sequences(data),
+            config.num_epochs,
+            config.num_minibatches,
         )
         metrics = jax.tree.map(jnp.mean, metrics) | rollout.episode_metrics(batch)
         return State(params, opt_state, episodes, observations, rewards), metrics

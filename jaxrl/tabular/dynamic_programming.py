@@ -68,9 +68,7 @@ def value_iteration(
     return Solution(value, _legal(model, action_values(model, value, gamma)), count)
 
 
-def policy_evaluation(
-    model: TabularModel, policy: jax.Array, gamma: jax.Array | float, num_doublings: int = 20
-) -> jax.Array:
+def policy_evaluation(model: TabularModel, policy: jax.Array, gamma: jax.Array | float, num_doublings: int = 20) -> jax.Array:
     """Returns the exact value of a stochastic policy, V = sum_t (gamma P)^t R, float[X] (or [X, N] with agents).
 
     The series is summed by doubling, V_{2n} = V_n + (gamma P)^n V_n, which covers 2^num_doublings steps in num_doublings

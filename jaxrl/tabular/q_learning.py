@@ -50,7 +50,13 @@ class Config:
                 "Use jaxrl.finite.from_table, or a deep algorithm.",
                 SpaceError,
             )
-        require(env.num_agents is None, "q_learning", "the environment must have no agent axis", env.num_agents, "Use independent learners.")
+        require(
+            env.num_agents is None,
+            "q_learning",
+            "the environment must have no agent axis",
+            env.num_agents,
+            "Use independent learners.",
+        )
         require_counts("q_learning", self, "num_envs", "num_steps")
         require_between("q_learning", self, 0, 1, "learning_rate", "learning_rate_min", "gamma", "epsilon")
         require_positive("q_learning", self, "learning_rate_half_life")

@@ -38,12 +38,12 @@ def test_other_numbers_find_the_compiled_program(name, parameters):
 
 
 def test_unknown_environment():
-    with pytest.raises(UnknownNameError, match="'frozen_lake'.*Known: cartpole, cliff_walking"):
+    with pytest.raises(UnknownNameError, match=r"'frozen_lake'.*Known: cartpole, cliff_walking"):
         envs.make("frozen_lak")
 
 
 def test_unknown_parameter():
-    with pytest.raises(UnknownNameError, match="Did you mean 'slip'.*Known: map, max_steps, slip"):
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'slip'.*Known: map, max_steps, slip"):
         envs.make("frozen_lake", slipp=0.1)
 
 

@@ -42,7 +42,14 @@ def run(tmp_path_factory):
     run.close()
     run.write_claims(
         [
-            {"text": "Return > 475", "source": "A & B (2017)", "passed": False, "value": 430.5, "low": 420.25, "high": 440.75},
+            {
+                "text": "Return > 475 <i>always</i>",
+                "source": "A & B (2017)",
+                "passed": False,
+                "value": 430.5,
+                "low": 420.25,
+                "high": 440.75,
+            },
             {"text": "Beats the other", "passed": True, "value": 3, "criterion": "above 0"},
             {"text": "Not tried", "passed": None, "detail": "quick run"},
         ]
@@ -60,7 +67,8 @@ def page(run):
 
 def pixels(path):
     with Image.open(path) as image:
-        assert image.format == "PNG" and image.size == (WIDTH, HEIGHT)
+        assert image.format == "PNG"
+        assert image.size == (WIDTH, HEIGHT)
         return np.asarray(image.convert("RGB")).astype(int)
 
 
@@ -83,10 +91,12 @@ def test_figures_are_drawn_at_the_expected_size(run, name):
 
 def test_every_variant_has_its_colour(run):
     path = run.figures / "episode_return.png"
-    assert shows(path, figures.COLOURS[0]) and shows(path, figures.COLOURS[1])
+    assert shows(path, figures.COLOURS[0])
+    assert shows(path, figures.COLOURS[1])
     assert not shows(path, figures.COLOURS[2])
     path = figures.learning_curves(run, variants=["ppo"], x="updates", name="one")
-    assert shows(path, figures.COLOURS[0]) and not shows(path, figures.COLOURS[1])
+    assert shows(path, figures.COLOURS[0])
+    assert not shows(path, figures.COLOURS[1])
     path.unlink()
 
 
@@ -97,7 +107,8 @@ def test_captions_explain_line_and_band(run):
     assert "zero included" in figures.caption(run.figures / "optimality_gap.png")
     assert "64 seeds each" in figures.caption(run.figures / "episode_return_distribution.png")
     path = figures.gap_curve(run, scale="linear", band="percentile", name="linear")
-    assert "5th to 95th percentile" in figures.caption(path) and "zero included" not in figures.caption(path)
+    assert "5th to 95th percentile" in figures.caption(path)
+    assert "zero included" not in figures.caption(path)
     path.unlink()
 
 
@@ -111,7 +122,8 @@ def test_figures_are_the_same_every_time(run):
 def test_bands():
     seeds = np.random.default_rng(1).normal(size=40)
     interval = figures._band(seeds, "bootstrap")
-    assert interval.estimate == iqm(seeds) and interval == bootstrap_interval(seeds, resamples=1000)
+    assert interval.estimate == iqm(seeds)
+    assert interval == bootstrap_interval(seeds, resamples=1000)
     np.testing.assert_allclose(figures._band(seeds, "percentile"), (iqm(seeds), *np.percentile(seeds, (5, 95))))
     np.testing.assert_array_equal(figures._band(seeds[:1], "bootstrap"), (seeds[0], np.nan, np.nan))
     assert np.isnan(figures._band(seeds[:0], "percentile")).all()
@@ -126,6 +138,14 @@ def test_points_are_means_over_neighbours_without_the_missing():
     assert points[0][0] == 2.0
     np.testing.assert_array_equal(points[0][1], [301.5])
     np.testing.assert_array_equal(points[1][1], [4.0, 304.0])
+
+
+def test_a_log_axis_shows_zero_at_its_floor(run):
+    _, axes, text = figures._curves(run, "optimality_gap", "updates", None, None, "bootstrap", None, None, floored=True)
+    lowest = [line.get_ydata().min() for line in axes.lines]
+    assert 0 < lowest[0] < 60
+    assert axes.get_yscale() == "log"
+    assert f"below {lowest[0]:.1g}" in text
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -187,8 +207,8 @@ def test_the_report_is_well_formed_and_complete(page):
     text = Page(page).text
     for part in (
         "exp",
-        "Claims that hold: 1 of 3",
-        "Fails Return > 475",
+        "Claims that hold: 1 of 3, undecided: 1",
+        "Fails Return > 475 <i>always</i>",
         "Measured 430.5, 95 % interval [420.2, 440.8]",
         "Source: A & B (2017)",
         "Holds Beats the other",
@@ -209,15 +229,20 @@ def test_the_report_is_well_formed_and_complete(page):
 
 def test_the_report_needs_nothing_from_outside(page):
     found = Page(page)
-    assert "script" not in found.tags and "link" not in found.tags
-    assert "http" not in page and "url(" not in page and "@import" not in page
+    assert "script" not in found.tags
+    assert "link" not in found.tags
+    assert "http" not in page
+    assert "url(" not in page
+    assert "@import" not in page
     sources = [value for _, name, value in found.attributes if name in ("src", "href", "srcset")]
-    assert len(sources) == 3 and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert len(sources) == 3
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
 
 
 def test_the_report_fits_phones_and_dark_screens(page):
     assert ("meta", "content", "width=device-width, initial-scale=1") in Page(page).attributes
-    assert "prefers-color-scheme: dark" in page and "overflow-x: auto" in page
+    assert "prefers-color-scheme: dark" in page
+    assert "overflow-x: auto" in page
 
 
 def test_the_results_table_uses_the_summary(run):
@@ -227,7 +252,10 @@ def test_the_results_table_uses_the_summary(run):
         text = Page(write_report(run.path).read_text()).text
     finally:
         run.write_summary({"results": run.summarise()})
-    assert "only this" in text and "60 of 64" not in text and "64 of 68" in text and "[n/a, n/a]" in text
+    assert "only this" in text
+    assert "60 of 64" not in text
+    assert "64 of 68" in text
+    assert "[n/a, n/a]" in text
     assert "(evaluation)" not in text
 
 
@@ -235,15 +263,20 @@ def test_a_run_that_was_killed_has_a_report(tmp_path):
     run = RunDirectory.create(tmp_path, "exp", {})
     record(run, "a", 0.02, upto=60, seeds=4, end=False)
     text = Page(write_report(run).read_text()).text
-    assert "Stopped early, or still under way (a)" in text and "No training has ended" in text
-    assert "This run checks no claim" in text and "No figure has been drawn" in text and "episode_return" in text
+    assert "Stopped early, or still under way (a)" in text
+    assert "No training has ended" in text
+    assert "This run checks no claim" in text
+    assert "No figure has been drawn" in text
+    assert "episode_return" in text
 
 
 def test_an_interrupted_run_says_so_and_names_no_empty_variant(tmp_path):
     run = RunDirectory.create(tmp_path, "exp", {})
     record(run, "", 0.02, upto=60, seeds=4)
     text = Page(write_report(run).read_text()).text
-    assert "Stopped early" in text and "60 of 200" in text and "Variant" not in text
+    assert "Stopped early" in text
+    assert "60 of 200" in text
+    assert "Variant" not in text
     assert "every value of every seed stayed finite" in text
 
 
@@ -251,7 +284,10 @@ def test_a_run_without_training_has_a_report(tmp_path):
     run = RunDirectory.create(tmp_path, "exp", [])
     run.write_claims([{"text": "exact", "passed": True, "value": 1.5}])
     text = Page(write_report(run).read_text()).text
-    assert "Claims that hold: 1 of 1" in text and "Measured 1.5" in text and "Stopped early" not in text
+    assert "Claims that hold: 1 of 1" in text
+    assert "undecided" not in text
+    assert "Measured 1.5" in text
+    assert "Stopped early" not in text
 
 
 def test_a_damaged_figure_is_named(tmp_path):
@@ -265,4 +301,6 @@ def test_a_damaged_figure_is_named(tmp_path):
 def test_a_long_value_is_cut(tmp_path):
     run = RunDirectory.create(tmp_path, "exp", {"numbers": list(range(500))})
     text = Page(write_report(run).read_text()).text
-    assert "[0, 1, 2" in text and " ..." in text and "499" not in text
+    assert "[0, 1, 2" in text
+    assert " ..." in text
+    assert "499" not in text

@@ -1,0 +1,1 @@
+"""Speed and memory: what ours takes, and what the libraries take that others use for the same."""

@@ -1,0 +1,93 @@
+"""Spaces: what they contain, what they draw, and how they become features."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl.errors import SpaceError
+from jaxrl.spaces import Box, Dict, Discrete, example, flat_size, flatten
+
+HALF_BOUNDED = Box((0.0, -1.0, 5.0), (float("inf"), 1.0, 7.0), (3,))
+NESTED = Dict.of(view=Box(-1.0, 1.0, (2, 2)), cell=Discrete(3), inner=Dict.of(flag=Discrete(2)))
+SPACES = [Discrete(1), Discrete(5), Box(-2.0, 2.0), Box(-float("inf"), float("inf"), (2,)), HALF_BOUNDED, NESTED]
+
+
+@functools.cache
+def draws(space):
+    return jax.jit(jax.vmap(space.sample))(jax.random.split(jax.random.key(0), 300))
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_draws_lie_in_the_space_and_look_like_its_example(space):
+    assert space.contains(draws(space))
+    one = jax.tree.map(lambda leaf: leaf[0], draws(space))
+    jax.tree.map(
+        lambda drawn, zero: np.testing.assert_equal((drawn.shape, drawn.dtype), (zero.shape, zero.dtype)), one, example(space)
+    )
+
+
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_features_have_the_promised_size(space):
+    values = jax.tree.map(lambda leaf: leaf[:12].reshape(4, 3, *leaf.shape[1:]), draws(space))
+    features = flatten(space, values)
+    assert features.shape == (4, 3, flat_size(space))
+    assert features.dtype == jnp.float32
+    one = jax.tree.map(lambda leaf: leaf[1, 2], values)
+    np.testing.assert_array_equal(flatten(space, one), features[1, 2])
+
+
+def test_draws_reach_every_choice_and_both_halves():
+    np.testing.assert_array_equal(np.bincount(draws(Discrete(5))) > 30, [True] * 5)
+    bounded = np.asarray(draws(HALF_BOUNDED))[:, 2]
+    assert bounded.min() < 5.1
+    assert bounded.max() > 6.9
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "inside"),
+    [
+        (Discrete(3), 2, True),
+        (Discrete(3), 3, False),
+        (Discrete(3), -1, False),
+        (Discrete(3), 1.0, False),
+        (Discrete(3), np.array([[0, 2], [1, 3]]), False),
+        (Box(0.0, 1.0, (2,)), np.array([0.0, 1.0]), True),
+        (Box(0.0, 1.0, (2,)), np.array([0.0, 1.1]), False),
+        (Box(0.0, 1.0, (2,)), np.array([0.0, np.nan]), False),
+        (Box(0.0, 1.0, (2,)), np.zeros((5, 2)), True),
+        (Box(0.0, 1.0, (2,)), np.zeros(3), False),
+        (Box(0.0, 1.0, (2,)), 0.0, False),
+        (Box((0.0, 2.0), (1.0, 3.0), (2,)), np.array([0.5, 0.5]), False),
+        (NESTED, {"view": np.zeros((2, 2)), "cell": 2, "inner": {"flag": 1}}, True),
+        (NESTED, {"view": np.zeros((2, 2)), "cell": 3, "inner": {"flag": 1}}, False),
+        (NESTED, {"view": np.zeros((2, 2)), "cell": 2}, False),
+        (NESTED, np.zeros(3), False),
+    ],
+)
+def test_contains(space, value, inside):
+    assert bool(space.contains(value)) == inside
+
+
+def test_features_in_the_order_of_names():
+    value = {"view": jnp.full((2, 2), 0.5), "cell": jnp.int32(1), "inner": {"flag": jnp.int32(1)}}
+    np.testing.assert_array_equal(flatten(NESTED, value), [0, 1, 0, 0, 1, 0.5, 0.5, 0.5, 0.5])
+
+
+def test_equal_spaces_hash_equal():
+    assert Dict.of(a=Discrete(2), b=Box(0, 1)) == Dict.of(b=Box(0, 1), a=Discrete(2))
+    assert hash(Dict.of(a=Discrete(2), b=Box(0, 1))) == hash(Dict.of(b=Box(0, 1), a=Discrete(2)))
+    assert Box(0.0, 1.0, (2,)) != Box(0.0, 1.0, (3,))
+
+
+def test_bounded():
+    assert Box(0.0, 1.0, (2,)).bounded
+    assert not HALF_BOUNDED.bounded
+
+
+@pytest.mark.parametrize("build", [lambda: Discrete(0), lambda: Box(1.0, 0.0), lambda: Box((0.0, 0.0), 1.0, (3,))])
+def test_impossible_spaces(build):
+    with pytest.raises(SpaceError):
+        build()
