@@ -95,7 +95,10 @@ def _seconds(work: Callable[[int], Any], count: int) -> float:
 
 
 def peak_memory() -> int:
-    """Returns the largest resident set of this process so far, in bytes."""
+    """Returns the largest resident set of this process so far, in bytes.
+
+    Linux lets a child begin with its parent's peak, so whoever starts workers must stay small: it does not import jax.
+    """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -111,7 +114,7 @@ def serve(jobs: Mapping[str, Callable[..., Iterator[dict[str, Any]]]]) -> None:
     arguments = json.loads(sys.argv[1])
     try:
         for report in jobs[arguments.pop("job")](**arguments):
-            print(json.dumps(report), file=reports, flush=True)
+            print(json.dumps(report, allow_nan=False), file=reports, flush=True)
             if not sys.stdin.readline():
                 return
     except Exception as error:

@@ -11,7 +11,7 @@ import operator
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ def _steps(env: Environment, keys: jax.Array, states: PyTree, actions: PyTree) -
 
 
 @jax.jit
-def _outcomes(env: Environment, states: PyTree, actions: PyTree) -> Outcomes:
+def _outcomes(env: Any, states: PyTree, actions: PyTree) -> Outcomes:
     return jax.vmap(env.outcomes_fn, in_axes=(0, 0, None))(states, actions, env.params)
 
 
@@ -320,7 +320,7 @@ def _check_step_structure(subject: _Subject) -> None:
 
 
 def _check_mask_structure(subject: _Subject) -> None:
-    env = subject.env
+    env: Any = subject.env
     _, state = _reset_shapes(subject)
     mask = _traced("action_mask_fn", "(state, params)", env.action_mask, state)
     discrete = isinstance(env.action_space, Discrete)
@@ -332,7 +332,7 @@ def _check_mask_structure(subject: _Subject) -> None:
 
 
 def _check_outcomes_structure(subject: _Subject) -> None:
-    env = subject.env
+    env: Any = subject.env
     _, state = _reset_shapes(subject)
     outcomes = _traced("outcomes_fn", "(state, action, params)", env.outcomes_fn, state, subject.action, env.params)
     initial = _traced("initial_fn", "(params)", env.initial_fn, env.params)
@@ -340,13 +340,10 @@ def _check_outcomes_structure(subject: _Subject) -> None:
     for where, found, kind in (("outcomes_fn", outcomes, Outcomes), ("initial_fn", initial, Initial)):
         _require(isinstance(found, kind), f"{where} must return {kind.__name__}", type(found).__name__, "Return that record.")
         count = found.probability.shape[:1] or (1,)
-
-        def entries(shape, dtype, count=count):
-            return jax.ShapeDtypeStruct((*count, *shape), dtype)
-
-        states = jax.tree.map(lambda leaf: entries(leaf.shape, leaf.dtype), state)
-        expected = Outcomes(entries((), jnp.float32), states, entries(agents, jnp.float32), entries((), bool))
-        expected = expected if kind is Outcomes else Initial(*expected[:2])
+        number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), bool)
+        entries: tuple[Any, ...] = (number, state, jax.ShapeDtypeStruct(agents, jnp.float32), flag)
+        one = kind(*entries[: len(kind._fields)])
+        expected = jax.tree.map(lambda leaf, count=count: jax.ShapeDtypeStruct((*count, *leaf.shape), leaf.dtype), one)
         must = f"{where} must return {_describe(expected)}"
         _require(_describe(found) == _describe(expected), must, _describe(found), "Give every entry the axis of outcomes.")
 
@@ -398,7 +395,7 @@ def _check_batched_equals_single(subject: _Subject) -> None:
 
 
 def _check_rebuilt_compiles_once(subject: _Subject) -> None:
-    env, rebuilt = subject.env, subject.rebuilt
+    env, rebuilt = subject.env, cast(Environment, subject.rebuilt)
     traces = 0
 
     @jax.jit
@@ -446,7 +443,8 @@ def _check_some_action_is_legal(subject: _Subject) -> None:
 
 
 def _check_probabilities(subject: _Subject) -> None:
-    initial = _numpy(subject.env.initial_fn(subject.env.params))
+    env: Any = subject.env
+    initial = _numpy(env.initial_fn(env.params))
     for where, probability in (("outcomes_fn", subject.outcomes.probability), ("initial_fn", initial.probability[None])):
         total, lowest = probability.sum(-1), probability.min()
         _require(lowest >= 0, f"{where} must return no negative probability", float(lowest), "Check the formula.")
@@ -455,8 +453,9 @@ def _check_probabilities(subject: _Subject) -> None:
 
 
 def _check_observations_follow_from_states(subject: _Subject) -> None:
-    env, played = subject.env, subject.played
-    difference = _difference(jax.vmap(env.observe_fn, in_axes=(0, None))(played.step.state, env.params), played.step.obs)
+    env: Any = subject.env
+    step = subject.played.step
+    difference = _difference(jax.vmap(env.observe_fn, in_axes=(0, None))(step.state, env.params), step.obs)
     must = "observe_fn must observe what step_fn returned"
     _require(not difference, must, difference, "Use one function for both.")
 
@@ -473,7 +472,8 @@ def _check_steps_are_possible_outcomes(subject: _Subject) -> None:
 def _check_frequencies(subject: _Subject) -> None:
     from scipy.special import chdtrc
 
-    env, played = subject.env, subject.played
+    env: Any = subject.env
+    played = subject.played
     initial = _numpy(env.initial_fn(env.params))
     # From the half with more outcomes, which has more to show.
     pairs = np.argsort(-(subject.outcomes.probability > 0).sum(-1), kind="stable")[: BATCH // 2 : BATCH // 2 // NUM_PAIRS]

@@ -6,6 +6,7 @@ dataclasses: applied again to the same environment with the same functions, a tr
 equal and finds its compiled program. Functions handed in must therefore live at module level, or be frozen dataclasses.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -70,14 +71,20 @@ def with_reward(env: Environment, reward: Callable, params: PyTree = ()) -> Envi
     must = f"the reward function must return float32{list(agents)}"
     value = f"{found.dtype}{list(found.shape)}"
     require(found.shape == agents, "with_reward", must, value, "Squeeze or sum the axes beyond.", EnvironmentError)
-    return env.replace(
+    changed = dataclasses.replace(
+        env,
         params=RewardParams(env.params, params),
         reset_fn=_RewardReset(env.reset_fn),
         step_fn=_RewardStep(env.step_fn, reward),
         action_mask_fn=env.action_mask_fn and _RewardMask(env.action_mask_fn),
-        outcomes_fn=env.outcomes_fn and _RewardOutcomes(env.outcomes_fn, env.observe_fn, reward),
-        initial_fn=env.initial_fn and _RewardInitial(env.initial_fn, env.observe_fn),
-        observe_fn=env.observe_fn and _seen_obs,
+    )
+    if env.outcomes_fn is None or env.initial_fn is None or env.observe_fn is None:
+        return changed
+    return dataclasses.replace(
+        changed,
+        outcomes_fn=_RewardOutcomes(env.outcomes_fn, env.observe_fn, reward),
+        initial_fn=_RewardInitial(env.initial_fn, env.observe_fn),
+        observe_fn=_seen_obs,
     )
 
 
@@ -89,7 +96,8 @@ def with_observation(env: Environment, observe: Callable, observation_space: Spa
         observe: ``(obs) -> obs``; with agents, of the observations of all N at once.
         observation_space: the space of one agent's new observation.
     """
-    return env.replace(
+    return dataclasses.replace(
+        env,
         reset_fn=_ObservationReset(env.reset_fn, observe),
         step_fn=_ObservationStep(env.step_fn, observe),
         observe_fn=env.observe_fn and _Observation(env.observe_fn, observe),
@@ -104,7 +112,7 @@ def with_time_limit(env: Environment, max_steps: int) -> Environment:
         ConfigError: max_steps is not positive.
     """
     require(max_steps >= 1, "with_time_limit", "max_steps must be at least 1", max_steps, "Give a number of steps.")
-    return env.replace(max_steps=max_steps)
+    return dataclasses.replace(env, max_steps=max_steps)
 
 
 def with_action_mask(env: Environment, mask: Callable) -> Environment:
@@ -120,7 +128,8 @@ def with_action_mask(env: Environment, mask: Callable) -> Environment:
     discrete = isinstance(env.action_space, Discrete)
     must = "the action space must be Discrete"
     require(discrete, "with_action_mask", must, env.action_space, "Only single choices can be masked.", EnvironmentError)
-    return env.replace(action_mask_fn=mask if env.action_mask_fn is None else _BothMasks(env.action_mask_fn, mask))
+    both = mask if env.action_mask_fn is None else _BothMasks(env.action_mask_fn, mask)
+    return dataclasses.replace(env, action_mask_fn=both)
 
 
 @dataclass(frozen=True)

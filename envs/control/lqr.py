@@ -118,6 +118,12 @@ def make(
         smallest = float(np.linalg.eigvalsh(matrix).min())
         must = f"the smallest eigenvalue of {name} must be {'at least 0' if above < 0 else 'positive'}"
         require(smallest > above, "lqr", must, smallest, "Raise its diagonal.")
-    params = Params(*(jnp.asarray(matrix, jnp.float32) for matrix in (a, b, q, r)), jnp.float32(start))
+    params = Params(
+        dynamics=jnp.asarray(a, jnp.float32),
+        control=jnp.asarray(b, jnp.float32),
+        state_cost=jnp.asarray(q, jnp.float32),
+        action_cost=jnp.asarray(r, jnp.float32),
+        start=jnp.float32(start),
+    )
     unbounded = float("inf")
     return Environment(params, reset, step, Box(-unbounded, unbounded, (n,)), Box(-unbounded, unbounded, (m,)), max_steps)

@@ -30,13 +30,13 @@ def make(map: str | tuple[str, ...] = "4x4", slip: float = 2 / 3, max_steps: int
         ConfigError: slip is no probability, or the map is malformed or lacks S or G.
         UnknownNameError: no map has this name.
     """
-    if isinstance(map, str):
-        if map not in MAPS:
-            raise unknown_name("frozen_lake", "map", map, MAPS)
-        map = MAPS[map]
-    lake = grid.parse("frozen_lake", map, known="SFHG", wall=" ")
+    if isinstance(map, str) and map not in MAPS:
+        raise unknown_name("frozen_lake", "map", map, MAPS)
+    rows = MAPS[map] if isinstance(map, str) else map
+    lake = grid.parse("frozen_lake", rows, known="SFHG", wall=" ")
     goal, start = lake.cells("G"), lake.cells("S")
-    require(start.any() and goal.any(), "frozen_lake", "the map must have an S and a G", map, "Add them.")
+    complete = bool(start.any() and goal.any())
+    require(complete, "frozen_lake", "the map must have an S and a G", rows, "Add them.")
     size = len(lake.letter)
     if max_steps is None:
         max_steps = 100 if size <= 16 else 200

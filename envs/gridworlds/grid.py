@@ -22,12 +22,12 @@ class Grid(NamedTuple):
     """The free cells of a map, numbered row by row.
 
     neighbour: int32[C, 4], the cell each action leads to; moving into a wall or off the map means staying.
-    letter: list of C characters, what the map says of each free cell.
+    letter: str of C characters, what the map says of each free cell.
     position: int32[C, 2], (row, column) of each free cell.
     """
 
     neighbour: np.ndarray
-    letter: list[str]
+    letter: str
     position: np.ndarray
 
     def cells(self, letters: str) -> np.ndarray:
@@ -47,7 +47,7 @@ class Grid(NamedTuple):
         return cells[self.neighbour] & ~cells[:, None]
 
 
-def parse(where: str, rows: list[str] | tuple[str, ...], known: str, wall: str = "#") -> Grid:
+def parse(where: str, rows: tuple[str, ...], known: str, wall: str = "#") -> Grid:
     """Reads a map.
 
     Args:
@@ -59,7 +59,7 @@ def parse(where: str, rows: list[str] | tuple[str, ...], known: str, wall: str =
     Raises:
         ConfigError: the map is empty, ragged, without a free cell, or has an unknown letter.
     """
-    require(len(rows) > 0 and len(rows[0]) > 0, where, "the map must have at least one row and column", rows, "Write a map.")
+    require(any(rows), where, "the map must have at least one row and column", rows, "Write a map.")
     widths = sorted({len(row) for row in rows})
     require(len(widths) == 1, where, "all rows of the map must have the same length", widths, "Pad the short rows.")
     strange = sorted(set("".join(rows)) - set(known) - {wall})
@@ -71,7 +71,7 @@ def parse(where: str, rows: list[str] | tuple[str, ...], known: str, wall: str =
                 number[r, c] = len(number)
     require(len(number) > 0, where, "the map must have a free cell", rows, "Open a cell.")
     neighbour = [[number.get((r + dr, c + dc), here) for dr, dc in MOVES] for (r, c), here in number.items()]
-    letters = [rows[r][c] for r, c in number]
+    letters = "".join(rows).replace(wall, "")
     return Grid(np.array(neighbour, np.int32), letters, np.array(list(number), np.int32))
 
 

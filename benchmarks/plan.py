@@ -1,0 +1,170 @@
+"""What is compared with what, and at which sizes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+Group = Literal["ppo", "learning", "dqn", "q_learning", "stepping"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+OURS = "jaxrl"
+PPO_STEPS_PER_UPDATE = 512  # of one seed: 4 environments, 128 steps
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    ppo_seeds: tuple[int, ...] = (1, 8, 64, 256)
+    rejax_seeds: tuple[int, ...] = (1, 64, 256)
+    q_learning_seeds: tuple[int, ...] = (1, 1024, 8192)
+    learning_seeds: int = 8
+    learning_updates: int = 976  # of 512 steps: half a million steps
+    num_envs: tuple[int, ...] = (1, 64, 1024, 8192)
+    environments: int | None = None  # how many of the registry, None for all
+    dqn_steps: int = 4096  # in one piece
+    repeats: int = 5
+    training_seconds: float = 2.5  # at least, in one repeat
+    stepping_seconds: float = 0.6  # likewise; half a second is enough, but this is planned from a single measurement
+    shorten: bool = False  # whether a piece of work is made as small as it can be
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    ppo_seeds=(1, 2),
+    rejax_seeds=(1, 2),
+    q_learning_seeds=(1, 8),
+    learning_seeds=2,
+    learning_updates=4,
+    num_envs=(1, 8),
+    environments=1,
+    dqn_steps=64,
+    repeats=2,
+    training_seconds=0.02,
+    stepping_seconds=0.02,
+    shorten=True,
+)
+
+
+class Entry(NamedTuple):
+    """One side of a comparison.
+
+    contender: the library, with what sets it apart from other entries of the same library.
+    module: where the job is, ``benchmarks.jobs`` or ``benchmarks.peers``.
+    arguments: ``job`` and what it takes.
+    """
+
+    contender: str
+    module: str
+    arguments: Mapping[str, Any]
+
+    @property
+    def is_ours(self) -> bool:
+        return self.contender.startswith(OURS)
+
+
+class Comparison(NamedTuple):
+    """Jobs that do the same work and are measured in turn.
+
+    entries: peers first; without peers there may be ours alone.
+    repeats: how often each is measured.
+    seeds: independent learners, None where nothing learns.
+    restarts: ours is started twice, so that the second start finds the compiled programs of the first.
+    """
+
+    group: Group
+    name: str
+    entries: Sequence[Entry]
+    repeats: int
+    seeds: int | None = None
+    restarts: bool = False
+
+
+# Environments that gymnax has too, and the parameters with which they are the same task.
+GYMNAX = {"cartpole": "CartPole-v1", "four_rooms": "FourRooms-misc"}
+PARAMETERS: Mapping[str, Mapping[str, Any]] = {"four_rooms": {"start": (4, 1), "goal": (8, 9), "slip": 1 / 3}}
+
+
+def comparisons(sizes: Sizes, groups: Sequence[Group], environments: Sequence[str], devices: int) -> Iterator[Comparison]:
+    """Lists all comparisons.
+
+    Args:
+        sizes: how much.
+        groups: which kinds.
+        environments: the names in the registry.
+        devices: how many devices there are; with one, "one device" and "all devices" are the same.
+    """
+    makers = {"ppo": _ppo, "learning": _learning, "dqn": _dqn, "q_learning": _q_learning}
+    for group in GROUPS:
+        if group in groups and group != "stepping":
+            yield from makers[group](sizes)
+    if "stepping" in groups:
+        for environment in environments[: sizes.environments]:
+            yield _stepping(sizes, environment, devices)
+
+
+def _clamp(value: int, low: int, high: int) -> int:
+    return max(low, min(value, high))
+
+
+def _ppo(sizes: Sizes) -> Iterator[Comparison]:
+    for seeds in sizes.ppo_seeds:
+        updates = 2 if sizes.shorten else _clamp(512 // seeds, 2, 64)
+        task = {"seeds": seeds, "seconds": sizes.training_seconds}
+        entries = []
+        if seeds in sizes.rejax_seeds:
+            steps = updates * PPO_STEPS_PER_UPDATE
+            arguments = {"job": "rejax_training", "algorithm": "ppo", "steps": steps, **task}
+            entries.append(Entry("rejax", "benchmarks.peers", arguments))
+        if seeds == 1:
+            arguments = {"job": "stable_baselines3_training", "seconds": sizes.training_seconds}
+            entries.append(Entry("stable-baselines3, its defaults", "benchmarks.peers", arguments))
+        arguments = {"job": "training", "algorithm": "ppo", "environment": "cartpole", "updates": updates, **task}
+        entries.append(Entry(OURS, "benchmarks.jobs", arguments))
+        yield Comparison("ppo", f"PPO CartPole, {_count(seeds, 'seed')}", entries, sizes.repeats, seeds, restarts=True)
+
+
+def _learning(sizes: Sizes) -> Iterator[Comparison]:
+    seeds, updates = sizes.learning_seeds, sizes.learning_updates
+    theirs = {"job": "rejax_learning", "seeds": seeds, "steps": updates * PPO_STEPS_PER_UPDATE}
+    task = {"algorithm": "ppo", "environment": "cartpole", "seeds": seeds, "updates": updates}
+    ours = {"job": "learning", "episodes": 128, **task}
+    entries = [Entry("rejax", "benchmarks.peers", theirs), Entry(OURS, "benchmarks.jobs", ours)]
+    steps = updates * PPO_STEPS_PER_UPDATE
+    yield Comparison("learning", f"PPO CartPole, {_count(seeds, 'seed')}, {steps:,} steps each", entries, 1, seeds)
+
+
+def _dqn(sizes: Sizes) -> Iterator[Comparison]:
+    task = {"algorithm": "dqn", "seeds": 1, "steps": sizes.dqn_steps, "seconds": sizes.training_seconds}
+    entry = Entry("rejax, its defaults", "benchmarks.peers", {"job": "rejax_training", **task})
+    yield Comparison("dqn", "DQN CartPole, 1 seed", [entry], sizes.repeats, 1)
+
+
+def _q_learning(sizes: Sizes) -> Iterator[Comparison]:
+    for seeds in sizes.q_learning_seeds:
+        updates = 2 if sizes.shorten else _clamp(65536 // seeds, 16, 1024)
+        task = {"algorithm": "q_learning", "environment": "frozen_lake", "seeds": seeds, "updates": updates}
+        entry = Entry(OURS, "benchmarks.jobs", {"job": "training", "seconds": sizes.training_seconds, **task})
+        name = f"Q-learning FrozenLake, {_count(seeds, 'seed')}"
+        yield Comparison("q_learning", name, [entry], sizes.repeats, seeds)
+
+
+def _stepping(sizes: Sizes, environment: str, devices: int) -> Comparison:
+    blocks = {str(width): 1 if sizes.shorten else _clamp(16384 // width, 4, 1024) for width in sizes.num_envs}
+    task = {"job": "stepping", "environment": environment, "parameters": PARAMETERS.get(environment, {})}
+    task |= {"seconds": sizes.stepping_seconds}
+    entries = []
+    if environment in GYMNAX:
+        arguments = {"job": "gymnax_stepping", "environment": GYMNAX[environment]}
+        arguments |= {"blocks": blocks, "seconds": sizes.stepping_seconds}
+        entries.append(Entry("gymnax", "benchmarks.peers", arguments))
+    entries.append(Entry(OURS, "benchmarks.jobs", {"blocks": blocks, **task}))
+    if devices > 1:
+        several = {width: count for width, count in blocks.items() if width != "1"}  # one environment is on one device anyway
+        entries.append(Entry(f"{OURS}, one device", "benchmarks.jobs", {"blocks": several, "devices": 1, **task}))
+    if environment in GYMNAX:
+        entries.append(Entry(f"{OURS}, reset pool of 4", "benchmarks.jobs", {"blocks": blocks, "reset_pool": 4, **task}))
+    return Comparison("stepping", environment, entries, sizes.repeats)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

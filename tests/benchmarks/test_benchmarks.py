@@ -1,0 +1,244 @@
+"""The benchmark command: workers, what is compared, the arithmetic of the report, and one whole run at tiny sizes."""
+
+import inspect
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import envs
+from benchmarks import __main__ as command
+from benchmarks import jobs, measure, peer_environment, peers, plan, report
+from benchmarks.measure import JobError, Worker, in_turn
+from benchmarks.peer_environment import PeersError
+from jaxrl.deep import ppo
+
+# A worker without jax: the first piece of its work takes 0.2 s more than the others, which take 10 ms each.
+WORKER = """
+import os, sys, time
+from benchmarks.measure import Case, outcome, serve, speed
+
+def build():
+    print("noise from a library", flush=True)
+    first = True
+    def work(count):
+        nonlocal first
+        time.sleep(0.01 * count + 0.2 * first)
+        first = False
+    return work
+
+def dying():
+    yield {}
+    print("out of luck", file=sys.stderr, flush=True)
+    os._exit(3)
+
+def raising():
+    yield {}
+    raise ValueError("no such thing")
+
+def silent():
+    time.sleep(60)
+    yield {}
+
+serve({
+    "speed": lambda seconds: speed({"train": Case(build, 7)}, seconds, "abacus"),
+    "outcome": lambda: outcome("learn", 7, lambda: {"returns": [1.0]}, "abacus"),
+    "dying": dying, "raising": raising, "silent": silent,
+})
+"""
+
+
+def start(job, **arguments):
+    return Worker([sys.executable, "-c", WORKER], {"job": job, **arguments})
+
+
+def test_the_first_piece_is_not_part_of_the_speed():
+    with start("speed", seconds=0.05) as worker:
+        ready = worker.report()
+        repeats = [worker.repeat()["cases"]["train"] for _ in range(2)]
+    assert ready["device"] == "abacus"
+    assert 0.15 < ready["ready_seconds"]["train"] < 2
+    assert 0 < ready["baseline_bytes"] <= ready["peak_bytes"]
+    for repeat in repeats:
+        assert repeat["steps"] % 7 == 0
+        assert repeat["steps"] / 7 * 0.01 <= repeat["seconds"]
+        assert 0.02 <= repeat["seconds"]
+
+
+def test_an_outcome_is_measured_once():
+    with start("outcome") as worker:
+        worker.report()
+        assert worker.repeat()["cases"]["learn"]["returns"] == [1.0]
+        with pytest.raises(JobError, match="ended with status 0"):
+            worker.repeat()
+
+
+@pytest.mark.parametrize(("job", "reason"), [("dying", "status 3: out of luck"), ("raising", "ValueError: no such thing")])
+def test_a_worker_that_fails_says_why(job, reason):
+    with start(job) as worker:
+        worker.report()
+        with pytest.raises(JobError, match=reason):
+            worker.repeat()
+
+
+def test_a_worker_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr(measure, "SILENCE_LIMIT", 0.3)
+    with start("silent") as worker, pytest.raises(JobError, match="no answer"):
+        worker.report()
+
+
+def test_jobs_take_turns_and_a_failed_one_is_left_out():
+    order = []
+
+    class Scripted:
+        def __init__(self, name, lives):
+            self.name, self.lives = name, lives
+
+        def repeat(self):
+            order.append(self.name)
+            self.lives -= 1
+            if self.lives < 0:
+                raise JobError("worn out")
+            return {"lives": self.lives}
+
+    reports, failures = in_turn({"peer": Scripted("peer", 1), "ours": Scripted("ours", 9)}, 3)
+    assert order == ["peer", "ours", "peer", "ours", "ours"]
+    assert failures == {"peer": "worn out"}
+    assert [len(reports[name]) for name in ("peer", "ours")] == [1, 3]
+
+
+def recorded(contender, seconds, device="cpu"):
+    entry = plan.Entry(contender, "benchmarks.jobs", {"job": "training"})
+    comparison = plan.Comparison("ppo", "a task", [entry], len(seconds), seeds=2)
+    begin = {"device": device, "baseline_bytes": 1_000_000, "peak_bytes": 5_000_000, "ready_seconds": {"train": 4.0}}
+    repeats = [{"peak_bytes": 6_000_000, "cases": {"train": {"steps": 100, "seconds": s}}} for s in seconds]
+    return report.record(comparison, entry, [begin], repeats)
+
+
+def test_medians_and_ratios():
+    ours, peer = recorded("jaxrl", [1.0, 2.0, 4.0]), recorded("rejax", [5.0, 4.0, 4.0])
+    case = ours["cases"]["train"]
+    assert (case["median"], case["lowest"], case["highest"]) == (50, 25, 100)
+    assert ours["peak_bytes"] == 6_000_000
+    (ratio,) = report.ratios([peer, ours])
+    assert (ratio["ours"], ratio["peer"]) == ("jaxrl", "rejax")
+    assert (ratio["ratio"], ratio["lowest"], ratio["highest"]) == (2, 1, 5)
+    assert report.ratios([ours, recorded("rejax", [1.0], device="gpu")])[0]["peer"] == "rejax on gpu"
+
+
+def test_tables_show_what_there_is():
+    from rich.console import Console
+
+    console = Console(width=140, record=True, quiet=True)
+    made = report.tables([recorded("jaxrl", [1.0]), recorded("rejax", [2.0])])
+    assert len(made) == 2
+    console.quiet = False
+    with console.capture() as capture:
+        console.print(*made)
+    text = capture.get()
+    assert "100 │    ±0 % │      4.0" in text
+    assert "2.00 │ 2.00 .. 2.00" in text
+    assert not report.tables([recorded("jaxrl", [])])
+
+
+@pytest.mark.parametrize("sizes", [plan.FULL, plan.QUICK], ids=["full", "quick"])
+def test_every_planned_job_exists_and_takes_its_arguments(sizes):
+    planned = list(plan.comparisons(sizes, plan.GROUPS, sorted(envs.REGISTRY), devices=2))
+    modules = {"benchmarks.jobs": jobs.JOBS, "benchmarks.peers": peers.JOBS}
+    for comparison in planned:
+        contenders = [entry.contender for entry in comparison.entries]
+        assert len(set(contenders)) == len(contenders)
+        for entry in comparison.entries:
+            arguments = json.loads(json.dumps(entry.arguments))
+            inspect.signature(modules[entry.module][arguments.pop("job")]).bind(**arguments)
+    if sizes is plan.FULL:
+        assert {comparison.group for comparison in planned} == set(plan.GROUPS)
+        assert {comparison.name for comparison in planned if comparison.group == "stepping"} == set(envs.REGISTRY)
+        assert sizes.repeats >= 5
+
+
+def test_one_device_is_only_set_apart_where_there_are_more():
+    def contenders(devices):
+        (comparison,) = plan.comparisons(plan.FULL, ["stepping"], ["lqr"], devices)
+        return [entry.contender for entry in comparison.entries]
+
+    assert contenders(1) == ["jaxrl"]
+    assert contenders(2) == ["jaxrl", "jaxrl, one device"]
+
+
+def test_rejax_is_given_our_configuration():
+    config, theirs = ppo.Config(), dict(peers.PPO)
+    network = theirs.pop("agent_kwargs")
+    assert network == {"activation": config.activation, "hidden_layer_sizes": config.hidden}
+    for name, value in theirs.items():
+        assert getattr(config, name) == value
+    assert config.steps_per_update == plan.PPO_STEPS_PER_UPDATE
+    assert peers.STEPS_PER_BLOCK == jobs.STEPS_PER_BLOCK
+
+
+def test_the_steps_that_are_counted_were_taken():
+    # CartPole pays 1 for every step, so the sum of rewards counts them.
+    devices = jax.devices()[:2]
+    mesh = Mesh(np.asarray(devices), ("environment",))
+    env = envs.make("cartpole")
+    keys = jax.device_put(jax.random.split(jax.random.key(0), 2), NamedSharding(mesh, PartitionSpec("environment")))
+    episodes = jobs.begin(mesh, 3, env, keys)
+    (keys, episodes), (observations, rewards, ends) = jobs.step_blocks(mesh, 2, 4, env, keys, episodes)
+    steps = 2 * jobs.STEPS_PER_BLOCK * 3
+    assert rewards.tolist() == [steps, steps]
+    assert episodes.t.shape == (6,)
+    assert 0 < ends.min() < steps / 8  # a random pole falls after about 20 steps
+    assert observations[0] != observations[1]  # the devices do not repeat each other
+
+
+def test_peers_are_installed_once_per_set_of_requirements(tmp_path, monkeypatch):
+    calls = []
+
+    def call(arguments):
+        calls.append(arguments)
+        (tmp_path / "peers").mkdir(exist_ok=True)
+
+    monkeypatch.setattr(peer_environment, "_call", call)
+    for platform, expected in (("cpu", 3), ("cpu", 3), ("gpu", 6)):
+        python = peer_environment.interpreter(platform, tmp_path / "peers")
+        assert len(calls) == expected
+    assert python.parent == tmp_path / "peers" / "bin"
+    assert calls[1][-1] == "torch==2.13.0"
+    assert calls[2][-1] == f"jax=={jax.__version__}"
+    assert calls[5][-1] == f"jax[cuda13]=={jax.__version__}"
+
+
+def test_a_failed_installation_gives_its_reason():
+    program = "import sys; print('ERROR: no network', file=sys.stderr); print('hint', file=sys.stderr); sys.exit(1)"
+    with pytest.raises(PeersError, match="ERROR: no network"):
+        peer_environment._call([sys.executable, "-c", program])
+
+
+def test_without_peers_the_reason_is_kept(tmp_path, capsys):
+    missing = tmp_path / "python"
+    assert command.main(["--groups", "dqn", "--peers-python", str(missing), "--out", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("*.json")
+    assert str(missing) in json.loads(file.read_text())["peers"]["reason"]
+    assert "without the peers" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_whole_command(tmp_path, capsys):
+    assert command.main(["--quick", "--no-peers", "--out", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("*-quick.json")
+    results = json.loads(file.read_text())
+    assert results["failures"] == []
+    assert {one["group"] for one in results["records"]} == {"ppo", "learning", "q_learning", "stepping"}
+    for one in results["records"]:
+        assert one["cases"]
+        for case in one["cases"].values():
+            assert min(case["steps_per_second"]) > 0
+            assert len(case["seconds"]) == (1 if one["group"] == "learning" else plan.QUICK.repeats)
+        assert one["peak_bytes"] > one["starts"][0]["baseline_bytes"] > 0
+        assert len(one["starts"]) == (2 if one["group"] == "ppo" else 1)
+    assert results["machine"]["cores"] >= 1
+    assert results["ratios"] == []
+    assert "Training" in capsys.readouterr().out
