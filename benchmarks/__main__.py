@@ -124,7 +124,7 @@ def _peers(options: Options, platform: str, console: Console) -> tuple[Path | No
             python = peer_environment.interpreter(platform)
         packages = [*peer_environment.LIBRARIES, "jax", "jaxlib"]
         return python, _ask(python, "benchmarks.peers", {"job": "versions", "packages": packages})
-    except (PeersError, JobError, OSError) as error:
+    except (PeersError, JobError) as error:
         console.print(f"without the peers: {error}", markup=False)
         return None, {"reason": str(error)}
 

@@ -131,18 +131,25 @@ class Worker:
             command: the program, which calls ``serve``.
             arguments: ``job`` and what it takes, as plain JSON.
             environment: variables to be set for it.
+
+        Raises:
+            JobError: there is no such program.
         """
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed when the worker is)
-        self._process = subprocess.Popen(
-            [*command, json.dumps(arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,  # Ctrl-C is for us to handle
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*command, json.dumps(arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,  # Ctrl-C is for us to handle
+            )
+        except OSError as error:
+            self._errors.close()
+            raise JobError(f"cannot be started: {error}") from error
 
     def report(self) -> dict[str, Any]:
         """Waits for the next report.

@@ -1,4 +1,6 @@
-"""The peers' jobs, written as their users would write them. Runs in an interpreter of its own, which need not have jaxrl.
+"""The peers' jobs, written as their users would write them: vmapped and jitted, on one device.
+
+Runs in an interpreter of its own, which need not have jaxrl.
 
 rejax: PPO and DQN on gymnax's CartPole. gymnax: random steps. stable-baselines3: PPO on Gymnasium's CartPole.
 """

@@ -30,9 +30,9 @@ class Sizes:
 
 FULL = Sizes()
 QUICK = Sizes(
-    ppo_seeds=(1, 2),
-    rejax_seeds=(1, 2),
-    q_learning_seeds=(1, 8),
+    ppo_seeds=(1,),
+    rejax_seeds=(1,),
+    q_learning_seeds=(8,),
     learning_seeds=2,
     learning_updates=4,
     num_envs=(1, 8),

@@ -194,14 +194,16 @@ def make(env: Environment, config: Config) -> Algorithm:
         return distribution.sample(seed=key)
 
     def normalised(state, obs):
-        return obs if state.observations is None else moments.normalize(state.observations, obs)
+        """Discrete parts of an observation are classes, not quantities: they stay as they are."""
+        if not config.normalize_observation:
+            return obs
+        scaled = moments.normalize(state.observations, obs)
+        return jax.tree.map(lambda raw, new: new if jnp.issubdtype(raw.dtype, jnp.floating) else raw, obs, scaled)
 
     def init(key):
         network_key, episode_key = jax.random.split(key)
         episodes = rollout.start(episode_key, env, config.num_envs, memory)
-        obs = jax.tree.map(
-            lambda leaf: leaf[None].astype(jnp.float32) if config.normalize_observation else leaf[None], episodes.obs
-        )
+        obs = jax.tree.map(lambda leaf: leaf[None], episodes.obs)
         params = network.init(network_key, obs, jnp.zeros((1, config.num_envs), bool), episodes.memory)
         return State(
             params,

@@ -79,15 +79,21 @@ def make(env: Environment, config: Config) -> Algorithm:
     def init(key):
         return State(jnp.zeros(table), jnp.zeros(table), rollout.start(key, env, config.num_envs))
 
+    def explore(key, values, mask):
+        # Ties are broken at random: the table starts as zeros, and the first action everywhere would explore nothing.
+        return epsilon_greedy(key, values, config.epsilon, mask, random_ties=True)
+
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
         view = rollout.view(env, state.episodes)
-        action = epsilon_greedy(policy_key, state.q[view.obs], config.epsilon, view.mask)
+        action = explore(policy_key, state.q[view.obs], view.mask)
         advance = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))
         episodes, seen = advance(jax.random.split(env_key, config.num_envs), env, state.episodes, Decision(action))
 
         taken = (seen.obs, seen.action)
-        target = q_learning_target(seen.reward, state.q[seen.next_obs], seen.terminated, config.gamma, seen.next_mask)
+        target = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None, 0))(
+            seen.reward, state.q[seen.next_obs], seen.terminated, config.gamma, seen.next_mask
+        )
         error = target - state.q[taken]
         # Environments that take the same action in the same state at the same time share one step towards their mean target.
         together = jnp.zeros(table).at[taken].add(1.0)[taken]
@@ -101,11 +107,11 @@ def make(env: Environment, config: Config) -> Algorithm:
     def policy(state, greedily):
         def act(key, view):
             values = state.q[view.obs]
-            return Decision(greedy(values, view.mask) if greedily else epsilon_greedy(key, values, config.epsilon, view.mask))
+            return Decision(greedy(values, view.mask) if greedily else explore(key, values, view.mask))
 
         return act
 
     def probabilities(state, view):
-        return epsilon_greedy_probabilities(state.q[view.obs], config.epsilon, view.mask)
+        return epsilon_greedy_probabilities(state.q[view.obs], config.epsilon, view.mask, random_ties=True)
 
     return Algorithm(init, update, policy, probabilities=probabilities)

@@ -65,7 +65,7 @@ def test_the_first_piece_is_not_part_of_the_speed():
     for repeat in repeats:
         assert repeat["steps"] % 7 == 0
         assert repeat["steps"] / 7 * 0.01 <= repeat["seconds"]
-        assert 0.02 <= repeat["seconds"]
+        assert repeat["seconds"] >= 0.02
 
 
 def test_an_outcome_is_measured_once():
@@ -130,17 +130,20 @@ def test_medians_and_ratios():
 
 
 def test_tables_show_what_there_is():
-    from rich.console import Console
-
-    console = Console(width=140, record=True, quiet=True)
     made = report.tables([recorded("jaxrl", [1.0]), recorded("rejax", [2.0])])
+    cells = [[list(column.cells) for column in table.columns] for table in made]
+    assert cells[0] == [
+        ["a task"] * 2,
+        ["jaxrl", "rejax"],
+        ["100", "50"],
+        ["±0 %"] * 2,
+        ["4.0"] * 2,
+        [""] * 2,
+        ["5"] * 2,
+        ["2.00"] * 2,
+    ]
+    assert cells[1][-2:] == [["2.00"], ["2.00 .. 2.00"]]
     assert len(made) == 2
-    console.quiet = False
-    with console.capture() as capture:
-        console.print(*made)
-    text = capture.get()
-    assert "100 │    ±0 % │      4.0" in text
-    assert "2.00 │ 2.00 .. 2.00" in text
     assert not report.tables([recorded("jaxrl", [])])
 
 

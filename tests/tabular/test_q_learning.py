@@ -58,7 +58,10 @@ def test_masked_actions_are_neither_taken_nor_valued():
 def test_converges_to_the_exact_values_of_a_stochastic_environment():
     """With full exploration and a falling step size every table must approach Q*: 64 seeds, mean error, fixed beforehand."""
     env = envs.make("frozen_lake", slip=0.3)
-    config = q_learning.Config(gamma=GAMMA, epsilon=1.0, num_envs=8, learning_rate_min=0.0)
+    # Step sizes near 10 / n: large enough to forget the start, small enough to average out the maximisation bias.
+    config = q_learning.Config(
+        gamma=GAMMA, epsilon=1.0, num_envs=8, learning_rate=1.0, learning_rate_half_life=10.0, learning_rate_min=0.0
+    )
     done = run(q_learning.make, env, config, seeds=64, num_updates=200)
     model = tabulate(env)
     with jax.enable_x64(True):
@@ -69,21 +72,16 @@ def test_converges_to_the_exact_values_of_a_stochastic_environment():
     assert error.mean(0).max() < 0.05
 
 
-def test_exact_value_of_the_greedy_policy_rises():
+def test_the_greedy_policy_is_good_after_a_hundred_thousand_steps():
+    """core-td: the mean exact value is at least 0.50 of the optimal 0.542026; here over 64 seeds."""
     env = envs.make("frozen_lake")
-    done = run(
-        q_learning.make,
-        env,
-        q_learning.Config(),
-        seeds=64,
-        num_updates=300,
-        chunk_length=100,
-        evaluators=(ExactValue.of(env, 0.99),),
-    )
+    evaluators = (ExactValue.of(env, 0.99),)
+    done = run(q_learning.make, env, q_learning.Config(), seeds=64, num_updates=1000, chunk_length=100, evaluators=evaluators)
     value = done.evaluations["exact_value"].mean(0)
-    assert value[-1] > 0.3 > value[0]
+    assert value[-1] >= 0.50
+    assert value[0] < value[-1]
     np.testing.assert_allclose(done.evaluations["optimality_gap"] + done.evaluations["exact_value"], 0.542026, atol=1e-4)
-    assert (done.evaluations["sampled_exact_value"].mean(0) < value).all()  # exploring costs
+    assert done.evaluations["sampled_exact_value"][:, -1].mean() < value[-1]  # exploring costs
 
 
 @pytest.mark.parametrize(
