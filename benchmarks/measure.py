@@ -157,11 +157,14 @@ class Worker:
         Raises:
             JobError: the job failed, or was silent for ``SILENCE_LIMIT`` seconds.
         """
+        begun = time.monotonic()
         alarm = threading.Timer(SILENCE_LIMIT, self._process.kill)
         alarm.start()
-        line = self._process.stdout.readline()
-        overdue = not alarm.is_alive()
-        alarm.cancel()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            alarm.cancel()
+        overdue = time.monotonic() - begun >= SILENCE_LIMIT
         report = json.loads(line) if line else {"error": self._last_words(overdue)}
         if "error" in report:
             raise JobError(report["error"])

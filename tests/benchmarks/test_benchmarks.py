@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import signal
+import subprocess
 import sys
 
 import jax
@@ -245,3 +247,20 @@ def test_the_whole_command(tmp_path, capsys):
     assert results["machine"]["cores"] >= 1
     assert results["ratios"] == []
     assert "Training" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
+    arguments = ["--quick", "--no-peers", "--groups", "ppo", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=measure.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "PPO CartPole" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == command.INTERRUPTED
+    assert "interrupted" in errors
+    assert not list(tmp_path.iterdir())
