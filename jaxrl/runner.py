@@ -30,9 +30,12 @@ MISSING_UNTIL_AN_EPISODE_ENDS = ("episode_return", "episode_length")
 # Measured with PPO on CartPole (0.11 MB a seed, 2 cores, 256 seeds): groups of four 267, all at once 215 thousand steps/s.
 CPU_GROUP_BYTES = 512 * 1024
 
+# An initialisation runs once: compiling it takes longer than running it, and half as long with few optimisations.
+INIT_OPTIONS = {"xla_backend_optimization_level": 1}
+
 # The small kernels of a training loop gain nothing from being scheduled side by side within one CPU device. Measured with PPO
 # on CartPole, one seed: 9 % more steps/s. Other platforms ignore it.
-COMPILER_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+CHUNK_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 class Run(NamedTuple):
@@ -112,16 +115,18 @@ def _over_seeds(layout: _Layout, function: Callable, shared: PyTree, *by_seed: P
     return jax.shard_map(on_device, mesh=layout.mesh, in_specs=specs, out_specs=split, check_vma=False)(shared, *by_seed)
 
 
-@functools.partial(jax.jit, static_argnames=("make", "layout"))
-def _init(make, layout, task, configs, keys):
-    def one(task, config, key):
-        return make(task, config).init(jax.random.fold_in(key, 0))
+@functools.partial(jax.jit, static_argnames=("make",))
+def _init_one(make, task, config, key):
+    return make(task, config).init(jax.random.fold_in(key, 0))
 
-    return _over_seeds(layout, one, task, configs, keys)
+
+@functools.partial(jax.jit, static_argnames=("make", "layout"), compiler_options=INIT_OPTIONS)
+def _init(make, layout, task, configs, keys):
+    return _over_seeds(layout, functools.partial(_init_one, make), task, configs, keys)
 
 
 @functools.partial(
-    jax.jit, static_argnames=("make", "layout", "length"), donate_argnames=("states",), compiler_options=COMPILER_OPTIONS
+    jax.jit, static_argnames=("make", "layout", "length"), donate_argnames=("states",), compiler_options=CHUNK_OPTIONS
 )
 def _chunk(make, layout, length, task, configs, keys, states, first):
     def one(shared, config, key, state):
@@ -197,7 +202,7 @@ def run(
     steps_per_update = getattr(config, "steps_per_update", None)
 
     devices = list(jax.devices() if devices is None else devices)[: len(numbers)]
-    layout = _layout(make, task, config, devices, len(numbers), group)
+    layout = _layout(make, task, configs, devices, len(numbers), group)
     # Filler seeds make the count divisible. They repeat the last seed, so they cannot bring anything new (a failure, say).
     filled = np.concatenate([np.arange(len(numbers)), np.full(layout.size - len(numbers), len(numbers) - 1)])
     split = NamedSharding(layout.mesh, PartitionSpec(SEED_AXIS))
@@ -333,14 +338,13 @@ def _spread(config: Any, count: int) -> Any:
     return jax.tree_util.tree_map_with_path(spread, config)
 
 
-def _layout(make, task, config, devices: list, count: int, group: int | None) -> _Layout:
+def _layout(make, task, configs, devices: list, count: int, group: int | None) -> _Layout:
     per_device = -(-count // len(devices))
     if group is None:
         group = per_device
         if devices[0].platform == "cpu":
-            key = jax.eval_shape(jax.random.key, 0)
-            scalar = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1)[0], config)
-            state = jax.eval_shape(lambda key, task, config: make(task, config).init(key), key, task, scalar)
+            first = jax.tree.map(lambda leaf: leaf[0], configs)
+            state = _init_one.eval_shape(make, task, first, jax.random.key(0))
             size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
             group = max(1, CPU_GROUP_BYTES // max(1, size))
     groups = -(-per_device // group)
