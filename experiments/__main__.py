@@ -146,7 +146,7 @@ def _report(arguments: list[str]) -> int:
 
 
 def _conduct(plans: Sequence[tuple[str, Any, Any, bool]], root: Path) -> int:
-    """Runs experiments one after another: (name, module, config, whether its claims can be decided)."""
+    """Runs experiments one after another: (name, module, config, whether these are the published settings)."""
     from jaxrl import platform
 
     platform.setup()
@@ -156,7 +156,7 @@ def _conduct(plans: Sequence[tuple[str, Any, Any, bool]], root: Path) -> int:
 
     verdicts: list[tuple[str, dict[str, Any]]] = []
     interrupted = False
-    for name, module, config, decidable in plans:
+    for name, module, config, published in plans:
         directory = RunDirectory.create(root, name, config)
         session = Session(directory)
         try:
@@ -165,7 +165,8 @@ def _conduct(plans: Sequence[tuple[str, Any, Any, bool]], root: Path) -> int:
             interrupted = True
         directory.close()
         directory.write_summary({"results": directory.summarise()})
-        verdicts += [(name, entry) for entry in decide(module.CLAIMS, directory, decidable and not interrupted)]
+        undecided = "interrupted" if interrupted else "" if published else "other settings than the published ones"
+        verdicts += [(name, entry) for entry in decide(module.CLAIMS, directory, undecided)]
         print(f"{name}: {write_report(directory)}")
         if interrupted:
             _say("interrupted: what had been computed is kept")

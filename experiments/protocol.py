@@ -52,17 +52,18 @@ class Experiment(Protocol):
         ...
 
 
-def decide(claims: tuple[Claim, ...], run: RunDirectory, complete: bool) -> list[dict[str, Any]]:
+def decide(claims: tuple[Claim, ...], run: RunDirectory, undecided: str = "") -> list[dict[str, Any]]:
     """Checks claims against a run, writes ``claims.json`` and returns its entries.
 
     Args:
         claims: of the experiment.
         run: its results.
-        complete: False leaves the verdicts open: a quick or interrupted run had too small a budget to decide anything.
+        undecided: why these results cannot decide anything (an interrupt, other settings than the published ones); the
+            verdicts then stay open. Empty if they can.
     """
     entries = []
     for claim in claims:
-        verdict = asdict(claim.check(run)) if complete else {"passed": None, "detail": "not decided: the run was cut short"}
+        verdict = {"passed": None, "detail": f"not decided: {undecided}"} if undecided else asdict(claim.check(run))
         entries.append({"text": claim.text, "source": claim.source, **verdict})
     run.write_claims(entries)
     return entries

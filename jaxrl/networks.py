@@ -126,7 +126,7 @@ class ActorCritic(nn.Module):
     channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
     memory_size: of a GRU before the two; 0 for none.
 
-    The head is float32[..., A] logits for Discrete actions, and (mean float32[..., D], log_std float32[D]) for Box actions.
+    The head is float32[..., A] logits for Discrete actions, and (mean, log_std), each float32[..., D], for Box actions.
     """
 
     observation_space: Space
@@ -165,7 +165,7 @@ class ActorCritic(nn.Module):
     def head(self, features):
         """Returns the parameters of the action distribution."""
         output = self.actor(features)
-        return output if isinstance(self.action_space, Discrete) else (output, self.log_std)
+        return output if isinstance(self.action_space, Discrete) else (output, jnp.broadcast_to(self.log_std, output.shape))
 
     def value(self, features):
         """Returns the value estimates float32[T, B]."""

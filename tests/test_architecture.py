@@ -1,0 +1,74 @@
+"""The rules of the house that a machine can check: who imports whom, and what never stands in the library."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted(path for folder in ("jaxrl", "envs", "experiments") for path in (ROOT / folder).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Returns the modules that a file imports anywhere, ``from x import y`` counted as x and x.y."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def offenders(folder: str, forbidden, allowed=()) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in FILES
+        if path.is_relative_to(ROOT / folder) and str(path.relative_to(ROOT)) not in allowed
+        for module in imported(path)
+        if forbidden(module)
+    ]
+
+
+def within(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def test_the_library_imports_nothing_that_stands_above_it():
+    assert not offenders("jaxrl", lambda module: within(module, "envs", "experiments", "tests", "benchmarks"))
+    assert not offenders("envs", lambda module: within(module, "experiments", "tests", "benchmarks"))
+
+
+def test_environments_rest_on_four_modules_only():
+    known = ("jaxrl.env", "jaxrl.finite", "jaxrl.spaces", "jaxrl.errors")
+    assert not offenders("envs", lambda module: within(module, "jaxrl") and not within(module, *known))
+
+
+@pytest.mark.parametrize("folder", ["tabular", "deep"])
+def test_algorithms_do_not_import_each_other(folder):
+    solvers = "jaxrl.tabular.dynamic_programming"
+    areas = ("jaxrl.tabular", "jaxrl.deep")
+    assert not offenders(f"jaxrl/{folder}", lambda module: within(module, *areas) and not within(module, solvers))
+
+
+def test_networks_and_distributions_are_the_only_doors():
+    assert not offenders("jaxrl", lambda m: within(m, "flax.linen", "flax.nnx"), allowed=("jaxrl/networks.py",))
+    assert not offenders("jaxrl", lambda m: within(m, "distrax"), allowed=("jaxrl/distributions.py",))
+
+
+@pytest.mark.parametrize("word", ["pmap", "pure_callback", "io_callback", "debug.callback", "debug.print", "jax.random.PRNGKey"])
+def test_no_callbacks_and_no_old_interfaces(word):
+    assert not [str(path) for path in FILES if word in path.read_text()]
+
+
+def test_importing_the_library_is_cheap():
+    """Neither plotting, tables, the progress bar, nor distrax may be loaded, and no backend may start."""
+    code = (
+        "import sys, jaxrl, envs, jaxrl.deep.ppo; from jax._src import xla_bridge\n"
+        "print([m for m in ('pyarrow', 'matplotlib', 'rich', 'distrax', 'scipy', 'tyro') if m in sys.modules])\n"
+        "print(xla_bridge.backends_are_initialized())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "False"]

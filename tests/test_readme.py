@@ -1,0 +1,63 @@
+"""Every snippet and command of the README is executed."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = [
+    line.split("#")[0].strip() for language, block in BLOCKS if language == "bash" for line in block.splitlines() if line.strip()
+]
+
+
+def test_python_snippets_run_in_order(tmp_path):
+    code = "\n".join(block for language, block in BLOCKS if language == "python")
+    script = tmp_path / "readme.py"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "(1000, 200)"
+    assert float(lines[1]) < 0.2
+    gaps = [float(word) for word in lines[2].strip("[]").split()]
+    assert len(gaps) == 8
+    assert max(abs(gap) for gap in gaps) < 0.01
+
+
+def test_the_new_environment_is_short():
+    snippet = next(block for _, block in BLOCKS if "def outcomes" in block)
+    assert len([line for line in snippet.splitlines() if line.strip()]) <= 40
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
+def test_make_targets_exist(command):
+    subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python")])
+def test_commands_of_the_command_line(command, folder):
+    """As printed, with tiny budgets and another results folder. They run in the order of the README."""
+    words = command.split()[1:]
+    if words[2] in ("run", "reproduce"):
+        words.append("--quick")
+    if words[2] != "list":
+        words += ["--runs", str(folder)]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_nothing_was_overlooked():
+    assert len([c for c in COMMANDS if c.startswith(("make", "python"))]) == len(COMMANDS) >= 6
