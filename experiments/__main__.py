@@ -122,7 +122,7 @@ def _parse_run(name: str, config: type, default: Any, arguments: list[str]) -> t
         Options,
         args=arguments,
         prog=f"{PROGRAM} run {name}",
-        description=f"{experiments.load(name).__doc__.strip()}\n\n--quick starts from tiny budgets instead of the published ones.",
+        description=f"{experiments.load(name).__doc__.strip()}\n\n--quick starts from tiny budgets, not from the published ones.",
     )
     return options, options.config
 

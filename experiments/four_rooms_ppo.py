@@ -3,7 +3,7 @@
 Source: Schulman et al. (2017); the map is that of Sutton, Precup and Singh (1999). Exact values: dynamic programming.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import envs
 from experiments.protocol import Claim, mean_at_least
@@ -36,7 +36,7 @@ def run(config: Config, session: Session) -> None:
     """Trains the learners and evaluates each policy exactly, greedy and sampled, some 20 times on the way."""
     env = envs.make("four_rooms")
     anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
-    algorithm = config.algorithm.replace(anneal_updates=float(anneal_updates))
+    algorithm = replace(config.algorithm, anneal_updates=float(anneal_updates))
     exact = ExactValue.of(env, config.algorithm.gamma)
     session.train(
         ppo.make,

@@ -3,7 +3,7 @@
 Source: Schulman et al. (2017); the optimum is that of the discounted algebraic Riccati equation (Bertsekas, vol. 2).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import envs
 from envs.control.lqr import riccati
@@ -47,7 +47,7 @@ def run(config: Config, session: Session) -> None:
     """Trains the learners and plays 1024 evaluation episodes with each greedy policy, some 20 times on the way."""
     env = envs.make("lqr")
     anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
-    algorithm = config.algorithm.replace(anneal_updates=float(anneal_updates))
+    algorithm = replace(config.algorithm, anneal_updates=float(anneal_updates))
     session.train(
         ppo.make,
         env,

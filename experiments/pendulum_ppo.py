@@ -3,7 +3,7 @@
 Source: Schulman et al. (2017); the environment is Gymnasium's Pendulum-v1.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import envs
 from experiments.protocol import Claim, mean_at_least
@@ -43,7 +43,7 @@ def run(config: Config, session: Session) -> None:
     """Trains the learners and plays 32 evaluation episodes with each, some 20 times on the way."""
     env = envs.make("pendulum")
     anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
-    algorithm = config.algorithm.replace(anneal_updates=float(anneal_updates))
+    algorithm = replace(config.algorithm, anneal_updates=float(anneal_updates))
     session.train(
         ppo.make,
         env,

@@ -3,7 +3,7 @@
 Source: Bakker (2002) for the task; Schulman et al. (2017) and Cho et al. (2014) for the learner.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import envs
 from experiments.protocol import Claim, mean_at_least, mean_within
@@ -39,12 +39,12 @@ def run(config: Config, session: Session) -> None:
     """Trains both kinds of learners and plays 64 evaluation episodes with each, some 20 times on the way."""
     env = envs.make("t_maze", length=config.length)
     anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
-    algorithm = config.algorithm.replace(anneal_updates=float(anneal_updates))
+    algorithm = replace(config.algorithm, anneal_updates=float(anneal_updates))
     for variant, memory_size in (("GRU", config.gru_size), ("feed-forward", 0)):
         session.train(
             ppo.make,
             env,
-            algorithm.replace(memory_size=memory_size),
+            replace(algorithm, memory_size=memory_size),
             variant=variant,
             seeds=config.seeds,
             num_updates=config.updates,

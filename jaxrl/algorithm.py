@@ -23,9 +23,9 @@ class Algorithm(NamedTuple):
 
     init: Callable
     update: Callable
-    policy: Callable | None = None
+    policy: Any = None
     memory: PyTree = ()
-    probabilities: Callable | None = None
+    probabilities: Any = None
 
 
 def random_order(key: jax.Array, size: int) -> jax.Array:

@@ -53,7 +53,7 @@ def require_counts(where: str, config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        require(whole and value >= 1, where, f"{name} must be an integer of at least 1", value, "Raise it.")
+        require(whole and bool(value >= 1), where, f"{name} must be an integer of at least 1", value, "Raise it.")
 
 
 def require_between(where: str, config: object, low: float, high: float, *names: str) -> None:

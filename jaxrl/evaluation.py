@@ -1,4 +1,4 @@
-"""Evaluating a policy: by episodes, with the same random numbers for every seed, or exactly, on the model of a finite environment.
+"""Evaluating a policy: by episodes, with the same random numbers for every seed, or exactly, on a finite model.
 
 An evaluator is a pytree that is called as ``(key, algorithm, state) -> dict of scalars``; ``jaxrl.runner.run`` calls it for
 every seed after each chunk, inside a compiled program of its own.

@@ -323,7 +323,10 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
         legal = legal if env.num_agents is not None else legal[:, None, :]
         mask = np.all([legal[:, agent, joint[:, agent]] for agent in range(agents)], axis=0)
     tables = (np.stack(table) for table in zip(*rows, strict=True))
-    return TabularModel(*tables, initial / initial.sum(), mask, observation, states, joint_shape)
+    next_state, probability, reward, terminated = tables
+    return TabularModel(
+        next_state, probability, reward, terminated, initial / initial.sum(), mask, observation, states, joint_shape
+    )
 
 
 def single_precision(model: TabularModel) -> TabularModel:

@@ -157,7 +157,7 @@ class ActorCritic(nn.Module):
         first: bool[T, B], an episode starts here: what came before is forgotten. memory: PyTree[B, ...], before step 0.
         """
         x = self.convolution(obs.astype(jnp.float32)) if self.convolution else spaces.flatten(self.observation_space, obs)
-        if self.core is None:
+        if self.core is None or self.embedding is None:
             return x, memory
         _, memories = self.core(memory, (self.embedding(x), first))
         return memories, memories

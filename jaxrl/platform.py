@@ -3,6 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -26,9 +27,10 @@ def setup(cpu_devices: int | None = None, cache: str | os.PathLike | None = None
         cache: folder of the persistent compilation cache, by default ``default_cache()``. A cache configured before (by
             ``JAX_COMPILATION_CACHE_DIR``) is kept.
     """
-    if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    settings: Any = jax.config
+    if settings.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # raised where the backend runs already: its devices stand
-            jax.config.update("jax_num_cpu_devices", cpu_devices or len(os.sched_getaffinity(0)))
-    if not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(cache or default_cache()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+            settings.update("jax_num_cpu_devices", cpu_devices or len(os.sched_getaffinity(0)))
+    if not settings.jax_compilation_cache_dir:
+        settings.update("jax_compilation_cache_dir", str(cache or default_cache()))
+        settings.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -247,7 +247,8 @@ def run(
             pending, previous = (first, chunk_metrics, evaluation), pending
             if previous is not None:
                 deliver(*previous)
-        deliver(*pending)
+        if pending is not None:
+            deliver(*pending)
         jax.block_until_ready(states)
     except KeyboardInterrupt:
         interrupted = True

@@ -149,9 +149,9 @@ def make(env: Environment, config: Config) -> Algorithm:
         env.observation_space, env.action_space, config.hidden, config.activation, config.channels, config.memory_size
     )
     memory = network.initial_memory()
-    features = partial(network.apply, method="features")
-    head = partial(network.apply, method="head")
-    value_of = partial(network.apply, method="value")
+    features: Any = partial(network.apply, method="features")
+    head: Any = partial(network.apply, method="head")
+    value_of: Any = partial(network.apply, method="value")
 
     steps_per_anneal = config.anneal_updates * config.num_epochs * config.num_minibatches
     # One vector instead of a tree of small arrays: Adam then is a handful of kernels, which makes PPO on CartPole 6 % faster.
@@ -170,7 +170,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     def to_action(raw):
         """What the environment is given: a bounded Box takes the raw action cut to [-1, 1] and scaled to its bounds."""
         space = env.action_space
-        if isinstance(space, Discrete):
+        if not isinstance(space, Box):
             return raw
         raw = raw.reshape(*raw.shape[:-1], *space.shape)
         if not space.bounded:

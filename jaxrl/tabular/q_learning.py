@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl import rollout
+from jaxrl import rollout, spaces
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, static
 from jaxrl.errors import SpaceError, require, require_between, require_counts, require_positive
@@ -73,7 +73,7 @@ class State:
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds Q-learning on an environment with discrete observations and actions."""
-    table = (env.observation_space.n, env.action_space.n)
+    table = (spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space))
     step_size = harmonic_schedule(config.learning_rate, config.learning_rate_half_life, config.learning_rate_min)
 
     def init(key):

@@ -97,7 +97,11 @@ def test_help_explains_every_field():
     )
     assert done.returncode == 0
     text = " ".join(done.stdout.replace("│", " ").split())
-    for words in ("--seeds INT Independent learners", "--gamma FLOAT discount, in [0, 1] (default: 0.99)", "--num-envs INT environments"):
+    for words in (
+        "--seeds INT Independent learners",
+        "--gamma FLOAT discount, in [0, 1] (default: 0.99)",
+        "--num-envs INT environments",
+    ):
         assert words in text
     assert " (default: " in text
 
