@@ -179,13 +179,13 @@ def _conduct(plans: Sequence[tuple[str, Any, Any, bool]], root: Path) -> int:
 
 def _show(verdicts: Sequence[tuple[str, dict[str, Any]]]) -> None:
     words = {True: "[green]holds[/green]", False: "[bold red]FAILS[/bold red]", None: "not decided"}
-    table = Table("experiment", "claim", "verdict", "measured", "95 % interval", "criterion")
+    table = Table("verdict", "claim", "measured", show_lines=True)
     for name, entry in verdicts:
-        low, high = entry.get("low"), entry.get("high")
-        interval = "" if low is None or high is None else f"{low:.4g} .. {high:.4g}"
-        value = entry.get("value")
-        measured = "" if value is None else f"{value:.6g}"
-        table.add_row(name, entry["text"], words[entry["passed"]], measured, interval, entry.get("criterion", ""))
+        measured = [f"{entry['value']:.6g}"] if entry.get("value") is not None else []
+        if entry.get("low") is not None and entry.get("high") is not None:
+            measured.append(f"95 %: {entry['low']:.4g} .. {entry['high']:.4g}")
+        measured.append(entry.get("criterion") or entry.get("detail", ""))
+        table.add_row(words[entry["passed"]], f"[bold]{name}[/bold]\n{entry['text']}", "\n".join(measured))
     Console().print(table)
 
 

@@ -63,5 +63,5 @@ class Session:
         figures.distribution(self.directory, metric, fraction=0.01)
 
     def draw_gap(self, metric: str = "optimality_gap", **options: Any) -> None:
-        """Draws how far the policies are from the exact optimum."""
-        figures.gap_curve(self.directory, metric, **options)
+        """Draws how far the policies are from the exact optimum; linear, since a solved environment's gap is zero."""
+        figures.gap_curve(self.directory, metric, **{"scale": "linear", **options})
