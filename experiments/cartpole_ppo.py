@@ -3,46 +3,29 @@
 Source: Schulman et al. (2017); 475 is the mark at which CartPole-v1 is usually called solved.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import envs
+from experiments.ppo_settings import PPOSettings
 from experiments.protocol import Claim, mean_at_least
 from experiments.session import Session
-from jaxrl.deep import ppo
 from jaxrl.evaluation import Episodes
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PPOSettings):
     """PPO on CartPole."""
 
-    seeds: int = 8
-    """Independent learners, trained side by side (count)."""
-    updates: int = 976
-    """Updates of each learner (count), 512 environment steps each with the default algorithm: half a million."""
-    anneal: bool = True
-    """Let the learning rate fall linearly to 0 over the run; otherwise --anneal-updates decides."""
-    algorithm: ppo.Config = field(default_factory=ppo.Config)
-    """Hyper-parameters."""
+    updates: int = 976  # of 512 steps with the default algorithm: half a million steps
 
 
 QUICK = Config(seeds=2, updates=4)
 
 
 def run(config: Config, session: Session) -> None:
-    """Trains the learners and plays 32 evaluation episodes with each, some 20 times on the way."""
+    """Trains the learners and plays 32 evaluation episodes with each."""
     env = envs.make("cartpole")
-    anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
-    algorithm = replace(config.algorithm, anneal_updates=float(anneal_updates))
-    session.train(
-        ppo.make,
-        env,
-        algorithm,
-        seeds=config.seeds,
-        num_updates=config.updates,
-        evaluators=(Episodes(env),),
-        show=("greedy_return", "sampled_return"),
-    )
+    config.train(session, env, (Episodes(env),), show=("greedy_return", "sampled_return"))
     session.draw_curves("greedy_return", optimum=float(env.max_steps))
 
 

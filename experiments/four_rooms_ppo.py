@@ -3,9 +3,10 @@
 Source: Schulman et al. (2017); the map is that of Sutton, Precup and Singh (1999). Exact values: dynamic programming.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import envs
+from experiments.ppo_settings import PPOSettings
 from experiments.protocol import Claim, mean_at_least
 from experiments.session import Session
 from jaxrl.deep import ppo
@@ -16,37 +17,22 @@ OPTIMUM = 0.826169  # 0.99^19, from (1, 1) to (11, 11)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PPOSettings):
     """PPO in the four rooms."""
 
     seeds: int = 128
-    """Independent learners, trained side by side (count)."""
-    updates: int = 80
-    """Updates of each learner (count), 2048 environment steps each with the default algorithm."""
-    anneal: bool = True
-    """Let the learning rate fall linearly to 0 over the run; otherwise --anneal-updates decides."""
+    updates: int = 80  # of 2048 steps with the default algorithm
     algorithm: ppo.Config = field(default_factory=lambda: ppo.Config(learning_rate=1e-3, gamma=GAMMA, hidden=(32,), num_envs=16))
-    """Hyper-parameters."""
 
 
 QUICK = Config(seeds=4, updates=2)
 
 
 def run(config: Config, session: Session) -> None:
-    """Trains the learners and evaluates each policy exactly, greedy and sampled, some 20 times on the way."""
+    """Trains the learners and evaluates each policy exactly, greedy and sampled."""
     env = envs.make("four_rooms")
-    anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
-    algorithm = replace(config.algorithm, anneal_updates=float(anneal_updates))
     exact = ExactValue.of(env, config.algorithm.gamma)
-    session.train(
-        ppo.make,
-        env,
-        algorithm,
-        seeds=config.seeds,
-        num_updates=config.updates,
-        evaluators=(exact,),
-        show=("exact_value", "optimality_gap"),
-    )
+    config.train(session, env, (exact,), show=("exact_value", "optimality_gap"))
     session.draw_curves("exact_value", optimum=float(exact.optimum))
     session.draw_gap()
 

@@ -3,10 +3,11 @@
 Source: Schulman et al. (2017); the optimum is that of the discounted algebraic Riccati equation (Bertsekas, vol. 2).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import envs
 from envs.control.lqr import riccati
+from experiments.ppo_settings import PPOSettings
 from experiments.protocol import Claim, equals, mean_at_least
 from experiments.session import Session
 from jaxrl.deep import ppo
@@ -17,15 +18,10 @@ OPTIMAL_COST = 5.948985
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PPOSettings):
     """PPO on the double integrator."""
 
-    seeds: int = 8
-    """Independent learners, trained side by side (count)."""
-    updates: int = 200
-    """Updates of each learner (count), 2048 environment steps each with the default algorithm."""
-    anneal: bool = True
-    """Let the learning rate fall linearly to 0 over the run; otherwise --anneal-updates decides."""
+    updates: int = 200  # of 2048 steps with the default algorithm
     algorithm: ppo.Config = field(
         default_factory=lambda: ppo.Config(
             learning_rate=1e-3,
@@ -37,26 +33,16 @@ class Config:
             normalize_reward=True,
         )
     )
-    """Hyper-parameters."""
 
 
 QUICK = Config(seeds=2, updates=2)
 
 
 def run(config: Config, session: Session) -> None:
-    """Trains the learners and plays 1024 evaluation episodes with each greedy policy, some 20 times on the way."""
+    """Trains the learners and plays 1024 evaluation episodes with each greedy policy."""
     env = envs.make("lqr")
-    anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
-    algorithm = replace(config.algorithm, anneal_updates=float(anneal_updates))
-    session.train(
-        ppo.make,
-        env,
-        algorithm,
-        seeds=config.seeds,
-        num_updates=config.updates,
-        evaluators=(Episodes(env, gamma=config.algorithm.gamma, num_episodes=1024, modes=("greedy",), discounted=True),),
-        show=("greedy_discounted_return",),
-    )
+    evaluator = Episodes(env, gamma=config.algorithm.gamma, num_episodes=1024, modes=("greedy",), discounted=True)
+    config.train(session, env, (evaluator,), show=("greedy_discounted_return",))
     session.draw_curves("greedy_discounted_return", optimum=-OPTIMAL_COST)
 
 

@@ -6,6 +6,7 @@ Source: Bakker (2002) for the task; Schulman et al. (2017) and Cho et al. (2014)
 from dataclasses import dataclass, field, replace
 
 import envs
+from experiments.ppo_settings import PPOSettings
 from experiments.protocol import Claim, mean_at_least, mean_within
 from experiments.session import Session
 from jaxrl.deep import ppo
@@ -13,44 +14,28 @@ from jaxrl.evaluation import Episodes
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PPOSettings):
     """Recurrent and feed-forward PPO in the T-maze."""
 
-    seeds: int = 8
-    """Independent learners of either kind, trained side by side (count)."""
+    updates: int = 400  # of 1024 steps with the default algorithm
     length: int = 10
     """Cells from the cue to the junction (count)."""
     gru_size: int = 32
-    """Units of the GRU (count); the feed-forward learner has none."""
-    updates: int = 400
-    """Updates of each learner (count), 1024 environment steps each with the default algorithm."""
-    anneal: bool = True
-    """Let the learning rate fall linearly to 0 over the run; otherwise --anneal-updates decides."""
+    """Units of the GRU (count); the feed-forward learner has none. Replaces --memory-size."""
     algorithm: ppo.Config = field(
         default_factory=lambda: ppo.Config(learning_rate=1e-3, hidden=(32, 32), num_envs=16, num_steps=64)
     )
-    """Hyper-parameters of both learners; memory_size is set by --gru-size."""
 
 
 QUICK = Config(seeds=2, updates=2)
 
 
 def run(config: Config, session: Session) -> None:
-    """Trains both kinds of learners and plays 64 evaluation episodes with each, some 20 times on the way."""
+    """Trains both kinds of learners and plays 64 evaluation episodes with each."""
     env = envs.make("t_maze", length=config.length)
-    anneal_updates = config.updates if config.anneal else config.algorithm.anneal_updates
-    algorithm = replace(config.algorithm, anneal_updates=float(anneal_updates))
     for variant, memory_size in (("GRU", config.gru_size), ("feed-forward", 0)):
-        session.train(
-            ppo.make,
-            env,
-            replace(algorithm, memory_size=memory_size),
-            variant=variant,
-            seeds=config.seeds,
-            num_updates=config.updates,
-            evaluators=(Episodes(env, num_episodes=64),),
-            show=("greedy_return",),
-        )
+        learners = replace(config, algorithm=replace(config.algorithm, memory_size=memory_size))
+        learners.train(session, env, (Episodes(env, num_episodes=64),), show=("greedy_return",), variant=variant)
     session.draw_curves("greedy_return", optimum=1.0)
 
 

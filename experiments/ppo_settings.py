@@ -1,0 +1,38 @@
+"""What the PPO experiments have in common: their options, and one way to train with them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from experiments.session import Session
+from jaxrl.deep import ppo
+from jaxrl.env import Environment
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """Options of a PPO experiment. Each experiment sets its own defaults."""
+
+    seeds: int = 8
+    """Independent learners, trained side by side (count)."""
+    updates: int = 1000
+    """Updates of each learner (count), each of num_envs * num_steps environment steps."""
+    anneal: bool = True
+    """Let the learning rate fall linearly to 0 over the run; otherwise --anneal-updates decides."""
+    algorithm: ppo.Config = field(default_factory=ppo.Config)
+    """Hyper-parameters."""
+
+    def train(
+        self, session: Session, env: Environment, evaluators: Sequence[Callable], show: Sequence[str], variant: str = ""
+    ) -> None:
+        """Trains the learners and evaluates them some 20 times on the way; see ``Session.train``."""
+        annealed = replace(self.algorithm, anneal_updates=float(self.updates)) if self.anneal else self.algorithm
+        session.train(
+            ppo.make,
+            env,
+            annealed,
+            seeds=self.seeds,
+            num_updates=self.updates,
+            evaluators=evaluators,
+            variant=variant,
+            show=show,
+        )
