@@ -22,7 +22,9 @@ class Config(PPOSettings):
 
     seeds: int = 128
     updates: int = 80  # of 2048 steps with the default algorithm
-    algorithm: ppo.Config = field(default_factory=lambda: ppo.Config(learning_rate=1e-3, gamma=GAMMA, hidden=(32,), num_envs=16))
+    algorithm: ppo.Config = field(
+        default_factory=lambda: ppo.Config(learning_rate=1e-3, gamma=GAMMA, hidden=(32,), num_envs=16, clip_value=False)
+    )
 
 
 QUICK = Config(seeds=4, updates=2)

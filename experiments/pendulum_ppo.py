@@ -27,6 +27,7 @@ class Config(PPOSettings):
             num_epochs=10,
             num_minibatches=8,
             normalize_reward=True,
+            clip_value=False,
         )
     )
 

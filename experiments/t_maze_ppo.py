@@ -23,7 +23,7 @@ class Config(PPOSettings):
     gru_size: int = 32
     """Units of the GRU (count); the feed-forward learner has none. Replaces --memory-size."""
     algorithm: ppo.Config = field(
-        default_factory=lambda: ppo.Config(learning_rate=1e-3, hidden=(32, 32), num_envs=16, num_steps=64)
+        default_factory=lambda: ppo.Config(learning_rate=1e-3, hidden=(32, 32), num_envs=16, num_steps=64, clip_value=False)
     )
 
 

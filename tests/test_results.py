@@ -613,7 +613,7 @@ def test_git_state_belongs_to_tracked_files_only(tmp_path, monkeypatch):
 
 def test_importing_needs_no_library_of_a_run():
     code = (
-        "import sys; sys.modules.update(dict.fromkeys(['pyarrow', 'rich', 'matplotlib']));"
+        "import sys; sys.modules.update(dict.fromkeys(['pyarrow', 'matplotlib']));"
         "import jaxrl.results, jaxrl.progress, jaxrl.storage; assert 'scipy.stats' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,7 +17,16 @@ from jaxrl.runner import run
 from tests import probes
 
 GAMMA = 0.8
-CONFIG = ppo.Config(learning_rate=1e-2, gamma=GAMMA, num_envs=4, num_steps=32, hidden=(16,), num_minibatches=2, activation="relu")
+CONFIG = ppo.Config(
+    learning_rate=1e-2,
+    gamma=GAMMA,
+    num_envs=4,
+    num_steps=32,
+    hidden=(16,),
+    num_minibatches=2,
+    activation="relu",
+    clip_value=False,
+)
 
 
 def trained(env, num_updates=60, **changes):
@@ -68,7 +77,9 @@ def test_action_dependent_reward():
     assert (chosen[:, [0, 1], [0, 1]] > 0.9).all()
 
 
-@pytest.mark.parametrize("changes", [{}, {"gae_lambda": 0.0}, {"gae_lambda": 1.0}, {"memory_size": 8}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"clip_value": True}, {"gae_lambda": 0.0}, {"gae_lambda": 1.0}, {"memory_size": 8}], ids=str
+)
 def test_a_time_limit_is_not_an_end(changes):
     """V -> r / (1 - gamma) through time limits, and r where the episode really ends."""
     if "memory_size" in changes:
