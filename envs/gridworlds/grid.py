@@ -82,7 +82,7 @@ class Walk:
     neighbour: int32[C, 4], the cell that each direction leads to; absorbing cells lead to themselves.
     reward: float32[C, 4], paid for moving in each direction; 0 in absorbing cells.
     absorbing: bool[C], entering one ends the episode.
-    start: float32[C], the distribution of the first cell.
+    start: int32[K0], the cells from which the first one is drawn uniformly.
     slip: float32[], probability in [0, 1] of moving in another direction than the chosen one.
     """
 
@@ -114,7 +114,7 @@ def walk(where: str, neighbour: np.ndarray, reward: np.ndarray, absorbing: np.nd
         jnp.asarray(np.where(stuck, np.arange(len(absorbing))[:, None], neighbour), jnp.int32),
         jnp.asarray(np.where(stuck, 0.0, reward), jnp.float32),
         jnp.asarray(absorbing),
-        jnp.asarray(start / start.sum(), jnp.float32),
+        jnp.asarray(np.flatnonzero(start), jnp.int32),
         jnp.float32(slip),
     )
 
@@ -140,5 +140,6 @@ def scattering(state: jax.Array, action: jax.Array, params: Walk) -> Outcomes:
 
 
 def initial(params: Walk) -> Initial:
-    """Any cell, with its probability of being the first."""
-    return Initial(params.start, jnp.arange(params.start.shape[0], dtype=jnp.int32))
+    """Uniform over the start cells. Only these are listed: every fresh draw looks at the whole list."""
+    count = params.start.shape[0]
+    return Initial(jnp.full(count, 1 / count), params.start)

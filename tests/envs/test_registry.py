@@ -28,7 +28,7 @@ def test_table_keeps_the_protocol(name):
     [
         ("corridor", dict(slip=0.3)),
         ("cliff_walking", dict(slip=0.5)),
-        ("four_rooms", dict(goal=(6, 2), start=None, slip=1 / 3)),
+        ("four_rooms", dict(goal=(6, 2), start=(2, 2), slip=1 / 3)),
         ("t_maze", dict(length=4, max_steps=100)),
         ("lqr", dict(start=3.0)),
     ],
