@@ -40,7 +40,7 @@ MEMORY = {"calls": jnp.int32(7), "sum": jnp.float32(7.0)}  # only the shapes mat
 
 
 @jax.jit
-def block(env, key, pool=0):
+def block(env, key):
     episodes = rollout.start(key, env, 3, MEMORY)
     return episodes, *rollout.unroll(key, env, remember, episodes, 12)
 
