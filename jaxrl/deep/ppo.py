@@ -52,8 +52,8 @@ class Config:
     activation: str = static(default="tanh")  # between layers: tanh, relu, swish or gelu
     channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
     memory_size: int = static(default=0)  # of a GRU shared by actor and critic; 0 for a feed-forward policy
-    # Whether the change of the value estimate is limited as well. Where values are large (CartPole's are near 100), an unclipped critic's
-    # gradient fills the gradient norm that actor and critic share, and the policy stops improving.
+    # Whether the change of the value estimate is limited as well. Where values are large (CartPole's are near 100), an
+    # unclipped critic's gradient fills the gradient norm that actor and critic share, and the policy stops improving.
     clip_value: bool = static(default=True)  # by clip_eps, as the ratio
     normalize_observation: bool = static(default=False)  # by the running mean and deviation of what was observed
     normalize_reward: bool = static(default=False)  # by the running deviation of the discounted return
