@@ -109,14 +109,12 @@ def epsilon_greedy(
     Source: Sutton & Barto (2018), section 2.2.
     """
     _require_epsilon(epsilon)
-    explore_key, action_key, tie_key = jax.random.split(key, 3)
-    batch = values.shape[:-1]
-    explores = jax.random.bernoulli(explore_key, epsilon, batch)
-    if mask is None:
-        explored = jax.random.randint(action_key, batch, 0, values.shape[-1], dtype=jnp.int32)
-    else:
-        explored = _uniform(action_key, jnp.broadcast_to(mask, values.shape))
-    return jnp.where(explores, explored, greedy(values, mask, tie_key if random_ties else None))
+    # One draw decides whether to explore, the others order the actions: the first among those allowed is taken.
+    draws = jax.random.uniform(key, (*values.shape[:-1], values.shape[-1] + 1))
+    explores = (draws[..., 0] < epsilon)[..., None]
+    best = _best(values, mask) if random_ties else jax.nn.one_hot(greedy(values, mask), values.shape[-1], dtype=bool)
+    allowed = jnp.where(explores, True if mask is None else mask, best)
+    return jnp.argmax(jnp.where(allowed, draws[..., 1:], -1.0), axis=-1).astype(jnp.int32)
 
 
 def epsilon_greedy_probabilities(

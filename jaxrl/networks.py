@@ -80,9 +80,12 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x):
+        # As matrices: with more than one batch axis, XLA transposes what it multiplies for the gradient of the weights.
+        batch, x = x.shape[:-1], x.reshape(-1, x.shape[-1])
         for size in self.hidden:
             x = activation(self.activation)(dense(size, 2**0.5)(x))
-        return x if self.output is None else dense(self.output, self.output_scale)(x)
+        x = x if self.output is None else dense(self.output, self.output_scale)(x)
+        return x.reshape(*batch, x.shape[-1])
 
 
 class CNN(nn.Module):

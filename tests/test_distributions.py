@@ -46,3 +46,26 @@ def test_tanh_gaussian_has_the_change_of_variables(raw):
     samples, log_prob = policy.sample_and_log_prob(seed=jax.random.key(0), sample_shape=(1000,))
     assert (jnp.abs(samples) <= 1).all()
     assert jnp.isfinite(log_prob).all()
+
+
+def test_categorical_agrees_with_distrax():
+    import distrax
+
+    masked = jnp.where(MASK, LOGITS, -1e9)
+    for logits, mask, theirs in ((LOGITS, None, distrax.Categorical(LOGITS)), (LOGITS, MASK, distrax.Categorical(masked))):
+        ours, value = categorical(logits, mask), jnp.array([0, 3])
+        np.testing.assert_allclose(ours.log_prob(value), theirs.log_prob(value), rtol=1e-6)
+        np.testing.assert_allclose(ours.entropy(), theirs.entropy(), atol=1e-6)
+        np.testing.assert_allclose(ours.probs, theirs.probs, atol=1e-7)
+        np.testing.assert_array_equal(ours.mode(), theirs.mode())
+        gradient = jax.grad(lambda logits, mask=mask, value=value: categorical(logits, mask).log_prob(value).sum())(logits)
+        np.testing.assert_allclose(gradient, jax.nn.one_hot(value, 4) - ours.probs, atol=1e-6)
+
+
+def test_categorical_samples_with_its_probabilities():
+    policy = categorical(LOGITS)
+    counts = np.stack(
+        [np.bincount(column, minlength=4) for column in policy.sample(seed=jax.random.key(0), sample_shape=(4000,)).T]
+    )
+    for found, expected in zip(counts, np.asarray(policy.probs, np.float64), strict=True):
+        assert stats.chisquare(found, expected / expected.sum() * found.sum()).pvalue > 1e-3

@@ -295,7 +295,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         else:
             # Steps are told apart by their distance from the end, which is 0 for the last step and fills up the places.
             distance = jnp.where(batch.truncated, last - jnp.arange(config.num_steps, dtype=jnp.int32)[:, None], 0)
-            index = last - jax.lax.top_k(distance.T, cuts)[0].T
+            farthest = distance.max(0)[None] if cuts == 1 else jax.lax.top_k(distance.T, cuts)[0].T  # top_k always sorts
+            index = last - farthest
             index = jnp.concatenate([index, jnp.full((1, config.num_envs), last, jnp.int32)])
         place = (index, jnp.arange(config.num_envs))
         flat = partial(jax.tree.map, lambda leaf: leaf[place].reshape(-1, *leaf.shape[2:]))
