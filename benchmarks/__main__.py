@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _measure(options, Console(width=None if sys.stdout.isatty() else WIDTH))
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted: nothing is stored")
+        Console(stderr=True).print("interrupted before anything was measured")
         return INTERRUPTED
 
 
@@ -77,18 +77,26 @@ def _measure(options: Options, console: Console) -> int:
     sizes = QUICK if options.quick else FULL
     records: list[report.Record] = []
     failures: list[dict[str, Any]] = []
-    for comparison in comparisons(sizes, options.groups, ours["environments"], device["count"]):
-        entries = [entry for entry in comparison.entries if entry.is_ours or interpreters.peers]
-        if entries:
-            console.print(f"{time.monotonic() - began:5.0f} s  {comparison.group}: {comparison.name}", highlight=False)
-            measured, failed = _compare(comparison._replace(entries=entries), interpreters)
-            records += measured
-            failures += failed
+    interrupted = False
+    try:
+        for comparison in comparisons(sizes, options.groups, ours["environments"], device["count"]):
+            entries = [entry for entry in comparison.entries if entry.is_ours or interpreters.peers]
+            if entries:
+                console.print(f"{time.monotonic() - began:5.0f} s  {comparison.group}: {comparison.name}", highlight=False)
+                measured, failed = _compare(comparison._replace(entries=entries), interpreters)
+                records += measured
+                failures += failed
+    except KeyboardInterrupt:
+        if not records:
+            raise
+        interrupted = True
+        console.print("interrupted: what had been measured is stored")
 
     results = {
         "started": started.isoformat(timespec="seconds"),
         "seconds": time.monotonic() - began,
         "quick": options.quick,
+        "interrupted": interrupted,
         "groups": options.groups,
         "machine": report.machine(),
         "versions": ours["versions"],
@@ -98,13 +106,15 @@ def _measure(options: Options, console: Console) -> int:
         "failures": failures,
     }
     name = re.sub(r"[^a-z0-9]+", "-", device["kind"].lower()).strip("-")
-    path = options.out / f"{started:%Y-%m-%d}-{name}{'-quick' * options.quick}.json"
+    path = options.out / f"{started:%Y-%m-%d-%H%M}-{name}{'-quick' * options.quick}.json"
     report.store(path, results)
     for table in report.tables(records):
         console.print(table)
     for failure in failures:
         console.print(f"failed: {failure['name']}, {failure['contender']}: {failure['reason']}", markup=False)
     console.print(f"{path}", highlight=False)
+    if interrupted:
+        return INTERRUPTED
     return 1 if any(failure["ours"] for failure in failures) else 0
 
 

@@ -6,14 +6,18 @@ from typing import cast
 from experiments.protocol import Experiment
 from jaxrl.errors import unknown_name
 
-NAMES = (
-    "cartpole_ppo",
-    "four_rooms_ppo",
-    "frozen_lake_q_learning",
-    "lqr_ppo",
-    "pendulum_ppo",
-    "t_maze_ppo",
-)
+# Area -> its scripts, each ``experiments/<area>/<name>.py``.
+AREAS: dict[str, tuple[str, ...]] = {
+    "control": (
+        "cartpole_ppo",
+        "four_rooms_ppo",
+        "frozen_lake_q_learning",
+        "lqr_ppo",
+        "pendulum_ppo",
+        "t_maze_ppo",
+    ),
+}
+NAMES = tuple(sorted(name for names in AREAS.values() for name in names))
 
 
 def load(name: str) -> Experiment:
@@ -25,4 +29,5 @@ def load(name: str) -> Experiment:
     name = name.replace("-", "_")
     if name not in NAMES:
         raise unknown_name("experiments", "experiment", name, NAMES)
-    return cast(Experiment, importlib.import_module(f"experiments.{name}"))
+    area = next(area for area, names in AREAS.items() if name in names)
+    return cast(Experiment, importlib.import_module(f"experiments.{area}.{name}"))

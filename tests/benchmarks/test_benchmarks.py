@@ -264,3 +264,22 @@ def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
     assert process.returncode == command.INTERRUPTED
     assert "interrupted" in errors
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_keeps_what_had_been_measured(tmp_path, monkeypatch, capsys):
+    compare, asked = command._compare, []
+
+    def first_only(comparison, interpreters):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(comparison.name)
+        return compare(comparison, interpreters)
+
+    monkeypatch.setattr(command, "_compare", first_only)
+    arguments = ["--quick", "--no-peers", "--groups", "q_learning", "stepping", "--out", str(tmp_path)]
+    assert command.main(arguments) == command.INTERRUPTED
+    (file,) = tmp_path.glob("*-quick.json")
+    results = json.loads(file.read_text())
+    assert results["interrupted"]
+    assert [one["name"] for one in results["records"]] == asked
+    assert "what had been measured is stored" in capsys.readouterr().out

@@ -6,7 +6,7 @@ Source: Schulman et al. (2017); 475 is the mark at which CartPole-v1 is usually 
 from dataclasses import dataclass
 
 import envs
-from experiments.ppo_settings import PPOSettings
+from experiments.control.ppo_settings import PPOSettings
 from experiments.protocol import Claim, mean_at_least
 from experiments.session import Session
 from jaxrl.evaluation import Episodes

@@ -7,6 +7,17 @@ from experiments.session import Session
 from jaxrl.deep import ppo
 from jaxrl.env import Environment
 
+# For continuous control: more passes over the data, no entropy bonus, rewards scaled since their size is arbitrary.
+CONTINUOUS = ppo.Config(
+    learning_rate=1e-3,
+    ent_coef=0.0,
+    num_envs=16,
+    num_epochs=10,
+    num_minibatches=8,
+    normalize_reward=True,
+    clip_value=False,
+)
+
 
 @dataclass(frozen=True)
 class PPOSettings:

@@ -6,7 +6,7 @@ Source: Schulman et al. (2017); the map is that of Sutton, Precup and Singh (199
 from dataclasses import dataclass, field
 
 import envs
-from experiments.ppo_settings import PPOSettings
+from experiments.control.ppo_settings import PPOSettings
 from experiments.protocol import Claim, mean_at_least
 from experiments.session import Session
 from jaxrl.deep import ppo

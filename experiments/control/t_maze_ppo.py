@@ -6,7 +6,7 @@ Source: Bakker (2002) for the task; Schulman et al. (2017) and Cho et al. (2014)
 from dataclasses import dataclass, field, replace
 
 import envs
-from experiments.ppo_settings import PPOSettings
+from experiments.control.ppo_settings import PPOSettings
 from experiments.protocol import Claim, mean_at_least, mean_within
 from experiments.session import Session
 from jaxrl.deep import ppo

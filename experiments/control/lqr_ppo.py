@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import envs
 from envs.control.lqr import riccati
-from experiments.ppo_settings import PPOSettings
+from experiments.control.ppo_settings import CONTINUOUS, PPOSettings
 from experiments.protocol import Claim, equals, mean_at_least
 from experiments.session import Session
 from jaxrl.deep import ppo
@@ -22,18 +22,7 @@ class Config(PPOSettings):
     """PPO on the double integrator."""
 
     updates: int = 200  # of 2048 steps with the default algorithm
-    algorithm: ppo.Config = field(
-        default_factory=lambda: ppo.Config(
-            learning_rate=1e-3,
-            gamma=GAMMA,
-            ent_coef=0.0,
-            num_envs=16,
-            num_epochs=10,
-            num_minibatches=8,
-            normalize_reward=True,
-            clip_value=False,
-        )
-    )
+    algorithm: ppo.Config = field(default_factory=lambda: CONTINUOUS.replace(gamma=GAMMA))
 
 
 QUICK = Config(seeds=2, updates=2)

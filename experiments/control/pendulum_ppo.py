@@ -6,7 +6,7 @@ Source: Schulman et al. (2017); the environment is Gymnasium's Pendulum-v1.
 from dataclasses import dataclass, field
 
 import envs
-from experiments.ppo_settings import PPOSettings
+from experiments.control.ppo_settings import CONTINUOUS, PPOSettings
 from experiments.protocol import Claim, mean_at_least
 from experiments.session import Session
 from jaxrl.deep import ppo
@@ -18,18 +18,7 @@ class Config(PPOSettings):
     """PPO on Pendulum. The short horizon of gamma 0.9 is common for this task, whose cost is paid at every step."""
 
     updates: int = 480  # of 2048 steps with the default algorithm: just under a million steps
-    algorithm: ppo.Config = field(
-        default_factory=lambda: ppo.Config(
-            learning_rate=1e-3,
-            gamma=0.9,
-            ent_coef=0.0,
-            num_envs=16,
-            num_epochs=10,
-            num_minibatches=8,
-            normalize_reward=True,
-            clip_value=False,
-        )
-    )
+    algorithm: ppo.Config = field(default_factory=lambda: CONTINUOUS.replace(gamma=0.9))
 
 
 QUICK = Config(seeds=2, updates=2)
