@@ -12,18 +12,32 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import envs
 from benchmarks.measure import Case, outcome, serve, speed
 from jaxrl import platform, provenance, rollout, runner
-from jaxrl.deep import ppo
+from jaxrl.deep import dqn, ppo
 from jaxrl.evaluation import Episodes
+from jaxrl.games.dynamics import regret_matching
+from jaxrl.multiagent import mappo
+from jaxrl.preferences import reward_fitting
+from jaxrl.preferences.reward_models import MLP
+from jaxrl.preferences.segments import Preferences, Segments
+from jaxrl.spaces import Box, Discrete
 from jaxrl.tabular import q_learning
 
-ALGORITHMS = {"ppo": ppo, "q_learning": q_learning}
+ALGORITHMS = {"dqn": dqn, "mappo": mappo, "ppo": ppo, "q_learning": q_learning}
 STEPS_PER_BLOCK = 64  # of each environment in one unroll
+SOLVER_STEPS = 1536  # on 1024 games of another key 1024 were enough for all
+SOLVED = 1e-3  # NashConv
 
 
-def training(algorithm: str, environment: str, seeds: int, updates: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """Trains with the algorithm's default configuration, through ``jaxrl.runner.run``; a piece is ``updates`` updates."""
+def training(
+    algorithm: str, environment: str, seeds: int, updates: int, seconds: float, changes: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Trains with the algorithm's default configuration, changed if asked for, through ``jaxrl.runner.run``.
+
+    A piece is ``updates`` updates.
+    """
     module = ALGORITHMS[algorithm]
-    config = module.Config()
+    lists_as_tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in (changes or {}).items()}
+    config = module.Config(**lists_as_tuples)
 
     def build() -> Callable[[int], None]:
         env = envs.make(environment)
@@ -52,6 +66,58 @@ def learning(algorithm: str, environment: str, seeds: int, updates: int, episode
         return {"returns": done.evaluations["sampled_return"][:, -1].tolist()}
 
     return outcome("learn", seeds * updates * config.steps_per_update, work, _device())
+
+
+def reward_fit(seeds: int, pairs: int, length: int, epochs: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Fits a 2x64 network to comparisons of segments, ten minibatches an epoch; a piece is ``epochs`` epochs of each seed."""
+    model = MLP(Box(-np.inf, np.inf, (4,)), Discrete(2))
+    config = reward_fitting.Config(model, num_epochs=epochs)
+
+    def build() -> Callable[[int], None]:
+        obs_key, action_key, label_key = jax.random.split(jax.random.key(0), 3)
+        obs = jax.random.normal(obs_key, (2 * pairs, length, 4))
+        action = jax.random.randint(action_key, (2 * pairs, length), 0, 2, jnp.int32)
+        pool = Segments(obs, action, obs, jnp.ones((2 * pairs, length), bool))
+        number = jnp.arange(pairs, dtype=jnp.int32)
+        label = jax.random.bernoulli(label_key, shape=(pairs,)).astype(jnp.float32)
+        data = Preferences(pool, number, number + pairs, label, jnp.ones(pairs))
+
+        def work(count: int) -> None:
+            runner.run(reward_fitting.make, data, config, seeds=seeds, num_updates=count, chunk_length=1)
+
+        return work
+
+    return speed({"train": Case(build, seeds * epochs * pairs)}, seconds, _device())
+
+
+def zero_sum_games(games: int, actions: int, width: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Solves random zero-sum games in one compiled call, and fails unless the NashConv of each ends at ``SOLVED`` or below.
+
+    A piece is all games, a step is a game; ``width`` games are vmapped, and these groups follow one another.
+    """
+
+    def build() -> Callable[[int], None]:
+        rows = np.random.default_rng(0).normal(size=(games, actions, actions))
+        payoffs = jnp.asarray(np.stack([rows, -rows], 1), jnp.float32)
+
+        def work(count: int) -> None:
+            for _ in range(count):
+                worst = float(solve_games(width, payoffs).max())
+                if worst > SOLVED:
+                    raise RuntimeError(f"a game was not solved: its NashConv is {worst}")
+
+        return work
+
+    return speed({"solve": Case(build, games)}, seconds, _device())
+
+
+@functools.partial(jax.jit, static_argnames=("width",))
+def solve_games(width: int, payoffs: jax.Array) -> jax.Array:
+    """Returns the NashConv of every game's average strategies, float32[G]; payoffs: float32[G, 2, A, B]."""
+    solve = functools.partial(
+        regret_matching, num_steps=SOLVER_STEPS, plus=True, predictive=True, alternating=True, averaging=1.0
+    )
+    return jax.lax.map(solve, payoffs, batch_size=width).history.average_nash_conv[:, -1]
 
 
 def stepping(
@@ -159,6 +225,8 @@ JOBS: Mapping[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "machine": machine,
     "training": training,
     "learning": learning,
+    "reward_fit": reward_fit,
+    "zero_sum_games": zero_sum_games,
     "stepping": stepping,
 }
 

@@ -2,7 +2,8 @@
 
 Runs in an interpreter of its own, which need not have jaxrl.
 
-rejax: PPO and DQN on gymnax's CartPole. gymnax: random steps. stable-baselines3: PPO on Gymnasium's CartPole.
+rejax: PPO and DQN on gymnax's CartPole. gymnax and JaxMARL: random steps. stable-baselines3: PPO on Gymnasium's CartPole.
+torch: the fit of a reward model. scipy: linear programmes.
 """
 
 import platform
@@ -78,38 +79,79 @@ def rejax_learning(seeds: int, steps: int) -> Iterator[dict[str, Any]]:
 def gymnax_stepping(environment: str, blocks: Mapping[str, int], seconds: float) -> Iterator[dict[str, Any]]:
     """Steps an environment with uniformly random actions; arguments as for our job."""
     import gymnax
+
+    def connect() -> tuple[Callable, Callable, Callable]:
+        env, params = gymnax.make(environment)
+
+        def step(key, state, action):
+            obs, state, reward, done, _ = env.step(key, state, action, params)
+            return state, (obs, reward, done)
+
+        return lambda key: env.reset(key, params)[1], env.action_space(params).sample, step
+
+    return _random_stepping(connect, blocks, seconds)
+
+
+def jaxmarl_stepping(environment: str, blocks: Mapping[str, int], seconds: float) -> Iterator[dict[str, Any]]:
+    """Steps an environment with uniformly random actions of all agents; arguments as for our job."""
+    import jax
+    import jaxmarl
+
+    def connect() -> tuple[Callable, Callable, Callable]:
+        env = jaxmarl.make(environment)
+
+        def sample(key):
+            keys = jax.random.split(key, env.num_agents)
+            return {agent: env.action_space(agent).sample(keys[i]) for i, agent in enumerate(env.agents)}
+
+        def step(key, state, action):
+            obs, state, reward, done, _ = env.step(key, state, action)
+            return state, (obs, reward, done["__all__"])
+
+        return lambda key: env.reset(key)[1], sample, step
+
+    return _random_stepping(connect, blocks, seconds)
+
+
+def _random_stepping(
+    connect: Callable[[], tuple[Callable, Callable, Callable]], blocks: Mapping[str, int], seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Steps environments with uniformly random actions.
+
+    Args:
+        connect: ``() -> (reset, sample, step)``, each for one environment: ``(key) -> state``, ``(key) -> action`` and
+            ``(key, state, action) -> (state, (obs, reward, done))``.
+        blocks, seconds: as for our job.
+    """
     import jax
     import jax.numpy as jnp
 
+    def total(tree) -> Any:
+        return sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(tree)), jnp.float32(0))
+
     def case(num_envs: int, num_blocks: int) -> Case:
         def build() -> Callable[[int], None]:
-            env, params = gymnax.make(environment)
+            reset, sample, step_one = connect()
 
-            def step(carry, key):
-                obs, state = carry
+            def step(state, key):
                 action_key, step_key = jax.random.split(key)
-                action = jax.vmap(env.action_space(params).sample)(jax.random.split(action_key, num_envs))
-                keys = jax.random.split(step_key, num_envs)
-                obs, state, reward, done, _ = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys, state, action, params)
-                return (obs, state), (obs, reward, done)
+                action = jax.vmap(sample)(jax.random.split(action_key, num_envs))
+                return jax.vmap(step_one)(jax.random.split(step_key, num_envs), state, action)
 
             def block(carry, key):
-                carry, sums = carry
-                carry, seen = jax.lax.scan(step, carry, jax.random.split(key, STEPS_PER_BLOCK))
-                return (
-                    carry,
-                    tuple(total + jnp.sum(leaf, dtype=jnp.float32) for total, leaf in zip(sums, seen, strict=True)),
-                ), None
+                state, sums = carry
+                state, seen = jax.lax.scan(step, state, jax.random.split(key, STEPS_PER_BLOCK))
+                return (state, jax.tree.map(jnp.add, sums, tuple(total(part) for part in seen))), None
 
             @jax.jit
-            def step_blocks(key, carry):
+            def step_blocks(key, state):
                 next_key, blocks_key = jax.random.split(key)
-                start = carry, (jnp.float32(0),) * 3
-                (carry, sums), _ = jax.lax.scan(block, start, jax.random.split(blocks_key, num_blocks))
-                return (next_key, carry), sums
+                start = state, (jnp.float32(0),) * 3
+                (state, sums), _ = jax.lax.scan(block, start, jax.random.split(blocks_key, num_blocks))
+                return (next_key, state), sums
 
-            reset = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))
-            state = jax.random.PRNGKey(0), reset(jax.random.split(jax.random.PRNGKey(1), num_envs), params)
+            keys = jax.random.split(jax.random.PRNGKey(1), num_envs)
+            state = jax.random.PRNGKey(0), jax.jit(jax.vmap(reset))(keys)
 
             def work(count: int) -> None:
                 nonlocal state
@@ -143,6 +185,56 @@ def stable_baselines3_training(seconds: float) -> Iterator[dict[str, Any]]:
     return speed({"train": Case(build, steps)}, seconds, "cpu")
 
 
+def torch_reward_fit(pairs: int, length: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Fits a reward model as our job does: the same network, data, minibatches and optimiser; a piece is one epoch."""
+    import torch
+
+    def build() -> Callable[[int], None]:
+        torch.manual_seed(0)
+        obs = torch.randn(pairs, 2, length, 4)
+        action = torch.nn.functional.one_hot(torch.randint(2, (pairs, 2, length)), 2).float()
+        data, label = torch.cat([obs, action], -1), torch.randint(2, (pairs,)).float()
+        layers = (torch.nn.Linear(6, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
+        network = torch.nn.Sequential(*layers)
+        optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4)
+        loss = torch.nn.BCEWithLogitsLoss()
+
+        def work(count: int) -> None:
+            for _ in range(count):
+                for batch in torch.randperm(pairs).chunk(10):
+                    score = network(data[batch]).sum((-1, -2))
+                    optimiser.zero_grad()
+                    loss(score[:, 0] - score[:, 1], label[batch]).backward()
+                    optimiser.step()
+
+        return work
+
+    return speed({"train": Case(build, pairs)}, seconds, "cpu")
+
+
+def linear_programmes(games: int, actions: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Solves random zero-sum games by linear programming, ``max v`` with ``v <= x' R``; a piece is all games, a step a game."""
+    import numpy as np
+    from scipy import optimize
+
+    def build() -> Callable[[int], None]:
+        rows = np.random.default_rng(0).normal(size=(games, actions, actions))
+        cost = np.append(np.zeros(actions), -1.0)
+        equal = np.append(np.ones(actions), 0.0)[None]
+        bounds = [(0, None)] * actions + [(None, None)]
+
+        def work(count: int) -> None:
+            for row in rows[np.arange(count * games) % games]:
+                most = np.column_stack([-row.T, np.ones(actions)])
+                solution = optimize.linprog(cost, most, np.zeros(actions), equal, np.ones(1), bounds, method="highs")
+                if solution.status:
+                    raise RuntimeError(solution.message)
+
+        return work
+
+    return speed({"solve": Case(build, games)}, seconds, "cpu")
+
+
 def versions(packages: list[str]) -> Iterator[dict[str, Any]]:
     """Reports the versions of this interpreter and of these packages."""
     yield {"python": platform.python_version(), "packages": {name: metadata.version(name) for name in packages}}
@@ -153,7 +245,10 @@ JOBS: Mapping[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "rejax_training": rejax_training,
     "rejax_learning": rejax_learning,
     "gymnax_stepping": gymnax_stepping,
+    "jaxmarl_stepping": jaxmarl_stepping,
     "stable_baselines3_training": stable_baselines3_training,
+    "torch_reward_fit": torch_reward_fit,
+    "linear_programmes": linear_programmes,
 }
 
 if __name__ == "__main__":

@@ -4,10 +4,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-Group = Literal["ppo", "learning", "dqn", "q_learning", "stepping"]
+Group = Literal["ppo", "mappo", "learning", "dqn", "q_learning", "reward_fit", "games", "stepping"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 OURS = "jaxrl"
 PPO_STEPS_PER_UPDATE = 512  # of one seed: 4 environments, 128 steps
+# The defaults of rejax's DQN in our words. Both learn from the first step on, or nearly: ours fills one minibatch with random
+# steps. Rejax samples without replacement, ours with; epsilon falls over a tenth of a piece of rejax's work.
+DQN = {
+    "learning_rate": 3e-4,
+    "epsilon_steps": 409.6,
+    "target_step_size": 0.01,
+    "target_interval": 1,
+    "num_steps": 1,
+    "num_rounds": 256,
+    "batch_size": 256,
+    "buffer_size": 131_072,
+    "learning_starts": 256,
+    "hidden": (64, 64),
+    "activation": "swish",
+    "double": True,
+}
 
 
 @dataclass(frozen=True)
@@ -15,13 +31,17 @@ class Sizes:
     """How much is measured."""
 
     ppo_seeds: tuple[int, ...] = (1, 8, 64, 256)
+    mappo_seeds: tuple[int, ...] = (1, 64)
     rejax_seeds: tuple[int, ...] = (1, 64, 256)
     q_learning_seeds: tuple[int, ...] = (1, 1024, 8192)
+    reward_fit_seeds: tuple[int, ...] = (1, 64)
     learning_seeds: int = 8
     learning_updates: int = 976  # of 512 steps: half a million steps
+    games: int = 1024
     num_envs: tuple[int, ...] = (1, 64, 1024, 8192)
     environments: int | None = None  # how many of the registry, None for all
-    dqn_steps: int = 4096  # in one piece
+    dqn_seeds: tuple[int, ...] = (1, 16)
+    dqn_steps: int = 4096  # of one seed, in one piece
     repeats: int = 5
     training_seconds: float = 2.5  # at least, in one repeat
     stepping_seconds: float = 0.6  # likewise; half a second is enough, but this is planned from a single measurement
@@ -31,13 +51,17 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     ppo_seeds=(1,),
+    mappo_seeds=(1,),
     rejax_seeds=(1,),
     q_learning_seeds=(8,),
+    reward_fit_seeds=(1,),
     learning_seeds=2,
     learning_updates=4,
+    games=8,
     num_envs=(1, 8),
     environments=1,
-    dqn_steps=64,
+    dqn_seeds=(1,),
+    dqn_steps=256,
     repeats=2,
     training_seconds=0.02,
     stepping_seconds=0.02,
@@ -79,9 +103,13 @@ class Comparison(NamedTuple):
     restarts: bool = False
 
 
-# Environments that gymnax has too, and the parameters with which they are the same task.
+# Environments that others have too, and the parameters with which they are the same task.
 GYMNAX = {"cartpole": "CartPole-v1", "four_rooms": "FourRooms-misc"}
-PARAMETERS: Mapping[str, Mapping[str, Any]] = {"four_rooms": {"start": (4, 1), "goal": (8, 9), "slip": 1 / 3}}
+JAXMARL = {"simple_spread": "MPE_simple_spread_v3", "coin_game": "coin_game"}
+PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+    "four_rooms": {"start": (4, 1), "goal": (8, 9), "slip": 1 / 3},
+    "simple_spread": {"lagging": True},
+}
 
 
 def comparisons(sizes: Sizes, groups: Sequence[Group], environments: Sequence[str], devices: int) -> Iterator[Comparison]:
@@ -93,7 +121,15 @@ def comparisons(sizes: Sizes, groups: Sequence[Group], environments: Sequence[st
         environments: the names in the registry.
         devices: how many devices there are; with one, "one device" and "all devices" are the same.
     """
-    makers = {"ppo": _ppo, "learning": _learning, "dqn": _dqn, "q_learning": _q_learning}
+    makers = {
+        "ppo": _ppo,
+        "mappo": _mappo,
+        "learning": _learning,
+        "dqn": _dqn,
+        "q_learning": _q_learning,
+        "reward_fit": _reward_fit,
+        "games": _games,
+    }
     for group in GROUPS:
         if group in groups and group != "stepping":
             yield from makers[group](sizes)
@@ -123,6 +159,18 @@ def _ppo(sizes: Sizes) -> Iterator[Comparison]:
         yield Comparison("ppo", f"PPO CartPole, {_count(seeds, 'seed')}", entries, sizes.repeats, seeds, restarts=True)
 
 
+def _mappo(sizes: Sizes) -> Iterator[Comparison]:
+    """Simple spread in 16 environments with three agents each, 2048 steps an update: critics of their own, or a central one."""
+    for seeds in sizes.mappo_seeds:
+        updates = 2 if sizes.shorten else _clamp(64 // seeds, 2, 32)
+        task = {"job": "training", "algorithm": "mappo", "environment": "simple_spread", "seeds": seeds, "updates": updates}
+        entries = [
+            Entry(f"{OURS}, {name}", "benchmarks.jobs", {**task, "seconds": sizes.training_seconds, "changes": changes})
+            for name, changes in (("IPPO", {"centralized": False}), ("MAPPO", {"centralized": True}))
+        ]
+        yield Comparison("mappo", f"MAPPO simple spread, {_count(seeds, 'seed')}", entries, sizes.repeats, seeds)
+
+
 def _learning(sizes: Sizes) -> Iterator[Comparison]:
     seeds, updates = sizes.learning_seeds, sizes.learning_updates
     theirs = {"job": "rejax_learning", "seeds": seeds, "steps": updates * PPO_STEPS_PER_UPDATE}
@@ -134,9 +182,15 @@ def _learning(sizes: Sizes) -> Iterator[Comparison]:
 
 
 def _dqn(sizes: Sizes) -> Iterator[Comparison]:
-    task = {"algorithm": "dqn", "seeds": 1, "steps": sizes.dqn_steps, "seconds": sizes.training_seconds}
-    entry = Entry("rejax, its defaults", "benchmarks.peers", {"job": "rejax_training", **task})
-    yield Comparison("dqn", "DQN CartPole, 1 seed", [entry], sizes.repeats, 1)
+    for seeds in sizes.dqn_seeds:
+        updates = _clamp(sizes.dqn_steps // (DQN["num_rounds"] * seeds), 1, 64)
+        task = {"algorithm": "dqn", "seeds": seeds, "seconds": sizes.training_seconds}
+        theirs = Entry(
+            "rejax, its defaults", "benchmarks.peers", {"job": "rejax_training", "steps": updates * DQN["num_rounds"], **task}
+        )
+        arguments = {"job": "training", "environment": "cartpole", "updates": updates, "changes": DQN, **task}
+        entries = [theirs, Entry(OURS, "benchmarks.jobs", arguments)]
+        yield Comparison("dqn", f"DQN CartPole, {_count(seeds, 'seed')}", entries, sizes.repeats, seeds)
 
 
 def _q_learning(sizes: Sizes) -> Iterator[Comparison]:
@@ -148,15 +202,37 @@ def _q_learning(sizes: Sizes) -> Iterator[Comparison]:
         yield Comparison("q_learning", name, [entry], sizes.repeats, seeds)
 
 
+def _reward_fit(sizes: Sizes) -> Iterator[Comparison]:
+    """Bradley-Terry fits of a 2x64 network; a step is a comparison that is learned from."""
+    for seeds in sizes.reward_fit_seeds:
+        task = {"pairs": 20 if sizes.shorten else 1000, "length": 50, "seconds": sizes.training_seconds}
+        entries = [Entry("torch", "benchmarks.peers", {"job": "torch_reward_fit", **task})] if seeds == 1 else []
+        epochs = 1 if sizes.shorten else _clamp(32 // seeds, 1, 8)
+        arguments = {"job": "reward_fit", "seeds": seeds, "epochs": epochs, **task}
+        entries.append(Entry(OURS, "benchmarks.jobs", arguments))
+        name = f"Reward fit, comparisons of 50-step segments, {_count(seeds, 'seed')}"
+        yield Comparison("reward_fit", name, entries, sizes.repeats, seeds)
+
+
+def _games(sizes: Sizes) -> Iterator[Comparison]:
+    """Zero-sum 10x10 games: ours to a NashConv of 1e-3, by vmapped regret matching; scipy exactly, one after another."""
+    task = {"games": sizes.games, "actions": 10, "seconds": sizes.training_seconds}
+    entries = [Entry("scipy, HiGHS", "benchmarks.peers", {"job": "linear_programmes", **task})]
+    for name, width in ((f"{OURS}, all games vmapped", sizes.games), (f"{OURS}, 32 games vmapped", min(32, sizes.games))):
+        entries.append(Entry(name, "benchmarks.jobs", {"job": "zero_sum_games", "width": width, **task}))
+    yield Comparison("games", f"{sizes.games:,} zero-sum games, 10x10", entries, sizes.repeats)
+
+
 def _stepping(sizes: Sizes, environment: str, devices: int) -> Comparison:
     blocks = {str(width): 1 if sizes.shorten else _clamp(16384 // width, 4, 1024) for width in sizes.num_envs}
     task = {"job": "stepping", "environment": environment, "parameters": PARAMETERS.get(environment, {})}
     task |= {"seconds": sizes.stepping_seconds}
     entries = []
-    if environment in GYMNAX:
-        arguments = {"job": "gymnax_stepping", "environment": GYMNAX[environment]}
-        arguments |= {"blocks": blocks, "seconds": sizes.stepping_seconds}
-        entries.append(Entry("gymnax", "benchmarks.peers", arguments))
+    for peer, job, names in (("gymnax", "gymnax_stepping", GYMNAX), ("jaxmarl", "jaxmarl_stepping", JAXMARL)):
+        if environment in names:
+            arguments = {"job": job, "environment": names[environment]}
+            arguments |= {"blocks": blocks, "seconds": sizes.stepping_seconds}
+            entries.append(Entry(peer, "benchmarks.peers", arguments))
     entries.append(Entry(OURS, "benchmarks.jobs", {"blocks": blocks, **task}))
     if devices > 1:
         several = {width: count for width, count in blocks.items() if width != "1"}  # one environment is on one device anyway

@@ -96,7 +96,7 @@ def ratios(records: Sequence[Record]) -> list[dict[str, Any]]:
 def tables(records: Sequence[Record]) -> list[Table]:
     """Returns the tables that have something to say."""
     records = [one for one in records if one["cases"]]
-    made = [_training(records), _learning(records), _stepping(records), _ratios(ratios(records))]
+    made = [_training(records), _learning(records), _games(records), _stepping(records), _ratios(ratios(records))]
     return [table for table in made if table.row_count]
 
 
@@ -143,6 +143,17 @@ def _learning(records: Sequence[Record]) -> Table:
             returns = case["returns"][0]
             mean, lowest = statistics.fmean(returns), min(returns)
             table.add_row(one["name"], one["contender"], f"{case['seconds'][0]:.1f}", f"{mean:.1f}", f"{lowest:.1f}")
+    return table
+
+
+def _games(records: Sequence[Record]) -> Table:
+    title = "Zero-sum games solved: exactly by linear programming, to a NashConv of 1e-3 by regret matching"
+    table = _table(title, ("task", "contender"), ("games/s", "spread", "a game, ms", "ready, s"))
+    for one in records:
+        if "solve" in one["cases"]:
+            case, ready = one["cases"]["solve"], one["starts"][0]["ready_seconds"]["solve"]
+            rate = f"{case['median']:,.0f}"
+            table.add_row(one["name"], one["contender"], rate, _spread(case), f"{1e3 / case['median']:.3f}", f"{ready:.1f}")
     return table
 
 

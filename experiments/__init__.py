@@ -10,11 +10,32 @@ from jaxrl.errors import unknown_name
 AREAS: dict[str, tuple[str, ...]] = {
     "control": (
         "cartpole_ppo",
+        "core_dqn",
         "four_rooms_ppo",
         "frozen_lake_q_learning",
         "lqr_ppo",
         "pendulum_ppo",
         "t_maze_ppo",
+    ),
+    "games": (
+        "core_ce_lp",
+        "core_iql",
+        "core_learning_games",
+        "core_mappo",
+        "core_minimax_q",
+        "core_nash",
+    ),
+    "markets": (
+        "exec_ddqn",
+        "is_risk",
+        "trading_q_learning",
+        "walk_forward_trading",
+    ),
+    "preferences": (
+        "bt_rm",
+        "dpo_family",
+        "rlhf_grid",
+        "rm_ensemble",
     ),
 }
 NAMES = tuple(sorted(name for names in AREAS.values() for name in names))

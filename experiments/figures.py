@@ -4,7 +4,7 @@ Every function writes ``<run>/figures/<name>.png`` and returns its path. The cap
 stored inside the PNG (``caption`` reads it), so that a figure can explain itself wherever it goes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,6 +193,52 @@ def distribution(
         f"{counts.capitalize()}."
     )
     return _save(run, name or f"{metric}_distribution", figure, text)
+
+
+def relation(
+    run: RunDirectory,
+    name: str,
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    x_label: str,
+    y_label: str,
+    *,
+    x_scale: str = "linear",
+    y_scale: str = "linear",
+    level: float | None = None,
+    title: str | None = None,
+    note: str = "",
+) -> Path:
+    """Draws one quantity against another that the runner knows nothing of: sizes, distances, temperatures.
+
+    Args:
+        run: where the figure goes.
+        name: file name without its ending.
+        lines: label -> (x: float[P], values: float[S, P]); the interquartile mean over seeds and its bootstrap band are drawn.
+        x_label, y_label: the axes, with units.
+        x_scale, y_scale: "linear" or "log".
+        level: a value of special meaning, drawn as a horizontal line.
+        title: by default the experiment.
+        note: a sentence to add to the caption.
+    """
+    require(bool(lines), "relation", "there must be something to draw", lines, "Name a line.")
+    counts = _seed_counts([len(values) for _, values in lines.values()])
+    several = max(len(values) for _, values in lines.values()) > 1
+    text = f"Line: interquartile mean of {counts}. Band: {BANDS['bootstrap']}" if several else "One exact computation a line"
+    figure, axes = _figure(run, title, text)
+    for index, (label, (x, values)) in enumerate(lines.items()):
+        colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]  # dashes show lines that coincide
+        line = Line(np.asarray(x, np.float64), *np.array([_band(column, "bootstrap") for column in np.asarray(values).T]).T)
+        axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=_plain(label) or None)
+    if level is not None:
+        axes.axhline(level, color=GREY, linewidth=1.2, linestyle=(0, (6, 3)), zorder=1)
+    axes.set_xscale(x_scale)
+    axes.set_yscale(y_scale)
+    axes.set_xlabel(_plain(x_label))
+    axes.set_ylabel(_plain(y_label))
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(**{**LEGEND, "ncols": 3 if max(map(len, lines)) <= 20 else 2})
+    return _save(run, name, figure, f"{text}. {note}".strip())
 
 
 def caption(path: Path) -> str:

@@ -74,6 +74,54 @@ def last(run: RunDirectory, metric: str, variant: str = "") -> np.ndarray:
     return run.curves(metric, variant, "evaluations").values[:, -1]
 
 
+def recorded(run: RunDirectory, metric: str, variant: str = "", update: int = -1) -> np.ndarray:
+    """Returns one column of what ``Session.record`` stored, float[S]."""
+    return run.curves(metric, variant, "metrics").values[:, update]
+
+
+def above_zero(values: Callable[[RunDirectory], np.ndarray], text: str) -> Callable[[RunDirectory], Verdict]:
+    """Returns the check that the mean over seeds is larger than two of its standard errors.
+
+    Args:
+        values: ``(run) -> float[S]``.
+        text: what they are in words, for the report.
+    """
+
+    def check(run: RunDirectory) -> Verdict:
+        sample = np.asarray(values(run), np.float64)
+        mean = bootstrap_interval(sample, np.mean)
+        error = sample.std(ddof=1) / np.sqrt(len(sample))
+        criterion = f"{text}: mean > 2 standard errors ({2 * error:.2g})"
+        return Verdict(bool(mean.estimate > 2 * error), mean.estimate, criterion, mean.low, mean.high)
+
+    return check
+
+
+def exceeds(
+    more: Callable[[RunDirectory], np.ndarray], less: Callable[[RunDirectory], np.ndarray], text: str
+) -> Callable[[RunDirectory], Verdict]:
+    """Returns the check that the mean over seeds of a paired difference is larger than two of its standard errors.
+
+    Args:
+        more, less: what is compared, ``(run) -> float[S]``; entry i of both comes from the same seed.
+        text: the difference in words, for the report.
+    """
+    return above_zero(lambda run: np.asarray(more(run), np.float64) - less(run), text)
+
+
+def recorded_within(metric: str, low: float, high: float, variant: str = "") -> Callable[[RunDirectory], Verdict]:
+    """Returns the check that the mean over seeds of the last recorded value lies in [low, high]; exact with a single seed."""
+
+    def check(run: RunDirectory) -> Verdict:
+        values = recorded(run, metric, variant)
+        mean = float(np.mean(values, dtype=np.float64))
+        interval = bootstrap_interval(values, np.mean) if len(values) > 1 else None
+        ends = (interval.low, interval.high) if interval else (None, None)
+        return Verdict(low <= mean <= high, mean, f"{metric} in [{low:g}, {high:g}]", *ends)
+
+    return check
+
+
 def mean_at_least(metric: str, threshold: float, variant: str = "") -> Callable[[RunDirectory], Verdict]:
     """Returns the check that the mean over seeds of the last evaluation reaches a threshold."""
 

@@ -1,11 +1,14 @@
 """What an experiment's ``run`` is given: it trains, and everything that is measured ends up in the run's directory."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from experiments import figures
 from jaxrl.progress import Progress
-from jaxrl.results import RunDirectory
+from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary
 from jaxrl.runner import Run, run
 
 
@@ -18,6 +21,7 @@ class Session:
 
     def __init__(self, directory: RunDirectory):
         self.directory = directory
+        self._began = time.perf_counter()
 
     def train(
         self,
@@ -56,6 +60,21 @@ class Session:
         if done.summary.interrupted:
             raise Interrupted
         return done
+
+    def record(self, metrics: Mapping[str, Any], variant: str = "") -> None:
+        """Stores numbers that were not measured by ``train``, for claims and figures to read.
+
+        Args:
+            metrics: name -> float[S, U], a row per seed; float[U] is one seed and a number one seed and one update. All must
+                have the same shape. What the U columns are (steps, sizes, temperatures) is the experiment's business.
+            variant: as for ``train``.
+        """
+        tables = {name: np.atleast_2d(np.asarray(values, np.float64)) for name, values in metrics.items()}
+        seeds, length = next(iter(tables.values())).shape
+        recorder = self.directory.recorder(variant)
+        recorder.begin(Plan(np.arange(seeds), length, length, None, 1))
+        recorder.chunk(Chunk(0, tables, {}, 0.0))
+        recorder.end(RunSummary(time.perf_counter() - self._began, 0.0))
 
     def draw_curves(self, metric: str, **options: Any) -> None:
         """Draws the learning curves of a metric and where the seeds end; options as for ``figures.learning_curves``."""

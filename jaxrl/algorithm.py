@@ -17,8 +17,8 @@ class Algorithm(NamedTuple):
     policy: ``(state, greedy) -> Policy``: the policy that is evaluated; ``greedy`` is a Python bool, True for the mode of the
         distribution and False for a sample. See ``jaxrl.rollout.Policy``. None for what learns no policy.
     memory: what that policy remembers, for one environment; see ``jaxrl.rollout.start``.
-    probabilities: ``(state, view) -> float32[B, A]``, the probabilities with which the sampled policy takes each action, for
-        exact evaluation; None where actions are continuous or the policy has memory.
+    probabilities: ``(state, view) -> float32[B, A]`` (``[B, N, A]`` with agents), the probabilities with which the sampled
+        policy takes each action, for exact evaluation; None where actions are continuous or the policy has memory.
     """
 
     init: Callable

@@ -331,6 +331,13 @@ def _check_mask_structure(subject: _Subject) -> None:
     _require(_describe(mask) == _describe(expected), must, _describe(mask), "One bool for every action.")
 
 
+def _check_global_observation_structure(subject: _Subject) -> None:
+    _, state = _reset_shapes(subject)
+    found = _traced("global_obs_fn", "(state, params)", subject.env.global_obs, state)
+    flat = getattr(found, "ndim", None) == 1 and found.dtype == jnp.float32
+    _require(flat, "global_obs_fn must return float32[G]", _describe(found), "Flatten and concatenate what it holds.")
+
+
 def _check_outcomes_structure(subject: _Subject) -> None:
     env: Any = subject.env
     _, state = _reset_shapes(subject)
@@ -573,6 +580,10 @@ def _is_masked(subject: _Subject) -> bool:
     return subject.env.action_mask_fn is not None
 
 
+def _is_observed_globally(subject: _Subject) -> bool:
+    return subject.env.global_obs_fn is not None
+
+
 def _is_finite(subject: _Subject) -> bool:
     return subject.env.is_finite
 
@@ -589,6 +600,7 @@ _CHECKS = (
     _Check(_check_reset_structure, _always),
     _Check(_check_step_structure, _always),
     _Check(_check_mask_structure, _is_masked),
+    _Check(_check_global_observation_structure, _is_observed_globally),
     _Check(_check_outcomes_structure, _is_finite),
     _Check(_check_keys_are_used_once, _always),
     _Check(_check_rebuilt_compiles_once, _is_rebuilt),

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxrl.spaces import Discrete, Space
+
 # Finite, so that the entropy's 0 * log 0 and its gradient stay finite; a softmax turns it into exactly 0.
 MASKED_LOGIT = -1e9
 
@@ -61,6 +63,17 @@ def categorical(logits: jax.Array, mask: jax.Array | None = None) -> Categorical
         mask: bool[..., A], True = legal, or None. Illegal actions have probability 0 and are never drawn.
     """
     return Categorical(logits if mask is None else jnp.where(mask, logits, MASKED_LOGIT))
+
+
+def of_space(space: Space, outputs: Any, mask: jax.Array | None = None) -> Any:
+    """Returns the distribution over the actions of a space that a policy's head describes.
+
+    Args:
+        space: Discrete or Box.
+        outputs: logits float32[..., A] for Discrete, ``(mean, log_std)``, each float32[..., D], for Box.
+        mask: bool[..., A], the legal actions of a Discrete space, or None.
+    """
+    return categorical(outputs, mask) if isinstance(space, Discrete) else diagonal_gaussian(*outputs)
 
 
 def diagonal_gaussian(mean: jax.Array, log_std: jax.Array) -> Any:

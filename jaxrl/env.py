@@ -61,6 +61,7 @@ class Environment:
     max_steps: int = static()  # reached without termination: truncated, decided in rollout.py
     num_agents: int | None = static(default=None)  # None: no agent axis
     action_mask_fn: Callable | None = static(default=None)  # (state, params) -> bool[A] or bool[N, A], True = legal
+    global_obs_fn: Callable | None = static(default=None)  # (state, params) -> float32[G], for centralised critics
     outcomes_fn: Callable | None = static(default=None)  # finite environments: see jaxrl.finite
     initial_fn: Callable | None = static(default=None)  # finite environments: the initial distribution
     observe_fn: Callable | None = static(default=None)  # finite environments: (state, params) -> obs
@@ -76,6 +77,10 @@ class Environment:
     def action_mask(self, state: PyTree) -> jax.Array | None:
         """Returns the legal actions, bool[A] (bool[N, A] with agents), or None where every action is always legal."""
         return None if self.action_mask_fn is None else self.action_mask_fn(state, self.params)
+
+    def global_obs(self, state: PyTree) -> jax.Array | None:
+        """Returns what a centralised critic may see, float32[G], or None where the environment names nothing of the kind."""
+        return None if self.global_obs_fn is None else self.global_obs_fn(state, self.params)
 
     @property
     def is_finite(self) -> bool:

@@ -5,6 +5,7 @@ Every message has the same four parts: where it happened, what must hold, the va
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,10 @@ class SpaceError(JaxrlError, TypeError):
 
 class UnknownNameError(JaxrlError, LookupError):
     """No environment, experiment, field or run has this name."""
+
+
+class DataError(JaxrlError, ValueError):
+    """Data from outside cannot be used: a row of a file is unsound, or a split of it is empty."""
 
 
 class ResultsError(JaxrlError, OSError):
@@ -69,6 +74,24 @@ def require_positive(where: str, config: object, *names: str) -> None:
     for name in names:
         positive = bool(np.all(np.asarray(getattr(config, name)) > 0))
         require(positive, where, f"{name} must be positive", getattr(config, name), "Raise it.")
+
+
+def require_payoffs(where: str, payoff: Any) -> np.ndarray:
+    """Returns the payoff table of a game, float64[N, A_0, ..., A_{N-1}].
+
+    Raises:
+        ConfigError: it has another shape, or an entry is not a finite number.
+    """
+    try:
+        table = np.asarray(payoff, np.float64)
+    except (TypeError, ValueError) as error:
+        fix = "Stack one table for each player."
+        raise ConfigError(f"{where}: every player's table must have the same shape, got {payoff!r}. {fix}") from error
+    shaped = table.ndim >= 2 and table.ndim == table.shape[0] + 1 and table.size > 0
+    must = "payoff must have shape [N, A_0, ..., A_{N-1}], an axis of actions for each of N players"
+    require(shaped, where, must, table.shape, "Stack one table for each player.")
+    require(bool(np.isfinite(table).all()), where, "payoffs must be finite", payoff, "Replace those that are not.")
+    return table
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

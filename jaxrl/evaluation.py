@@ -4,17 +4,22 @@ An evaluator is a pytree that is called as ``(key, algorithm, state) -> dict of 
 every seed after each chunk, inside a compiled program of its own.
 """
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxrl import rollout
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, static
+from jaxrl.errors import EnvironmentError, require
 from jaxrl.finite import TabularModel, single_precision, tabulate
+from jaxrl.games import markov
+from jaxrl.games.normal_form import expected_payoffs, nash_conv
 from jaxrl.rollout import Policy, View
 from jaxrl.tabular.dynamic_programming import policy_evaluation, value_iteration
 
@@ -141,3 +146,134 @@ class ExactValue:
             sampled = at_start(algorithm.probabilities(state, view))
             metrics |= {"sampled_exact_value": sampled, "sampled_optimality_gap": self.optimum - sampled}
         return metrics
+
+
+@struct.dataclass
+class NashConv:
+    """Evaluates what agents have learned in a one-shot matrix game, exactly: how far from a Nash equilibrium, and what it pays.
+
+    Metrics: ``greedy_nash_conv``, the sum of what every player could gain by deviating from the greedy policies, and
+    ``greedy_welfare``, the sum of what they earn; ``nash_conv`` and ``welfare`` of the policies that are sampled, where the
+    algorithm can say with which probabilities it acts.
+
+    payoff: float[N, A_0, ..., A_{N-1}], the table from which the environment was made.
+    """
+
+    payoff: Any
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        payoff = jnp.asarray(self.payoff, jnp.float32)
+        counts = jnp.array(payoff.shape[1:])
+        widest = max(payoff.shape[1:])
+        mask = None if min(payoff.shape[1:]) == widest else (jnp.arange(widest) < counts[:, None])[None]
+        view = View(jnp.zeros((1, counts.size), jnp.int32), mask, ())
+
+        def measures(probabilities, prefix):
+            profile = [strategy[:actions] for strategy, actions in zip(probabilities[0], payoff.shape[1:], strict=True)]
+            welfare = expected_payoffs(payoff, profile).sum()
+            return {f"{prefix}nash_conv": nash_conv(payoff, profile), f"{prefix}welfare": welfare}
+
+        action = algorithm.policy(state, True)(key, view).action
+        metrics = measures(jax.nn.one_hot(action, widest), "greedy_")
+        if algorithm.probabilities is not None:
+            metrics |= measures(algorithm.probabilities(state, view), "")
+        return metrics
+
+
+@struct.dataclass
+class TeamReturn:
+    """Evaluates what agents earn together in a finite environment, exactly: up to its time limit, without discount.
+
+    Metrics: ``exact_return``, the expected return of the greedy policies at the initial distribution, a mean over agents, and
+    ``optimality_gap``, how far it lies below what one planner for all agents would earn; ``sampled_exact_return`` and
+    ``sampled_optimality_gap`` of the policies that are sampled, where the algorithm can say with which probabilities it acts.
+    The policies must depend on their observations alone. Build it with ``TeamReturn.of(env)``.
+    """
+
+    model: TabularModel
+    optimum: jax.Array  # float32[], the return of an optimal joint policy
+    max_steps: int = static()
+    masked: bool = static(default=False)
+
+    @classmethod
+    def of(cls, env: Environment) -> "TeamReturn":
+        """Tabulates the environment and plans for all agents at once, in float64. env: a finite environment with agents."""
+        must = "the environment must have an agent axis"
+        require(env.num_agents is not None, "TeamReturn", must, env.num_agents, "Use ExactValue.", EnvironmentError)
+        model = tabulate(env)
+        with jax.enable_x64(True):
+            team = dataclasses.replace(model, reward=model.reward.mean(-1))
+            optimum = float(value_iteration(team, 1.0, tolerance=0.0, max_sweeps=env.max_steps).start_value(team))
+        return cls(single_precision(model), jnp.float32(optimum), env.max_steps, env.action_mask_fn is not None)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        view = View(self.model.observation, markov.agent_masks(self.model) if self.masked else None, ())
+
+        def at_start(policies):
+            values = markov.evaluate(self.model, policies, 1.0, tolerance=0.0, max_sweeps=self.max_steps)
+            return self.model.initial @ values.mean(-1)
+
+        action = algorithm.policy(state, True)(key, view).action
+        greedy = at_start(jax.nn.one_hot(action, self.model.joint_shape[0]))
+        metrics = {"exact_return": greedy, "optimality_gap": self.optimum - greedy}
+        if algorithm.probabilities is not None:
+            sampled = at_start(algorithm.probabilities(state, view))
+            metrics |= {"sampled_exact_return": sampled, "sampled_optimality_gap": self.optimum - sampled}
+        return metrics
+
+
+@struct.dataclass
+class Exploitability:
+    """Evaluates the policies of several agents on the model of a finite environment, exactly, at the initial distribution.
+
+    Metrics, of the policies that are sampled and, with the prefix ``greedy_``, of their modes: ``exploitability``, the mean over
+    agents of what each could gain by its best response to the others; in a two-player zero-sum game, how far what the policies
+    guarantee lies below the value of the game. Where all agents are paid alike: ``value`` and ``optimality_gap`` instead, what
+    the agents earn and how far that lies below the best that they could do together.
+
+    Policies must depend on the observation alone. Build it with ``Exploitability.of(env, gamma)``.
+    """
+
+    model: TabularModel
+    gamma: jax.Array
+    optimum: jax.Array  # float32[], what a planner who moves all agents earns; 0 where they are not paid alike
+    mask: jax.Array | None  # bool[X, N, A]
+    common: bool = static(default=False)
+
+    @classmethod
+    def of(cls, env: Environment, gamma: float) -> "Exploitability":
+        """Tabulates the environment and, where all agents are paid alike, finds the joint optimum in float64.
+
+        Args:
+            env: a finite environment with agents.
+            gamma: discount in [0, 1]; at 1 every policy must end the episode.
+
+        Raises:
+            EnvironmentError: the environment has no agents, or is not finite.
+        """
+        fix = "Use ExactValue."
+        agents = env.num_agents is not None
+        require(agents, "Exploitability", "the environment must have agents", env.num_agents, fix, EnvironmentError)
+        model = tabulate(env)
+        common = bool(np.all(model.reward == model.reward[..., :1]))
+        optimum = 0.0
+        if common:
+            with jax.enable_x64(True):
+                alone = markov.for_player(model, 0)
+                optimum = float(value_iteration(alone, gamma, tolerance=1e-12).start_value(alone))
+        mask = None if env.action_mask_fn is None else markov.agent_masks(model)
+        return cls(single_precision(model), jnp.float32(gamma), jnp.float32(optimum), mask, common)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        view = View(self.model.observation, self.mask, ())
+        action = algorithm.policy(state, True)(key, view).action
+        metrics = self._measures(jax.nn.one_hot(action, self.model.joint_shape[0]), "greedy_")
+        if algorithm.probabilities is not None:
+            metrics |= self._measures(algorithm.probabilities(state, view), "")
+        return metrics
+
+    def _measures(self, policies: jax.Array, prefix: str) -> dict[str, jax.Array]:
+        if not self.common:
+            return {f"{prefix}exploitability": markov.exploitability(self.model, policies, self.gamma)}
+        value = self.model.initial @ markov.evaluate(self.model, policies, self.gamma)[:, 0]
+        return {f"{prefix}value": value, f"{prefix}optimality_gap": self.optimum - value}

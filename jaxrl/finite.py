@@ -104,6 +104,7 @@ def finite(
     observe: Callable = observe_state,
     num_agents: int | None = None,
     action_mask: Callable | None = None,
+    global_obs: Callable | None = None,
 ) -> Environment:
     """Builds an environment from its outcome probabilities.
 
@@ -117,6 +118,7 @@ def finite(
         observe: ``(state, params) -> obs``, by default the state itself.
         num_agents: N, or None for no agent axis.
         action_mask: ``(state, params) -> bool[A]`` or ``bool[N, A]``.
+        global_obs: ``(state, params) -> float32[G]``, what a centralised critic may see.
 
     Returns:
         The environment, with ``outcomes_fn``, ``initial_fn`` and ``observe_fn`` set.
@@ -130,6 +132,7 @@ def finite(
         max_steps=max_steps,
         num_agents=num_agents,
         action_mask_fn=action_mask,
+        global_obs_fn=global_obs,
         outcomes_fn=outcomes,
         initial_fn=initial,
         observe_fn=observe,

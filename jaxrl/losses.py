@@ -1,7 +1,7 @@
 """Losses and targets of one item. Batches are the caller's: ``jax.vmap`` or broadcasting, then a mean.
 
-Advantages and targets are constants to every loss: no gradient flows through them. ``optax.huber_loss`` and
-``optax.l2_loss`` serve where a temporal-difference error is squared, and the entropy is the distribution's.
+Advantages and targets are constants to every loss: no gradient flows through them. ``optax.l2_loss`` serves where a
+temporal-difference error is squared, and the entropy is the distribution's.
 """
 
 import jax
@@ -70,6 +70,25 @@ def clipped_value_loss(value: jax.Array, old_value: jax.Array, target: jax.Array
     old_value = jax.lax.stop_gradient(old_value)
     near = old_value + jnp.clip(value - old_value, -clip_eps, clip_eps)
     return jnp.maximum(squared_value_loss(value, target), squared_value_loss(near, target))
+
+
+def huber_loss(value: jax.Array, target: jax.Array, delta: jax.Array | float = 1.0) -> jax.Array:
+    """Returns half the squared difference between a value and its target, and a linear loss where it exceeds ``delta``.
+
+    Args:
+        value: float32[].
+        target: float32[].
+        delta: the largest slope, positive; infinite gives the squared loss. ``optax.huber_loss`` is the same function, but
+            adds and subtracts delta in its gradient, which float32 cannot do where delta is large.
+
+    Returns:
+        float32[].
+
+    Source: Huber (1964); Mnih et al. (2015), "Training algorithm", clip the error in this way.
+    """
+    error = jnp.abs(value - jax.lax.stop_gradient(target))
+    slope = jnp.minimum(error, delta)
+    return slope * (error - 0.5 * slope)
 
 
 def kl_k1(log_ratio: jax.Array) -> jax.Array:
@@ -179,3 +198,75 @@ def expected_sarsa_target(
     """
     mean = jnp.sum(next_probabilities * next_values, where=next_probabilities > 0)
     return jax.lax.stop_gradient(one_step_target(reward, mean, terminated, gamma))
+
+
+def itakura_saito_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.Array | float) -> jax.Array:
+    """Returns (exp(-a d) + a d - 1) / a^2 with d = target - value: its minimiser is the certainty equivalent of the target.
+
+    In expectation the gradient vanishes where E[exp(-a d)] = 1, that is value = -log E[exp(-a target)] / a. Only differences
+    enter, so adding a constant to all values changes nothing. Divided by a^2, it is d^2 / 2 for small a.
+
+    Args:
+        value: float32[], the estimate that is trained.
+        target: float32[], reward plus value of the successor; a constant to the gradient.
+        risk_aversion: a, positive, per unit of reward.
+
+    Returns:
+        float32[], at least 0.
+
+    Source: Udovichenko et al. (2025), "Risk-Averse Reinforcement Learning with Itakura-Saito Loss", the divergence written out.
+    Ours: where -a d exceeds 20, the exponential goes on as its tangent; float32 would overflow at 88.
+    """
+    exponent = -risk_aversion * (jax.lax.stop_gradient(target) - value)
+    inside = jnp.minimum(exponent, _LARGEST_EXPONENT)
+    exponential = jnp.expm1(inside) + jnp.exp(inside) * (exponent - inside)
+    return (exponential - exponent) / risk_aversion**2
+
+
+_LARGEST_EXPONENT = 20.0
+
+
+def exponential_squared_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.Array | float) -> jax.Array:
+    """Returns (exp(-a value) - exp(-a target))^2 / (2 a^2), the squared error of the exponential utility (EMSE), float32[].
+
+    It has the minimiser of ``itakura_saito_loss``, but its gradient scales with exp(-2 a value): it vanishes for large values
+    and overflows for very negative ones.
+
+    Args:
+        value, target, risk_aversion: as for ``itakura_saito_loss``.
+
+    Source: Udovichenko et al. (2025), section on baselines.
+    """
+    target = jax.lax.stop_gradient(target)
+    return jnp.square(jnp.exp(-risk_aversion * value) - jnp.exp(-risk_aversion * target)) / (2.0 * risk_aversion**2)
+
+
+def softplus_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.Array | float) -> jax.Array:
+    """Returns the squared error weighted by 2 sigmoid(-a d), with d = target - value and the weight a constant, float32[].
+
+    Its stochastic gradient 2 d sigmoid(-a d) stays finite for every error. The value at which it vanishes on average is the
+    certainty equivalent where the target is normal, and only there: f(d) sigmoid(-a d) is even in d when the mean of d is half
+    of a times its variance.
+
+    Args:
+        value, target, risk_aversion: as for ``itakura_saito_loss``.
+
+    Source: the stochastic-approximation rule that Udovichenko et al. (2025) compare with under the name softplus.
+    """
+    error = jax.lax.stop_gradient(target) - value
+    return jax.lax.stop_gradient(jax.nn.sigmoid(-risk_aversion * error)) * jnp.square(error)
+
+
+def mean_variance_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.Array | float) -> jax.Array:
+    """Returns d^2 / 2 - a d^3 / 6 with d = target - value, float32[]: the Itakura-Saito loss up to third order.
+
+    Its stationary value is the mean of the target minus a / 2 times the mean square of d: right for small risks, with no lower
+    bound for large errors.
+
+    Args:
+        value, target, risk_aversion: as for ``itakura_saito_loss``.
+
+    Source: Taylor expansion of ``itakura_saito_loss``; the mean-variance approximation of the certainty equivalent (Pratt 1964).
+    """
+    error = jax.lax.stop_gradient(target) - value
+    return 0.5 * jnp.square(error) - risk_aversion * error**3 / 6.0

@@ -100,18 +100,45 @@ def normalize(moments: Moments, x: PyTree, clip: float = 10.0) -> PyTree:
     """
 
     def one(leaf, origin, mean, variance):
-        lead = (1,) * (jnp.ndim(leaf) - origin.ndim)
-        origin, mean, variance = (part.reshape(*lead, *part.shape) for part in (origin, mean, variance))
+        origin, mean, variance = (_beneath(leaf, part) for part in (origin, mean, variance))
         return jnp.clip((leaf - origin - mean) / jnp.sqrt(variance + EPSILON), -clip, clip)
 
     return jax.tree.map(one, x, moments.origin, moments.mean, moments.variance)
+
+
+def denormalize(moments: Moments, x: PyTree) -> PyTree:
+    """Undoes ``normalize`` without a clip: multiplies by the standard deviation and adds the mean.
+
+    A critic that is fitted to normalised returns is read through this: the units of the reward then do not matter to it.
+
+    Args:
+        moments: of items like what is returned.
+        x: PyTree[..., *shape of an item].
+
+    Returns:
+        PyTree[float32], shaped as ``x``.
+
+    Source: van Hasselt et al. (2016), "Learning values across many orders of magnitude", eq. 1, without the correction of the
+    last layer; Yu et al. (2022), section 5.1.
+    """
+
+    def one(leaf, origin, mean, variance):
+        origin, mean, variance = (_beneath(leaf, part) for part in (origin, mean, variance))
+        return leaf * jnp.sqrt(variance + EPSILON) + mean + origin
+
+    return jax.tree.map(one, x, moments.origin, moments.mean, moments.variance)
+
+
+def _beneath(leaf, part: jax.Array) -> jax.Array:
+    """Gives a number of an item as many leading axes as ``leaf`` has more."""
+    return part.reshape(*(1,) * (jnp.ndim(leaf) - part.ndim), *part.shape)
 
 
 @struct.dataclass
 class RewardScaling:
     """What reward scaling remembers of E environments.
 
-    return_: float32[E], the discounted sum of rewards since each episode began.
+    return_: float32[E] (or [E, N], with agents), the discounted sum of rewards since each episode began.
     moments: Moments of float32[], of all these sums so far.
     """
 
@@ -119,9 +146,9 @@ class RewardScaling:
     moments: Moments
 
 
-def init_reward_scaling(num_envs: int) -> RewardScaling:
-    """Returns the state before the first reward. num_envs: E."""
-    return RewardScaling(jnp.zeros(num_envs, jnp.float32), init(jnp.float32(0.0)))
+def init_reward_scaling(*shape: int) -> RewardScaling:
+    """Returns the state before the first reward. shape: E, or E and N."""
+    return RewardScaling(jnp.zeros(shape, jnp.float32), init(jnp.float32(0.0)))
 
 
 def scale_rewards(
@@ -133,13 +160,13 @@ def scale_rewards(
 
     Args:
         scaling: the state so far.
-        reward: float32[T, E].
-        done: bool[T, E], the episode ended with this step; the next sum starts from 0.
+        reward: float32[T, E] (or [T, E, N]).
+        done: bool, shaped as reward, the episode ended with this step; the next sum starts from 0.
         gamma: discount in [0, 1].
         clip: the largest absolute scaled reward; infinity for none.
 
     Returns:
-        The new state and the scaled rewards, float32[T, E].
+        The new state and the scaled rewards, shaped as reward.
 
     Source: Engstrom et al. (2020), "reward scaling".
     """

@@ -128,6 +128,9 @@ class ActorCritic(nn.Module):
     hidden: sizes of the hidden layers of each of the two.
     channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
     memory_size: of a GRU before the two; 0 for none.
+    agent_ids: N, appends to the features of each of N agents (the last batch axis) its number, one-hot; 0 for none.
+    centralized: whether the critic sees a global observation float32[..., G] in place of the features, with a GRU of its own.
+    num_values: how many values the critic estimates, one for each of as many agents; None for one value without an axis.
 
     The head is float32[..., A] logits for Discrete actions, and (mean, log_std), each float32[..., D], for Box actions.
     """
@@ -138,11 +141,16 @@ class ActorCritic(nn.Module):
     activation: str = "tanh"
     channels: tuple[int, ...] = ()
     memory_size: int = 0
+    agent_ids: int = 0
+    centralized: bool = False
+    num_values: int | None = None
 
     def setup(self):
         self.convolution = CNN(self.channels) if self.channels else None
         self.embedding = MLP(self.hidden[:1], self.activation) if self.memory_size else None
         self.core = GRU(self.memory_size) if self.memory_size else None
+        if self.centralized and self.memory_size:
+            self.global_embedding, self.global_core = MLP(self.hidden[:1], self.activation), GRU(self.memory_size)
         if isinstance(self.action_space, Discrete):
             outputs = self.action_space.n
         elif isinstance(self.action_space, Box):
@@ -152,7 +160,7 @@ class ActorCritic(nn.Module):
             raise SpaceError(f"ActorCritic: the action space must be Discrete or Box, got {self.action_space}. Flatten it.")
         # A small last layer starts the policy near uniform (Andrychowicz et al. 2021, section 3.2).
         self.actor = MLP(self.hidden, self.activation, outputs, 0.01)
-        self.critic = MLP(self.hidden, self.activation, 1, 1.0)
+        self.critic = MLP(self.hidden, self.activation, 1 if self.num_values is None else self.num_values, 1.0)
 
     def features(self, obs, first, memory):
         """Turns observations PyTree[T, B, ...] into features float32[T, B, F] and the memories PyTree[T, B, ...].
@@ -160,9 +168,21 @@ class ActorCritic(nn.Module):
         first: bool[T, B], an episode starts here: what came before is forgotten. memory: PyTree[B, ...], before step 0.
         """
         x = self.convolution(obs.astype(jnp.float32)) if self.convolution else spaces.flatten(self.observation_space, obs)
+        if self.agent_ids:
+            ids = jnp.eye(self.agent_ids, dtype=jnp.float32)
+            x = jnp.concatenate([x, jnp.broadcast_to(ids, (*x.shape[:-1], self.agent_ids))], axis=-1)
         if self.core is None or self.embedding is None:
             return x, memory
-        _, memories = self.core(memory, (self.embedding(x), first))
+        memories = _unroll(self.core, memory, self.embedding(x), first)
+        return memories, memories
+
+    def critic_features(self, obs, first, memory, global_obs=None):
+        """As ``features``, of what the critic looks at. ``memory`` is the critic's: the actor's, unless it is central."""
+        if not self.centralized:
+            return self.features(obs, first, memory)
+        if not self.memory_size:
+            return global_obs, memory
+        memories = _unroll(self.global_core, memory, self.global_embedding(global_obs), first)
         return memories, memories
 
     def head(self, features):
@@ -171,13 +191,78 @@ class ActorCritic(nn.Module):
         return output if isinstance(self.action_space, Discrete) else (output, jnp.broadcast_to(self.log_std, output.shape))
 
     def value(self, features):
-        """Returns the value estimates float32[T, B]."""
-        return self.critic(features)[..., 0]
+        """Returns the value estimates float32[T, B], or float32[T, B, num_values]."""
+        values = self.critic(features)
+        return values[..., 0] if self.num_values is None else values
 
-    def __call__(self, obs, first, memory):
+    def act(self, obs, first, memory):
+        """Returns the parameters of the action distribution and the memories; arguments as for ``features``."""
+        features, memories = self.features(obs, first, memory)
+        return self.head(features), memories
+
+    def assess(self, obs, first, memory, global_obs=None):
+        """Returns the value estimates and the critic's memories; arguments as for ``critic_features``."""
+        features, memories = self.critic_features(obs, first, memory, global_obs)
+        return self.value(features), memories
+
+    def __call__(self, obs, first, memory, global_obs=None, critic_memory=()):
         features, _ = self.features(obs, first, memory)
-        return self.head(features), self.value(features)
+        seen = self.critic_features(obs, first, critic_memory, global_obs)[0] if self.centralized else features
+        return self.head(features), self.value(seen)
 
     def initial_memory(self):
         """Returns the memory of one environment at the start of an episode: float32[H] zeros, or () without a core."""
         return jnp.zeros(self.memory_size, jnp.float32) if self.memory_size else ()
+
+
+def _unroll(core: GRU, memory, x, first):
+    """Applies a core to float32[T, B, F], or with agents to [T, B, N, F] as if they were B * N sequences."""
+    agents = x.shape[2:-1]
+    first = jnp.broadcast_to(first.reshape(*first.shape, *(1,) * len(agents)), x.shape[:-1])
+    flat = x.reshape(x.shape[0], -1, x.shape[-1]), first.reshape(x.shape[0], -1)
+    _, memories = core(memory.reshape(-1, memory.shape[-1]), flat)
+    return memories.reshape(*x.shape[:-1], memory.shape[-1])
+
+
+class QNetwork(nn.Module):
+    """Action values, on features that may come from a convolution.
+
+    observation_space: what is seen. num_actions: A.
+    hidden: sizes of the hidden layers.
+    channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
+    dueling: the last hidden layer is split into two streams, Q = V + A - mean A (Wang et al. 2016, eq. 9).
+
+    Called with observations PyTree[..., ...] of any batch axes, returns float32[..., A].
+    """
+
+    observation_space: Space
+    num_actions: int
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "relu"
+    channels: tuple[int, ...] = ()
+    dueling: bool = False
+
+    def setup(self):
+        self.convolution = CNN(self.channels) if self.channels else None
+        if self.dueling:
+            self.shared = MLP(self.hidden[:-1], self.activation)
+            self.value_stream = MLP(self.hidden[-1:], self.activation, 1)
+            self.advantage_stream = MLP(self.hidden[-1:], self.activation, self.num_actions)
+        else:
+            self.values = MLP(self.hidden, self.activation, self.num_actions)
+
+    def features(self, obs):
+        """Turns observations into what the first linear layer sees, float32[..., F]."""
+        return self.convolution(obs.astype(jnp.float32)) if self.convolution else spaces.flatten(self.observation_space, obs)
+
+    def streams(self, obs):
+        """Returns the two streams of the dueling network: the value float32[..., 1] and the advantages float32[..., A]."""
+        shared = self.shared(self.features(obs))
+        advantage = self.advantage_stream(shared)
+        return self.value_stream(shared), advantage - advantage.mean(-1, keepdims=True)
+
+    def __call__(self, obs):
+        if not self.dueling:
+            return self.values(self.features(obs))
+        value, advantage = self.streams(obs)
+        return value + advantage

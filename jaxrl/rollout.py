@@ -70,6 +70,8 @@ class Transition(NamedTuple):
     t: int32, steps taken in this episode before this one (0 = the first).
     return_: float32, the sum of the episode's rewards up to and including this one.
     extras: what the policy added.
+    global_obs, next_global_obs: float32[..., G], what a centralised critic sees of the same two states, or None where the
+        environment has no ``global_obs_fn``.
     """
 
     obs: PyTree
@@ -83,6 +85,8 @@ class Transition(NamedTuple):
     t: jax.Array
     return_: jax.Array
     extras: dict
+    global_obs: jax.Array | None = None
+    next_global_obs: jax.Array | None = None
 
     @property
     def done(self) -> jax.Array:
@@ -142,6 +146,8 @@ def _advance(step_key, reset, env: Environment, episode: Episode, decision: Deci
         episode.t,
         return_,
         decision.extras,
+        env.global_obs(episode.state),
+        env.global_obs(step.state),
     )
     onward = Episode(step.state, step.obs, t, return_, decision.memory)
     afresh = _begin(reset, env, decision.memory)

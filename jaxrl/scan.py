@@ -41,6 +41,9 @@ def scan(body: Callable, carry: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
         ``(carry, ys)`` with ys PyTree[T, ...]. At most ``AHEAD_BYTES`` are drawn ahead; where one step alone needs more, this
         is the plain scan.
     """
+    if jax.tree.leaves(xs)[0].shape[0] == 1:  # needs no loop, and a scan around this one can draw ahead for it
+        carry, y = body(carry, jax.tree.map(lambda leaf: leaf[0], xs))
+        return carry, jax.tree.map(lambda leaf: leaf[None], y)
     first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
     closed, out_shape = jax.make_jaxpr(body, return_shape=True)(carry, first)
     carry_leaves, carry_tree = jax.tree.flatten(carry)

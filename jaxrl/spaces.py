@@ -137,6 +137,26 @@ def flatten(space: Space, value: Any) -> jax.Array:
     return jnp.concatenate([flatten(part, value[name]) for name, part in space.items], axis=-1)
 
 
+def from_unit(space: Space, raw: jax.Array) -> jax.Array:
+    """Turns what a policy draws into an action.
+
+    Args:
+        space: Discrete or Box.
+        raw: an action of a Discrete space, which is returned as it is, or float32[..., D]: for a bounded Box each entry is cut
+            to [-1, 1] and scaled to its bounds; an unbounded one is only given its shape.
+
+    Returns:
+        int32[...] or float32[..., *space.shape].
+    """
+    if not isinstance(space, Box):
+        return raw
+    raw = raw.reshape(*raw.shape[:-1], *space.shape)
+    if not space.bounded:
+        return raw
+    low, high = jnp.asarray(space.low, jnp.float32), jnp.asarray(space.high, jnp.float32)
+    return low + (jnp.clip(raw, -1.0, 1.0) + 1.0) / 2.0 * (high - low)
+
+
 def example(space: Space) -> Any:
     """Returns a value of the right structure, shapes and dtypes, all zeros: for building buffers and networks."""
     if isinstance(space, Dict):

@@ -76,7 +76,8 @@ def with_reward(env: Environment, reward: Callable, params: PyTree = ()) -> Envi
         params=RewardParams(env.params, params),
         reset_fn=_RewardReset(env.reset_fn),
         step_fn=_RewardStep(env.step_fn, reward),
-        action_mask_fn=env.action_mask_fn and _RewardMask(env.action_mask_fn),
+        action_mask_fn=env.action_mask_fn and _OfInnerState(env.action_mask_fn),
+        global_obs_fn=env.global_obs_fn and _OfInnerState(env.global_obs_fn),
     )
     if env.outcomes_fn is None or env.initial_fn is None or env.observe_fn is None:
         return changed
@@ -154,11 +155,11 @@ class _RewardStep:
 
 
 @dataclass(frozen=True)
-class _RewardMask:
-    mask: Callable
+class _OfInnerState:
+    function: Callable
 
     def __call__(self, state, params):
-        return self.mask(state.state, params.env)
+        return self.function(state.state, params.env)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,20 @@ def mask(state, params):
     return jnp.array([True, False]) | (state[0] > 0.5)
 
 
-GOOD = Environment(Params(jnp.float32(0.1)), reset, step, Box(0.0, 1.0, (2,)), Discrete(2), max_steps=10, action_mask_fn=mask)
+def everything(state, params):
+    return state
+
+
+GOOD = Environment(
+    Params(jnp.float32(0.1)),
+    reset,
+    step,
+    Box(0.0, 1.0, (2,)),
+    Discrete(2),
+    max_steps=10,
+    action_mask_fn=mask,
+    global_obs_fn=everything,
+)
 FINITE = corridor.make(4, slip=0.3)
 
 
@@ -88,6 +101,10 @@ def mask_of_three(state, params):
 
 def mask_of_none(state, params):
     return jnp.array([True, True]) & (state[0] < 0.5)
+
+
+def everything_in_a_dict(state, params):
+    return {"state": state}
 
 
 def step_with_one_key_twice(key, state, action, params):
@@ -226,6 +243,7 @@ BROKEN = [
     Broken("step structure", sampled(step_fn=step_with_a_float_end), "terminated': 'float32"),
     Broken("step structure", sampled(num_agents=2), r"reset_fn must return an observation of its space.*float32\[2, 2\]"),
     Broken("mask structure", sampled(action_mask_fn=mask_of_three), r"must return.*bool\[2\].*got.*bool\[3\]"),
+    Broken("global observation structure", sampled(global_obs_fn=everything_in_a_dict), r"float32\[G\], got.*'state'"),
     Broken("outcomes structure", FINITE.replace(outcomes_fn=outcomes_without_axis), "outcomes_fn must return"),
     Broken("keys are used once", sampled(step_fn=step_with_one_key_twice), "step_fn must use each key once"),
     Broken("some action is legal", sampled(action_mask_fn=mask_of_none), "at least one action legal"),

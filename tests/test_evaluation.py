@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import envs
-from jaxrl.evaluation import ExactValue, evaluate
+from jaxrl.algorithm import Algorithm
+from jaxrl.errors import EnvironmentError
+from jaxrl.evaluation import ExactValue, TeamReturn, evaluate
 from jaxrl.rollout import Decision, uniform_policy
 from tests import probes
 from tests.test_rollout import MEMORY, counter, remember
@@ -48,3 +50,24 @@ def test_exact_value_respects_masks():
 
 def test_exact_value_of_the_lake():
     assert float(ExactValue.of(envs.make("frozen_lake"), 0.99).optimum) == pytest.approx(0.542026, abs=1e-6)
+
+
+def test_team_return_of_the_pursuit():
+    """An optimal pair needs 3.121267 steps on average; one that draws its moves uniformly is worth what episodes show."""
+    env = envs.make("pursuit")
+    exact = TeamReturn.of(env)
+    assert float(exact.optimum) == pytest.approx(-3.121267, abs=1e-5)
+    uniform = Algorithm(None, None, lambda state, greedy: uniform_policy(env), probabilities=_uniform_probabilities)
+    metrics = jax.jit(lambda key: exact(key, uniform, None))(jax.random.key(0))
+    played = jax.jit(lambda key: evaluate(key, env, uniform_policy(env), 4096))(jax.random.key(1)).return_.mean()
+    assert float(metrics["sampled_exact_return"]) == pytest.approx(float(played), abs=1.0)
+    assert float(metrics["sampled_optimality_gap"]) == pytest.approx(-3.121267 - float(metrics["sampled_exact_return"]), abs=1e-4)
+
+
+def _uniform_probabilities(state, view):
+    return jnp.full((*view.obs.shape[:2], 5), 0.2)
+
+
+def test_team_return_is_of_teams():
+    with pytest.raises(EnvironmentError, match="the environment must have an agent axis, got None"):
+        TeamReturn.of(probes.masked_action())

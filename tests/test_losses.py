@@ -5,6 +5,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxrl import losses
@@ -37,6 +38,21 @@ def test_surrogate_on_both_sides_of_each_bound(ratio, advantage, loss, gradient)
     """The gradient is with respect to the log-ratio, so that it is the ratio times minus the advantage, or 0."""
     found = jax.value_and_grad(losses.clipped_surrogate_loss)(jnp.log(ratio), advantage, CLIP)
     np.testing.assert_allclose(found, (loss, gradient), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("delta", [0.5, 1.0, 100.0])
+def test_huber_loss_is_optaxs(delta):
+    value, target = np.random.default_rng(2).normal(size=(2, 50)).astype(np.float32) * 3
+    found = jax.vmap(jax.value_and_grad(losses.huber_loss), in_axes=(0, 0, None))(value, target, delta)
+    expected = jax.vmap(jax.value_and_grad(lambda v, t: optax.huber_loss(v, t, delta=delta)))(value, target)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("delta", [1e9, np.inf])
+def test_huber_loss_with_a_large_delta_is_the_squared_loss(delta):
+    np.testing.assert_allclose(jax.value_and_grad(losses.huber_loss)(5.0, 2.0, delta), (4.5, 3.0), rtol=1e-6)
+    np.testing.assert_allclose(jax.value_and_grad(losses.huber_loss)(2.0, 2.0, delta), (0.0, 0.0))
 
 
 def test_surrogate_gradient_at_ratio_one_is_the_policy_gradient():
@@ -141,6 +157,7 @@ def test_no_gradient_flows_through_targets_and_advantages():
         lambda x: losses.policy_gradient_loss(jnp.float32(-1.0), x).sum(),
         lambda x: losses.clipped_surrogate_loss(jnp.float32(0.1), x, CLIP).sum(),
         lambda x: losses.squared_value_loss(jnp.float32(1.0), x).sum(),
+        lambda x: losses.huber_loss(jnp.float32(1.0), x).sum(),
         lambda x: losses.clipped_value_loss(jnp.float32(1.0), x, x, CLIP).sum(),
     ):
         np.testing.assert_array_equal(jax.grad(function)(NEXT_VALUES), 0)

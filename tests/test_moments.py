@@ -121,3 +121,23 @@ def test_scaled_rewards_do_not_depend_on_the_unit_and_keep_their_sign():
     np.testing.assert_array_equal(np.sign(scaled), np.sign(reward))
     _, clipped = moments.scale_rewards(start, reward, done, 0.9, clip=0.1)
     np.testing.assert_allclose(clipped, np.clip(scaled, -0.1, 0.1), rtol=1e-6)
+
+
+def test_denormalize_undoes_normalize():
+    random = np.random.default_rng(7)
+    data = {"far": (1e4 + 30 * random.normal(size=(40, 3))).astype(np.float32), "near": random.normal(size=40).astype(np.float32)}
+    seen = moments.update(moments.init(jax.tree.map(lambda leaf: leaf[0], data)), data)
+    unit = moments.normalize(seen, data, clip=jnp.inf)
+    for name, leaf in moments.denormalize(seen, unit).items():
+        np.testing.assert_allclose(leaf, data[name], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        moments.denormalize(seen, jax.tree.map(jnp.zeros_like, unit))["near"], data["near"].mean(), rtol=1e-5
+    )
+
+
+def test_rewards_of_agents_are_scaled_by_one_number():
+    reward, done = np.random.default_rng(8).normal(size=(2, 20, 4, 3)).astype(np.float32)
+    done = done > 1.0
+    _, scaled = moments.scale_rewards(moments.init_reward_scaling(4, 3), reward, done, 0.9)
+    _, flat = moments.scale_rewards(moments.init_reward_scaling(12), reward.reshape(20, 12), done.reshape(20, 12), 0.9)
+    np.testing.assert_allclose(scaled.reshape(20, 12), flat, rtol=1e-6)

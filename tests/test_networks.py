@@ -84,3 +84,30 @@ def test_mlp_shapes_and_swish():
     x = jnp.ones((2, 5, 7))
     assert net.apply(net.init(jax.random.key(0), x), x).shape == (2, 5, 3)
     np.testing.assert_allclose(activation("swish")(jnp.array([0.0, 50.0, -50.0])), [0.0, 50.0, 0.0], atol=1e-6)
+
+
+def test_agents_share_a_core_but_not_a_memory():
+    """Agents on an axis of their own are as many sequences."""
+    network = ActorCritic(Box(-1.0, 1.0, (3,)), Discrete(2), (4,), memory_size=5)
+    obs = jax.random.normal(jax.random.key(0), (6, 2, 3, 3))  # [T, B, N, F]
+    first, memory = jnp.zeros((6, 2), bool).at[3, 1].set(True), jax.random.normal(jax.random.key(1), (2, 3, 5))
+    params = network.init(jax.random.key(2), obs, first, memory)
+    outputs, memories = network.apply(params, obs, first, memory, method="act")
+    for agent in range(3):
+        alone = network.apply(params, obs[:, :, agent], first, memory[:, agent], method="act")
+        np.testing.assert_allclose(outputs[:, :, agent], alone[0], atol=1e-6)
+        np.testing.assert_allclose(memories[:, :, agent], alone[1], atol=1e-6)
+
+
+def test_agent_ids_and_a_central_critic():
+    """A numbered agent differs from another that sees the same; the central critic looks at the global observation alone."""
+    network = ActorCritic(Box(-1.0, 1.0, (3,)), Discrete(2), (4,), agent_ids=3, centralized=True, num_values=3)
+    obs, first = jnp.ones((1, 2, 3, 3)), jnp.zeros((1, 2), bool)
+    global_obs = jax.random.normal(jax.random.key(0), (1, 2, 7))
+    params = network.init(jax.random.key(1), obs, first, (), global_obs)
+    outputs, value = network.apply(params, obs, first, (), global_obs)
+    assert outputs.shape == (1, 2, 3, 2)
+    assert value.shape == (1, 2, 3)
+    assert np.abs(outputs[..., 0, :] - outputs[..., 1, :]).max() > 1e-5
+    np.testing.assert_array_equal(network.apply(params, 5 * obs, first, (), global_obs)[1], value)
+    assert np.abs(network.apply(params, obs, first, (), 2 * global_obs)[1] - value).max() > 1e-3

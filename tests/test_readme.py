@@ -26,7 +26,8 @@ def test_python_snippets_run_in_order(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == "(1000, 200)"
     assert float(lines[1]) < 0.2
-    gaps = [float(word) for word in " ".join(lines[2:]).strip("[]").split()]
+    *gaps, equilibria, welfare = [float(word) for word in " ".join(lines[2:]).replace("[", "").replace("]", "").split()]
+    assert (equilibria, round(welfare, 6)) == (3, 10.5)
     assert len(gaps) == 8
     assert max(abs(gap) for gap in gaps) < 0.01
 

@@ -149,3 +149,23 @@ def test_uniform_policy_covers_actions_and_respects_masks():
     assert set(np.unique(batch.action)) == {0, 1}
     np.testing.assert_array_equal(batch.mask[0, 0], [True, True, False])
     np.testing.assert_array_equal(batch.next_mask[0, 0], [True, True, False])
+
+
+def test_global_observations_are_those_of_the_two_states():
+    import envs
+
+    env = envs.make("simple_spread", max_steps=4)
+    episodes = rollout.start(jax.random.key(0), env, 3)
+    _, batch = rollout.unroll(jax.random.key(1), env, rollout.uniform_policy(env), episodes, 6)
+    np.testing.assert_array_equal(batch.global_obs[0], jax.vmap(env.global_obs)(episodes.state))
+    going_on = ~np.asarray(batch.done[:-1])
+    assert going_on.sum() == 12
+    np.testing.assert_array_equal(np.asarray(batch.next_global_obs[:-1])[going_on], np.asarray(batch.global_obs[1:])[going_on])
+    np.testing.assert_allclose(
+        batch.next_global_obs[..., :2], batch.next_obs[:, :, 0, 2:4], atol=1e-6
+    )  # the first one's position
+    without = rollout.unroll(
+        jax.random.key(1), cartpole.make(), remember, rollout.start(jax.random.key(0), cartpole.make(), 2, MEMORY), 1
+    )
+    assert without[1].global_obs is None
+    assert without[1].next_global_obs is None

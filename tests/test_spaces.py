@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrl.errors import SpaceError
-from jaxrl.spaces import Box, Dict, Discrete, example, flat_size, flatten
+from jaxrl.spaces import Box, Dict, Discrete, example, flat_size, flatten, from_unit
 
 HALF_BOUNDED = Box((0.0, -1.0, 5.0), (float("inf"), 1.0, 7.0), (3,))
 NESTED = Dict.of(view=Box(-1.0, 1.0, (2, 2)), cell=Discrete(3), inner=Dict.of(flag=Discrete(2)))
@@ -91,3 +91,11 @@ def test_bounded():
 def test_impossible_spaces(build):
     with pytest.raises(SpaceError):
         build()
+
+
+def test_policies_draw_in_units_of_the_box():
+    box = Box((0.0, -4.0), (1.0, 4.0), (2,))
+    drawn = jnp.array([[0.0, 0.0], [-1.0, 1.0], [9.0, -9.0], [0.5, 0.25]])
+    np.testing.assert_allclose(from_unit(box, drawn), [[0.5, 0.0], [0.0, 4.0], [1.0, -4.0], [0.75, 1.0]])
+    np.testing.assert_array_equal(from_unit(Box(-np.inf, np.inf, (2, 1)), drawn)[..., 0], drawn)
+    np.testing.assert_array_equal(from_unit(Discrete(3), jnp.array([2, 0])), [2, 0])

@@ -8,7 +8,7 @@ from flax import struct
 
 from envs.control import cartpole
 from envs.gridworlds import corridor, frozen_lake
-from envs.matrix_games import matrix_game
+from envs.matrix_games import matrix_game, named
 from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError, EnvironmentError
 from jaxrl.finite import tabulate
@@ -68,7 +68,7 @@ def test_reward_of_a_sampled_environment_keeps_the_protocol():
 
 
 def test_reward_for_agents_keeps_the_protocol():
-    game = with_reward(matrix_game.prisoners_dilemma(rounds=2), for_two, jnp.array([1.0, 2.0], jnp.float32))
+    game = with_reward(matrix_game.make(named.PRISONERS_DILEMMA, rounds=2), for_two, jnp.array([1.0, 2.0], jnp.float32))
     check_environment(game, KEY)
     np.testing.assert_array_equal(tabulate(game).reward[0, :, 0], [(1, 2), (1, 3), (2, 2), (2, 3)])
 

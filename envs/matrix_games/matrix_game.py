@@ -2,7 +2,8 @@
 
 Played for a number of rounds, the game terminates after the last one, so a single round is the one-shot game of the textbooks.
 Played without end (``rounds=None``), it never terminates and is only truncated by the time limit: values beyond it count, as
-the infinitely repeated game demands. The players observe nothing: the observation is constant.
+the infinitely repeated game demands. The players observe nothing: the observation is constant. Where one player has fewer
+actions than another, the table is padded and the actions that do not exist are masked.
 
 Source: the repeated stage game of Shoham and Leyton-Brown (2008), Multiagent Systems, Chapter 6.1.
 """
@@ -15,7 +16,7 @@ import numpy as np
 from flax import struct
 
 from jaxrl.env import Environment
-from jaxrl.errors import require
+from jaxrl.errors import require, require_payoffs
 from jaxrl.finite import Initial, Outcomes, finite
 from jaxrl.spaces import Discrete
 
@@ -23,6 +24,7 @@ from jaxrl.spaces import Discrete
 @struct.dataclass
 class Params:
     payoff: jax.Array  # float32[N, A, A, ...], the reward of each player for each joint action
+    legal: jax.Array  # bool[N, A], the actions that each player has
     rounds: jax.Array  # int32[], rounds in an episode
     used: jax.Array  # int32[], rounds that one play uses up: 1, or 0 in a game without end
 
@@ -46,35 +48,38 @@ def observe(state, params):
     return jnp.zeros(params.payoff.shape[0], jnp.int32)
 
 
+def legal_actions(state, params):
+    """The actions that each player has, always the same."""
+    return params.legal
+
+
 def make(payoff: Any, rounds: int | None = 1, max_steps: int | None = None) -> Environment:
     """Builds the game with the given payoffs.
 
     Args:
-        payoff: float[N, A, ..., A] with one axis of A actions for each of the N players: ``payoff[i, a0, a1, ...]`` is what
-            player i gets.
+        payoff: float[N, A_0, ..., A_{N-1}] with one axis of actions for each of the N players: ``payoff[i, a0, a1, ...]`` is
+            what player i gets.
         rounds: plays in an episode, which terminates after the last; None for a game without end.
         max_steps: the time limit, by default ``rounds``, or 100 for a game without end.
 
     Raises:
         ConfigError: the table is no payoff table, or a number is not positive.
     """
-    table = np.asarray(payoff, np.float64)
-    players = table.shape[0] if table.ndim else 0
-    must = "payoff must have shape [N, A, ..., A] with N action axes of equal length"
-    shaped = players >= 1 and table.ndim == players + 1 and len(set(table.shape[1:])) == 1 and table.size > 0
-    require(shaped, "matrix_game", must, table.shape, "Stack one table for each player.")
-    require(bool(np.isfinite(table).all()), "matrix_game", "payoffs must be finite", payoff, "Replace the infinite ones.")
+    table = require_payoffs("matrix_game", payoff)
     require(rounds is None or rounds >= 1, "matrix_game", "rounds must be at least 1", rounds, "None plays without end.")
     if max_steps is None:
         max_steps = 100 if rounds is None else rounds
     require(max_steps >= 1, "matrix_game", "max_steps must be at least 1", max_steps, "Leave it out for the default.")
+    players, counts = table.shape[0], np.array(table.shape[1:])
+    widest = int(counts.max())
+    padded = np.pad(table, [(0, 0), *((0, widest - count) for count in counts)])
     endless = rounds is None
-    params = Params(jnp.asarray(table, jnp.float32), jnp.int32(1 if endless else rounds), jnp.int32(0 if endless else 1))
-    actions = Discrete(table.shape[1])
-    return finite(params, outcomes, initial, Discrete(1), actions, max_steps, observe=observe, num_agents=players)
-
-
-def prisoners_dilemma(rounds: int | None = 1, max_steps: int | None = None) -> Environment:
-    """Builds the prisoner's dilemma. Actions: cooperate, defect; the only equilibrium is mutual defection, -2 each."""
-    row = np.array([[-1.0, -3.0], [0.0, -2.0]])
-    return make(np.stack([row, row.T]), rounds, max_steps)
+    params = Params(
+        jnp.asarray(padded, jnp.float32),
+        jnp.asarray(np.arange(widest) < counts[:, None]),
+        jnp.int32(1 if endless else rounds),
+        jnp.int32(0 if endless else 1),
+    )
+    mask = legal_actions if counts.min() < widest else None
+    space = Discrete(widest)
+    return finite(params, outcomes, initial, Discrete(1), space, max_steps, observe=observe, num_agents=players, action_mask=mask)

@@ -12,15 +12,16 @@ Source: Schulman et al. (2017), equations 7 and 9, algorithm 1; advantages: Schu
 The defaults are those of the Atari experiments as commonly applied to control (Huang et al. 2022, "37 implementation details").
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from jaxrl import distributions, moments, rollout
+from jaxrl import distributions, moments, policies, rollout
 from jaxrl.algorithm import Algorithm, epochs_of_minibatches
 from jaxrl.env import Environment, PyTree, static
 from jaxrl.errors import ConfigError, SpaceError, require, require_between, require_counts, require_positive
@@ -28,7 +29,7 @@ from jaxrl.losses import clipped_surrogate_loss, clipped_value_loss, kl_k3, squa
 from jaxrl.moments import Moments, RewardScaling
 from jaxrl.networks import ActorCritic, activation
 from jaxrl.returns import generalized_advantage
-from jaxrl.rollout import Decision, Episode
+from jaxrl.rollout import Episode
 from jaxrl.spaces import Box, Discrete
 
 
@@ -57,6 +58,9 @@ class Config:
     clip_value: bool = static(default=True)  # by clip_eps, as the ratio
     normalize_observation: bool = static(default=False)  # by the running mean and deviation of what was observed
     normalize_reward: bool = static(default=False)  # by the running deviation of the discounted return
+    normalize_value: bool = static(default=False)  # the critic is fitted to targets in units of their running moments
+
+    name: ClassVar[str] = "ppo"  # in messages
 
     @property
     def steps_per_update(self) -> int:
@@ -64,77 +68,78 @@ class Config:
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
-        require(
-            isinstance(env.action_space, (Discrete, Box)),
-            "ppo",
-            "the action space must be Discrete or Box",
-            env.action_space,
-            "Flatten it.",
-            SpaceError,
-        )
-        if isinstance(env.action_space, Box):
-            limits = env.action_space
-            one_sided = not limits.bounded and not (jnp.isinf(limits.low).all() and jnp.isinf(limits.high).all())
-            require(
-                not one_sided,
-                "ppo",
-                "a Box action must be bounded or unbounded as a whole",
-                limits,
-                "Bound every entry.",
-                SpaceError,
-            )
-        require(
-            env.num_agents is None,
-            "ppo",
-            "the environment must have no agent axis",
-            env.num_agents,
-            "Use a multi-agent algorithm.",
-        )
+        alone = env.num_agents is None
+        require(alone, self.name, "the environment must have no agent axis", env.num_agents, "Use a multi-agent algorithm.")
+        self.validate_learner(env)
+
+    def validate_learner(self, env: Environment) -> None:
+        """As ``validate``, whatever the number of agents."""
+        where, actions, observations = self.name, env.action_space, env.observation_space
+        known = isinstance(actions, (Discrete, Box))
+        require(known, where, "the action space must be Discrete or Box", actions, "Flatten it.", SpaceError)
+        if isinstance(actions, Box):
+            whole = actions.bounded or bool(jnp.isinf(actions.low).all() and jnp.isinf(actions.high).all())
+            must = "a Box action must be bounded or unbounded as a whole"
+            require(whole, where, must, actions, "Bound every entry.", SpaceError)
         if self.channels:
-            image = isinstance(env.observation_space, Box) and len(env.observation_space.shape) == 3
-            require(
-                image,
-                "ppo",
-                "channels need observations of shape [H, W, C]",
-                env.observation_space,
-                "Set channels=().",
-                SpaceError,
-            )
-        require_counts("ppo", self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
-        require_between("ppo", self, 0, 1, "gamma", "gae_lambda")
-        require_positive("ppo", self, "learning_rate", "anneal_updates", "clip_eps", "max_grad_norm")
-        require(len(self.hidden) >= 1, "ppo", "hidden must name at least one layer", self.hidden, "(64, 64) is common.")
+            image = isinstance(observations, Box) and len(observations.shape) == 3
+            must = "channels need observations of shape [H, W, C]"
+            require(image, where, must, observations, "Set channels=().", SpaceError)
+        require_counts(where, self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
+        require_between(where, self, 0, 1, "gamma", "gae_lambda")
+        require_positive(where, self, "learning_rate", "anneal_updates", "clip_eps", "max_grad_norm")
+        require(len(self.hidden) >= 1, where, "hidden must name at least one layer", self.hidden, "(64, 64) is common.")
         activation(self.activation)
         count, unit = (self.num_envs, "num_envs") if self.memory_size else (self.steps_per_update, "num_envs * num_steps")
         if count % self.num_minibatches:
             fits = max(d for d in range(1, self.num_minibatches + 1) if count % d == 0)
             raise ConfigError(
-                f"ppo: {unit} ({count}) must be divisible by num_minibatches, got {self.num_minibatches}. Try {fits}."
+                f"{where}: {unit} ({count}) must be divisible by num_minibatches, got {self.num_minibatches}. Try {fits}."
             )
 
 
 @struct.dataclass
-class State:
-    """params, opt_state: of actor and critic. episodes: E environments under way.
+class Learner:
+    """What is trained.
 
-    observations: running moments of what was observed, or None. rewards: running scale of the discounted return, or None.
+    params, opt_state: of actor and critic.
+    observations, global_observations: running moments of what actor and central critic observed, or None.
+    rewards: running scale of the discounted return, or None. values: running moments of the value targets, or None.
+    critic_memory: PyTree[E, ...], what a central recurrent critic remembers; () where there is none.
     """
 
     params: PyTree
     opt_state: PyTree
-    episodes: Episode
     observations: Moments | None
+    global_observations: Moments | None
     rewards: RewardScaling | None
+    values: Moments | None
+    critic_memory: PyTree
+
+
+@struct.dataclass
+class State:
+    """learner: what is trained. episodes: E environments under way."""
+
+    learner: Learner
+    episodes: Episode
+
+    @property
+    def params(self) -> PyTree:
+        """The parameters of actor and critic."""
+        return self.learner.params
 
 
 @struct.dataclass
 class Sequences:
     """Training data: B sequences of L steps; L is the whole block for a recurrent policy and 1 otherwise. Leaves [B, L, ...].
 
-    memory: PyTree[B, ...], before the first step.
+    value, target: in the units of the critic.
+    memory, critic_memory: PyTree[B, ...], before the first step.
     """
 
     obs: PyTree
+    global_obs: jax.Array | None
     raw_action: jax.Array
     mask: jax.Array | None
     first: jax.Array
@@ -143,6 +148,21 @@ class Sequences:
     advantage: jax.Array
     target: jax.Array
     memory: PyTree
+    critic_memory: PyTree
+
+
+class Learning(NamedTuple):
+    """The parts of PPO that do not know where the experience comes from. Multi-agent PPO has the same (jaxrl.multiagent.mappo).
+
+    init: ``(key, episodes, global_obs) -> Learner``, with global_obs float32[E, G] or None.
+    act: ``(learner, obs, first, memory) -> (outputs, memories)``, as ``ActorCritic.act``.
+    learn: ``(learner, batch, memory, key) -> (learner, metrics)``: one update from the Transition [T, E, ...] that followed the
+        memory [E, ...].
+    """
+
+    init: Callable
+    act: Callable
+    learn: Callable
 
 
 def make(env: Environment, config: Config) -> Algorithm:
@@ -150,11 +170,46 @@ def make(env: Environment, config: Config) -> Algorithm:
     network = ActorCritic(
         env.observation_space, env.action_space, config.hidden, config.activation, config.channels, config.memory_size
     )
+    learning = learner(network, config, env.max_steps)
     memory = network.initial_memory()
-    features: Any = partial(network.apply, method="features")
-    head: Any = partial(network.apply, method="head")
-    value_of: Any = partial(network.apply, method="value")
 
+    def init(key):
+        network_key, episode_key = jax.random.split(key)
+        episodes = rollout.start(episode_key, env, config.num_envs, memory)
+        return State(learning.init(network_key, episodes), episodes)
+
+    def update(state, key):
+        rollout_key, order_key = jax.random.split(key)
+        explore = policies.behaviour(partial(learning.act, state.learner), env.action_space, policies.sample)
+        episodes, batch = rollout.unroll(rollout_key, env, explore, state.episodes, config.num_steps)
+        trained, metrics = learning.learn(state.learner, batch, state.episodes.memory, order_key)
+        return State(trained, episodes), metrics | rollout.episode_metrics(batch)
+
+    def policy(state, greedy):
+        return policies.behaviour(
+            partial(learning.act, state.learner), env.action_space, policies.mode if greedy else policies.sample
+        )
+
+    def probabilities(state, view):
+        return policies.action_probabilities(partial(learning.act, state.learner), env.action_space, view)
+
+    exact = isinstance(env.action_space, Discrete) and not config.memory_size
+    return Algorithm(init, update, policy, memory, probabilities if exact else None)
+
+
+def learner(network: ActorCritic, config: Config, max_steps: int, multi_agent: bool = False) -> Learning:
+    """Builds what PPO does with experience.
+
+    Args:
+        network: actor and critic. The axes of its values are those of the rewards.
+        config: hyper-parameters.
+        max_steps: the time limit of the environment.
+        multi_agent: whether a step at which the mask leaves an agent no choice counts as one at which it was inactive: its
+            policy has nothing to learn from it. The critic learns from it as from any other, since the agent is still paid.
+    """
+    outputs_and_values: Any = network.apply
+    outputs_of: Any = partial(network.apply, method="act")
+    assess: Any = partial(network.apply, method="assess")
     steps_per_anneal = config.anneal_updates * config.num_epochs * config.num_minibatches
     # One vector instead of a tree of small arrays: Adam then is a handful of kernels, which makes PPO on CartPole 6 % faster.
     optimiser = optax.flatten(
@@ -164,81 +219,51 @@ def make(env: Environment, config: Config) -> Algorithm:
         )
     )
 
-    def distribution(outputs, mask) -> Any:
-        if isinstance(env.action_space, Discrete):
-            return distributions.categorical(outputs, mask)
-        return distributions.diagonal_gaussian(*outputs)
-
-    def to_action(raw):
-        """What the environment is given: a bounded Box takes the raw action cut to [-1, 1] and scaled to its bounds."""
-        space = env.action_space
-        if not isinstance(space, Box):
-            return raw
-        raw = raw.reshape(*raw.shape[:-1], *space.shape)
-        if not space.bounded:
-            return raw
-        low, high = jnp.asarray(space.low, jnp.float32), jnp.asarray(space.high, jnp.float32)
-        return low + (jnp.clip(raw, -1.0, 1.0) + 1.0) / 2.0 * (high - low)
-
-    def behaviour(state, choose):
-        """The policy of ``state`` for a batch of environments: one step of a sequence."""
-
-        def act(key, view):
-            obs = jax.tree.map(lambda leaf: leaf[None], normalised(state, view.obs))
-            # The rollout zeroes the memory itself where an episode ends, so no step is a first one here.
-            first = jnp.zeros((1, jax.tree.leaves(view.obs)[0].shape[0]), bool)
-            hidden, memories = features(state.params, obs, first, view.memory)
-            outputs = head(state.params, hidden[0])
-            raw = choose(distribution(outputs, view.mask), key)
-            after = jax.tree.map(lambda leaf: leaf[0], memories) if config.memory_size else ()
-            return Decision(to_action(raw), {"raw_action": raw, "outputs": outputs}, after)
-
-        return act
-
-    def sample(distribution, key):
-        return distribution.sample(seed=key)
-
-    def normalised(state, obs):
-        """Discrete parts of an observation are classes, not quantities: they stay as they are."""
-        if not config.normalize_observation:
-            return obs
-        scaled = moments.normalize(state.observations, obs)
-        return jax.tree.map(lambda raw, new: new if jnp.issubdtype(raw.dtype, jnp.floating) else raw, obs, scaled)
-
-    def init(key):
-        network_key, episode_key = jax.random.split(key)
-        episodes = rollout.start(episode_key, env, config.num_envs, memory)
-        obs = jax.tree.map(lambda leaf: leaf[None], episodes.obs)
-        params = network.init(network_key, obs, jnp.zeros((1, config.num_envs), bool), episodes.memory)
-        return State(
+    def init(key, episodes, global_obs: Any = None):
+        obs, reward = episodes.obs, episodes.return_
+        critic_memory = ()
+        if network.centralized:
+            critic_memory = jnp.zeros((config.num_envs, config.memory_size), jnp.float32) if config.memory_size else ()
+        block = partial(jax.tree.map, lambda leaf: leaf[None])
+        first = jnp.zeros((1, config.num_envs), bool)
+        params = network.init(key, block(obs), first, episodes.memory, block(global_obs), critic_memory)
+        single = partial(jax.tree.map, lambda leaf: leaf[(0,) * reward.ndim])
+        return Learner(
             params,
             optimiser.init(params),
-            episodes,
-            moments.init(jax.tree.map(lambda leaf: leaf[0], episodes.obs)) if config.normalize_observation else None,
-            moments.init_reward_scaling(config.num_envs) if config.normalize_reward else None,
+            moments.init(single(obs)) if config.normalize_observation else None,
+            moments.init(global_obs[0]) if config.normalize_observation and network.centralized else None,
+            moments.init_reward_scaling(*reward.shape) if config.normalize_reward else None,
+            moments.init(jnp.float32(0.0)) if config.normalize_value else None,
+            critic_memory,
         )
 
+    def act(learner, obs, first, memory):
+        return outputs_of(learner.params, normalised(learner.observations, obs), first, memory)
+
     def loss(params, batch):
-        time_major = partial(jax.tree.map, lambda leaf: jnp.swapaxes(leaf, 0, 1))
-        hidden, _ = features(params, time_major(batch.obs), time_major(batch.first), batch.memory)
-        policy = distribution(head(params, hidden), time_major(batch.mask))
-        log_ratio = policy.log_prob(time_major(batch.raw_action)) - time_major(batch.log_prob)
-        advantage = time_major(batch.advantage)
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        value, target = value_of(params, hidden), time_major(batch.target)
-        policy_loss = clipped_surrogate_loss(log_ratio, advantage, config.clip_eps).mean()
+        batch = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batch.replace(memory=(), critic_memory=())).replace(
+            memory=batch.memory, critic_memory=batch.critic_memory
+        )
+        seen = batch.obs, batch.first, batch.memory, batch.global_obs, batch.critic_memory
+        outputs, value = outputs_and_values(params, *seen)
+        policy = distributions.of_space(network.action_space, outputs, batch.mask)
+        chose = batch.mask.sum(-1) > 1 if multi_agent and batch.mask is not None else None
+        log_ratio = policy.log_prob(batch.raw_action) - batch.log_prob
+        advantage = standardised(batch.advantage, chose)
+        policy_loss = mean(clipped_surrogate_loss(log_ratio, advantage, config.clip_eps), chose)
         if config.clip_value:
-            value_loss = clipped_value_loss(value, time_major(batch.value), target, config.clip_eps).mean()
+            value_loss = clipped_value_loss(value, batch.value, batch.target, config.clip_eps).mean()
         else:
-            value_loss = squared_value_loss(value, target).mean()
-        entropy = policy.entropy().mean()
+            value_loss = squared_value_loss(value, batch.target).mean()
+        entropy = mean(policy.entropy(), chose)
         total = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
         return total, {
             "policy_loss": policy_loss,
             "value_loss": value_loss,
             "entropy": entropy,
-            "approximate_kl": kl_k3(log_ratio).mean(),
-            "clip_fraction": (jnp.abs(jnp.expm1(log_ratio)) > config.clip_eps).mean(),
+            "approximate_kl": mean(kl_k3(log_ratio), chose),
+            "clip_fraction": mean(jnp.abs(jnp.expm1(log_ratio)) > config.clip_eps, chose),
         }
 
     def gradient_step(carry, batch):
@@ -247,49 +272,62 @@ def make(env: Environment, config: Config) -> Algorithm:
         updates, opt_state = optimiser.update(gradient, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), metrics
 
-    def update(state, key):
-        rollout_key, order_key = jax.random.split(key)
-        memory_before = state.episodes.memory
-        episodes, batch = rollout.unroll(rollout_key, env, behaviour(state, sample), state.episodes, config.num_steps)
-
+    def learn(learner, batch, memory, key):
         # What the old policy and critic say of the block.
         raw_action, outputs = batch.extras["raw_action"], batch.extras["outputs"]
-        log_prob = distribution(outputs, batch.mask).log_prob(raw_action)
-        obs, first = normalised(state, batch.obs), batch.t == 0
-        hidden, memories = features(state.params, obs, first, memory_before)
-        value = value_of(state.params, hidden)
-        next_value = successor_value(state, batch, value, memories)
+        log_prob = distributions.of_space(network.action_space, outputs, batch.mask).log_prob(raw_action)
+        obs, global_obs = normalised(learner.observations, batch.obs), normalised(learner.global_observations, batch.global_obs)
+        first, critic_memory = batch.t == 0, learner.critic_memory if network.centralized else memory
+        output, memories = assess(learner.params, obs, first, critic_memory, global_obs)
+        value = in_units_of_reward(learner, output)
+        next_value = successor_value(learner, batch, value, memories)
 
         # The moments of this block are used from the next one on: the policy is trained on what it acted on.
-        observations, rewards, reward = state.observations, state.rewards, batch.reward
-        if config.normalize_observation:
+        observations, global_observations = learner.observations, learner.global_observations
+        if observations is not None:
             observations = moments.update(observations, batch.obs)
-        if config.normalize_reward:
-            rewards, reward = moments.scale_rewards(rewards, reward, batch.done, config.gamma)
+        if global_observations is not None:
+            global_observations = moments.update(global_observations, batch.global_obs)
+        terminated, truncated = of_every_agent(batch.terminated, batch.reward), of_every_agent(batch.truncated, batch.reward)
+        rewards, reward = learner.rewards, batch.reward
+        if rewards is not None:
+            rewards, reward = moments.scale_rewards(rewards, reward, terminated | truncated, config.gamma)
 
-        advantage = jax.vmap(generalized_advantage, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
-            reward, value, next_value, batch.terminated, batch.truncated, config.gamma, config.gae_lambda
-        )
-        data = Sequences(obs, raw_action, batch.mask, first, log_prob, value, advantage, advantage + value, memory_before)
+        estimate = generalized_advantage
+        for _ in reward.shape[1:]:  # environments, and agents where there are any
+            estimate = jax.vmap(estimate, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)
+        advantage = estimate(reward, value, next_value, terminated, truncated, config.gamma, config.gae_lambda)
+        target, values = advantage + value, learner.values
+        if values is not None:
+            values = moments.update(values, target)
+            target = moments.normalize(values, target, clip=jnp.inf)
+
+        own_memory = learner.critic_memory  # () where the critic remembers what the actor does
+        data = Sequences(obs, global_obs, raw_action, batch.mask, first, log_prob, output, advantage, target, memory, own_memory)
         (params, opt_state), metrics = epochs_of_minibatches(
-            order_key,
+            key,
             gradient_step,
-            (state.params, state.opt_state),
+            (learner.params, learner.opt_state),
             as_sequences(data),
             config.num_epochs,
             config.num_minibatches,
         )
-        metrics = jax.tree.map(jnp.mean, metrics) | rollout.episode_metrics(batch)
-        return State(params, opt_state, episodes, observations, rewards), metrics
+        if network.centralized:
+            own_memory = jax.tree.map(lambda leaf: leaf[-1], memories)
+        trained = Learner(params, opt_state, observations, global_observations, rewards, values, own_memory)
+        return trained, jax.tree.map(jnp.mean, metrics)
 
-    def successor_value(state, batch, value, memories):
+    def in_units_of_reward(learner, output):
+        return output if learner.values is None else moments.denormalize(learner.values, output)
+
+    def successor_value(learner, batch, value, memories):
         """V(next_obs) [T, E], each from the memory that has taken in the observation before.
 
         Within an episode that is the value of the next step. The critic must look again only at the last step, and where the
         time limit cut an episode: in one environment that can happen only once in max_steps.
         """
         last = config.num_steps - 1
-        cuts = min(1 + last // env.max_steps, last)
+        cuts = min(1 + last // max_steps, last)
         if not cuts:
             index = jnp.zeros((1, config.num_envs), jnp.int32)
         else:
@@ -300,25 +338,46 @@ def make(env: Environment, config: Config) -> Algorithm:
             index = jnp.concatenate([index, jnp.full((1, config.num_envs), last, jnp.int32)])
         place = (index, jnp.arange(config.num_envs))
         flat = partial(jax.tree.map, lambda leaf: leaf[place].reshape(-1, *leaf.shape[2:]))
-        obs = jax.tree.map(lambda leaf: leaf[None], normalised(state, flat(batch.next_obs)))
+        block = partial(jax.tree.map, lambda leaf: leaf[None])
+        obs = block(normalised(learner.observations, flat(batch.next_obs)))
+        global_obs = block(normalised(learner.global_observations, flat(batch.next_global_obs)))
         memory = flat(memories) if config.memory_size else ()
-        hidden, _ = features(state.params, obs, jnp.zeros((1, index.size), bool), memory)
-        return jnp.roll(value, -1, axis=0).at[place].set(value_of(state.params, hidden).reshape(index.shape))
+        output, _ = assess(learner.params, obs, jnp.zeros((1, index.size), bool), memory, global_obs)
+        found = in_units_of_reward(learner, output).reshape(*index.shape, *value.shape[2:])
+        return jnp.roll(value, -1, axis=0).at[place].set(found)
 
     def as_sequences(data):
         """Cuts the block [T, E, ...] into sequences [B, L, ...]: whole ones for a recurrent policy, else single steps."""
-        if config.memory_size:
-            by_time = data.replace(memory=())
-            return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_time).replace(memory=data.memory)
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, 1, *leaf.shape[2:]), data)
+        if not config.memory_size:
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, 1, *leaf.shape[2:]), data)
+        by_time = data.replace(memory=(), critic_memory=())
+        by_sequence = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_time)
+        return by_sequence.replace(memory=data.memory, critic_memory=data.critic_memory)
 
-    def policy(state, greedy):
-        return behaviour(state, (lambda distribution, key: distribution.mode()) if greedy else sample)
+    return Learning(init, act, learn)
 
-    def probabilities(state, view):
-        obs = jax.tree.map(lambda leaf: leaf[None], normalised(state, view.obs))
-        hidden, _ = features(state.params, obs, None, view.memory)
-        return distribution(head(state.params, hidden[0]), view.mask).probs
 
-    exact = isinstance(env.action_space, Discrete) and not config.memory_size
-    return Algorithm(init, update, policy, memory, probabilities if exact else None)
+def normalised(seen: Moments | None, obs: PyTree) -> PyTree:
+    """Discrete parts of an observation are classes, not quantities: they stay as they are."""
+    if seen is None:
+        return obs
+    scaled = moments.normalize(seen, obs)
+    return jax.tree.map(lambda raw, new: new if jnp.issubdtype(raw.dtype, jnp.floating) else raw, obs, scaled)
+
+
+def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:
+    """Repeats what holds of an environment [T, E] for the agents in it, where the reward is [T, E, N]."""
+    return jnp.broadcast_to(flag.reshape(*flag.shape, *(1,) * (reward.ndim - flag.ndim)), reward.shape)
+
+
+def mean(x: jax.Array, where: jax.Array | None) -> jax.Array:
+    """Returns the mean of the entries where ``where`` holds (all, if it is None), 0 if there is none."""
+    return x.mean() if where is None else jnp.sum(x, where=where) / jnp.maximum(where.sum(), 1)
+
+
+def standardised(advantage: jax.Array, where: jax.Array | None) -> jax.Array:
+    """Subtracts the mean and divides by the standard deviation, both over the entries where ``where`` holds."""
+    if where is None:
+        return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    centred = advantage - mean(advantage, where)
+    return centred / (jnp.sqrt(mean(jnp.square(centred), where)) + 1e-8)

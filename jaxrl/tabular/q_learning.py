@@ -7,6 +7,8 @@ with epsilon-greedy behaviour and a step size alpha_n that falls with the number
 Source: Watkins and Dayan (1992); Sutton and Barto (2018), equation 6.8.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -40,26 +42,24 @@ class Config:
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
-        for name in ("observation_space", "action_space"):
-            space = getattr(env, name)
-            require(
-                isinstance(space, Discrete),
-                "q_learning",
-                f"the {name} must be Discrete",
-                space,
-                "Use jaxrl.finite.from_table, or a deep algorithm.",
-                SpaceError,
-            )
         require(
             env.num_agents is None,
             "q_learning",
             "the environment must have no agent axis",
             env.num_agents,
-            "Use independent learners.",
+            "Use jaxrl.multiagent.iql.",
         )
-        require_counts("q_learning", self, "num_envs", "num_steps")
-        require_between("q_learning", self, 0, 1, "learning_rate", "learning_rate_min", "gamma", "epsilon")
-        require_positive("q_learning", self, "learning_rate_half_life")
+        self.validate_tables("q_learning", env)
+
+    def validate_tables(self, where: str, env: Environment) -> None:
+        """Raises ConfigError or SpaceError where a value is out of range, or ``env`` is not discrete. where: who asks."""
+        for name in ("observation_space", "action_space"):
+            space = getattr(env, name)
+            must, fix = f"the {name} must be Discrete", "Use jaxrl.finite.from_table, or a deep algorithm."
+            require(isinstance(space, Discrete), where, must, space, fix, SpaceError)
+        require_counts(where, self, "num_envs", "num_steps")
+        require_between(where, self, 0, 1, "learning_rate", "learning_rate_min", "gamma", "epsilon")
+        require_positive(where, self, "learning_rate_half_life")
 
 
 @struct.dataclass
@@ -69,6 +69,45 @@ class State:
     q: jax.Array
     visits: jax.Array
     episodes: Episode
+
+
+def td_errors(
+    q: jax.Array,
+    obs: jax.Array,
+    action: jax.Array,
+    reward: jax.Array,
+    next_obs: jax.Array,
+    terminated: jax.Array,
+    gamma: jax.Array | float,
+    next_mask: jax.Array | None,
+) -> jax.Array:
+    """Returns how far one step of each environment is from what the table says, float32[E].
+
+    Args:
+        q: float32[X, A], the table of one learner.
+        obs, action, reward, next_obs, terminated, next_mask: [E], what it saw and did; see ``jaxrl.rollout.Transition``.
+        gamma: discount in [0, 1].
+    """
+    target = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None, 0))(reward, q[next_obs], terminated, gamma, next_mask)
+    return target - q[obs, action]
+
+
+def learn(
+    q: jax.Array, visits: jax.Array, obs: jax.Array, action: jax.Array, error: jax.Array, step_size: Callable
+) -> tuple[jax.Array, jax.Array]:
+    """Moves one learner's table towards its targets and counts the visits.
+
+    Environments that take the same action in the same state at the same time share one step towards their mean target.
+
+    Args:
+        q, visits: float32[X, A].
+        obs, action: int32[E].
+        error: float32[E].
+        step_size: ``(visits) -> float32``.
+    """
+    taken = (obs, action)
+    together = jnp.zeros_like(q).at[taken].add(1.0)[taken]
+    return q.at[taken].add(step_size(visits[taken]) * error / together), visits.at[taken].add(1.0)
 
 
 def make(env: Environment, config: Config) -> Algorithm:
@@ -90,15 +129,11 @@ def make(env: Environment, config: Config) -> Algorithm:
         advance = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))
         episodes, seen = advance(jax.random.split(env_key, config.num_envs), env, state.episodes, Decision(action))
 
-        taken = (seen.obs, seen.action)
-        target = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None, 0))(
-            seen.reward, state.q[seen.next_obs], seen.terminated, config.gamma, seen.next_mask
+        error = td_errors(
+            state.q, seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, config.gamma, seen.next_mask
         )
-        error = target - state.q[taken]
-        # Environments that take the same action in the same state at the same time share one step towards their mean target.
-        together = jnp.zeros(table).at[taken].add(1.0)[taken]
-        q = state.q.at[taken].add(step_size(state.visits[taken]) * error / together)
-        return State(q, state.visits.at[taken].add(1.0), episodes), (seen, jnp.abs(error))
+        q, visits = learn(state.q, state.visits, seen.obs, seen.action, error, step_size)
+        return State(q, visits, episodes), (seen, jnp.abs(error))
 
     def update(state, key):
         state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))

@@ -16,7 +16,7 @@ from benchmarks import __main__ as command
 from benchmarks import jobs, measure, peer_environment, peers, plan, report
 from benchmarks.measure import JobError, Worker, in_turn
 from benchmarks.peer_environment import PeersError
-from jaxrl.deep import ppo
+from jaxrl.deep import dqn, ppo
 
 # A worker without jax: the first piece of its work takes 0.2 s more than the others, which take 10 ms each.
 WORKER = """
@@ -184,6 +184,13 @@ def test_rejax_is_given_our_configuration():
     assert peers.STEPS_PER_BLOCK == jobs.STEPS_PER_BLOCK
 
 
+def test_dqn_can_run_in_rejaxs_configuration():
+    config = dqn.Config(**plan.DQN)
+    config.validate(envs.make("cartpole"))
+    assert (config.num_envs, config.num_steps, config.num_gradient_steps) == (1, 1, 1)
+    assert config.steps_per_update == plan.DQN["num_rounds"]
+
+
 def test_the_steps_that_are_counted_were_taken():
     # CartPole pays 1 for every step, so the sum of rewards counts them.
     devices = jax.devices()[:2]
@@ -197,6 +204,19 @@ def test_the_steps_that_are_counted_were_taken():
     assert episodes.t.shape == (6,)
     assert 0 < ends.min() < steps / 8  # a random pole falls after about 20 steps
     assert observations[0] != observations[1]  # the devices do not repeat each other
+
+
+def test_the_games_that_are_counted_were_solved():
+    rows = np.random.default_rng(0).normal(size=(6, 3, 3))
+    gaps = jobs.solve_games(4, np.stack([rows, -rows], 1).astype(np.float32))
+    assert gaps.shape == (6,)
+    assert gaps.max() <= jobs.SOLVED
+
+
+def test_a_game_that_is_not_solved_fails_the_job(monkeypatch):
+    monkeypatch.setattr(jobs, "SOLVED", -1.0)
+    with pytest.raises(RuntimeError, match="not solved"):
+        next(jobs.zero_sum_games(games=4, actions=3, width=4, seconds=0.01))
 
 
 def test_peers_are_installed_once_per_set_of_requirements(tmp_path, monkeypatch):
@@ -224,7 +244,7 @@ def test_a_failed_installation_gives_its_reason():
 
 def test_without_peers_the_reason_is_kept(tmp_path, capsys):
     missing = tmp_path / "python"
-    assert command.main(["--groups", "dqn", "--peers-python", str(missing), "--out", str(tmp_path)]) == 0
+    assert command.main(["--quick", "--groups", "dqn", "--peers-python", str(missing), "--out", str(tmp_path)]) == 0
     (file,) = tmp_path.glob("*.json")
     assert str(missing) in json.loads(file.read_text())["peers"]["reason"]
     assert "without the peers" in capsys.readouterr().out
@@ -236,7 +256,8 @@ def test_the_whole_command(tmp_path, capsys):
     (file,) = tmp_path.glob("*-quick.json")
     results = json.loads(file.read_text())
     assert results["failures"] == []
-    assert {one["group"] for one in results["records"]} == {"ppo", "learning", "q_learning", "stepping"}
+    groups = {"ppo", "mappo", "learning", "dqn", "q_learning", "reward_fit", "games", "stepping"}
+    assert {one["group"] for one in results["records"]} == groups
     for one in results["records"]:
         assert one["cases"]
         for case in one["cases"].values():

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.matrix_games import matrix_game
+from envs.matrix_games import matrix_game, named
+from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError
 from jaxrl.finite import tabulate
 
@@ -26,7 +27,7 @@ def play(env, actions):
 
 
 def test_prisoners_dilemma():
-    env = matrix_game.prisoners_dilemma(rounds=None)
+    env = matrix_game.make(named.PRISONERS_DILEMMA, rounds=None)
     rewards, ends = play(env, [(0, 0), (0, 1), (1, 0), (1, 1)])
     np.testing.assert_array_equal(rewards, [(-1, -1), (-3, 0), (0, -3), (-2, -2)])
     assert not any(ends)
@@ -57,11 +58,23 @@ def test_game_without_end_has_one_state():
     assert tabulate(matrix_game.make(ASYMMETRIC, rounds=4)).num_states == 5
 
 
+def test_players_with_fewer_actions_are_masked():
+    payoff = np.arange(12.0).reshape(2, 2, 3)
+    env = matrix_game.make(payoff, rounds=2)
+    check_environment(env, jax.random.key(0), rebuilt=matrix_game.make(payoff + 1, rounds=2))
+    _, state = env.reset(jax.random.key(0))
+    np.testing.assert_array_equal(env.action_mask(state), [[True, True, False], [True, True, True]])
+    rewards, _ = play(env, [(1, 2), (0, 1)])
+    np.testing.assert_array_equal(rewards, [payoff[:, 1, 2], payoff[:, 0, 1]])
+    assert matrix_game.make(ASYMMETRIC).action_mask_fn is None
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         (dict(payoff=np.zeros((2, 2))), "must have shape"),
-        (dict(payoff=np.zeros((2, 2, 3))), "must have shape"),
+        (dict(payoff=np.zeros((3, 2, 3))), "must have shape"),
+        (dict(payoff=[[[1, 2]], [[1], [2]]]), "same shape"),
         (dict(payoff=1.0), "must have shape"),
         (dict(payoff=np.full((1, 2), np.nan)), "finite"),
         (dict(payoff=ASYMMETRIC, rounds=0), "rounds"),

@@ -1,0 +1,95 @@
+"""Independent Q-learning: every agent learns a table of its own, as if the others were part of the environment.
+
+    Q_i(s_i, a_i) <- Q_i(s_i, a_i) + alpha_n [r_i + gamma max_a Q_i(s_i', a) - Q_i(s_i, a_i)]
+
+with epsilon-greedy behaviour, and step sizes alpha_n as in ``jaxrl.tabular.q_learning``. A hysteretic learner takes smaller
+steps towards bad news (a negative error) than towards good ones: with a common reward, bad news may be another's exploration.
+
+Source: Tan (1993), Multi-agent reinforcement learning: independent vs. cooperative agents; Claus and Boutilier (1998); Matignon,
+Laurent and Le Fort-Piat (2007), Hysteretic Q-learning, equation 4.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl import rollout, spaces
+from jaxrl.algorithm import Algorithm
+from jaxrl.env import Environment
+from jaxrl.errors import require, require_between
+from jaxrl.exploration import epsilon_greedy, epsilon_greedy_probabilities, greedy, harmonic_schedule
+from jaxrl.rollout import Decision, Episode
+from jaxrl.scan import scan
+from jaxrl.tabular import q_learning
+
+
+@struct.dataclass
+class Config(q_learning.Config):
+    """Hyper-parameters of every agent. Floats are traced: sweeping them recompiles nothing."""
+
+    beta: float = 1.0  # a negative error moves the table by this share of the step, in [0, 1]; below 1 is hysteretic
+
+    def validate(self, env: Environment) -> None:
+        """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
+        fix = "Use jaxrl.tabular.q_learning."
+        require(env.num_agents is not None, "iql", "the environment must have an agent axis", env.num_agents, fix)
+        self.validate_tables("iql", env)
+        require_between("iql", self, 0, 1, "beta")
+
+
+@struct.dataclass
+class State:
+    """q: float32[N, X, A], action values. visits: float32[N, X, A]. episodes: E environments under way."""
+
+    q: jax.Array
+    visits: jax.Array
+    episodes: Episode
+
+
+def make(env: Environment, config: Config) -> Algorithm:
+    """Builds independent Q-learning on an environment with N agents, discrete observations and discrete actions."""
+    agents = jnp.arange(env.num_agents)
+    tables = (agents.size, spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space))
+    step_size = harmonic_schedule(config.learning_rate, config.learning_rate_half_life, config.learning_rate_min)
+
+    def init(key):
+        return State(jnp.zeros(tables), jnp.zeros(tables), rollout.start(key, env, config.num_envs))
+
+    def values_of(state, obs):
+        return state.q[agents, obs]  # [E, N, A]
+
+    def explore(key, values, mask):
+        return epsilon_greedy(key, values, config.epsilon, mask, random_ties=True)
+
+    def step(state, key):
+        policy_key, env_key = jax.random.split(key)
+        view = rollout.view(env, state.episodes)
+        action = explore(policy_key, values_of(state, view.obs), view.mask)
+        advance = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))
+        episodes, seen = advance(jax.random.split(env_key, config.num_envs), env, state.episodes, Decision(action))
+
+        # An agent's table is the first axis of q, its column of the batch the second axis of what was seen.
+        errors_of_agents = jax.vmap(q_learning.td_errors, in_axes=(0, 1, 1, 1, 1, None, None, 1), out_axes=1)
+        error = errors_of_agents(
+            state.q, seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, config.gamma, seen.next_mask
+        )
+        hysteretic = jnp.where(error < 0, config.beta, 1.0) * error
+        learn = jax.vmap(q_learning.learn, in_axes=(0, 0, 1, 1, 1, None))
+        q, visits = learn(state.q, state.visits, seen.obs, seen.action, hysteretic, step_size)
+        return State(q, visits, episodes), (seen, jnp.abs(error))
+
+    def update(state, key):
+        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+
+    def policy(state, greedily):
+        def act(key, view):
+            values = values_of(state, view.obs)
+            return Decision(greedy(values, view.mask) if greedily else explore(key, values, view.mask))
+
+        return act
+
+    def probabilities(state, view):
+        return epsilon_greedy_probabilities(values_of(state, view.obs), config.epsilon, view.mask, random_ties=True)
+
+    return Algorithm(init, update, policy, probabilities=probabilities)

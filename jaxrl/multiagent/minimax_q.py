@@ -1,0 +1,143 @@
+"""Minimax-Q: the value of a two-player zero-sum Markov game, learned by playing it.
+
+    Q(s, a, b) <- Q(s, a, b) + alpha [r + gamma V(s') - Q(s, a, b)]
+    V(s)       <- max over p of min over b of sum_a p_a Q(s, a, b), with p(s) the strategy that attains it
+
+Both players learn, each a table of its own, with a the own action and b the opponent's. Each plays its strategy p, mixed with
+uniform exploration. Only the stage game of the visited state is solved again after a step, exactly, by
+``jaxrl.games.zero_sum``.
+
+Source: Littman (1994), Markov games as a framework for multi-agent reinforcement learning, Figure 1.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl import rollout, spaces
+from jaxrl.algorithm import Algorithm
+from jaxrl.env import Environment, static
+from jaxrl.errors import SpaceError, require, require_between, require_counts, require_positive
+from jaxrl.exploration import harmonic_schedule
+from jaxrl.games import zero_sum
+from jaxrl.rollout import Decision, Episode
+from jaxrl.scan import scan
+from jaxrl.spaces import Discrete
+from jaxrl.tabular.q_learning import learn
+
+
+@struct.dataclass
+class Config:
+    """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Defaults: Littman (1994)."""
+
+    learning_rate: float = 1.0  # alpha at first, in (0, 1]
+    learning_rate_final: float = 0.01  # alpha after decay_steps, in (0, 1]; it falls geometrically, and goes on falling
+    decay_steps: float = 1e6  # environment steps
+    # Visits of a joint action after which its alpha has halved once more; infinite, as in the paper, looks at the time alone.
+    # That learns next to nothing about what is first tried late, when alpha is small everywhere.
+    learning_rate_half_life: float = jnp.inf
+    gamma: float = 0.9  # discount, in [0, 1]
+    initial_value: float = 1.0  # of every table entry; the most that can be won makes players try what they do not know
+    epsilon: float = 0.2  # probability of a uniform action of each player, in [0, 1]
+    num_envs: int = static(default=1)  # environments side by side, sharing one table (count)
+    num_steps: int = static(default=100)  # steps of each environment in one update (count); the table learns at every step
+
+    @property
+    def steps_per_update(self) -> int:
+        return self.num_envs * self.num_steps
+
+    def validate(self, env: Environment) -> None:
+        """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
+        fix = "Minimax-Q is for two players whose rewards sum to zero."
+        require(env.num_agents == 2, "minimax_q", "the environment must have two agents", env.num_agents, fix)
+        for name in ("observation_space", "action_space"):
+            space = getattr(env, name)
+            must, fix = f"the {name} must be Discrete", "Use jaxrl.finite.from_table."
+            require(isinstance(space, Discrete), "minimax_q", must, space, fix, SpaceError)
+        require_counts("minimax_q", self, "num_envs", "num_steps")
+        require_between("minimax_q", self, 0, 1, "learning_rate", "learning_rate_final", "gamma", "epsilon")
+        require_positive("minimax_q", self, "learning_rate", "learning_rate_final", "decay_steps", "learning_rate_half_life")
+
+
+@struct.dataclass
+class State:
+    """What both players have learned; X observations, A actions.
+
+    q, visits: float32[2, X, A * A], by ``own action * A + the opponent's``.
+    value: float32[2, X], of the stage games. strategy: float32[2, X, A], what each plays in them.
+    steps: float32[], environment steps so far. episodes: E environments under way.
+    """
+
+    q: jax.Array
+    visits: jax.Array
+    value: jax.Array
+    strategy: jax.Array
+    steps: jax.Array
+    episodes: Episode
+
+
+def make(env: Environment, config: Config) -> Algorithm:
+    """Builds minimax-Q on an environment with two agents whose rewards sum to zero, and who both observe the whole state."""
+    players = jnp.arange(2)
+    states, actions = spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space)
+
+    def init(key):
+        unknown = jnp.zeros((2, states), jnp.float32) + config.initial_value
+        q = jnp.zeros((2, states, actions * actions), jnp.float32) + config.initial_value
+        strategy = jnp.full((2, states, actions), 1 / actions, jnp.float32)
+        return State(q, jnp.zeros_like(q), unknown, strategy, jnp.float32(0), rollout.start(key, env, config.num_envs))
+
+    def strategies(state, view, epsilon):
+        """Returns the probabilities float32[E, 2, A] of both players' actions, a share epsilon of them uniform."""
+        learned = state.strategy[players, view.obs]
+        legal = jnp.ones_like(learned) if view.mask is None else view.mask.astype(jnp.float32)
+        # In states that were never visited the strategy still allows for illegal actions.
+        return (1 - epsilon) * _normalised(learned * legal) + epsilon * _normalised(legal)
+
+    def sample(key, probabilities):
+        return Decision(jax.random.categorical(key, jnp.log(probabilities)).astype(jnp.int32))
+
+    def step(state, key):
+        policy_key, env_key = jax.random.split(key)
+        view = rollout.view(env, state.episodes)
+        decision = sample(policy_key, strategies(state, view, config.epsilon))
+        advance = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))
+        episodes, seen = advance(jax.random.split(env_key, config.num_envs), env, state.episodes, decision)
+
+        obs, joint = seen.obs, seen.action * actions + seen.action[:, ::-1]  # [E, 2]
+        onward = jnp.where(seen.terminated[:, None], 0.0, state.value[players, seen.next_obs])
+        error = seen.reward + config.gamma * onward - state.q[players, obs, joint]
+        alpha = config.learning_rate * config.learning_rate_final ** (state.steps / config.decay_steps)
+        step_size = harmonic_schedule(alpha, config.learning_rate_half_life, 0.0)
+        learn_both = jax.vmap(learn, in_axes=(0, 0, 1, 1, 1, None))
+        q, visits = learn_both(state.q, state.visits, obs, joint, error, step_size)
+
+        game = q[players, obs].reshape(-1, 2, actions, actions)
+        if view.mask is not None:
+            game = jax.vmap(jax.vmap(zero_sum.restrict))(game, view.mask, view.mask[:, ::-1])
+        solution = jax.vmap(jax.vmap(zero_sum.solve))(game)
+        value = state.value.at[players, obs].set(solution.value)
+        strategy = state.strategy.at[players, obs].set(solution.row)
+        state = State(q, visits, value, strategy, state.steps + config.num_envs, episodes)
+        return state, (seen, jnp.abs(error))
+
+    def update(state, key):
+        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+
+    def probabilities(state, view):
+        return strategies(state, view, 0.0)
+
+    def policy(state, greedily):
+        def act(key, view):
+            learned = probabilities(state, view)
+            return Decision(learned.argmax(-1).astype(jnp.int32)) if greedily else sample(key, learned)
+
+        return act
+
+    return Algorithm(init, update, policy, probabilities=probabilities)
+
+
+def _normalised(weight: jax.Array) -> jax.Array:
+    """Makes the rows sum to 1; a row of zeros stays as it is."""
+    return weight / jnp.maximum(weight.sum(-1, keepdims=True), 1e-30)

@@ -1,0 +1,108 @@
+"""Ensembles of reward models, and pessimism: a policy that exploits one member's error meets the doubt of the others.
+
+    mean                  r = mean_i r_i
+    worst case (WCO)      r = min_i r_i
+    uncertainty (UWO)     r = mean_i r_i - lambda var_i r_i
+
+Source: Coste et al. (2023), "Reward Model Ensembles Help Mitigate Overoptimization", section 4.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl.algorithm import Algorithm
+from jaxrl.env import PyTree, static
+from jaxrl.errors import require_counts, unknown_name
+from jaxrl.preferences import reward_fitting
+from jaxrl.preferences.reward_models import RewardModel
+from jaxrl.preferences.segments import Preferences
+
+
+def mean(rewards: jax.Array) -> jax.Array:
+    """Returns the members' mean; rewards: float32[M, ...]."""
+    return rewards.mean(0)
+
+
+def worst_case(rewards: jax.Array) -> jax.Array:
+    """Returns what the most pessimistic member says; rewards: float32[M, ...]."""
+    return rewards.min(0)
+
+
+def uncertainty_weighted(rewards: jax.Array, penalty: jax.Array | float = 1.0) -> jax.Array:
+    """Returns the mean less ``penalty`` (lambda, at least 0) times the variance over members; rewards: float32[M, ...]."""
+    return rewards.mean(0) - penalty * rewards.var(0)
+
+
+def first(rewards: jax.Array) -> jax.Array:
+    """Returns what the first member says, a single model; rewards: float32[M, ...]."""
+    return rewards[0]
+
+
+AGGREGATES: dict[str, Callable] = {
+    "single": first,
+    "mean": mean,
+    "worst_case": worst_case,
+    "uncertainty_weighted": uncertainty_weighted,
+}
+
+
+@dataclass(frozen=True)
+class Aggregated:
+    """An ensemble as one reward function ``(params [M, ...], obs, action, next_obs) -> float32[...]``.
+
+    model: of every member. aggregate: a name in ``AGGREGATES``. penalty: lambda, for ``uncertainty_weighted`` alone.
+    """
+
+    model: RewardModel
+    aggregate: str = "mean"
+    penalty: float = 1.0
+
+    def __post_init__(self):
+        if self.aggregate not in AGGREGATES:
+            raise unknown_name("Aggregated", "aggregate", self.aggregate, AGGREGATES)
+
+    def init(self, key: jax.Array) -> PyTree:
+        """Draws one member: the smallest ensemble."""
+        return jax.tree.map(lambda leaf: leaf[None], self.model.init(key))
+
+    def __call__(self, params, obs, action, next_obs):
+        rewards = jax.vmap(self.model, in_axes=(0, None, None, None))(params, obs, action, next_obs)
+        function = AGGREGATES[self.aggregate]
+        return function(rewards, self.penalty) if self.aggregate == "uncertainty_weighted" else function(rewards)
+
+
+@struct.dataclass
+class Config:
+    """Hyper-parameters of an ensemble per seed."""
+
+    fitting: reward_fitting.Config  # of each member
+    num_members: int = static(default=5)  # M
+
+    def validate(self, task) -> None:
+        """Raises ConfigError where these values cannot run on ``task``."""
+        require_counts("ensembles", self, "num_members")
+        self.fitting.validate(task)
+
+
+def make(task: Preferences | Callable, config: Config) -> Algorithm:
+    """Builds the fit of a whole ensemble per seed; its members share the seed's data set. Task as for ``reward_fitting.make``.
+
+    For a single ensemble on a single data set, ``reward_fitting.make`` with a seed per member does the same.
+    """
+    return reward_fitting.fitting(task, partial(_begin, config=config), partial(_fit, config=config))
+
+
+def _begin(key, num_pairs, config):
+    keys = jax.random.split(key, config.num_members)
+    return jax.vmap(lambda key: reward_fitting.begin(key, config.fitting, num_pairs))(keys)
+
+
+def _fit(key, members, preferences, config):
+    keys = jax.random.split(key, config.num_members)
+    members, metrics = jax.vmap(lambda key, member: reward_fitting.fit(key, member, preferences, config.fitting))(keys, members)
+    return members, jax.tree.map(jnp.mean, metrics)

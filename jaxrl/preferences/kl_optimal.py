@@ -1,0 +1,106 @@
+"""Policies that are optimal for a reward under a penalty on their distance from a reference, in closed form; and best-of-n.
+
+    argmax_pi  E_pi[r] - beta KL(pi || ref)  =  ref exp(r / beta) / Z
+
+Everything is over K responses to one context; ``jax.vmap`` over contexts. Sums over few numbers, no sampling.
+
+Source: Ziebart (2010); Rafailov et al. (2023), equation 4; best-of-n: Gao et al. (2022), Beirami et al. (2024).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def kl_optimal(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> jax.Array:
+    """Returns the log-probabilities of the policy that maximises reward less ``beta`` times its divergence from the reference.
+
+    Args:
+        log_reference: float[K]; minus infinity where a response is impossible, which it stays.
+        reward: float[K].
+        beta: positive, in units of the reward.
+
+    Returns:
+        float[K].
+    """
+    return jax.nn.log_softmax(log_reference + reward / beta)
+
+
+def optimal_value(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> jax.Array:
+    """Returns the value of that maximum, ``beta log Z``, float[]."""
+    return beta * jax.nn.logsumexp(log_reference + reward / beta)
+
+
+def kl_divergence(log_policy: jax.Array, log_reference: jax.Array) -> jax.Array:
+    """Returns KL(policy || reference) in nats, float[]; log_policy, log_reference: float[K]."""
+    possible = jnp.isfinite(log_policy)
+    gap = jnp.where(possible, log_policy, 0.0) - jnp.where(possible, log_reference, 0.0)
+    return jnp.sum(jnp.where(possible, jnp.exp(log_policy) * gap, 0.0))
+
+
+def best_of_n(reference: jax.Array, score: jax.Array, n: jax.Array | int) -> jax.Array:
+    """Returns the probability that each response is the best of n draws from the reference, exactly, from ranks.
+
+    Responses of equal score share their probability in proportion to the reference, as if ties were broken at random.
+
+    Args:
+        reference: float[K], probabilities.
+        score: float[K].
+        n: how many draws, at least 1.
+
+    Returns:
+        float[K], sums to 1.
+    """
+    order = jnp.argsort(-score)
+    ranked, mass = score[order], reference[order]
+    # Counted from the best down: the tail is small where the probabilities of large n are decided.
+    upto = jnp.concatenate([jnp.zeros(1, mass.dtype), jnp.cumsum(mass)])
+    above = upto[jnp.searchsorted(-ranked, -ranked, side="left")]
+    including = upto[jnp.searchsorted(-ranked, -ranked, side="right")]
+
+    def missed(tail):
+        """The probability that none of n draws falls into a tail."""
+        inside = tail < 1.0
+        return jnp.where(inside, jnp.exp(n * jnp.log1p(-jnp.where(inside, tail, 0.0))), 0.0)
+
+    # The whole mass may sum to a little more or less than 1 through rounding.
+    including = jnp.where(including >= upto[-1], 1.0, including)
+    tied = including - above
+    share = jnp.where(tied > 0, mass / jnp.where(tied > 0, tied, 1.0), 0.0)
+    chosen = share * (missed(above) - missed(including))
+    return jnp.zeros_like(chosen).at[order].set(chosen)
+
+
+def best_of_n_kl(n: ArrayLike) -> jax.Array:
+    """Returns ``log n - (n - 1) / n``: the divergence of best-of-n from its reference where every response is improbable.
+
+    With finitely many responses it is an upper bound (Beirami et al. 2024, theorem 1).
+    """
+    draws = jnp.asarray(n, jnp.result_type(float))
+    return jnp.log(draws) - (draws - 1.0) / draws
+
+
+def psi_optimal(
+    log_reference: jax.Array, preference: jax.Array, behaviour: jax.Array, tau: jax.Array | float, psi: Callable
+) -> jax.Array:
+    """Returns the log-probabilities of the optimal policy of the Psi-PO objective.
+
+        argmax_pi  E_{y ~ pi, y' ~ mu}[Psi(p(y > y'))] - tau KL(pi || ref)
+
+    Args:
+        log_reference: float[K].
+        preference: float[K, K], the probability that the row is preferred to the column.
+        behaviour: float[K], mu, the distribution of the other response.
+        tau: positive.
+        psi: increasing, elementwise: the identity gives IPO, the logit RLHF (on Bradley-Terry preferences).
+
+    Source: Azar et al. (2023), equation 6 and its solution in section 4.
+    """
+    return kl_optimal(log_reference, psi(preference) @ behaviour, tau)
+
+
+def logit(probability: jax.Array) -> jax.Array:
+    """Returns log p / (1 - p)."""
+    return jnp.log(probability) - jnp.log1p(-probability)

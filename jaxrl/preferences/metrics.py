@@ -1,0 +1,243 @@
+"""How good a learned reward is: on held-out comparisons, as a distance between rewards, and by the policy it leads to.
+
+Distances are pseudometrics that call two rewards equal where they order all policies alike.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl.algorithm import Algorithm
+from jaxrl.env import Environment, PyTree, static
+from jaxrl.finite import TabularModel, single_precision, tabulate
+from jaxrl.preferences.losses import bradley_terry_loss
+from jaxrl.preferences.reward_models import RewardModel
+from jaxrl.preferences.segments import Preferences, scores
+from jaxrl.tabular.dynamic_programming import action_values, greedy_policy, policy_evaluation, policy_iteration
+
+# On comparisons
+
+
+def accuracy(difference: jax.Array, label: jax.Array, weight: jax.Array) -> jax.Array:
+    """Returns the share of comparisons, by weight, whose preferred segment has the higher score; equal scores count half.
+
+    Args:
+        difference: float32[P], score of the first minus score of the second.
+        label: float32[P]; comparisons of label 1/2 prefer neither and do not count.
+        weight: float32[P].
+
+    Returns:
+        float32[], 1/2 where no comparison counts.
+    """
+    right = 0.5 * (1.0 + jnp.sign(difference) * jnp.sign(label - 0.5))
+    weight = jnp.where(label == 0.5, 0.0, weight)
+    total = weight.sum()
+    return jnp.where(total > 0, jnp.sum(weight * right) / jnp.where(total > 0, total, 1.0), 0.5)
+
+
+def expected_calibration_error(probability: jax.Array, label: jax.Array, weight: jax.Array, num_bins: int = 10) -> jax.Array:
+    """Returns how far predicted probabilities are from observed frequencies, averaged over equally wide bins by weight.
+
+    Args:
+        probability: float32[P], predicted, that the first is preferred.
+        label: float32[P] in [0, 1].
+        weight: float32[P], at least 0, not all 0.
+        num_bins: static.
+
+    Returns:
+        float32[] in [0, 1].
+
+    Source: Guo et al. (2017), equation 3.
+    """
+    bins = jnp.minimum((probability * num_bins).astype(jnp.int32), num_bins - 1)
+    gap = jnp.zeros(num_bins, probability.dtype).at[bins].add(weight * (probability - label))
+    return jnp.abs(gap).sum() / weight.sum()
+
+
+@struct.dataclass
+class HeldOut:
+    """Evaluates a fitted reward on comparisons it has not seen: ``held_out_accuracy``, ``_loss`` and ``_calibration_error``."""
+
+    preferences: Preferences
+    model: RewardModel = static()
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        data = self.preferences
+        score = scores(self.model, state.reward_params, data.segments)
+        difference = score[data.first] - score[data.second]
+        loss = bradley_terry_loss(difference, data.label)
+        error = expected_calibration_error(jax.nn.sigmoid(difference), data.label, data.weight)
+        return {
+            "held_out_accuracy": accuracy(difference, data.label, data.weight),
+            "held_out_loss": jnp.sum(data.weight * loss) / data.weight.sum(),
+            "held_out_calibration_error": error,
+        }
+
+
+# Distances between rewards
+
+
+def epic_distance(
+    first: jax.Array,
+    second: jax.Array,
+    gamma: jax.Array | float,
+    state: jax.Array | None = None,
+    action: jax.Array | None = None,
+) -> jax.Array:
+    """Returns the equivalent-policy invariant comparison distance of two rewards: 0 if they differ by scale and shaping only.
+
+    Args:
+        first, second: float[X, A, X], the reward of every state, action and successor, possible or not.
+        gamma: discount in [0, 1].
+        state: float[X], the distribution that states and successors are compared under; uniform by default.
+        action: float[A], likewise for actions.
+
+    Returns:
+        float[] in [0, 1]. A reward without differences (constant or pure shaping) is at distance sqrt(1/2) of any other.
+
+    Source: Gleave et al. (2021), definitions 4.1 and 4.6.
+    """
+    states, actions = first.shape[:2]
+    state = jnp.full(states, 1 / states) if state is None else state
+    action = jnp.full(actions, 1 / actions) if action is None else action
+    weight = state[:, None, None] * action[:, None] * state
+
+    def canonical(reward):
+        mean = jnp.einsum("xay,a,y->x", reward, action, state)
+        return reward + gamma * mean - mean[:, None, None] - gamma * state @ mean
+
+    def standardised(reward):
+        centred = canonical(reward)
+        centred = centred - jnp.sum(weight * centred)
+        size = jnp.sqrt(jnp.sum(weight * jnp.square(centred)))
+        flat = size <= 1e-6 * jnp.max(jnp.abs(reward))
+        return jnp.where(flat, 0.0, centred / jnp.where(flat, 1.0, size))
+
+    correlation = jnp.sum(weight * standardised(first) * standardised(second))
+    return jnp.sqrt(jnp.maximum(0.0, (1.0 - correlation) / 2.0))
+
+
+def advantages(model: TabularModel, reward: jax.Array, gamma: jax.Array | float) -> jax.Array:
+    """Returns the advantages of the uniform policy under a reward, float[X, A]: blind to potential shaping.
+
+    Args:
+        model: the environment's tables.
+        reward: float[X, A, K], of every outcome.
+        gamma: discount in [0, 1).
+    """
+    changed = replace(model, reward=reward)
+    uniform = model.action_mask / model.action_mask.sum(-1, keepdims=True)
+    value = policy_evaluation(changed, uniform, gamma)
+    return jnp.where(model.action_mask, action_values(changed, value, gamma) - value[:, None], 0.0)
+
+
+def starc_distance(model: TabularModel, first: jax.Array, second: jax.Array, gamma: jax.Array | float) -> jax.Array:
+    """Returns the standardised reward comparison of two rewards: 0 exactly if they order all policies of the model alike.
+
+    The rewards are canonicalised by the value of the uniform policy, scaled to length 1, and subtracted.
+
+    Args:
+        model: the environment's tables.
+        first, second: float[X, A, K], of every outcome.
+        gamma: discount in [0, 1).
+
+    Returns:
+        float[] in [0, 2]: 2 for opposite rewards, 1 where one of the two calls all policies equal.
+
+    Source: Skalse et al. (2024), "STARC", definitions 3 (value-adjusted levelling) and 5, with the Euclidean norm.
+    """
+
+    def standardised(reward):
+        canonical = advantages(model, reward, gamma)
+        size = jnp.sqrt(jnp.sum(jnp.square(canonical)))
+        flat = size <= 1e-5 * jnp.max(jnp.abs(reward))
+        return jnp.where(flat, 0.0, canonical / jnp.where(flat, 1.0, size))
+
+    return jnp.sqrt(jnp.sum(jnp.square(standardised(first) - standardised(second))))
+
+
+# By the policy
+
+
+def reward_table(model: TabularModel, reward: RewardModel, params: PyTree) -> jax.Array:
+    """Returns what a reward function pays for every outcome of a model, float32[X, A, K]; 0 where the episode is over already."""
+    observation = jax.tree.map(jnp.asarray, model.observation)
+    obs = jax.tree.map(lambda leaf: leaf[:, None, None], observation)
+    next_obs = jax.tree.map(lambda leaf: leaf[model.next_state], observation)
+    shape = model.next_state.shape
+    obs = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*shape, *leaf.shape[3:])), obs)
+    action = jnp.broadcast_to(jnp.arange(shape[1], dtype=jnp.int32)[:, None], shape)
+    over = model.terminated.all((1, 2)) & (model.next_state == jnp.arange(shape[0])[:, None, None]).all((1, 2))
+    return jnp.where(over[:, None, None], 0.0, reward(params, obs, action, next_obs))
+
+
+def policy_return(model: TabularModel, reward: jax.Array, gamma: jax.Array | float) -> jax.Array:
+    """Returns what the optimal policy of a reward is worth under the model's own reward, at the start, float[].
+
+    Args:
+        model: the environment's tables.
+        reward: float[X, A, K], the reward that is optimised.
+        gamma: discount in [0, 1).
+    """
+    values = policy_iteration(replace(model, reward=reward), gamma, max_improvements=50).action_value
+    return model.initial @ policy_evaluation(model, greedy_policy(model, values), gamma)
+
+
+@struct.dataclass
+class PolicyRegret:
+    """Evaluates a learned reward by its optimal policy, on the exact model of a finite environment.
+
+    Metrics: ``normalised_return`` of that policy under the true reward (0 is the uniform policy, 1 the optimum), ``regret`` (how
+    far its value at the start is below the optimum), ``starc_distance`` and, where the true reward of every triple is given,
+    ``epic_distance``. Build it with ``PolicyRegret.of``.
+    """
+
+    model: TabularModel
+    gamma: jax.Array
+    optimum: jax.Array
+    uniform: jax.Array
+    true_reward: jax.Array | None = None
+    reward: RewardModel = static(default=None)
+
+    @classmethod
+    def of(cls, env: Environment, reward: RewardModel, gamma: float, true_reward: Any = None) -> "PolicyRegret":
+        """Tabulates and solves the environment.
+
+        Args:
+            env: a finite environment without agents.
+            reward: the model whose parameters are evaluated.
+            gamma: discount in [0, 1).
+            true_reward: float[X, A, X], the true reward of every state, action and successor, for the EPIC distance.
+        """
+        model = tabulate(env)
+        with jax.enable_x64(True):
+            legal = model.action_mask / model.action_mask.sum(-1, keepdims=True)
+            optimum = float(policy_iteration(model, gamma).start_value(model))
+            uniform = float(model.initial @ policy_evaluation(model, legal, gamma))
+        true_reward = None if true_reward is None else jnp.asarray(true_reward, jnp.float32)
+        known = jnp.float32(gamma), jnp.float32(optimum), jnp.float32(uniform)
+        return cls(single_precision(model), known[0], known[1], known[2], true_reward, reward)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        learned = reward_table(self.model, self.reward, state.reward_params)
+        value = policy_return(self.model, learned, self.gamma)
+        metrics = {
+            "normalised_return": (value - self.uniform) / (self.optimum - self.uniform),
+            "regret": self.optimum - value,
+            "starc_distance": starc_distance(self.model, self.model.reward, learned, self.gamma),
+        }
+        if self.true_reward is not None:
+            triples = dense_reward(self.model, self.reward, state.reward_params)
+            metrics["epic_distance"] = epic_distance(self.true_reward, triples, self.gamma)
+        return metrics
+
+
+def dense_reward(model: TabularModel, reward: RewardModel, params: PyTree) -> jax.Array:
+    """Returns what a reward function pays for every state, action and successor, possible or not, float32[X, A, X]."""
+    shape = (model.num_states, model.num_actions, model.num_states)
+    everywhere = jnp.broadcast_to(jnp.arange(model.num_states), shape)
+    anything = replace(model, next_state=everywhere, terminated=jnp.zeros(shape, bool))
+    return reward_table(anything, reward, params)

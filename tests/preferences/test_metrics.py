@@ -1,0 +1,155 @@
+"""Metrics: values by hand, invariances of the distances in float64, and the policies that rewards lead to."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from envs.gridworlds.reward_grid import cell_rewards
+from jaxrl.finite import tabulate
+from jaxrl.preferences import metrics
+from jaxrl.preferences.reward_models import Tabular
+from tests import oracles
+
+GAMMA = 0.9
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tabulate(envs.make("reward_grid", rows=3, columns=3, slip=0.2))
+
+
+def shaped(model, reward, potential, gamma):
+    """Adds potential shaping to a reward of outcomes."""
+    return reward + gamma * np.where(model.terminated, 0.0, potential[model.next_state]) - potential[:, None, None]
+
+
+def test_accuracy_by_hand():
+    difference, label = jnp.array([1.0, -1.0, 2.0, 0.0, 5.0]), jnp.array([1.0, 1.0, 0.0, 1.0, 0.5])
+    assert float(metrics.accuracy(difference, label, jnp.ones(5))) == pytest.approx((1 + 0 + 0 + 0.5) / 4)
+    assert float(metrics.accuracy(difference, label, jnp.array([3.0, 1.0, 0.0, 0.0, 9.0]))) == pytest.approx(0.75)
+    assert float(metrics.accuracy(difference, label, jnp.zeros(5))) == 0.5
+
+
+def test_calibration_error_by_hand():
+    """Two predictions of 0.75 of which one comes true, one of 1 that does: the gaps are 2 * 0.25 and 0, of three."""
+    error = metrics.expected_calibration_error(jnp.array([0.75, 0.75, 1.0]), jnp.array([1.0, 0.0, 1.0]), jnp.ones(3))
+    assert float(error) == pytest.approx(0.5 / 3, abs=1e-6)
+
+
+def test_a_calibrated_judge_has_no_calibration_error():
+    probability = jax.random.uniform(jax.random.key(0), (100_000,))
+    label = (jax.random.uniform(jax.random.key(1), (100_000,)) < probability).astype(jnp.float32)
+    assert float(metrics.expected_calibration_error(probability, label, jnp.ones(100_000))) < 0.01
+
+
+def test_epic_distance_is_blind_to_scale_shaping_and_constants():
+    random = np.random.default_rng(0)
+    first, potential = random.normal(size=(5, 3, 5)), random.normal(size=5)
+    state, action = random.dirichlet(np.ones(5)), random.dirichlet(np.ones(3))
+    second = 3.0 * first + GAMMA * potential - potential[:, None, None] + 7.0
+    with jax.enable_x64(True):
+        for weights in ((), (state, action)):
+            # Rounding under the root: sqrt(1e-16).
+            np.testing.assert_allclose(metrics.epic_distance(first, second, GAMMA, *weights), 0.0, atol=1e-7)
+            np.testing.assert_allclose(metrics.epic_distance(first, -first, GAMMA, *weights), 1.0, atol=1e-12)
+        pure = np.broadcast_to(GAMMA * potential - potential[:, None, None], first.shape)
+        np.testing.assert_allclose(metrics.epic_distance(first, pure, GAMMA), np.sqrt(0.5), atol=1e-12)
+
+
+def test_epic_distance_is_the_correlation_of_canonical_rewards():
+    """Against a direct transcription of the definition with loops."""
+    random = np.random.default_rng(1)
+    rewards = random.normal(size=(2, 4, 2, 4))
+
+    def canonical(reward):
+        mean = reward.mean((1, 2))
+        out = np.empty_like(reward)
+        for s in range(4):
+            for a in range(2):
+                for t in range(4):
+                    out[s, a, t] = reward[s, a, t] + GAMMA * mean[t] - mean[s] - GAMMA * mean.mean()
+        return out.ravel()
+
+    correlation = np.corrcoef(canonical(rewards[0]), canonical(rewards[1]))[0, 1]
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(metrics.epic_distance(*rewards, GAMMA), np.sqrt((1 - correlation) / 2), rtol=1e-10)
+
+
+def test_starc_distance_is_blind_to_scale_shaping_and_redistribution(model):
+    random = np.random.default_rng(2)
+    reward, potential = random.normal(size=model.reward.shape), random.normal(size=model.num_states)
+    moved = shaped(model, 2.0 * reward, potential, GAMMA)
+    # Payments moved between the outcomes of one action, in expectation the same.
+    noise = random.normal(size=reward.shape)
+    noise -= (model.probability * noise).sum(-1, keepdims=True)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(metrics.starc_distance(model, reward, moved, GAMMA), 0.0, atol=1e-10)
+        np.testing.assert_allclose(metrics.starc_distance(model, reward, reward + noise, GAMMA), 0.0, atol=1e-10)
+        np.testing.assert_allclose(metrics.starc_distance(model, reward, -reward, GAMMA), 2.0, atol=1e-12)
+        pure = shaped(model, np.zeros_like(reward), potential, GAMMA)
+        np.testing.assert_allclose(metrics.starc_distance(model, reward, pure, GAMMA), 1.0, atol=1e-10)
+        other = shaped(model, reward, potential, 0.5)  # shaping for another discount is none
+        assert metrics.starc_distance(model, reward, other, GAMMA) > 0.05
+
+
+def test_advantages_against_a_linear_solve(model):
+    values = oracles.policy_values(model, oracles.uniform(model), GAMMA)
+    following = np.where(model.terminated, 0.0, values[model.next_state])
+    expected = (model.probability * (model.reward + GAMMA * following)).sum(-1) - values[:, None]
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(metrics.advantages(model, model.reward, GAMMA), expected, atol=1e-9)
+
+
+def test_reward_table_reads_what_the_outcomes_show(model):
+    env = envs.make("reward_grid", rows=3, columns=3, slip=0.2)
+    table = jnp.arange(9 * 4 * 9, dtype=jnp.float32).reshape(9, 4, 9)
+    found = metrics.reward_table(model, Tabular.of(env, reads=("obs", "action", "next_obs")), table)
+    x, a, k = 4, 2, 1
+    assert found.shape == model.next_state.shape
+    obs, next_obs = model.observation[x], model.observation[model.next_state[x, a, k]]
+    assert float(found[x, a, k]) == float(table[obs, a, next_obs])
+    dense = metrics.dense_reward(model, Tabular.of(env, reads=("obs", "action", "next_obs")), table)
+    np.testing.assert_allclose(dense[x, a], table[obs, a][model.observation])
+
+
+def test_what_is_over_pays_nothing():
+    env = envs.make("corridor", length=3)
+    model = tabulate(env)
+    found = metrics.reward_table(model, Tabular.of(env, reads=("obs",)), jnp.ones(3))
+    over = int(np.flatnonzero(model.observation == 2)[0])
+    np.testing.assert_array_equal(found[over], 0.0)
+    assert (np.delete(np.asarray(found), over, axis=0) == 1.0).all()
+
+
+def test_the_true_reward_has_no_regret():
+    env = envs.make("reward_grid", rows=3, columns=3)
+    reward = Tabular.of(env, reads=("next_obs",))
+    pays = cell_rewards(3, 3, 0)
+    dense = np.broadcast_to(pays[tabulate(env).observation], (9, 4, 9))
+    regret = metrics.PolicyRegret.of(env, reward, GAMMA, dense)
+
+    class Fitted:
+        reward_params = jnp.asarray(2.0 * pays + 5.0, jnp.float32)
+
+    found = regret(jax.random.key(0), None, Fitted())
+    assert float(found["normalised_return"]) == pytest.approx(1.0, abs=1e-4)
+    assert float(found["regret"]) == pytest.approx(0.0, abs=1e-3)
+    assert float(found["starc_distance"]) < 1e-3
+    assert float(found["epic_distance"]) < 1e-3
+    Fitted.reward_params = jnp.asarray(-pays, jnp.float32)
+    found = regret(jax.random.key(0), None, Fitted())
+    assert float(found["normalised_return"]) < 0.0
+    assert float(found["starc_distance"]) == pytest.approx(2.0, abs=1e-3)
+    assert float(found["epic_distance"]) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_policy_return_against_an_oracle(model):
+    random = np.random.default_rng(3)
+    reward = random.normal(size=model.reward.shape)
+    other = model.replace(reward=reward)
+    policy = oracles.greedy(other, oracles.value_iteration(other, GAMMA), GAMMA, preference=range(4))
+    expected = oracles.start_value(model, oracles.policy_values(model, policy, GAMMA))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(metrics.policy_return(model, reward, GAMMA), expected, rtol=1e-9)
