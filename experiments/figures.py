@@ -112,7 +112,7 @@ def learning_curves(
         text += f" Dashed: the best possible value, {optimum:g}."
     if axes.get_legend_handles_labels()[1]:
         axes.legend(**LEGEND)
-    return _save(run, name or metric, figure, text)
+    return save_figure(run, name or metric, figure, text)
 
 
 def gap_curve(
@@ -141,7 +141,7 @@ def gap_curve(
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     if axes.get_legend_handles_labels()[1]:
         axes.legend(**LEGEND)
-    return _save(run, name or metric, figure, text)
+    return save_figure(run, name or metric, figure, text)
 
 
 def distribution(
@@ -168,7 +168,7 @@ def distribution(
     require(everything.size > 0, "distribution", "a seed must have a value", metric, "Draw another metric.", ResultsError)
     edges = np.histogram_bin_edges(everything, bins=min(40, max(10, round(2 * everything.size ** (1 / 3)))))
     counts = _seed_counts([values.size for values in finals])
-    figure, axes = _figure(run, title, f"Dots: {counts}. Diamond: interquartile mean with its 95 % bootstrap interval")
+    figure, axes = new_figure(run, title, f"Dots: {counts}. Diamond: interquartile mean with its 95 % bootstrap interval")
     for row, values in enumerate(finals):
         if not values.size:
             continue
@@ -181,18 +181,18 @@ def distribution(
         found = summarise(values)
         axes.plot([found["low"], found["high"]], [base, base], color="black", linewidth=2.2, solid_capstyle="butt")
         axes.plot(found["iqm"], base, marker="D", color="white", markeredgecolor="black", markersize=6, zorder=5)
-    axes.set_yticks([-row for row in range(len(variants))], [_plain(variant) or "all seeds" for variant in variants])
+    axes.set_yticks([-row for row in range(len(variants))], [plain_text(variant) or "all seeds" for variant in variants])
     axes.set_ylim(-len(variants) + 0.6, 0.7)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(_plain(label or _label(metric)))
+    axes.set_xlabel(plain_text(label or _label(metric)))
     text = (
         f"Dots: {metric} of each seed, its mean over the last {100 * fraction:g} % of updates. Above: their histogram. "
         "Diamond and bar: the interquartile mean over seeds and its 95 % bootstrap interval. "
         f"{counts.capitalize()}."
     )
-    return _save(run, name or f"{metric}_distribution", figure, text)
+    return save_figure(run, name or f"{metric}_distribution", figure, text)
 
 
 def relation(
@@ -224,21 +224,21 @@ def relation(
     counts = _seed_counts([len(values) for _, values in lines.values()])
     several = max(len(values) for _, values in lines.values()) > 1
     text = f"Line: interquartile mean of {counts}. Band: {BANDS['bootstrap']}" if several else "One exact computation a line"
-    figure, axes = _figure(run, title, text)
+    figure, axes = new_figure(run, title, text)
     for index, (label, (x, values)) in enumerate(lines.items()):
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]  # dashes show lines that coincide
         line = Line(np.asarray(x, np.float64), *np.array([_band(column, "bootstrap") for column in np.asarray(values).T]).T)
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=_plain(label) or None)
+        axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=plain_text(label) or None)
     if level is not None:
         axes.axhline(level, color=GREY, linewidth=1.2, linestyle=(0, (6, 3)), zorder=1)
     axes.set_xscale(x_scale)
     axes.set_yscale(y_scale)
-    axes.set_xlabel(_plain(x_label))
-    axes.set_ylabel(_plain(y_label))
+    axes.set_xlabel(plain_text(x_label))
+    axes.set_ylabel(plain_text(y_label))
     if axes.get_legend_handles_labels()[1]:
         axes.legend(**{**LEGEND, "ncols": 3 if max(map(len, lines)) <= 20 else 2})
-    return _save(run, name, figure, f"{text}. {note}".strip())
+    return save_figure(run, name, figure, f"{text}. {note}".strip())
 
 
 def caption(path: Path) -> str:
@@ -264,7 +264,7 @@ def _curves(run, metric, x, variants, table, band, label, title, floored: bool =
     text += f"{counts.capitalize()}."
     if max(len(curve.updates) for curve in curves) > POINTS:
         text += f" Each of {POINTS} points is a mean over neighbouring updates."
-    figure, axes = _figure(run, title, f"Line: interquartile mean of {counts}. Band: {BANDS[band]}")
+    figure, axes = new_figure(run, title, f"Line: interquartile mean of {counts}. Band: {BANDS[band]}")
     if floored:
         drawn = np.concatenate([np.concatenate(line[1:]) for line in lines])
         require(
@@ -278,12 +278,12 @@ def _curves(run, metric, x, variants, table, band, label, title, floored: bool =
     for index, (variant, line) in enumerate(zip(variants, lines, strict=True)):
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=_plain(variant) or None)
+        axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=plain_text(variant) or None)
     axes.set_xlim(left=0)
     axes.margins(x=0.01)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("Environment steps per seed" if x == "env_steps" else "Updates")
-    axes.set_ylabel(_plain(label or _label(metric)))
+    axes.set_ylabel(plain_text(label or _label(metric)))
     return figure, axes, text
 
 
@@ -321,8 +321,9 @@ def _label(metric: str) -> str:
     return LABELS.get(metric, metric.replace("_", " ").capitalize())
 
 
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # between dollar signs matplotlib would read mathematics
+def plain_text(text: str) -> str:
+    """Returns a text that matplotlib shows as it is: between dollar signs it would read mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _seed_counts(counts: Sequence[int]) -> str:
@@ -330,16 +331,18 @@ def _seed_counts(counts: Sequence[int]) -> str:
     return f"{many if few == many else f'{few} to {many}'} seeds{' each' * (len(counts) > 1)}"
 
 
-def _figure(run: RunDirectory, title: str | None, note: str) -> tuple[Figure, Axes]:
+def new_figure(run: RunDirectory, title: str | None, note: str) -> tuple[Figure, Axes]:
+    """Begins a figure in the house style: a title (by default the experiment's name) and a note below."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
         axes = figure.subplots()
-    figure.suptitle(_plain(title or run.experiment), x=0.015, ha="left", fontsize=13, fontweight="bold")
+    figure.suptitle(plain_text(title or run.experiment), x=0.015, ha="left", fontsize=13, fontweight="bold")
     figure.supxlabel(note, x=0.015, ha="left", fontsize=8.5, color=GREY)
     return figure, axes
 
 
-def _save(run: RunDirectory, name: str, figure: Figure, text: str) -> Path:
+def save_figure(run: RunDirectory, name: str, figure: Figure, text: str) -> Path:
+    """Writes a figure into the run's folder, with a text that describes it, and returns its path."""
     path = run.figures / f"{name}.png"
     metadata: dict[str, Any] = {"Description": text, "Software": None}
     with matplotlib.rc_context(STYLE), replacing(path) as file:

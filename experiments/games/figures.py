@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.figures import COLOURS, GREY, LEGEND, _figure, _plain, _save
+from experiments.figures import COLOURS, GREY, LEGEND, new_figure, plain_text, save_figure
 from jaxrl.results import RunDirectory
 
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the simplex of three actions, in the plane
@@ -33,25 +33,25 @@ def bars(
         title: by default the experiment.
         text: the caption.
     """
-    figure, axes = _figure(run, title, text)
+    figure, axes = new_figure(run, title, text)
     width = 0.8 / len(groups)
     for index, (label, heights) in enumerate(groups.items()):
         places = np.arange(len(ticks)) + (index - (len(groups) - 1) / 2) * width
         colour = COLOURS[index % len(COLOURS)]
-        axes.bar(places, heights, width, color=colour, label=_plain(label) if len(groups) > 1 else None)
+        axes.bar(places, heights, width, color=colour, label=plain_text(label) if len(groups) > 1 else None)
     axes.axhline(0, color=GREY, linewidth=0.8)
-    axes.set_xticks(range(len(ticks)), [_plain(tick) for tick in ticks])
+    axes.set_xticks(range(len(ticks)), [plain_text(tick) for tick in ticks])
     if sum(map(len, ticks)) > 60:
         axes.tick_params(axis="x", labelrotation=35)
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
             label.set_rotation_mode("anchor")
     axes.grid(axis="x", visible=False)
-    axes.set_xlabel(_plain(x_label))
-    axes.set_ylabel(_plain(y_label))
+    axes.set_xlabel(plain_text(x_label))
+    axes.set_ylabel(plain_text(y_label))
     if len(groups) > 1:
         axes.legend(**{**LEGEND, "ncols": 3})
-    return _save(run, name, figure, text)
+    return save_figure(run, name, figure, text)
 
 
 def simplex(
@@ -72,23 +72,23 @@ def simplex(
         corners: the names of the three actions.
         equilibrium: float[3].
     """
-    figure, axes = _figure(run, title, text)
+    figure, axes = new_figure(run, title, text)
     axes.fill(*CORNERS.T, facecolor="none", edgecolor=GREY, linewidth=1.2)
     for index, (label, path) in enumerate(paths.items()):
         colour = COLOURS[index % len(COLOURS)]
         for number, points in enumerate(np.asarray(path).reshape(-1, *np.shape(path)[-2:]) @ CORNERS):
-            axes.plot(*points.T, color=colour, linewidth=1.1, alpha=0.85, label=None if number else _plain(label))
+            axes.plot(*points.T, color=colour, linewidth=1.1, alpha=0.85, label=None if number else plain_text(label))
             axes.plot(*points[-1], marker="o", color=colour, markersize=5)
     axes.plot(*(np.asarray(equilibrium) @ CORNERS), marker="x", color="black", markersize=8, markeredgewidth=2)
     for corner, place, down in zip(corners, CORNERS, (True, True, False), strict=True):
         offset = (0, -14) if down else (0, 6)
-        axes.annotate(_plain(corner), place, offset, textcoords="offset points", ha="center")
+        axes.annotate(plain_text(corner), place, offset, textcoords="offset points", ha="center")
     axes.set_aspect("equal")
     axes.margins(0.06)
     axes.axis("off")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(**LEGEND | {"ncols": 1, "loc": "upper left", "bbox_to_anchor": (-0.35, 1.0)})
-    return _save(run, name, figure, text)
+    return save_figure(run, name, figure, text)
 
 
 def payoff_region(
@@ -107,14 +107,14 @@ def payoff_region(
         regions: label -> float[P, 2], the corners of a polygon in order.
         points: label -> float[P, 2].
     """
-    figure, axes = _figure(run, title, text)
+    figure, axes = new_figure(run, title, text)
     for index, (label, corners) in enumerate(regions.items()):
         colour = COLOURS[index % len(COLOURS)]
         axes.fill(*np.asarray(corners).T, color=colour, alpha=0.25, linewidth=0)
-        axes.plot(*np.vstack([corners, corners[:1]]).T, color=colour, linewidth=1.4, label=_plain(label))
+        axes.plot(*np.vstack([corners, corners[:1]]).T, color=colour, linewidth=1.4, label=plain_text(label))
     for index, (label, places) in enumerate(points.items(), len(regions)):
-        axes.scatter(*np.asarray(places).T, color=COLOURS[index % len(COLOURS)], s=45, zorder=5, label=_plain(label))
+        axes.scatter(*np.asarray(places).T, color=COLOURS[index % len(COLOURS)], s=45, zorder=5, label=plain_text(label))
     axes.set_xlabel("Row player's payoff (reward units)")
     axes.set_ylabel("Column player's payoff (reward units)")
     axes.legend(**{**LEGEND, "ncols": 2})
-    return _save(run, name, figure, text)
+    return save_figure(run, name, figure, text)

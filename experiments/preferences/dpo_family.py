@@ -3,7 +3,7 @@
 Tabular policies over a few responses, exact populations instead of samples, float64. Only the losses are tested: no
 generalisation across prompts and no language model.
 
-Sources: Rafailov et al. (2023); Azar et al. (2023); and those of ``jaxrl.preferences.direct``.
+Source: Rafailov et al. (2023); Azar et al. (2023); and those of ``jaxrl.preferences.direct``.
 """
 
 import functools

@@ -58,7 +58,7 @@ def test_quick_run_writes_everything(tmp_path, capsys):
         (["rum", "cartpole_ppo"], "Did you mean 'run'"),
         (["run", "cartpole_pp"], "Did you mean 'cartpole_ppo'"),
         (["reproduce", "frozen_lake"], "Did you mean 'frozen_lake_q_learning'"),
-        (["reproduce"], "Known: cartpole_ppo"),
+        (["reproduce"], "Known: bt_rm, cartpole_ppo"),
         (["run", "cartpole_ppo", "--quick", "--num-minibatches", "7"], "must be divisible by num_minibatches, got 7. Try 4"),
         (["run", "cartpole_ppo", "--quick", "--seeds", "0"], "at least one seed"),
         (["run", "frozen_lake_q_learning", "--quick", "--gamma", "1.5"], r"gamma must lie in [0, 1], got 1.5"),
@@ -131,7 +131,7 @@ def test_threshold_checks(tmp_path):
 
 
 def test_ctrl_c_keeps_what_was_computed(tmp_path):
-    command = [sys.executable, "-m", "experiments", "run", "frozen_lake_q_learning", "--seeds", "64", "--steps", "40000000"]
+    command = [sys.executable, "-m", "experiments", "run", "frozen_lake_q_learning", "--seeds", "64", "--steps", "8000000"]
     restore = (  # a test run in the background inherits an ignored Ctrl-C
         "import signal, sys, runpy; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "sys.argv = sys.argv[1:]; runpy.run_module('experiments', run_name='__main__')"
