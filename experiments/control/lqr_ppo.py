@@ -3,7 +3,7 @@
 Source: Schulman et al. (2017); the optimum is that of the discounted algebraic Riccati equation (Bertsekas, vol. 2).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import envs
 from envs.control.lqr import riccati
@@ -22,7 +22,7 @@ class Config(PPOSettings):
     """PPO on the double integrator."""
 
     updates: int = 200  # of 2048 steps with the default algorithm
-    algorithm: ppo.Config = field(default_factory=lambda: CONTINUOUS.replace(gamma=GAMMA))
+    algorithm: ppo.Config = field(default_factory=lambda: replace(CONTINUOUS, gamma=GAMMA))
 
 
 QUICK = Config(seeds=2, updates=2)

@@ -3,7 +3,7 @@
 Source: Schulman et al. (2017); the environment is Gymnasium's Pendulum-v1.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import envs
 from experiments.control.ppo_settings import CONTINUOUS, PPOSettings
@@ -18,7 +18,7 @@ class Config(PPOSettings):
     """PPO on Pendulum. The short horizon of gamma 0.9 is common for this task, whose cost is paid at every step."""
 
     updates: int = 480  # of 2048 steps with the default algorithm: just under a million steps
-    algorithm: ppo.Config = field(default_factory=lambda: CONTINUOUS.replace(gamma=0.9))
+    algorithm: ppo.Config = field(default_factory=lambda: replace(CONTINUOUS, gamma=0.9))
 
 
 QUICK = Config(seeds=2, updates=2)
