@@ -4,12 +4,15 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
 
+from jaxrl.quarantine import Failure
 from jaxrl.results import Chunk, Plan, RunSummary
+
+SEEDS_NAMED = 10  # of those in quarantine, each with a line of its own
 
 
 class Progress:
@@ -42,21 +45,23 @@ class Progress:
         """See ``jaxrl.results.Sink``."""
         self._plan = plan
         self._out = self._stream or sys.stderr
-        self._done = 0
+        self._seed_updates = plan.resumed_updates
         self._pace = _Pace()
         self._means: dict[str, float] = {}
+        self._named = 0
         self._last_line = -math.inf
         self._bar = _bar(self._out, self._title, plan.num_updates)
 
     def chunk(self, chunk: Chunk) -> None:
         """See ``jaxrl.results.Sink``."""
-        self._done = chunk.first_update + chunk.num_updates
-        self._pace.add(chunk.num_updates, chunk.seconds)
+        self._seed_updates += chunk.num_updates * len(chunk.seeds)
+        self._pace.add(chunk.num_updates * len(chunk.seeds), chunk.seconds)
+        self._announce(chunk.failures)
         measured = {**chunk.metrics, **chunk.evaluation}
         for name in self._metrics:
             if name in measured and not np.isnan(measured[name]).all():
                 self._means[name] = float(np.nanmean(measured[name]))
-        left = (self._plan.num_updates - self._done) / self._pace.updates_per_second
+        left = (self._plan.num_updates * len(self._plan.seeds) - self._seed_updates) / self._pace.seed_updates_per_second
         if self._bar is not None:
             fields = {"speed": self._speed(), "time": f"{duration(left)} left", "means": self._mean_text()}
             self._bar.update(self._bar.task_ids[0], completed=self._done, **fields)
@@ -78,10 +83,26 @@ class Progress:
         if summary.failed_seeds:
             seeds = sorted(summary.failed_seeds)
             names = ", ".join(map(str, seeds[:10])) + (", ..." if len(seeds) > 10 else "")
-            self._line(f"{len(seeds)} of {len(self._plan.seeds)} seeds failed: {names}")
+            self._line(f"{len(seeds)} of {len(self._plan.seeds)} seeds in quarantine: {names}")
+
+    def _announce(self, failures: Mapping[int, Failure]) -> None:
+        """Names seeds as they go into quarantine, but not thousands of them."""
+        room = SEEDS_NAMED - self._named
+        for seed, failure in sorted(failures.items())[: max(room, 0)]:
+            self._line(f"seed {seed} goes into quarantine at update {failure.update}: {failure.place} is not finite")
+        self._named += len(failures)
+
+    @property
+    def _done(self) -> int:
+        """How many updates each seed has made, on average where not all seeds are in memory at once."""
+        return self._seed_updates // len(self._plan.seeds)
 
     def _line(self, *parts: str) -> None:
-        print(f"{self._title}: {'  '.join(part for part in parts if part)}", file=self._out, flush=True)
+        text = f"{self._title}: {'  '.join(part for part in parts if part)}"
+        if self._bar is not None and self._bar.live.is_started:
+            self._bar.console.print(text, markup=False, highlight=False)  # above the bar
+        else:
+            print(text, file=self._out, flush=True)
 
     def _count(self) -> str:
         return f"{self._done}/{self._plan.num_updates}"
@@ -89,7 +110,7 @@ class Progress:
     def _speed(self) -> str:
         if self._done == 0:
             return ""
-        updates = self._pace.updates_per_second * len(self._plan.seeds)
+        updates = self._pace.seed_updates_per_second
         if self._plan.steps_per_update is None:
             return f"{quantity(updates)} updates/s"
         return f"{quantity(updates * self._plan.steps_per_update)} steps/s"
@@ -99,7 +120,7 @@ class Progress:
 
 
 class _Pace:
-    """Updates per second. The first chunk includes compiling, so it counts only while it is the only one."""
+    """Updates per second, summed over seeds. The first chunk includes compiling, so it counts only while it is the only one."""
 
     def __init__(self):
         self._first: tuple[int, float] | None = None
@@ -113,7 +134,7 @@ class _Pace:
             self._seconds += seconds
 
     @property
-    def updates_per_second(self) -> float:
+    def seed_updates_per_second(self) -> float:
         updates, seconds = (self._updates, self._seconds) if self._updates else self._first or (0, 0.0)
         return max(updates, 1) / max(seconds, 1e-9)
 

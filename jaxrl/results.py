@@ -29,6 +29,7 @@ import numpy as np
 from jaxrl import storage
 from jaxrl.errors import ResultsError, require, unknown_name
 from jaxrl.provenance import digest, to_json, versions
+from jaxrl.quarantine import Failure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +47,7 @@ class Plan(NamedTuple):
     chunk_length: updates in a chunk.
     steps_per_update: environment steps that one seed takes in one update, or None for what learns from a data set.
     devices: how many devices share the seeds.
+    resumed_updates: how many updates, summed over seeds, had been made before this run went on from a checkpoint.
     """
 
     seeds: np.ndarray
@@ -53,21 +55,26 @@ class Plan(NamedTuple):
     chunk_length: int
     steps_per_update: int | None
     devices: int
+    resumed_updates: int = 0
 
 
 class Chunk(NamedTuple):
-    """What one chunk of n updates brought.
+    """What one chunk of n updates brought to a batch of B seeds: those that are in memory together, all of them or fewer.
 
     first_update: number of its first update, counted from 0.
-    metrics: name -> float[S, n], NaN where a value is missing.
-    evaluation: name -> float[S], measured after its last update; may be empty.
+    seeds: int[B], their numbers.
+    metrics: name -> float[B, n], NaN where a value is missing.
+    evaluation: name -> float[B], measured after its last update; may be empty.
     seconds: wall seconds that it took.
+    failures: seeds that went into quarantine, and why.
     """
 
     first_update: int
+    seeds: np.ndarray
     metrics: dict[str, np.ndarray]
     evaluation: dict[str, np.ndarray]
     seconds: float
+    failures: Mapping[int, Failure] = {}
 
     @property
     def num_updates(self) -> int:
@@ -81,13 +88,13 @@ class RunSummary(NamedTuple):
     seconds: wall seconds in all.
     compile_seconds: of these, tracing and compiling.
     interrupted: whether it ended early.
-    failed_seeds: seed number -> its first update with a value that is not finite.
+    failed_seeds: number of each seed in quarantine -> its first update with a value that is not finite, and which value.
     """
 
     seconds: float
     compile_seconds: float
     interrupted: bool = False
-    failed_seeds: Mapping[int, int] = {}
+    failed_seeds: Mapping[int, Failure] = {}
 
 
 class Sink(Protocol):
@@ -352,50 +359,53 @@ class Recorder:
         self._run = run
         self._variant = variant
         self._plan: Plan
-        self._first_update: int | None = None
-        self._updates = 0
+        self._earlier: dict[str, list[Path]] = {}
+        self._seen: set[bytes] = set()
+        self._seed_updates = 0
 
     def begin(self, plan: Plan) -> None:
         """See ``Sink``."""
-        self._plan, self._first_update, self._updates = plan, None, 0
+        self._plan, self._seen, self._seed_updates = plan, set(), 0
+        self._earlier = {name: self._run._files(name) for name in TABLES}
 
     def chunk(self, chunk: Chunk) -> None:
         """Writes a part file to each table that the chunk has values for."""
         end = chunk.first_update + chunk.num_updates
-        if self._first_update is None:
-            self._first_update = chunk.first_update
-            self._forget(min(chunk.first_update, end - 1))
+        batch = np.asarray(chunk.seeds).tobytes()
+        if batch not in self._seen:
+            self._seen.add(batch)
+            self._forget(chunk.seeds, min(chunk.first_update, end - 1))
         evaluation = {name: np.asarray(values)[:, None] for name, values in chunk.evaluation.items()}
-        self._append("metrics", np.arange(chunk.first_update, end), chunk.metrics)
-        self._append("evaluations", np.arange(end - 1, end), evaluation)
-        self._updates += chunk.num_updates
+        self._append("metrics", chunk.seeds, np.arange(chunk.first_update, end), chunk.metrics)
+        self._append("evaluations", chunk.seeds, np.arange(end - 1, end), evaluation)
+        self._seed_updates += chunk.num_updates * len(chunk.seeds)
 
     def end(self, summary: RunSummary) -> None:
         """Adds what the run cost, and which seeds failed, to ``summary.json``."""
         plan = self._plan
-        steps = None if plan.steps_per_update is None else plan.steps_per_update * self._updates * len(plan.seeds)
+        steps = None if plan.steps_per_update is None else plan.steps_per_update * self._seed_updates
         running = summary.seconds - summary.compile_seconds
         facts = {
             "seeds": len(plan.seeds),
             "devices": plan.devices,
-            "first_update": self._first_update or 0,
-            "updates": self._updates,
+            "first_update": plan.resumed_updates // len(plan.seeds),  # where seeds are not equally far: on average
+            "updates": self._seed_updates // len(plan.seeds),
             "planned_updates": plan.num_updates,
             "interrupted": summary.interrupted,
             "seconds": summary.seconds,
             "compile_seconds": summary.compile_seconds,
             "env_steps": steps,
             "env_steps_per_second": None if steps is None or running <= 0 else steps / running,
-            "failed_seeds": dict(sorted(summary.failed_seeds.items())),
+            "failed_seeds": {seed: failure._asdict() for seed, failure in sorted(summary.failed_seeds.items())},
         }
         self._run.write_summary({"runs": {**self._run.summary().get("runs", {}), self._variant: facts}})
 
-    def _append(self, name: str, updates: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
+    def _append(self, name: str, seeds: np.ndarray, updates: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
         import pyarrow as pa
 
         if not columns:
             return
-        plan, shape = self._plan, (len(self._plan.seeds), len(updates))
+        plan, shape = self._plan, (len(seeds), len(updates))
         for column, values in columns.items():
             require(
                 np.shape(values) == shape, f"{name} {column!r}", f"shape must be {shape}", np.shape(values), "Return a scalar."
@@ -405,7 +415,7 @@ class Recorder:
         steps = None if plan.steps_per_update is None else (update + 1) * plan.steps_per_update
         rows = [
             pa.repeat(self._variant, len(update)),
-            np.repeat(np.asarray(plan.seeds), shape[1]).astype(np.int64),
+            np.repeat(np.asarray(seeds), shape[1]).astype(np.int64),
             update,
             pa.nulls(len(update), pa.int64()) if steps is None else steps,
         ]
@@ -415,14 +425,14 @@ class Recorder:
         part = self._run.path / name / f"part-{self._run._next_part(name):05}.parquet"
         storage.write_table(part, table.schema, [table])
 
-    def _forget(self, first_update: int) -> None:
+    def _forget(self, seeds: np.ndarray, first_update: int) -> None:
         """Removes what an earlier, longer-lived recording of these seeds wrote at or after an update."""
         import pyarrow.compute as pc
 
         rows = (pc.field("variant") == self._variant) & (pc.field("update") >= first_update)
-        rows &= pc.field("seed").isin([int(seed) for seed in self._plan.seeds])
+        rows &= pc.field("seed").isin([int(seed) for seed in seeds])
         for name in TABLES:
-            for file in self._run._files(name):
+            for file in self._earlier[name]:
                 if storage.read_table(file, ["seed"], rows).num_rows:
                     kept = (table.filter(~rows) for table in storage.read_batches(file))
                     storage.write_table(file, storage.read_schema(file), kept)

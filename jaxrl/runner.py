@@ -1,14 +1,17 @@
 """Running an algorithm: one seed as one pure program, or thousands of seeds in compiled chunks driven from the host.
 
 ``train`` is what you jit and vmap yourself. ``run`` vmaps the seeds, spreads them over all devices, compiles one chunk of
-updates once, and between chunks copies the metrics to the host, where sinks (progress bar, results folder) receive them.
+updates once, and between chunks copies the metrics to the host, where sinks (progress bar, results folder) receive them and
+checkpoints are kept.
 
 Seed ``s`` is ``fold_in(root, s)``; its state is drawn from ``fold_in(seed_key, 0)`` and update ``i`` receives
-``fold_in(seed_key, i + 1)``. Nothing depends on how updates are cut into chunks.
+``fold_in(seed_key, i + 1)``. Nothing depends on how updates are cut into chunks, or on where a run was stopped and resumed.
 """
 
 import functools
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -16,38 +19,29 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxrl import memory, quarantine, seed_axis
 from jaxrl.algorithm import Algorithm
+from jaxrl.checkpoint import Checkpoints, Saved
 from jaxrl.errors import require
+from jaxrl.quarantine import Failure
 from jaxrl.results import Chunk, Plan, RunSummary, Sink
+from jaxrl.seed_axis import Carry, Layout
 
 PyTree = Any
-SEED_AXIS = "seed"
-MISSING_UNTIL_AN_EPISODE_ENDS = ("episode_return", "episode_length")
-
-# On a CPU, seeds are vmapped in groups whose states together fit into a core's cache; the groups follow one another.
-# Measured with PPO on CartPole (0.11 MB a seed, 2 cores, 256 seeds): groups of four 267, all at once 215 thousand steps/s.
-CPU_GROUP_BYTES = 512 * 1024
-
-# An initialisation runs once: compiling it takes longer than running it, and half as long with few optimisations.
-INIT_OPTIONS = {"xla_backend_optimization_level": 1}
-
-# The small kernels of a training loop gain nothing from being scheduled side by side within one CPU device. Measured with PPO
-# on CartPole, one seed: 9 % more steps/s. Other platforms ignore it.
-CHUNK_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 class Run(NamedTuple):
-    """What ``run`` returns. U counts the updates that were finished, which is fewer than asked for after an interrupt.
+    """What ``run`` returns. U counts the updates that this call finished: fewer than asked for after an interrupt, and only
+    those after the checkpoint where it went on from one.
 
     seeds: int[S], the seed numbers.
     metrics: name -> float32[S, U], NaN where a value is missing.
     evaluations: name -> float32[S, C], measured after each of C chunks.
     evaluated_at: int[C], how many updates had been made at each evaluation.
-    state: the final states, PyTree[S, ...]; None after an interrupt.
+    state: the final states, PyTree[S, ...], of a seed in quarantine its last good one; None after an interrupt.
     steps_per_update: environment steps that one seed takes in one update, or None.
-    summary: wall and compile seconds, whether Ctrl-C ended the run early, and the seeds with values that are not finite.
+    summary: wall and compile seconds, whether Ctrl-C ended the run early, and the seeds in quarantine.
     """
 
     seeds: np.ndarray
@@ -82,73 +76,6 @@ def scan_updates(algorithm: Algorithm, state: PyTree, key: jax.Array, indices: j
     return jax.lax.scan(lambda state, i: algorithm.update(state, jax.random.fold_in(key, i + 1)), state, indices)
 
 
-class _Layout(NamedTuple):
-    """How seeds lie on devices: every device takes ``groups`` groups of ``width`` seeds, vmapped within a group."""
-
-    mesh: Mesh
-    groups: int
-    width: int
-
-    @property
-    def size(self) -> int:
-        return self.mesh.size * self.groups * self.width
-
-
-def _over_seeds(layout: _Layout, function: Callable, shared: PyTree, *by_seed: PyTree) -> PyTree:
-    """Applies ``function(shared, *one_seed)`` to every seed. Seeds never talk, so no device waits for another."""
-
-    def on_device(shared, *by_seed):
-        one = functools.partial(function, shared)
-        if layout.groups * layout.width == 1:  # a batch axis of one would still cost a third of the speed on a CPU
-            out = one(*jax.tree.map(lambda leaf: leaf[0], by_seed))
-            return jax.tree.map(lambda leaf: leaf[None], out)
-        if layout.groups == 1:
-            return jax.vmap(one)(*by_seed)
-        if layout.width == 1:
-            return jax.lax.map(lambda seed: one(*seed), by_seed)
-        grouped = jax.tree.map(lambda leaf: leaf.reshape(layout.groups, layout.width, *leaf.shape[1:]), by_seed)
-        out = jax.lax.map(lambda group: jax.vmap(one)(*group), grouped)
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), out)
-
-    replicated, split = PartitionSpec(), PartitionSpec(SEED_AXIS)
-    specs = (replicated, *(split for _ in by_seed))
-    return jax.shard_map(on_device, mesh=layout.mesh, in_specs=specs, out_specs=split, check_vma=False)(shared, *by_seed)
-
-
-@functools.partial(jax.jit, static_argnames=("make",))
-def _init_one(make, task, config, key):
-    return make(task, config).init(jax.random.fold_in(key, 0))
-
-
-@functools.partial(jax.jit, static_argnames=("make", "layout"), compiler_options=INIT_OPTIONS)
-def _init(make, layout, task, configs, keys):
-    return _over_seeds(layout, functools.partial(_init_one, make), task, configs, keys)
-
-
-@functools.partial(
-    jax.jit, static_argnames=("make", "layout", "length"), donate_argnames=("states",), compiler_options=CHUNK_OPTIONS
-)
-def _chunk(make, layout, length, task, configs, keys, states, first):
-    def one(shared, config, key, state):
-        task, first = shared
-        return scan_updates(make(task, config), state, key, first + jnp.arange(length))
-
-    return _over_seeds(layout, one, (task, first), configs, keys, states)
-
-
-@functools.partial(jax.jit, static_argnames=("make", "layout"))
-def _evaluate(make, layout, task, evaluators, key, configs, states):
-    def one(shared, config, state):
-        task, evaluators, key = shared
-        algorithm = make(task, config)
-        out = {}
-        for index, evaluator in enumerate(evaluators):
-            out |= evaluator(jax.random.fold_in(key, index), algorithm, state)
-        return out
-
-    return _over_seeds(layout, one, (task, evaluators, key), configs, states)
-
-
 def run(
     make: Callable[..., Algorithm],
     task: Any,
@@ -161,8 +88,10 @@ def run(
     evaluators: Sequence[Callable] = (),
     evaluation_seed: int = 0,
     sinks: Sequence[Sink] = (),
+    checkpoints: Checkpoints | None = None,
     devices: Sequence[Any] | None = None,
     group: int | None = None,
+    at_once: int | None = None,
 ) -> Run:
     """Trains many seeds at once and hands what they measure to the sinks, chunk by chunk.
 
@@ -179,111 +108,314 @@ def run(
         evaluators: pytrees that can be called as ``(key, algorithm, state) -> dict of scalars`` after each chunk; see
             ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times.
         evaluation_seed: number of the key of the evaluations.
-        sinks: see ``jaxrl.results.Sink``.
-        devices: which devices to use, by default all.
+        sinks: see ``jaxrl.results.Sink``. They are left alone where there is nothing to do.
+        checkpoints: where the carry of all seeds is kept from time to time, at the end and after Ctrl-C. A run that finds some
+            of its own there goes on from the newest.
+        devices: which devices to use, by default all of this process.
         group: how many seeds a device vmaps at once, the groups following one another. By default all on an accelerator, and
             as many as fit into a core's cache on a CPU. 1 makes every seed independent of how many others run beside it, to
             the last bit.
+        at_once: how many seeds lie in memory at once; the rest follow in further batches, each from its first update to its
+            last. By default as many as fit; see ``jaxrl.memory``.
 
     Returns:
-        A Run. After Ctrl-C it holds the chunks that were finished.
+        A Run. After Ctrl-C it holds the chunks that were finished. Its state is on the host where there were several batches
+        or the last checkpoint had nothing left to do.
 
     Raises:
         ConfigError: a value above is out of range, or the configuration does not fit the task.
+        CheckpointError: a checkpoint belongs to another run, or all checkpoints of a batch of seeds are damaged.
     """
     started = time.perf_counter()
     numbers = _seed_numbers(seeds)
     require(num_updates >= 1, "run", "num_updates must be at least 1", num_updates, "Ask for more updates.")
     chunk_length = _chunk_length(num_updates, chunk_length)
-    require(group is None or group >= 1, "run", "group must be at least 1", group, "Leave it out for the default.")
+    for name, value in (("group", group), ("at_once", at_once)):
+        require(value is None or value >= 1, "run", f"{name} must be at least 1", value, "Leave it out for the default.")
     if hasattr(config, "validate"):
         config.validate(task)
-    configs = _spread(config, len(numbers))
+    configs = seed_axis.spread(config, len(numbers))
     steps_per_update = getattr(config, "steps_per_update", None)
+    devices = list(jax.local_devices() if devices is None else devices)
 
-    devices = list(jax.devices() if devices is None else devices)[: len(numbers)]
-    layout = _layout(make, task, configs, devices, len(numbers), group)
-    # Filler seeds make the count divisible. They repeat the last seed, so they cannot bring anything new (a failure, say).
-    filled = np.concatenate([np.arange(len(numbers)), np.full(layout.size - len(numbers), len(numbers) - 1)])
-    split = NamedSharding(layout.mesh, PartitionSpec(SEED_AXIS))
-    replicated = NamedSharding(layout.mesh, PartitionSpec())
-    keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(root)))(jnp.asarray(numbers[filled], jnp.uint32))
-    keys = jax.device_put(keys, split)
-    configs = jax.device_put(jax.tree.map(lambda leaf: leaf[filled], configs), split)
-    task, evaluators = jax.device_put((task, tuple(evaluators)), replicated)
-    evaluation_key = jax.device_put(jax.random.key(evaluation_seed), replicated)
+    saved = checkpoints.begin(make=make, task=task, config=config, root=root, num_updates=num_updates) if checkpoints else []
+    if at_once is None and saved:
+        at_once = max(checkpoint.room for checkpoint in saved)
+    if at_once is None:
+        one = jax.tree.map(lambda leaf: leaf[0], configs)
+        at_once = memory.seeds_that_fit(make, task, one, len(numbers), chunk_length, evaluators, devices, group)
+    batches = _batches(numbers, saved, at_once)
+    for left in (num_updates - batch.first_update for batch in batches):
+        must = f"chunk_length must divide the {left} updates that are left"
+        require(left % chunk_length == 0, "run", must, chunk_length, "Resume with the length that the run was started with.")
 
-    metrics: list[dict[str, np.ndarray]] = []
-    evaluations: list[dict[str, np.ndarray]] = []
-    clock = time.perf_counter()
-    first_calls: dict[Callable, float] = {}
-
-    def call(function, *args):
-        begun = time.perf_counter()
-        out = function(make, layout, *args)
-        # A first call returns once it has traced, compiled and started; later ones return at once.
-        first_calls.setdefault(function, time.perf_counter() - begun)
-        return out
-
-    def deliver(first, chunk_metrics, evaluation):
-        nonlocal clock
-        on_host = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(numbers)], (chunk_metrics, evaluation))
-        metrics.append(on_host[0])
-        evaluations.append(on_host[1])
-        now = time.perf_counter()
-        for sink in sinks:
-            sink.chunk(Chunk(first, on_host[0], on_host[1], now - clock))
-        clock = now
-
-    for sink in sinks:
-        sink.begin(Plan(numbers, num_updates, chunk_length, steps_per_update, len(devices)))
-    states, pending, interrupted = None, None, False
+    trainer = _Trainer(make, task, configs, numbers, num_updates, chunk_length, root, tuple(evaluators), evaluation_seed)
+    record = _Record(numbers, sinks, trainer.places)
+    done = sum(batch.first_update * len(batch.rows) for batch in batches)
+    plan = Plan(numbers, num_updates, chunk_length, steps_per_update, len(devices), done)
+    if done < num_updates * len(numbers):
+        record.begin(plan)
+    carries: list[Carry] = []
+    interrupted = False
     try:
-        states = call(_init, task, configs, keys)
-        for first in range(0, num_updates, chunk_length):
-            states, chunk_metrics = call(_chunk, chunk_length, task, configs, keys, states, np.int32(first))
-            evaluation = call(_evaluate, task, evaluators, evaluation_key, configs, states) if evaluators else {}
-            # The devices work on this chunk while the host takes in the one before.
-            pending, previous = (first, chunk_metrics, evaluation), pending
-            if previous is not None:
-                deliver(*previous)
-        if pending is not None:
-            deliver(*pending)
-        jax.block_until_ready(states)
+        with _Stop() as stop:
+            for batch in batches:
+                layout = trainer.layout(batch, devices, group)
+                carries.append(trainer.train(batch, layout, record, checkpoints, stop))
     except KeyboardInterrupt:
         interrupted = True
-        if pending is not None and len(metrics) * chunk_length == pending[0]:  # no chunk may be missing before it
-            deliver(*pending)
     finally:
-        seconds, compile_seconds = time.perf_counter() - started, sum(first_calls.values())
-        summary = RunSummary(seconds, compile_seconds, interrupted, _failures(numbers, metrics))
-        for sink in sinks:
+        summary = record.end(time.perf_counter() - started, trainer.compile_seconds, interrupted)
+
+    state = None if interrupted else _in_order([carry.state for carry in carries], [batch.rows for batch in batches])
+    return Run(numbers, *record.tables(), state, steps_per_update, summary)
+
+
+class _Batch(NamedTuple):
+    """Seeds that lie in memory together.
+
+    rows: int[B], their places in the run's list of seeds.
+    room: for how many seeds the compiled program is made, at least B: batches of one run share it.
+    first_update: number of the first update that is to be made.
+    saved: the checkpoint to go on from. picked: int[B], which of its seeds these are.
+    """
+
+    rows: np.ndarray
+    room: int
+    first_update: int = 0
+    saved: Saved | None = None
+    picked: np.ndarray | None = None
+
+
+def _batches(numbers: np.ndarray, saved: Sequence[Saved], at_once: int) -> list[_Batch]:
+    """Cuts a run into batches: one for what each checkpoint holds, which goes on as it was, others for the remaining seeds."""
+    newest: dict[int, tuple[int, int]] = {}  # of a seed in several checkpoints the latest counts
+    for index in sorted(range(len(saved)), key=lambda index: saved[index].next_update):
+        newest |= {int(seed): (index, place) for place, seed in enumerate(saved[index].seeds)}
+    found: dict[int, list[tuple[int, int]]] = {}
+    for row, seed in enumerate(numbers):
+        if int(seed) in newest:
+            index, place = newest[int(seed)]
+            found.setdefault(index, []).append((place, row))
+    batches = []
+    for index, pairs in sorted(found.items()):
+        picked, rows = np.array(sorted(pairs)).T
+        batches.append(_Batch(rows, saved[index].room, saved[index].next_update, saved[index], picked))
+    room = -(-len(numbers) // -(-len(numbers) // at_once))  # as even as it goes
+    for first in range(0, len(numbers), room):
+        rows = [row for row in range(first, min(first + room, len(numbers))) if int(numbers[row]) not in newest]
+        if rows:
+            batches.append(_Batch(np.array(rows), room))
+    return batches
+
+
+class _Trainer:
+    """Trains batches of seeds with the compiled programs of ``jaxrl.seed_axis``."""
+
+    def __init__(self, make, task, configs, numbers, num_updates, chunk_length, root, evaluators, evaluation_seed):
+        self._make, self._task, self._configs, self._numbers = make, task, configs, numbers
+        self._num_updates, self._chunk_length, self._root = num_updates, chunk_length, root
+        self._evaluators, self._evaluation_seed = evaluators, evaluation_seed
+        self._first_calls: dict[Any, float] = {}
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds of tracing and compiling so far."""
+        return sum(self._first_calls.values())
+
+    def layout(self, batch: _Batch, devices: Sequence, group: int | None) -> Layout:
+        config = self._config_of(batch.rows[0])
+        return Layout.of(self._make, self._task, config, devices[: batch.room], batch.room, group)
+
+    def train(self, batch: _Batch, layout: Layout, record: "_Record", checkpoints: Checkpoints | None, stop: "_Stop") -> Carry:
+        """Makes the updates of a batch that are left and returns its carry, [B, ...].
+
+        Raises:
+            KeyboardInterrupt: ``stop`` was asked to stop; what was computed has been recorded and a checkpoint saved.
+        """
+        seeds = self._numbers[batch.rows]
+        if batch.first_update == self._num_updates:
+            carry = self._restore(batch, checkpoints)
+            record.note(batch.rows, carry.health)
+            return carry
+        # Filler seeds make the count divisible. They repeat the last seed, so they cannot bring anything new (a failure, say).
+        filled = np.concatenate([batch.rows, np.full(layout.size - len(seeds), batch.rows[-1])])
+        fold_in = functools.partial(jax.random.fold_in, jax.random.key(self._root))
+        keys = jax.device_put(jax.vmap(fold_in)(jnp.asarray(self._numbers[filled], jnp.uint32)), layout.split)
+        configs = jax.device_put(jax.tree.map(lambda leaf: leaf[filled], self._configs), layout.split)
+        shared = (self._task, self._evaluators, jax.random.key(self._evaluation_seed))
+        task, evaluators, evaluation_key = jax.device_put(shared, layout.replicated)
+        if batch.saved is None:
+            carry = self._call(seed_axis.begin, layout, task, configs, keys)
+        else:
+            restored = self._restore(batch, checkpoints)
+            record.note(batch.rows, restored.health)
+            last = np.minimum(np.arange(layout.size), len(seeds) - 1)
+            carry = jax.device_put(jax.tree.map(lambda leaf: leaf[last], restored), layout.split)
+
+        pending = None
+        for first in range(batch.first_update, self._num_updates, self._chunk_length):
+            length = self._chunk_length
+            carry, metrics, health = self._call(seed_axis.chunk, layout, length, task, configs, keys, carry, np.int32(first))
+            evaluation = {}
+            if evaluators:
+                evaluation = self._call(seed_axis.evaluate, layout, task, evaluators, evaluation_key, configs, carry)
+            # The devices work on this chunk while the host takes in the one before.
+            record.deliver(pending)
+            pending = _Measured(batch.rows, first, metrics, evaluation, health)
+            if stop.asked or (checkpoints is not None and checkpoints.is_due()):
+                record.deliver(pending)
+                pending = None
+                if checkpoints is not None:
+                    checkpoints.save(seeds, first + length, carry, batch.room)
+                stop.obey()
+        record.deliver(pending)
+        jax.block_until_ready(carry)
+        if checkpoints is not None:
+            checkpoints.save(seeds, self._num_updates, carry, batch.room, finished=True)
+        return jax.tree.map(lambda leaf: leaf[: len(seeds)], carry)
+
+    def _restore(self, batch: _Batch, checkpoints: Checkpoints | None) -> Carry:
+        carry = checkpoints.restore(batch.saved, self._like(batch.rows[0]))
+        return jax.tree.map(lambda leaf: leaf[batch.picked], carry)
+
+    def _config_of(self, row: int) -> Any:
+        return jax.tree.map(lambda leaf: leaf[row], self._configs)
+
+    def _call(self, function: Callable, layout: Layout, *args: Any) -> Any:
+        begun = time.perf_counter()
+        out = function(self._make, layout, *args)
+        # A first call returns once it has traced, compiled and started; later ones return at once.
+        self._first_calls.setdefault((function, layout), time.perf_counter() - begun)
+        return out
+
+    def places(self) -> list[str]:
+        """Names what the quarantine watches; see there."""
+        state, config = self._like(0).state, self._config_of(0)
+        update = self._make(self._task, config).update
+        _, metrics = jax.eval_shape(update, state, jax.random.key(0))
+        return quarantine.places(state, metrics)
+
+    def _like(self, row: int) -> Carry:
+        return seed_axis.abstract_carry(self._make, self._task, self._config_of(row))
+
+
+class _Measured(NamedTuple):
+    """What a batch measured in one chunk, on the devices; seeds that fill up the layout included. See ``Chunk``."""
+
+    rows: np.ndarray
+    first_update: int
+    metrics: dict[str, jax.Array]
+    evaluation: dict[str, jax.Array]
+    health: quarantine.Health
+
+
+class _Record:
+    """Takes what is measured to the host, keeps it and hands it to the sinks."""
+
+    def __init__(self, numbers: np.ndarray, sinks: Sequence[Sink], places: Callable[[], list[str]]):
+        self._numbers, self._sinks, self._places = numbers, sinks, places
+        self._begun = False
+        self._clock = time.perf_counter()
+        self._chunks: list[tuple[np.ndarray, Chunk]] = []
+        self._failures: dict[int, Failure] = {}
+
+    def begin(self, plan: Plan) -> None:
+        self._begun = True
+        for sink in self._sinks:
+            sink.begin(plan)
+
+    def deliver(self, measured: _Measured | None) -> None:
+        """Waits for a chunk, copies it to the host and hands it on."""
+        if measured is None:
+            return
+        rows = measured.rows
+        on_host = jax.device_get((measured.metrics, measured.evaluation, measured.health))  # one copy per chunk
+        metrics, evaluation, health = jax.tree.map(lambda leaf: leaf[: len(rows)], on_host)
+        failures = self.note(rows, health)
+        now = time.perf_counter()
+        chunk = Chunk(measured.first_update, self._numbers[rows], metrics, evaluation, now - self._clock, failures)
+        self._clock = now
+        self._chunks.append((rows, chunk))
+        for sink in self._sinks:
+            sink.chunk(chunk)
+
+    def note(self, rows: np.ndarray, health: quarantine.Health) -> dict[int, Failure]:
+        """Returns the seeds that are newly in quarantine, and remembers them."""
+        health = quarantine.Health(*map(np.asarray, health))
+        bad = [i for i in np.flatnonzero(health.update != quarantine.GOOD) if int(self._numbers[rows[i]]) not in self._failures]
+        names = self._places() if bad else []
+        new = {int(self._numbers[rows[i]]): Failure(int(health.update[i]), names[health.place[i]]) for i in bad}
+        self._failures |= new
+        return new
+
+    def end(self, seconds: float, compile_seconds: float, interrupted: bool) -> RunSummary:
+        summary = RunSummary(seconds, compile_seconds, interrupted, self._failures)
+        for sink in self._sinks if self._begun else ():
             sink.end(summary)
+        return summary
 
-    return Run(
-        numbers,
-        _concatenate(metrics, np.concatenate),
-        _concatenate(evaluations, np.stack),
-        np.arange(1, len(metrics) + 1) * chunk_length,
-        None if interrupted else jax.tree.map(lambda leaf: leaf[: len(numbers)], states),
-        steps_per_update,
-        summary,
-    )
+    def tables(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """Returns metrics [S, U], evaluations [S, C] and int[C], how many updates had been made at each evaluation."""
+        metrics, _ = self._table([(rows, c.first_update, c.metrics) for rows, c in self._chunks])
+        at_ends = [
+            (rows, c.first_update + c.num_updates, {name: values[:, None] for name, values in c.evaluation.items()})
+            for rows, c in self._chunks
+        ]
+        return metrics, *self._table(at_ends)
+
+    def _table(self, parts: list[tuple[np.ndarray, int, dict[str, np.ndarray]]]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Puts pieces [B, n] that begin in some column into tables with a row for each seed."""
+        widths = [next((values.shape[1] for values in columns.values()), 1) for _, _, columns in parts]
+        places = [first + np.arange(width) for (_, first, _), width in zip(parts, widths, strict=True)]
+        present = np.unique(np.concatenate([np.arange(0), *places]))
+        tables: dict[str, np.ndarray] = {}
+        for (rows, _, columns), place in zip(parts, places, strict=True):
+            at = np.searchsorted(present, place)
+            for name, values in columns.items():
+                empty = functools.partial(np.full, (len(self._numbers), len(present)), np.nan, np.float32)
+                table = tables[name] if name in tables else tables.setdefault(name, empty())
+                table[rows[:, None], at] = values
+        return tables, present
 
 
-def _concatenate(parts: list[dict[str, np.ndarray]], join: Callable) -> dict[str, np.ndarray]:
-    return {name: join([part[name] for part in parts], axis=1) for name in parts[0]} if parts else {}
+class _Stop:
+    """Turns Ctrl-C, and the request to end that cluster schedulers send (SIGTERM), into a stop at the next safe moment.
+
+    A second one takes effect at once: then the chunk that is being written may be lost, and the last checkpoint counts.
+    """
+
+    def __init__(self):
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Stop":
+        if threading.current_thread() is threading.main_thread():
+            for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+                if signal.getsignal(number) is usual:  # somebody else's handler, or being told to ignore it, stays
+                    self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def obey(self) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def _ask(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
-def _failures(numbers: np.ndarray, metrics: list[dict[str, np.ndarray]]) -> dict[int, int]:
-    """Returns seed -> first update with a metric that is not finite. Episode statistics are missing while no episode ends."""
-    failures: dict[int, int] = {}
-    for name, values in _concatenate(metrics, np.concatenate).items():
-        bad = np.isinf(values) if name in MISSING_UNTIL_AN_EPISODE_ENDS else ~np.isfinite(values)
-        for row in np.flatnonzero(bad.any(1)):
-            seed, update = int(numbers[row]), int(bad[row].argmax())
-            failures[seed] = min(update, failures.get(seed, update))
-    return failures
+def _in_order(states: list[PyTree], rows: list[np.ndarray]) -> PyTree:
+    """Joins the states of batches, [B, ...] each, in the order of the run's seeds."""
+    if len(states) == 1:
+        return states[0]
+    order = np.argsort(np.concatenate(rows))
+    return jax.tree.map(lambda *leaves: np.concatenate(jax.device_get(leaves))[order], *states)
 
 
 def _seed_numbers(seeds: int | Iterable[int]) -> np.ndarray:
@@ -315,38 +447,3 @@ def _chunk_length(num_updates: int, chunk_length: int | None) -> int:
         f"Try {nearest}.",
     )
     return chunk_length
-
-
-def _spread(config: Any, count: int) -> Any:
-    """Gives every traced field of a configuration a leading seed axis. One form for plain and swept runs: one program."""
-
-    def spread(path, leaf):
-        leaf = np.asarray(leaf)
-        if leaf.dtype == np.float64:
-            leaf = leaf.astype(np.float32)
-        if leaf.dtype == np.int64:
-            leaf = leaf.astype(np.int32)
-        name = jax.tree_util.keystr(path)
-        require(
-            leaf.ndim == 0 or leaf.shape[0] == count,
-            f"config{name}",
-            f"a field must be a scalar or have one entry per seed ({count})",
-            leaf.shape,
-            "Sweep a field by giving it as many entries as there are seeds.",
-        )
-        return np.broadcast_to(leaf, (count,)) if leaf.ndim == 0 else leaf
-
-    return jax.tree_util.tree_map_with_path(spread, config)
-
-
-def _layout(make, task, configs, devices: list, count: int, group: int | None) -> _Layout:
-    per_device = -(-count // len(devices))
-    if group is None:
-        group = per_device
-        if devices[0].platform == "cpu":
-            first = jax.tree.map(lambda leaf: leaf[0], configs)
-            state = _init_one.eval_shape(make, task, first, jax.random.key(0))
-            size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-            group = max(1, CPU_GROUP_BYTES // max(1, size))
-    groups = -(-per_device // group)
-    return _Layout(Mesh(np.asarray(devices), (SEED_AXIS,)), groups, -(-per_device // groups))

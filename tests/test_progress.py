@@ -9,6 +9,7 @@ import pytest
 
 from jaxrl import progress
 from jaxrl.progress import Progress, duration, quantity
+from jaxrl.quarantine import Failure
 from jaxrl.results import Chunk, Plan, RunSummary
 
 SUMMARY = RunSummary(seconds=42.0, compile_seconds=5.0)
@@ -53,7 +54,7 @@ def follow(stream, clock=None, steps=100, seconds=(5.0, 1.0, 1.0, 1.0), metrics=
         values = np.full((8, 10), 10.0 * index)
         values[0] = np.nan
         evaluation = {"greedy_return": np.full(8, 7.5)} if index == 2 else {}
-        sink.chunk(Chunk(10 * index, {"episode_return": values}, evaluation, seconds[index]))
+        sink.chunk(Chunk(10 * index, np.arange(len(values)), {"episode_return": values}, evaluation, seconds[index]))
     sink.end(summary)
     return stream.getvalue()
 
@@ -71,7 +72,7 @@ def test_a_line_at_most_every_ten_seconds(clock):
     sink.begin(Plan(np.arange(1), 100, 1, 1, 1))
     for index in range(50):
         clock.now = float(index)
-        sink.chunk(Chunk(index, {"x": np.zeros((1, 1))}, {}, 1.0))
+        sink.chunk(Chunk(index, np.arange(1), {"x": np.zeros((1, 1))}, {}, 1.0))
     assert [line.split()[1] for line in stream.getvalue().splitlines()] == ["1/100", "11/100", "21/100", "31/100", "41/100"]
 
 
@@ -79,7 +80,7 @@ def test_the_time_left_forgets_the_chunk_that_compiled(clock):
     sink = Progress("exp", (), stream := io.StringIO(), seconds_between_lines=0)
     sink.begin(Plan(np.arange(1), 100, 10, 1, 1))
     for index, seconds in enumerate((50.0, 2.0, 4.0)):
-        sink.chunk(Chunk(10 * index, {"x": np.zeros((1, 10))}, {}, seconds))
+        sink.chunk(Chunk(10 * index, np.arange(1), {"x": np.zeros((1, 10))}, {}, seconds))
     assert [line.split("  ")[2] for line in stream.getvalue().splitlines()] == ["7 min 30 s left", "16 s left", "21 s left"]
 
 
@@ -90,8 +91,31 @@ def test_evaluations_data_sets_and_interruptions(clock):
 
 
 def test_failed_seeds_are_named(clock):
-    text = follow(io.StringIO(), clock, summary=SUMMARY._replace(failed_seeds={seed: 0 for seed in range(11, -1, -1)}))
-    assert text.splitlines()[-1] == "exp: 12 of 8 seeds failed: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..."
+    failures = {seed: Failure(0, "metric x") for seed in range(11, -1, -1)}
+    text = follow(io.StringIO(), clock, summary=SUMMARY._replace(failed_seeds=failures))
+    assert text.splitlines()[-1] == "exp: 12 of 8 seeds in quarantine: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..."
+
+
+def test_seeds_are_named_as_they_fail_but_not_all_of_thousands(clock):
+    sink = Progress("exp", (), stream := io.StringIO(), seconds_between_lines=1e9)
+    sink.begin(Plan(np.arange(20), 100, 10, 1, 1))
+    for first, failed in ((0, range(3)), (10, range(3, 20))):
+        failures = {seed: Failure(first + seed, "metric loss") for seed in failed}
+        sink.chunk(Chunk(first, np.arange(20), {"x": np.zeros((20, 10))}, {}, 1.0, failures))
+    lines = [line for line in stream.getvalue().splitlines() if "quarantine" in line]
+    assert len(lines) == 10
+    assert lines[2] == "exp: seed 2 goes into quarantine at update 2: metric loss is not finite"
+
+
+def test_batches_of_seeds_and_resumed_runs_count_what_is_done(clock):
+    sink = Progress("exp", (), stream := io.StringIO(), seconds_between_lines=0)
+    sink.begin(Plan(np.arange(4), 100, 50, 1, 1, resumed_updates=100))
+    sink.chunk(Chunk(50, np.arange(2), {"x": np.zeros((2, 50))}, {}, 2.0))
+    sink.chunk(Chunk(0, np.arange(2, 4), {"x": np.zeros((2, 50))}, {}, 2.0))
+    assert [line.split("  ")[0] for line in stream.getvalue().splitlines()] == [
+        "exp: 50/100 updates (50 %)",
+        "exp: 75/100 updates (75 %)",
+    ]
 
 
 def test_nothing_measured_yet():
@@ -132,7 +156,7 @@ def test_lines_where_no_bar_can_be_drawn(terminal, monkeypatch, why):
 def test_titles_and_metrics_are_not_markup(terminal):
     sink = Progress("[red]title", ("[bold]x",), terminal)
     sink.begin(Plan(np.arange(1), 1, 1, 1, 1))
-    sink.chunk(Chunk(0, {"[bold]x": np.ones((1, 1))}, {}, 1.0))
+    sink.chunk(Chunk(0, np.arange(1), {"[bold]x": np.ones((1, 1))}, {}, 1.0))
     sink.end(SUMMARY)
     assert "[red]title" in terminal.getvalue()
     assert "[bold]x 1" in terminal.getvalue()

@@ -25,6 +25,7 @@ from jaxrl import provenance, statistics, storage
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import static
 from jaxrl.errors import ConfigError, ResultsError, UnknownNameError
+from jaxrl.quarantine import Failure
 from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, final_values, find_run, summarise
 from jaxrl.runner import run as train
 
@@ -41,6 +42,7 @@ def make_chunk(seeds, first, length, metrics=("episode_return",), evaluations=("
     updates = np.arange(first, first + length)
     return Chunk(
         first,
+        np.asarray(seeds),
         {name: value(np.asarray(seeds)[:, None], updates, name) + shift for name in metrics},
         {name: value(np.asarray(seeds), updates[-1], name) + shift for name in evaluations},
         seconds=0.5,
@@ -123,7 +125,7 @@ def test_missing_values_are_null_and_infinities_stay(run):
     values = np.array([[1.0, np.nan], [np.inf, 2.0]])
     recorder = run.recorder()
     recorder.begin(Plan(np.arange(2), 2, 2, 1, 1))
-    recorder.chunk(Chunk(0, {"x": values}, {"y": np.array([np.nan, 3.0])}, 0.1))
+    recorder.chunk(Chunk(0, np.arange(2), {"x": values}, {"y": np.array([np.nan, 3.0])}, 0.1))
     for _ in range(2):
         assert run.metrics()["x"].to_pylist() == [1.0, None, np.inf, 2.0]
         assert run.evaluations()["y"].to_pylist() == [None, 3.0]
@@ -170,7 +172,7 @@ run = RunDirectory.create(sys.argv[1], "exp", {})
 recorder = run.recorder()
 recorder.begin(Plan(np.arange(50), 100_000, 10, 1, 1))
 for first in range(0, 1_000_000, 10):
-    recorder.chunk(Chunk(first, {"x": np.full((50, 10), first)}, {"y": np.zeros(50)}, 0.1))
+    recorder.chunk(Chunk(first, np.arange(50), {"x": np.full((50, 10), first)}, {"y": np.zeros(50)}, 0.1))
     print(first, flush=True)
 """
 
@@ -386,7 +388,7 @@ def test_measurements_of_another_shape_are_refused(run, metrics, evaluation, mes
     recorder = run.recorder()
     recorder.begin(Plan(SEEDS, 10, 5, 1, 1))
     with pytest.raises(ConfigError, match=message):
-        recorder.chunk(Chunk(0, metrics, evaluation, 0.1))
+        recorder.chunk(Chunk(0, SEEDS, metrics, evaluation, 0.1))
 
 
 # Finding things
@@ -467,14 +469,17 @@ def test_run_summarises_every_variant_and_metric(run):
 
 
 def test_recorders_add_what_each_run_cost(run):
-    record(run, "a").end(SUMMARY._replace(failed_seeds={7: 3, 4: 2}))
+    record(run, "a").end(SUMMARY._replace(failed_seeds={7: Failure(3, "metric x"), 4: Failure(2, "state")}))
     record(run, "b", steps=None).end(SUMMARY._replace(interrupted=True))
     run.write_summary({"results": [{"iqm": np.float32("nan")}]})
     summary = strict(run.path / "summary.json")
     assert summary["results"] == [{"iqm": None}]
     assert summary["runs"]["a"]["env_steps"] == 3 * 20 * 8
     assert summary["runs"]["a"]["env_steps_per_second"] == 3 * 20 * 8 / 10
-    assert summary["runs"]["a"]["failed_seeds"] == {"4": 2, "7": 3}
+    assert summary["runs"]["a"]["failed_seeds"] == {
+        "4": {"update": 2, "place": "state"},
+        "7": {"update": 3, "place": "metric x"},
+    }
     assert summary["runs"]["b"]["env_steps"] is None
     assert summary["runs"]["b"]["interrupted"] is True
 

@@ -11,12 +11,13 @@ import pytest
 from flax import struct
 
 import envs
-from jaxrl import runner
+from jaxrl import runner, seed_axis
 from jaxrl.algorithm import Algorithm
 from jaxrl.deep import ppo
 from jaxrl.env import static
 from jaxrl.errors import ConfigError
 from jaxrl.evaluation import Episodes, ExactValue
+from jaxrl.quarantine import Failure
 from jaxrl.runner import run, train
 from jaxrl.tabular import q_learning
 
@@ -240,7 +241,8 @@ def test_evaluations_use_the_same_keys_for_all_seeds():
 def test_failed_seeds_are_named():
     rates = np.array([1.0, np.nan, 1.0])
     done = run(nothing, None, NoConfig(rate=rates), seeds=[4, 5, 6], num_updates=4, chunk_length=2)
-    assert dict(done.summary.failed_seeds) == {5: 1}
+    assert dict(done.summary.failed_seeds) == {5: Failure(0, "state")}
+    np.testing.assert_array_equal(done.state, [[4.0] * 3, [0.0] * 3, [4.0] * 3])
 
 
 @pytest.mark.parametrize(
@@ -267,10 +269,11 @@ def test_a_sweep_of_the_wrong_length():
 
 def test_the_compiled_program_has_no_collectives():
     """Seeds never talk, so no device may wait for another."""
-    layout = runner._Layout(jax.sharding.Mesh(np.asarray(jax.devices()[:2]), (runner.SEED_AXIS,)), 1, 2)
+    layout = seed_axis.Layout(jax.sharding.Mesh(np.asarray(jax.devices()[:2]), (seed_axis.SEED_AXIS,)), 1, 2)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(4))
-    configs = runner._spread(Q, 4)
-    states = runner._init(q_learning.make, layout, GRID, configs, keys)
-    text = runner._chunk.lower(q_learning.make, layout, 2, GRID, configs, keys, states, np.int32(0)).compile().as_text()
+    configs = seed_axis.spread(Q, 4)
+    carries = seed_axis.begin(q_learning.make, layout, GRID, configs, keys)
+    lowered = seed_axis.chunk.lower(q_learning.make, layout, 2, GRID, configs, keys, carries, np.int32(0))
+    text = lowered.compile().as_text()
     for word in ("all-reduce", "all-gather", "all-to-all", "collective-permute"):
         assert word not in text
