@@ -1,9 +1,8 @@
-"""The command line: ``python -m experiments list | run NAME | reproduce NAME... | report RUN``."""
+"""The command line: ``python -m experiments list | run NAME | reproduce NAME... | resume RUN | report RUN``."""
 
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -12,29 +11,29 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 import experiments
+from experiments.conduct import INTERRUPTED, Job, Running, Storage, conduct, say, unfinished
 from jaxrl.errors import JaxrlError, unknown_name
-from jaxrl.results import RunDirectory, find_run
+from jaxrl.results import find_run
 
 PROGRAM = "python -m experiments"
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 @dataclass(frozen=True)
-class Storage:
-    """Where results go."""
-
-    runs: Path = Path("runs")
-    """Folder for results; each run gets a folder of its own in it."""
-
-
-@dataclass(frozen=True)
-class Reproduce(Storage):
+class Reproduce(Running):
     """Run experiments with their published settings and check their claims. Exit status 0 only if every claim holds."""
 
     names: Positional[tuple[str, ...]] = ()
     """Experiments, by name; see the list command."""
     quick: bool = False
     """Use tiny budgets: shows that everything runs, decides no claim."""
+
+
+@dataclass(frozen=True)
+class Resume(Running):
+    """Go on with a run that was stopped, with the settings it was started with: the result is the same to the last bit."""
+
+    run: Positional[str] = ""
+    """Folder of the run, or the name of an experiment for its newest run."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except JaxrlError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        _say("interrupted before anything was computed")
+        say("interrupted before anything was computed")
         return INTERRUPTED
 
 
@@ -62,7 +61,9 @@ def _dispatch(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "list": _list,
         "run": _run,
+        "plan": _plan,
         "reproduce": _reproduce,
+        "resume": _resume,
         "report": _report,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -79,7 +80,9 @@ def _usage() -> str:
 
   list                  the experiments
   run NAME [options]    run one experiment; run NAME --help explains its options
+  plan NAME [options]   what a run would need: memory, seeds that fit at once, time
   reproduce NAME...     run experiments with their published settings and check their claims
+  resume RUN            go on with a run that was stopped, as if it had not been
   report RUN            write the report of a run again
 
 Options of every command: COMMAND --help."""
@@ -108,13 +111,27 @@ def _run(arguments: list[str]) -> int:
     if "--quick" in rest:
         rest.remove("--quick")
         default = experiment.QUICK
-    storage, options = _parse_run(arguments[0], experiment.Config, default, rest)
-    return _conduct([(arguments[0], experiment, options, options == experiment.Config())], storage.runs)
+    running, config = _parse_run(arguments[0], experiment.Config, default, rest)
+    return conduct([Job(arguments[0].replace("-", "_"), experiment, config)], running)
 
 
-def _parse_run(name: str, config: type, default: Any, arguments: list[str]) -> tuple[Storage, Any]:
+def _plan(arguments: list[str]) -> int:
+    if not arguments or arguments[0].startswith("-"):
+        print(f"usage: {PROGRAM} plan NAME [options of run NAME]\n\nNAME: {', '.join(experiments.NAMES)}")
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    experiment, rest = experiments.load(arguments[0]), arguments[1:]
+    running, config = _parse_run(arguments[0], experiment.Config, experiment.Config(), rest)
+    from jaxrl import platform
+
+    platform.setup(deterministic=running.deterministic)
+    from experiments.plan import plan
+
+    return plan(arguments[0].replace("-", "_"), experiment, config, running.at_once)
+
+
+def _parse_run(name: str, config: type, default: Any, arguments: list[str]) -> tuple[Running, Any]:
     @dataclass(frozen=True)
-    class Options(Storage):
+    class Options(Running):
         config: Annotated[Any, arg(name="")] = default
 
     Options.__annotations__["config"] = tyro.conf.OmitArgPrefixes[config]
@@ -131,9 +148,13 @@ def _reproduce(arguments: list[str]) -> int:
     options = tyro.cli(Reproduce, args=arguments, prog=f"{PROGRAM} reproduce")
     if not options.names:
         raise unknown_name(f"{PROGRAM} reproduce", "experiment", "", experiments.NAMES)
-    loaded = [(name, experiments.load(name)) for name in options.names]
-    plans = [(name, module, module.QUICK if options.quick else module.Config(), not options.quick) for name, module in loaded]
-    return _conduct(plans, options.runs)
+    modules = [(name.replace("-", "_"), experiments.load(name)) for name in options.names]
+    return conduct([Job(name, m, m.QUICK if options.quick else m.Config()) for name, m in modules], options)
+
+
+def _resume(arguments: list[str]) -> int:
+    options = tyro.cli(Resume, args=arguments, prog=f"{PROGRAM} resume")
+    return conduct([unfinished(options.runs, options.run)], options)
 
 
 def _report(arguments: list[str]) -> int:
@@ -143,54 +164,6 @@ def _report(arguments: list[str]) -> int:
     directory = find_run(options.runs, options.run)
     print(write_report(directory))
     return 0
-
-
-def _conduct(plans: Sequence[tuple[str, Any, Any, bool]], root: Path) -> int:
-    """Runs experiments one after another: (name, module, config, whether these are the published settings)."""
-    from jaxrl import platform
-
-    platform.setup()
-    from experiments.protocol import decide
-    from experiments.report import write_report
-    from experiments.session import Interrupted, Session
-
-    verdicts: list[tuple[str, dict[str, Any]]] = []
-    interrupted = False
-    for name, module, config, published in plans:
-        directory = RunDirectory.create(root, name, config)
-        session = Session(directory)
-        try:
-            module.run(config, session)
-        except Interrupted:
-            interrupted = True
-        directory.close()
-        directory.write_summary({"results": directory.summarise()})
-        undecided = "interrupted" if interrupted else "" if published else "other settings than the published ones"
-        verdicts += [(name, entry) for entry in decide(module.CLAIMS, directory, undecided)]
-        print(f"{name}: {write_report(directory)}")
-        if interrupted:
-            _say("interrupted: what had been computed is kept")
-            break
-    _show(verdicts)
-    if interrupted:
-        return INTERRUPTED
-    return 1 if any(entry["passed"] is False for _, entry in verdicts) else 0
-
-
-def _show(verdicts: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    words = {True: "[green]holds[/green]", False: "[bold red]FAILS[/bold red]", None: "not decided"}
-    table = Table("verdict", "claim", "measured", show_lines=True)
-    for name, entry in verdicts:
-        measured = [f"{entry['value']:.6g}"] if entry.get("value") is not None else []
-        if entry.get("low") is not None and entry.get("high") is not None:
-            measured.append(f"95 %: {entry['low']:.4g} .. {entry['high']:.4g}")
-        measured.append(entry.get("criterion") or entry.get("detail", ""))
-        table.add_row(words[entry["passed"]], f"[bold]{name}[/bold]\n{entry['text']}", "\n".join(measured))
-    Console().print(table)
-
-
-def _say(text: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(text)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from experiments import figures
+from jaxrl.checkpoint import Checkpoints
 from jaxrl.progress import Progress
-from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary
+from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, Sink
 from jaxrl.runner import Run, run
 
 
@@ -17,10 +18,30 @@ class Interrupted(Exception):
 
 
 class Session:
-    """Trains the variants of one experiment into one directory."""
+    """Trains the variants of one experiment into one directory.
 
-    def __init__(self, directory: RunDirectory):
+    An experiment that is run again in the directory of one that was stopped repeats nothing that had been computed: a variant
+    that was finished is read, one that was broken off goes on from its last checkpoint.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        seconds_between_checkpoints: float = 60.0,
+        at_once: int | None = None,
+        sinks: Callable[[str], Sequence[Sink]] = lambda variant: (),
+    ):
+        """
+        Args:
+            directory: of the run.
+            seconds_between_checkpoints: see ``jaxrl.checkpoint.Checkpoints``.
+            at_once: how many seeds lie in memory at once, by default as many as fit.
+            sinks: further sinks for a variant of this name.
+        """
         self.directory = directory
+        self._seconds_between_checkpoints = seconds_between_checkpoints
+        self._at_once = at_once
+        self._sinks = sinks
         self._began = time.perf_counter()
 
     def train(
@@ -36,12 +57,15 @@ class Session:
         show: Sequence[str] = ("episode_return",),
         chunk_length: int | None = None,
     ) -> Run:
-        """Calls ``jaxrl.runner.run`` with a progress bar and the run's directory as sinks.
+        """Calls ``jaxrl.runner.run`` with a progress bar, the run's directory and its checkpoints.
 
         Args:
             make, task, config, seeds, num_updates, evaluators, chunk_length: see ``jaxrl.runner.run``.
             variant: what this training is called in the tables, if the experiment has several.
             show: metrics whose means stand beside the progress bar.
+
+        Returns:
+            A Run; of one that went on from a checkpoint the directory's tables hold all updates, the Run only the later ones.
 
         Raises:
             Interrupted: Ctrl-C was pressed.
@@ -55,7 +79,10 @@ class Session:
             num_updates=num_updates,
             chunk_length=chunk_length,
             evaluators=evaluators,
-            sinks=(Progress(title, show), self.directory.recorder(variant)),  # a bar must be taken down even if a disk is full
+            # A bar must be taken down even if a disk is full.
+            sinks=(Progress(title, show), self.directory.recorder(variant), *self._sinks(variant)),
+            checkpoints=Checkpoints(self.directory.checkpoints(variant), self._seconds_between_checkpoints),
+            at_once=self._at_once,
         )
         if done.summary.interrupted:
             raise Interrupted
@@ -73,7 +100,7 @@ class Session:
         seeds, length = next(iter(tables.values())).shape
         recorder = self.directory.recorder(variant)
         recorder.begin(Plan(np.arange(seeds), length, length, None, 1))
-        recorder.chunk(Chunk(0, tables, {}, 0.0))
+        recorder.chunk(Chunk(0, np.arange(seeds), tables, {}, 0.0))
         recorder.end(RunSummary(time.perf_counter() - self._began, 0.0))
 
     def draw_curves(self, metric: str, **options: Any) -> None:

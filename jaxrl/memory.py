@@ -1,2 +1,153 @@
-def seeds_that_fit(make, task, config, count, chunk_length, evaluators, devices, group):
-    return count
+"""Memory before a run: what the compiled programs need, what the devices have, and how many seeds fit at once."""
+
+import contextlib
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl import seed_axis
+from jaxrl.errors import require
+from jaxrl.seed_axis import Layout, bytes_of
+
+# How much of the free memory a run may plan with: other programs grow, and allocators lose some to fragments.
+USABLE = 0.85
+
+# Beside the carry a program needs temporary values and room for metrics. Where the carries of all seeds times this still take
+# less than a tenth of the memory, nobody has to compile to know that they fit.
+SURELY = 10
+
+
+class Need(NamedTuple):
+    """What a batch of seeds needs.
+
+    seeds: how many seeds the program is made for.
+    carry: bytes of one seed's carry: what lies in memory between updates, and in a checkpoint.
+    bytes: of all seeds on all devices together, while an update is made: carries, task, temporary values, metrics of a chunk.
+    devices: how many share them.
+    """
+
+    seeds: int
+    carry: int
+    bytes: int
+    devices: int
+
+    @property
+    def per_seed(self) -> float:
+        """Bytes that a seed needs while an update is made."""
+        return self.bytes / self.seeds
+
+
+def need(
+    make: Callable,
+    task: Any,
+    config: Any,
+    count: int,
+    chunk_length: int,
+    evaluators: Sequence[Callable],
+    devices: Sequence[Any],
+    group: int | None = None,
+) -> Need:
+    """Compiles the programs of a run, without running them, and returns what they need.
+
+    Args:
+        make, task, chunk_length, evaluators, devices, group: see ``jaxrl.runner.run``.
+        config: of one seed.
+        count: how many seeds lie in memory at once.
+    """
+    layout = Layout.of(make, task, config, devices[:count], count, group)
+    one = seed_axis.abstract_carry(make, task, config)
+
+    def shapes(tree: Any, sharding: Any, *axes: int) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype, sharding=sharding), tree)
+
+    def split(tree: Any) -> Any:
+        return shapes(tree, layout.split, layout.size)
+
+    def shared(tree: Any) -> Any:
+        return shapes(jax.eval_shape(lambda: jax.tree.map(jnp.asarray, tree)), layout.replicated)
+
+    key, configs = jax.random.key(0), split(jax.tree.map(jnp.asarray, config))
+    first = jax.ShapeDtypeStruct((), jnp.int32)
+    lowered = [
+        seed_axis.begin.lower(make, layout, shared(task), configs, split(key)),
+        seed_axis.chunk.lower(make, layout, chunk_length, shared(task), configs, split(key), split(one), first),
+    ]
+    if evaluators:
+        arguments = (shared(task), shared(tuple(evaluators)), shared(key), configs, split(one))
+        lowered.append(seed_axis.evaluate.lower(make, layout, *arguments))
+    per_device = max(_per_device(program.compile().memory_analysis()) for program in lowered)
+    return Need(layout.size, bytes_of(one), per_device * layout.mesh.size, layout.mesh.size)
+
+
+def _per_device(analysis: Any) -> int:
+    held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return held + analysis.temp_size_in_bytes
+
+
+def seeds_that_fit(
+    make: Callable,
+    task: Any,
+    config: Any,
+    count: int,
+    chunk_length: int,
+    evaluators: Sequence[Callable],
+    devices: Sequence[Any],
+    group: int | None = None,
+) -> int:
+    """Returns how many of ``count`` seeds can lie in memory at once; arguments as for ``need``.
+
+    Raises:
+        ConfigError: not even one seed fits.
+    """
+    available = free(devices)
+    one = bytes_of(seed_axis.abstract_carry(make, task, config))
+    if one * count * SURELY < available / 10:
+        return count
+    fit = count
+    while (needed := need(make, task, config, fit, chunk_length, evaluators, devices, group).bytes) > available:
+        must = f"a seed must fit into the free memory ({available / 1e6:,.0f} MB)"
+        fix = "Make networks, buffers or the number of environments smaller, or use a device with more memory."
+        require(fit > 1, "run", must, f"{needed / 1e6:,.0f} MB", fix)
+        # Doubling the seeds at most doubles the need, so this many surely fit, unless what they share is large.
+        fit = max(1, min(fit - 1, int(fit * available / needed)))
+    return fit
+
+
+def free(devices: Sequence[Any]) -> float:
+    """Returns how many bytes a run on these devices may use, on all of them together."""
+    if devices[0].platform == "cpu":
+        return USABLE * _free_on_host()
+    stats = [device.memory_stats() or {} for device in devices]
+    if not all("bytes_limit" in entry for entry in stats):
+        return float("inf")  # a device that does not say; XLA will
+    return USABLE * len(devices) * min(entry["bytes_limit"] - entry.get("bytes_in_use", 0) for entry in stats)
+
+
+def _free_on_host() -> float:
+    """Returns the bytes that the system and the container, if there is one, leave to this process; infinite if none says."""
+    limits = [float("inf")]
+    with contextlib.suppress(OSError, IndexError):
+        line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+        limits.append(1024 * float(line.split()[1]))
+    for limit, usage in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            limits.append(float(Path(limit).read_text()) - float(Path(usage).read_text()))
+    return min(limits)
+
+
+def peak_of_process() -> int:
+    """Returns the most bytes that this process has had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def bytes_of_metrics(num_metrics: int, num_updates: int, seeds: int) -> int:
+    """Returns what the metrics of a run take on the host: each chunk is kept, and at the end joined with the others."""
+    return 2 * 4 * num_metrics * num_updates * seeds

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from jaxrl.errors import require
+
 
 def default_cache() -> Path:
     """Returns where compiled programs are kept: ``$JAXRL_CACHE``, else ``$XDG_CACHE_HOME/jaxrl``, else ``~/.cache/jaxrl``."""
@@ -15,7 +17,11 @@ def default_cache() -> Path:
     return Path(explicit) if explicit else Path(base) / "jaxrl"
 
 
-def setup(cpu_devices: int | None = None, cache: str | os.PathLike | None = None) -> None:
+# What XLA must be told on a GPU; other platforms always give the same bits.
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
+def setup(cpu_devices: int | None = None, cache: str | os.PathLike | None = None, deterministic: bool = False) -> None:
     """Shows every processor core to jax as a device of its own, and keeps compiled programs on disk.
 
     Seeds are spread over devices. Vmapping seeds on one CPU device leaves the other cores idle, so a device per core is worth
@@ -26,11 +32,31 @@ def setup(cpu_devices: int | None = None, cache: str | os.PathLike | None = None
             started (an array was made before), or where ``jax_num_cpu_devices`` has been set already.
         cache: folder of the persistent compilation cache, by default ``default_cache()``. A cache configured before (by
             ``JAX_COMPILATION_CACHE_DIR``) is kept.
+        deterministic: only use kernels of a GPU that give the same bits every time (scatter-adds without atomics, no timing
+            of alternatives), by adding to ``XLA_FLAGS``, which every run stores among its versions.
+
+    Raises:
+        ConfigError: ``deterministic`` is asked for and jax's backend has started: the flags would come too late.
     """
     settings: Any = jax.config
+    flags = os.environ.get("XLA_FLAGS", "")
+    if deterministic and DETERMINISTIC not in flags:
+        must = "deterministic must be asked for before jax's backend starts"
+        require(not _has_started(), "platform", must, deterministic, "Call setup first, before any array is made.")
+        os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".strip()
     if settings.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # raised where the backend runs already: its devices stand
             settings.update("jax_num_cpu_devices", cpu_devices or len(os.sched_getaffinity(0)))
     if not settings.jax_compilation_cache_dir:
         settings.update("jax_compilation_cache_dir", str(cache or default_cache()))
         settings.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _has_started() -> bool:
+    """Returns whether jax's backend runs: then the number of CPU devices can no longer be set, not even to what it is."""
+    settings: Any = jax.config
+    try:
+        settings.update("jax_num_cpu_devices", settings.jax_num_cpu_devices)
+    except RuntimeError:
+        return True
+    return False

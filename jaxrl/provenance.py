@@ -72,6 +72,39 @@ def to_json(value: Any, where: str = "config") -> Any:
     )
 
 
+def from_json(value: Any, example: Any, where: str = "config") -> Any:
+    """Turns what ``to_json`` made of a configuration into a configuration again.
+
+    Args:
+        value: the JSON value.
+        example: a configuration of the same type: its fields say of what type theirs are.
+        where: name of the value, for the error.
+
+    Raises:
+        ConfigError: the value does not say what the configuration was (a large array, a function that is not the example's).
+    """
+    if to_json(example) == value:
+        return example
+    if dataclasses.is_dataclass(example) and not isinstance(example, type) and isinstance(value, Mapping):
+        names = [field.name for field in dataclasses.fields(example) if field.repr]
+        if set(names) == set(value):
+            return dataclasses.replace(example, **{n: from_json(value[n], getattr(example, n), f"{where}.{n}") for n in names})
+    elif isinstance(example, tuple) and not hasattr(example, "_asdict") and isinstance(value, list):
+        examples = [*example, *([example[-1]] if example else [None]) * len(value)]
+        return tuple(from_json(entry, examples[i], f"{where}[{i}]") for i, entry in enumerate(value))
+    else:
+        plain = {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
+        same_kind = isinstance(example, (bool, int, float, str, type(None))) or np.ndim(example) == 0
+        if isinstance(plain, (bool, int, float, str)) and same_kind:
+            return float(plain) if isinstance(example, float) and not isinstance(plain, str) else plain
+        if isinstance(example, os.PathLike) and isinstance(plain, str):
+            return Path(plain)
+    raise ConfigError(
+        f"{where}: a stored configuration must say what it was, got {value!r} where {type(example).__name__!r} belongs. "
+        "Give the options again on the command line."
+    )
+
+
 def _number(value: float) -> float | str | None:
     if math.isnan(value):
         return None

@@ -6,6 +6,7 @@ A run directory is ``<root>/<experiment>/<UTC time>-<hash of the configuration>/
     metrics.parquet                 a row per variant, seed and update; a column per metric; a missing value is null
     evaluations.parquet             a row per variant, seed and evaluation
     metrics/part-00000.parquet ...  while running: a file per chunk, so that a kill loses nothing; ``close`` merges them
+    checkpoints/<variant>/          see ``jaxrl.checkpoint``
     summary.json  claims.json  figures/  report.html
 
 Every file appears whole or not at all. ``Sink`` is what the runner talks
@@ -13,12 +14,13 @@ to; ``RunDirectory.recorder`` is the sink that fills these files. Nothing here r
 """
 
 import contextlib
+import fcntl
 import itertools
 import math
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,7 +193,41 @@ class RunDirectory:
         """The folder for figures; whoever saves one makes it."""
         return self.path / "figures"
 
+    def checkpoints(self, variant: str = "") -> Path:
+        """Returns the folder for the checkpoints of a variant."""
+        readable = re.sub(r"[^\w.-]+", "-", variant) or "run"
+        return self.path / "checkpoints" / (readable if readable == variant else f"{readable}-{digest(variant)}")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return bool(self.summary().get("finished"))
+
     # Writing
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes of this machine from writing into the folder meanwhile.
+
+        Raises:
+            ResultsError: another process is writing into it.
+        """
+        with storage.writing(self.path), (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                fix = "Wait for it, or end it."
+                raise ResultsError(f"results: no other process may write into {self.path}, got one that does. {fix}") from error
+            except OSError:  # some network file systems have no locks
+                pass
+            yield
+
+    def resume(self) -> None:
+        """Notes that a run goes on: where the versions or devices are others than before, they are written beside the first."""
+        now = versions()
+        if now != self.versions():
+            storage.write_json(self.path / f"versions-{datetime.now(UTC):%Y%m%dT%H%M%S}Z.json", now)
+        self.write_summary({"finished": False})
 
     def recorder(self, variant: str = "") -> "Recorder":
         """Returns a sink that appends what a run measures to the tables.
@@ -506,6 +542,13 @@ def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
         if path.is_dir():
             return RunDirectory.open(path)
     raise unknown_name(f"find_run in {root}", "experiment or run", str(name), experiments)
+
+
+def find_unfinished(root: str | os.PathLike, experiment: str, config: Any) -> RunDirectory | None:
+    """Returns the newest run of an experiment with this configuration if it did not come to its end, else None."""
+    folders = sorted((Path(root) / experiment).glob(f"*-{digest(to_json(config))}"))
+    newest = RunDirectory.open(folders[-1]) if folders else None
+    return None if newest is None or newest.finished else newest
 
 
 def _new_folder(parent: Path, suffix: str) -> Path:

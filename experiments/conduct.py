@@ -1,0 +1,122 @@
+"""Running experiments one after another: results folders, resuming, claims, reports, exit status."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+import experiments
+from experiments.protocol import Experiment
+from jaxrl.provenance import from_json
+from jaxrl.results import RunDirectory, find_run, find_unfinished
+
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where results go."""
+
+    runs: Path = Path("runs")
+    """Folder for results; each run gets a folder of its own in it."""
+
+
+@dataclass(frozen=True)
+class Running(Storage):
+    """How experiments run."""
+
+    resume: bool = False
+    """Go on with the newest run of these settings if it did not come to its end: the result is the same to the last bit."""
+    checkpoint_seconds: float = 60.0
+    """Least time between two checkpoints, in seconds; 0 saves after every chunk."""
+    at_once: int | None = None
+    """Seeds that lie in memory at once; the rest follow in batches. By default as many as fit."""
+    deterministic: bool = False
+    """On a GPU: use only kernels that give the same bits every time. Slower; on a CPU or TPU they do so anyway."""
+
+
+class Job(NamedTuple):
+    """An experiment that is to be run. directory: of a run to go on with, None to start one."""
+
+    name: str
+    module: Experiment
+    config: Any
+    directory: RunDirectory | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether these are the published settings, with which the claims can be decided."""
+        return self.config == self.module.Config()
+
+
+def stored_config(directory: RunDirectory) -> Any:
+    """Returns the configuration that a run was started with.
+
+    Raises:
+        ConfigError: it cannot be read back.
+    """
+    return from_json(directory.config(), experiments.load(directory.experiment).Config())
+
+
+def unfinished(runs: Path, run: str) -> Job:
+    """Returns the job of going on with a run; see ``jaxrl.results.find_run`` for what ``run`` may be."""
+    directory = find_run(runs, run)
+    return Job(directory.experiment, experiments.load(directory.experiment), stored_config(directory), directory)
+
+
+def conduct(jobs: Sequence[Job], options: Running) -> int:
+    """Runs experiments and returns the exit status: 0, 1 where a claim failed, 130 after Ctrl-C."""
+    from jaxrl import platform
+
+    platform.setup(deterministic=options.deterministic)
+    from experiments.protocol import decide
+    from experiments.report import write_report
+    from experiments.session import Interrupted, Session
+
+    verdicts: list[tuple[str, dict[str, Any]]] = []
+    interrupted = False
+    for job in jobs:
+        directory = job.directory
+        if directory is None and options.resume:
+            directory = find_unfinished(options.runs, job.name, job.config)
+        if directory is None:
+            directory = RunDirectory.create(options.runs, job.name, job.config)
+        with directory.locked():
+            directory.resume()
+            session = Session(directory, options.checkpoint_seconds, options.at_once)
+            try:
+                job.module.run(job.config, session)
+            except (Interrupted, KeyboardInterrupt):
+                interrupted = True
+            directory.close()
+            directory.write_summary({"results": directory.summarise(), "finished": not interrupted})
+            undecided = "interrupted" if interrupted else "" if job.published else "other settings than the published ones"
+            verdicts += [(job.name, entry) for entry in decide(job.module.CLAIMS, directory, undecided)]
+            print(f"{job.name}: {write_report(directory)}")
+        if interrupted:
+            say(f"interrupted: what had been computed is kept; go on with: python -m experiments resume {directory.path}")
+            break
+    _show(verdicts)
+    if interrupted:
+        return INTERRUPTED
+    return 1 if any(entry["passed"] is False for _, entry in verdicts) else 0
+
+
+def _show(verdicts: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    words = {True: "[green]holds[/green]", False: "[bold red]FAILS[/bold red]", None: "not decided"}
+    table = Table("verdict", "claim", "measured", show_lines=True)
+    for name, entry in verdicts:
+        measured = [f"{entry['value']:.6g}"] if entry.get("value") is not None else []
+        if entry.get("low") is not None and entry.get("high") is not None:
+            measured.append(f"95 %: {entry['low']:.4g} .. {entry['high']:.4g}")
+        measured.append(entry.get("criterion") or entry.get("detail", ""))
+        table.add_row(words[entry["passed"]], f"[bold]{name}[/bold]\n{entry['text']}", "\n".join(measured))
+    Console().print(table)
+
+
+def say(text: str) -> None:
+    """Says something to the user, beside the results."""
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(text)
