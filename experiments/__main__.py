@@ -37,6 +37,30 @@ class Resume(Running):
 
 
 @dataclass(frozen=True)
+class Replay(Storage):
+    """Make the update again, step by step, that put a seed into quarantine, and show the operation that went wrong."""
+
+    run: Positional[str] = ""
+    """Folder of the run, or the name of an experiment for its newest run."""
+    seed: int = 0
+    """Number of the seed."""
+    variant: str | None = None
+    """Which training of the experiment; by default the first in which this seed failed."""
+
+
+@dataclass(frozen=True)
+class Verify(Storage):
+    """Run the same seeds in several ways and print what changes their results: batches, chunks, vmap width, devices."""
+
+    name: Positional[str] = ""
+    """The experiment; see the list command. It runs with tiny budgets."""
+    seeds: int = 64
+    """How many seeds take part."""
+    cpu_devices: int = 8
+    """On a CPU, how many devices it is divided into."""
+
+
+@dataclass(frozen=True)
 class Report(Storage):
     """Write the report of a finished or interrupted run again, claims included."""
 
@@ -62,8 +86,11 @@ def _dispatch(arguments: list[str]) -> int:
         "list": _list,
         "run": _run,
         "plan": _plan,
+        "sweep": _sweep,
         "reproduce": _reproduce,
         "resume": _resume,
+        "replay": _replay,
+        "verify": _verify,
         "report": _report,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -81,7 +108,10 @@ def _usage() -> str:
   list                  the experiments
   run NAME [options]    run one experiment; run NAME --help explains its options
   plan NAME [options]   what a run would need: memory, seeds that fit at once, time
+  sweep NAME [options]  many values of the algorithm's fields at once, and what the best are worth on other seeds
   reproduce NAME...     run experiments with their published settings and check their claims
+  replay RUN            find the operation that put a seed into quarantine
+  verify NAME           what the bits of an experiment depend on, measured
   resume RUN            go on with a run that was stopped, as if it had not been
   report RUN            write the report of a run again
 
@@ -129,16 +159,33 @@ def _plan(arguments: list[str]) -> int:
     return plan(arguments[0].replace("-", "_"), experiment, config, running.at_once)
 
 
-def _parse_run(name: str, config: type, default: Any, arguments: list[str]) -> tuple[Running, Any]:
+def _sweep(arguments: list[str]) -> int:
+    if not arguments or arguments[0].startswith("-"):
+        print(f"usage: {PROGRAM} sweep NAME [options, also those of run NAME]\n\nNAME: {', '.join(experiments.NAMES)}")
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    experiment, rest = experiments.load(arguments[0]), arguments[1:]
+    from experiments.sweep import Options, sweep_experiment
+
+    default = experiment.Config()
+    if "--quick" in rest:
+        rest.remove("--quick")
+        default = experiment.QUICK
+    options, config = _parse_run(arguments[0], experiment.Config, default, rest, "sweep", Options)
+    return sweep_experiment(arguments[0].replace("-", "_"), experiment, config, options)
+
+
+def _parse_run(
+    name: str, config: type, default: Any, arguments: list[str], command: str = "run", running: type = Running
+) -> tuple[Any, Any]:
     @dataclass(frozen=True)
-    class Options(Running):
+    class Options(running):
         config: Annotated[Any, arg(name="")] = default
 
     Options.__annotations__["config"] = tyro.conf.OmitArgPrefixes[config]
     options = tyro.cli(
         Options,
         args=arguments,
-        prog=f"{PROGRAM} run {name}",
+        prog=f"{PROGRAM} {command} {name}",
         description=f"{experiments.load(name).__doc__.strip()}\n\n--quick starts from tiny budgets, not from the published ones.",
     )
     return options, options.config
@@ -155,6 +202,25 @@ def _reproduce(arguments: list[str]) -> int:
 def _resume(arguments: list[str]) -> int:
     options = tyro.cli(Resume, args=arguments, prog=f"{PROGRAM} resume")
     return conduct([unfinished(options.runs, options.run)], options)
+
+
+def _replay(arguments: list[str]) -> int:
+    options = tyro.cli(Replay, args=arguments, prog=f"{PROGRAM} replay")
+    from experiments.replay import replay
+    from jaxrl import platform
+
+    platform.setup()
+    return replay(unfinished(options.runs, options.run), options.seed, options.variant)
+
+
+def _verify(arguments: list[str]) -> int:
+    options = tyro.cli(Verify, args=arguments, prog=f"{PROGRAM} verify")
+    module = experiments.load(options.name)
+    from experiments.verify import verify
+    from jaxrl import platform
+
+    platform.setup(options.cpu_devices)
+    return verify(options.name.replace("-", "_"), module, module.QUICK, options.seeds)
 
 
 def _report(arguments: list[str]) -> int:

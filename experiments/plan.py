@@ -1,8 +1,7 @@
 """``plan NAME``: what a run would need, before it is started: memory, how many seeds fit at once, time."""
 
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from experiments.conduct import say
 from experiments.protocol import Experiment
-from experiments.session import Session
+from experiments.session import Session, Training
 from jaxrl import memory, seed_axis
 from jaxrl.progress import duration, quantity
 from jaxrl.results import RunDirectory
@@ -45,20 +44,9 @@ class PlanningSession(Session):
         super().__init__(directory, at_once=at_once)
         self.planned: list[Planned] = []
 
-    def train(
-        self,
-        make: Callable,
-        task: Any,
-        config: Any,
-        *,
-        seeds: int,
-        num_updates: int,
-        evaluators: Sequence[Callable] = (),
-        variant: str = "",
-        show: Sequence[str] = (),
-        chunk_length: int | None = None,
-    ) -> Run:
+    def perform(self, training: Training) -> Run:
         """Foresees a training; returns a Run of a few updates."""
+        make, task, config, seeds, num_updates, evaluators = training[:6]
         devices = jax.local_devices()
         one = jax.tree.map(lambda leaf: leaf[0], seed_axis.spread(config, seeds))
         trial = min(TRIAL_UPDATES, num_updates)
@@ -68,7 +56,7 @@ class PlanningSession(Session):
         # As many seeds as will lie in memory, so that their memory and their pace are those of the run.
         batch = jax.tree.map(lambda leaf: leaf[:at_once], seed_axis.spread(config, seeds))
         options = {"seeds": at_once, "num_updates": trial, "chunk_length": trial}
-        recorder = self.directory.recorder(variant)
+        recorder = self.directory.recorder(training.variant)
         done = run(make, task, batch, evaluators=evaluators, sinks=(recorder,), **options)
         again = run(make, task, batch, **options)
         pace = (again.summary.seconds - again.summary.compile_seconds) / trial
@@ -76,7 +64,7 @@ class PlanningSession(Session):
         on_host = devices[0].platform == "cpu"
         self.planned.append(
             Planned(
-                variant,
+                training.variant,
                 seeds,
                 at_once,
                 need,
@@ -119,7 +107,7 @@ def plan(name: str, module: Experiment, config: Any, at_once: int | None) -> int
             duration(entry.compile_seconds),
             duration(entry.run_seconds),
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
     kinds = sorted({device.device_kind for device in jax.local_devices()})
     print(f"{len(jax.local_devices())} devices ({', '.join(kinds)}), {quantity(available)}B of memory to plan with")
     return 0

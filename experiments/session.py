@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,20 @@ from jaxrl.checkpoint import Checkpoints
 from jaxrl.progress import Progress
 from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, Sink
 from jaxrl.runner import Run, run
+
+
+class Training(NamedTuple):
+    """What an experiment asks of ``Session.train``; see there."""
+
+    make: Callable
+    task: Any
+    config: Any
+    seeds: int
+    num_updates: int
+    evaluators: Sequence[Callable] = ()
+    variant: str = ""
+    show: Sequence[str] = ("episode_return",)
+    chunk_length: int | None = None
 
 
 class Interrupted(Exception):
@@ -70,17 +84,23 @@ class Session:
         Raises:
             Interrupted: Ctrl-C was pressed.
         """
+        training = Training(make, task, config, seeds, num_updates, evaluators, variant, show, chunk_length)
+        return self.perform(training)
+
+    def perform(self, training: Training) -> Run:
+        """Does what ``train`` was asked for. Commands that look at trainings in another way replace this."""
+        variant = training.variant
         title = self.directory.experiment + (f" {variant}" if variant else "")
         done = run(
-            make,
-            task,
-            config,
-            seeds=seeds,
-            num_updates=num_updates,
-            chunk_length=chunk_length,
-            evaluators=evaluators,
+            training.make,
+            training.task,
+            training.config,
+            seeds=training.seeds,
+            num_updates=training.num_updates,
+            chunk_length=training.chunk_length,
+            evaluators=training.evaluators,
             # A bar must be taken down even if a disk is full.
-            sinks=(Progress(title, show), self.directory.recorder(variant), *self._sinks(variant)),
+            sinks=(Progress(title, training.show), self.directory.recorder(variant), *self._sinks(variant)),
             checkpoints=Checkpoints(self.directory.checkpoints(variant), self._seconds_between_checkpoints),
             at_once=self._at_once,
         )
@@ -104,10 +124,16 @@ class Session:
         recorder.end(RunSummary(time.perf_counter() - self._began, 0.0))
 
     def draw_curves(self, metric: str, **options: Any) -> None:
-        """Draws the learning curves of a metric and where the seeds end; options as for ``figures.learning_curves``."""
+        """Draws the learning curves of a metric and where the seeds end; options as for ``figures.learning_curves``.
+
+        Nothing is drawn where no seed has a value at its end: all are in quarantine.
+        """
+        if not any(row["metric"] == metric for row in self.directory.summarise([metric])):
+            return
         figures.learning_curves(self.directory, metric, **options)
         figures.distribution(self.directory, metric, fraction=0.01)
 
     def draw_gap(self, metric: str = "optimality_gap", **options: Any) -> None:
         """Draws how far the policies are from the exact optimum; linear, since a solved environment's gap is zero."""
-        figures.gap_curve(self.directory, metric, **{"scale": "linear", **options})
+        if any(row["metric"] == metric for row in self.directory.summarise([metric])):
+            figures.gap_curve(self.directory, metric, **{"scale": "linear", **options})

@@ -334,18 +334,21 @@ class RunDirectory:
         if not found:
             raise unknown_name(f"run {self.path.name}", "metric", metric, {c for columns in tables.values() for c in columns})
         require(len(found) == 1, "curves", f"one table must have {metric!r}", found, "Say which one: table='evaluations'.")
-        rows = self._table(found[0], variant, [*INDEX, metric])
-        if not len(rows):
+        # Piece by piece: the table of thousands of seeds is many times as large as one quantity of it.
+        seeds, updates = (self._distinct(found[0], variant, column) for column in ("seed", "update"))
+        if not len(seeds):
             raise unknown_name(f"{found[0]} of run {self.path.name}", "variant", variant, self.variants(found[0]))
-        seeds, row = np.unique(rows["seed"].to_numpy(), return_inverse=True)
-        updates, column = np.unique(rows["update"].to_numpy(), return_inverse=True)
         values = np.full((len(seeds), len(updates)), np.nan, np.float32)
-        values[row, column] = rows[metric].to_numpy()
-        if rows["env_steps"].null_count:
-            return Curves(updates, None, values)
-        env_steps = np.zeros(len(updates), np.int64)
-        env_steps[column] = rows["env_steps"].to_numpy()
-        return Curves(updates, env_steps, values)
+        env_steps, counted = np.zeros(len(updates), np.int64), True
+        for piece in self._pieces(found[0], variant, ["seed", "update", "env_steps", metric]):
+            row = np.searchsorted(seeds, piece["seed"].to_numpy())
+            column = np.searchsorted(updates, piece["update"].to_numpy())
+            if metric in piece.column_names:
+                values[row, column] = piece[metric].to_numpy()
+            counted &= piece["env_steps"].null_count == 0
+            if counted:
+                env_steps[column] = piece["env_steps"].to_numpy()
+        return Curves(updates, env_steps if counted else None, values)
 
     def summarise(self, metrics: Collection[str] | None = None) -> list[dict[str, Any]]:
         """Returns statistics over seeds of the final values of every variant.
@@ -375,6 +378,18 @@ class RunDirectory:
         rows = None if variant is None else pc.field("variant") == variant
         tables = [_index_schema().empty_table(), *(storage.read_table(file, columns, rows) for file in self._files(name))]
         return pa.concat_tables(tables, promote_options="default")
+
+    def _pieces(self, name: str, variant: str, columns: Sequence[str]) -> "Iterator[pa.Table]":
+        """Reads columns of the rows of a variant, piece by piece."""
+        import pyarrow.compute as pc
+
+        for file in self._files(name):
+            yield from storage.read_batches(file, ["variant", *columns], pc.field("variant") == variant)
+
+    def _distinct(self, name: str, variant: str, column: str) -> np.ndarray:
+        """Returns the sorted distinct values of an index column of a variant."""
+        found = [np.unique(piece[column].to_numpy()) for piece in self._pieces(name, variant, [column])]
+        return np.unique(np.concatenate([np.arange(0), *found]))
 
     def _files(self, name: str) -> list[Path]:
         """Returns the files that make up a table, oldest first."""

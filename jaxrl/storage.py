@@ -103,14 +103,16 @@ def read_table(path: Path, columns: Sequence[str] | None = None, rows: Any = Non
         return pq.read_table(path, columns=present, filters=rows, page_checksum_verification=True)
 
 
-def read_batches(path: Path) -> "Iterator[pa.Table]":
-    """Reads a Parquet file piece by piece."""
+def read_batches(path: Path, columns: Sequence[str] | None = None, rows: Any = None) -> "Iterator[pa.Table]":
+    """Reads a Parquet file piece by piece: those of the columns that it has, and the rows for which an expression holds."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with reading(path, pa.ArrowException), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(ROWS_PER_GROUP):
-            yield pa.Table.from_batches([batch])
+        present = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+        for batch in file.iter_batches(ROWS_PER_GROUP, columns=present):
+            table = pa.Table.from_batches([batch])
+            yield table if rows is None else table.filter(rows)
 
 
 def write_table(path: Path, schema: "pa.Schema", tables: "Iterable[pa.Table]") -> None:
