@@ -104,9 +104,20 @@ class Comparison(NamedTuple):
 
 
 # Environments that others have too, and the parameters with which they are the same task.
-GYMNAX = {"cartpole": "CartPole-v1", "four_rooms": "FourRooms-misc"}
+# Gymnax's deep sea shows an image and ours a number; its continuous mountain car stops at the flag instead of at the wall.
+GYMNAX = {
+    "acrobot": "Acrobot-v1",
+    "cartpole": "CartPole-v1",
+    "catch": "Catch-bsuite",
+    "deep_sea": "DeepSea-bsuite",
+    "four_rooms": "FourRooms-misc",
+    "mountain_car": "MountainCar-v0",
+    "mountain_car_continuous": "MountainCarContinuous-v0",
+    "pendulum": "Pendulum-v1",
+}
 JAXMARL = {"simple_spread": "MPE_simple_spread_v3", "coin_game": "coin_game"}
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+    "deep_sea": {"size": 8, "seed": None},
     "four_rooms": {"start": (4, 1), "goal": (8, 9), "slip": 1 / 3},
     "simple_spread": {"lagging": True},
 }

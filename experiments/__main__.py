@@ -92,6 +92,7 @@ def _dispatch(arguments: list[str]) -> int:
         "replay": _replay,
         "verify": _verify,
         "report": _report,
+        "compare": _compare,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
@@ -113,6 +114,7 @@ def _usage() -> str:
   replay RUN            find the operation that put a seed into quarantine
   verify NAME           what the bits of an experiment depend on, measured
   resume RUN            go on with a run that was stopped, as if it had not been
+  compare RUN...        runs or variants side by side: table, figure, numbers
   report RUN            write the report of a run again
 
 Options of every command: COMMAND --help."""
@@ -202,6 +204,12 @@ def _reproduce(arguments: list[str]) -> int:
 def _resume(arguments: list[str]) -> int:
     options = tyro.cli(Resume, args=arguments, prog=f"{PROGRAM} resume")
     return conduct([unfinished(options.runs, options.run)], options)
+
+
+def _compare(arguments: list[str]) -> int:
+    from experiments.compare import Compare, compare
+
+    return compare(tyro.cli(Compare, args=arguments, prog=f"{PROGRAM} compare"))
 
 
 def _replay(arguments: list[str]) -> int:

@@ -1,9 +1,10 @@
 """Running experiments one after another: results folders, resuming, claims, reports, exit status."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +12,7 @@ from rich.table import Table
 import experiments
 from experiments.protocol import Experiment
 from jaxrl.provenance import from_json
-from jaxrl.results import RunDirectory, find_run, find_unfinished
+from jaxrl.results import RunDirectory, Sink, find_run, find_unfinished
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
@@ -34,6 +35,10 @@ class Running(Storage):
     """Least time between two checkpoints, in seconds; 0 saves after every chunk."""
     at_once: int | None = None
     """Seeds that lie in memory at once; the rest follow in batches. By default as many as fit."""
+    tensorboard: bool = False
+    """Write TensorBoard event files into the run's folder too; needs the extra of that name."""
+    wandb: Literal["no", "offline", "online"] = "no"
+    """Log to Weights & Biases too, into the run's folder or to its servers; needs the extra of that name."""
     deterministic: bool = False
     """On a GPU: use only kernels that give the same bits every time. Slower; on a CPU or TPU they do so anyway."""
 
@@ -86,7 +91,8 @@ def conduct(jobs: Sequence[Job], options: Running) -> int:
             directory = RunDirectory.create(options.runs, job.name, job.config)
         with directory.locked():
             directory.resume()
-            session = Session(directory, options.checkpoint_seconds, options.at_once)
+            sinks = functools.partial(_trackers, options, directory, job.config)
+            session = Session(directory, options.checkpoint_seconds, options.at_once, sinks)
             try:
                 job.module.run(job.config, session)
             except (Interrupted, KeyboardInterrupt):
@@ -103,6 +109,20 @@ def conduct(jobs: Sequence[Job], options: Running) -> int:
     if interrupted:
         return INTERRUPTED
     return 1 if any(entry["passed"] is False for _, entry in verdicts) else 0
+
+
+def _trackers(options: Running, directory: RunDirectory, config: Any, variant: str) -> list[Sink]:
+    """Returns the sinks for other tools that were asked for."""
+    from jaxrl.sinks import TensorBoard, WeightsAndBiases
+
+    sinks: list[Sink] = []
+    if options.tensorboard:
+        folder = directory.path / "tensorboard" / directory.checkpoints(variant).name
+        sinks.append(TensorBoard(folder, config=config))
+    if options.wandb != "no":
+        where = {"name": variant or None, "group": directory.path.name, "folder": directory.path, "mode": options.wandb}
+        sinks.append(WeightsAndBiases(directory.experiment, config=config, **where))
+    return sinks
 
 
 def _show(verdicts: Sequence[tuple[str, dict[str, Any]]]) -> None:

@@ -4,7 +4,7 @@ Every function writes ``<run>/figures/<name>.png`` and returns its path. The cap
 stored inside the PNG (``caption`` reads it), so that a figure can explain itself wherever it goes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +17,14 @@ from PIL import Image
 
 from jaxrl import statistics
 from jaxrl.errors import ConfigError, ResultsError, require
-from jaxrl.results import RunDirectory, final_values, summarise
+from jaxrl.results import RunDirectory, final_values
 from jaxrl.storage import replacing
 
 SIZE = (6.4, 4.0)  # inches
 DPI = 150
 POINTS = 100  # drawn along a curve: more cannot be seen, and each needs a bootstrap
-RESAMPLES = (300, 1000)  # of each bootstrap: the more seeds, the fewer, so that a figure takes seconds
-RESAMPLED_SEEDS = 1_000_000  # aimed at, resamples times seeds
+RESAMPLES = (300, 1000)  # of each bootstrap: the more seeds, the fewer, so that a figure takes a second
+RESAMPLED_SEEDS = 2_000_000  # aimed at, resamples times seeds
 BANDS = {"bootstrap": "its 95 % bootstrap interval", "percentile": "5th to 95th percentile of the seeds"}
 # Okabe & Ito (2008), "Color Universal Design": told apart with every common form of colour blindness. Yellow is left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -178,15 +178,15 @@ def distribution(
         # Evenly spread heights in place of random ones: the picture is the same each time, and dots seldom hide each other.
         heights = base - 0.06 - 0.22 * np.modf(np.arange(values.size) * 0.6180339887)[0]
         axes.scatter(values, heights, s=max(3, 22 - values.size / 10), color=colour, alpha=0.55, linewidths=0)
-        found = summarise(values)
-        axes.plot([found["low"], found["high"]], [base, base], color="black", linewidth=2.2, solid_capstyle="butt")
-        axes.plot(found["iqm"], base, marker="D", color="white", markeredgecolor="black", markersize=6, zorder=5)
+        found = bands(values[:, None], "bootstrap")
+        axes.plot([found.low, found.high], [base, base], color="black", linewidth=2.2, solid_capstyle="butt")
+        axes.plot(found.estimate, base, marker="D", color="white", markeredgecolor="black", markersize=6, zorder=5)
     axes.set_yticks([-row for row in range(len(variants))], [plain_text(variant) or "all seeds" for variant in variants])
     axes.set_ylim(-len(variants) + 0.6, 0.7)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(plain_text(label or _label(metric)))
+    axes.set_xlabel(plain_text(label or axis_label(metric)))
     text = (
         f"Dots: {metric} of each seed, its mean over the last {100 * fraction:g} % of updates. Above: their histogram. "
         "Diamond and bar: the interquartile mean over seeds and its 95 % bootstrap interval. "
@@ -227,7 +227,7 @@ def relation(
     figure, axes = new_figure(run, title, text)
     for index, (label, (x, values)) in enumerate(lines.items()):
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]  # dashes show lines that coincide
-        line = Line(np.asarray(x, np.float64), *np.array([_band(column, "bootstrap") for column in np.asarray(values).T]).T)
+        line = Line(np.asarray(x, np.float64), *bands(np.asarray(values, np.float64), "bootstrap"))
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
         axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=plain_text(label) or None)
     if level is not None:
@@ -242,13 +242,13 @@ def relation(
 
 
 def caption(path: Path) -> str:
-    """Returns the caption stored in a figure, empty if there is none."""
+    """Returns the caption stored in a picture, empty if there is none."""
     try:
         with Image.open(path) as image:
             return str(image.info.get("Description", ""))
     except OSError as error:
         fix = "Draw it again, or remove it."
-        raise ResultsError(f"figures: {path} must be a readable PNG, got {str(error)!r}. {fix}") from error
+        raise ResultsError(f"figures: {path} must be a readable picture, got {str(error)!r}. {fix}") from error
 
 
 def _curves(run, metric, x, variants, table, band, label, title, floored: bool = False) -> tuple[Figure, Axes, str]:
@@ -283,7 +283,7 @@ def _curves(run, metric, x, variants, table, band, label, title, floored: bool =
     axes.margins(x=0.01)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("Environment steps per seed" if x == "env_steps" else "Updates")
-    axes.set_ylabel(plain_text(label or _label(metric)))
+    axes.set_ylabel(plain_text(label or axis_label(metric)))
     return figure, axes, text
 
 
@@ -294,30 +294,62 @@ def _variants(run: RunDirectory, variants: Sequence[str] | None) -> tuple[str, .
 
 
 def _line(x: np.ndarray, values: np.ndarray, band: str) -> Line:
-    points = list(_points(x, values))
-    bands = [_band(seeds, band) for _, seeds in points]
-    return Line(np.array([at for at, _ in points]), *np.array(bands).T)
+    at, means = points(x, values)
+    return Line(at, *bands(means, band))
 
 
-def _points(x: np.ndarray, values: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields at most ``POINTS`` times a place on the axis and the value of each seed that has one, float64[<= S]."""
-    for part in np.array_split(np.arange(len(x)), min(POINTS, len(x))):
-        mean = final_values(values[:, part], 1.0)
-        yield float(x[part].mean()), mean[np.isfinite(mean)]
+def points(x: np.ndarray, values: np.ndarray, most: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Thins curves out: a point is each seed's mean over neighbours, missing values left out.
+
+    Args:
+        x: [U], places on the axis.
+        values: float[S, U], NaN where a value is missing.
+        most: the most points.
+
+    Returns:
+        Their places, float64[P], P the smaller of U and ``most``, and the value of each seed, float64[S, P], NaN where it has
+        no finite one.
+    """
+    parts = np.array_split(np.arange(len(x)), min(most, len(x)))
+    starts = [part[0] for part in parts]
+    present = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = np.add.reduceat(np.where(present, values, 0.0), starts, axis=1, dtype=np.float64)
+        means = total / np.add.reduceat(present, starts, axis=1, dtype=np.int64)
+    return np.array([x[part].mean() for part in parts], np.float64), np.where(np.isfinite(means), means, np.nan)
 
 
-def _band(seeds: np.ndarray, band: str) -> statistics.Interval:
-    if not seeds.size:
-        return statistics.Interval(np.nan, np.nan, np.nan)
-    if band == "percentile":
-        return statistics.Interval(statistics.iqm(seeds), *np.percentile(seeds, (5, 95)))
-    if seeds.size == 1:
-        return statistics.Interval(float(seeds[0]), np.nan, np.nan)
-    resamples = int(np.clip(RESAMPLED_SEEDS // seeds.size, *RESAMPLES))
-    return statistics.bootstrap_interval(seeds, resamples=resamples)
+def bands(values: np.ndarray, band: str) -> statistics.Intervals:
+    """Returns the interquartile mean over seeds of P points and its band.
+
+    Args:
+        values: float[S, P], a seed without a finite value is left out.
+        band: one of ``BANDS``.
+
+    Returns:
+        float64[P] each, NaN without a seed, and without two seeds for a bootstrap band.
+    """
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=0)  # those that are missing come last
+    counts = np.isfinite(ordered).sum(axis=0)
+    out = statistics.Intervals(*np.full((3, values.shape[1]), np.nan))
+    groups = [count for count in np.unique(counts) if count]
+    for count in groups:
+        columns = np.flatnonzero(counts == count)
+        seeds = ordered[:count, columns].T
+        if band == "percentile":
+            found = (statistics.iqm(seeds), *np.percentile(seeds, (5, 95), axis=1))
+        elif count == 1:
+            found = (seeds[:, 0], np.nan, np.nan)
+        else:
+            resamples = int(np.clip(RESAMPLED_SEEDS // (count * len(groups)), *RESAMPLES))
+            found = statistics.iqm_intervals(seeds, resamples=resamples)
+        for row, part in zip(out, found, strict=True):
+            row[columns] = part
+    return out
 
 
-def _label(metric: str) -> str:
+def axis_label(metric: str) -> str:
+    """Returns what an axis that shows a metric says, with its unit where it is known."""
     return LABELS.get(metric, metric.replace("_", " ").capitalize())
 
 

@@ -1,4 +1,7 @@
-"""A run as one HTML page that needs nothing else: no network, no script, figures inside."""
+"""A run as one HTML page that needs nothing else: no network, its figures, replays and charts inside.
+
+Animations come from ``<run>/replays/*.gif``, which experiments write; see ``experiments.replays``.
+"""
 
 import base64
 import json
@@ -7,48 +10,19 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from experiments.charts import charts
 from experiments.figures import caption
 from jaxrl.progress import duration, quantity
 from jaxrl.results import RunDirectory
 from jaxrl.storage import replacing
 
 LONGEST_VALUE = 160  # characters of a configuration value before it is cut
+LONGEST_TABLE = 30  # rows; a longer one is folded
+LARGEST_REPLAY = 4 * 2**20  # bytes of an animation inside the page; a larger one is only named
+FAILED_SEEDS_NAMED = 50  # of each variant
 MISSING = "n/a"
 VERDICTS = {True: ("holds", "Holds"), False: ("fails", "Fails"), None: ("open", "Undecided")}
-STYLE = """
-:root { color-scheme: light dark; --page: #f6f7f8; --card: #ffffff; --ink: #1b1f24; --soft: #5b6470; --line: #dfe3e8;
-  --holds: #0b6e4f; --fails: #b3261e; --open: #7a5b00; --accent: #0072b2; }
-@media (prefers-color-scheme: dark) { :root { --page: #14171b; --card: #1d2127; --ink: #e6e9ed; --soft: #9aa4b1;
-  --line: #343a43; --holds: #4cc38a; --fails: #ff8a80; --open: #e0b341; --accent: #56b4e9; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.75rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2.25rem 0 .75rem; }
-p { margin: .25rem 0; }
-.soft, figcaption { color: var(--soft); font-size: .9rem; }
-.card, figure { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .9rem 1rem; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; margin-top: 1.25rem; }
-.facts b { display: block; font-size: 1.2rem; line-height: 1.3; overflow-wrap: anywhere; }
-.claim { border-left: .3rem solid var(--verdict); margin-bottom: .75rem; }
-.verdict { color: var(--verdict); font-weight: 650; }
-.holds { --verdict: var(--holds); } .fails { --verdict: var(--fails); } .open { --verdict: var(--open); }
-.scroll { overflow-x: auto; padding: 0; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .45rem .7rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { color: var(--soft); font-weight: 600; white-space: nowrap; }
-tr:last-child td { border-bottom: 0; }
-.number { text-align: right; white-space: nowrap; }
-.pairs td:first-child { font-family: ui-monospace, monospace; width: 40%; }
-.pairs td { overflow-wrap: anywhere; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
-figure { margin: 0; }
-img { display: block; width: 100%; height: auto; background: #ffffff; border-radius: .3rem; }
-figcaption { margin-top: .6rem; }
-summary { cursor: pointer; padding: .8rem 1rem; font-weight: 600; }
-details.card { padding: 0; margin-bottom: .75rem; }
-@media print { body { background: #ffffff; } .card, figure { break-inside: avoid; } }
-"""
+STYLE = Path(__file__).with_name("report.css")
 
 
 def write_report(run: RunDirectory | str | Path) -> Path:
@@ -71,8 +45,10 @@ def write_report(run: RunDirectory | str | Path) -> Path:
         _header(run, claims, _unfinished(run, runs)),
         _facts(runs, versions),
         _section("Claims", "".join(map(_claim, claims)), "This run checks no claim."),
+        charts(run),
         _section("Results", _results(results), "Nothing has been measured yet."),
         _section("Figures", _figures(run.figures), "No figure has been drawn."),
+        _section("Replays", replays) if (replays := _replays(run.path / "replays")) else "",
         _section("Failed seeds", _failed_seeds(runs), "None: every value of every seed stayed finite."),
         _section("Time", _time(runs), "No training has ended."),
         _section("Configuration and versions", _pairs("Configuration", run.config()) + _pairs("Versions", versions)),
@@ -80,7 +56,7 @@ def write_report(run: RunDirectory | str | Path) -> Path:
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(run.experiment)}: results</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(run.experiment)}: results</title>\n<style>\n{STYLE.read_text()}</style>\n</head>\n<body>\n<main>\n"
         f"{''.join(sections)}</main>\n</body>\n</html>\n"
     )
     path = run.path / "report.html"
@@ -171,15 +147,37 @@ def _figures(folder: Path) -> str:
     return f'<div class="gallery">{"".join(figures)}</div>' if figures else ""
 
 
+def _replays(folder: Path) -> str:
+    replays = []
+    for path in sorted(folder.glob("*.gif")):
+        text = escape(caption(path) or path.stem.replace("_", " "))
+        if path.stat().st_size > LARGEST_REPLAY:
+            replays.append(
+                f"<figure><figcaption>{text}: too large for this page, see replays/{escape(path.name)}.</figcaption></figure>\n"
+            )
+            continue
+        data = base64.b64encode(path.read_bytes()).decode()
+        image = f'<img alt="{text}" src="data:image/gif;base64,{data}">'
+        replays.append(f'<figure class="replay">{image}<figcaption>{text}</figcaption></figure>\n')
+    return f'<div class="gallery">{"".join(replays)}</div>' if replays else ""
+
+
 def _failed_seeds(runs: Mapping[str, Any]) -> str:
     rows = []
     for variant, facts in runs.items():
-        seeds = facts["failed_seeds"]
-        if seeds:
-            which = ", ".join(f"{seed} ({update})" for seed, update in seeds.items())
-            rows.append((variant, f"{len(seeds)} of {facts['seeds']}", which))
-    heads = ("Variant", "Failed", "Seed (its first update with a value that is not finite)")
-    return _table(heads, rows, text_columns=3) if rows else ""
+        failures = list(facts["failed_seeds"].items())
+        for seed, failure in failures[:FAILED_SEEDS_NAMED]:
+            known = failure if isinstance(failure, dict) else {"update": failure}  # all that early summaries hold
+            rows.append((variant, seed, f"{known['update']:,}", known.get("place", MISSING)))
+        if len(failures) > FAILED_SEEDS_NAMED:
+            rows.append((variant, f"and {len(failures) - FAILED_SEEDS_NAMED} more", "", "see summary.json"))
+    if not rows:
+        return ""
+    some = {name: facts for name, facts in runs.items() if facts["failed_seeds"]}
+    counts = [f"{len(facts['failed_seeds'])} of {facts['seeds']:,}" + f" ({name})" * bool(name) for name, facts in some.items()]
+    note = f"Seeds in quarantine, frozen before their first bad update: {', '.join(counts)}."
+    heads = ("Variant", "Seed", "First bad update", "Value that was not finite")
+    return f'<p class="soft">{escape(note)}</p>{_table(heads, rows, text_columns=4)}'
 
 
 def _time(runs: Mapping[str, Any]) -> str:
@@ -234,7 +232,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], text_columns: in
         return f"<tr>{''.join(entries)}</tr>\n"
 
     body = "".join(line("td", row) for row in rows)
-    return f'<div class="card scroll"><table><thead>{line("th", heads)}</thead><tbody>{body}</tbody></table></div>\n'
+    table = f"<table><thead>{line('th', heads)}</thead><tbody>{body}</tbody></table>"
+    if len(rows) > LONGEST_TABLE:
+        return f'<details class="card"><summary>{len(rows)} rows</summary><div class="scroll">{table}</div></details>\n'
+    return f'<div class="card scroll">{table}</div>\n'
 
 
 def _number(value: float | str | None) -> str:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import jax
 from flax import struct
 
-from jaxrl.spaces import Space
+from jaxrl.errors import SpaceError, require
+from jaxrl.spaces import Discrete, Space
 
 PyTree = Any
 
@@ -86,3 +87,16 @@ class Environment:
     def is_finite(self) -> bool:
         """Whether the environment states its outcome probabilities, so that it can be tabulated and solved exactly."""
         return self.outcomes_fn is not None
+
+
+def require_discrete(where: str, env: Environment, fix: str) -> None:
+    """Raises SpaceError unless observations and actions are numbers, so that a table can hold a value for each pair.
+
+    Args:
+        where: who asks.
+        env: the environment.
+        fix: what the user can do, one sentence.
+    """
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name)
+        require(isinstance(space, Discrete), where, f"the {name} must be Discrete", space, fix, SpaceError)

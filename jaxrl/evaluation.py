@@ -59,8 +59,7 @@ def evaluate(
         t = outcome.length.max()
         policy_key, env_key = jax.random.split(jax.random.fold_in(play_key, t))
         decision = policy(policy_key, rollout.view(env, episodes))
-        keys = jax.random.split(env_key, num_episodes)
-        episodes, seen = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))(keys, env, episodes, decision)
+        episodes, seen = rollout.advance_all(env_key, env, episodes, decision)
         agents = (..., *(None,) * (zeros.ndim - 1))
         counted = jnp.where(finished[agents], 0.0, seen.reward)
         outcome = EpisodeOutcome(

@@ -1,4 +1,4 @@
-"""Policies from actors: what a network says of a batch of observations, turned into actions."""
+"""Policies from actors and from action values: what a network or a table says of observations, turned into actions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl import distributions, spaces
+from jaxrl.exploration import epsilon_greedy, epsilon_greedy_probabilities, greedy
 from jaxrl.rollout import Decision, Policy, View
 from jaxrl.spaces import Space
 
@@ -46,3 +47,32 @@ def sample(distribution: Any, key: jax.Array) -> jax.Array:
 def mode(distribution: Any, key: jax.Array) -> jax.Array:
     """Returns the most likely action."""
     return distribution.mode()
+
+
+def epsilon_greedy_over(values_of: Callable, epsilon: jax.Array | float) -> tuple[Callable, Callable]:
+    """Returns how a learner of action values acts: the functions ``policy`` and ``probabilities`` of its ``Algorithm``.
+
+    Sampled, it explores: with probability ``epsilon`` it takes a uniform legal action. Ties are broken at random: a table that
+    starts as zeros would take the first action everywhere, and so explore nothing.
+
+    Args:
+        values_of: ``(state, obs) -> float32[E, ..., A]``, the action values of a batch of observations.
+        epsilon: probability in [0, 1] of a uniform action.
+
+    Returns:
+        ``policy``: ``(state, greedily) -> Policy``, and ``probabilities``: ``(state, view) -> float32[E, ..., A]``.
+    """
+
+    def policy(state: Any, greedily: bool) -> Policy:
+        def act(key: jax.Array, view: View) -> Decision:
+            values = values_of(state, view.obs)
+            if greedily:
+                return Decision(greedy(values, view.mask))
+            return Decision(epsilon_greedy(key, values, epsilon, view.mask, random_ties=True))
+
+        return act
+
+    def probabilities(state: Any, view: View) -> jax.Array:
+        return epsilon_greedy_probabilities(values_of(state, view.obs), epsilon, view.mask, random_ties=True)
+
+    return policy, probabilities

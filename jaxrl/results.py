@@ -195,8 +195,9 @@ class RunDirectory:
 
     def checkpoints(self, variant: str = "") -> Path:
         """Returns the folder for the checkpoints of a variant."""
-        readable = re.sub(r"[^\w.-]+", "-", variant) or "run"
-        return self.path / "checkpoints" / (readable if readable == variant else f"{readable}-{digest(variant)}")
+        readable = re.sub(r"[^\w.-]+", "-", variant)
+        unique = readable if readable == variant and readable != "run" else f"{readable}-{digest(variant)}"
+        return self.path / "checkpoints" / (unique if variant else "run")
 
     @property
     def finished(self) -> bool:

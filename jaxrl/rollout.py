@@ -121,10 +121,26 @@ def view(env: Environment, episodes: Episode) -> View:
 def advance(key: jax.Array, env: Environment, episode: Episode, decision: Decision) -> tuple[Episode, Transition]:
     """Takes one step in one environment and, where the episode ends, begins the next.
 
-    For a single step of a single environment (vmap it for a batch); ``unroll`` is the fast way to take many.
+    For a single step of a single environment; ``advance_all`` takes one in a batch, and ``unroll`` is the fast way to take many.
     """
     step_key, reset_key = jax.random.split(key)
     return _advance(step_key, env.reset(reset_key), env, episode, decision)
+
+
+def advance_all(key: jax.Array, env: Environment, episodes: Episode, decision: Decision) -> tuple[Episode, Transition]:
+    """Takes one step in each of E environments, as a learner does that learns at every step.
+
+    Args:
+        key: one key for the batch.
+        env: the environment.
+        episodes: where the environments stand, leading axis E.
+        decision: of the policy, leading axis E.
+
+    Returns:
+        The episodes after the step and the transitions [E, ...].
+    """
+    keys = jax.random.split(key, episodes.t.shape[0])
+    return jax.vmap(advance, in_axes=(0, None, 0, 0))(keys, env, episodes, decision)
 
 
 def _advance(step_key, reset, env: Environment, episode: Episode, decision: Decision) -> tuple[Episode, Transition]:
@@ -178,14 +194,14 @@ def unroll(
     policy_key, step_key, reset_key = jax.random.split(key, 3)
     policy_keys = jax.random.split(policy_key, num_steps)
     step_keys = jax.random.split(step_key, (num_steps, num_envs))
-    advance_all = jax.vmap(_advance, in_axes=(0, 0, None, 0, 0))
+    advance_each = jax.vmap(_advance, in_axes=(0, 0, None, 0, 0))
 
     if not reset_pool:
 
         def step(episodes, keys):
             policy_key, step_keys, reset_keys = keys
             decision = policy(policy_key, view(env, episodes))
-            return advance_all(step_keys, jax.vmap(env.reset)(reset_keys), env, episodes, decision)
+            return advance_each(step_keys, jax.vmap(env.reset)(reset_keys), env, episodes, decision)
 
         reset_keys = jax.random.split(reset_key, (num_steps, num_envs))
         return scan(step, episodes, (policy_keys, step_keys, reset_keys))
@@ -197,7 +213,7 @@ def unroll(
         policy_key, step_keys = keys
         decision = policy(policy_key, view(env, episodes))
         reset = jax.vmap(lambda states, index: jax.tree.map(lambda leaf: leaf[index], states))(pool, used)
-        episodes, transition = advance_all(step_keys, reset, env, episodes, decision)
+        episodes, transition = advance_each(step_keys, reset, env, episodes, decision)
         return (episodes, (used + transition.done) % reset_pool), transition
 
     (episodes, _), batch = scan(step_from_pool, (episodes, jnp.zeros(num_envs, jnp.int32)), (policy_keys, step_keys))

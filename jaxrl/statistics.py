@@ -29,6 +29,14 @@ class Interval(NamedTuple):
     high: float
 
 
+class Intervals(NamedTuple):
+    """Several estimates with their confidence intervals; all float64[P]."""
+
+    estimate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
 class Profile(NamedTuple):
     """A performance profile with pointwise confidence bands; all float64[P].
 
@@ -84,6 +92,35 @@ def bootstrap_interval(
     return _as_interval(_bootstrap(where, samples, _pooled(statistic), confidence, method, resamples, seed))
 
 
+def iqm_intervals(values: Any, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Intervals:
+    """Returns the interquartile means of several quantities of the same runs, each with its percentile bootstrap interval.
+
+    Meant for the points of a curve over thousands of runs. A resample is known by how often it holds the smallest run, the
+    second smallest and so on, whatever their values are: one set of these counts serves all P quantities, as a matrix product.
+
+    Args:
+        values: float[P, R], R >= 2 runs.
+        confidence, resamples, seed: as for ``bootstrap_interval``.
+
+    Raises:
+        ConfigError: the values are not finite or too few, or an argument is out of range.
+    """
+    where = "iqm_intervals"
+    ordered = np.sort(np.asarray(values, np.float64), axis=-1)
+    shaped = ordered.ndim == 2 and ordered.shape[1] >= 2
+    require(shaped, where, "values must have shape [P, R] with at least 2 runs", ordered.shape, "Run more seeds.")
+    require(bool(np.isfinite(ordered).all()), where, "values must be finite", values, "Leave out the runs that failed.")
+    _require_settings(where, confidence, resamples)
+    runs, rng = ordered.shape[1], np.random.default_rng(seed)
+    cut = int(0.25 * runs)  # left out at either end, as iqm does
+    drawn = np.empty((len(ordered), resamples))
+    for rows in _blocks(resamples, runs):
+        counts = _resampled_counts(rng, len(rows), runs)
+        kept = np.diff(np.clip(counts.cumsum(axis=1), cut, runs - cut), prepend=cut, axis=1)
+        drawn[:, rows] = ordered @ (kept / (runs - 2 * cut)).T
+    return Intervals(iqm(ordered), *_ends(drawn, confidence))
+
+
 def performance_profile(
     scores: Scores, thresholds: Sequence[float] | np.ndarray, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Profile:
@@ -101,8 +138,18 @@ def performance_profile(
     """
     where = "performance_profile"
     threshold = _finite_vector(where, "thresholds", thresholds)
-    above = [(sample > threshold[:, None]).astype(float) for sample in _strata(where, scores).values()]
-    return Profile(threshold, *_bootstrap(where, above, _pooled(np.mean), confidence, "percentile", resamples, seed))
+    strata = list(_strata(where, scores).values())
+    _require_settings(where, confidence, resamples)
+    rng, runs = np.random.default_rng(seed), sum(map(len, strata))
+    levels = np.unique(threshold)
+    above, drawn = np.zeros(len(levels)), np.zeros((resamples, len(levels)))
+    for sample in strata:
+        # A resample is known by how many runs it has between one level and the next: there is no need to draw the runs.
+        between = np.bincount(np.searchsorted(levels, sample), minlength=len(levels) + 1)
+        above += _counts_above(between)
+        drawn += _counts_above(rng.multinomial(len(sample), between / len(sample), size=resamples))
+    place = np.searchsorted(levels, threshold)
+    return Profile(threshold, *(column[place] for column in (above / runs, *_ends(drawn.T / runs, confidence))))
 
 
 def probability_of_improvement(
@@ -123,13 +170,18 @@ def probability_of_improvement(
     """
     where = "probability_of_improvement"
     pairs = _paired_strata(where, x, y)
-
-    def mean_probability(*samples, axis):
-        first, second = samples[: len(pairs)], samples[len(pairs) :]
-        return np.mean([_win_rate(a, b, axis) for a, b in zip(first, second, strict=True)], axis=0)
-
-    samples = [a for a, _ in pairs] + [b for _, b in pairs]
-    return _as_interval(_bootstrap(where, samples, mean_probability, confidence, "percentile", resamples, seed))
+    _require_settings(where, confidence, resamples)
+    rng, drawn = np.random.default_rng(seed), np.zeros(resamples)
+    for first, second in pairs:
+        second = np.sort(second)
+        beaten, not_lost = (np.searchsorted(second, first, side) for side in ("left", "right"))  # equal ones count one half
+        for rows in _blocks(resamples, len(first) + len(second)):
+            counts, others = (_resampled_counts(rng, len(rows), len(sample)) for sample in (first, second))
+            below = np.pad(others.cumsum(axis=1), ((0, 0), (1, 0)))  # how many of the smallest 0, 1, ... of the second
+            wins = (counts * (below[:, beaten] + below[:, not_lost])).sum(axis=1)
+            drawn[rows] += wins / (2 * len(first) * len(second) * len(pairs))
+    estimate = np.mean([_win_rate(first, second) for first, second in pairs])
+    return Interval(float(estimate), *map(float, _ends(drawn, confidence)))
 
 
 def paired_difference_interval(
@@ -158,6 +210,11 @@ def paired_difference_interval(
     return _as_interval(_bootstrap(where, differences, _pooled(statistic), confidence, method, resamples, seed))
 
 
+def _counts_above(between: np.ndarray) -> np.ndarray:
+    """Turns counts between P levels, int[..., P + 1], into counts above each, [..., P]; first come those not above any."""
+    return between[..., ::-1].cumsum(axis=-1)[..., -2::-1]
+
+
 def _pooled(statistic: Callable) -> Callable:
     """Turns a statistic of one sample into one of several samples that are joined."""
 
@@ -167,20 +224,34 @@ def _pooled(statistic: Callable) -> Callable:
     return joined
 
 
-def _win_rate(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+def _win_rate(a: np.ndarray, b: np.ndarray) -> float:
     """Returns the share of pairs in which ``a`` is larger, from ranks: U = (rank sum of a) - n (n + 1) / 2."""
-    n, m = a.shape[axis], b.shape[axis]
-    ranks = stats.rankdata(np.concatenate([a, b], axis=axis), axis=axis)
-    return (np.take(ranks, np.arange(n), axis=axis).sum(axis=axis) - n * (n + 1) / 2) / (n * m)
+    n, m = len(a), len(b)
+    return float((stats.rankdata(np.concatenate([a, b]))[:n].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def _blocks(resamples: int, runs: int) -> list[np.ndarray]:
+    """Cuts the numbers of the resamples into blocks small enough to be held at once."""
+    return np.array_split(np.arange(resamples), -(-resamples * runs // _BLOCK))
+
+
+def _resampled_counts(rng: np.random.Generator, resamples: int, runs: int) -> np.ndarray:
+    """Returns how often each run is in each resample, int64[resamples, runs]; ``runs`` are drawn with replacement."""
+    chosen = rng.integers(runs, size=(resamples, runs)) + runs * np.arange(resamples)[:, None]
+    return np.bincount(chosen.ravel(), minlength=chosen.size).reshape(chosen.shape)
+
+
+def _ends(drawn: np.ndarray, confidence: float) -> np.ndarray:
+    """Returns the ends of percentile intervals, float64[2, ...]; drawn: [..., resamples]."""
+    return np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=-1)
 
 
 def _bootstrap(
     where: str, samples: list[np.ndarray], statistic: Callable, confidence: float, method: str, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns a statistic of several samples [..., R] and the ends of its interval, each sample resampled by itself."""
-    require(0 < confidence < 1, where, "confidence must lie strictly between 0 and 1", confidence, "Try 0.95.")
+    _require_settings(where, confidence, resamples)
     require(method in _METHODS, where, f"method must be one of {_METHODS}", method, "Percentile suits most statistics.")
-    require(resamples >= 1, where, "resamples must be at least 1", resamples, "Thousands give stable intervals.")
     estimate = np.asarray(statistic(*samples, axis=-1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # degenerate data are dealt with below
@@ -206,6 +277,11 @@ def _bootstrap(
             "not. Use method='percentile'."
         )
     return estimate, low, high
+
+
+def _require_settings(where: str, confidence: float, resamples: int) -> None:
+    require(0 < confidence < 1, where, "confidence must lie strictly between 0 and 1", confidence, "Try 0.95.")
+    require(resamples >= 1, where, "resamples must be at least 1", resamples, "Thousands give stable intervals.")
 
 
 def _as_interval(parts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Interval:

@@ -34,11 +34,13 @@ def greedy(model, values, gamma, preference):
 def policy_values(model, policy, gamma, reward=None):
     """Returns V[X] of a policy [X, A] by a linear solve.
 
-    Absorbing states are worth 0. ``reward`` [X, A, K] replaces the model's, for example by 1 to count steps.
+    States in which no episode can stand, as they are reached by termination alone, are worth 0. ``reward`` [X, A, K] replaces
+    the model's, for example by 1 to count steps.
     """
     reward = model.reward if reward is None else reward
-    absorbing = model.terminated.all((1, 2))
-    weight = policy[:, :, None] * model.probability * ~absorbing[:, None, None]
+    standing = model.initial > 0
+    standing[model.next_state[(model.probability > 0) & ~model.terminated]] = True
+    weight = policy[:, :, None] * model.probability * standing[:, None, None]
     mean_reward = (weight * reward).sum((1, 2))
     transition = np.zeros((model.num_states, model.num_states))
     source = np.broadcast_to(np.arange(model.num_states)[:, None, None], weight.shape)

@@ -110,10 +110,20 @@ def test_unroll_equals_advance_in_law_and_by_hand():
     env = counter(5.0, 100)
     episodes = rollout.start(jax.random.key(1), env, 2, MEMORY)
     decision = remember(None, rollout.view(env, episodes))
-    advanced, seen = jax.vmap(rollout.advance, (0, None, 0, 0))(jax.random.split(jax.random.key(2), 2), env, episodes, decision)
+    advanced, seen = rollout.advance_all(jax.random.key(2), env, episodes, decision)
     _, batch = rollout.unroll(jax.random.key(2), env, remember, episodes, 1)
     chex.assert_trees_all_equal(jax.tree.map(lambda leaf: leaf[0], batch), seen)
     np.testing.assert_array_equal(advanced.t, 1)
+
+
+def test_advance_all_is_advance_in_each_environment():
+    env = counter(1.0, 100)  # every step ends an episode, so that resets are drawn
+    episodes = rollout.start(jax.random.key(1), env, 3, MEMORY)
+    decision = remember(None, rollout.view(env, episodes))
+    together = rollout.advance_all(jax.random.key(2), env, episodes, decision)
+    for index, key in enumerate(jax.random.split(jax.random.key(2), 3)):
+        one = jax.tree.map(lambda leaf, index=index: leaf[index], (episodes, decision, together))
+        chex.assert_trees_all_equal(rollout.advance(key, env, *one[:2]), one[2])
 
 
 def test_reset_pool():

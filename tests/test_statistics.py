@@ -109,6 +109,50 @@ def test_performance_profile_by_hand():
     assert profile.low[1] < profile.high[1]
 
 
+def test_performance_profile_with_repeated_and_unordered_thresholds():
+    scores = normal(10, 30)
+    thresholds = np.array([0.5, -0.5, 0.5, scores[0]])
+    profile = statistics.performance_profile(scores, thresholds, **FEW)
+    np.testing.assert_array_equal(profile.threshold, thresholds)
+    np.testing.assert_allclose(profile.fraction, [(scores > threshold).mean() for threshold in thresholds])
+    assert profile.low[0] == profile.low[2]
+
+
+def test_bands_of_a_performance_profile_are_binomial_quantiles():
+    """One task: a resample holds a binomial number of runs above a threshold. Two tasks: the sum of two such numbers."""
+    scores = {"a": normal(11, 40), "b": normal(12, 60, mean=0.5)}
+    thresholds = np.linspace(-1, 2, 13)
+    profile = statistics.performance_profile(scores["a"], thresholds, resamples=40_000)
+    expected = stats.binom.ppf([[0.025], [0.975]], 40, profile.fraction) / 40
+    np.testing.assert_allclose([profile.low, profile.high], expected, atol=0.0251)  # at most one run, where it is a close call
+    assert np.mean(np.isclose([profile.low, profile.high], expected)) > 0.8
+    both = statistics.performance_profile(scores, thresholds, resamples=40_000)
+    rng = np.random.default_rng(0)
+    drawn = sum(rng.binomial(len(s), (s[:, None] > thresholds).mean(0), (40_000, 13)) for s in scores.values())
+    np.testing.assert_allclose(both.low, np.quantile(drawn / 100, 0.025, axis=0), atol=0.011)
+    np.testing.assert_allclose(both.high, np.quantile(drawn / 100, 0.975, axis=0), atol=0.011)
+
+
+@pytest.mark.parametrize("runs", [2, 3, 4, 7, 50])
+def test_many_intervals_at_once_are_those_of_the_bootstrap(runs):
+    """The same resamples, drawn one by one and trimmed by SciPy."""
+    values = np.stack([normal(13, runs), 100 * normal(14, runs) ** 3, np.full(runs, 4.0)])
+    found = statistics.iqm_intervals(values, resamples=300, seed=3)
+    np.testing.assert_allclose(found.estimate, stats.trim_mean(values, 0.25, axis=1))
+    chosen = np.random.default_rng(3).integers(runs, size=(300, runs))
+    drawn = stats.trim_mean(np.sort(values)[:, chosen], 0.25, axis=-1)
+    np.testing.assert_allclose([found.low, found.high], np.quantile(drawn, [0.025, 0.975], axis=1))
+
+
+def test_many_intervals_in_blocks_agree_with_one_at_a_time(monkeypatch):
+    values = np.stack([normal(15, 200), normal(16, 200, mean=5.0)])
+    alone = [statistics.bootstrap_interval(row) for row in values]
+    whole = statistics.iqm_intervals(values)
+    np.testing.assert_allclose(np.stack(whole, axis=1), alone, atol=0.01)
+    monkeypatch.setattr(statistics, "_BLOCK", 7000)
+    np.testing.assert_allclose(statistics.iqm_intervals(values), whole)
+
+
 def test_probability_of_improvement_is_mann_whitney():
     random = np.random.default_rng(7)
     x, y = random.integers(0, 6, 15).astype(float), random.integers(0, 5, 12).astype(float)  # with ties
@@ -117,6 +161,29 @@ def test_probability_of_improvement_is_mann_whitney():
     assert found.low < found.estimate < found.high
     mirrored = statistics.probability_of_improvement(y, x, **FEW)
     np.testing.assert_allclose(mirrored.estimate, 1 - found.estimate)
+
+
+def test_interval_of_the_probability_of_improvement_is_that_of_resampled_mann_whitney():
+    random = np.random.default_rng(17)
+    x, y = np.sort(random.integers(0, 6, 9)).astype(float), np.sort(random.integers(0, 5, 7)).astype(float)
+    found = statistics.probability_of_improvement(x, y, resamples=200, seed=3)
+    rng = np.random.default_rng(3)
+    first, second = x[rng.integers(9, size=(200, 9))], y[rng.integers(7, size=(200, 7))]
+    drawn = stats.mannwhitneyu(first, second, axis=1).statistic / 63
+    np.testing.assert_allclose([found.low, found.high], np.quantile(drawn, [0.025, 0.975]))
+
+
+def test_interval_of_the_probability_of_improvement_agrees_with_scipy_bootstrap():
+    x, y = normal(18, 60, mean=0.4), normal(19, 45)
+    tasks = {"a": x, "b": y}, {"a": y, "b": x[:50]}
+    found = statistics.probability_of_improvement(*tasks)
+
+    def mean_of_both(a, b, c, d, axis):
+        return (stats.mannwhitneyu(a, c, axis=axis).statistic / 2700 + stats.mannwhitneyu(b, d, axis=axis).statistic / 2250) / 2
+
+    samples, rng = (x, y, y, x[:50]), np.random.default_rng(0)
+    expected = stats.bootstrap(samples, mean_of_both, n_resamples=2000, method="percentile", rng=rng).confidence_interval
+    np.testing.assert_allclose([found.low, found.high], expected, atol=0.01)
 
 
 def test_probability_of_improvement_averages_tasks():
@@ -149,6 +216,10 @@ def test_pairing_removes_what_the_seeds_share():
         (lambda: statistics.bootstrap_interval([1.0, 2.0], confidence=95), "confidence must lie strictly between 0 and 1"),
         (lambda: statistics.bootstrap_interval([1.0, 2.0], method="basic"), "method must be one of"),
         (lambda: statistics.bootstrap_interval([1.0, 2.0], resamples=0), "resamples must be at least 1, got 0"),
+        (lambda: statistics.iqm_intervals([[1.0], [2.0]]), r"shape \[P, R\] with at least 2 runs, got \(2, 1\)"),
+        (lambda: statistics.iqm_intervals([[1.0, np.nan]]), "values must be finite"),
+        (lambda: statistics.iqm_intervals([[1.0, 2.0]], confidence=0), "confidence must lie strictly between 0 and 1"),
+        (lambda: statistics.performance_profile([1.0, 2.0], [0.5], resamples=0), "resamples must be at least 1, got 0"),
         (lambda: statistics.performance_profile([1.0, 2.0], [np.nan]), "thresholds must be finite"),
         (lambda: statistics.probability_of_improvement({"a": [1, 2]}, {"b": [1, 2]}), "x and y must have the same tasks"),
         (lambda: statistics.paired_difference_interval([1, 2, 3], [1, 2]), "equally many runs"),

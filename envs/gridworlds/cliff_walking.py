@@ -6,13 +6,8 @@ Source: Sutton and Barto (2018), Example 6.6, with the transitions of Gymnasium'
 slippery version). Gymnasium orders the actions up, right, down, left: ours 0, 1, 2, 3 are its 3, 2, 1, 0.
 """
 
-import numpy as np
-
 from envs.gridworlds import grid
 from jaxrl.env import Environment
-from jaxrl.errors import require
-from jaxrl.finite import finite
-from jaxrl.spaces import Discrete
 
 MAP = ("............", "............", "............", "SCCCCCCCCCCG")
 
@@ -27,10 +22,5 @@ def make(slip: float = 0.0, max_steps: int = 200) -> Environment:
     Raises:
         ConfigError: slip is no probability, or max_steps is not positive.
     """
-    require(max_steps >= 1, "cliff_walking", "max_steps must be at least 1", max_steps, "200 is the default.")
-    cells = grid.parse("cliff_walking", MAP, known="S.CG")
-    cliff, start = cells.cells("C"), cells.cells("S")
-    falls = cliff[cells.neighbour]
-    neighbour = np.where(falls, np.argmax(start), cells.neighbour)
-    params = grid.walk("cliff_walking", neighbour, np.where(falls, -100.0, -1.0), cells.cells("G"), start, slip)
-    return finite(params, grid.turning, grid.initial, Discrete(len(cliff)), Discrete(4), max_steps)
+    params = grid.read("cliff_walking", MAP, step=-1.0, goal=-1.0, cliff=-100.0, slip=slip)
+    return grid.world("cliff_walking", params, grid.turning, max_steps)

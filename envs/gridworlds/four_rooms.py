@@ -11,8 +11,6 @@ import numpy as np
 from envs.gridworlds import grid
 from jaxrl.env import Environment
 from jaxrl.errors import require
-from jaxrl.finite import finite
-from jaxrl.spaces import Discrete
 
 MAP = (
     "#############",
@@ -46,11 +44,10 @@ def make(
     Raises:
         ConfigError: start or goal is no free cell, they coincide, slip is no probability, or max_steps is not positive.
     """
-    require(max_steps >= 1, "four_rooms", "max_steps must be at least 1", max_steps, "500 is the default.")
     require(start is None or tuple(start) != tuple(goal), "four_rooms", "start must not be the goal", start, "Move one of them.")
     rooms = grid.parse("four_rooms", MAP, known=".")
     cell = np.arange(len(rooms.letter))
     at_goal = cell == rooms.cell("four_rooms", goal)
     at_start = ~at_goal if start is None else cell == rooms.cell("four_rooms", start)
-    params = grid.walk("four_rooms", rooms.neighbour, rooms.entering(at_goal), at_goal, at_start, slip)
-    return finite(params, grid.scattering, grid.initial, Discrete(len(cell)), Discrete(4), max_steps)
+    params = grid.walk("four_rooms", rooms, rooms.entering(at_goal), at_goal, at_start, slip)
+    return grid.world("four_rooms", params, grid.scattering, max_steps)

@@ -9,8 +9,6 @@ Source: Gymnasium's FrozenLake-v1 (slip 2/3), maps 4x4 and 8x8.
 from envs.gridworlds import grid
 from jaxrl.env import Environment
 from jaxrl.errors import require, unknown_name
-from jaxrl.finite import finite
-from jaxrl.spaces import Discrete
 
 MAPS = {
     "4x4": ("SFFF", "FHFH", "FFFH", "HFFG"),
@@ -22,7 +20,7 @@ def make(map: str | tuple[str, ...] = "4x4", slip: float = 2 / 3, max_steps: int
     """Builds FrozenLake. Actions: left, down, right, up. Observation: the cell's number, row by row.
 
     Args:
-        map: "4x4", "8x8", or rows of letters S (start), F (frozen), H (hole), G (goal).
+        map: "4x4", "8x8", or rows of letters S (start), F (frozen), H (hole), G (goal), # (wall).
         slip: probability in [0, 1] of moving perpendicularly instead; 2/3 is Gymnasium's, 0 makes it deterministic.
         max_steps: the time limit; by default 100 up to 16 cells and 200 above, as in Gymnasium.
 
@@ -33,13 +31,8 @@ def make(map: str | tuple[str, ...] = "4x4", slip: float = 2 / 3, max_steps: int
     if isinstance(map, str) and map not in MAPS:
         raise unknown_name("frozen_lake", "map", map, MAPS)
     rows = MAPS[map] if isinstance(map, str) else map
-    lake = grid.parse("frozen_lake", rows, known="SFHG", wall=" ")
-    goal, start = lake.cells("G"), lake.cells("S")
-    complete = bool(start.any() and goal.any())
-    require(complete, "frozen_lake", "the map must have an S and a G", rows, "Add them.")
-    size = len(lake.letter)
+    params = grid.read("frozen_lake", rows, known="SFHG", slip=slip)
+    require({"S", "G"} <= set("".join(rows)), "frozen_lake", "the map must have an S and a G", rows, "Add them.")
     if max_steps is None:
-        max_steps = 100 if size <= 16 else 200
-    require(max_steps >= 1, "frozen_lake", "max_steps must be at least 1", max_steps, "Leave it out for Gymnasium's limit.")
-    params = grid.walk("frozen_lake", lake.neighbour, lake.entering(goal), lake.cells("HG"), start, slip)
-    return finite(params, grid.turning, grid.initial, Discrete(size), Discrete(4), max_steps)
+        max_steps = 100 if len("".join(rows)) <= 16 else 200
+    return grid.world("frozen_lake", params, grid.turning, max_steps)

@@ -9,8 +9,6 @@ import numpy as np
 from envs.gridworlds import grid
 from jaxrl.env import Environment
 from jaxrl.errors import ConfigError, require
-from jaxrl.finite import finite
-from jaxrl.spaces import Discrete
 
 
 def cell_rewards(rows: int, columns: int, seed: int) -> np.ndarray:
@@ -43,11 +41,10 @@ def make(
     size = rows * columns
     fix = "6 by 6 is the default."
     require(min(rows, columns) >= 1 and size >= 2, where, "the grid must have at least 2 cells", (rows, columns), fix)
-    require(max_steps >= 1, where, "max_steps must be at least 1", max_steps, "60 is the default.")
     pays = cell_rewards(rows, columns, seed) if rewards is None else np.asarray(rewards, np.float64)
     if pays.shape != (size,) or not np.isfinite(pays).all():
         raise ConfigError(f"{where}: rewards must be {size} finite numbers, one per cell, got {rewards!r}. Count the cells.")
     cells = grid.parse(where, ("." * columns,) * rows, known=".")
     nowhere, anywhere = np.zeros(size, bool), np.ones(size, bool)
-    params = grid.walk(where, cells.neighbour, pays[cells.neighbour], nowhere, anywhere, slip)
-    return finite(params, grid.turning, grid.initial, Discrete(size), Discrete(4), max_steps)
+    params = grid.walk(where, cells, pays[cells.neighbour], nowhere, anywhere, slip)
+    return grid.world(where, params, grid.turning, max_steps)

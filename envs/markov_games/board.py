@@ -4,14 +4,16 @@ A torus looks the same from everywhere, so only differences of positions matter:
 column) in the range 0 .. size - 1.
 """
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.finite import Initial
+from jaxrl.env import Environment
+from jaxrl.finite import Initial, finite
+from jaxrl.spaces import Box, Discrete
 
 MOVES = np.array([(0, 0), (0, -1), (1, 0), (0, 1), (-1, 0)], np.int32)  # stay, left, down, right, up, as (row, column)
 
@@ -39,7 +41,7 @@ def uniform_initial(params) -> Initial:
     return Initial(jnp.full(count, 1 / count), params.start)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class UniformReset:
     """Draws from ``uniform_initial`` without looking at the whole list, as a step that may end an episode must do it often."""
 
@@ -50,3 +52,28 @@ class UniformReset:
         index = jax.random.randint(key, (), 0, count, jnp.int32)
         state = jax.tree.map(lambda leaf: leaf[index], params.start)
         return self.observe(state, params), state
+
+
+def game(params, outcomes: Callable, features: int, max_steps: int, observe: Callable, global_obs: Callable) -> Environment:
+    """Builds a game of two agents who take ``MOVES``, begun in any state of ``params.start`` with equal probability.
+
+    Args:
+        params: numbers and tables that the functions read; ``start`` is one of them.
+        outcomes: see ``jaxrl.finite.finite``.
+        features: of an agent's observation, each in [0, 1].
+        max_steps: the time limit.
+        observe: ``(state, params) -> float32[2, features]``.
+        global_obs: ``(state, params) -> float32[G]``.
+    """
+    env = finite(
+        params,
+        outcomes,
+        uniform_initial,
+        Box(0.0, 1.0, (features,)),
+        Discrete(len(MOVES)),
+        max_steps,
+        observe=observe,
+        num_agents=2,
+        global_obs=global_obs,
+    )
+    return dataclasses.replace(env, reset_fn=UniformReset(observe))

@@ -7,7 +7,6 @@ same coin together. If both pick everything, each gets 0 on average; if both pic
 Source: Lerer and Peysakhovich (2017); Foerster et al. (2018), "Learning with opponent-learning awareness", section 5.2.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -18,8 +17,7 @@ from flax import struct
 from envs.markov_games import board
 from jaxrl.env import Environment
 from jaxrl.errors import require
-from jaxrl.finite import Outcomes, finite
-from jaxrl.spaces import Box, Discrete
+from jaxrl.finite import Outcomes
 
 
 class State(NamedTuple):
@@ -105,15 +103,4 @@ def make(size: int = 3, max_steps: int = 50) -> Environment:
     blue, coin, colour = np.indices((size * size, size * size, 2), np.int32).reshape(3, -1)
     apart = (blue != 0) & (coin != 0) & (blue != coin)
     start = State(jnp.asarray(cells[blue[apart]]), jnp.asarray(cells[coin[apart]]), jnp.asarray(colour[apart]))
-    env = finite(
-        Params(start, jnp.asarray(cells)),
-        outcomes,
-        board.uniform_initial,
-        Box(0.0, 1.0, (3 * size * size,)),
-        Discrete(5),
-        max_steps,
-        observe=observe,
-        num_agents=2,
-        global_obs=global_obs,
-    )
-    return dataclasses.replace(env, reset_fn=board.UniformReset(observe))
+    return board.game(Params(start, jnp.asarray(cells)), outcomes, 3 * size * size, max_steps, observe, global_obs)

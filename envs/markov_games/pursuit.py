@@ -6,8 +6,6 @@ until both are within Manhattan distance 1 of the prey. Predators may share a ce
 Source: after Benda, Jagannathan and Dodhiawala (1986), with two predators as in Tan (1993).
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +14,7 @@ from flax import struct
 from envs.markov_games import board
 from jaxrl.env import Environment
 from jaxrl.errors import require
-from jaxrl.finite import Outcomes, finite
-from jaxrl.spaces import Box, Discrete
+from jaxrl.finite import Outcomes
 
 
 @struct.dataclass
@@ -71,15 +68,5 @@ def make(size: int = 5, max_steps: int = 100) -> Environment:
     require(max_steps >= 1, "pursuit", "max_steps must be at least 1", max_steps, "100 is the default.")
     states = np.indices((size,) * 4, np.int32).reshape(4, -1).T.reshape(-1, 2, 2)
     free = (np.minimum(states, size - states).sum(-1) > 1).any(-1)
-    env = finite(
-        Params(jnp.arange(size, dtype=jnp.int32), jnp.asarray(states[free])),
-        outcomes,
-        board.uniform_initial,
-        Box(0.0, 1.0, (4 * size,)),
-        Discrete(5),
-        max_steps,
-        observe=observe,
-        num_agents=2,
-        global_obs=global_obs,
-    )
-    return dataclasses.replace(env, reset_fn=board.UniformReset(observe))
+    params = Params(jnp.arange(size, dtype=jnp.int32), jnp.asarray(states[free]))
+    return board.game(params, outcomes, 4 * size, max_steps, observe, global_obs)

@@ -32,39 +32,19 @@ EVALUATIONS = 50  # of each learner, evenly spaced
 COPIES = 5  # of every action
 
 # Learning rates and the schedules of epsilon were chosen with seeds of another root than the one the claims are checked with.
-CATCH = dqn.Config(
-    learning_rate=1e-3,
-    epsilon_steps=20_000.0,
-    target_interval=100,
-    num_steps=4,
-    num_rounds=125,
-    batch_size=32,
-    learning_starts=1_000,
-    hidden=(64, 64),
-)
-CARTPOLE = dqn.Config(
-    learning_rate=1e-3,
+COMMON = dqn.Config(learning_rate=1e-3, num_rounds=125, learning_starts=1_000)
+SMALL = replace(COMMON, target_interval=100, num_steps=4, batch_size=32)
+CATCH = replace(SMALL, epsilon_steps=20_000.0, hidden=(64, 64))
+NOISY_GRID = replace(SMALL, gamma=0.95, epsilon_start=0.5, epsilon_end=0.5, hidden=(64,))
+CARTPOLE = replace(
+    COMMON,
     epsilon_steps=50_000.0,
     target_step_size=0.01,
     target_interval=1,
     num_envs=8,
     num_steps=1,
-    num_rounds=125,
     buffer_size=50_000,
-    learning_starts=1_000,
     double=True,
-)
-NOISY_GRID = dqn.Config(
-    learning_rate=1e-3,
-    gamma=0.95,
-    epsilon_start=0.5,
-    epsilon_end=0.5,
-    target_interval=100,
-    num_steps=4,
-    num_rounds=125,
-    batch_size=32,
-    learning_starts=1_000,
-    hidden=(64,),
 )
 
 

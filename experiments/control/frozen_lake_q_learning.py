@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import jax
 
 import envs
+from experiments.control.q_learning_settings import QLearningSettings
 from experiments.protocol import Claim, equals, mean_at_least
 from experiments.session import Session
-from jaxrl.evaluation import ExactValue
 from jaxrl.finite import tabulate
 from jaxrl.tabular import q_learning
 from jaxrl.tabular.dynamic_programming import policy_iteration, value_iteration
@@ -21,15 +21,10 @@ OPTIMUM = 0.542026
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(QLearningSettings):
     """Q-learning on FrozenLake 4x4."""
 
-    seeds: int = 1024
-    """Independent learners, trained side by side (count)."""
-    steps: int = 100_000
-    """Environment steps of each learner (count); a multiple of the steps in an update."""
     algorithm: q_learning.Config = field(default_factory=lambda: q_learning.Config(gamma=GAMMA))
-    """Hyper-parameters."""
 
 
 QUICK = Config(seeds=16, steps=2_000)
@@ -37,18 +32,7 @@ QUICK = Config(seeds=16, steps=2_000)
 
 def run(config: Config, session: Session) -> None:
     """Trains the learners and evaluates each greedy policy exactly, 20 times on the way."""
-    env = envs.make("frozen_lake")
-    exact = ExactValue.of(env, config.algorithm.gamma)
-    session.train(
-        q_learning.make,
-        env,
-        config.algorithm,
-        seeds=config.seeds,
-        num_updates=config.steps // config.algorithm.steps_per_update,
-        evaluators=(exact,),
-        show=("exact_value", "optimality_gap"),
-    )
-    session.draw_curves("exact_value", optimum=float(exact.optimum))
+    config.train(session, envs.make("frozen_lake"))
     session.draw_gap()
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import envs
+from experiments.control.q_learning_settings import QLearningSettings
 from experiments.protocol import Claim, Verdict, last
 from experiments.session import Session
-from jaxrl.evaluation import ExactValue
 from jaxrl.results import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 from jaxrl.tabular import q_learning
@@ -22,19 +22,15 @@ MARKET = dict(drift=(1.2, -1.2), move=0.02, monthly_switch=0.3)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(QLearningSettings):
     """Q-learning in a binomial market."""
 
-    seeds: int = 1024
-    """Independent learners, trained side by side (count)."""
-    steps: int = 400_000
-    """Bars that each learner trades (count); a multiple of the steps in an update."""
+    steps: int = 400_000  # a step is a bar
     algorithm: q_learning.Config = field(
         default_factory=lambda: q_learning.Config(
             gamma=GAMMA, epsilon=0.3, num_envs=8, learning_rate_half_life=50.0, learning_rate_min=0.0, num_steps=250
         )
     )
-    """Hyper-parameters."""
 
 
 QUICK = Config(seeds=16, steps=20_000)
@@ -42,19 +38,8 @@ QUICK = Config(seeds=16, steps=20_000)
 
 def run(config: Config, session: Session) -> None:
     """Trains the learners and evaluates each greedy policy exactly, some 20 times on the way."""
-    env = envs.make("binomial_market", **MARKET)
-    exact = ExactValue.of(env, config.algorithm.gamma)
-    session.train(
-        q_learning.make,
-        env,
-        config.algorithm,
-        seeds=config.seeds,
-        num_updates=config.steps // config.algorithm.steps_per_update,
-        evaluators=(exact,),
-        show=("exact_value", "optimality_gap"),
-    )
-    session.record({"optimum": float(exact.optimum)}, "exact")
-    session.draw_curves("exact_value", optimum=float(exact.optimum))
+    optimum = config.train(session, envs.make("binomial_market", **MARKET))
+    session.record({"optimum": optimum}, "exact")
 
 
 def near_optimal(run: RunDirectory) -> Verdict:

@@ -139,6 +139,7 @@ def gradients_at_zero() -> float:
         "sppo": -eta,
         "apo_zero": -beta / 4,
         "bco": -beta / 2,
+        "exo": -beta / 4 * np.log((1 - numbers.smoothing) / numbers.smoothing),
     }
     errors = []
     for name, closed in expected.items():

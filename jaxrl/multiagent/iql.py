@@ -17,8 +17,9 @@ from jaxrl import rollout, spaces
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment
 from jaxrl.errors import require, require_between
-from jaxrl.exploration import epsilon_greedy, epsilon_greedy_probabilities, greedy, harmonic_schedule
-from jaxrl.rollout import Decision, Episode
+from jaxrl.exploration import harmonic_schedule
+from jaxrl.policies import epsilon_greedy_over
+from jaxrl.rollout import Episode
 from jaxrl.scan import scan
 from jaxrl.tabular import q_learning
 
@@ -51,22 +52,15 @@ def make(env: Environment, config: Config) -> Algorithm:
     agents = jnp.arange(env.num_agents)
     tables = (agents.size, spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space))
     step_size = harmonic_schedule(config.learning_rate, config.learning_rate_half_life, config.learning_rate_min)
+    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[agents, obs], config.epsilon)  # values [E, N, A]
 
     def init(key):
         return State(jnp.zeros(tables), jnp.zeros(tables), rollout.start(key, env, config.num_envs))
 
-    def values_of(state, obs):
-        return state.q[agents, obs]  # [E, N, A]
-
-    def explore(key, values, mask):
-        return epsilon_greedy(key, values, config.epsilon, mask, random_ties=True)
-
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
-        view = rollout.view(env, state.episodes)
-        action = explore(policy_key, values_of(state, view.obs), view.mask)
-        advance = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))
-        episodes, seen = advance(jax.random.split(env_key, config.num_envs), env, state.episodes, Decision(action))
+        decision = policy(state, False)(policy_key, rollout.view(env, state.episodes))
+        episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
 
         # An agent's table is the first axis of q, its column of the batch the second axis of what was seen.
         errors_of_agents = jax.vmap(q_learning.td_errors, in_axes=(0, 1, 1, 1, 1, None, None, 1), out_axes=1)
@@ -81,15 +75,5 @@ def make(env: Environment, config: Config) -> Algorithm:
     def update(state, key):
         state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
         return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
-
-    def policy(state, greedily):
-        def act(key, view):
-            values = values_of(state, view.obs)
-            return Decision(greedy(values, view.mask) if greedily else explore(key, values, view.mask))
-
-        return act
-
-    def probabilities(state, view):
-        return epsilon_greedy_probabilities(values_of(state, view.obs), config.epsilon, view.mask, random_ties=True)
 
     return Algorithm(init, update, policy, probabilities=probabilities)

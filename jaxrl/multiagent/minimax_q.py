@@ -16,13 +16,12 @@ from flax import struct
 
 from jaxrl import rollout, spaces
 from jaxrl.algorithm import Algorithm
-from jaxrl.env import Environment, static
-from jaxrl.errors import SpaceError, require, require_between, require_counts, require_positive
+from jaxrl.env import Environment, require_discrete, static
+from jaxrl.errors import require, require_between, require_counts, require_positive
 from jaxrl.exploration import harmonic_schedule
 from jaxrl.games import zero_sum
 from jaxrl.rollout import Decision, Episode
 from jaxrl.scan import scan
-from jaxrl.spaces import Discrete
 from jaxrl.tabular.q_learning import learn
 
 
@@ -50,10 +49,7 @@ class Config:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         fix = "Minimax-Q is for two players whose rewards sum to zero."
         require(env.num_agents == 2, "minimax_q", "the environment must have two agents", env.num_agents, fix)
-        for name in ("observation_space", "action_space"):
-            space = getattr(env, name)
-            must, fix = f"the {name} must be Discrete", "Use jaxrl.finite.from_table."
-            require(isinstance(space, Discrete), "minimax_q", must, space, fix, SpaceError)
+        require_discrete("minimax_q", env, "Use jaxrl.finite.from_table.")
         require_counts("minimax_q", self, "num_envs", "num_steps")
         require_between("minimax_q", self, 0, 1, "learning_rate", "learning_rate_final", "gamma", "epsilon")
         require_positive("minimax_q", self, "learning_rate", "learning_rate_final", "decay_steps", "learning_rate_half_life")
@@ -101,8 +97,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         policy_key, env_key = jax.random.split(key)
         view = rollout.view(env, state.episodes)
         decision = sample(policy_key, strategies(state, view, config.epsilon))
-        advance = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))
-        episodes, seen = advance(jax.random.split(env_key, config.num_envs), env, state.episodes, decision)
+        episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
 
         obs, joint = seen.obs, seen.action * actions + seen.action[:, ::-1]  # [E, 2]
         onward = jnp.where(seen.terminated[:, None], 0.0, state.value[players, seen.next_obs])

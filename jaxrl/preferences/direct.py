@@ -5,12 +5,13 @@ For a preferred response w and a dispreferred one l, with policy pi and referenc
     h = (log pi(w) - log ref(w)) - (log pi(l) - log ref(l))
 
 Most losses are functions of h; those that need no reference, or the lengths of the responses, say so. All take a batch
-``Pairs`` and a ``Config`` and return float[N], one loss per pair: ``loss("ipo")(pairs, Config(tau=0.5))``.
+``Pairs`` and a ``Config`` and return float[N], one loss per pair: ``loss("ipo")(pairs, Config(tau=0.5))``. TDPO, SPIN and PMPO
+see more than that, and stand in ``jaxrl.preferences.beyond_pairs``.
 
 Sources: DPO Rafailov et al. (2023); cDPO Mitchell (2023); robust Chowdhury et al. (2024); IPO Azar et al. (2023); SLiC Zhao et
 al. (2023); RRHF Yuan et al. (2023); KTO Ethayarajh et al. (2024); SimPO Meng et al. (2024); CPO Xu et al. (2024); ORPO Hong et
 al. (2024); DPOP Pal et al. (2024); RPO Liu et al. (2024); R-DPO Park et al. (2024); beta-DPO Wu et al. (2024); SPPO Wu et al.
-(2024); NCA Chen et al. (2024); APO D'Oosterlinck et al. (2024); BCO Jung et al. (2024).
+(2024); NCA Chen et al. (2024); APO D'Oosterlinck et al. (2024); BCO Jung et al. (2024); EXO Ji et al. (2024).
 """
 
 from collections.abc import Callable
@@ -61,6 +62,7 @@ class Config:
 
     beta: float = 0.1  # strength of the reference, or scale of the log-probabilities; positive
     flip_rate: float = 0.1  # cdpo, robust: the share of labels that are the wrong way round, in [0, 1/2)
+    smoothing: float = 1e-3  # exo: epsilon, what is left for the dispreferred response, in (0, 1/2)
     tau: float = 0.1  # ipo: strength of the reference; positive
     target_margin: float = 1.0  # slic: delta. simpo: gamma, in units of the scaled log-probability
     sft: float = 1.0  # slic, rrhf, cpo, rpo: weight of the log-likelihood of the preferred response
@@ -75,8 +77,8 @@ class Config:
 
     def validate(self) -> None:
         """Raises ConfigError where a number is out of range."""
-        require_positive("direct", self, "beta", "tau", "eta")
-        require_between("direct", self, 0, 0.499, "flip_rate")
+        require_positive("direct", self, "beta", "tau", "eta", "smoothing")
+        require_between("direct", self, 0, 0.499, "flip_rate", "smoothing")
         names = ("sft", "odds", "drop", "desirable", "undesirable", "beta_gain")
         require_between("direct", self, 0, float("inf"), *names)
 
@@ -196,6 +198,18 @@ def bco(pairs: Pairs, config: Config) -> jax.Array:
     return -log_sigmoid(chosen - shift) - log_sigmoid(shift - rejected)
 
 
+def exo(pairs: Pairs, config: Config) -> jax.Array:
+    """p log(p / (1 - e)) + (1 - p) log((1 - p) / e), p = sigmoid(beta h): KL(policy || labels).
+
+    cDPO, less a constant, is that divergence with its sides exchanged. Smoothing by e keeps it finite, and its margin too: on a
+    label that never changes the least loss is at p = 1 - e, and where w wins with probability P at logit(p) = (2 P - 1)
+    logit(1 - e). Source: equation 16, for two responses.
+    """
+    e, scaled = config.smoothing, config.beta * pairs.margin
+    chosen, rejected = log_sigmoid(scaled), log_sigmoid(-scaled)
+    return jnp.exp(chosen) * (chosen - jnp.log1p(-e)) + jnp.exp(rejected) * (rejected - jnp.log(e))
+
+
 LOSSES: dict[str, Callable[[Pairs, Config], jax.Array]] = {
     "dpo": dpo,
     "cdpo": cdpo,
@@ -215,6 +229,7 @@ LOSSES: dict[str, Callable[[Pairs, Config], jax.Array]] = {
     "nca": nca,
     "apo_zero": apo_zero,
     "bco": bco,
+    "exo": exo,
 }
 WITHOUT_REFERENCE = ("slic", "rrhf", "simpo", "cpo", "orpo")
 

@@ -1,15 +1,18 @@
-"""Exact solvers for finite environments: value iteration, policy iteration and policy evaluation on a ``TabularModel``.
+"""Exact solvers for finite environments: value iteration, policy iteration and policy evaluation on a ``TabularModel``, and
+value iteration for an agent who is averse to risk.
 
 All are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies. They compute in the precision
 jax is set to: float32, or float64 inside ``jax.enable_x64(True)``.
 
-Source: Sutton and Barto (2018), chapter 4; Puterman (1994), chapter 6.
+Source: Sutton and Barto (2018), chapter 4; Puterman (1994), chapter 6; for risk aversion Howard and Matheson (1972).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 
 from jaxrl.finite import TabularModel
 
@@ -57,15 +60,45 @@ def value_iteration(
         tolerance: the change at which to stop; 1e-13 is within reach of float64.
         max_sweeps: an end for problems with gamma = 1 that do not converge.
     """
+    return _iterate(model, lambda value: action_values(model, value, gamma), tolerance, max_sweeps)
+
+
+def certainty_equivalents(model: TabularModel, value: jax.Array, risk_aversion: jax.Array | float) -> jax.Array:
+    """Returns Q(x, a) = -log(sum_k p_k exp(-b [r_k + (1 - terminated_k) V(x'_k)])) / b, float[X, A]; b is the risk aversion.
+
+    It is what an agent with the utility -exp(-b y) of the sum y of all rewards would take instead of going on. There is no
+    discount, since Q is not in proportion to the rewards.
+
+    Source: Howard and Matheson (1972), "Risk-Sensitive Markov Decision Processes", equation 2.10.
+    """
+    bootstrap = jnp.where(model.terminated, 0.0, jnp.asarray(value)[model.next_state])
+    return -logsumexp(-risk_aversion * (model.reward + bootstrap), axis=-1, b=model.probability) / risk_aversion
+
+
+def entropic_value_iteration(
+    model: TabularModel, risk_aversion: jax.Array | float, tolerance: float = 1e-6, max_sweeps: int = 100_000
+) -> Solution:
+    """Sweeps V <- max_a Q with the certainty equivalents Q, as ``value_iteration`` does with expectations.
+
+    Args:
+        model: the environment's tables, with one reward (no agent axis); episodes must end, or pay nothing in the long run.
+        risk_aversion: positive, per unit of reward; near 0 it is value iteration without discount.
+        tolerance, max_sweeps: as for ``value_iteration``.
+    """
+    return _iterate(model, lambda value: certainty_equivalents(model, value, risk_aversion), tolerance, max_sweeps)
+
+
+def _iterate(model: TabularModel, backup: Callable, tolerance: float, max_sweeps: int) -> Solution:
+    """Sweeps with ``backup``, ``(value [X]) -> action values [X, A]``, until no value changes by more than ``tolerance``."""
 
     def sweep(carry):
         value, _, count = carry
-        new = _legal(model, action_values(model, value, gamma)).max(-1)
+        new = _legal(model, backup(value)).max(-1)
         return new, jnp.abs(new - value).max(), count + 1
 
     start = (jnp.zeros(model.num_states, jnp.result_type(float)), jnp.asarray(jnp.inf), jnp.int32(0))
     value, _, count = jax.lax.while_loop(lambda c: (c[1] > tolerance) & (c[2] < max_sweeps), sweep, start)
-    return Solution(value, _legal(model, action_values(model, value, gamma)), count)
+    return Solution(value, _legal(model, backup(value)), count)
 
 
 def policy_evaluation(model: TabularModel, policy: jax.Array, gamma: jax.Array | float, num_doublings: int = 20) -> jax.Array:

@@ -17,13 +17,13 @@ from flax import struct
 
 from jaxrl import losses, rollout, spaces
 from jaxrl.algorithm import Algorithm
-from jaxrl.env import Environment, static
-from jaxrl.errors import SpaceError, require, require_between, require_counts, require_positive, unknown_name
-from jaxrl.exploration import epsilon_greedy, epsilon_greedy_probabilities, greedy, harmonic_schedule
+from jaxrl.env import Environment, require_discrete, static
+from jaxrl.errors import require, require_between, require_counts, require_positive, unknown_name
+from jaxrl.exploration import harmonic_schedule
 from jaxrl.losses import q_learning_target
-from jaxrl.rollout import Decision, Episode
+from jaxrl.policies import epsilon_greedy_over
+from jaxrl.rollout import Episode
 from jaxrl.scan import scan
-from jaxrl.spaces import Discrete
 
 LOSSES = {
     "itakura_saito": losses.itakura_saito_loss,
@@ -53,10 +53,7 @@ class Config:
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError, SpaceError or UnknownNameError where these values cannot run on ``env``."""
-        for name in ("observation_space", "action_space"):
-            space = getattr(env, name)
-            discrete = isinstance(space, Discrete)
-            require(discrete, "entropic_td", f"the {name} must be Discrete", space, "Discretise it.", SpaceError)
+        require_discrete("entropic_td", env, "Discretise it.")
         agents = env.num_agents
         require(agents is None, "entropic_td", "the environment must have no agent axis", agents, "Use independent learners.")
         if self.loss not in LOSSES:
@@ -82,19 +79,15 @@ def make(env: Environment, config: Config) -> Algorithm:
     table = (spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space))
     step_size = harmonic_schedule(config.learning_rate, config.learning_rate_half_life, config.learning_rate_min)
     gradient = jax.vmap(jax.value_and_grad(LOSSES[config.loss]), in_axes=(0, 0, None))
+    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], config.epsilon)
 
     def init(key):
         return State(jnp.zeros(table), jnp.zeros(table), rollout.start(key, env, config.num_envs))
 
-    def explore(key, values, mask):
-        return epsilon_greedy(key, values, config.epsilon, mask, random_ties=True)
-
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
-        view = rollout.view(env, state.episodes)
-        action = explore(policy_key, state.q[view.obs], view.mask)
-        advance = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))
-        episodes, seen = advance(jax.random.split(env_key, config.num_envs), env, state.episodes, Decision(action))
+        decision = policy(state, False)(policy_key, rollout.view(env, state.episodes))
+        episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
 
         taken = (seen.obs, seen.action)
         target = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None, 0))(
@@ -112,15 +105,5 @@ def make(env: Environment, config: Config) -> Algorithm:
     def update(state, key):
         state, (batch, loss) = scan(step, state, jax.random.split(key, config.num_steps))
         return state, rollout.episode_metrics(batch) | {"loss": loss.mean()}
-
-    def policy(state, greedily):
-        def act(key, view):
-            values = state.q[view.obs]
-            return Decision(greedy(values, view.mask) if greedily else explore(key, values, view.mask))
-
-        return act
-
-    def probabilities(state, view):
-        return epsilon_greedy_probabilities(state.q[view.obs], config.epsilon, view.mask, random_ties=True)
 
     return Algorithm(init, update, policy, probabilities=probabilities)

@@ -15,13 +15,13 @@ from flax import struct
 
 from jaxrl import rollout, spaces
 from jaxrl.algorithm import Algorithm
-from jaxrl.env import Environment, static
-from jaxrl.errors import SpaceError, require, require_between, require_counts, require_positive
-from jaxrl.exploration import epsilon_greedy, epsilon_greedy_probabilities, greedy, harmonic_schedule
+from jaxrl.env import Environment, require_discrete, static
+from jaxrl.errors import require, require_between, require_counts, require_positive
+from jaxrl.exploration import harmonic_schedule
 from jaxrl.losses import q_learning_target
-from jaxrl.rollout import Decision, Episode
+from jaxrl.policies import epsilon_greedy_over
+from jaxrl.rollout import Episode
 from jaxrl.scan import scan
-from jaxrl.spaces import Discrete
 
 
 @struct.dataclass
@@ -53,10 +53,7 @@ class Config:
 
     def validate_tables(self, where: str, env: Environment) -> None:
         """Raises ConfigError or SpaceError where a value is out of range, or ``env`` is not discrete. where: who asks."""
-        for name in ("observation_space", "action_space"):
-            space = getattr(env, name)
-            must, fix = f"the {name} must be Discrete", "Use jaxrl.finite.from_table, or a deep algorithm."
-            require(isinstance(space, Discrete), where, must, space, fix, SpaceError)
+        require_discrete(where, env, "Use jaxrl.finite.from_table, or a deep algorithm.")
         require_counts(where, self, "num_envs", "num_steps")
         require_between(where, self, 0, 1, "learning_rate", "learning_rate_min", "gamma", "epsilon")
         require_positive(where, self, "learning_rate_half_life")
@@ -114,20 +111,15 @@ def make(env: Environment, config: Config) -> Algorithm:
     """Builds Q-learning on an environment with discrete observations and actions."""
     table = (spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space))
     step_size = harmonic_schedule(config.learning_rate, config.learning_rate_half_life, config.learning_rate_min)
+    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], config.epsilon)
 
     def init(key):
         return State(jnp.zeros(table), jnp.zeros(table), rollout.start(key, env, config.num_envs))
 
-    def explore(key, values, mask):
-        # Ties are broken at random: the table starts as zeros, and the first action everywhere would explore nothing.
-        return epsilon_greedy(key, values, config.epsilon, mask, random_ties=True)
-
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
-        view = rollout.view(env, state.episodes)
-        action = explore(policy_key, state.q[view.obs], view.mask)
-        advance = jax.vmap(rollout.advance, in_axes=(0, None, 0, 0))
-        episodes, seen = advance(jax.random.split(env_key, config.num_envs), env, state.episodes, Decision(action))
+        decision = policy(state, False)(policy_key, rollout.view(env, state.episodes))
+        episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
 
         error = td_errors(
             state.q, seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, config.gamma, seen.next_mask
@@ -138,15 +130,5 @@ def make(env: Environment, config: Config) -> Algorithm:
     def update(state, key):
         state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
         return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
-
-    def policy(state, greedily):
-        def act(key, view):
-            values = state.q[view.obs]
-            return Decision(greedy(values, view.mask) if greedily else explore(key, values, view.mask))
-
-        return act
-
-    def probabilities(state, view):
-        return epsilon_greedy_probabilities(state.q[view.obs], config.epsilon, view.mask, random_ties=True)
 
     return Algorithm(init, update, policy, probabilities=probabilities)

@@ -1,5 +1,7 @@
 """Figures and the HTML report of a run, from synthetic measurements."""
 
+import base64
+import json
 import re
 from html.parser import HTMLParser
 
@@ -7,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import figures
+from experiments import charts, figures
 from experiments.report import write_report
 from jaxrl.errors import ConfigError, ResultsError
-from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary
+from jaxrl.quarantine import Failure
+from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, final_values, summarise
 from jaxrl.statistics import bootstrap_interval, iqm
 
 SEEDS, UPDATES, LENGTH = 64, 200, 20
@@ -29,7 +32,8 @@ def record(run, variant, rate, steps=128, failed=None, seeds=SEEDS, upto=UPDATES
     recorder.begin(Plan(np.arange(seeds), UPDATES, LENGTH, steps, 1))
     for first in range(0, upto, LENGTH):
         last = first + LENGTH
-        recorder.chunk(Chunk(first, {"episode_return": returns[:, first:last]}, {"optimality_gap": gap[:, last - 1]}, 0.5))
+        measured = {"episode_return": returns[:, first:last]}, {"optimality_gap": gap[:, last - 1]}
+        recorder.chunk(Chunk(first, np.arange(seeds), *measured, 0.5))
     if end:
         recorder.end(RunSummary(90.0, 12.0, upto < UPDATES, failed or {}))
 
@@ -37,7 +41,7 @@ def record(run, variant, rate, steps=128, failed=None, seeds=SEEDS, upto=UPDATES
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     run = RunDirectory.create(tmp_path_factory.mktemp("runs"), "exp", {"ppo": {"gamma": 0.99}, "note": "<b>bold</b> & more"})
-    record(run, "ppo", 0.03, failed={3: 57, 41: 120})
+    record(run, "ppo", 0.03, failed={3: Failure(57, "metric loss"), 41: Failure(1120, "state.params")})
     record(run, "<script>alert(1)</script>", 0.01)
     run.close()
     run.write_claims(
@@ -120,24 +124,33 @@ def test_figures_are_the_same_every_time(run):
 
 
 def test_bands():
-    seeds = np.random.default_rng(1).normal(size=40)
-    interval = figures._band(seeds, "bootstrap")
-    assert interval.estimate == iqm(seeds)
-    assert interval == bootstrap_interval(seeds, resamples=1000)
-    np.testing.assert_allclose(figures._band(seeds, "percentile"), (iqm(seeds), *np.percentile(seeds, (5, 95))))
-    np.testing.assert_array_equal(figures._band(seeds[:1], "bootstrap"), (seeds[0], np.nan, np.nan))
-    assert np.isnan(figures._band(seeds[:0], "percentile")).all()
+    seeds = np.random.default_rng(1).normal(size=(40, 3))
+    seeds[[2, 5], 1] = np.nan, np.inf
+    seeds[:, 2] = np.nan
+    found = figures.bands(seeds, "bootstrap")
+    whole, others = seeds[:, 0], seeds[np.isfinite(seeds[:, 1]), 1]
+    np.testing.assert_allclose(found.estimate, [iqm(whole), iqm(others), np.nan])
+    np.testing.assert_allclose([found.low[0], found.high[0]], bootstrap_interval(whole)[1:], atol=0.03)
+    np.testing.assert_allclose([found.low[1], found.high[1]], bootstrap_interval(others)[1:], atol=0.03)
+    found = figures.bands(seeds, "percentile")
+    np.testing.assert_allclose(np.stack(found)[:, 0], (iqm(whole), *np.percentile(whole, (5, 95))))
+    np.testing.assert_array_equal(np.stack(figures.bands(seeds[:1, :1], "bootstrap"))[:, 0], (seeds[0, 0], np.nan, np.nan))
+    assert np.isnan(figures.bands(seeds[:0], "percentile")).all()
 
 
 def test_points_are_means_over_neighbours_without_the_missing():
     values = np.arange(600.0).reshape(2, 300)
     values[0, :3] = np.nan
     values[1, 0] = np.nan
-    points = list(figures._points(np.arange(1, 301), values))
-    assert len(points) == figures.POINTS
-    assert points[0][0] == 2.0
-    np.testing.assert_array_equal(points[0][1], [301.5])
-    np.testing.assert_array_equal(points[1][1], [4.0, 304.0])
+    places, means = figures.points(np.arange(1, 301), values)
+    assert places.shape == (figures.POINTS,)
+    assert means.shape == (2, figures.POINTS)
+    assert places[0] == 2.0
+    np.testing.assert_array_equal(means[:, 0], [np.nan, 301.5])
+    np.testing.assert_array_equal(means[:, 1], [4.0, 304.0])
+    places, means = figures.points(np.arange(1, 4), values[:, :3])
+    np.testing.assert_array_equal(places, [1, 2, 3])
+    np.testing.assert_array_equal(means, values[:, :3])
 
 
 def test_a_log_axis_shows_zero_at_its_floor(run):
@@ -155,6 +168,17 @@ def test_few_seeds_and_a_data_set(tmp_path, seeds):
     for path in (figures.learning_curves(run), figures.distribution(run), figures.gap_curve(run, scale="linear")):
         assert (pixels(path) != 255).any()
     assert shows(run.figures / "episode_return.png", figures.COLOURS[0])
+
+
+def test_a_relation_of_two_quantities(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", {})
+    values = np.arange(12).reshape(4, 3) + 1.0
+    values[0, 1] = np.nan
+    lines = {"seeds": (np.array([1, 10, 100]), values), "exact": (np.array([1, 10, 100]), np.array([[2, 3, 4]]))}
+    path = figures.relation(run, "relation", lines, "Size", "Error", x_scale="log", y_scale="log", level=2.0, note="A note.")
+    assert shows(path, figures.COLOURS[0])
+    assert shows(path, figures.COLOURS[1])
+    assert figures.caption(path).endswith("A note.")
 
 
 def test_wrong_options_are_named(run, tmp_path):
@@ -180,7 +204,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
-        self.stack, self.texts, self.attributes, self.tags = [], [], [], set()
+        self.stack, self.texts, self.scripts, self.attributes, self.tags = [], [], [], [], set()
         self.feed(text)
         self.close()
         assert not self.stack
@@ -195,7 +219,9 @@ class Page(HTMLParser):
         assert self.stack.pop() == tag
 
     def handle_data(self, data):
-        if not self.stack or self.stack[-1] != "style":
+        if self.stack and self.stack[-1] == "script":
+            self.scripts.append(data)
+        elif not self.stack or self.stack[-1] != "style":
             self.texts.append(data)
 
     @property
@@ -213,7 +239,9 @@ def test_the_report_is_well_formed_and_complete(page):
         "Source: A & B (2017)",
         "Holds Beats the other",
         "Undecided Not tried",
-        "2 of 64 3 (57), 41 (120)",
+        "2 of 64 (ppo)",
+        "ppo 3 57 metric loss",
+        "ppo 41 1,120 state.params",
         "1 min 30 s",
         "12 s",
         "ppo.gamma 0.99",
@@ -229,14 +257,142 @@ def test_the_report_is_well_formed_and_complete(page):
 
 def test_the_report_needs_nothing_from_outside(page):
     found = Page(page)
-    assert "script" not in found.tags
-    assert "link" not in found.tags
+    assert not {"link", "iframe", "object", "embed"} & found.tags
     assert "http" not in page
     assert "url(" not in page
     assert "@import" not in page
     sources = [value for _, name, value in found.attributes if name in ("src", "href", "srcset")]
     assert len(sources) == 3
     assert all(source.startswith("data:image/png;base64,") for source in sources)
+
+
+def test_everything_that_the_script_looks_for_is_on_the_page(page):
+    found = Page(page)
+    ids = [value for _, name, value in found.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    numbers, script = found.scripts
+    wanted = set(re.findall(r'find\("([\w-]+)"\)', script))
+    assert {"chart-data", "curves", "seeds", "metric", "legend"} <= wanted <= set(ids)
+    made = set(re.findall(r"id: `([\w-]+)\$", script))  # a readout for each variant
+    assert made == set(re.findall(r"find\(`([\w-]+)\$", script)) == {"value-"}
+    for name in ("fetch", "XMLHttpRequest", "import(", "innerHTML", "eval(", "WebSocket"):
+        assert name not in script
+    assert "</" not in numbers
+    assert json.loads(numbers)["variants"] == ["ppo", "<script>alert(1)</script>"]
+
+
+def test_charts_hold_the_numbers_of_the_run(run, page):
+    data = json.loads(Page(page).scripts[0])
+    assert [metric["name"] for metric in data["metrics"]] == ["optimality_gap (evaluation)", "episode_return"]
+    curve = data["metrics"][1]["curves"][1]
+    measured = run.curves("episode_return", "<script>alert(1)</script>")
+    assert len(curve["x"]) == UPDATES
+    np.testing.assert_allclose(curve["x"], measured.env_steps, rtol=1e-4)
+    assert curve["centre"][:3] == curve["low"][:3] == [None] * 3
+    np.testing.assert_allclose(curve["centre"][3:], iqm(measured.values[:, 3:], axis=0), rtol=1e-4)
+    estimate, low, high = bootstrap_interval(measured.values[:, -1])
+    np.testing.assert_allclose(
+        [curve[key][-1] for key in ("centre", "low", "high")], (estimate, low, high), atol=0.1 * (high - low)
+    )
+    ends = data["metrics"][1]["seeds"][1]
+    finals = final_values(measured.values)
+    np.testing.assert_allclose([value for _, value in ends["dots"]], np.sort(finals), rtol=1e-4)
+    assert [seed for seed, _ in ends["dots"]] == np.argsort(finals).tolist()
+    np.testing.assert_allclose(ends["centre"], iqm(finals), rtol=1e-4)
+    assert curve["seeds"] == "64 seeds"
+
+
+def test_charts_stay_small_with_thousands_of_seeds(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", {})
+    rng = np.random.default_rng(0)
+    seeds = np.arange(100, 3100)
+    values = rng.normal(size=(3000, 500))
+    values[7, 200:], values[8] = np.inf, np.nan
+    recorder = run.recorder("")
+    recorder.begin(Plan(seeds, 500, 500, 8, 1))
+    recorder.chunk(Chunk(0, seeds, {"loss": values}, {}, 1.0))
+    run.close()
+    (metric,) = charts.chart_data(run)["metrics"]
+    (curve,), (ends,) = metric["curves"], metric["seeds"]
+    assert len(curve["x"]) == len(curve["centre"]) == 200
+    assert curve["seeds"] == "2998 of 3000 seeds"
+    assert sum(bar[2] for bar in ends["bars"]) == 2998
+    finals = final_values(values.astype(np.float32))
+    for low, high, count, named in ends["bars"]:
+        inside = np.isfinite(finals) & (finals >= low - 1e-4) & (finals <= high + 1e-4)
+        assert set(named) <= set(seeds[inside])
+        assert len(named) == min(count, charts.SEEDS_NAMED)
+    lowest = seeds[np.nanargmin(np.where(np.isfinite(finals), finals, np.nan))]
+    assert ends["extremes"].startswith(f"Lowest seeds: {lowest} (")
+    assert len(json.dumps(metric)) < 20_000
+
+
+def test_charts_count_updates_where_a_variant_has_no_steps(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", {})
+    record(run, "online", 0.02, seeds=2)
+    record(run, "offline", 0.02, seeds=1, steps=None)
+    data = charts.chart_data(run)
+    for metric in data["metrics"]:
+        assert metric["axis"] == "updates"
+        assert all(curve["x"][-1] == UPDATES for curve in metric["curves"])
+    single = data["metrics"][-1]["seeds"][1]
+    assert (single["low"], single["high"]) == (None, None)
+    assert data["metrics"][-1]["curves"][1]["seeds"] == "1 seed"
+
+
+def test_charts_do_not_depend_on_how_tables_are_read(run, monkeypatch):
+    whole = charts.chart_data(run)
+    monkeypatch.setattr(charts, "READ_AT_ONCE", 0)
+    assert charts.chart_data(run) == whole
+
+
+def test_points_grow_fewer_with_many_variants(tmp_path, monkeypatch):
+    monkeypatch.setattr(charts, "ALL_POINTS", 600)
+    run = RunDirectory.create(tmp_path, "exp", {})
+    for index in range(10):
+        recorder = run.recorder(f"variant {index}")
+        recorder.begin(Plan(np.arange(2), 250, 250, 1, 1))
+        recorder.chunk(Chunk(0, np.arange(2), {"loss": np.full((2, 250), float(index))}, {}, 1.0))
+    run.close()
+    data = charts.chart_data(run)
+    assert data["points"] == 60
+    assert [curve["centre"] for curve in data["metrics"][0]["curves"]] == [[index] * 60 for index in range(10)]
+
+
+def test_long_tables_are_folded(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", {})
+    rows = [{"variant": str(index), "metric": "loss", **summarise(np.arange(3.0))} for index in range(40)]
+    run.write_summary({"results": rows})
+    assert "<summary>40 rows</summary>" in write_report(run).read_text()
+    run.write_summary({"results": rows[:9]})
+    assert "9 rows" not in write_report(run).read_text()
+
+
+def test_replays_are_part_of_the_page(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", {})
+    (run.path / "replays").mkdir()
+    frames = [Image.fromarray(np.full((8, 8, 3), shade, np.uint8)) for shade in (0, 120, 250)]
+    frames[0].save(run.path / "replays" / "greedy_policy.gif", save_all=True, append_images=frames[1:], duration=100)
+    (run.path / "replays" / "huge.gif").write_bytes((run.path / "replays" / "greedy_policy.gif").read_bytes() + bytes(5 << 20))
+    found = Page(write_report(run).read_text())
+    (source,) = [value for tag, name, value in found.attributes if (tag, name) == ("img", "src")]
+    assert (
+        base64.b64decode(source.removeprefix("data:image/gif;base64,")) == (run.path / "replays/greedy_policy.gif").read_bytes()
+    )
+    assert "greedy policy" in found.text
+    assert "see replays/huge.gif" in found.text
+    (run.path / "replays" / "broken.gif").write_bytes(b"GIF89a")
+    with pytest.raises(ResultsError, match=r"broken\.gif must be a readable picture"):
+        write_report(run)
+
+
+def test_only_some_of_many_failed_seeds_are_listed(tmp_path):
+    run = RunDirectory.create(tmp_path, "exp", {})
+    record(run, "", 0.02, failed={seed: Failure(seed, "metric loss") for seed in range(60)}, upto=LENGTH)
+    text = Page(write_report(run).read_text()).text
+    assert "60 of 64" in text
+    assert "49 49 metric loss and 10 more" in text
+    assert "50 50 metric" not in text
 
 
 def test_the_report_fits_phones_and_dark_screens(page):

@@ -13,7 +13,7 @@ from jaxrl.preferences.kl_optimal import kl_optimal
 
 NUMBERS = Config(
     beta=0.4, flip_rate=0.2, tau=0.3, target_margin=0.7, sft=0.6, odds=0.25, drop=3.0, length=0.05, desirable=1.2,
-    undesirable=0.8, eta=0.9, beta_gain=0.5, margin_average=0.1,
+    undesirable=0.8, eta=0.9, beta_gain=0.5, margin_average=0.1, smoothing=0.05,
 )  # fmt: skip
 
 
@@ -22,6 +22,10 @@ def pairs():
     random = np.random.default_rng(0)
     log_probabilities = -random.uniform(0.5, 6.0, size=(4, 6))
     return Pairs(*log_probabilities, *random.integers(1, 9, size=(2, 6)).astype(np.float64))
+
+
+def the_other_way_round(pairs):
+    return Pairs(*(pairs[i] for i in (1, 0, 3, 2, 5, 4)))
 
 
 def logistic(x):
@@ -78,6 +82,9 @@ def by_hand(name, pairs):
     if name == "bco":
         d = np.mean(np.concatenate([b * w, b * l]))
         return softplus(-(b * w - d)) + softplus(b * l - d)
+    if name == "exo":
+        p = logistic(b * h)
+        return p * np.log(p / 0.95) + (1 - p) * np.log((1 - p) / 0.05)
     raise AssertionError(name)
 
 
@@ -153,13 +160,15 @@ def test_dpo_optimum_is_the_tilted_reference():
         np.testing.assert_allclose(found, np.exp(kl_optimal(jnp.asarray(log_reference), jnp.asarray(gold), 0.5)), atol=1e-7)
 
 
-def margin_at_optimum(name, numbers):
-    """Returns the margin at which the loss of one deterministic pair is least."""
+def margin_at_optimum(name, numbers, wins=1.0):
+    """Returns the margin at which the loss of one pair is least, whose first response is preferred with this probability."""
 
     def objective(margin):
         policy = jax.nn.log_softmax(jnp.stack([margin, jnp.zeros_like(margin)]))
         half = jnp.log(jnp.full(1, 0.5))
-        return direct.loss(name)(Pairs(policy[:1], policy[1:], half, half, jnp.ones(1), jnp.ones(1)), numbers).sum()
+        pairs = Pairs(policy[:1], policy[1:], half, half, jnp.ones(1), jnp.ones(1))
+        loss, turned = direct.loss(name), the_other_way_round(pairs)
+        return (wins * loss(pairs, numbers) + (1 - wins) * loss(turned, numbers)).sum()
 
     with jax.enable_x64(True):
         bracket = optimize.minimize_scalar(lambda x: float(objective(jnp.float64(x))), bounds=(-50, 50), method="bounded")
@@ -174,6 +183,25 @@ def test_finite_margins_of_ipo_and_cdpo():
         assert margin_at_optimum("cdpo", Config(beta=beta, flip_rate=e)) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(("beta", "e", "wins"), [(0.5, 1e-3, 1.0), (1.0, 0.1, 1.0), (0.7, 0.02, 0.75), (0.7, 0.02, 0.5)])
+def test_margin_of_exo(beta, e, wins):
+    """KL(policy || labels) is least where logit(p) is the mean of the labels' logits, +-logit(1 - e)."""
+    expected = (2 * wins - 1) * np.log((1 - e) / e) / beta
+    assert margin_at_optimum("exo", Config(beta=beta, smoothing=e), wins) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_exo_and_cdpo_are_the_two_divergences(pairs):
+    """Both are a KL of the same two distributions, one each way; the other way round differs from cDPO by the labels' entropy."""
+    numbers = NUMBERS.replace(flip_rate=0.05)
+    with jax.enable_x64(True):
+        pairs = jax.tree.map(jnp.asarray, pairs)
+        p = np.asarray(jax.nn.sigmoid(0.4 * pairs.margin))
+        policy, labels = np.stack([p, 1 - p]), np.array([[0.95], [0.05]])
+        np.testing.assert_allclose(direct.exo(pairs, numbers), (policy * np.log(policy / labels)).sum(0), rtol=1e-10)
+        entropy = -(labels * np.log(labels)).sum()
+        np.testing.assert_allclose(direct.cdpo(pairs, numbers) - entropy, (labels * np.log(labels / policy)).sum(0), rtol=1e-10)
+
+
 @pytest.mark.parametrize("name", ["dpo", "dpop", "robust", "kto", "rpo", "apo_zero"])
 def test_others_have_no_finite_margin(name):
     """DPOP's penalty is gone once the preferred response is likelier than under the reference."""
@@ -183,8 +211,7 @@ def test_others_have_no_finite_margin(name):
 def test_robust_loss_is_unbiased_under_flips(pairs):
     with jax.enable_x64(True):
         pairs = jax.tree.map(jnp.asarray, pairs)
-        turned = Pairs(*(pairs[i] for i in (1, 0, 3, 2, 5, 4)))
-        mean = 0.8 * direct.robust(pairs, NUMBERS) + 0.2 * direct.robust(turned, NUMBERS)
+        mean = 0.8 * direct.robust(pairs, NUMBERS) + 0.2 * direct.robust(the_other_way_round(pairs), NUMBERS)
         np.testing.assert_allclose(mean, direct.dpo(pairs, NUMBERS), rtol=1e-12)
 
 
@@ -204,6 +231,6 @@ def test_beta_dpo_running_mean_and_filter():
 def test_unknown_names_and_wrong_numbers():
     with pytest.raises(UnknownNameError, match=r"Did you mean 'simpo'.*Known: apo_zero, bco, beta_dpo"):
         direct.loss("sympo")
-    for changes in ({"beta": 0.0}, {"tau": -1.0}, {"flip_rate": 0.5}, {"drop": -1.0}):
+    for changes in ({"beta": 0.0}, {"tau": -1.0}, {"flip_rate": 0.5}, {"drop": -1.0}, {"smoothing": 0.0}):
         with pytest.raises(ConfigError, match="direct"):
             Config(**changes).validate()

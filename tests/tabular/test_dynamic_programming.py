@@ -7,7 +7,15 @@ import pytest
 
 import envs
 from jaxrl.finite import tabulate
-from jaxrl.tabular.dynamic_programming import action_values, greedy_policy, policy_evaluation, policy_iteration, value_iteration
+from jaxrl.tabular.dynamic_programming import (
+    action_values,
+    certainty_equivalents,
+    entropic_value_iteration,
+    greedy_policy,
+    policy_evaluation,
+    policy_iteration,
+    value_iteration,
+)
 from tests import oracles, probes
 
 LAKE = {"4x4": tabulate(envs.make("frozen_lake")), "8x8": tabulate(envs.make("frozen_lake_8x8"))}
@@ -116,3 +124,23 @@ def test_a_game_has_a_value_per_agent():
     value = policy_evaluation(model, uniform, 0.9)
     assert value.shape == (model.num_states, 2)
     np.testing.assert_allclose(model.initial @ value, [-1.5, -1.5])
+
+
+@pytest.mark.parametrize("aversion", [1e-6, 0.5, 10.0])
+def test_certainty_equivalent_of_a_lake_that_pays_once(aversion):
+    """The sum of the rewards is 0 or 1, so whoever is averse to risk wants what everyone wants: 1 with probability 14/17."""
+    model = LAKE["4x4"]
+    solution = entropic_value_iteration(model, aversion, tolerance=1e-13)
+    expected = -np.log1p(14 / 17 * np.expm1(-aversion)) / aversion
+    assert float(solution.start_value(model)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_certainty_equivalents_in_numpy():
+    """Of stochastic moves with rewards and ends, from any values; and of values that exp() could not hold."""
+    model, aversion = tabulate(envs.make("cliff_walking", slip=0.3)), 0.7
+    values = np.random.default_rng(0).normal(size=model.num_states)
+    onward = model.reward + ~model.terminated * values[model.next_state]
+    expected = -np.log((model.probability * np.exp(-aversion * onward)).sum(-1)) / aversion
+    np.testing.assert_allclose(certainty_equivalents(model, values, aversion), expected, rtol=1e-10)
+    lifted, going_on = np.asarray(certainty_equivalents(model, values + 1e4, aversion)), ~model.terminated.any(-1)
+    np.testing.assert_allclose(lifted[going_on], expected[going_on] + 1e4, rtol=1e-10)

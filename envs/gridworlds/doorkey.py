@@ -1,0 +1,248 @@
+"""DoorKey: fetch the key, unlock the door in the wall and reach the goal behind it, seeing only what lies ahead.
+
+The board is n x n with a border of walls. A wall from top to bottom, with a locked door in it, parts the agent and the key on
+the left from the goal in the bottom right corner. Column of the wall, row of the door, and the places of agent and key are drawn
+anew for every episode. The agent turns and moves forward; it picks up, drops and toggles what lies in front of it. Reaching the
+goal in step t ends the episode and pays 1 - 0.9 t / T with the time limit T = 10 n^2.
+
+Source: Chevalier-Boisvert et al. (2023), Minigrid and Miniworld, environment DoorKey, with the same rules, encoding and actions
+(without "done"); images have the row first.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxrl.env import Environment
+from jaxrl.errors import require
+from jaxrl.finite import Initial, Outcomes, TabularModel, finite
+from jaxrl.spaces import Box, Discrete
+
+TURN_LEFT, TURN_RIGHT, FORWARD, PICK_UP, DROP, TOGGLE = range(6)
+OPEN, CLOSED, LOCKED = range(3)
+HEADINGS = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)], np.int32)  # right, down, left, up, as (row, column)
+VIEW = 7  # rows and columns that the agent sees, itself in the middle of the last row
+# (object, colour, state) of what can lie in a cell; the state of a door is added to it, that of the agent is its heading.
+UNSEEN, EMPTY, WALL, DOOR, KEY, GOAL, AGENT = np.array(
+    [(0, 0, 0), (1, 0, 0), (2, 5, 0), (4, 4, 0), (5, 4, 0), (8, 1, 0), (10, 0, 0)], np.int32
+)
+
+
+class State(NamedTuple):
+    """All int32; places are (row, column).
+
+    position: [2], of the agent. heading: [], 0 .. 3, right, down, left, up. key: [2], (-1, -1) while it is carried.
+    door: [], OPEN, CLOSED or LOCKED. wall: [], its column. doorway: [], the row of the door. time: [], steps so far, or 0.
+    """
+
+    position: jax.Array
+    heading: jax.Array
+    key: jax.Array
+    door: jax.Array
+    wall: jax.Array
+    doorway: jax.Array
+    time: jax.Array
+
+
+@struct.dataclass
+class Params:
+    border: jax.Array  # bool[n, n], the outer walls
+    counts: jax.Array  # int32[], 1 if the time counts, else 0
+    fading: jax.Array  # float32[], what a step takes from the reward
+
+
+def _goal(params):
+    return jnp.array([params.border.shape[0] - 2] * 2, jnp.int32)
+
+
+def _at(place, other):
+    return (place == other).all(-1)
+
+
+def outcomes(state, action, params):
+    """One outcome: everything is certain. The goal is never left."""
+    over = _at(state.position, _goal(params))
+    front = state.position + jnp.asarray(HEADINGS)[state.heading]
+    in_wall = params.border[front[0], front[1]] | ((front[1] == state.wall) & (front[0] != state.doorway))
+    at_door = _at(front, jnp.stack([state.doorway, state.wall]))
+    at_key, carrying = _at(front, state.key), state.key[0] < 0
+
+    turned = (state.heading + (action == TURN_RIGHT) - (action == TURN_LEFT)) % 4
+    enters = (action == FORWARD) & ~in_wall & ~at_key & (~at_door | (state.door == OPEN))
+    picks = (action == PICK_UP) & at_key
+    drops = (action == DROP) & carrying & ~in_wall & ~at_door & ~_at(front, _goal(params))
+    unlocks = carrying | (state.door != LOCKED)
+    toggled = jnp.where(unlocks, jnp.where(state.door == OPEN, CLOSED, OPEN), LOCKED)
+
+    successor = State(
+        jnp.where(enters, front, state.position),
+        turned.astype(jnp.int32),
+        jnp.where(picks, -1, jnp.where(drops, front, state.key)),
+        jnp.where((action == TOGGLE) & at_door, toggled, state.door).astype(jnp.int32),
+        state.wall,
+        state.doorway,
+        state.time + params.counts,
+    )
+    successor = jax.tree.map(lambda old, new: jnp.where(over, old, new), state, successor)
+    arrives = _at(successor.position, _goal(params))
+    reward = jnp.where(arrives & ~over, 1.0 - params.fading * successor.time, 0.0)
+    outcome = Outcomes(jnp.float32(1.0), successor, reward, arrives)
+    return jax.tree.map(lambda leaf: leaf[None], outcome)
+
+
+def contents(place, state, params):
+    """What lies at each place, int32[..., 2], as (object, colour, state), int32[..., 3]; the agent is left out.
+
+    By comparing coordinates rather than by looking them up, which is many times as fast for the view of a batch of agents.
+    """
+    last = params.border.shape[0] - 1
+    row, column = place[..., 0], place[..., 1]
+    in_wall = (jnp.minimum(row, column) <= 0) | (jnp.maximum(row, column) >= last) | (column == state.wall)
+    at_door = (column == state.wall) & (row == state.doorway)
+    at_key = _at(place, state.key) & (state.key[0] >= 0)
+    codes = jnp.where(in_wall[..., None], WALL, EMPTY)
+    codes = jnp.where(at_door[..., None], jnp.asarray(DOOR).at[2].set(state.door), codes)
+    codes = jnp.where(_at(place, _goal(params))[..., None], GOAL, codes)
+    return jnp.where(at_key[..., None], KEY, codes)
+
+
+def board(state, params):
+    """What lies in every cell, int32[n, n, 3]; see ``contents``."""
+    return contents(jnp.moveaxis(jnp.indices(params.border.shape, jnp.int32), 0, -1), state, params)
+
+
+def observe_all(state, params):
+    """The whole board with the agent, float32[n, n, 3]."""
+    agent = jnp.asarray(AGENT).at[2].set(state.heading)
+    place = jnp.moveaxis(jnp.indices(params.border.shape, jnp.int32), 0, -1)
+    return jnp.where(_at(place, state.position)[..., None], agent, contents(place, state, params)).astype(jnp.float32)
+
+
+def observe_ahead(state, params):
+    """What the agent sees, float32[7, 7, 3]: forward is up; it stands in the middle of the last row, where what it carries is."""
+    headings, there = jnp.asarray(HEADINGS), jnp.arange(VIEW, dtype=jnp.int32)
+    ahead = (VIEW - 1 - there)[:, None, None] * headings[state.heading]
+    aside = (there - VIEW // 2)[None, :, None] * headings[(state.heading + 1) % 4]
+    seen = contents(state.position + ahead + aside, state, params)
+    opaque = (seen[..., 0] == WALL[0]) | ((seen[..., 0] == DOOR[0]) & (seen[..., 2] != OPEN))
+    seen = jnp.where(_visible(~opaque)[..., None], seen, UNSEEN)
+    return seen.at[-1, VIEW // 2].set(jnp.where(state.key[0] < 0, KEY, EMPTY)).astype(jnp.float32)
+
+
+def _visible(clear):
+    """Returns which cells light reaches from the middle of the last row, bool[V, V], through those that are clear.
+
+    Row by row it spreads through clear cells to the right and on to the row ahead, then the same to the left. A row is a number
+    here, bit j its column j: a few operations on numbers move a whole row. The loop keeps the compiler from computing all rows
+    anew for every cell, which takes ten times as long.
+    """
+    bits = 1 << jnp.arange(VIEW, dtype=jnp.int32)
+
+    def row(lit, clear_row):
+        right = _spread(lit, clear_row, jnp.left_shift)
+        lit = (lit | (right << 1)) & (2**VIEW - 1)
+        left = _spread(lit, clear_row, jnp.right_shift)
+        onward_right, onward_left = right & ~bits[-1], left & ~bits[0]  # not past the edge of the view
+        return onward_right | (onward_right << 1) | onward_left | (onward_left >> 1), lit | (left >> 1)
+
+    rows = jax.lax.scan(row, jnp.int32(1 << VIEW // 2), (clear * bits).sum(1, dtype=jnp.int32), reverse=True)[1]
+    return (rows[:, None] & bits) > 0
+
+
+def _spread(lit, clear, shift):
+    """Returns the clear cells that light reaches in one direction, by doubling the distance."""
+    reached, way = lit & clear, clear
+    for distance in (1, 2, 4):
+        reached |= way & shift(reached, distance)
+        way &= shift(way, distance)
+    return reached
+
+
+def _left_of(wall, index, size):
+    """Returns the cell of this number on the left of the wall, (row, column); there are (size - 2) (wall - 1)."""
+    return jnp.stack([1 + index // (wall - 1), 1 + index % (wall - 1)], axis=-1).astype(jnp.int32)
+
+
+def _first(wall, doorway, heading, agent, key, size):
+    """Returns the first state: agent and key are numbers of cells on the left, the key's among those that the agent left."""
+    key, ones = key + (key >= agent), jnp.ones_like(wall)
+    return State(_left_of(wall, agent, size), heading, _left_of(wall, key, size), LOCKED * ones, wall, doorway, 0 * ones)
+
+
+def initial(params):
+    """Every layout: the column of the wall uniform, then everything else."""
+    size, layouts = params.border.shape[0], []
+    for wall in range(2, size - 2):
+        cells = (size - 2) * (wall - 1)
+        doorway, heading, agent, key = np.indices((size - 3, 4, cells, cells - 1), np.int32).reshape(4, -1)
+        layouts.append(np.stack([np.full_like(doorway, wall), doorway + 1, heading, agent, key]))
+    counts = [layout.shape[1] for layout in layouts]
+    probability = 1 / np.repeat(counts, counts) / len(counts)
+    wall, doorway, heading, agent, key = jnp.asarray(np.concatenate(layouts, axis=1))
+    return Initial(jnp.asarray(probability, jnp.result_type(float)), _first(wall, doorway, heading, agent, key, size))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reset:
+    """Draws from ``initial`` part by part: the list has thousands of entries, and a step that may end an episode draws often."""
+
+    observe: Callable
+
+    def __call__(self, key, params):
+        size = params.border.shape[0]
+        wall_key, door_key, heading_key, agent_key, key_key = jax.random.split(key, 5)
+        wall = jax.random.randint(wall_key, (), 2, size - 2, jnp.int32)
+        doorway = jax.random.randint(door_key, (), 1, size - 2, jnp.int32)
+        heading = jax.random.randint(heading_key, (), 0, 4, jnp.int32)
+        cells = (size - 2) * (wall - 1)
+        agent_cell = jax.random.randint(agent_key, (), 0, cells, jnp.int32)
+        key_cell = jax.random.randint(key_key, (), 0, cells - 1, jnp.int32)
+        state = _first(wall, doorway, heading, agent_cell, key_cell, size)
+        return self.observe(state, params), state
+
+
+def optimal_lengths(model: TabularModel) -> np.ndarray:
+    """Returns the fewest steps to the goal from every state, int[X], by breadth-first search; -1 where it cannot be reached.
+
+    Args:
+        model: of an environment whose moves are certain, such as ``tabulate(make(timed=False))``.
+    """
+    ends, successor = model.terminated[..., 0], model.next_state[..., 0]
+    steps = np.where(ends.any(1) & ~ends.all(1), 1, -1)
+    for length in range(1, model.num_states):
+        reached = steps == length
+        if not reached.any():
+            break
+        steps[(steps < 0) & (reached[successor] & ~ends).any(1)] = length + 1
+    return steps
+
+
+def make(size: int = 5, view: str = "ahead", timed: bool = True, max_steps: int | None = None) -> Environment:
+    """Builds DoorKey. Actions: turn left, turn right, forward, pick up, drop, toggle.
+
+    Args:
+        size: n, at least 5; 5, 6 and 8 are usual.
+        view: "ahead", the 7 x 7 cells before the agent, float32[7, 7, 3], or "all", the board with the agent, float32[n, n, 3].
+        timed: whether later successes pay less. If not, each pays 1, and the environment is finite: the time is no part of the
+            state. Its table has 540 states at size 5 and 160,590 at size 8: raise ``max_states`` of ``tabulate``.
+        max_steps: the time limit, by default 10 n^2.
+
+    Raises:
+        ConfigError: one of them is out of range.
+    """
+    require(size >= 5, "doorkey", "size must be at least 5", size, "5, 6 and 8 are usual.")
+    require(view in ("ahead", "all"), "doorkey", "view must be 'ahead' or 'all'", view, "Choose one.")
+    max_steps = 10 * size**2 if max_steps is None else max_steps
+    require(max_steps >= 1, "doorkey", "max_steps must be at least 1", max_steps, "Leave it out for 10 n^2.")
+    border = jnp.ones((size, size), bool).at[1:-1, 1:-1].set(False)
+    params = Params(border, jnp.int32(timed), jnp.float32(0.9 / max_steps if timed else 0.0))
+    observe, shape = (observe_ahead, (VIEW, VIEW, 3)) if view == "ahead" else (observe_all, (size, size, 3))
+    env = finite(params, outcomes, initial, Box(0.0, 10.0, shape), Discrete(6), max_steps, observe=observe)
+    env = dataclasses.replace(env, reset_fn=_Reset(observe))
+    # With the time in its state it has too many states for a table.
+    return dataclasses.replace(env, outcomes_fn=None, initial_fn=None, observe_fn=None) if timed else env

@@ -1,0 +1,216 @@
+"""Pictures of gridworlds: one function ``(state, params) -> uint8[H, W, 3]`` for each family, on the host, from shared tiles."""
+
+import numpy as np
+
+from envs import tiles
+from envs.control import point_maze
+from envs.gridworlds import (
+    blocking_maze,
+    catch,
+    corridor,
+    deep_sea,
+    doorkey,
+    grid,
+    noisy_grid,
+    random_maze,
+    short_corridor,
+    t_maze,
+)
+from envs.tiles import TILE, Board
+
+ARROWS = {">": 0, "v": 1, "<": 2, "^": 3}  # the headings of the tiles
+
+
+def cells(params: grid.Walk) -> np.ndarray:
+    """Returns where each free cell of a walk lies, (row, column), int[C, 2]."""
+    return np.argwhere(np.asarray(params.letters) != ord(grid.WALL))
+
+
+def walk(state, params: grid.Walk) -> np.ndarray:
+    """A walk over the cells of a map: FrozenLake, cliff, rooms, mazes, wind, hazards, maps of one's own."""
+    board = _map(np.asarray(params.letters))
+    place, pays = cells(params), _pays(params)
+    largest = np.abs(pays).max() or 1.0
+    for cell in np.flatnonzero(pays):
+        board.fill(
+            place[cell], tiles.blend(tiles.FLOOR, tiles.ORANGE if pays[cell] > 0 else tiles.PURPLE, abs(pays[cell]) / largest)
+        )
+    letters = np.asarray(params.letters)[tuple(place.T)]
+    for cell in np.flatnonzero(np.asarray(params.absorbing) & ~np.isin(letters, [ord("H"), ord("L")])):
+        board.goal(place[cell])
+    for cell in np.flatnonzero(np.asarray(getattr(params, "cost", ()))):
+        board.draw(place[cell], "stripes", tiles.VERMILION, 0.55)
+    start = np.asarray(params.start)
+    if len(start) == 1:
+        board.draw(place[start[0]], "frame", tiles.BLUE, 0.6)
+    board.agent(place[int(state)])
+    return board.picture
+
+
+def _pays(params: grid.Walk) -> np.ndarray:
+    """Returns by how much ending a step in each cell pays more than usual, float64[C]; 0 where the episode ends."""
+    going_on = ~np.asarray(params.absorbing)
+    pays = np.full(len(going_on), -np.inf)
+    np.maximum.at(pays, np.asarray(params.neighbour)[going_on], np.asarray(params.reward, np.float64)[going_on])
+    entered = going_on & np.isfinite(pays)
+    usual = np.median(pays[entered]) if entered.any() else 0.0
+    return np.where(entered, pays, usual) - usual
+
+
+def _map(letters: np.ndarray) -> Board:
+    """Paints a map, int[R, C] of ASCII codes, without goals and agent."""
+    board = Board(*letters.shape)
+    icy = bool((letters == ord("F")).any())
+    for place, code in np.ndenumerate(letters):
+        letter = chr(code)
+        board.fill(place, tiles.ICE if icy else tiles.FLOOR)
+        if letter == grid.WALL:
+            board.wall(place)
+        elif letter == "H":
+            board.draw(place, "pool", tiles.WATER if icy else tiles.DARK)
+        elif letter == "L":
+            board.fill(place, tiles.LAVA)
+            board.draw(place, "wave", tiles.YELLOW, 0.8)
+        elif letter == "C":
+            board.fill(place, tiles.CLIFF, None)
+            board.draw(place, "stripes", tiles.DARK, 0.35)
+        elif letter == "+":
+            board.fill(place, tiles.blend(tiles.FLOOR, tiles.YELLOW, 0.35))
+        elif letter in ARROWS:
+            board.draw(place, f"arrow {ARROWS[letter]}", tiles.SHADE, 0.5)
+        elif letter in "123456789":
+            strength = min(int(letter), 3) / 3
+            board.fill(place, tiles.blend(tiles.FLOOR, tiles.SKY, 0.45 * strength))
+            board.draw(place, "arrow 3", tiles.WHITE, 0.4 + 0.6 * strength)
+    return board
+
+
+def blocking(state: blocking_maze.State, params: blocking_maze.Params) -> np.ndarray:
+    """The blocking maze as it is at this time."""
+    letters = np.asarray(params.letters)[int(state.clock >= params.switch_at)]
+    board, columns = _map(letters), letters.shape[1]
+    board.goal(divmod(int(params.goal), columns))
+    board.draw(divmod(int(params.start), columns), "frame", tiles.BLUE, 0.6)
+    board.agent(divmod(int(state.cell), columns))
+    return board.picture
+
+
+def corridor_row(state, params: corridor.Params) -> np.ndarray:
+    """The corridor, its goal at the right end."""
+    length = len(params.reward)
+    board = _open(1, length)
+    board.goal((0, length - 1))
+    board.agent((0, int(state)))
+    return board.picture
+
+
+def alike(state, params: short_corridor.Params) -> np.ndarray:
+    """The three cells, the one with swapped actions shaded (the agent sees no difference), and the goal."""
+    board = _open(1, short_corridor.CELLS + 1)
+    board.fill((0, short_corridor.SWAPPED), tiles.blend(tiles.FLOOR, tiles.PURPLE, 0.35))
+    board.goal((0, short_corridor.GOAL))
+    board.agent((0, int(state)))
+    return board.picture
+
+
+def catch_board(state: catch.State, params: catch.Params) -> np.ndarray:
+    """Ball and paddle."""
+    board = _open(*params.board.shape)
+    board.draw((len(params.board) - 1, int(state.paddle)), "slab", tiles.BLUE)
+    board.draw((int(state.row), int(state.column)), "disc", tiles.VERMILION)
+    return board.picture
+
+
+def sea(state: deep_sea.State, params: deep_sea.Params) -> np.ndarray:
+    """The sea, darker in the deep; the treasure at the bottom right. After the last row the diver is below the board."""
+    size = len(params.right)
+    board = Board(size + 1, size)
+    for row, column in np.ndindex(size + 1, size):
+        depth = tiles.blend(tiles.SKY, tiles.WATER, row / size)
+        board.fill((row, column), depth, tiles.blend(depth, tiles.WHITE, 0.15))
+    board.draw((size, size - 1), "star", tiles.YELLOW)
+    board.agent((int(state.row), int(state.column)), tiles.ORANGE)
+    return board.picture
+
+
+def noisy(state, params: noisy_grid.Params) -> np.ndarray:
+    """The open grid; the end lies nowhere, so the agent is shown in the goal then."""
+    size = round((len(params.neighbour) - 1) ** 0.5)
+    board, goal = _open(size, size), int(params.goal)
+    board.goal(divmod(goal, size))
+    board.agent(divmod(min(int(state), size * size) if int(state) < size * size else goal, size))
+    return board.picture
+
+
+def t_junction(state: t_maze.State, params: t_maze.Params) -> np.ndarray:
+    """The corridor and its two arms; the cue is an arrow, shown bright at the first step and faint later, for us alone."""
+    length, place = int(params.length), int(state.place)
+    up = int(state.cue) == t_maze.CUE_UP
+    board = Board(3, length + 1, tiles.WALL)
+    for cell in np.ndindex(3, length + 1):
+        if cell[0] == 1 or cell[1] == length:
+            board.fill(cell, tiles.FLOOR)
+        else:
+            board.wall(cell)
+    board.goal((0 if up else 2, length))
+    board.draw((1, 0), f"arrow {3 if up else 1}", tiles.GREEN, 1.0 if place < 0 else 0.3)
+    # A turned agent's arm is not part of the state: it is shown at the junction.
+    board.agent((1, min(max(place, 0), length)))
+    return board.picture
+
+
+def key_and_door(state: doorkey.State, params: doorkey.Params) -> np.ndarray:
+    """The board of DoorKey; a carried key hovers over the agent."""
+    codes = np.asarray(doorkey.board(state, params))
+    board = _open(*codes.shape[:2])
+    for place in np.ndindex(codes.shape[:2]):
+        kind = codes[place][0]
+        if kind == doorkey.WALL[0]:
+            board.wall(place)
+        elif kind == doorkey.GOAL[0]:
+            board.goal(place)
+        elif kind == doorkey.KEY[0]:
+            board.draw(place, "key", tiles.ORANGE)
+        elif kind == doorkey.DOOR[0] and state.door == doorkey.OPEN:
+            board.draw(place, "leaf", tiles.ORANGE)
+        elif kind == doorkey.DOOR[0]:
+            board.draw(place, "block", tiles.ORANGE)
+            board.draw(place, "key" if state.door == doorkey.LOCKED else "dot", tiles.DARK)
+    board.agent(np.asarray(state.position), heading=int(state.heading))
+    if int(state.key[0]) < 0:
+        board.draw(np.asarray(state.position), "key", tiles.YELLOW)
+    return board.picture
+
+
+def maze(state: random_maze.State, params: random_maze.Params) -> np.ndarray:
+    """The maze of this episode."""
+    walls = np.asarray(state.walls)
+    board = _open(*walls.shape)
+    for place in np.argwhere(walls):
+        board.wall(place)
+    board.goal((len(walls) - 2, len(walls) - 2))
+    board.agent(np.asarray(state.position))
+    return board.picture
+
+
+def point_in_maze(state: point_maze.State, params: point_maze.Params) -> np.ndarray:
+    """The point mass in its maze, a small dot where it would be in a fifth of a second, and the disc that is the goal."""
+    free = np.asarray(params.free)
+    board = _open(*free.shape)
+    for place in np.argwhere(~free):
+        board.wall(place)
+
+    def pixels(place):
+        return (np.asarray(place, np.float64)[::-1] + 1) * TILE  # the map begins inside the border
+
+    tiles.disc(board.picture, pixels(state.goal), float(params.goal_radius) * TILE, tiles.GREEN, 0.5)
+    tiles.disc(board.picture, pixels(state.position), 0.22 * TILE, tiles.BLUE)
+    tiles.disc(board.picture, pixels(state.position + 0.2 * state.velocity), 0.08 * TILE, tiles.ORANGE)
+    return board.picture
+
+
+def _open(rows: int, columns: int) -> Board:
+    board = Board(rows, columns)
+    for place in np.ndindex(rows, columns):
+        board.fill(place, tiles.FLOOR)
+    return board

@@ -1,0 +1,40 @@
+"""What the experiments with tabular Q-learning have in common: their options, and one way to train with them."""
+
+from dataclasses import dataclass, field
+
+from experiments.session import Session
+from jaxrl.env import Environment
+from jaxrl.evaluation import ExactValue
+from jaxrl.tabular import q_learning
+
+
+@dataclass(frozen=True)
+class QLearningSettings:
+    """Options of an experiment with tabular Q-learning. Each experiment sets its own defaults."""
+
+    seeds: int = 1024
+    """Independent learners, trained side by side (count)."""
+    steps: int = 100_000
+    """Environment steps of each learner (count); a multiple of the steps in an update."""
+    algorithm: q_learning.Config = field(default_factory=q_learning.Config)
+    """Hyper-parameters."""
+
+    def train(self, session: Session, env: Environment) -> float:
+        """Trains the learners, evaluates each greedy policy exactly some 20 times on the way, and draws its value.
+
+        Returns:
+            The exact value of an optimal policy.
+        """
+        exact = ExactValue.of(env, self.algorithm.gamma)
+        optimum = float(exact.optimum)
+        session.train(
+            q_learning.make,
+            env,
+            self.algorithm,
+            seeds=self.seeds,
+            num_updates=self.steps // self.algorithm.steps_per_update,
+            evaluators=(exact,),
+            show=("exact_value", "optimality_gap"),
+        )
+        session.draw_curves("exact_value", optimum=optimum)
+        return optimum
