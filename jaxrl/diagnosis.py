@@ -147,9 +147,9 @@ def _is_finite(array: Any) -> bool:
 def _describe(equation: Any, inputs: list[_Value], output: Any) -> Operation:
     place, line = _place(equation)
     ranges = tuple(
-        f"{jnp.result_type(value.array)}{list(jnp.shape(value.array))} in [{jnp.min(value.array):.6g}, {jnp.max(value.array):.6g}]"
-        for value in inputs
-        if jnp.size(value.array) and (_is_float(value.array) or jnp.issubdtype(jnp.result_type(value.array), jnp.integer))
+        f"{jnp.result_type(array)}{list(jnp.shape(array))} in [{jnp.min(array):.6g}, {jnp.max(array):.6g}]"
+        for array in (value.array for value in inputs)
+        if jnp.size(array) and jnp.issubdtype(jnp.result_type(array), jnp.number)
     )
     nan, infinite = int(jnp.isnan(output).sum()), int(jnp.isinf(output).sum())
     return Operation(equation.primitive.name, place, line, ranges, f"{nan} NaN and {infinite} infinite of {jnp.size(output)}")

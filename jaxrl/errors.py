@@ -38,6 +38,10 @@ class ResultsError(JaxrlError, OSError):
     """A results folder cannot be written, or what lies in it cannot be read."""
 
 
+class CheckpointError(ResultsError):
+    """A checkpoint is damaged, or belongs to something else than what is to go on with it."""
+
+
 def require(condition: bool, where: str, must: str, value: object, fix: str, error: type[JaxrlError] = ConfigError) -> None:
     """Raises ``error`` unless ``condition`` holds.
 
