@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 import experiments
 from experiments.conduct import INTERRUPTED, Job, Running, Storage, conduct, say, unfinished
+from experiments.protocol import Experiment
 from jaxrl.errors import JaxrlError, unknown_name
 from jaxrl.results import find_run
 
@@ -138,21 +139,24 @@ def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         print(f"usage: {PROGRAM} run NAME [options]\n\nNAME: {', '.join(experiments.NAMES)}")
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    experiment, rest = experiments.load(arguments[0]), arguments[1:]
-    default = experiment.Config()
-    if "--quick" in rest:
-        rest.remove("--quick")
-        default = experiment.QUICK
+    experiment, default, rest = _load(arguments)
     running, config = _parse_run(arguments[0], experiment.Config, default, rest)
     return conduct([Job(arguments[0].replace("-", "_"), experiment, config)], running)
+
+
+def _load(arguments: list[str]) -> tuple[Experiment, Any, list[str]]:
+    """Returns the experiment that is named first, the configuration to start from and the other arguments."""
+    experiment = experiments.load(arguments[0])
+    rest = [argument for argument in arguments[1:] if argument != "--quick"]
+    return experiment, experiment.QUICK if len(rest) < len(arguments) - 1 else experiment.Config(), rest
 
 
 def _plan(arguments: list[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         print(f"usage: {PROGRAM} plan NAME [options of run NAME]\n\nNAME: {', '.join(experiments.NAMES)}")
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    experiment, rest = experiments.load(arguments[0]), arguments[1:]
-    running, config = _parse_run(arguments[0], experiment.Config, experiment.Config(), rest)
+    experiment, default, rest = _load(arguments)
+    running, config = _parse_run(arguments[0], experiment.Config, default, rest)
     from jaxrl import platform
 
     platform.setup(deterministic=running.deterministic)
@@ -166,18 +170,18 @@ def _sweep(arguments: list[str]) -> int:
         print(f"usage: {PROGRAM} sweep NAME [options, also those of run NAME]\n\nNAME: {', '.join(experiments.NAMES)}")
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
     experiment, rest = experiments.load(arguments[0]), arguments[1:]
-    from experiments.sweep import Options, sweep_experiment
+    from experiments.sweep import EXAMPLES, Options, sweep_experiment
 
     default = experiment.Config()
     if "--quick" in rest:
         rest.remove("--quick")
         default = experiment.QUICK
-    options, config = _parse_run(arguments[0], experiment.Config, default, rest, "sweep", Options)
+    options, config = _parse_run(arguments[0], experiment.Config, default, rest, "sweep", Options, EXAMPLES)
     return sweep_experiment(arguments[0].replace("-", "_"), experiment, config, options)
 
 
 def _parse_run(
-    name: str, config: type, default: Any, arguments: list[str], command: str = "run", running: type = Running
+    name: str, config: type, default: Any, arguments: list[str], command: str = "run", running: type = Running, more: str = ""
 ) -> tuple[Any, Any]:
     @dataclass(frozen=True)
     class Options(running):
@@ -188,7 +192,8 @@ def _parse_run(
         Options,
         args=arguments,
         prog=f"{PROGRAM} {command} {name}",
-        description=f"{experiments.load(name).__doc__.strip()}\n\n--quick starts from tiny budgets, not from the published ones.",
+        description=f"{experiments.load(name).__doc__.strip()}\n\n--quick starts from tiny budgets, not from the published ones."
+        + f"\n\n{more}" * bool(more),
     )
     return options, options.config
 

@@ -1,16 +1,20 @@
 """Running experiments one after another: results folders, resuming, claims, reports, exit status."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax
 from rich.console import Console
 from rich.table import Table
 
 import experiments
 from experiments.protocol import Experiment
+from jaxrl import distributed
+from jaxrl.distributed import Processes
 from jaxrl.provenance import from_json
 from jaxrl.results import RunDirectory, Sink, find_run, find_unfinished
 
@@ -39,6 +43,12 @@ class Running(Storage):
     """Write TensorBoard event files into the run's folder too; needs the extra of that name."""
     wandb: Literal["no", "offline", "online"] = "no"
     """Log to Weights & Biases too, into the run's folder or to its servers; needs the extra of that name."""
+    coordinator: str | None = None
+    """With several processes: host:port of process 0. SLURM, Open MPI, Kubernetes and TPU pods say it themselves."""
+    num_processes: int | None = None
+    """How many processes share the seeds."""
+    process_id: int | None = None
+    """Number of this process, from 0."""
     deterministic: bool = False
     """On a GPU: use only kernels that give the same bits every time. Slower; on a CPU or TPU they do so anyway."""
 
@@ -77,41 +87,78 @@ def conduct(jobs: Sequence[Job], options: Running) -> int:
     from jaxrl import platform
 
     platform.setup(deterministic=options.deterministic)
+    launch = distributed.start(options.coordinator, options.num_processes, options.process_id)
+    if launch is None:
+        return _conduct(jobs, options, Processes())
+    folder = options.runs / ".processes" / launch
+    processes = Processes(folder, jax.process_index(), jax.process_count())
+    try:
+        with processes.alive(jax.distributed.shutdown):
+            status = _conduct(jobs, options, processes)
+            processes.wait()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def _conduct(jobs: Sequence[Job], options: Running, processes: Processes) -> int:
+    """Every process goes through every job; the first one writes what is written once."""
+    verdicts: list[tuple[str, dict[str, Any]]] = []
+    for job in jobs:
+        path = processes.agree(str(_directory(job, options).path) if processes.first else "")
+        writer = processes.index if processes.count > 1 else None
+        directory = RunDirectory(Path(path), writer)
+        with directory.locked() if processes.first else contextlib.nullcontext():
+            entries = _run(job, directory, options, processes)
+        if entries is None:
+            say(f"interrupted: what had been computed is kept; go on with: python -m experiments resume {directory.path}")
+            return INTERRUPTED
+        verdicts += [(job.name, entry) for entry in entries]
+    if processes.first:
+        _show(verdicts)
+    return 1 if any(entry["passed"] is False for _, entry in verdicts) else 0
+
+
+def _directory(job: Job, options: Running) -> RunDirectory:
+    directory = job.directory
+    if directory is None and options.resume:
+        directory = find_unfinished(options.runs, job.name, job.config)
+    return directory or RunDirectory.create(options.runs, job.name, job.config)
+
+
+def _run(job: Job, directory: RunDirectory, options: Running, processes: Processes) -> list[dict[str, Any]] | None:
+    """Runs one experiment and returns its claims and their verdicts (the first process); None after Ctrl-C."""
     from experiments.protocol import decide
     from experiments.report import write_report
     from experiments.session import Interrupted, Session
 
-    verdicts: list[tuple[str, dict[str, Any]]] = []
+    if processes.first:
+        directory.resume()
+    processes.wait()
+    sinks = functools.partial(trackers, options, directory, job.config) if processes.first else lambda variant: ()
+    session = Session(directory, options.checkpoint_seconds, options.at_once, sinks, processes)
     interrupted = False
-    for job in jobs:
-        directory = job.directory
-        if directory is None and options.resume:
-            directory = find_unfinished(options.runs, job.name, job.config)
-        if directory is None:
-            directory = RunDirectory.create(options.runs, job.name, job.config)
-        with directory.locked():
-            directory.resume()
-            sinks = functools.partial(_trackers, options, directory, job.config)
-            session = Session(directory, options.checkpoint_seconds, options.at_once, sinks)
-            try:
-                job.module.run(job.config, session)
-            except (Interrupted, KeyboardInterrupt):
-                interrupted = True
-            directory.close()
-            directory.write_summary({"results": directory.summarise(), "finished": not interrupted})
-            undecided = "interrupted" if interrupted else "" if job.published else "other settings than the published ones"
-            verdicts += [(job.name, entry) for entry in decide(job.module.CLAIMS, directory, undecided)]
-            print(f"{job.name}: {write_report(directory)}")
-        if interrupted:
-            say(f"interrupted: what had been computed is kept; go on with: python -m experiments resume {directory.path}")
-            break
-    _show(verdicts)
+    try:
+        job.module.run(job.config, session)
+        processes.wait()
+    except (Interrupted, KeyboardInterrupt):
+        interrupted = True
+    if interrupted and processes.count > 1:
+        say(f"interrupted: what had been computed is kept; go on with: python -m experiments resume {directory.path}")
+        raise KeyboardInterrupt  # the others still write, so nothing can be merged yet
+    entries = []
+    if processes.first:
+        directory.close()
+        directory.write_summary({"results": directory.summarise(), "finished": not interrupted})
+        undecided = "interrupted" if interrupted else "" if job.published else "other settings than the published ones"
+        entries = decide(job.module.CLAIMS, directory, undecided)
+        print(f"{job.name}: {write_report(directory)}")
     if interrupted:
-        return INTERRUPTED
-    return 1 if any(entry["passed"] is False for _, entry in verdicts) else 0
+        _show([(job.name, entry) for entry in entries])
+    return None if interrupted else entries
 
 
-def _trackers(options: Running, directory: RunDirectory, config: Any, variant: str) -> list[Sink]:
+def trackers(options: Running, directory: RunDirectory, config: Any, variant: str) -> list[Sink]:
     """Returns the sinks for other tools that were asked for."""
     from jaxrl.sinks import TensorBoard, WeightsAndBiases
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments import figures
 from jaxrl.checkpoint import Checkpoints
+from jaxrl.distributed import Processes
 from jaxrl.progress import Progress
 from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, Sink
 from jaxrl.runner import Run, run
@@ -44,6 +45,7 @@ class Session:
         seconds_between_checkpoints: float = 60.0,
         at_once: int | None = None,
         sinks: Callable[[str], Sequence[Sink]] = lambda variant: (),
+        processes: Processes | None = None,
     ):
         """
         Args:
@@ -51,11 +53,13 @@ class Session:
             seconds_between_checkpoints: see ``jaxrl.checkpoint.Checkpoints``.
             at_once: how many seeds lie in memory at once, by default as many as fit.
             sinks: further sinks for a variant of this name.
+            processes: those that share the seeds; each goes through the experiment, and the first writes what is written once.
         """
         self.directory = directory
         self._seconds_between_checkpoints = seconds_between_checkpoints
         self._at_once = at_once
         self._sinks = sinks
+        self._processes = processes or Processes()
         self._began = time.perf_counter()
 
     def train(
@@ -103,9 +107,11 @@ class Session:
             sinks=(Progress(title, training.show), self.directory.recorder(variant), *self._sinks(variant)),
             checkpoints=Checkpoints(self.directory.checkpoints(variant), self._seconds_between_checkpoints),
             at_once=self._at_once,
+            processes=self._processes,
         )
         if done.summary.interrupted:
             raise Interrupted
+        self._processes.wait()  # what follows may read what all have recorded
         return done
 
     def record(self, metrics: Mapping[str, Any], variant: str = "") -> None:
@@ -116,12 +122,14 @@ class Session:
                 have the same shape. What the U columns are (steps, sizes, temperatures) is the experiment's business.
             variant: as for ``train``.
         """
-        tables = {name: np.atleast_2d(np.asarray(values, np.float64)) for name, values in metrics.items()}
-        seeds, length = next(iter(tables.values())).shape
-        recorder = self.directory.recorder(variant)
-        recorder.begin(Plan(np.arange(seeds), length, length, None, 1))
-        recorder.chunk(Chunk(0, np.arange(seeds), tables, {}, 0.0))
-        recorder.end(RunSummary(time.perf_counter() - self._began, 0.0))
+        if self._processes.first:
+            tables = {name: np.atleast_2d(np.asarray(values, np.float64)) for name, values in metrics.items()}
+            seeds, length = next(iter(tables.values())).shape
+            recorder = self.directory.recorder(variant)
+            recorder.begin(Plan(np.arange(seeds), length, length, None, 1))
+            recorder.chunk(Chunk(0, np.arange(seeds), tables, {}, 0.0))
+            recorder.end(RunSummary(time.perf_counter() - self._began, 0.0))
+        self._processes.wait()
 
     def draw_curves(self, metric: str, **options: Any) -> None:
         """Draws the learning curves of a metric and where the seeds end; options as for ``figures.learning_curves``.

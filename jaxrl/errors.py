@@ -38,6 +38,10 @@ class ResultsError(JaxrlError, OSError):
     """A results folder cannot be written, or what lies in it cannot be read."""
 
 
+class ProcessLostError(JaxrlError, RuntimeError):
+    """A process that takes part in a run has died or left."""
+
+
 class CheckpointError(ResultsError):
     """A checkpoint is damaged, or belongs to something else than what is to go on with it."""
 

@@ -130,9 +130,13 @@ class Curves(NamedTuple):
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The folder of one run. ``create`` makes a new one, ``open`` checks an old one; all else reads or writes its files."""
+    """The folder of one run. ``create`` makes a new one, ``open`` checks an old one; all else reads or writes its files.
+
+    writer: number of this process where several record into the folder at the same time; the first of them merges, at the end.
+    """
 
     path: Path
+    writer: int | None = None
 
     @classmethod
     def create(cls, root: str | os.PathLike, experiment: str, config: Any) -> "RunDirectory":
@@ -223,8 +227,23 @@ class RunDirectory:
                 pass
             yield
 
+    @contextlib.contextmanager
+    def _tables_to_itself(self) -> Iterator[None]:
+        """Keeps other processes of the same run from rewriting files of the tables meanwhile."""
+        with storage.writing(self.path), (self.path / ".tables").open("w") as file:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def resume(self) -> None:
-        """Notes that a run goes on: where the versions or devices are others than before, they are written beside the first."""
+        """Notes that a run goes on: where the versions or devices are others than before, they are written beside the first.
+
+        Removes what a kill left half written.
+        """
+        for partial in self.path.rglob("*.partial"):
+            if partial.is_file():
+                partial.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "facts", ignore_errors=True)
         now = versions()
         if now != self.versions():
             storage.write_json(self.path / f"versions-{datetime.now(UTC):%Y%m%dT%H%M%S}Z.json", now)
@@ -241,8 +260,13 @@ class RunDirectory:
         return Recorder(self, variant)
 
     def close(self) -> None:
-        """Merges the parts of each table into one file. May be called at any time and repeatedly; recording can go on."""
+        """Merges the parts of each table into one file. May be called at any time and repeatedly; recording can go on.
+
+        Where several processes record, the first of them calls it when all are done.
+        """
         import pyarrow as pa
+
+        self._merge_facts()
 
         for name in TABLES:
             if not (self.path / name).is_dir():
@@ -399,6 +423,32 @@ class RunDirectory:
         parts = sorted((self.path / name).glob("part-*.parquet"), key=_part_number)
         return [merged] * merged.exists() + [part for part in parts if _part_number(part) >= held]
 
+    def _new_part(self, name: str) -> Path:
+        """Returns where the next part of a table goes."""
+        suffix = "" if self.writer is None else f"-{self.writer}"
+        return self.path / name / f"part-{self._next_part(name):05}{suffix}.parquet"
+
+    def _write_facts(self, variant: str, facts: dict[str, Any]) -> None:
+        """Notes what recording a variant took; of several processes each for itself, since they may end at the same time."""
+        if self.writer is None:
+            self.write_summary({"runs": {**self.summary().get("runs", {}), variant: facts}})
+        else:
+            path = self.path / "facts" / f"{digest(variant)}-{self.writer}.json"
+            storage.write_json(path, {"variant": variant, **facts})
+
+    def _merge_facts(self) -> None:
+        """Adds up what the processes noted and removes their notes."""
+        runs: dict[str, dict[str, Any]] = {}
+        paths = sorted((self.path / "facts").glob("*.json"))
+        for path in paths:
+            facts = storage.read_json(path, dict)
+            variant = facts.pop("variant")
+            runs[variant] = _sum_of_facts(runs[variant], facts) if variant in runs else facts
+        if runs:
+            self.write_summary({"runs": {**self.summary().get("runs", {}), **runs}})
+            with storage.writing(self.path / "facts"):
+                shutil.rmtree(self.path / "facts")
+
     def _next_part(self, name: str) -> int:
         held = _merged_parts(self.path / f"{name}.parquet")
         return max([held, *(_part_number(part) + 1 for part in (self.path / name).glob("part-*.parquet"))])
@@ -450,7 +500,7 @@ class Recorder:
             "env_steps_per_second": None if steps is None or running <= 0 else steps / running,
             "failed_seeds": {seed: failure._asdict() for seed, failure in sorted(summary.failed_seeds.items())},
         }
-        self._run.write_summary({"runs": {**self._run.summary().get("runs", {}), self._variant: facts}})
+        self._run._write_facts(self._variant, facts)
 
     def _append(self, name: str, seeds: np.ndarray, updates: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
         import pyarrow as pa
@@ -474,8 +524,7 @@ class Recorder:
         table = pa.table(rows, schema=_index_schema())
         for column, values in columns.items():
             table = table.append_column(column, pa.array(np.asarray(values, np.float32).ravel(), from_pandas=True))
-        part = self._run.path / name / f"part-{self._run._next_part(name):05}.parquet"
-        storage.write_table(part, table.schema, [table])
+        storage.write_table(self._run._new_part(name), table.schema, [table])
 
     def _forget(self, seeds: np.ndarray, first_update: int) -> None:
         """Removes what an earlier, longer-lived recording of these seeds wrote at or after an update."""
@@ -483,8 +532,10 @@ class Recorder:
 
         rows = (pc.field("variant") == self._variant) & (pc.field("update") >= first_update)
         rows &= pc.field("seed").isin([int(seed) for seed in seeds])
-        for name in TABLES:
-            for file in self._earlier[name]:
+        if not any(self._earlier.values()):
+            return
+        with self._run._tables_to_itself():
+            for file in itertools.chain.from_iterable(self._earlier.values()):
                 if storage.read_table(file, ["seed"], rows).num_rows:
                     kept = (table.filter(~rows) for table in storage.read_batches(file))
                     storage.write_table(file, storage.read_schema(file), kept)
@@ -549,7 +600,8 @@ def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
         ResultsError: the run cannot be read.
     """
     root = Path(root)
-    experiments = {folder.name for folder in root.iterdir() if folder.is_dir()} if root.is_dir() else set()
+    folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
+    experiments = {folder.name for folder in folders if not folder.name.startswith(".")}
     if str(name) in experiments:
         runs = sorted(folder for folder in (root / name).iterdir() if folder.is_dir())
         require(bool(runs), "find_run", "the experiment must have a run", str(root / name), "Run it first.", ResultsError)
@@ -584,7 +636,21 @@ def _index_schema() -> "pa.Schema":
 
 
 def _part_number(path: Path) -> int:
-    return int(path.stem.removeprefix("part-"))
+    return int(path.stem.removeprefix("part-").partition("-")[0])
+
+
+def _sum_of_facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Returns what two processes took that recorded seeds of their own at the same time."""
+    total = {
+        **one,
+        **{name: one[name] + other[name] for name in ("seeds", "devices")},
+        **{name: max(one[name], other[name]) for name in ("seconds", "compile_seconds", "interrupted")},
+        **{name: min(one[name], other[name]) for name in ("first_update", "updates")},
+        "failed_seeds": {**one["failed_seeds"], **other["failed_seeds"]},
+    }
+    for name in ("env_steps", "env_steps_per_second"):
+        total[name] = None if one[name] is None or other[name] is None else one[name] + other[name]
+    return total
 
 
 def _merged_parts(path: Path) -> int:

@@ -23,19 +23,21 @@ import numpy as np
 from jaxrl import memory, quarantine, seed_axis
 from jaxrl.algorithm import Algorithm
 from jaxrl.checkpoint import Checkpoints, Saved
+from jaxrl.distributed import Processes
 from jaxrl.errors import require
 from jaxrl.quarantine import Failure
 from jaxrl.results import Chunk, Plan, RunSummary, Sink
 from jaxrl.seed_axis import Carry, Layout
 
 PyTree = Any
+SEEDS = 2**32  # how many seed numbers there are
 
 
 class Run(NamedTuple):
     """What ``run`` returns. U counts the updates that this call finished: fewer than asked for after an interrupt, and only
     those after the checkpoint where it went on from one.
 
-    seeds: int[S], the seed numbers.
+    seeds: int[S], the seed numbers; of a sweep int[M * S], ``member * SEEDS + seed``.
     metrics: name -> float32[S, U], NaN where a value is missing.
     evaluations: name -> float32[S, C], measured after each of C chunks.
     evaluated_at: int[C], how many updates had been made at each evaluation.
@@ -81,7 +83,7 @@ def run(
     task: Any,
     config: Any,
     *,
-    seeds: int | Iterable[int] = 1,
+    seeds: int | Iterable[int] | Iterable[Iterable[int]] = 1,
     num_updates: int,
     chunk_length: int | None = None,
     root: int = 0,
@@ -92,6 +94,7 @@ def run(
     devices: Sequence[Any] | None = None,
     group: int | None = None,
     at_once: int | None = None,
+    processes: Processes | None = None,
 ) -> Run:
     """Trains many seeds at once and hands what they measure to the sinks, chunk by chunk.
 
@@ -100,7 +103,9 @@ def run(
         task: an Environment or a data set, shared by all seeds.
         config: the algorithm's Config. Every traced field is a scalar, or has a leading axis S: then it is swept, and seed
             number ``i`` in the list takes entry ``i``.
-        seeds: how many (numbers 0 .. n-1), or the numbers themselves.
+        seeds: how many (numbers 0 .. n-1), or the numbers themselves. int[M, S] are the seeds of M members of a sweep, which
+            may share them: to ``run``, seed s of member m is number ``m * SEEDS + s`` of a list of M * S, and its randomness
+            is that of seed s. See ``jaxrl.sweep``.
         num_updates: U, updates per seed.
         chunk_length: updates in one compiled call, a divisor of U; by default about a twentieth of U. Metrics are copied,
             evaluations made and sinks called once per chunk.
@@ -117,6 +122,8 @@ def run(
             the last bit.
         at_once: how many seeds lie in memory at once; the rest follow in further batches, each from its first update to its
             last. By default as many as fit; see ``jaxrl.memory``.
+        processes: those that share the seeds, each calling ``run`` with the same arguments; ``checkpoints`` must lie where all
+            of them see it. Sinks receive what this process computed; the state that is returned is that of all seeds.
 
     Returns:
         A Run. After Ctrl-C it holds the chunks that were finished. Its state is on the host where there were several batches
@@ -125,6 +132,7 @@ def run(
     Raises:
         ConfigError: a value above is out of range, or the configuration does not fit the task.
         CheckpointError: a checkpoint belongs to another run, or all checkpoints of a batch of seeds are damaged.
+        ProcessLostError: another process died; what it had not computed is missing.
     """
     started = time.perf_counter()
     numbers = _seed_numbers(seeds)
@@ -138,23 +146,30 @@ def run(
     steps_per_update = getattr(config, "steps_per_update", None)
     devices = list(jax.local_devices() if devices is None else devices)
 
-    saved = checkpoints.begin(make=make, task=task, config=config, root=root, num_updates=num_updates) if checkpoints else []
+    processes = processes or Processes()
+    alone = processes.count == 1
+    must = "several processes must share checkpoints"
+    require(alone or checkpoints is not None, "run", must, checkpoints, "Give a folder that all of them see.")
+    identity = {"make": make, "task": task, "config": config, "root": root, "num_updates": num_updates}
+    saved = checkpoints.begin(**identity) if checkpoints else []
+    processes.wait()  # nobody may save before all have seen what there is
     if at_once is None and saved:
         at_once = max(checkpoint.room for checkpoint in saved)
     if at_once is None:
         one = jax.tree.map(lambda leaf: leaf[0], configs)
-        at_once = memory.seeds_that_fit(make, task, one, len(numbers), chunk_length, evaluators, devices, group)
-    batches = _batches(numbers, saved, at_once)
+        most = -(-len(numbers) // processes.count)
+        at_once = memory.seeds_that_fit(make, task, one, most, chunk_length, evaluators, devices, group)
+    batches = _batches(numbers, saved, at_once, processes)
     for left in (num_updates - batch.first_update for batch in batches):
         must = f"chunk_length must divide the {left} updates that are left"
         require(left % chunk_length == 0, "run", must, chunk_length, "Resume with the length that the run was started with.")
 
     trainer = _Trainer(make, task, configs, numbers, num_updates, chunk_length, root, tuple(evaluators), evaluation_seed)
     record = _Record(numbers, sinks, trainer.places)
+    own = numbers[np.sort(np.concatenate([np.arange(0), *(batch.rows for batch in batches)]))]
     done = sum(batch.first_update * len(batch.rows) for batch in batches)
-    plan = Plan(numbers, num_updates, chunk_length, steps_per_update, len(devices), done)
-    if done < num_updates * len(numbers):
-        record.begin(plan)
+    if done < num_updates * len(own):
+        record.begin(Plan(own, num_updates, chunk_length, steps_per_update, len(devices), done))
     carries: list[Carry] = []
     interrupted = False
     try:
@@ -162,6 +177,13 @@ def run(
             for batch in batches:
                 layout = trainer.layout(batch, devices, group)
                 carries.append(trainer.train(batch, layout, record, checkpoints, stop))
+            if checkpoints is not None and not alone:
+                processes.wait()
+                others = [
+                    batch for batch in _batches(numbers, checkpoints.begin(**identity), 1) if numbers[batch.rows[0]] not in own
+                ]
+                batches += others
+                carries += [trainer.restore(batch, record, checkpoints) for batch in others]
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -187,8 +209,16 @@ class _Batch(NamedTuple):
     picked: np.ndarray | None = None
 
 
-def _batches(numbers: np.ndarray, saved: Sequence[Saved], at_once: int) -> list[_Batch]:
-    """Cuts a run into batches: one for what each checkpoint holds, which goes on as it was, others for the remaining seeds."""
+def _batches(numbers: np.ndarray, saved: Sequence[Saved], at_once: int, processes: Processes | None = None) -> list[_Batch]:
+    """Cuts the share of a process into batches: one for what each checkpoint holds, which goes on as it was, others for the rest.
+
+    Args:
+        numbers: of all seeds.
+        saved: all checkpoints.
+        at_once: how many seeds lie in memory at once.
+        processes: those that share the seeds; None for all that there is to do.
+    """
+    mine, count = (processes.index, processes.count) if processes else (0, 1)
     newest: dict[int, tuple[int, int]] = {}  # of a seed in several checkpoints the latest counts
     for index in sorted(range(len(saved)), key=lambda index: saved[index].next_update):
         newest |= {int(seed): (index, place) for place, seed in enumerate(saved[index].seeds)}
@@ -201,12 +231,12 @@ def _batches(numbers: np.ndarray, saved: Sequence[Saved], at_once: int) -> list[
     for index, pairs in sorted(found.items()):
         picked, rows = np.array(sorted(pairs)).T
         batches.append(_Batch(rows, saved[index].room, saved[index].next_update, saved[index], picked))
-    room = -(-len(numbers) // -(-len(numbers) // at_once))  # as even as it goes
-    for first in range(0, len(numbers), room):
-        rows = [row for row in range(first, min(first + room, len(numbers))) if int(numbers[row]) not in newest]
-        if rows:
-            batches.append(_Batch(np.array(rows), room))
-    return batches
+    batches = batches[mine::count]
+    fresh = np.array([row for row, seed in enumerate(numbers) if int(seed) not in newest], int)
+    share = np.array_split(fresh, count)[mine]
+    # As even as it goes; but what is left of a run that was cut before is cut likewise.
+    room = at_once if saved else -(-len(share) // max(1, -(-len(share) // at_once)))
+    return batches + [_Batch(share[first : first + room], room) for first in range(0, len(share), max(1, room))]
 
 
 class _Trainer:
@@ -235,21 +265,18 @@ class _Trainer:
         """
         seeds = self._numbers[batch.rows]
         if batch.first_update == self._num_updates:
-            carry = self._restore(batch, checkpoints)
-            record.note(batch.rows, carry.health)
-            return carry
+            return self.restore(batch, record, checkpoints)
         # Filler seeds make the count divisible. They repeat the last seed, so they cannot bring anything new (a failure, say).
         filled = np.concatenate([batch.rows, np.full(layout.size - len(seeds), batch.rows[-1])])
         fold_in = functools.partial(jax.random.fold_in, jax.random.key(self._root))
-        keys = jax.device_put(jax.vmap(fold_in)(jnp.asarray(self._numbers[filled], jnp.uint32)), layout.split)
+        keys = jax.device_put(jax.vmap(fold_in)(jnp.asarray(self._numbers[filled] % SEEDS, jnp.uint32)), layout.split)
         configs = jax.device_put(jax.tree.map(lambda leaf: leaf[filled], self._configs), layout.split)
         shared = (self._task, self._evaluators, jax.random.key(self._evaluation_seed))
         task, evaluators, evaluation_key = jax.device_put(shared, layout.replicated)
         if batch.saved is None:
             carry = self._call(seed_axis.begin, layout, task, configs, keys)
         else:
-            restored = self._restore(batch, checkpoints)
-            record.note(batch.rows, restored.health)
+            restored = self.restore(batch, record, checkpoints)
             last = np.minimum(np.arange(layout.size), len(seeds) - 1)
             carry = jax.device_put(jax.tree.map(lambda leaf: leaf[last], restored), layout.split)
 
@@ -275,9 +302,14 @@ class _Trainer:
             checkpoints.save(seeds, self._num_updates, carry, batch.room, finished=True)
         return jax.tree.map(lambda leaf: leaf[: len(seeds)], carry)
 
-    def _restore(self, batch: _Batch, checkpoints: Checkpoints | None) -> Carry:
+    def restore(self, batch: _Batch, record: "_Record", checkpoints: Checkpoints | None) -> Carry:
+        """Reads the carry of a batch that a checkpoint holds, [B, ...], and notes which of its seeds are in quarantine."""
+        assert checkpoints is not None
+        assert batch.saved is not None
         carry = checkpoints.restore(batch.saved, self._like(batch.rows[0]))
-        return jax.tree.map(lambda leaf: leaf[batch.picked], carry)
+        carry = jax.tree.map(lambda leaf: leaf[batch.picked], carry)
+        record.note(batch.rows, carry.health)
+        return carry
 
     def _config_of(self, row: int) -> Any:
         return jax.tree.map(lambda leaf: leaf[row], self._configs)
@@ -418,18 +450,21 @@ def _in_order(states: list[PyTree], rows: list[np.ndarray]) -> PyTree:
     return jax.tree.map(lambda *leaves: np.concatenate(jax.device_get(leaves))[order], *states)
 
 
-def _seed_numbers(seeds: int | Iterable[int]) -> np.ndarray:
+def _seed_numbers(seeds: int | Iterable[int] | Iterable[Iterable[int]]) -> np.ndarray:
     numbers = np.arange(seeds) if isinstance(seeds, (int, np.integer)) else np.asarray(list(seeds))
     require(numbers.size > 0, "run", "there must be at least one seed", seeds, "Ask for one or more.")
     require(
-        np.issubdtype(numbers.dtype, np.integer) and numbers.min() >= 0 and numbers.max() < 2**32,
+        np.issubdtype(numbers.dtype, np.integer) and numbers.min() >= 0 and numbers.max() < SEEDS,
         "run",
         "seeds must be integers in [0, 2**32)",
         seeds,
         "Give a count, or a list of numbers.",
     )
+    numbers = numbers.astype(np.int64)
+    if numbers.ndim == 2:
+        numbers = (numbers + SEEDS * np.arange(len(numbers))[:, None]).ravel()
     values, counts = np.unique(numbers, return_counts=True)
-    repeated = values[counts > 1].tolist()
+    repeated = np.unique(values[counts > 1] % SEEDS).tolist()
     require(not repeated, "run", "seeds must differ", repeated, "Remove the repetitions.")
     return numbers
 

@@ -37,7 +37,7 @@ def writing(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Opens a file that takes the place of ``path`` at the end, or leaves no trace where something fails."""
-    temporary = path.with_name(f"{path.name}.partial")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")  # processes may write the same file at the same time
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
 def test_commands_of_the_command_line(command, folder):
     """As printed, with tiny budgets and another results folder. They run in the order of the README."""
     words = command.split()[1:]
-    if words[2] in ("run", "reproduce"):
+    if words[2] in ("run", "reproduce", "plan"):
         words.append("--quick")
     if words[2] != "list":
         words += ["--runs", str(folder)]
