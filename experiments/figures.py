@@ -4,6 +4,7 @@ Every function writes ``<run>/figures/<name>.png`` and returns its path. The cap
 stored inside the PNG (``caption`` reads it), so that a figure can explain itself wherever it goes.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -235,7 +236,7 @@ def relation(
     axes.set_xscale(x_scale)
     axes.set_yscale(y_scale)
     axes.set_xlabel(plain_text(x_label))
-    axes.set_ylabel(plain_text(y_label))
+    axes.set_ylabel(wrapped(y_label))
     if axes.get_legend_handles_labels()[1]:
         axes.legend(**{**LEGEND, "ncols": 3 if max(map(len, lines)) <= 20 else 2})
     return save_figure(run, name, figure, f"{text}. {note}".strip())
@@ -283,7 +284,7 @@ def _curves(run, metric, x, variants, table, band, label, title, floored: bool =
     axes.margins(x=0.01)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("Environment steps per seed" if x == "env_steps" else "Updates")
-    axes.set_ylabel(plain_text(label or axis_label(metric)))
+    axes.set_ylabel(wrapped(label or axis_label(metric)))
     return figure, axes, text
 
 
@@ -356,6 +357,11 @@ def axis_label(metric: str) -> str:
 def plain_text(text: str) -> str:
     """Returns a text that matplotlib shows as it is: between dollar signs it would read mathematics."""
     return text.replace("$", r"\$")
+
+
+def wrapped(label: str) -> str:
+    """Returns the label of a vertical axis in lines that are no longer than the axis."""
+    return plain_text(textwrap.fill(label, 40))
 
 
 def _seed_counts(counts: Sequence[int]) -> str:

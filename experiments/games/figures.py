@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.figures import COLOURS, GREY, LEGEND, new_figure, plain_text, save_figure
+from experiments.figures import COLOURS, GREY, LEGEND, new_figure, plain_text, save_figure, wrapped
 from jaxrl.results import RunDirectory
 
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the simplex of three actions, in the plane
@@ -48,7 +48,7 @@ def bars(
             label.set_rotation_mode("anchor")
     axes.grid(axis="x", visible=False)
     axes.set_xlabel(plain_text(x_label))
-    axes.set_ylabel(plain_text(y_label))
+    axes.set_ylabel(wrapped(y_label))
     if len(groups) > 1:
         axes.legend(**{**LEGEND, "ncols": 3})
     return save_figure(run, name, figure, text)
