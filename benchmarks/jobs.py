@@ -1,7 +1,10 @@
 """Our jobs, each in a process of its own: ``python -m benchmarks.jobs '{"job": "stepping", "environment": "cartpole", ...}'``."""
 
 import functools
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import envs
 from benchmarks.measure import Case, outcome, serve, speed
 from jaxrl import platform, provenance, rollout, runner
+from jaxrl.checkpoint import Checkpoints
 from jaxrl.deep import dqn, ppo
 from jaxrl.evaluation import Episodes
 from jaxrl.games.dynamics import regret_matching
@@ -19,6 +23,8 @@ from jaxrl.multiagent import mappo
 from jaxrl.preferences import reward_fitting
 from jaxrl.preferences.reward_models import MLP
 from jaxrl.preferences.segments import Preferences, Segments
+from jaxrl.progress import Progress
+from jaxrl.results import RunDirectory
 from jaxrl.spaces import Box, Discrete
 from jaxrl.tabular import q_learning
 
@@ -29,11 +35,18 @@ SOLVED = 1e-3  # NashConv
 
 
 def training(
-    algorithm: str, environment: str, seeds: int, updates: int, seconds: float, changes: Mapping[str, Any] | None = None
+    algorithm: str,
+    environment: str,
+    seeds: int,
+    updates: int,
+    seconds: float,
+    changes: Mapping[str, Any] | None = None,
+    recorded: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Trains with the algorithm's default configuration, changed if asked for, through ``jaxrl.runner.run``.
 
-    A piece is ``updates`` updates.
+    A piece is ``updates`` updates. With ``recorded`` a results folder, lines of progress and checkpoints follow it, as the
+    command line has them.
     """
     module = ALGORITHMS[algorithm]
     lists_as_tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in (changes or {}).items()}
@@ -43,7 +56,13 @@ def training(
         env = envs.make(environment)
 
         def work(count: int) -> None:
-            done = runner.run(module.make, env, config, seeds=seeds, num_updates=count * updates, chunk_length=updates)
+            options = {"seeds": seeds, "num_updates": count * updates, "chunk_length": updates}
+            with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
+                if recorded:
+                    directory = RunDirectory(Path(folder))
+                    options["sinks"] = (directory.recorder(), Progress(stream=nowhere))
+                    options["checkpoints"] = Checkpoints(directory.checkpoints())
+                done = runner.run(module.make, env, config, **options)
             if done.summary.failed_seeds:
                 raise RuntimeError(f"seeds with values that are not finite: {dict(done.summary.failed_seeds)}")
 

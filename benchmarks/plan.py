@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-Group = Literal["ppo", "mappo", "learning", "dqn", "q_learning", "reward_fit", "games", "stepping"]
+Group = Literal["ppo", "mappo", "learning", "dqn", "q_learning", "recording", "reward_fit", "games", "stepping"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 OURS = "jaxrl"
 PPO_STEPS_PER_UPDATE = 512  # of one seed: 4 environments, 128 steps
@@ -34,6 +34,7 @@ class Sizes:
     mappo_seeds: tuple[int, ...] = (1, 64)
     rejax_seeds: tuple[int, ...] = (1, 64, 256)
     q_learning_seeds: tuple[int, ...] = (1, 1024, 8192)
+    recording_seeds: tuple[int, ...] = (64,)
     reward_fit_seeds: tuple[int, ...] = (1, 64)
     learning_seeds: int = 8
     learning_updates: int = 976  # of 512 steps: half a million steps
@@ -54,6 +55,7 @@ QUICK = Sizes(
     mappo_seeds=(1,),
     rejax_seeds=(1,),
     q_learning_seeds=(8,),
+    recording_seeds=(2,),
     reward_fit_seeds=(1,),
     learning_seeds=2,
     learning_updates=4,
@@ -138,6 +140,7 @@ def comparisons(sizes: Sizes, groups: Sequence[Group], environments: Sequence[st
         "learning": _learning,
         "dqn": _dqn,
         "q_learning": _q_learning,
+        "recording": _recording,
         "reward_fit": _reward_fit,
         "games": _games,
     }
@@ -211,6 +214,20 @@ def _q_learning(sizes: Sizes) -> Iterator[Comparison]:
         entry = Entry(OURS, "benchmarks.jobs", {"job": "training", "seconds": sizes.training_seconds, **task})
         name = f"Q-learning FrozenLake, {_count(seeds, 'seed')}"
         yield Comparison("q_learning", name, [entry], sizes.repeats, seeds)
+
+
+def _recording(sizes: Sizes) -> Iterator[Comparison]:
+    """What it costs to keep what a run measures, and to be able to go on with it: twenty chunks, as by default."""
+    for algorithm, environment in (("ppo", "cartpole"), ("q_learning", "frozen_lake")):
+        for seeds in sizes.recording_seeds:
+            updates = 2 if sizes.shorten else _clamp(2048 // seeds, 2, 64)
+            task = {"job": "training", "algorithm": algorithm, "environment": environment, "seeds": seeds, "updates": updates}
+            entries = [
+                Entry(name, "benchmarks.jobs", {**task, "seconds": sizes.training_seconds, "recorded": recorded})
+                for name, recorded in ((OURS, False), (f"{OURS}, recorded", True))
+            ]
+            name = f"{algorithm} {environment}, {_count(seeds, 'seed')}, kept on disk or not"
+            yield Comparison("recording", name, entries, sizes.repeats, seeds)
 
 
 def _reward_fit(sizes: Sizes) -> Iterator[Comparison]:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from jaxrl import statistics
 from jaxrl.errors import ConfigError, ResultsError, require
-from jaxrl.results import RunDirectory, final_values
+from jaxrl.results import TABLES, RunDirectory, final_values
 from jaxrl.storage import replacing
 
 SIZE = (6.4, 4.0)  # inches
@@ -162,7 +162,7 @@ def distribution(
         run, metric, variants, table, label, title, name: see ``learning_curves``.
         fraction: over which share of the last updates each seed is averaged, in (0, 1].
     """
-    variants = _variants(run, variants)
+    variants = _variants(run, metric, variants, table)
     finals = [final_values(run.curves(metric, variant, table).values, fraction) for variant in variants]
     finals = [values[np.isfinite(values)] for values in finals]
     everything = np.concatenate(finals)
@@ -255,7 +255,7 @@ def caption(path: Path) -> str:
 def _curves(run, metric, x, variants, table, band, label, title, floored: bool = False) -> tuple[Figure, Axes, str]:
     require(x in ("env_steps", "updates"), "figures", "x must be 'env_steps' or 'updates'", x, "Use one of them.")
     require(band in BANDS, "figures", f"band must be one of {list(BANDS)}", band, "Use one of them.")
-    variants = _variants(run, variants)
+    variants = _variants(run, metric, variants, table)
     curves = [run.curves(metric, variant, table) for variant in variants]
     if any(curve.env_steps is None for curve in curves):
         x = "updates"
@@ -288,8 +288,14 @@ def _curves(run, metric, x, variants, table, band, label, title, floored: bool =
     return figure, axes, text
 
 
-def _variants(run: RunDirectory, variants: Sequence[str] | None) -> tuple[str, ...]:
-    variants = run.variants() if variants is None else tuple(variants)
+def _variants(run: RunDirectory, metric: str, variants: Sequence[str] | None, table: str | None) -> tuple[str, ...]:
+    """Returns the variants that are to be drawn: where none are named, all that have a value of the metric."""
+    if variants is None:
+        holders = [name for name in (TABLES if table is None else (table,)) if metric in run.columns(name)]
+        named = dict.fromkeys(variant for name in holders for variant in run.variants(name))
+        # Where nobody has the metric, drawing the first names what there is.
+        variants = [v for v in named if np.isfinite(run.curves(metric, v, table).values).any()] or run.variants()
+    variants = tuple(variants)
     require(bool(variants), "figures", "there must be something to draw", variants, "Name variants, or run first.", ResultsError)
     return variants
 

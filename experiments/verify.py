@@ -108,8 +108,6 @@ def verify(name: str, module: Experiment, config: Any, seeds: int) -> int:
         words = ["equal" if equal else "differ" for equal in (drift.states_equal, drift.metrics_equal)]
         table.add_row(drift.variant or name, drift.way, *words, size, drift.metric)
     Console(width=120).print(table)
-    print(
-        "Equal: to the last bit, in every seed. Drift: largest difference in any update of any seed, as a share of the metric's range."
-    )
+    print("Equal: to the last bit, in every seed. Drift: the largest difference in any update, as a share of the metric's range.")
     promised = [drift for drift in session.drifts if drift.way in ("again", "a chunk for every update")]
     return 0 if all(drift.states_equal and drift.metrics_equal for drift in promised) else 1

@@ -184,6 +184,15 @@ def test_device_memory_does_not_grow_with_updates():
     assert sink.bytes[3] == sink.bytes[-2]
 
 
+def test_one_copy_to_the_host_for_each_chunk(monkeypatch):
+    copies = []
+    device_get = jax.device_get
+    monkeypatch.setattr(runner.jax, "device_get", lambda tree: copies.append(tree) or device_get(tree))
+    evaluators = (Episodes(GRID, num_episodes=2),)
+    run(*CASES["q_learning"], seeds=4, num_updates=12, chunk_length=2, evaluators=evaluators, sinks=(Memory(),))
+    assert len(copies) == 6
+
+
 def test_sinks_are_called_in_order():
     sink = Memory()
     run(nothing, None, NoConfig(), seeds=3, num_updates=6, chunk_length=2, sinks=(sink,))
