@@ -10,7 +10,7 @@ from experiments import figures
 from jaxrl.checkpoint import Checkpoints
 from jaxrl.distributed import Processes
 from jaxrl.progress import Progress
-from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, Sink
+from jaxrl.results import TABLES, Chunk, Plan, RunDirectory, RunSummary, Sink
 from jaxrl.runner import Run, run
 
 
@@ -136,12 +136,18 @@ class Session:
 
         Nothing is drawn where no seed has a value at its end: all are in quarantine.
         """
-        if not any(row["metric"] == metric for row in self.directory.summarise([metric])):
+        if not self._has(metric):
             return
         figures.learning_curves(self.directory, metric, **options)
         figures.distribution(self.directory, metric, fraction=0.01)
 
     def draw_gap(self, metric: str = "optimality_gap", **options: Any) -> None:
         """Draws how far the policies are from the exact optimum; linear, since a solved environment's gap is zero."""
-        if any(row["metric"] == metric for row in self.directory.summarise([metric])):
+        if self._has(metric):
             figures.gap_curve(self.directory, metric, **{"scale": "linear", **options})
+
+    def _has(self, metric: str) -> bool:
+        """Returns whether a seed of some variant has a value of a metric at its end."""
+        run = self.directory
+        holders = [(table, variant) for table in TABLES if metric in run.columns(table) for variant in run.variants(table)]
+        return any(np.isfinite(values).any() for place in holders for values in run.ends(*place, [metric]).values())

@@ -385,16 +385,38 @@ class RunDirectory:
             A list of ``{"variant", "metric", "table", **summarise(final_values(...))}``; variants that have no value of a
             metric are left out.
         """
-        rows = []
+        rows, finals = [], []
         for table in TABLES:
-            for metric in self.columns(table):
-                if metrics is not None and metric not in metrics:
-                    continue
-                for variant in self.variants(table):
-                    final = final_values(self.curves(metric, variant, table).values)
-                    if np.isfinite(final).any():
-                        rows.append({"variant": variant, "metric": metric, "table": table, **summarise(final)})
-        return rows
+            wanted = [name for name in self.columns(table) if metrics is None or name in metrics]
+            for variant in self.variants(table) if wanted else ():
+                for metric, values in self.ends(table, variant, wanted).items():
+                    if np.isfinite(values).any():
+                        rows.append({"variant": variant, "metric": metric, "table": table})
+                        finals.append(values)
+        rows = [{**row, **summary} for row, summary in zip(rows, summarise_all(finals), strict=True)]
+        # A metric after the other, as they are read in the report.
+        order = {key: index for index, key in enumerate(dict.fromkeys((row["table"], row["metric"]) for row in rows))}
+        return sorted(rows, key=lambda row: order[row["table"], row["metric"]])
+
+    def ends(self, table: str, variant: str, metrics: Sequence[str], fraction: float = 0.1) -> dict[str, np.ndarray]:
+        """Returns where the seeds of a variant ended: metric -> ``final_values`` of its curves, float64[S].
+
+        Only the rows of the last updates are read.
+        """
+        import pyarrow.compute as pc
+
+        seeds, updates = (self._distinct(table, variant, column) for column in ("seed", "update"))
+        if not len(updates):
+            return {}
+        last = updates[-max(1, round(fraction * len(updates))) :]
+        tables = {metric: np.full((len(seeds), len(last)), np.nan, np.float32) for metric in metrics}
+        for piece in self._pieces(table, variant, ["seed", "update", *metrics]):
+            piece = piece.filter(pc.field("update") >= int(last[0]))
+            row = np.searchsorted(seeds, piece["seed"].to_numpy())
+            column = np.searchsorted(last, piece["update"].to_numpy())
+            for metric in set(metrics) & set(piece.column_names):
+                tables[metric][row, column] = piece[metric].to_numpy()
+        return {metric: final_values(values, 1.0) for metric, values in tables.items()}
 
     def _table(self, name: str, variant: str | None, columns: Sequence[str] | None = None) -> "pa.Table":
         import pyarrow as pa
@@ -568,24 +590,28 @@ def summarise(values: np.ndarray) -> dict[str, Any]:
         ``iqm`` with its 95 % bootstrap interval ``low``, ``high`` (NaN below two seeds), ``mean``, ``median``, ``minimum``,
         ``maximum`` (all NaN without a seed), ``seeds``, how many have a value, and ``missing``, how many have none.
     """
+    return summarise_all([values])[0]
+
+
+def summarise_all(samples: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+    """Returns ``summarise`` of each sample; one bootstrap serves all that have equally many finite values."""
     from jaxrl import statistics
 
-    values = np.asarray(values, np.float64)
-    finite = values[np.isfinite(values)]
-    counts = {"seeds": len(finite), "missing": len(values) - len(finite)}
-    if not len(finite):
-        return dict.fromkeys(("iqm", "low", "high", "mean", "median", "minimum", "maximum"), math.nan) | counts
-    low, high = statistics.bootstrap_interval(finite)[1:] if len(finite) > 1 else (math.nan, math.nan)
-    return {
-        "iqm": float(statistics.iqm(finite)),
-        "low": low,
-        "high": high,
-        "mean": float(finite.mean()),
-        "median": float(np.median(finite)),
-        "minimum": float(finite.min()),
-        "maximum": float(finite.max()),
-        **counts,
-    }
+    samples = [np.asarray(values, np.float64) for values in samples]
+    finite = [values[np.isfinite(values)] for values in samples]
+    intervals = dict.fromkeys(range(len(samples)), (math.nan, math.nan))
+    for count in {len(values) for values in finite if len(values) > 1}:
+        members = [index for index, values in enumerate(finite) if len(values) == count]
+        found = statistics.iqm_intervals(np.stack([finite[index] for index in members]))
+        intervals |= dict(zip(members, zip(found.low.tolist(), found.high.tolist(), strict=True), strict=True))
+    summaries = []
+    for index, (sample, values) in enumerate(zip(samples, finite, strict=True)):
+        statistic = (statistics.iqm, np.mean, np.median, np.min, np.max)
+        iqm, mean, median, minimum, maximum = (float(f(values)) if len(values) else math.nan for f in statistic)
+        low, high = intervals[index]
+        summary = {"iqm": iqm, "low": low, "high": high, "mean": mean, "median": median, "minimum": minimum, "maximum": maximum}
+        summaries.append({**summary, "seeds": len(values), "missing": len(sample) - len(values)})
+    return summaries
 
 
 def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:

@@ -433,7 +433,9 @@ def test_summarise_counts_missing_seeds_and_gives_the_interval():
     found = summarise(values)
     assert (found["seeds"], found["missing"]) == (30, 2)
     expected = statistics.bootstrap_interval(values[:30])
-    assert (found["iqm"], found["low"], found["high"]) == tuple(expected)
+    assert found["iqm"] == pytest.approx(expected.estimate)
+    # Two bootstraps of 10,000 resamples each: their ends differ by the noise of their draws.
+    np.testing.assert_allclose((found["low"], found["high"]), expected[1:], atol=0.02)
     assert found["low"] < found["iqm"] < found["high"]
     assert found["minimum"] == values[:30].min()
     assert found["maximum"] == values[:30].max()
