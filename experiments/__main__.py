@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "list": _list,
+        "envs": _envs,
         "run": _run,
         "plan": _plan,
         "sweep": _sweep,
@@ -108,6 +109,7 @@ def _usage() -> str:
     return f"""usage: {PROGRAM} COMMAND ...
 
   list                  the experiments
+  envs                  the environments
   run NAME [options]    run one experiment; run NAME --help explains its options
   plan NAME [options]   what a run would need: memory, seeds that fit at once, time
   sweep NAME [options]  many values of the algorithm's fields at once, and what the best are worth on other seeds
@@ -128,6 +130,15 @@ def _list(arguments: list[str]) -> int:
         table.add_row(name, experiments.load(name).__doc__.strip().splitlines()[0])
     Console().print(table)
     return 0
+
+
+def _envs(arguments: list[str]) -> int:
+    tyro.cli(_NoOptions, args=arguments, prog=f"{PROGRAM} envs", description="List the environments.")
+    from experiments.catalogue import show
+    from jaxrl import platform
+
+    platform.setup()
+    return show()
 
 
 @dataclass(frozen=True)

@@ -150,3 +150,16 @@ def test_ctrl_c_keeps_what_was_computed(tmp_path):
     assert run.curves("td_error").values.shape[0] == 64
     assert run.summary()["runs"][""]["interrupted"]
     assert (folder / "report.html").exists()
+
+
+def test_the_catalogue_names_every_environment(capsys):
+    import envs
+
+    assert main(["envs"]) == 0
+    text = capsys.readouterr().out
+    rows = [line for line in text.splitlines() if line.startswith("  ")]
+    named = {row.split()[0] for row in rows if row[2] != " "}
+    assert named == set(envs.REGISTRY)
+    (lake,) = (row for row in rows if row.split()[0] == "frozen_lake")
+    assert lake.split()[1:6] == ["1", "16", "choices", "4", "choices"]
+    assert " yes " in lake
