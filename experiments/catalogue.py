@@ -59,7 +59,8 @@ def describe_space(space: Any) -> str:
 
 def show() -> int:
     """Prints the catalogue and returns the exit status."""
-    table = Table("environment", "agents", "observation", "action", "time limit", "exact model", "source", box=None, pad_edge=False)
+    columns = ("environment", "agents", "observation", "action", "time limit", "exact model", "source")
+    table = Table(*columns, box=None, pad_edge=False)
     family = ""
     for entry in catalogue():
         env = entry.environment

@@ -1,17 +1,16 @@
 """``plan NAME``: what a run would need, before it is started: memory, how many seeds fit at once, time."""
 
+import functools
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
 from rich.table import Table
 
-from experiments.conduct import say
 from experiments.protocol import Experiment
-from experiments.session import Session, Training
+from experiments.rehearsal import Rehearsal, rehearse
+from experiments.session import Training
 from jaxrl import memory, seed_axis
 from jaxrl.progress import duration, quantity
 from jaxrl.results import RunDirectory
@@ -37,14 +36,15 @@ class Planned(NamedTuple):
     run_seconds: float
 
 
-class PlanningSession(Session):
+class PlanningSession(Rehearsal):
     """Compiles everything as a run would and makes a few updates, into a folder that is thrown away."""
 
     def __init__(self, directory: RunDirectory, at_once: int | None = None):
-        super().__init__(directory, at_once=at_once)
+        super().__init__(directory)
+        self._at_once = at_once
         self.planned: list[Planned] = []
 
-    def perform(self, training: Training) -> Run:
+    def look_at(self, training: Training) -> Run:
         """Foresees a training; returns a Run of a few updates."""
         make, task, config, seeds, num_updates, evaluators = training[:6]
         devices = jax.local_devices()
@@ -55,10 +55,9 @@ class PlanningSession(Session):
         need = memory.need(make, task, one, at_once, trial, evaluators, devices)
         # As many seeds as will lie in memory, so that their memory and their pace are those of the run.
         batch = jax.tree.map(lambda leaf: leaf[:at_once], seed_axis.spread(config, seeds))
-        options = {"seeds": at_once, "num_updates": trial, "chunk_length": trial}
-        recorder = self.directory.recorder(training.variant)
-        done = run(make, task, batch, evaluators=evaluators, sinks=(recorder,), **options)
-        again = run(make, task, batch, **options)
+        attempt = functools.partial(run, make, task, batch, seeds=at_once, num_updates=trial, chunk_length=trial)
+        done = attempt(evaluators=evaluators, sinks=(self.directory.recorder(training.variant),))
+        again = attempt()
         pace = (again.summary.seconds - again.summary.compile_seconds) / trial
         metrics = memory.bytes_of_metrics(len(done.metrics), num_updates, seeds)
         on_host = devices[0].platform == "cpu"
@@ -85,15 +84,7 @@ def plan(name: str, module: Experiment, config: Any, at_once: int | None) -> int
         config: its configuration.
         at_once: seeds that lie in memory at once, None for as many as fit.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        session = PlanningSession(RunDirectory.create(Path(folder), name, config), at_once)
-        try:
-            module.run(config, session)
-        except Exception as error:
-            # What an experiment does between its trainings may need results that two updates do not give.
-            if not session.planned:
-                raise
-            say(f"what follows {session.planned[-1].variant or name!r} cannot be foreseen: {error}")
+    session = rehearse(name, module, config, lambda directory: PlanningSession(directory, at_once))
     available = memory.free(jax.local_devices())
     table = Table("training", "seeds", "at once", "carry of a seed", "a seed at work", "peak", "compiling", "running", box=None)
     for entry in session.planned:

@@ -1,7 +1,5 @@
 """``verify NAME``: what the bits of an experiment depend on, measured: the same seeds in several layouts, side by side."""
 
-import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +9,8 @@ from rich.table import Table
 
 from experiments.conduct import say
 from experiments.protocol import Experiment
-from experiments.session import Session, Training
+from experiments.rehearsal import Rehearsal, rehearse
+from experiments.session import Training
 from jaxrl.results import RunDirectory
 from jaxrl.runner import Run, run
 
@@ -34,7 +33,7 @@ class Drift(NamedTuple):
     metric: str
 
 
-class VerifyingSession(Session):
+class VerifyingSession(Rehearsal):
     """Runs every training in several ways, into a folder that is thrown away."""
 
     def __init__(self, directory: RunDirectory, seeds: int):
@@ -42,7 +41,7 @@ class VerifyingSession(Session):
         self._seeds = seeds
         self.drifts: list[Drift] = []
 
-    def perform(self, training: Training) -> Run:
+    def look_at(self, training: Training) -> Run:
         """Runs a training in several ways and compares; returns the first Run."""
         make, task, config, seeds, num_updates, evaluators, variant = training[:7]
         devices = jax.local_devices()
@@ -94,14 +93,7 @@ def verify(name: str, module: Experiment, config: Any, seeds: int) -> int:
         config: its configuration; small budgets show the same as large ones.
         seeds: how many seeds take part.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        session = VerifyingSession(RunDirectory.create(Path(folder), name, config), seeds)
-        try:
-            module.run(config, session)
-        except Exception as error:
-            if not session.drifts:
-                raise
-            say(f"what follows {session.drifts[-1].variant or name!r} cannot be verified: {error}")
+    session = rehearse(name, module, config, lambda directory: VerifyingSession(directory, seeds))
     table = Table("training", "run as", "states", "metrics", "largest drift", "of", box=None)
     for drift in session.drifts:
         size = "" if drift.metrics_equal else f"{drift.largest:.1e}"

@@ -94,7 +94,7 @@ def from_json(value: Any, example: Any, where: str = "config") -> Any:
         return tuple(from_json(entry, examples[i], f"{where}[{i}]") for i, entry in enumerate(value))
     else:
         plain = {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
-        same_kind = isinstance(example, (bool, int, float, str, type(None))) or np.ndim(example) == 0
+        same_kind = isinstance(example, (bool, int, float, str, type(None), np.generic, jax.Array, np.ndarray))
         if isinstance(plain, (bool, int, float, str)) and same_kind:
             return float(plain) if isinstance(example, float) and not isinstance(plain, str) else plain
         if isinstance(example, os.PathLike) and isinstance(plain, str):

@@ -374,10 +374,10 @@ class _Record:
 
     def note(self, rows: np.ndarray, health: quarantine.Health) -> dict[int, Failure]:
         """Returns the seeds that are newly in quarantine, and remembers them."""
-        health = quarantine.Health(*map(np.asarray, health))
-        bad = [i for i in np.flatnonzero(health.update != quarantine.GOOD) if int(self._numbers[rows[i]]) not in self._failures]
+        update, place = map(np.asarray, health)
+        bad = [i for i in np.flatnonzero(update != quarantine.GOOD) if int(self._numbers[rows[i]]) not in self._failures]
         names = self._places() if bad else []
-        new = {int(self._numbers[rows[i]]): Failure(int(health.update[i]), names[health.place[i]]) for i in bad}
+        new = {int(self._numbers[rows[i]]): Failure(int(update[i]), names[place[i]]) for i in bad}
         self._failures |= new
         return new
 

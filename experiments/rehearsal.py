@@ -1,0 +1,55 @@
+"""Going through an experiment in a folder that is thrown away, to learn something about its trainings."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from experiments.conduct import say
+from experiments.protocol import Experiment
+from experiments.session import Session, Training
+from jaxrl.results import RunDirectory
+from jaxrl.runner import Run
+
+Looking = TypeVar("Looking", bound="Rehearsal")
+
+
+class Rehearsal(Session):
+    """A session that looks at trainings in another way than by making them. Commands replace ``look_at``."""
+
+    def __init__(self, directory: RunDirectory):
+        super().__init__(directory)
+        self.seen: list[str] = []
+
+    def perform(self, training: Training) -> Run:
+        """Looks at a training and remembers that it came so far."""
+        done = self.look_at(training)
+        self.seen.append(training.variant or self.directory.experiment)
+        return done
+
+    def look_at(self, training: Training) -> Run:
+        """Does what the command is for; returns a Run with which the experiment can go on."""
+        raise NotImplementedError
+
+
+def rehearse(name: str, module: Experiment, config: Any, session: Callable[[RunDirectory], Looking]) -> Looking:
+    """Goes through an experiment and returns the session.
+
+    What an experiment does between its trainings may need better results than a rehearsal gives. It then ends there, and says
+    so, unless no training had been seen.
+
+    Args:
+        name: of the experiment.
+        module: its module.
+        config: its configuration.
+        session: makes the session.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        rehearsal = session(RunDirectory.create(Path(folder), name, config))
+        try:
+            module.run(config, rehearsal)
+        except Exception as error:
+            if not rehearsal.seen:
+                raise
+            say(f"what follows {rehearsal.seen[-1]!r} is not covered: {error}")
+    return rehearsal
