@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.env import Environment, Step
+from envs.matrix_games import one_shot
+from jaxrl.env import Environment
 from jaxrl.errors import require
-from jaxrl.spaces import Discrete
 
 
 @struct.dataclass
@@ -52,21 +52,11 @@ REWARDS: dict[str, Callable] = {"team": team_reward, "own": own_reward, "differe
 
 
 @dataclass(frozen=True)
-class _Reset:
-    agents: int
-
-    def __call__(self, key, params):
-        return jnp.zeros(self.agents, jnp.int32), jnp.bool_(False)
-
-
-@dataclass(frozen=True)
-class _Play:
+class _Payoff:
     reward: str
 
-    def __call__(self, key, state, action, params):
-        reward = REWARDS[self.reward](attendance(action), params.capacity)
-        # The state is whether the game has been played; after that nothing pays.
-        return Step(jnp.zeros_like(action), jnp.bool_(True), jnp.where(state, 0.0, reward), jnp.bool_(True))
+    def __call__(self, action, params):
+        return REWARDS[self.reward](attendance(action), params.capacity)
 
 
 def make(agents: int = 10, nights: int = 3, capacity: float = 2.0, reward: str = "team") -> Environment:
@@ -86,7 +76,7 @@ def make(agents: int = 10, nights: int = 3, capacity: float = 2.0, reward: str =
     require(capacity > 0, "bar_game", "capacity must be positive", capacity, "Give it some seats.")
     require(reward in REWARDS, "bar_game", f"reward must be one of {tuple(REWARDS)}", reward, "Use one of them.")
     params = Params(jnp.float32(capacity))
-    return Environment(params, _Reset(agents), _Play(reward), Discrete(1), Discrete(nights), max_steps=1, num_agents=agents)
+    return one_shot.make(params, _Payoff(reward), agents, nights)
 
 
 def worth(guests: np.ndarray, capacity: float) -> np.ndarray:

@@ -53,6 +53,22 @@ def legal_actions(state, params):
     return params.legal
 
 
+def pad(table: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    """Gives all players as many actions as the one with the most.
+
+    Args:
+        table: float[N, ..., A_0, ..., A_{N-1}], with an axis for each player's actions at the end.
+
+    Returns:
+        The table with zeros for actions that do not exist, float32[N, ..., A, ..., A]; and which ones do, bool[N, A].
+    """
+    players = table.shape[0]
+    counts = np.array(table.shape[-players:])
+    missing = [(0, 0)] * (table.ndim - players) + [(0, int(counts.max()) - count) for count in counts]
+    legal = np.arange(counts.max()) < counts[:, None]
+    return jnp.asarray(np.pad(table, missing), jnp.float32), jnp.asarray(legal)
+
+
 def make(payoff: Any, rounds: int | None = 1, max_steps: int | None = None) -> Environment:
     """Builds the game with the given payoffs.
 
@@ -70,16 +86,15 @@ def make(payoff: Any, rounds: int | None = 1, max_steps: int | None = None) -> E
     if max_steps is None:
         max_steps = 100 if rounds is None else rounds
     require(max_steps >= 1, "matrix_game", "max_steps must be at least 1", max_steps, "Leave it out for the default.")
-    players, counts = table.shape[0], np.array(table.shape[1:])
-    widest = int(counts.max())
-    padded = np.pad(table, [(0, 0), *((0, widest - count) for count in counts)])
+    padded, legal = pad(table)
+    players, widest = legal.shape
     endless = rounds is None
     params = Params(
-        jnp.asarray(padded, jnp.float32),
-        jnp.asarray(np.arange(widest) < counts[:, None]),
+        padded,
+        legal,
         jnp.int32(1 if endless else rounds),
         jnp.int32(0 if endless else 1),
     )
-    mask = legal_actions if counts.min() < widest else None
+    mask = None if legal.all() else legal_actions
     space = Discrete(widest)
     return finite(params, outcomes, initial, Discrete(1), space, max_steps, observe=observe, num_agents=players, action_mask=mask)

@@ -44,6 +44,15 @@ def test_payoffs_as_published():
     assert set(named.TABLES) - set(pairs) == {"blotto", "rock_paper_scissors_lizard_spock"}
 
 
+def test_payoffs_against_open_spiel():
+    """The games that both have with the same numbers."""
+    pyspiel = pytest.importorskip("pyspiel")
+    theirs = {"battle_of_the_sexes": "bos", "matching_pennies": "mp", "rock_paper_scissors": "rps"}
+    for name, short in theirs.items():
+        game = pyspiel.load_matrix_game(f"matrix_{short}")
+        np.testing.assert_array_equal(named.TABLES[name], [game.row_utilities(), game.col_utilities()], err_msg=name)
+
+
 def test_lizard_and_spock():
     names = ("rock", "spock", "paper", "lizard", "scissors")
     beats = {

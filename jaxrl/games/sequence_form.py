@@ -1,0 +1,93 @@
+"""Two-player zero-sum games in extensive form, solved exactly on the host by one linear programme, in float64.
+
+The programme has a variable for every sequence of the one player and for every information set of the other, so its size is that
+of the game tree, where that of the normal form is exponential.
+
+Source: Koller, Megiddo and von Stengel (1996), Efficient computation of equilibria for extensive two-person games.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxrl.errors import ConfigError, require
+from jaxrl.games.extensive import ExtensiveGame
+
+
+class Minimax(NamedTuple):
+    """value: what player 0 gets if both play these strategies, float64[2, I, A]; uniform where a player does not come."""
+
+    value: float
+    strategy: np.ndarray
+
+
+def minimax(game: ExtensiveGame) -> Minimax:
+    """Solves a game.
+
+    Args:
+        game: of two players, from ``extensive.from_environment``.
+
+    Raises:
+        ConfigError: the game has another number of players, or is not zero-sum.
+    """
+    where = "sequence_form.minimax"
+    require(game.num_players == 2, where, "the game must have two players", game.num_players, "Use regret minimisation.")
+    off = float(np.abs(game.payoff.sum(1)).max())
+    require(off < 1e-6, where, "payoffs must sum to 0", off, "Use regret minimisation.")
+    solutions = [_best_guarantee(game, player) for player in range(2)]
+    strategy = np.stack([_behaviour(game, player, solution[1]) for player, solution in enumerate(solutions)])
+    return Minimax(solutions[0][0], strategy)
+
+
+def _best_guarantee(game: ExtensiveGame, player: int) -> tuple[float, np.ndarray]:
+    """Returns the most that a player can guarantee itself, and its realisation weights, float64[1 + I A].
+
+    Maximise p . e over weights x and the other's values p, with E x = e and F^T p <= U^T x: whatever sequence the other ends
+    with, it leaves at least what the values say.
+    """
+    from scipy.optimize import linprog
+    from scipy.sparse import coo_matrix, hstack
+
+    other = 1 - player
+    own, others = _constraints(game, player), _constraints(game, other)
+    count = own.shape[1]
+    gain = game.chance * game.payoff[:, player]
+    table = coo_matrix((gain, (game.sequence[:, other], game.sequence[:, player])), shape=(count, count))
+    cost = np.zeros(count + others.shape[0])
+    cost[count] = -1.0
+    equal = hstack([own, coo_matrix((own.shape[0], others.shape[0]))])
+    bounds = [(0, None)] * count + [(None, None)] * others.shape[0]
+    solution = linprog(
+        cost,
+        A_ub=hstack([-table, others.T]),
+        b_ub=np.zeros(count),
+        A_eq=equal,
+        b_eq=np.eye(1, own.shape[0])[0],
+        bounds=bounds,
+        method="highs",
+    )
+    if not solution.success:
+        raise ConfigError(f"sequence_form.minimax: the linear programme must have a solution, got {solution.message!r}.")
+    return -float(solution.fun), solution.x[:count]
+
+
+def _constraints(game: ExtensiveGame, player: int) -> Any:
+    """Returns E, sparse [1 + I, 1 + I A]: having done nothing weighs 1, and the weights of actions add up to their parent's."""
+    from scipy.sparse import coo_matrix
+
+    legal = np.asarray(game.legal[player])
+    sets, actions = np.nonzero(legal)
+    entries = [(0, 0, 1.0)]
+    entries += [(1 + i, int(parent), -1.0) for i, parent in enumerate(game.parent[player])]
+    entries += [(1 + i, 1 + i * legal.shape[1] + a, 1.0) for i, a in zip(sets, actions, strict=True)]
+    row, column, value = zip(*entries, strict=True)
+    return coo_matrix((value, (row, column)), shape=(1 + legal.shape[0], 1 + legal.size))
+
+
+def _behaviour(game: ExtensiveGame, player: int, weight: np.ndarray) -> np.ndarray:
+    """Returns the strategy with these realisation weights, float64[I, A]."""
+    legal = np.asarray(game.legal[player], np.float64)
+    taken = np.maximum(weight[1:].reshape(legal.shape), 0) * legal
+    total = taken.sum(-1, keepdims=True)
+    reached = total > 1e-12
+    return np.where(reached, taken / np.where(reached, total, 1), legal / legal.sum(-1, keepdims=True))
