@@ -21,7 +21,19 @@ from envs.gridworlds import (
     t_maze,
 )
 from envs.gridworlds import rendering as grids
-from envs.markov_games import coin_game, pursuit, simple_spread, soccer
+from envs.markov_games import (
+    coin_game,
+    foraging,
+    gathering,
+    grid_game,
+    ising,
+    pursuit,
+    simple_spread,
+    soccer,
+    speaker_listener,
+    spread_grid,
+    tag,
+)
 from envs.markov_games import rendering as games
 from jaxrl.env import Environment, PyTree
 from jaxrl.errors import EnvironmentError
@@ -34,8 +46,12 @@ RENDERERS: dict[type, Callable[[Any, Any], np.ndarray]] = {
     corridor.Params: grids.corridor_row,
     deep_sea.Params: grids.sea,
     doorkey.Params: grids.key_and_door,
+    foraging.Params: games.forage,
+    gathering.Params: games.orchard,
     grid.Walk: grids.walk,
+    grid_game.Params: games.race,
     hazard_grid.Params: grids.walk,
+    ising.Params: games.spins,
     noisy_grid.Params: grids.noisy,
     point_maze.Params: grids.point_in_maze,
     pursuit.Params: games.hunt,
@@ -43,7 +59,10 @@ RENDERERS: dict[type, Callable[[Any, Any], np.ndarray]] = {
     short_corridor.Params: grids.alike,
     simple_spread.Params: games.particles,
     soccer.Params: games.field,
+    speaker_listener.Params: games.particles,
+    spread_grid.Params: games.covering,
     t_maze.Params: grids.t_junction,
+    tag.Params: games.particles,
 }
 
 

@@ -35,6 +35,29 @@ def distance(offset: jax.Array, size: int) -> jax.Array:
     return jnp.minimum(offset, size - offset).sum(-1)
 
 
+def without_collisions(position: jax.Array, target: jax.Array) -> jax.Array:
+    """Lets agents move at the same time, but into no cell that another one enters, stays in, or is held back in.
+
+    Two may exchange places. Nobody is preferred: of several who want one cell, none gets it.
+
+    Args:
+        position, target: int32[N, D], where each agent is, all in different cells, and wants to be.
+
+    Returns:
+        int32[N, D], where each agent is then, all in different cells.
+    """
+    another = ~np.eye(len(position), dtype=bool)
+    for _ in range(len(position)):  # whoever is held back may hold back the one who wanted its cell
+        met = ((target[:, None] == target).all(-1) & another).any(-1)
+        target = jnp.where(met[:, None], position, target)
+    return target
+
+
+def not_listed(env: Environment, reset: Callable) -> Environment:
+    """Returns a game whose first states, drawn by ``reset``, are too many to be listed: it is played, but cannot be tabulated."""
+    return dataclasses.replace(env, reset_fn=reset, outcomes_fn=None, initial_fn=None, observe_fn=None)
+
+
 def uniform_initial(params) -> Initial:
     """Uniform over the states in ``params.start``, PyTree[K0, ...]."""
     count = jax.tree.leaves(params.start)[0].shape[0]
@@ -54,26 +77,39 @@ class UniformReset:
         return self.observe(state, params), state
 
 
-def game(params, outcomes: Callable, features: int, max_steps: int, observe: Callable, global_obs: Callable) -> Environment:
-    """Builds a game of two agents who take ``MOVES``, begun in any state of ``params.start`` with equal probability.
+def game(
+    params,
+    outcomes: Callable,
+    features: int,
+    max_steps: int,
+    observe: Callable,
+    global_obs: Callable,
+    num_agents: int = 2,
+    num_actions: int = len(MOVES),
+    low: float = 0.0,
+) -> Environment:
+    """Builds a game of agents who take ``MOVES``, begun in any state of ``params.start`` with equal probability.
 
     Args:
         params: numbers and tables that the functions read; ``start`` is one of them.
         outcomes: see ``jaxrl.finite.finite``.
-        features: of an agent's observation, each in [0, 1].
+        features: of an agent's observation, each in [low, 1].
         max_steps: the time limit.
-        observe: ``(state, params) -> float32[2, features]``.
+        observe: ``(state, params) -> float32[N, features]``.
         global_obs: ``(state, params) -> float32[G]``.
+        num_agents: N.
+        num_actions: the moves, and what else they can do.
+        low: the least that a feature can be.
     """
     env = finite(
         params,
         outcomes,
         uniform_initial,
-        Box(0.0, 1.0, (features,)),
-        Discrete(len(MOVES)),
+        Box(low, 1.0, (features,)),
+        Discrete(num_actions),
         max_steps,
         observe=observe,
-        num_agents=2,
+        num_agents=num_agents,
         global_obs=global_obs,
     )
     return dataclasses.replace(env, reset_fn=UniformReset(observe))

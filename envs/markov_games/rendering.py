@@ -3,10 +3,24 @@
 import numpy as np
 
 from envs import tiles
-from envs.markov_games import coin_game, pursuit, simple_spread, soccer
+from envs.gridworlds.grid import WALL
+from envs.markov_games import (
+    coin_game,
+    foraging,
+    gathering,
+    grid_game,
+    ising,
+    pursuit,
+    simple_spread,
+    soccer,
+    speaker_listener,
+    spread_grid,
+    tag,
+)
 from envs.tiles import Board
 
 RED_AGENT, BLUE_AGENT = tiles.VERMILION, tiles.BLUE
+AGENTS = (tiles.BLUE, tiles.VERMILION, tiles.GREEN, tiles.PURPLE, tiles.ORANGE, tiles.SKY)  # and again from the first
 PIXELS_PER_METRE, SEEN_METRES = 80, 1.4  # of the plane; it is seen from -1.4 to 1.4 in both directions
 
 
@@ -55,8 +69,11 @@ def field(state: soccer.State, params: soccer.Params) -> np.ndarray:
     return board.picture
 
 
-def particles(state: simple_spread.State, params: simple_spread.Params) -> np.ndarray:
-    """The plane from -1.4 m to 1.4 m, y upwards: agents are discs of their size, landmarks dark dots. Beyond, nobody is seen."""
+def particles(state, params: simple_spread.Params | tag.Params | speaker_listener.Params) -> np.ndarray:
+    """The plane from -1.4 m to 1.4 m, y upwards: agents are discs of their size, landmarks dark dots, obstacles dark discs.
+
+    Beyond, nobody is seen.
+    """
     side = round(2 * SEEN_METRES * PIXELS_PER_METRE)
     picture = np.full((side, side, 3), tiles.FLOOR, np.uint8)
     middle = round(SEEN_METRES * PIXELS_PER_METRE)
@@ -65,14 +82,80 @@ def particles(state: simple_spread.State, params: simple_spread.Params) -> np.nd
     def pixels(place):
         return ((np.asarray(place, np.float64) * (1, -1)) + SEEN_METRES) * PIXELS_PER_METRE
 
-    colours = (tiles.BLUE, tiles.VERMILION, tiles.GREEN, tiles.PURPLE, tiles.ORANGE, tiles.SKY)
-    for index, (place, radius) in enumerate(zip(pixels(state.position), np.asarray(params.radius), strict=True)):
-        colour = colours[index % len(colours)]
+    agents = len(state.position)
+    radii, obstacles = np.split(np.asarray(params.radius), [agents])
+    for index, (place, radius) in enumerate(zip(pixels(state.position), radii, strict=True)):
+        colour = AGENTS[index % len(AGENTS)]
         tiles.disc(picture, place, radius * PIXELS_PER_METRE, colour, 0.75)
         tiles.disc(picture, place + (4.0, -4.0) * np.asarray(state.velocity, np.float64)[index], 2.5, tiles.WHITE, 0.9)
-    for place in pixels(state.landmark):
-        tiles.disc(picture, place, 5.0, tiles.DARK)
+    for index, place in enumerate(pixels(state.landmark)):
+        tiles.disc(picture, place, obstacles[index] * PIXELS_PER_METRE if len(obstacles) else 5.0, tiles.DARK)
     return picture
+
+
+def race(state, params: grid_game.Params) -> np.ndarray:
+    """The board with the goals in their agents' colours, or green where they share it; barriers are striped."""
+    board, goals = _floor(grid_game.SIZE, grid_game.SIZE), np.asarray(params.goal)
+    for place in np.argwhere(np.asarray(params.barrier) > 0):
+        board.draw(place, "stripes", tiles.DARK, 0.35)
+    shared = bool((goals[0] == goals[1]).all())
+    for agent, goal in enumerate(goals):
+        board.draw(goal, "star", tiles.GREEN if shared else AGENTS[agent])
+    return _with_agents(board, np.asarray(state))
+
+
+def covering(state: spread_grid.State, params: spread_grid.Params) -> np.ndarray:
+    """Landmarks are stars, green once somebody stands there. Agents on one cell are drawn over each other."""
+    board = _floor(len(params.rows), len(params.rows))
+    for place in np.asarray(state.landmark):
+        covered = bool((np.asarray(state.agent) == place).all(-1).any())
+        board.fill(place, tiles.blend(tiles.FLOOR, tiles.GREEN if covered else tiles.DARK, 0.35))
+        board.draw(place, "star", tiles.DARK)
+    return _with_agents(board, np.asarray(state.agent))
+
+
+def forage(state: foraging.State, params: foraging.Params) -> np.ndarray:
+    """Agents and food, the food darker the heavier it is."""
+    board = _floor(len(params.rows), len(params.rows))
+    for place, level in zip(np.asarray(state.food), np.asarray(state.food_level), strict=True):
+        if level:
+            board.draw(place, "star", tiles.blend(tiles.YELLOW, tiles.VERMILION, min(level / state.total, 1.0)))
+    return _with_agents(board, np.asarray(state.agent))
+
+
+def orchard(state: gathering.State, params: gathering.Params) -> np.ndarray:
+    """Players look where their arrows point; whoever is away is not shown. Apples are green dots."""
+    letters = np.asarray(params.letters)
+    board, places = _floor(*letters.shape), np.argwhere(letters != ord(WALL))
+    for place in np.argwhere(letters == ord(WALL)):
+        board.wall(place)
+    for cell, unripe in zip(np.asarray(params.apple), np.asarray(state.unripe), strict=True):
+        board.draw(places[cell], "dot", tiles.GREEN, 0.2 if unripe else 1.0)
+    turned = (2, 1, 0, 3)  # tiles count headings the other way round: right, down, left, up
+    for player in np.flatnonzero(np.asarray(state.away) == 0):
+        board.agent(places[int(state.cell[player])], AGENTS[player], heading=turned[int(state.heading[player])])
+    return board.picture
+
+
+def spins(state, params: ising.Params) -> np.ndarray:
+    """Spins up are blue, spins down are light."""
+    board = Board(*np.asarray(state).shape)
+    for place, spin in np.ndenumerate(np.asarray(state)):
+        board.fill(place, tiles.BLUE if spin > 0 else tiles.FLOOR, None)
+    return board.picture
+
+
+def _floor(rows: int, columns: int) -> Board:
+    board = Board(rows, columns)
+    for place in np.ndindex(rows, columns):
+        board.fill(place, tiles.FLOOR)
+    return board
+
+
+def _with_agents(board: Board, places: np.ndarray) -> np.ndarray:
+    for agent, place in enumerate(places):
+        board.agent(place, AGENTS[agent % len(AGENTS)])
+    return board.picture
 
 
 def _torus(size: int) -> Board:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.markov_games import simple_spread
+from envs.markov_games import particles, simple_spread
 from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError
 
@@ -19,7 +19,7 @@ STAY, LEFT, RIGHT, DOWN, UP = range(5)
 def at(position, velocity=0.0, landmark=0.0, num_landmarks=1):
     position = jnp.asarray(position, jnp.float32)
     landmark = jnp.broadcast_to(jnp.asarray(landmark, jnp.float32), (num_landmarks, 2))
-    return simple_spread.State(position, jnp.broadcast_to(jnp.float32(velocity), position.shape), landmark)
+    return particles.State(position, jnp.broadcast_to(jnp.float32(velocity), position.shape), landmark)
 
 
 def moved(env, state, action):
@@ -38,7 +38,7 @@ def test_keeps_the_protocol(parameters):
 def test_one_agent_by_hand(action, direction):
     """From v = (1, 0): v' = 0.75 v + 5 d 0.1, x' = x + 0.1 v'."""
     env = simple_spread.make(num_agents=1, num_landmarks=1)
-    state = simple_spread.State(jnp.array([[0.2, -0.1]]), jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 0.4]]))
+    state = particles.State(jnp.array([[0.2, -0.1]]), jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 0.4]]))
     velocity = np.array([0.75, 0.0]) + 0.5 * np.array(direction)
     position = np.array([0.2, -0.1]) + 0.1 * velocity
     step = moved(env, state, [action])
@@ -57,16 +57,23 @@ def test_contact_by_hand():
     np.testing.assert_allclose(step.state.velocity, [[-1.0, 0.0], [1.0, 0.0]], atol=1e-5)
     np.testing.assert_allclose(step.state.position, [[-0.1, 0.0], [0.3, 0.0]], atol=1e-6)
     # Where the discs just touch the contact has set in by log 2 of its margin.
-    force = simple_spread.contact_forces(jnp.array([[0.0, 0.0], [0.3, 0.0]]), env.params)
+    force = particles.contact_forces(jnp.array([[0.0, 0.0], [0.3, 0.0]]), env.params.radius, env.params.contact_force)
     np.testing.assert_allclose(force[:, 0], [-0.1 * np.log(2), 0.1 * np.log(2)], rtol=1e-3)
-    assert float(jnp.abs(simple_spread.contact_forces(jnp.array([[0.0, 0.0], [0.35, 0.0]]), env.params)).max()) < 1e-6
+    assert (
+        float(
+            jnp.abs(
+                particles.contact_forces(jnp.array([[0.0, 0.0], [0.35, 0.0]]), env.params.radius, env.params.contact_force)
+            ).max()
+        )
+        < 1e-6
+    )
 
 
 def test_contacts_of_unequal_agents_conserve_momentum():
     key = jax.random.key(1)
     params = simple_spread.make(num_agents=5).params.replace(radius=jnp.array([0.1, 0.2, 0.3, 0.4, 0.5]))
     position = jax.random.uniform(key, (5, 2))
-    force = np.asarray(simple_spread.contact_forces(position, params))
+    force = np.asarray(particles.contact_forces(position, params.radius, params.contact_force))
     assert np.abs(force).max() > 1
     np.testing.assert_allclose(force.sum(0), 0, atol=1e-4)
     expected = np.zeros((5, 2))
