@@ -10,7 +10,7 @@ run: $(READY)
 	$(BIN)/python -m experiments reproduce frozen_lake_q_learning four_rooms_ppo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -q -m "not slow"
+	$(BIN)/python -m pytest -n 2 -q -m "not slow" --durations=30
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -n 2 -q
