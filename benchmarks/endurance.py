@@ -91,7 +91,7 @@ def _setting(name: str) -> tuple[Any, Any, Any]:
         return mappo.make, envs.make("simple_spread"), mappo.Config(**small)
     env = envs.make("cartpole")
     model = MLP(env.observation_space, env.action_space)
-    return reward_fitting.make, _comparisons(32), reward_fitting.Config(model, num_epochs=1)
+    return reward_fitting.make, _comparisons(40), reward_fitting.Config(model, num_epochs=1)
 
 
 def _comparisons(pairs: int) -> Preferences:

@@ -149,10 +149,11 @@ def _run(job: Job, directory: RunDirectory, options: Running, processes: Process
     entries = []
     if processes.first:
         directory.close()
-        directory.write_summary({"results": directory.summarise(), "finished": not interrupted})
+        directory.write_summary({"results": directory.summarise()})
         undecided = "interrupted" if interrupted else "" if job.published else "other settings than the published ones"
         entries = decide(job.module.CLAIMS, directory, undecided)
         print(f"{job.name}: {write_report(directory)}")
+        directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
     if interrupted:
         _show([(job.name, entry) for entry in entries])
     return None if interrupted else entries

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxrl import spaces
+from jaxrl.batch_axis import divided
 from jaxrl.errors import SpaceError, unknown_name
 from jaxrl.spaces import Box, Discrete, Space
 
@@ -81,7 +82,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x):
         # As matrices: with more than one batch axis, XLA transposes what it multiplies for the gradient of the weights.
-        batch, x = x.shape[:-1], x.reshape(-1, x.shape[-1])
+        batch, x = x.shape[:-1], divided(x.reshape(-1, x.shape[-1]))
         for size in self.hidden:
             x = activation(self.activation)(dense(size, 2**0.5)(x))
         x = x if self.output is None else dense(self.output, self.output_scale)(x)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxrl.batch_axis import divided
 from jaxrl.env import PyTree
 from jaxrl.errors import require
 
@@ -82,7 +83,7 @@ def sample(key: jax.Array, buffer: ReplayBuffer, batch_size: int) -> PyTree:
     _require_fit("sample", buffer.capacity, batch_size)
     # A remainder of 32 random bits: half the draws of randint, and no item is likelier than another by more than size / 2^32.
     index = (jax.random.bits(key, (batch_size,), jnp.uint32) % buffer.size.astype(jnp.uint32)).astype(jnp.int32)
-    return jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items)
+    return divided(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items))
 
 
 def _length(tree: PyTree) -> int:

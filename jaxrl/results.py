@@ -14,6 +14,7 @@ to; ``RunDirectory.recorder`` is the sink that fills these files. Nothing here r
 """
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import math
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 TABLES = ("metrics", "evaluations")
 INDEX = ("variant", "seed", "update", "env_steps")
+HALF_MADE = ".partial"  # ends the name of a folder that is no run yet
 MERGED_PARTS = b"merged_parts"  # how many parts a merged file holds: a kill before they are removed must not count rows twice
 
 
@@ -159,10 +161,22 @@ class RunDirectory:
             "Rename it.",
         )
         resolved = to_json(config)
-        run = cls(_new_folder(Path(root) / experiment, digest(resolved)))
-        storage.write_json(run.path / "config.json", resolved)
-        storage.write_json(run.path / "versions.json", versions())
-        return run
+        found = versions()  # may take a while; the folder shall not wait half made for it
+        while True:
+            now = datetime.now(UTC)
+            path = Path(root) / experiment / f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{digest(resolved)}"
+            unfinished = path.with_name(f"{path.name}.{os.getpid()}{HALF_MADE}")
+            storage.write_json(unfinished / "config.json", resolved)
+            storage.write_json(unfinished / "versions.json", found)
+            with storage.writing(path):
+                try:
+                    unfinished.rename(path)
+                except OSError as error:
+                    shutil.rmtree(unfinished)
+                    if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # another run of this configuration began just now
+                        continue
+                    raise
+            return cls(path)
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> "RunDirectory":
@@ -629,7 +643,7 @@ def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
     folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
     experiments = {folder.name for folder in folders if not folder.name.startswith(".")}
     if str(name) in experiments:
-        runs = sorted(folder for folder in (root / name).iterdir() if folder.is_dir())
+        runs = sorted(path for path in (root / name).iterdir() if path.is_dir() and path.suffix != HALF_MADE)
         require(bool(runs), "find_run", "the experiment must have a run", str(root / name), "Run it first.", ResultsError)
         return RunDirectory.open(runs[-1])
     for path in (Path(name), root / name):
@@ -643,15 +657,6 @@ def find_unfinished(root: str | os.PathLike, experiment: str, config: Any) -> Ru
     folders = sorted((Path(root) / experiment).glob(f"*-{digest(to_json(config))}"))
     newest = RunDirectory.open(folders[-1]) if folders else None
     return None if newest is None or newest.finished else newest
-
-
-def _new_folder(parent: Path, suffix: str) -> Path:
-    while True:
-        now = datetime.now(UTC)
-        path = parent / f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{suffix}"
-        with storage.writing(path), contextlib.suppress(FileExistsError):  # another run of this configuration began just now
-            path.mkdir(parents=True)
-            return path
 
 
 def _index_schema() -> "pa.Schema":

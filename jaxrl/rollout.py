@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxrl.batch_axis import divided
 from jaxrl.env import Environment, PyTree
 from jaxrl.scan import scan
 
@@ -103,7 +104,7 @@ def start(key: jax.Array, env: Environment, num_envs: int, memory: PyTree = ()) 
         num_envs: E.
         memory: what the policy remembers, for one environment; only its shapes and dtypes matter, it starts as zeros.
     """
-    return jax.vmap(lambda k: _begin(env.reset(k), env, memory))(jax.random.split(key, num_envs))
+    return divided(jax.vmap(lambda k: _begin(env.reset(k), env, memory))(jax.random.split(key, num_envs)))
 
 
 def _begin(reset, env: Environment, memory: PyTree) -> Episode:
@@ -204,7 +205,8 @@ def unroll(
             return advance_each(step_keys, jax.vmap(env.reset)(reset_keys), env, episodes, decision)
 
         reset_keys = jax.random.split(reset_key, (num_steps, num_envs))
-        return scan(step, episodes, (policy_keys, step_keys, reset_keys))
+        episodes, batch = scan(step, episodes, (policy_keys, step_keys, reset_keys))
+        return episodes, divided(batch, axis=1)
 
     pool = jax.vmap(jax.vmap(env.reset))(jax.random.split(reset_key, (num_envs, reset_pool)))
 
@@ -217,7 +219,7 @@ def unroll(
         return (episodes, (used + transition.done) % reset_pool), transition
 
     (episodes, _), batch = scan(step_from_pool, (episodes, jnp.zeros(num_envs, jnp.int32)), (policy_keys, step_keys))
-    return episodes, batch
+    return episodes, divided(batch, axis=1)
 
 
 def episode_metrics(batch: Transition) -> dict[str, jax.Array]:

@@ -119,7 +119,7 @@ def run(
         devices: which devices to use, by default all of this process.
         group: how many seeds a device vmaps at once, the groups following one another. By default all on an accelerator, and
             as many as fit into a core's cache on a CPU. 1 makes every seed independent of how many others run beside it, to
-            the last bit.
+            the last bit, on the same number of devices.
         at_once: how many seeds lie in memory at once; the rest follow in further batches, each from its first update to its
             last. By default as many as fit; see ``jaxrl.memory``.
         processes: those that share the seeds, each calling ``run`` with the same arguments; ``checkpoints`` must lie where all

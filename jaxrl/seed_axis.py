@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxrl import quarantine
 from jaxrl.algorithm import Algorithm
+from jaxrl.batch_axis import BATCH_AXIS, Together, batch_axes
 from jaxrl.errors import require
 
 PyTree = Any
@@ -39,11 +40,15 @@ class Carry(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How seeds lie on devices: every device takes ``groups`` groups of ``width`` seeds, vmapped within a group."""
+    """How seeds lie on devices: every device takes ``groups`` groups of ``width`` seeds, vmapped within a group.
+
+    A device may be several ``Together``: then ``batch_axes`` names, for each array in a seed's carry, the axis that they divide.
+    """
 
     mesh: Mesh
     groups: int
     width: int
+    batch_axes: tuple[int | None, ...] = ()
 
     @classmethod
     def of(cls, make: Callable, task: Any, config: Any, devices: Sequence, count: int, group: int | None) -> "Layout":
@@ -52,7 +57,7 @@ class Layout(NamedTuple):
         Args:
             make, task: see ``jaxrl.runner.run``.
             config: of one seed.
-            devices: at most ``count``.
+            devices: at most ``count``; devices, or equally many of them ``Together``.
             count: how many seeds.
             group: seeds that a device vmaps, None for all on an accelerator and as many as fit into the cache on a CPU.
         """
@@ -62,12 +67,16 @@ class Layout(NamedTuple):
             if devices[0].platform == "cpu":
                 group = max(1, CPU_GROUP_BYTES // max(1, bytes_of(abstract_carry(make, task, config))))
         groups = -(-per_device // group)
-        return cls(Mesh(np.asarray(devices), (SEED_AXIS,)), groups, -(-per_device // groups))
+        width = -(-per_device // groups)
+        if not isinstance(devices[0], Together):
+            return cls(Mesh(np.asarray(devices), (SEED_AXIS,)), groups, width)
+        mesh = Mesh(np.asarray([together.devices for together in devices]), (SEED_AXIS, BATCH_AXIS))
+        return cls(mesh, groups, width, batch_axes(lambda config: abstract_carry(make, task, config), config))
 
     @property
     def size(self) -> int:
         """How many seeds there are, with those that fill up the last group."""
-        return self.mesh.size * self.groups * self.width
+        return self.mesh.shape[SEED_AXIS] * self.groups * self.width
 
     @property
     def split(self) -> NamedSharding:
@@ -78,6 +87,21 @@ class Layout(NamedTuple):
     def replicated(self) -> NamedSharding:
         """The sharding of what all seeds share."""
         return NamedSharding(self.mesh, PartitionSpec())
+
+    def lay(self, carries: PyTree) -> PyTree:
+        """Divides the carries of all seeds, [S, ...], as they lie between two chunks. Does nothing where no seed is shared."""
+        if not self.batch_axes:
+            return carries
+        leaves, tree = jax.tree.flatten(carries)
+        laid = [
+            jax.lax.with_sharding_constraint(leaf, NamedSharding(self.mesh, PartitionSpec(SEED_AXIS, *_along(axis))))
+            for leaf, axis in zip(leaves, self.batch_axes, strict=True)
+        ]
+        return tree.unflatten(laid)
+
+
+def _along(axis: int | None) -> tuple[str | None, ...]:
+    return () if axis is None else (None,) * axis + (BATCH_AXIS,)
 
 
 def bytes_of(tree: PyTree) -> int:
@@ -103,7 +127,9 @@ def over_seeds(layout: Layout, function: Callable, shared: PyTree, *by_seed: PyT
 
     replicated, split = PartitionSpec(), PartitionSpec(SEED_AXIS)
     specs = (replicated, *(split for _ in by_seed))
-    return jax.shard_map(on_device, mesh=layout.mesh, in_specs=specs, out_specs=split, check_vma=False)(shared, *by_seed)
+    # Only the seed axis is divided by hand; how devices that share a seed divide it, the partitioner decides.
+    spread = jax.shard_map(on_device, mesh=layout.mesh, in_specs=specs, out_specs=split, axis_names={SEED_AXIS}, check_vma=False)
+    return spread(shared, *by_seed)
 
 
 def spread(config: Any, count: int) -> Any:
@@ -141,7 +167,7 @@ def abstract_carry(make: Callable[..., Algorithm], task: Any, config: Any) -> Ca
 @functools.partial(jax.jit, static_argnames=("make", "layout"), compiler_options=INIT_OPTIONS)
 def begin(make: Callable[..., Algorithm], layout: Layout, task: Any, configs: Any, keys: jax.Array) -> Carry:
     """Returns the first carry of every seed; configs: [S, ...], keys: [S], S the size of the layout."""
-    return over_seeds(layout, functools.partial(_begin_one, make), task, configs, keys)
+    return layout.lay(over_seeds(layout, functools.partial(_begin_one, make), task, configs, keys))
 
 
 @functools.partial(
@@ -169,12 +195,14 @@ def chunk(
         update = make(task, config).update
 
         def step(carry, index):
-            state, health, metrics = quarantine.guard(update, *carry, index, jax.random.fold_in(key, index + 1))
+            state, health = carry
+            state, health, metrics = quarantine.guard(update, state, health, index, jax.random.fold_in(key, index + 1))
             return Carry(state, health), metrics
 
         return jax.lax.scan(step, carry, first + jnp.arange(length))
 
     carries, metrics = over_seeds(layout, one, (task, first), configs, keys, carries)
+    carries = layout.lay(carries)
     return carries, metrics, carries.health
 
 

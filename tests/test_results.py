@@ -26,7 +26,7 @@ from jaxrl.algorithm import Algorithm
 from jaxrl.env import static
 from jaxrl.errors import ConfigError, ResultsError, UnknownNameError
 from jaxrl.quarantine import Failure
-from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, final_values, find_run, summarise
+from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, final_values, find_run, find_unfinished, summarise
 from jaxrl.runner import run as train
 
 SEEDS = np.array([4, 7, 40_000_000_000 % 2**32])
@@ -624,3 +624,23 @@ def test_importing_needs_no_library_of_a_run():
         "import jaxrl.results, jaxrl.progress, jaxrl.storage; assert 'scipy.stats' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A kill while a folder is made must not leave something that looks like a run."""
+    write_json = storage.write_json
+
+    def killed(path, value):
+        if path.name == "versions.json":
+            raise KeyboardInterrupt
+        write_json(path, value)
+
+    monkeypatch.setattr(storage, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        RunDirectory.create(tmp_path, "exp", {"gamma": 0.5})
+    monkeypatch.setattr(storage, "write_json", write_json)
+    assert find_unfinished(tmp_path, "exp", {"gamma": 0.5}) is None
+    with pytest.raises(ResultsError, match="the experiment must have a run"):
+        find_run(tmp_path, "exp")
+    run = RunDirectory.create(tmp_path, "exp", {"gamma": 0.5})
+    assert find_unfinished(tmp_path, "exp", {"gamma": 0.5}) == run == find_run(tmp_path, "exp")

@@ -256,7 +256,7 @@ def test_the_whole_command(tmp_path, capsys):
     (file,) = tmp_path.glob("*-quick.json")
     results = json.loads(file.read_text())
     assert results["failures"] == []
-    groups = {"ppo", "mappo", "learning", "dqn", "q_learning", "reward_fit", "games", "stepping"}
+    groups = {"ppo", "mappo", "learning", "dqn", "q_learning", "recording", "reward_fit", "games", "stepping"}
     assert {one["group"] for one in results["records"]} == groups
     for one in results["records"]:
         assert one["cases"]
