@@ -4,11 +4,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from envs.rendering import can_render
 from experiments import figures
+from experiments.replays import play, write_replay
+from jaxrl import seed_axis
 from jaxrl.checkpoint import Checkpoints
 from jaxrl.distributed import Processes
+from jaxrl.env import Environment
 from jaxrl.progress import Progress
 from jaxrl.results import TABLES, Chunk, Plan, RunDirectory, RunSummary, Sink
 from jaxrl.runner import Run, run
@@ -112,7 +117,20 @@ class Session:
         if done.summary.interrupted:
             raise Interrupted
         self._processes.wait()  # what follows may read what all have recorded
+        if self._processes.first and isinstance(training.task, Environment) and can_render(training.task):
+            self._film(training, done)
         return done
+
+    def _film(self, training: Training, done: Run) -> None:
+        """Writes an episode of the first seed's greedy policy as an animation; the report shows it."""
+        name = self.directory.checkpoints(training.variant).name
+        config, state = (
+            jax.tree.map(lambda leaf: leaf[0], tree) for tree in (seed_axis.spread(training.config, len(done.seeds)), done.state)
+        )
+        algorithm = training.make(training.task, config)
+        if algorithm.policy is not None and not (self.directory.path / "replays" / f"{name}.gif").exists():
+            played = play(jax.random.key(0), training.task, algorithm.policy(state, True), algorithm.memory)
+            write_replay(self.directory, name, training.task, played)
 
     def record(self, metrics: Mapping[str, Any], variant: str = "") -> None:
         """Stores numbers that were not measured by ``train``, for claims and figures to read.

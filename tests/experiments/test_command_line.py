@@ -47,6 +47,8 @@ def test_quick_run_writes_everything(tmp_path, capsys):
     assert [claim["passed"] for claim in run.claims()] == [None] * 4
     assert {"versions.json", "summary.json", "report.html"} <= set(os.listdir(folder))
     assert len(list((folder / "figures").glob("*.png"))) == 3
+    assert (folder / "replays" / "run.gif").read_bytes().startswith(b"GIF8")  # an episode, which the report shows
+    assert "data:image/gif" in (folder / "report.html").read_text()
     assert "not decided" in capsys.readouterr().out
     assert main(["report", str(folder)]) == 0
     assert main(["report", "frozen_lake_q_learning", "--runs", str(tmp_path)]) == 0
