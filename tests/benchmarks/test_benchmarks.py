@@ -281,7 +281,7 @@ def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
     )
     assert "PPO CartPole" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == command.INTERRUPTED
     assert "interrupted" in errors
     assert not list(tmp_path.iterdir())
