@@ -31,6 +31,8 @@ class Options:
 
     groups: tuple[Group, ...] = GROUPS
     """What to measure."""
+    environments: tuple[str, ...] = ()
+    """Which environments are stepped; by default all, which takes an hour."""
     quick: bool = False
     """Use tiny sizes: shows that everything runs; the numbers mean nothing."""
     peers: bool = True

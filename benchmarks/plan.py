@@ -34,7 +34,8 @@ class Sizes:
     mappo_seeds: tuple[int, ...] = (1, 64)
     rejax_seeds: tuple[int, ...] = (1, 64, 256)
     q_learning_seeds: tuple[int, ...] = (1, 1024, 8192)
-    recording_seeds: tuple[int, ...] = (64,)
+    recording: tuple[tuple[str, str, int, int], ...] = (("ppo", "cartpole", 64, 49), ("q_learning", "frozen_lake", 1024, 50))
+    """Algorithm, environment, seeds, updates in a chunk: a twentieth of a published run."""
     reward_fit_seeds: tuple[int, ...] = (1, 64)
     learning_seeds: int = 8
     learning_updates: int = 976  # of 512 steps: half a million steps
@@ -55,7 +56,7 @@ QUICK = Sizes(
     mappo_seeds=(1,),
     rejax_seeds=(1,),
     q_learning_seeds=(8,),
-    recording_seeds=(2,),
+    recording=(("q_learning", "frozen_lake", 2, 2),),
     reward_fit_seeds=(1,),
     learning_seeds=2,
     learning_updates=4,
@@ -218,16 +219,14 @@ def _q_learning(sizes: Sizes) -> Iterator[Comparison]:
 
 def _recording(sizes: Sizes) -> Iterator[Comparison]:
     """What it costs to keep what a run measures, and to be able to go on with it: twenty chunks, as by default."""
-    for algorithm, environment in (("ppo", "cartpole"), ("q_learning", "frozen_lake")):
-        for seeds in sizes.recording_seeds:
-            updates = 2 if sizes.shorten else _clamp(2048 // seeds, 2, 64)
-            task = {"job": "training", "algorithm": algorithm, "environment": environment, "seeds": seeds, "updates": updates}
-            entries = [
-                Entry(name, "benchmarks.jobs", {**task, "seconds": sizes.training_seconds, "recorded": recorded})
-                for name, recorded in ((OURS, False), (f"{OURS}, recorded", True))
-            ]
-            name = f"{algorithm} {environment}, {_count(seeds, 'seed')}, kept on disk or not"
-            yield Comparison("recording", name, entries, sizes.repeats, seeds)
+    for algorithm, environment, seeds, updates in sizes.recording:
+        task = {"job": "training", "algorithm": algorithm, "environment": environment, "seeds": seeds, "updates": updates}
+        entries = [
+            Entry(name, "benchmarks.jobs", {**task, "seconds": sizes.training_seconds, "recorded": recorded})
+            for name, recorded in ((OURS, False), (f"{OURS}, recorded", True))
+        ]
+        name = f"{algorithm} {environment}, {_count(seeds, 'seed')}, kept on disk or not"
+        yield Comparison("recording", name, entries, sizes.repeats, seeds)
 
 
 def _reward_fit(sizes: Sizes) -> Iterator[Comparison]:
