@@ -19,6 +19,7 @@ from benchmarks import peer_environment, report
 from benchmarks.measure import JobError, Worker, in_turn
 from benchmarks.peer_environment import PeersError
 from benchmarks.plan import FULL, GROUPS, QUICK, Comparison, Entry, Group, comparisons
+from jaxrl.errors import unknown_name
 
 PEERS_PYTHON = "JAXRL_PEERS_PYTHON"
 WIDTH = 140  # columns, where the output is not a terminal
@@ -81,7 +82,7 @@ def _measure(options: Options, console: Console) -> int:
     failures: list[dict[str, Any]] = []
     interrupted = False
     try:
-        for comparison in comparisons(sizes, options.groups, ours["environments"], device["count"]):
+        for comparison in comparisons(sizes, options.groups, _chosen(options, ours["environments"]), device["count"]):
             entries = [entry for entry in comparison.entries if entry.is_ours or interpreters.peers]
             if entries:
                 console.print(f"{time.monotonic() - began:5.0f} s  {comparison.group}: {comparison.name}", highlight=False)
@@ -118,6 +119,13 @@ def _measure(options: Options, console: Console) -> int:
     if interrupted:
         return INTERRUPTED
     return 1 if any(failure["ours"] for failure in failures) else 0
+
+
+def _chosen(options: Options, environments: Sequence[str]) -> Sequence[str]:
+    for name in options.environments:
+        if name not in environments:
+            raise SystemExit(str(unknown_name("benchmarks", "environment", name, environments)))
+    return options.environments or environments
 
 
 def _ask(python: Path, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
