@@ -1,5 +1,6 @@
 """Going through an experiment in a folder that is thrown away, to learn something about its trainings."""
 
+import abc
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,8 @@ from jaxrl.runner import Run
 Looking = TypeVar("Looking", bound="Rehearsal")
 
 
-class Rehearsal(Session):
-    """A session that looks at trainings in another way than by making them. Commands replace ``look_at``."""
+class Rehearsal(Session, abc.ABC):
+    """A session that looks at trainings in another way than by making them. Each command says how, in ``look_at``."""
 
     def __init__(self, directory: RunDirectory):
         super().__init__(directory)
@@ -27,9 +28,9 @@ class Rehearsal(Session):
         self.seen.append(training.variant or self.directory.experiment)
         return done
 
+    @abc.abstractmethod
     def look_at(self, training: Training) -> Run:
         """Does what the command is for; returns a Run with which the experiment can go on."""
-        raise NotImplementedError
 
 
 def rehearse(name: str, module: Experiment, config: Any, session: Callable[[RunDirectory], Looking]) -> Looking:

@@ -318,8 +318,9 @@ def sweep_experiment(name: str, module: Experiment, config: Any, options: Option
         if session.tried is not None:
             write(directory, session.tried)
         directory.close()
-        directory.write_summary({"results": directory.summarise(), "finished": not interrupted})
+        directory.write_summary({"results": directory.summarise()})
         print(f"{directory.experiment}: {write_report(directory)}")
+        directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
     if interrupted:
         say("interrupted: what had been computed is kept; go on with the same command and --resume")
         return INTERRUPTED
