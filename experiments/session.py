@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from envs.rendering import can_render
@@ -124,8 +125,10 @@ class Session:
     def _film(self, training: Training, done: Run) -> None:
         """Writes an episode of the first seed's greedy policy as an animation; the report shows it."""
         name = self.directory.checkpoints(training.variant).name
+        # Of several batches or processes the states are on the host, where a traced observation cannot index them.
         config, state = (
-            jax.tree.map(lambda leaf: leaf[0], tree) for tree in (seed_axis.spread(training.config, len(done.seeds)), done.state)
+            jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), tree)
+            for tree in (seed_axis.spread(training.config, len(done.seeds)), done.state)
         )
         algorithm = training.make(training.task, config)
         if algorithm.policy is not None and not (self.directory.path / "replays" / f"{name}.gif").exists():

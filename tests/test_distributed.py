@@ -78,6 +78,7 @@ def test_two_processes_write_the_table_of_one(tmp_path, alone):
     assert facts["env_steps"] == alone.summary()["runs"][""]["env_steps"]
     assert run.finished
     assert len(run.claims()) == 4
+    assert list(run.path.glob("replays/*.gif"))
     assert not list(run.path.rglob("part-*"))
     assert not list((tmp_path / ".processes").iterdir())
 

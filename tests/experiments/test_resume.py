@@ -16,7 +16,7 @@ import pytest
 from experiments.__main__ import main
 from jaxrl import provenance
 from jaxrl.errors import ConfigError
-from jaxrl.results import RunDirectory
+from jaxrl.results import HALF_MADE, RunDirectory
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = ["frozen_lake_q_learning", "--seeds", "8", "--steps", "40000", "--checkpoint-seconds", "0"]
@@ -27,8 +27,13 @@ def tables(folder):
     return {name: run.curves(name).values for table in ("metrics", "evaluations") for name in run.columns(table)}
 
 
+def all_runs(folder):
+    # A kill may leave a folder half made, which is no run.
+    return [path for path in (folder / "frozen_lake_q_learning").glob("*") if path.suffix != HALF_MADE]
+
+
 def only(folder):
-    (run,) = (folder / "frozen_lake_q_learning").iterdir()
+    (run,) = all_runs(folder)
     return run
 
 
@@ -53,16 +58,17 @@ def kill_at_random_moments(folder, moments, seed):
         try:
             if kills < moments:
                 # Anywhere between the first imports and a little later than a whole run would take.
-                _, _error = process.communicate(timeout=rng.uniform(0.5, 7.0))
+                _, error = process.communicate(timeout=rng.uniform(0.5, 7.0))
             else:
-                _, _error = process.communicate(timeout=120)
+                _, error = process.communicate(timeout=120)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
             kills += 1
-            continue
-        assert process.returncode in (0, 1), _error.decode()
-        if RunDirectory.open(only(folder)).finished:
+        else:
+            assert process.returncode in (0, 1), error.decode()
+        # A kill may also come between the end of the run and that of the process.
+        if all_runs(folder) and RunDirectory.open(only(folder)).finished:
             return kills
 
 
@@ -114,7 +120,7 @@ def test_resume_by_its_folder(tmp_path, whole, capsys):
 def test_two_processes_may_not_write_into_one_run(tmp_path, capsys):
     assert main(["run", "frozen_lake_q_learning", "--quick", "--runs", str(tmp_path)]) == 0
     directory = RunDirectory.open(only(tmp_path))
-    hold = "import sys, time\nfrom jaxrl.results import RunDirectory\n"
+    hold = "import sys, time\nfrom jaxrl.results import HALF_MADE, RunDirectory\n"
     hold += "with RunDirectory.open(sys.argv[1]).locked():\n    print('held', flush=True)\n    time.sleep(60)\n"
     with subprocess.Popen([sys.executable, "-c", hold, str(directory.path)], stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout is not None

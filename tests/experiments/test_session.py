@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+import envs
 from experiments import figures
 from experiments.protocol import above_zero, exceeds, recorded, recorded_within
 from experiments.session import Session
 from jaxrl.results import RunDirectory
+from jaxrl.tabular import q_learning
 
 
 @pytest.fixture
@@ -66,3 +68,10 @@ def test_a_relation_is_drawn_and_explains_itself(session):
     assert figures.caption(path).endswith("A note.")
     exact = figures.relation(session.directory, "exact", {"a": (np.arange(3), np.ones((1, 3)))}, "x", "y")
     assert "One exact computation" in figures.caption(exact)
+
+
+@pytest.mark.parametrize("at_once", [None, 2])
+def test_an_episode_is_filmed_whether_the_states_are_on_the_device_or_on_the_host(tmp_path, at_once):
+    session = Session(RunDirectory.create(tmp_path, "example", {}), at_once=at_once)
+    session.train(q_learning.make, envs.make("corridor"), q_learning.Config(), seeds=3, num_updates=2)
+    assert (session.directory.path / "replays" / "run.gif").read_bytes().startswith(b"GIF8")
