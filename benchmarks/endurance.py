@@ -25,6 +25,7 @@ from jaxrl.multiagent import mappo
 from jaxrl.preferences import reward_fitting
 from jaxrl.preferences.reward_models import MLP
 from jaxrl.preferences.segments import Preferences, Segments
+from jaxrl.recorder import Recorder
 from jaxrl.results import RunDirectory
 from jaxrl.tabular import q_learning
 
@@ -68,7 +69,7 @@ def repeat() -> Iterator[dict[str, Any]]:
                     chunk_length=2,
                     root=number,
                     evaluators=evaluators,
-                    sinks=(directory.recorder(),),
+                    sinks=(Recorder(directory),),
                     checkpoints=Checkpoints(directory.checkpoints(), seconds_between=0.0),
                 )
                 if done.summary.failed_seeds:

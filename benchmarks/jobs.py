@@ -14,17 +14,21 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import envs
 from benchmarks.measure import Case, outcome, serve, speed
-from jaxrl import platform, provenance, rollout, runner
+from jaxrl import data_parallel, platform, provenance, rollout, runner
 from jaxrl.checkpoint import Checkpoints
 from jaxrl.deep import dqn, ppo
+from jaxrl.env import Step
 from jaxrl.evaluation import Episodes
+from jaxrl.finite import from_table, tabulate
 from jaxrl.games.dynamics import regret_matching
 from jaxrl.multiagent import mappo
 from jaxrl.preferences import reward_fitting
 from jaxrl.preferences.reward_models import MLP
 from jaxrl.preferences.segments import Preferences, Segments
 from jaxrl.progress import Progress
+from jaxrl.recorder import Recorder
 from jaxrl.results import RunDirectory
+from jaxrl.scan import scan
 from jaxrl.spaces import Box, Discrete
 from jaxrl.tabular import q_learning
 
@@ -42,11 +46,13 @@ def training(
     seconds: float,
     changes: Mapping[str, Any] | None = None,
     recorded: bool = False,
+    devices: int | None = None,
+    together: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Trains with the algorithm's default configuration, changed if asked for, through ``jaxrl.runner.run``.
 
     A piece is ``updates`` updates. With ``recorded`` a results folder, lines of progress and checkpoints follow it, as the
-    command line has them.
+    command line has them. ``devices`` says how many are used, by default all; with ``together`` they share every seed.
     """
     module = ALGORITHMS[algorithm]
     lists_as_tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in (changes or {}).items()}
@@ -60,9 +66,11 @@ def training(
             with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
                 if recorded:
                     directory = RunDirectory(Path(folder))
-                    options["sinks"] = (directory.recorder(), Progress(stream=nowhere))
+                    options["sinks"] = (Recorder(directory), Progress(stream=nowhere))
                     options["checkpoints"] = Checkpoints(directory.checkpoints())
-                done = runner.run(module.make, env, config, **options)
+                used = jax.local_devices()[:devices]
+                run = data_parallel.run if together else runner.run
+                done = run(module.make, env, config, devices=used, **options)
             if done.summary.failed_seeds:
                 raise RuntimeError(f"seeds with values that are not finite: {dict(done.summary.failed_seeds)}")
 
@@ -145,7 +153,8 @@ def stepping(
     blocks: Mapping[str, int],
     seconds: float,
     devices: int | None = None,
-    reset_pool: int = 0,
+    reset_pool: int | None = 0,
+    tabulated: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Steps an environment with uniformly random actions.
 
@@ -154,7 +163,9 @@ def stepping(
         blocks: number of environments -> how many blocks of ``STEPS_PER_BLOCK`` steps make a piece.
         seconds: see ``speed``.
         devices: over how many devices the environments are spread; by default over all.
-        reset_pool: see ``rollout.unroll``.
+        reset_pool: see ``rollout.unroll``; None steps on and on, without any account of time or episodes, which is wrong and
+            shows what the account costs.
+        tabulated: whether the environment is first made into its table, whose observation is the state's number.
     """
     used = jax.devices()[:devices]
 
@@ -164,6 +175,8 @@ def stepping(
 
         def build() -> Callable[[int], None]:
             env = envs.make(environment, **parameters)
+            if tabulated:
+                env = from_table(tabulate(env), env.max_steps)
             mesh = Mesh(np.asarray(shared), ("environment",))
             keys = jax.random.split(jax.random.key(0), len(shared))
             keys = jax.device_put(keys, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
@@ -190,7 +203,7 @@ def begin(mesh: Mesh, per_device: int, env: Any, keys: jax.Array) -> rollout.Epi
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "num_blocks", "reset_pool"), donate_argnames=("episodes",))
-def step_blocks(mesh: Mesh, num_blocks: int, reset_pool: int, env: Any, keys: jax.Array, episodes: rollout.Episode) -> Any:
+def step_blocks(mesh: Mesh, num_blocks: int, reset_pool: int | None, env: Any, keys: jax.Array, episodes: rollout.Episode) -> Any:
     """Takes ``num_blocks * STEPS_PER_BLOCK`` random steps in every environment.
 
     Args:
@@ -209,8 +222,12 @@ def step_blocks(mesh: Mesh, num_blocks: int, reset_pool: int, env: Any, keys: ja
     def on_device(env, keys, episodes):
         def block(carry, key):
             episodes, sums = carry
-            episodes, batch = rollout.unroll(key, env, policy, episodes, STEPS_PER_BLOCK, reset_pool)
-            seen = _total(batch.next_obs), _total(batch.reward), _total(batch.done)
+            if reset_pool is None:
+                episodes, steps = _step_on(key, env, policy, episodes)
+                seen = _total(steps.obs), _total(steps.reward), _total(steps.terminated)
+            else:
+                episodes, batch = rollout.unroll(key, env, policy, episodes, STEPS_PER_BLOCK, reset_pool)
+                seen = _total(batch.next_obs), _total(batch.reward), _total(batch.done)
             return (episodes, jax.tree.map(jnp.add, sums, seen)), None
 
         next_key, blocks_key = jax.random.split(keys[0])
@@ -219,6 +236,21 @@ def step_blocks(mesh: Mesh, num_blocks: int, reset_pool: int, env: Any, keys: ja
         return (next_key[None], episodes), jax.tree.map(lambda total: total[None], sums)
 
     return _on_each_device(mesh, on_device, env, keys, episodes)
+
+
+def _step_on(key: jax.Array, env: Any, policy: rollout.Policy, episodes: rollout.Episode) -> tuple[rollout.Episode, Step]:
+    """Takes ``STEPS_PER_BLOCK`` steps in every environment, past the ends of episodes."""
+    num_envs = episodes.t.shape[0]
+
+    def step(episodes, keys):
+        policy_key, step_keys = keys
+        decision = policy(policy_key, rollout.view(env, episodes))
+        steps = jax.vmap(env.step)(step_keys, episodes.state, decision.action)
+        return episodes.replace(state=steps.state, obs=steps.obs), steps
+
+    policy_key, step_key = jax.random.split(key)
+    keys = jax.random.split(policy_key, STEPS_PER_BLOCK), jax.random.split(step_key, (STEPS_PER_BLOCK, num_envs))
+    return scan(step, episodes, keys)
 
 
 def _on_each_device(mesh: Mesh, function: Callable, env: Any, *split: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.measure import ROOT
 
 FOLDER = ROOT / ".venv-peers"
-LIBRARIES = ("torch", "rejax", "gymnax", "jaxmarl", "stable-baselines3")
+LIBRARIES = ("torch", "rejax", "gymnax", "jaxmarl", "navix", "stable-baselines3")
 
 
 class PeersError(Exception):
@@ -23,8 +23,8 @@ def requirements(platform: str) -> list[list[str]]:
         platform: of our jax, for example ``"cpu"`` or ``"gpu"``; the peers get the same.
     """
     jax = "jax[cuda13]" if platform == "gpu" else "jax"
-    others = ["rejax==0.1.3", "gymnax==0.0.9", "jaxmarl==0.2.0", "stable-baselines3==2.9.2", f"{jax}=={metadata.version('jax')}"]
-    return [["torch==2.13.0"], others]
+    others = ["rejax==0.1.3", "gymnax==0.0.9", "jaxmarl==0.2.0", "navix==0.7.4", "stable-baselines3==2.9.2"]
+    return [["torch==2.13.0"], [*others, f"{jax}=={metadata.version('jax')}"]]
 
 
 def interpreter(platform: str, folder: Path = FOLDER) -> Path:

@@ -2,7 +2,7 @@
 
 Runs in an interpreter of its own, which need not have jaxrl.
 
-rejax: PPO and DQN on gymnax's CartPole. gymnax and JaxMARL: random steps. stable-baselines3: PPO on Gymnasium's CartPole.
+rejax: PPO and DQN on gymnax's CartPole. gymnax, JaxMARL and navix: random steps. stable-baselines3: PPO on Gymnasium's CartPole.
 torch: the fit of a reward model. scipy: linear programmes.
 """
 
@@ -109,6 +109,22 @@ def jaxmarl_stepping(environment: str, blocks: Mapping[str, int], seconds: float
             return state, (obs, reward, done["__all__"])
 
         return lambda key: env.reset(key)[1], sample, step
+
+    return _random_stepping(connect, blocks, seconds)
+
+
+def navix_stepping(environment: str, blocks: Mapping[str, int], seconds: float) -> Iterator[dict[str, Any]]:
+    """Steps an environment with uniformly random actions; arguments as for our job."""
+    import navix
+
+    def connect() -> tuple[Callable, Callable, Callable]:
+        env = navix.make(environment)
+
+        def step(key, timestep, action):
+            after = env.step(timestep, action)  # its states carry their own keys
+            return after, (after.observation, after.reward, after.is_done())
+
+        return env.reset, env.action_space.sample, step
 
     return _random_stepping(connect, blocks, seconds)
 
@@ -246,6 +262,7 @@ JOBS: Mapping[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "rejax_learning": rejax_learning,
     "gymnax_stepping": gymnax_stepping,
     "jaxmarl_stepping": jaxmarl_stepping,
+    "navix_stepping": navix_stepping,
     "stable_baselines3_training": stable_baselines3_training,
     "torch_reward_fit": torch_reward_fit,
     "linear_programmes": linear_programmes,

@@ -1,12 +1,15 @@
 """What is compared with what, and at which sizes."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-Group = Literal["ppo", "mappo", "learning", "dqn", "q_learning", "recording", "reward_fit", "games", "stepping"]
+Group = Literal["ppo", "mappo", "learning", "dqn", "q_learning", "recording", "data_parallel", "reward_fit", "games", "stepping"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 OURS = "jaxrl"
+NO_RESETS = f"{OURS}, no resets (wrong)"
+POOL = f"{OURS}, reset pool of 4"
 PPO_STEPS_PER_UPDATE = 512  # of one seed: 4 environments, 128 steps
 # The defaults of rejax's DQN in our words. Both learn from the first step on, or nearly: ours fills one minibatch with random
 # steps. Rejax samples without replacement, ours with; epsilon falls over a tenth of a piece of rejax's work.
@@ -36,6 +39,8 @@ class Sizes:
     q_learning_seeds: tuple[int, ...] = (1, 1024, 8192)
     recording: tuple[tuple[str, str, int, int], ...] = (("ppo", "cartpole", 64, 49), ("q_learning", "frozen_lake", 1024, 50))
     """Algorithm, environment, seeds, updates in a chunk: a twentieth of a published run."""
+    data_parallel: tuple[tuple[int, int], ...] = ((64, 64), (256, 64), (64, 256))
+    """Environments of one seed, width of its two hidden layers."""
     reward_fit_seeds: tuple[int, ...] = (1, 64)
     learning_seeds: int = 8
     learning_updates: int = 976  # of 512 steps: half a million steps
@@ -57,6 +62,7 @@ QUICK = Sizes(
     rejax_seeds=(1,),
     q_learning_seeds=(8,),
     recording=(("q_learning", "frozen_lake", 2, 2),),
+    data_parallel=((4, 8),),
     reward_fit_seeds=(1,),
     learning_seeds=2,
     learning_updates=4,
@@ -119,10 +125,16 @@ GYMNAX = {
     "pendulum": "Pendulum-v1",
 }
 JAXMARL = {"simple_spread": "MPE_simple_spread_v3", "coin_game": "coin_game"}
+NAVIX = {"doorkey": "Navix-DoorKey-8x8-v0", "empty_room": "Navix-Empty-8x8-v0"}
+PEERS = {"gymnax": GYMNAX, "jaxmarl": JAXMARL, "navix": NAVIX}
+# Finite, for one agent: these are stepped from their tables, too.
+TABULATED = ("catch", "cliff_walking", "deep_sea", "frozen_lake", "four_rooms", "random_mdp", "windy_grid")
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "deep_sea": {"size": 8, "seed": None},
     "four_rooms": {"start": (4, 1), "goal": (8, 9), "slip": 1 / 3},
     "simple_spread": {"lagging": True},
+    "doorkey": {"size": 8, "view": "all", "max_steps": 100},
+    "empty_room": {"size": 8, "view": "all", "max_steps": 100},
 }
 
 
@@ -142,6 +154,7 @@ def comparisons(sizes: Sizes, groups: Sequence[Group], environments: Sequence[st
         "dqn": _dqn,
         "q_learning": _q_learning,
         "recording": _recording,
+        "data_parallel": functools.partial(_data_parallel, devices=devices),
         "reward_fit": _reward_fit,
         "games": _games,
     }
@@ -229,6 +242,20 @@ def _recording(sizes: Sizes) -> Iterator[Comparison]:
         yield Comparison("recording", name, entries, sizes.repeats, seeds)
 
 
+def _data_parallel(sizes: Sizes, devices: int) -> Iterator[Comparison]:
+    """One seed of PPO on one device, and with its environments divided over all of them."""
+    for num_envs, width in sizes.data_parallel if devices > 1 else ():
+        updates = 1 if sizes.shorten else _clamp(2**15 // (num_envs * width), 1, 8)
+        task = {"job": "training", "algorithm": "ppo", "environment": "cartpole", "seeds": 1, "updates": updates}
+        task |= {"seconds": sizes.training_seconds, "changes": {"num_envs": num_envs, "hidden": (width, width)}}
+        entries = [
+            Entry(f"{OURS}, one device", "benchmarks.jobs", {**task, "devices": 1}),
+            Entry(f"{OURS}, {devices} devices together", "benchmarks.jobs", {**task, "together": True}),
+        ]
+        name = f"PPO CartPole, 1 seed, {num_envs} environments, 2x{width}"
+        yield Comparison("data_parallel", name, entries, sizes.repeats, 1)
+
+
 def _reward_fit(sizes: Sizes) -> Iterator[Comparison]:
     """Bradley-Terry fits of a 2x64 network; a step is a comparison that is learned from."""
     for seeds in sizes.reward_fit_seeds:
@@ -255,17 +282,20 @@ def _stepping(sizes: Sizes, environment: str, devices: int) -> Comparison:
     task = {"job": "stepping", "environment": environment, "parameters": PARAMETERS.get(environment, {})}
     task |= {"seconds": sizes.stepping_seconds}
     entries = []
-    for peer, job, names in (("gymnax", "gymnax_stepping", GYMNAX), ("jaxmarl", "jaxmarl_stepping", JAXMARL)):
+    for peer, names in PEERS.items():
         if environment in names:
-            arguments = {"job": job, "environment": names[environment]}
+            arguments = {"job": f"{peer}_stepping", "environment": names[environment]}
             arguments |= {"blocks": blocks, "seconds": sizes.stepping_seconds}
             entries.append(Entry(peer, "benchmarks.peers", arguments))
     entries.append(Entry(OURS, "benchmarks.jobs", {"blocks": blocks, **task}))
     if devices > 1:
         several = {width: count for width, count in blocks.items() if width != "1"}  # one environment is on one device anyway
         entries.append(Entry(f"{OURS}, one device", "benchmarks.jobs", {"blocks": several, "devices": 1, **task}))
-    if environment in GYMNAX:
-        entries.append(Entry(f"{OURS}, reset pool of 4", "benchmarks.jobs", {"blocks": blocks, "reset_pool": 4, **task}))
+    if any(environment in names for names in PEERS.values()):
+        entries.append(Entry(POOL, "benchmarks.jobs", {"blocks": blocks, "reset_pool": 4, **task}))
+        entries.append(Entry(NO_RESETS, "benchmarks.jobs", {"blocks": blocks, "reset_pool": None, **task}))
+    if environment in TABULATED:
+        entries.append(Entry(f"{OURS}, from its table", "benchmarks.jobs", {"blocks": blocks, "tabulated": True, **task}))
     return Comparison("stepping", environment, entries, sizes.repeats)
 
 

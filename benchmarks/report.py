@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.plan import Comparison, Entry
+from benchmarks.plan import NO_RESETS, OURS, POOL, Comparison, Entry
 
 Record = dict[str, Any]
 MEGABYTE = 1e6
@@ -73,7 +73,7 @@ def ratios(records: Sequence[Record]) -> list[dict[str, Any]]:
     found = []
     for ours, peer in itertools.product(records, records):
         same = (ours["group"], ours["name"]) == (peer["group"], peer["name"])
-        if not same or not ours["ours"] or peer["ours"]:
+        if not same or not ours["ours"] or peer["ours"] or ours["contender"] == NO_RESETS:
             continue
         for case in (case for case in ours["cases"] if case in peer["cases"]):
             a, b = ours["cases"][case], peer["cases"][case]
@@ -96,7 +96,8 @@ def ratios(records: Sequence[Record]) -> list[dict[str, Any]]:
 def tables(records: Sequence[Record]) -> list[Table]:
     """Returns the tables that have something to say."""
     records = [one for one in records if one["cases"]]
-    made = [_training(records), _learning(records), _games(records), _stepping(records), _ratios(ratios(records))]
+    made = [_training(records), _learning(records), _games(records), _stepping(records), _resets(records)]
+    made.append(_ratios(ratios(records)))
     return [table for table in made if table.row_count]
 
 
@@ -166,6 +167,19 @@ def _stepping(records: Sequence[Record]) -> Table:
         cases = (one["cases"].get(str(width)) for width in widths)
         cells = (f"{case['median'] / 1e3:,.0f} {_spread(case)}" if case else "" for case in cases)
         table.add_row(one["name"], one["contender"], *cells)
+    return table
+
+
+def _resets(records: Sequence[Record]) -> Table:
+    stepping = {(one["name"], one["contender"]): one["cases"] for one in records if one["group"] == "stepping"}
+    title = "Episodes, time limits and resets: what they add to a bare step, which goes on past every end, in %"
+    bare = {name: cases for (name, contender), cases in stepping.items() if contender == NO_RESETS}
+    widths = sorted({int(width) for cases in bare.values() for width in cases})
+    table = _table(title, ("environment", "resets"), [f"{width:,}" for width in widths])
+    for (name, cases), (contender, resets) in itertools.product(bare.items(), ((OURS, "exact"), (POOL, "from a pool of 4"))):
+        if (name, contender) in stepping:
+            rates = ((cases[str(width)]["median"], stepping[name, contender][str(width)]["median"]) for width in widths)
+            table.add_row(name, resets, *(f"{100 * (without / rate - 1):.0f}" for without, rate in rates))
     return table
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -11,12 +12,20 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 import experiments
-from experiments.conduct import INTERRUPTED, Job, Running, Storage, conduct, say, unfinished
+from experiments.conduct import INTERRUPTED, Job, Running, Storage, conduct, going_on, say
 from experiments.protocol import Experiment
 from jaxrl.errors import JaxrlError, unknown_name
 from jaxrl.results import find_run
 
 PROGRAM = "python -m experiments"
+
+
+@dataclass(frozen=True)
+class Environments:
+    """List the environments, or write a page about each family of them."""
+
+    write: Path | None = None
+    """Folder that gets a page for every family, with a picture of every environment that can be drawn."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,7 @@ def _usage() -> str:
     return f"""usage: {PROGRAM} COMMAND ...
 
   list                  the experiments
-  envs                  the environments
+  envs [--write DIR]    the environments; or a page about each family of them, with pictures
   run NAME [options]    run one experiment; run NAME --help explains its options
   plan NAME [options]   what a run would need: memory, seeds that fit at once, time
   sweep NAME [options]  many values of the algorithm's fields at once, and what the best are worth on other seeds
@@ -133,12 +142,17 @@ def _list(arguments: list[str]) -> int:
 
 
 def _envs(arguments: list[str]) -> int:
-    tyro.cli(_NoOptions, args=arguments, prog=f"{PROGRAM} envs", description="List the environments.")
-    from experiments.catalogue import show
+    options = tyro.cli(Environments, args=arguments, prog=f"{PROGRAM} envs")
     from jaxrl import platform
 
     platform.setup()
-    return show()
+    if options.write is None:
+        from experiments.catalogue import show
+
+        return show()
+    from experiments.environment_pages import write
+
+    return write(options.write)
 
 
 @dataclass(frozen=True)
@@ -219,7 +233,10 @@ def _reproduce(arguments: list[str]) -> int:
 
 def _resume(arguments: list[str]) -> int:
     options = tyro.cli(Resume, args=arguments, prog=f"{PROGRAM} resume")
-    return conduct([unfinished(options.runs, options.run)], options)
+    from experiments.sweep import is_sweep, resume_sweep
+
+    directory = find_run(options.runs, options.run)
+    return resume_sweep(directory, options) if is_sweep(directory) else conduct([going_on(directory)], options)
 
 
 def _compare(arguments: list[str]) -> int:
@@ -234,7 +251,7 @@ def _replay(arguments: list[str]) -> int:
     from jaxrl import platform
 
     platform.setup()
-    return replay(unfinished(options.runs, options.run), options.seed, options.variant)
+    return replay(going_on(find_run(options.runs, options.run)), options.seed, options.variant)
 
 
 def _verify(arguments: list[str]) -> int:

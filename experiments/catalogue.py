@@ -4,12 +4,14 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 import envs
+from experiments.docstrings import source_of
 from jaxrl.env import Environment
 from jaxrl.spaces import Box, Dict, Discrete
 
@@ -20,6 +22,7 @@ class Entry(NamedTuple):
     """One environment, with its default parameters.
 
     family: the folder it is in. what: the first line about it. source: where it is from, as far as its file says.
+    factory: what the registry has of this name, and module: where that was written.
     """
 
     name: str
@@ -27,30 +30,31 @@ class Entry(NamedTuple):
     what: str
     source: str
     environment: Environment
+    factory: Callable[..., Environment]
+    module: ModuleType
 
 
 def catalogue() -> list[Entry]:
     """Returns all environments, a family after the other."""
     entries = []
     for name, factory in envs.REGISTRY.items():
-        module = inspect.getmodule(_function(factory))
+        module = inspect.getmodule(unbound(factory))
         assert module is not None
         text = inspect.getdoc(module) or ""
-        sources = [part for part in text.split("\n\n") if part.startswith("Source")]
-        source = " ".join(sources[0].split()).partition(": ")[2] if sources else ""
         family = module.__name__.split(".")[1]
-        entries.append(Entry(name, family, text.partition("\n")[0], source, envs.make(name)))
+        entries.append(Entry(name, family, text.partition("\n")[0], source_of(text), envs.make(name), factory, module))
     return sorted(entries, key=lambda entry: (entry.family, entry.name))
 
 
-def _function(factory: Callable) -> Any:
-    return _function(factory.func) if isinstance(factory, functools.partial) else factory
+def unbound(factory: Callable) -> Any:
+    """Returns the function that a factory is, without the arguments that it was given before."""
+    return unbound(factory.func) if isinstance(factory, functools.partial) else factory
 
 
 def describe_space(space: Any) -> str:
     """Returns a space in a few characters."""
     if isinstance(space, Discrete):
-        return f"{space.n} choices"
+        return f"{space.n} choice{'s' * (space.n > 1)}"
     if isinstance(space, Dict):
         return "{" + ", ".join(f"{name}: {describe_space(part)}" for name, part in space.items) + "}"
     assert isinstance(space, Box)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from experiments import figures
-from jaxrl.results import INDEX, TABLES, RunDirectory, final_values
-from jaxrl.statistics import Intervals
+from jaxrl.results import TABLES, RunDirectory
+from jaxrl.statistics import Intervals, final_values
+from jaxrl.tables import INDEX
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,7 @@ import numpy as np
 from experiments import figures
 from jaxrl import statistics
 from jaxrl.errors import require
-from jaxrl.results import final_values
+from jaxrl.statistics import final_values
 
 PLACES = 100  # along a learning curve and a performance profile
 RESAMPLES = (1000, 10_000)  # of a score: the more seeds, the fewer

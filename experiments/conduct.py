@@ -16,7 +16,8 @@ from experiments.protocol import Experiment
 from jaxrl import distributed
 from jaxrl.distributed import Processes
 from jaxrl.provenance import from_json
-from jaxrl.results import RunDirectory, Sink, find_run, find_unfinished
+from jaxrl.results import RunDirectory, find_unfinished
+from jaxrl.sink import Sink
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
@@ -76,9 +77,8 @@ def stored_config(directory: RunDirectory) -> Any:
     return from_json(directory.config(), experiments.load(directory.experiment).Config())
 
 
-def unfinished(runs: Path, run: str) -> Job:
-    """Returns the job of going on with a run; see ``jaxrl.results.find_run`` for what ``run`` may be."""
-    directory = find_run(runs, run)
+def going_on(directory: RunDirectory) -> Job:
+    """Returns the job of going on with a run."""
     return Job(directory.experiment, experiments.load(directory.experiment), stored_config(directory), directory)
 
 
@@ -161,7 +161,7 @@ def _run(job: Job, directory: RunDirectory, options: Running, processes: Process
 
 def trackers(options: Running, directory: RunDirectory, config: Any, variant: str) -> list[Sink]:
     """Returns the sinks for other tools that were asked for."""
-    from jaxrl.sinks import TensorBoard, WeightsAndBiases
+    from jaxrl.trackers import TensorBoard, WeightsAndBiases
 
     sinks: list[Sink] = []
     if options.tensorboard:

@@ -18,7 +18,8 @@ from PIL import Image
 
 from jaxrl import statistics
 from jaxrl.errors import ConfigError, ResultsError, require
-from jaxrl.results import TABLES, RunDirectory, final_values
+from jaxrl.results import TABLES, RunDirectory
+from jaxrl.statistics import final_values
 from jaxrl.storage import replacing
 
 SIZE = (6.4, 4.0)  # inches

@@ -13,6 +13,7 @@ from experiments.rehearsal import Rehearsal, rehearse
 from experiments.session import Training
 from jaxrl import memory, seed_axis
 from jaxrl.progress import duration, quantity
+from jaxrl.recorder import Recorder
 from jaxrl.results import RunDirectory
 from jaxrl.runner import Run, run
 
@@ -56,7 +57,7 @@ class PlanningSession(Rehearsal):
         # As many seeds as will lie in memory, so that their memory and their pace are those of the run.
         batch = jax.tree.map(lambda leaf: leaf[:at_once], seed_axis.spread(config, seeds))
         attempt = functools.partial(run, make, task, batch, seeds=at_once, num_updates=trial, chunk_length=trial)
-        done = attempt(evaluators=evaluators, sinks=(self.directory.recorder(training.variant),))
+        done = attempt(evaluators=evaluators, sinks=(Recorder(self.directory, training.variant),))
         again = attempt()
         pace = (again.summary.seconds - again.summary.compile_seconds) / trial
         metrics = memory.bytes_of_metrics(len(done.metrics), num_updates, seeds)

@@ -16,8 +16,10 @@ from jaxrl.checkpoint import Checkpoints
 from jaxrl.distributed import Processes
 from jaxrl.env import Environment
 from jaxrl.progress import Progress
-from jaxrl.results import TABLES, Chunk, Plan, RunDirectory, RunSummary, Sink
+from jaxrl.recorder import Recorder
+from jaxrl.results import TABLES, RunDirectory
 from jaxrl.runner import Run, run
+from jaxrl.sink import Chunk, Plan, RunSummary, Sink
 
 
 class Training(NamedTuple):
@@ -110,7 +112,7 @@ class Session:
             chunk_length=training.chunk_length,
             evaluators=training.evaluators,
             # A bar must be taken down even if a disk is full.
-            sinks=(Progress(title, training.show), self.directory.recorder(variant), *self._sinks(variant)),
+            sinks=(Progress(title, training.show), Recorder(self.directory, variant), *self._sinks(variant)),
             checkpoints=Checkpoints(self.directory.checkpoints(variant), self._seconds_between_checkpoints),
             at_once=self._at_once,
             processes=self._processes,
@@ -146,7 +148,7 @@ class Session:
         if self._processes.first:
             tables = {name: np.atleast_2d(np.asarray(values, np.float64)) for name, values in metrics.items()}
             seeds, length = next(iter(tables.values())).shape
-            recorder = self.directory.recorder(variant)
+            recorder = Recorder(self.directory, variant)
             recorder.begin(Plan(np.arange(seeds), length, length, None, 1))
             recorder.chunk(Chunk(0, np.arange(seeds), tables, {}, 0.0))
             recorder.end(RunSummary(time.perf_counter() - self._began, 0.0))
@@ -169,6 +171,6 @@ class Session:
 
     def _has(self, metric: str) -> bool:
         """Returns whether a seed of some variant has a value of a metric at its end."""
-        run = self.directory
-        holders = [(table, variant) for table in TABLES if metric in run.columns(table) for variant in run.variants(table)]
-        return any(np.isfinite(values).any() for place in holders for values in run.ends(*place, [metric]).values())
+        tables = [table for table in map(self.directory.table, TABLES) if metric in table.columns()]
+        ends = (table.ends([metric], variant) for table in tables for variant in table.variants())
+        return any(np.isfinite(values).any() for found in ends for values in found.values())

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from tyro.conf import UseAppendAction
 
+import experiments
 from experiments.conduct import INTERRUPTED, Running, say, trackers
 from experiments.protocol import Experiment
 from experiments.session import Interrupted, Session, Training
@@ -25,13 +26,16 @@ from jaxrl.errors import ConfigError, require, unknown_name
 from jaxrl.halving import halve, rungs_of
 from jaxrl.members import Choice, Field, Integers, LogUniform, Uniform, Values
 from jaxrl.progress import Progress
-from jaxrl.provenance import digest
-from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, Sink, find_unfinished
+from jaxrl.provenance import digest, from_json
+from jaxrl.recorder import Recorder
+from jaxrl.results import RunDirectory, find_unfinished
 from jaxrl.runner import Run
 from jaxrl.search import search
 from jaxrl.selection import Objective, held_out_seeds, select
+from jaxrl.sink import Chunk, Plan, RunSummary, Sink
 from jaxrl.sweep import Sweep, sweep
 
+SUFFIX = ".sweep"  # ends the name under which the sweeps of an experiment are stored
 EXAMPLES = """Every combination: --grid learning_rate=1e-4,3e-4 --grid gamma=0.9,0.99
 Drawn at random, logarithms equally likely: --random learning_rate=log:1e-5..1e-2 --draws 32
 Looked for by Optuna: --random learning_rate=log:1e-5..1e-2 --trials 64
@@ -99,7 +103,7 @@ class SweepSession(Session):
 
     def sinks(self, name: str) -> tuple[Sink, ...]:
         """Returns those of a member."""
-        return (self.directory.recorder(name), *self._sinks(name))
+        return (Recorder(self.directory, name), *self._sinks(name))
 
     def checkpoints_of(self, *name: Any) -> Checkpoints:
         """Returns those of a program."""
@@ -283,7 +287,29 @@ class _Quiet(NamedTuple):
         self.sink.end(summary._replace(failed_seeds={}))
 
 
-def sweep_experiment(name: str, module: Experiment, config: Any, options: Options) -> int:
+def is_sweep(directory: RunDirectory) -> bool:
+    """Returns whether a folder of results is that of a sweep."""
+    return directory.experiment.endswith(SUFFIX)
+
+
+def resume_sweep(directory: RunDirectory, running: Running) -> int:
+    """Goes on with a sweep that was stopped and returns the exit status.
+
+    Args:
+        directory: of the sweep.
+        running: how it runs; what is swept, and how, is stored.
+
+    Raises:
+        ConfigError: its settings cannot be read back.
+    """
+    name, stored, default = directory.experiment.removesuffix(SUFFIX), directory.config(), Options()
+    module = experiments.load(name)
+    own = {key: from_json(value, getattr(default, key), f"sweep.{key}") for key, value in stored["sweep"].items()}
+    how = {field.name: getattr(running, field.name) for field in dataclasses.fields(Running)}
+    return sweep_experiment(name, module, from_json(stored["experiment"], module.Config()), Options(**how, **own), directory)
+
+
+def sweep_experiment(name: str, module: Experiment, config: Any, options: Options, directory: RunDirectory | None = None) -> int:
     """Sweeps an experiment, prints a table, writes it into the run's folder, and returns the exit status.
 
     Args:
@@ -291,6 +317,7 @@ def sweep_experiment(name: str, module: Experiment, config: Any, options: Option
         module: its module.
         config: its configuration.
         options: what is swept.
+        directory: of a sweep to go on with; by default a new one, or with ``options.resume`` the newest of these settings.
     """
     from jaxrl import platform
 
@@ -301,8 +328,9 @@ def sweep_experiment(name: str, module: Experiment, config: Any, options: Option
 
     own = [field.name for field in dataclasses.fields(Options) if field not in dataclasses.fields(Running)]
     settings = {"experiment": config, "sweep": {name: getattr(options, name) for name in own}}
-    directory = find_unfinished(options.runs, f"{name}.sweep", settings) if options.resume else None
-    directory = directory or RunDirectory.create(options.runs, f"{name}.sweep", settings)
+    if directory is None and options.resume:
+        directory = find_unfinished(options.runs, name + SUFFIX, settings)
+    directory = directory or RunDirectory.create(options.runs, name + SUFFIX, settings)
     with directory.locked():
         directory.resume()
         session = SweepSession(directory, options, functools.partial(trackers, options, directory, settings))
@@ -322,7 +350,7 @@ def sweep_experiment(name: str, module: Experiment, config: Any, options: Option
         print(f"{directory.experiment}: {write_report(directory)}")
         directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
     if interrupted:
-        say("interrupted: what had been computed is kept; go on with the same command and --resume")
+        say(f"interrupted: what had been computed is kept; go on with: python -m experiments resume {directory.path}")
         return INTERRUPTED
     return 0
 

@@ -11,6 +11,7 @@ from experiments.conduct import say
 from experiments.protocol import Experiment
 from experiments.rehearsal import Rehearsal, rehearse
 from experiments.session import Training
+from jaxrl.recorder import Recorder
 from jaxrl.results import RunDirectory
 from jaxrl.runner import Run, run
 
@@ -50,7 +51,7 @@ class VerifyingSession(Rehearsal):
         options = {"seeds": count, "num_updates": num_updates, "evaluators": evaluators}
         one = {"devices": devices[:1], "group": max(WIDTHS)}
         ways: dict[str, dict[str, Any]] = {
-            f"{count} seeds, one device, {max(WIDTHS)} vmapped": {**one, "sinks": (self.directory.recorder(variant),)},
+            f"{count} seeds, one device, {max(WIDTHS)} vmapped": {**one, "sinks": (Recorder(self.directory, variant),)},
             "again": one,
             "a chunk for every update": {**one, "chunk_length": 1},
             "in two batches": {**one, "at_once": -(-count // 2)},

@@ -114,3 +114,9 @@ def unknown_name(where: str, kind: str, name: str, known: Iterable[str]) -> Unkn
     match = closest(name, known)
     hint = f"Did you mean {match!r}? " if match else ""
     return UnknownNameError(f"{where}: no {kind} is named {name!r}. {hint}Known: {', '.join(known) or 'none'}.")
+
+
+def missing_package(where: str, package: str, extra: str, error: ImportError) -> ConfigError:
+    """Builds the error for a package that only an extra of jaxrl installs."""
+    fix = f"Run: pip install 'jaxrl[{extra}]'."
+    return ConfigError(f"{where}: the package {package} must be installed, got {str(error)!r}. {fix}")

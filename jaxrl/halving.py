@@ -23,10 +23,10 @@ from jaxrl.algorithm import Algorithm
 from jaxrl.checkpoint import Checkpoints, Saved
 from jaxrl.errors import require
 from jaxrl.members import Member
-from jaxrl.results import Sink
 from jaxrl.runner import SEEDS
 from jaxrl.seed_axis import Carry
 from jaxrl.selection import Objective
+from jaxrl.sink import Sink
 from jaxrl.sweep import Sweep, SweepTrainer
 
 PyTree = Any

@@ -49,15 +49,16 @@ def mode(distribution: Any, key: jax.Array) -> jax.Array:
     return distribution.mode()
 
 
-def epsilon_greedy_over(values_of: Callable, epsilon: jax.Array | float) -> tuple[Callable, Callable]:
+def epsilon_greedy_over(values_of: Callable, epsilon_of: Callable, random_ties: bool = True) -> tuple[Callable, Callable]:
     """Returns how a learner of action values acts: the functions ``policy`` and ``probabilities`` of its ``Algorithm``.
 
-    Sampled, it explores: with probability ``epsilon`` it takes a uniform legal action. Ties are broken at random: a table that
-    starts as zeros would take the first action everywhere, and so explore nothing.
+    Sampled, it explores: with probability epsilon it takes a uniform legal action.
 
     Args:
         values_of: ``(state, obs) -> float32[E, ..., A]``, the action values of a batch of observations.
-        epsilon: probability in [0, 1] of a uniform action.
+        epsilon_of: ``(state) -> float32[]``, the probability in [0, 1] of a uniform action.
+        random_ties: whether ties are broken at random: a table that starts as zeros would take the first action everywhere,
+            and so explore nothing. A network has none.
 
     Returns:
         ``policy``: ``(state, greedily) -> Policy``, and ``probabilities``: ``(state, view) -> float32[E, ..., A]``.
@@ -68,11 +69,11 @@ def epsilon_greedy_over(values_of: Callable, epsilon: jax.Array | float) -> tupl
             values = values_of(state, view.obs)
             if greedily:
                 return Decision(greedy(values, view.mask))
-            return Decision(epsilon_greedy(key, values, epsilon, view.mask, random_ties=True))
+            return Decision(epsilon_greedy(key, values, epsilon_of(state), view.mask, random_ties))
 
         return act
 
     def probabilities(state: Any, view: View) -> jax.Array:
-        return epsilon_greedy_probabilities(values_of(state, view.obs), epsilon, view.mask, random_ties=True)
+        return epsilon_greedy_probabilities(values_of(state, view.obs), epsilon_of(state), view.mask, random_ties)
 
     return policy, probabilities

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from jaxrl.quarantine import Failure
-from jaxrl.results import Chunk, Plan, RunSummary
+from jaxrl.sink import Chunk, Plan, RunSummary
 
 SEEDS_NAMED = 10  # of those in quarantine, each with a line of its own
 
@@ -42,7 +42,7 @@ class Progress:
         self._seconds_between_lines = seconds_between_lines
 
     def begin(self, plan: Plan) -> None:
-        """See ``jaxrl.results.Sink``."""
+        """See ``jaxrl.sink.Sink``."""
         self._plan = plan
         self._out = self._stream or sys.stderr
         self._seed_updates = plan.resumed_updates
@@ -53,7 +53,7 @@ class Progress:
         self._bar = _bar(self._out, self._title, plan.num_updates)
 
     def chunk(self, chunk: Chunk) -> None:
-        """See ``jaxrl.results.Sink``."""
+        """See ``jaxrl.sink.Sink``."""
         self._seed_updates += chunk.num_updates * len(chunk.seeds)
         self._pace.add(chunk.num_updates * len(chunk.seeds), chunk.seconds)
         self._announce(chunk.failures)
@@ -71,7 +71,7 @@ class Progress:
             self._line(f"{self._count()} updates ({share})", self._speed(), f"{duration(left)} left", self._mean_text())
 
     def end(self, summary: RunSummary) -> None:
-        """See ``jaxrl.results.Sink``."""
+        """See ``jaxrl.sink.Sink``."""
         complete = self._done >= self._plan.num_updates
         took = f"{'done' if complete else 'stopped'} after {duration(summary.seconds)}"
         if self._bar is not None:

@@ -10,8 +10,6 @@ Seed ``s`` is ``fold_in(root, s)``; its state is drawn from ``fold_in(seed_key, 
 
 import functools
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -20,14 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl import memory, quarantine, seed_axis
+from jaxrl import memory, quarantine, seed_axis, seed_batches
 from jaxrl.algorithm import Algorithm
-from jaxrl.checkpoint import Checkpoints, Saved
+from jaxrl.checkpoint import Checkpoints
 from jaxrl.distributed import Processes
 from jaxrl.errors import require
-from jaxrl.quarantine import Failure
-from jaxrl.results import Chunk, Plan, RunSummary, Sink
+from jaxrl.graceful_stop import GracefulStop
+from jaxrl.measurements import Measured, Measurements
 from jaxrl.seed_axis import Carry, Layout
+from jaxrl.seed_batches import Batch
+from jaxrl.sink import Plan, RunSummary, Sink
 
 PyTree = Any
 SEEDS = 2**32  # how many seed numbers there are
@@ -113,7 +113,7 @@ def run(
         evaluators: pytrees that can be called as ``(key, algorithm, state) -> dict of scalars`` after each chunk; see
             ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times.
         evaluation_seed: number of the key of the evaluations.
-        sinks: see ``jaxrl.results.Sink``. They are left alone where there is nothing to do.
+        sinks: see ``jaxrl.sink.Sink``. They are left alone where there is nothing to do.
         checkpoints: where the carry of all seeds is kept from time to time, at the end and after Ctrl-C. A run that finds some
             of its own there goes on from the newest.
         devices: which devices to use, by default all of this process.
@@ -159,84 +159,37 @@ def run(
         one = jax.tree.map(lambda leaf: leaf[0], configs)
         most = -(-len(numbers) // processes.count)
         at_once = memory.seeds_that_fit(make, task, one, most, chunk_length, evaluators, devices, group)
-    batches = _batches(numbers, saved, at_once, processes)
+    batches = seed_batches.cut(numbers, saved, at_once, processes)
     for left in (num_updates - batch.first_update for batch in batches):
         must = f"chunk_length must divide the {left} updates that are left"
         require(left % chunk_length == 0, "run", must, chunk_length, "Resume with the length that the run was started with.")
 
     trainer = _Trainer(make, task, configs, numbers, num_updates, chunk_length, root, tuple(evaluators), evaluation_seed)
-    record = _Record(numbers, sinks, trainer.places)
+    measurements = Measurements(numbers, sinks, trainer.places)
     own = numbers[np.sort(np.concatenate([np.arange(0), *(batch.rows for batch in batches)]))]
     done = sum(batch.first_update * len(batch.rows) for batch in batches)
     if done < num_updates * len(own):
-        record.begin(Plan(own, num_updates, chunk_length, steps_per_update, len(devices), done))
+        measurements.begin(Plan(own, num_updates, chunk_length, steps_per_update, len(devices), done))
     carries: list[Carry] = []
     interrupted = False
     try:
-        with _Stop() as stop:
+        with GracefulStop() as stop:
             for batch in batches:
                 layout = trainer.layout(batch, devices, group)
-                carries.append(trainer.train(batch, layout, record, checkpoints, stop))
+                carries.append(trainer.train(batch, layout, measurements, checkpoints, stop))
             if checkpoints is not None and not alone:
                 processes.wait()
-                others = [
-                    batch for batch in _batches(numbers, checkpoints.begin(**identity), 1) if numbers[batch.rows[0]] not in own
-                ]
+                finished = seed_batches.cut(numbers, checkpoints.begin(**identity), 1)
+                others = [batch for batch in finished if numbers[batch.rows[0]] not in own]
                 batches += others
-                carries += [trainer.restore(batch, record, checkpoints) for batch in others]
+                carries += [trainer.restore(batch, measurements, checkpoints) for batch in others]
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        summary = record.end(time.perf_counter() - started, trainer.compile_seconds, interrupted)
+        summary = measurements.end(time.perf_counter() - started, trainer.compile_seconds, interrupted)
 
-    state = None if interrupted else _in_order([carry.state for carry in carries], [batch.rows for batch in batches])
-    return Run(numbers, *record.tables(), state, steps_per_update, summary)
-
-
-class _Batch(NamedTuple):
-    """Seeds that lie in memory together.
-
-    rows: int[B], their places in the run's list of seeds.
-    room: for how many seeds the compiled program is made, at least B: batches of one run share it.
-    first_update: number of the first update that is to be made.
-    saved: the checkpoint to go on from. picked: int[B], which of its seeds these are.
-    """
-
-    rows: np.ndarray
-    room: int
-    first_update: int = 0
-    saved: Saved | None = None
-    picked: np.ndarray | None = None
-
-
-def _batches(numbers: np.ndarray, saved: Sequence[Saved], at_once: int, processes: Processes | None = None) -> list[_Batch]:
-    """Cuts the share of a process into batches: one for what each checkpoint holds, which goes on as it was, others for the rest.
-
-    Args:
-        numbers: of all seeds.
-        saved: all checkpoints.
-        at_once: how many seeds lie in memory at once.
-        processes: those that share the seeds; None for all that there is to do.
-    """
-    mine, count = (processes.index, processes.count) if processes else (0, 1)
-    newest: dict[int, tuple[int, int]] = {}  # of a seed in several checkpoints the latest counts
-    for index in sorted(range(len(saved)), key=lambda index: saved[index].next_update):
-        newest |= {int(seed): (index, place) for place, seed in enumerate(saved[index].seeds)}
-    found: dict[int, list[tuple[int, int]]] = {}
-    for row, seed in enumerate(numbers):
-        if int(seed) in newest:
-            index, place = newest[int(seed)]
-            found.setdefault(index, []).append((place, row))
-    batches = []
-    for index, pairs in sorted(found.items()):
-        picked, rows = np.array(sorted(pairs)).T
-        batches.append(_Batch(rows, saved[index].room, saved[index].next_update, saved[index], picked))
-    batches = batches[mine::count]
-    fresh = np.array([row for row, seed in enumerate(numbers) if int(seed) not in newest], int)
-    share = np.array_split(fresh, count)[mine]
-    # As even as it goes; but what is left of a run that was cut before is cut likewise.
-    room = at_once if saved else -(-len(share) // max(1, -(-len(share) // at_once)))
-    return batches + [_Batch(share[first : first + room], room) for first in range(0, len(share), max(1, room))]
+    state = None if interrupted else seed_batches.in_order([carry.state for carry in carries], batches)
+    return Run(numbers, *measurements.tables(), state, steps_per_update, summary)
 
 
 class _Trainer:
@@ -253,11 +206,13 @@ class _Trainer:
         """Seconds of tracing and compiling so far."""
         return sum(self._first_calls.values())
 
-    def layout(self, batch: _Batch, devices: Sequence, group: int | None) -> Layout:
+    def layout(self, batch: Batch, devices: Sequence, group: int | None) -> Layout:
         config = self._config_of(batch.rows[0])
         return Layout.of(self._make, self._task, config, devices[: batch.room], batch.room, group)
 
-    def train(self, batch: _Batch, layout: Layout, record: "_Record", checkpoints: Checkpoints | None, stop: "_Stop") -> Carry:
+    def train(
+        self, batch: Batch, layout: Layout, measurements: Measurements, checkpoints: Checkpoints | None, stop: GracefulStop
+    ) -> Carry:
         """Makes the updates of a batch that are left and returns its carry, [B, ...].
 
         Raises:
@@ -265,7 +220,7 @@ class _Trainer:
         """
         seeds = self._numbers[batch.rows]
         if batch.first_update == self._num_updates:
-            return self.restore(batch, record, checkpoints)
+            return self.restore(batch, measurements, checkpoints)
         # Filler seeds make the count divisible. They repeat the last seed, so they cannot bring anything new (a failure, say).
         filled = np.concatenate([batch.rows, np.full(layout.size - len(seeds), batch.rows[-1])])
         fold_in = functools.partial(jax.random.fold_in, jax.random.key(self._root))
@@ -276,7 +231,7 @@ class _Trainer:
         if batch.saved is None:
             carry = self._call(seed_axis.begin, layout, task, configs, keys)
         else:
-            restored = self.restore(batch, record, checkpoints)
+            restored = self.restore(batch, measurements, checkpoints)
             last = np.minimum(np.arange(layout.size), len(seeds) - 1)
             carry = jax.device_put(jax.tree.map(lambda leaf: leaf[last], restored), layout.split)
 
@@ -288,27 +243,27 @@ class _Trainer:
             if evaluators:
                 evaluation = self._call(seed_axis.evaluate, layout, task, evaluators, evaluation_key, configs, carry)
             # The devices work on this chunk while the host takes in the one before.
-            record.deliver(pending)
-            pending = _Measured(batch.rows, first, metrics, evaluation, health)
+            measurements.deliver(pending)
+            pending = Measured(batch.rows, first, metrics, evaluation, health)
             if stop.asked or (checkpoints is not None and checkpoints.is_due()):
-                record.deliver(pending)
+                measurements.deliver(pending)
                 pending = None
                 if checkpoints is not None:
                     checkpoints.save(seeds, first + length, carry, batch.room)
                 stop.obey()
-        record.deliver(pending)
+        measurements.deliver(pending)
         jax.block_until_ready(carry)
         if checkpoints is not None:
             checkpoints.save(seeds, self._num_updates, carry, batch.room, finished=True)
         return jax.tree.map(lambda leaf: leaf[: len(seeds)], carry)
 
-    def restore(self, batch: _Batch, record: "_Record", checkpoints: Checkpoints | None) -> Carry:
+    def restore(self, batch: Batch, measurements: Measurements, checkpoints: Checkpoints | None) -> Carry:
         """Reads the carry of a batch that a checkpoint holds, [B, ...], and notes which of its seeds are in quarantine."""
         assert checkpoints is not None
         assert batch.saved is not None
         carry = checkpoints.restore(batch.saved, self._like(batch.rows[0]))
         carry = jax.tree.map(lambda leaf: leaf[batch.picked], carry)
-        record.note(batch.rows, carry.health)
+        measurements.note(batch.rows, carry.health)
         return carry
 
     def _config_of(self, row: int) -> Any:
@@ -330,124 +285,6 @@ class _Trainer:
 
     def _like(self, row: int) -> Carry:
         return seed_axis.abstract_carry(self._make, self._task, self._config_of(row))
-
-
-class _Measured(NamedTuple):
-    """What a batch measured in one chunk, on the devices; seeds that fill up the layout included. See ``Chunk``."""
-
-    rows: np.ndarray
-    first_update: int
-    metrics: dict[str, jax.Array]
-    evaluation: dict[str, jax.Array]
-    health: quarantine.Health
-
-
-class _Record:
-    """Takes what is measured to the host, keeps it and hands it to the sinks."""
-
-    def __init__(self, numbers: np.ndarray, sinks: Sequence[Sink], places: Callable[[], list[str]]):
-        self._numbers, self._sinks, self._places = numbers, sinks, places
-        self._begun = False
-        self._clock = time.perf_counter()
-        self._chunks: list[tuple[np.ndarray, Chunk]] = []
-        self._failures: dict[int, Failure] = {}
-
-    def begin(self, plan: Plan) -> None:
-        self._begun = True
-        for sink in self._sinks:
-            sink.begin(plan)
-
-    def deliver(self, measured: _Measured | None) -> None:
-        """Waits for a chunk, copies it to the host and hands it on."""
-        if measured is None:
-            return
-        rows = measured.rows
-        on_host = jax.device_get((measured.metrics, measured.evaluation, measured.health))  # one copy per chunk
-        metrics, evaluation, health = jax.tree.map(lambda leaf: leaf[: len(rows)], on_host)
-        failures = self.note(rows, health)
-        now = time.perf_counter()
-        chunk = Chunk(measured.first_update, self._numbers[rows], metrics, evaluation, now - self._clock, failures)
-        self._clock = now
-        self._chunks.append((rows, chunk))
-        for sink in self._sinks:
-            sink.chunk(chunk)
-
-    def note(self, rows: np.ndarray, health: quarantine.Health) -> dict[int, Failure]:
-        """Returns the seeds that are newly in quarantine, and remembers them."""
-        update, place = map(np.asarray, health)
-        bad = [i for i in np.flatnonzero(update != quarantine.GOOD) if int(self._numbers[rows[i]]) not in self._failures]
-        names = self._places() if bad else []
-        new = {int(self._numbers[rows[i]]): Failure(int(update[i]), names[place[i]]) for i in bad}
-        self._failures |= new
-        return new
-
-    def end(self, seconds: float, compile_seconds: float, interrupted: bool) -> RunSummary:
-        summary = RunSummary(seconds, compile_seconds, interrupted, self._failures)
-        for sink in self._sinks if self._begun else ():
-            sink.end(summary)
-        return summary
-
-    def tables(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
-        """Returns metrics [S, U], evaluations [S, C] and int[C], how many updates had been made at each evaluation."""
-        metrics, _ = self._table([(rows, c.first_update, c.metrics) for rows, c in self._chunks])
-        at_ends = [
-            (rows, c.first_update + c.num_updates, {name: values[:, None] for name, values in c.evaluation.items()})
-            for rows, c in self._chunks
-        ]
-        return metrics, *self._table(at_ends)
-
-    def _table(self, parts: list[tuple[np.ndarray, int, dict[str, np.ndarray]]]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Puts pieces [B, n] that begin in some column into tables with a row for each seed."""
-        widths = [next((values.shape[1] for values in columns.values()), 1) for _, _, columns in parts]
-        places = [first + np.arange(width) for (_, first, _), width in zip(parts, widths, strict=True)]
-        present = np.unique(np.concatenate([np.arange(0), *places]))
-        tables: dict[str, np.ndarray] = {}
-        for (rows, _, columns), place in zip(parts, places, strict=True):
-            at = np.searchsorted(present, place)
-            for name, values in columns.items():
-                empty = functools.partial(np.full, (len(self._numbers), len(present)), np.nan, np.float32)
-                table = tables[name] if name in tables else tables.setdefault(name, empty())
-                table[rows[:, None], at] = values
-        return tables, present
-
-
-class _Stop:
-    """Turns Ctrl-C, and the request to end that cluster schedulers send (SIGTERM), into a stop at the next safe moment.
-
-    A second one takes effect at once: then the chunk that is being written may be lost, and the last checkpoint counts.
-    """
-
-    def __init__(self):
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Stop":
-        if threading.current_thread() is threading.main_thread():
-            for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-                if signal.getsignal(number) is usual:  # somebody else's handler, or being told to ignore it, stays
-                    self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def obey(self) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-
-    def _ask(self, *_: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-
-def _in_order(states: list[PyTree], rows: list[np.ndarray]) -> PyTree:
-    """Joins the states of batches, [B, ...] each, in the order of the run's seeds."""
-    if len(states) == 1:
-        return states[0]
-    order = np.argsort(np.concatenate(rows))
-    return jax.tree.map(lambda *leaves: np.concatenate(jax.device_get(leaves))[order], *states)
 
 
 def _seed_numbers(seeds: int | Iterable[int] | Iterable[Iterable[int]]) -> np.ndarray:

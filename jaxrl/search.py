@@ -22,8 +22,8 @@ from jaxrl.checkpoint import Checkpoints
 from jaxrl.errors import ConfigError, ResultsError, require, unknown_name
 from jaxrl.members import Values, checked, fields
 from jaxrl.provenance import digest, to_json
-from jaxrl.results import Sink
 from jaxrl.selection import Objective
+from jaxrl.sink import Sink
 from jaxrl.sweep import Sweep, seed_numbers, sweep
 
 STUDY = "search"  # the name of the study in its storage

@@ -5,7 +5,7 @@ one set of seeds and measures what it chose on another.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,18 +13,15 @@ import numpy as np
 from jaxrl.algorithm import Algorithm
 from jaxrl.errors import require, unknown_name
 from jaxrl.members import Member
-from jaxrl.results import final_values
+from jaxrl.statistics import Interval, bootstrap_interval, final_values
 from jaxrl.sweep import Sweep, seed_numbers, sweep
-
-if TYPE_CHECKING:
-    from jaxrl.statistics import Interval
 
 
 class Objective(NamedTuple):
     """What makes a member good.
 
     metric: name of an evaluation, or of a metric where no evaluation has it. maximize: whether more is better.
-    fraction: over which share of the last updates each seed is averaged, in (0, 1]; see ``jaxrl.results.final_values``.
+    fraction: over which share of the last updates each seed is averaged, in (0, 1]; see ``jaxrl.statistics.final_values``.
     """
 
     metric: str
@@ -90,8 +87,8 @@ class Selection(NamedTuple):
 
     member: int
     values: dict[str, Any]
-    selected: "Interval"
-    held_out: "Interval"
+    selected: Interval
+    held_out: Interval
     scores: np.ndarray
     seeds: np.ndarray
 
@@ -141,10 +138,8 @@ def select(
     return Selection(best, dict(members[best]), interval(scores[best]), interval(fresh), fresh, held_out)
 
 
-def interval(scores: np.ndarray) -> "Interval":
+def interval(scores: np.ndarray) -> Interval:
     """Returns the mean of the scores that are there and its 95 % bootstrap interval, NaN where there are too few."""
-    from jaxrl.statistics import Interval, bootstrap_interval
-
     found = scores[np.isfinite(scores)]
     if len(found) < 2:
         return Interval(float(found[0]) if len(found) else np.nan, np.nan, np.nan)

@@ -1,17 +1,18 @@
-"""Statistics over runs, on the host: interquartile mean, bootstrap intervals, performance profiles, comparisons.
+"""Statistics over runs, on the host: interquartile mean, bootstrap intervals, performance profiles, comparisons, summaries.
 
 ``scores`` are one number per run: float[R], or ``{task: float[R_task]}`` for several tasks. Every run has the same weight, and
-resampling is stratified: each task keeps its number of runs.
+resampling is stratified: each task keeps its number of runs. A run without a finite score is an error everywhere but in
+``final_values``, which makes scores of learning curves, and in ``summarise``, which counts what is missing.
 
 Source: Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice", for all of it.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from jaxrl.errors import ConfigError, require
 
@@ -52,6 +53,8 @@ class Profile(NamedTuple):
 
 def iqm(values: np.ndarray, axis: int = -1) -> Any:
     """Returns the interquartile mean: the mean after dropping a quarter of the runs (rounded down) at either end."""
+    from scipy import stats
+
     return stats.trim_mean(values, 0.25, axis=axis)
 
 
@@ -210,6 +213,55 @@ def paired_difference_interval(
     return _as_interval(_bootstrap(where, differences, _pooled(statistic), confidence, method, resamples, seed))
 
 
+def final_values(values: np.ndarray, fraction: float = 0.1) -> np.ndarray:
+    """Returns each seed's mean over the last updates.
+
+    Args:
+        values: float[S, U], NaN where a value is missing.
+        fraction: which share of the updates counts as last, in (0, 1]; at least one update.
+
+    Returns:
+        float64[S], NaN for a seed without a value there.
+    """
+    last = np.asarray(values, np.float64)[:, -max(1, round(fraction * values.shape[1])) :]
+    present = ~np.isnan(last)
+    count = present.sum(1)
+    total = np.where(present, last, 0.0).sum(1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def summarise(values: np.ndarray) -> dict[str, Any]:
+    """Returns statistics of one number per seed.
+
+    Args:
+        values: float[S]; a seed without a finite value is counted as missing and left out.
+
+    Returns:
+        ``iqm`` with its 95 % bootstrap interval ``low``, ``high`` (NaN below two seeds), ``mean``, ``median``, ``minimum``,
+        ``maximum`` (all NaN without a seed), ``seeds``, how many have a value, and ``missing``, how many have none.
+    """
+    return summarise_all([values])[0]
+
+
+def summarise_all(samples: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+    """Returns ``summarise`` of each sample; one bootstrap serves all that have equally many finite values."""
+    samples = [np.asarray(values, np.float64) for values in samples]
+    finite = [values[np.isfinite(values)] for values in samples]
+    intervals = dict.fromkeys(range(len(samples)), (math.nan, math.nan))
+    for count in {len(values) for values in finite if len(values) > 1}:
+        members = [index for index, values in enumerate(finite) if len(values) == count]
+        found = iqm_intervals(np.stack([finite[index] for index in members]))
+        intervals |= dict(zip(members, zip(found.low.tolist(), found.high.tolist(), strict=True), strict=True))
+    summaries = []
+    for index, (sample, values) in enumerate(zip(samples, finite, strict=True)):
+        statistic = {"iqm": iqm, "mean": np.mean, "median": np.median, "minimum": np.min, "maximum": np.max}
+        found = {name: float(of(values)) if len(values) else math.nan for name, of in statistic.items()}
+        low, high = intervals[index]
+        counts = {"seeds": len(values), "missing": len(sample) - len(values)}
+        summaries.append({"iqm": found.pop("iqm"), "low": low, "high": high, **found, **counts})
+    return summaries
+
+
 def _counts_above(between: np.ndarray) -> np.ndarray:
     """Turns counts between P levels, int[..., P + 1], into counts above each, [..., P]; first come those not above any."""
     return between[..., ::-1].cumsum(axis=-1)[..., -2::-1]
@@ -226,6 +278,8 @@ def _pooled(statistic: Callable) -> Callable:
 
 def _win_rate(a: np.ndarray, b: np.ndarray) -> float:
     """Returns the share of pairs in which ``a`` is larger, from ranks: U = (rank sum of a) - n (n + 1) / 2."""
+    from scipy import stats
+
     n, m = len(a), len(b)
     return float((stats.rankdata(np.concatenate([a, b]))[:n].sum() - n * (n + 1) / 2) / (n * m))
 
@@ -250,6 +304,8 @@ def _bootstrap(
     where: str, samples: list[np.ndarray], statistic: Callable, confidence: float, method: str, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns a statistic of several samples [..., R] and the ends of its interval, each sample resampled by itself."""
+    from scipy import stats
+
     _require_settings(where, confidence, resamples)
     require(method in _METHODS, where, f"method must be one of {_METHODS}", method, "Percentile suits most statistics.")
     estimate = np.asarray(statistic(*samples, axis=-1))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and errors that name the file: JSON and Parquet for ``jaxrl.results``.
+"""Files that appear whole or not at all, and errors that name the file: JSON and Parquet for the folder of a run.
 
 Whatever cannot be written or read raises a ``ResultsError`` that says which file it is and what to do.
 """

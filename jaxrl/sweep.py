@@ -20,8 +20,8 @@ from jaxrl.checkpoint import Checkpoints
 from jaxrl.errors import require
 from jaxrl.members import Member, by_program, checked, fields, replaced
 from jaxrl.quarantine import Failure
-from jaxrl.results import Chunk, Plan, RunSummary, Sink
 from jaxrl.runner import SEEDS, run
+from jaxrl.sink import Chunk, Plan, RunSummary, Sink
 
 
 class Program(NamedTuple):

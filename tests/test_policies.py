@@ -17,14 +17,14 @@ def values_of(state, obs):
 
 
 def test_probabilities_by_hand():
-    _, probabilities = epsilon_greedy_over(values_of, 0.4)
+    _, probabilities = epsilon_greedy_over(values_of, lambda state: 0.4)
     rows = probabilities(TABLE, View(jnp.arange(2), MASK, ()))
     np.testing.assert_allclose(rows, [[0.1, 0.4, 0.4, 0.1], [0.6 + 0.4 / 3, 0.4 / 3, 0, 0.4 / 3]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.4, 1.0])
 def test_sampled_actions_follow_the_probabilities(epsilon):
-    policy, probabilities = epsilon_greedy_over(values_of, epsilon)
+    policy, probabilities = epsilon_greedy_over(values_of, lambda state: epsilon)
     count = 20_000
     obs = jnp.repeat(jnp.arange(2), count)
     action = policy(TABLE, False)(jax.random.key(0), View(obs, MASK[obs], ())).action
@@ -34,7 +34,7 @@ def test_sampled_actions_follow_the_probabilities(epsilon):
 
 
 def test_greedy_takes_the_first_best_legal_action():
-    policy, _ = epsilon_greedy_over(values_of, 0.4)
+    policy, _ = epsilon_greedy_over(values_of, lambda state: 0.4)
     view = View(jnp.arange(2), MASK, ())
     np.testing.assert_array_equal(policy(TABLE, True)(jax.random.key(0), view).action, [1, 0])
     np.testing.assert_array_equal(policy(TABLE, True)(jax.random.key(0), view._replace(mask=None)).action, [1, 2])

@@ -10,7 +10,7 @@ import pytest
 from jaxrl import progress
 from jaxrl.progress import Progress, duration, quantity
 from jaxrl.quarantine import Failure
-from jaxrl.results import Chunk, Plan, RunSummary
+from jaxrl.sink import Chunk, Plan, RunSummary
 
 SUMMARY = RunSummary(seconds=42.0, compile_seconds=5.0)
 

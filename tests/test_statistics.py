@@ -238,3 +238,31 @@ def test_another_target_as_a_statistic():
 def test_importing_the_library_does_not_import_this_module():
     code = "import sys, jaxrl; assert 'jaxrl.statistics' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_final_values_are_means_over_the_last_updates():
+    values = np.array([[0.0, 0, 1, 3], [0, 0, np.nan, 5], [9, 9, np.nan, np.nan]])
+    np.testing.assert_array_equal(statistics.final_values(values, 0.5), [2, 5, np.nan])
+    np.testing.assert_array_equal(statistics.final_values(values, 0.01), [3, 5, np.nan])
+    np.testing.assert_array_equal(statistics.final_values(values, 1.0), [1, 5 / 3, 9])
+
+
+def test_summarise_counts_missing_seeds_and_gives_the_interval():
+    values = np.append(np.random.default_rng(0).normal(3.0, 1.0, 30), [np.nan, np.inf])
+    found = statistics.summarise(values)
+    assert (found["seeds"], found["missing"]) == (30, 2)
+    expected = statistics.bootstrap_interval(values[:30])
+    assert found["iqm"] == pytest.approx(expected.estimate)
+    # Two bootstraps of 10,000 resamples each: their ends differ by the noise of their draws.
+    np.testing.assert_allclose((found["low"], found["high"]), expected[1:], atol=0.02)
+    assert found["low"] < found["iqm"] < found["high"]
+    assert found["minimum"] == values[:30].min()
+    assert found["maximum"] == values[:30].max()
+
+
+def test_summarise_of_one_seed_and_of_none():
+    one, none = statistics.summarise(np.array([2.0])), statistics.summarise(np.array([np.nan]))
+    assert one["iqm"] == one["mean"] == 2.0
+    assert np.isnan(one["low"])
+    assert none["missing"] == 1
+    assert np.isnan(none["mean"])

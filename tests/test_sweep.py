@@ -34,9 +34,11 @@ from jaxrl.members import (
     replaced,
 )
 from jaxrl.quarantine import Failure
-from jaxrl.results import RunDirectory, final_values
+from jaxrl.recorder import Recorder
+from jaxrl.results import RunDirectory
 from jaxrl.runner import SEEDS, run
 from jaxrl.selection import Objective, held_out_seeds, interval, select
+from jaxrl.statistics import final_values
 from jaxrl.sweep import sweep
 from jaxrl.tabular import q_learning
 
@@ -257,7 +259,7 @@ def test_seeds_of_members_are_numbered_by_member():
 def test_each_member_has_a_variant_of_its_own(tmp_path):
     directory = RunDirectory.create(tmp_path, "example", {})
     members = grid({"rate": [1.0, np.inf, 2.0]})
-    sinks = {label(member): directory.recorder(label(member)) for member in members}
+    sinks = {label(member): Recorder(directory, label(member)) for member in members}
     names = list(sinks)
     done = sweep(
         drift,
@@ -479,7 +481,7 @@ def test_halving_goes_on_after_a_kill(tmp_path):
             seeds=2,
             rungs=[4, 8],
             chunk_length=2,
-            sinks=lambda member: (directory.recorder(label(members[member])),),
+            sinks=lambda member: (Recorder(directory, label(members[member])),),
             watch=(KillAt(update),),
             checkpoints=lambda program, rung: Checkpoints(tmp_path / f"{program}-{rung}", seconds_between=0.0),
             score=score,

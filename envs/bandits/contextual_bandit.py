@@ -101,7 +101,13 @@ def make(
     linear: float = 1.0,
     seed: int = 0,
 ) -> Environment:
-    """Builds a contextual bandit on a world drawn from a seed; arguments as for ``draw``.
+    """Builds a contextual bandit on a world drawn from a seed. Actions: responses. Observation: the context's number.
+
+    Args:
+        num_contexts, num_responses, num_features: X, K and D.
+        zipf: how unevenly responses are labelled: the one of rank i in proportion to ``i ** -zipf``; 0 is uniform.
+        linear: in [0, 1], the share of the variance of gold that is linear in the features.
+        seed: numbers the draw of the world.
 
     Raises:
         ConfigError: a number is out of range.

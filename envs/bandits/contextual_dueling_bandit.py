@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from envs.bandits import dueling_bandit
-from envs.bandits.linear_bandit import unit_vectors
+from envs.bandits.linear_bandit import draw_features, unit_vectors
 from jaxrl.env import Environment, Step
 from jaxrl.errors import require
 from jaxrl.spaces import Box, Dict, Discrete
@@ -42,8 +42,7 @@ def draw(key: jax.Array, num_arms: int, num_features: int, sharpness: jax.Array 
 
 def _shown(key, outcome, params):
     """Returns ``(obs, state)`` with new features."""
-    features = jnp.clip(unit_vectors(key, (params.arms.shape[0], params.weight.shape[0])), -1.0, 1.0)
-    state = State(features, jnp.int32(outcome))
+    state = State(draw_features(key, params), jnp.int32(outcome))
     return state._asdict(), state
 
 

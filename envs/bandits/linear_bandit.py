@@ -6,6 +6,8 @@ weight at one arm is thereby known of all.
 Source: Li et al. (2010) (LinUCB); Abbasi-Yadkori, Pal and Szepesvari (2011).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -36,14 +38,15 @@ def unit_vectors(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return vector / jnp.sqrt(jnp.sum(vector**2, axis=-1, keepdims=True))
 
 
-def _features(key, params):
+def draw_features(key: jax.Array, params: Any) -> jax.Array:
+    """Draws the features of the arms, float32[K, D], for parameters with ``arms`` and ``weight``."""
     features = unit_vectors(key, (params.arms.shape[0], params.weight.shape[0]))
     return jnp.clip(features, -1.0, 1.0)  # rounding may lead one unit in the last place beyond
 
 
 def reset(key, params):
     """Draws the first features, which are state and observation, float32[K, D]."""
-    features = _features(key, params)
+    features = draw_features(key, params)
     return features, features
 
 
@@ -52,7 +55,7 @@ def step(key, state, action, params):
     reward_key, feature_key = jax.random.split(key)
     mean = state @ params.weight
     reward = mean[action] + params.deviation * jax.random.normal(reward_key)
-    features = _features(feature_key, params)
+    features = draw_features(feature_key, params)
     return Step(features, features, reward, jnp.bool_(False), {"regret": mean.max() - mean[action]})
 
 

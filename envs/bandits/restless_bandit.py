@@ -161,6 +161,16 @@ def make(num_arms: int = 4, budget: int = 1, seed: int = 0, max_steps: int = 100
 
 
 def make_by_priority(num_arms: int = 100, budget: int = 10, seed: int = 0, max_steps: int = 30) -> Environment:
-    """Builds a restless bandit of many arms drawn from a seed, see ``by_priority``; arguments as for ``make``."""
+    """Builds a restless bandit of many arms drawn from a seed, see ``draw`` and ``by_priority``.
+
+    Args:
+        num_arms: N.
+        budget: how many arms are acted on at each step.
+        seed: numbers the draw of the arms.
+        max_steps: the time limit.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
     _require("restless_bandit_by_priority", num_arms, budget, max_steps)
     return by_priority(draw(jax.random.key(seed), num_arms), budget, max_steps)

@@ -1,0 +1,1 @@
+"""Board games of two players with perfect information, who move by turns."""

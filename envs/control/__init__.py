@@ -1,0 +1,1 @@
+"""Control: continuous states of physical systems, in discrete or continuous actions."""

@@ -97,7 +97,18 @@ def make_continuous(
     goal_speed: float = 0.0,
     max_steps: int = 999,
 ) -> Environment:
-    """Builds continuous mountain car. Action: a push in [-1, 1]. Arguments as for ``make``; 999 = MountainCarContinuous-v0."""
+    """Builds continuous mountain car. Action: a push in [-1, 1]. Observation: position and speed.
+
+    Args:
+        force: acceleration of a full push, per step squared.
+        gravity: acceleration on the steepest slope, per step squared.
+        goal_position: where the flag is, in (-1.2, 0.6].
+        goal_speed: the least speed at the flag that ends the episode.
+        max_steps: the time limit (999 = MountainCarContinuous-v0).
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
     push = Box(-1.0, 1.0, (1,))
     where = "mountain_car_continuous"
     return _build(where, step_continuous, push, force, gravity, goal_position, goal_speed, max_steps)

@@ -18,19 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from envs.gridworlds import egocentric
+from envs.gridworlds.egocentric import CLOSED, DOOR, EMPTY, GOAL, HEADINGS, KEY, LOCKED, OPEN, VIEW, WALL, same
 from jaxrl.env import Environment
 from jaxrl.errors import require
 from jaxrl.finite import Initial, Outcomes, TabularModel, finite
 from jaxrl.spaces import Box, Discrete
 
 TURN_LEFT, TURN_RIGHT, FORWARD, PICK_UP, DROP, TOGGLE = range(6)
-OPEN, CLOSED, LOCKED = range(3)
-HEADINGS = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)], np.int32)  # right, down, left, up, as (row, column)
-VIEW = 7  # rows and columns that the agent sees, itself in the middle of the last row
-# (object, colour, state) of what can lie in a cell; the state of a door is added to it, that of the agent is its heading.
-UNSEEN, EMPTY, WALL, DOOR, KEY, GOAL, AGENT = np.array(
-    [(0, 0, 0), (1, 0, 0), (2, 5, 0), (4, 4, 0), (5, 4, 0), (8, 1, 0), (10, 0, 0)], np.int32
-)
 
 
 class State(NamedTuple):
@@ -60,22 +55,18 @@ def _goal(params):
     return jnp.array([params.border.shape[0] - 2] * 2, jnp.int32)
 
 
-def _at(place, other):
-    return (place == other).all(-1)
-
-
 def outcomes(state, action, params):
     """One outcome: everything is certain. The goal is never left."""
-    over = _at(state.position, _goal(params))
+    over = same(state.position, _goal(params))
     front = state.position + jnp.asarray(HEADINGS)[state.heading]
     in_wall = params.border[front[0], front[1]] | ((front[1] == state.wall) & (front[0] != state.doorway))
-    at_door = _at(front, jnp.stack([state.doorway, state.wall]))
-    at_key, carrying = _at(front, state.key), state.key[0] < 0
+    at_door = same(front, jnp.stack([state.doorway, state.wall]))
+    at_key, carrying = same(front, state.key), state.key[0] < 0
 
     turned = (state.heading + (action == TURN_RIGHT) - (action == TURN_LEFT)) % 4
     enters = (action == FORWARD) & ~in_wall & ~at_key & (~at_door | (state.door == OPEN))
     picks = (action == PICK_UP) & at_key
-    drops = (action == DROP) & carrying & ~in_wall & ~at_door & ~_at(front, _goal(params))
+    drops = (action == DROP) & carrying & ~in_wall & ~at_door & ~same(front, _goal(params))
     unlocks = carrying | (state.door != LOCKED)
     toggled = jnp.where(unlocks, jnp.where(state.door == OPEN, CLOSED, OPEN), LOCKED)
 
@@ -89,7 +80,7 @@ def outcomes(state, action, params):
         state.time + params.counts,
     )
     successor = jax.tree.map(lambda old, new: jnp.where(over, old, new), state, successor)
-    arrives = _at(successor.position, _goal(params))
+    arrives = same(successor.position, _goal(params))
     reward = jnp.where(arrives & ~over, 1.0 - params.fading * successor.time, 0.0)
     outcome = Outcomes(jnp.float32(1.0), successor, reward, arrives)
     return jax.tree.map(lambda leaf: leaf[None], outcome)
@@ -104,63 +95,28 @@ def contents(place, state, params):
     row, column = place[..., 0], place[..., 1]
     in_wall = (jnp.minimum(row, column) <= 0) | (jnp.maximum(row, column) >= last) | (column == state.wall)
     at_door = (column == state.wall) & (row == state.doorway)
-    at_key = _at(place, state.key) & (state.key[0] >= 0)
+    at_key = same(place, state.key) & (state.key[0] >= 0)
     codes = jnp.where(in_wall[..., None], WALL, EMPTY)
     codes = jnp.where(at_door[..., None], jnp.asarray(DOOR).at[2].set(state.door), codes)
-    codes = jnp.where(_at(place, _goal(params))[..., None], GOAL, codes)
+    codes = jnp.where(same(place, _goal(params))[..., None], GOAL, codes)
     return jnp.where(at_key[..., None], KEY, codes)
 
 
 def board(state, params):
     """What lies in every cell, int32[n, n, 3]; see ``contents``."""
-    return contents(jnp.moveaxis(jnp.indices(params.border.shape, jnp.int32), 0, -1), state, params)
+    return egocentric.everything(lambda place: contents(place, state, params), params.border.shape[0])
 
 
 def observe_all(state, params):
     """The whole board with the agent, float32[n, n, 3]."""
-    agent = jnp.asarray(AGENT).at[2].set(state.heading)
-    place = jnp.moveaxis(jnp.indices(params.border.shape, jnp.int32), 0, -1)
-    return jnp.where(_at(place, state.position)[..., None], agent, contents(place, state, params)).astype(jnp.float32)
+    size = params.border.shape[0]
+    return egocentric.with_agent(lambda place: contents(place, state, params), size, state.position, state.heading)
 
 
 def observe_ahead(state, params):
-    """What the agent sees, float32[7, 7, 3]: forward is up; it stands in the middle of the last row, where what it carries is."""
-    headings, there = jnp.asarray(HEADINGS), jnp.arange(VIEW, dtype=jnp.int32)
-    ahead = (VIEW - 1 - there)[:, None, None] * headings[state.heading]
-    aside = (there - VIEW // 2)[None, :, None] * headings[(state.heading + 1) % 4]
-    seen = contents(state.position + ahead + aside, state, params)
-    opaque = (seen[..., 0] == WALL[0]) | ((seen[..., 0] == DOOR[0]) & (seen[..., 2] != OPEN))
-    seen = jnp.where(_visible(~opaque)[..., None], seen, UNSEEN)
-    return seen.at[-1, VIEW // 2].set(jnp.where(state.key[0] < 0, KEY, EMPTY)).astype(jnp.float32)
-
-
-def _visible(clear):
-    """Returns which cells light reaches from the middle of the last row, bool[V, V], through those that are clear.
-
-    Row by row it spreads through clear cells to the right and on to the row ahead, then the same to the left. A row is a number
-    here, bit j its column j: a few operations on numbers move a whole row. The loop keeps the compiler from computing all rows
-    anew for every cell, which takes ten times as long.
-    """
-    bits = 1 << jnp.arange(VIEW, dtype=jnp.int32)
-
-    def row(lit, clear_row):
-        right = _spread(lit, clear_row, jnp.left_shift)
-        lit = (lit | (right << 1)) & (2**VIEW - 1)
-        left = _spread(lit, clear_row, jnp.right_shift)
-        onward_right, onward_left = right & ~bits[-1], left & ~bits[0]  # not past the edge of the view
-        return onward_right | (onward_right << 1) | onward_left | (onward_left >> 1), lit | (left >> 1)
-
-    rows = jax.lax.scan(row, jnp.int32(1 << VIEW // 2), (clear * bits).sum(1, dtype=jnp.int32), reverse=True)[1]
-    return (rows[:, None] & bits) > 0
-
-
-def _spread(lit, clear, shift):
-    """Returns the clear cells that light reaches in one direction, by doubling the distance."""
-    reached, way = lit & clear, clear
-    for distance in (1, 2, 4):
-        reached |= way & shift(reached, distance)
-        way &= shift(way, distance)
-    return reached
+    """What the agent sees, float32[7, 7, 3]; see ``egocentric.ahead``."""
+    carried = jnp.where(state.key[0] < 0, KEY, EMPTY)
+    return egocentric.ahead(lambda place: contents(place, state, params), state.position, state.heading, carried)
 
 
 def _left_of(wall, index, size):

@@ -1,6 +1,8 @@
 """Gridworld: any map of one's own, in the language of ``envs.gridworlds.grid``.
 
-gridworld.make(("S..a", ".#L#", "...G"), step=-0.1, rewards={"a": 0.5}, slip=0.2)
+    gridworld.make(("S..a", ".#L#", "...G"), step=-0.1, rewards={"a": 0.5}, slip=0.2)
+
+begins at S, pays 0.5 in the cell of the letter a, and ends in lava L or in the goal G.
 """
 
 from collections.abc import Mapping, Sequence

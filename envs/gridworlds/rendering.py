@@ -10,6 +10,8 @@ from envs.gridworlds import (
     corridor,
     deep_sea,
     doorkey,
+    egocentric,
+    empty_room,
     grid,
     noisy_grid,
     random_maze,
@@ -161,25 +163,35 @@ def t_junction(state: t_maze.State, params: t_maze.Params) -> np.ndarray:
 
 def key_and_door(state: doorkey.State, params: doorkey.Params) -> np.ndarray:
     """The board of DoorKey; a carried key hovers over the agent."""
-    codes = np.asarray(doorkey.board(state, params))
-    board = _open(*codes.shape[:2])
-    for place in np.ndindex(codes.shape[:2]):
-        kind = codes[place][0]
-        if kind == doorkey.WALL[0]:
-            board.wall(place)
-        elif kind == doorkey.GOAL[0]:
-            board.goal(place)
-        elif kind == doorkey.KEY[0]:
-            board.draw(place, "key", tiles.ORANGE)
-        elif kind == doorkey.DOOR[0] and state.door == doorkey.OPEN:
-            board.draw(place, "leaf", tiles.ORANGE)
-        elif kind == doorkey.DOOR[0]:
-            board.draw(place, "block", tiles.ORANGE)
-            board.draw(place, "key" if state.door == doorkey.LOCKED else "dot", tiles.DARK)
-    board.agent(np.asarray(state.position), heading=int(state.heading))
+    board = _coded(np.asarray(doorkey.board(state, params)), state)
     if int(state.key[0]) < 0:
         board.draw(np.asarray(state.position), "key", tiles.YELLOW)
     return board.picture
+
+
+def bare_room(state: empty_room.State, params: empty_room.Params) -> np.ndarray:
+    """The room, its goal and where the agent looks."""
+    return _coded(np.asarray(empty_room.board(state, params)), state).picture
+
+
+def _coded(codes: np.ndarray, state: doorkey.State | empty_room.State) -> Board:
+    """Draws what an egocentric agent sees of a board, int[n, n, 3], and the agent."""
+    board = _open(*codes.shape[:2])
+    for place in np.ndindex(codes.shape[:2]):
+        kind, _, condition = codes[place]
+        if kind == egocentric.WALL[0]:
+            board.wall(place)
+        elif kind == egocentric.GOAL[0]:
+            board.goal(place)
+        elif kind == egocentric.KEY[0]:
+            board.draw(place, "key", tiles.ORANGE)
+        elif kind == egocentric.DOOR[0] and condition == egocentric.OPEN:
+            board.draw(place, "leaf", tiles.ORANGE)
+        elif kind == egocentric.DOOR[0]:
+            board.draw(place, "block", tiles.ORANGE)
+            board.draw(place, "key" if condition == egocentric.LOCKED else "dot", tiles.DARK)
+    board.agent(np.asarray(state.position), heading=int(state.heading))
+    return board
 
 
 def maze(state: random_maze.State, params: random_maze.Params) -> np.ndarray:

@@ -116,11 +116,7 @@ def _tables(payoff: Any, prior: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def four_games() -> tuple[np.ndarray, np.ndarray]:
-    """Returns payoffs and prior of the example of Shoham and Leyton-Brown (2008), figure 6.7.
-
-    Nature draws one of four games: matching pennies (0.3), the prisoner's dilemma (0.1), coordination (0.2) and the battle of the
-    sexes (0.4). The row player knows whether it is one of the first two, the column player whether it is the first or the third.
-    """
+    """Returns payoffs and prior of the example of Shoham and Leyton-Brown (2008), figure 6.7; see ``make_four_games``."""
     pennies = [[[2, 0], [0, 2]], [[0, 2], [2, 0]]]
     dilemma = [[[2, 0], [3, 1]], [[2, 3], [0, 1]]]
     coordination = [[[2, 0], [0, 1]], [[2, 0], [0, 1]]]
@@ -130,5 +126,9 @@ def four_games() -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_four_games() -> Environment:
-    """Builds the game of ``four_games``."""
+    """Builds the game of ``four_games``.
+
+    Nature draws one of four games: matching pennies (0.3), the prisoner's dilemma (0.1), coordination (0.2) and the battle of the
+    sexes (0.4). The row player knows whether it is one of the first two, the column player whether it is the first or the third.
+    """
     return make(*four_games())

@@ -30,38 +30,61 @@ def zero_sum(row) -> np.ndarray:
     return np.stack([np.asarray(row, np.float64), -np.asarray(row, np.float64)])
 
 
-# Actions: cooperate, defect.
 PRISONERS_DILEMMA = symmetric([[-1, -3], [0, -2]])
+"""Prisoner's dilemma: whatever the other does, defecting pays more, and both would be better off cooperating. Actions:
+cooperate, defect.
+"""
 
-# Actions: stag, hare. Safety against efficiency (Rousseau; Skyrms 2004).
 STAG_HUNT = symmetric([[4, 1], [3, 2]])
+"""Stag hunt: hunting the stag together pays most, hunting a hare is safe. Actions: stag, hare.
 
-# Actions: swerve, dare. The game in which correlation pays (Aumann 1974).
+Source: Rousseau; Skyrms (2004).
+"""
+
 CHICKEN = symmetric([[6, 2], [7, 0]])
+"""Chicken: daring pays against who swerves and is ruinous for both; the game in which correlation pays. Actions: swerve, dare.
 
-# Actions: her favourite, his favourite (Luce and Raiffa 1957).
+Source: Aumann (1974).
+"""
+
 BATTLE_OF_THE_SEXES = np.array([[[3, 0], [0, 2]], [[2, 0], [0, 3]]], np.float64)
+"""Battle of the sexes: both want to meet, but not at the same place. Actions: her favourite, his favourite.
 
-# Actions: heads, tails. The row player wins where they are equal.
+Source: Luce and Raiffa (1957).
+"""
+
 MATCHING_PENNIES = zero_sum([[1, -1], [-1, 1]])
+"""Matching pennies: the row player wins where both show the same side. Actions: heads, tails."""
 
-# Two ways of meeting, one of them better.
 PURE_COORDINATION = common([[2, 0], [0, 1]])
+"""Pure coordination: two ways of meeting, one of them better."""
 
-# Actions: rock, paper, scissors.
 ROCK_PAPER_SCISSORS = zero_sum([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+"""Rock, paper, scissors: in this order each is beaten by the next, in a circle. Actions: rock, paper, scissors."""
 
-# Winning pays 1, 2 or 3, so the equilibrium is not uniform: (1/2, 1/3, 1/6).
 WEIGHTED_ROCK_PAPER_SCISSORS = zero_sum([[0, -1, 2], [1, 0, -3], [-2, 3, 0]])
+"""Rock, paper, scissors in which winning pays 1, 2 or 3, so that the equilibrium is not uniform: (1/2, 1/3, 1/6). Actions: rock,
+paper, scissors.
+"""
 
-# Actions: rock, Spock, paper, lizard, scissors. In this order each beats the two before it, in a circle (Kass and Bryla).
 ROCK_PAPER_SCISSORS_LIZARD_SPOCK = zero_sum(np.array([0, 1, 1, -1, -1])[np.subtract.outer(np.arange(5), np.arange(5)) % 5])
+"""Rock, paper, scissors with five actions, each of which beats the two before it, in a circle. Actions: rock, Spock, paper,
+lizard, scissors.
 
-# A climb past dangerous joint actions to the optimum (Claus and Boutilier 1998, figure 3).
+Source: Kass and Bryla.
+"""
+
 CLIMB = common([[11, -30, 0], [-30, 7, 6], [0, 0, 5]])
+"""Climbing game: a climb past dangerous joint actions to the optimum, for two who are paid the same.
 
-# Best responses run in a circle of six, so fictitious play never settles (Shapley 1964).
+Source: Claus and Boutilier (1998), figure 3.
+"""
+
 SHAPLEY = np.array([np.roll(np.eye(3), 1, axis=1), np.roll(np.eye(3), 2, axis=1)])
+"""Shapley's game: best responses run in a circle of six, so fictitious play never settles.
+
+Source: Shapley (1964).
+"""
 
 
 def penalty_table(k: float = 100.0) -> np.ndarray:
@@ -116,10 +139,25 @@ TABLES: dict[str, np.ndarray] = {
 
 
 def penalty(k: float = 100.0, rounds: int | None = 1, max_steps: int | None = None) -> Environment:
-    """Builds the penalty game; see ``penalty_table`` and ``matrix_game.make``."""
+    """Builds the penalty game: two best joint actions, and a penalty for choosing different ones of them.
+
+    Source: Claus and Boutilier (1998), figure 2.
+
+    Args:
+        k: how much is lost, reward units.
+        rounds, max_steps: see ``matrix_game.make``.
+    """
     return matrix_game.make(penalty_table(k), rounds, max_steps)
 
 
 def blotto(coins: int = 10, fields: int = 3, rounds: int | None = 1, max_steps: int | None = None) -> Environment:
-    """Builds Colonel Blotto's game; see ``blotto_table`` and ``matrix_game.make``."""
+    """Builds Colonel Blotto's game: both spread coins over battlefields, and whoever wins more fields wins 1.
+
+    Source: Borel (1921).
+
+    Args:
+        coins: of each player, at least 1.
+        fields: at least 1.
+        rounds, max_steps: see ``matrix_game.make``.
+    """
     return matrix_game.make(blotto_table(coins, fields), rounds, max_steps)

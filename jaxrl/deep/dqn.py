@@ -25,11 +25,11 @@ from jaxrl import replay, rollout
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, PyTree, static
 from jaxrl.errors import SpaceError, require, require_between, require_counts, require_positive
-from jaxrl.exploration import epsilon_greedy, epsilon_greedy_probabilities, greedy
 from jaxrl.losses import double_q_target, huber_loss, q_learning_target
 from jaxrl.networks import QNetwork, activation
+from jaxrl.policies import epsilon_greedy_over
 from jaxrl.replay import ReplayBuffer
-from jaxrl.rollout import Decision, Episode
+from jaxrl.rollout import Episode
 from jaxrl.scan import scan
 from jaxrl.spaces import Box, Discrete
 
@@ -153,17 +153,12 @@ def make(env: Environment, config: Config) -> Algorithm:
         optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate, eps=1e-8))
     )
 
-    def epsilon(steps):
+    def epsilon(state):
         # optax.linear_schedule does not take a traced number of steps.
-        fraction = jnp.minimum(steps / config.epsilon_steps, 1.0)
+        fraction = jnp.minimum(state.steps / config.epsilon_steps, 1.0)
         return config.epsilon_start + fraction * (config.epsilon_end - config.epsilon_start)
 
-    def behaviour(state, greedily):
-        def act(key, view):
-            q = values(state.params, view.obs)
-            return Decision(greedy(q, view.mask) if greedily else epsilon_greedy(key, q, epsilon(state.steps), view.mask))
-
-        return act
+    behaviour, probabilities = epsilon_greedy_over(lambda state, obs: values(state.params, obs), epsilon, random_ties=False)
 
     def init(key):
         network_key, episode_key, act_key = jax.random.split(key, 3)
@@ -226,10 +221,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def update(state, key):
         state, (metrics, batch) = scan(round_, state, jax.random.split(key, config.num_rounds))
-        metrics = jax.tree.map(jnp.mean, metrics) | {"epsilon": epsilon(state.steps)}
+        metrics = jax.tree.map(jnp.mean, metrics) | {"epsilon": epsilon(state)}
         return state, metrics | rollout.episode_metrics(batch)
-
-    def probabilities(state, view):
-        return epsilon_greedy_probabilities(values(state.params, view.obs), epsilon(state.steps), view.mask)
 
     return Algorithm(init, update, behaviour, probabilities=probabilities)

@@ -52,7 +52,8 @@ def make(env: Environment, config: Config) -> Algorithm:
     agents = jnp.arange(env.num_agents)
     tables = (agents.size, spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space))
     step_size = harmonic_schedule(config.learning_rate, config.learning_rate_half_life, config.learning_rate_min)
-    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[agents, obs], config.epsilon)  # values [E, N, A]
+    # Action values are [E, N, A].
+    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[agents, obs], lambda state: config.epsilon)
 
     def init(key):
         return State(jnp.zeros(tables), jnp.zeros(tables), rollout.start(key, env, config.num_envs))

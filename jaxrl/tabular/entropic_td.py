@@ -79,7 +79,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     table = (spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space))
     step_size = harmonic_schedule(config.learning_rate, config.learning_rate_half_life, config.learning_rate_min)
     gradient = jax.vmap(jax.value_and_grad(LOSSES[config.loss]), in_axes=(0, 0, None))
-    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], config.epsilon)
+    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
 
     def init(key):
         return State(jnp.zeros(table), jnp.zeros(table), rollout.start(key, env, config.num_envs))

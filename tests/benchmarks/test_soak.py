@@ -8,7 +8,9 @@ import pytest
 
 from benchmarks import endurance, soak
 from benchmarks.soak import compare, slope
-from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary
+from jaxrl.recorder import Recorder
+from jaxrl.results import RunDirectory
+from jaxrl.sink import Chunk, Plan, RunSummary
 
 SEEDS = np.array([3, 1])
 
@@ -19,7 +21,7 @@ def recorded(folder, seeds=SEEDS, updates=4, change=0.0, finished=True, again=Fa
     values = np.arange(2 * updates, dtype=np.float32).reshape(2, updates)[: len(seeds)]
     values[0, 1] = np.nan
     for _ in range(1 + again):
-        recorder = run.recorder()
+        recorder = Recorder(run)
         recorder.begin(Plan(seeds, updates, updates, 1, 1))
         recorder.chunk(Chunk(0, seeds, {"loss": values, "value": values + change}, {"score": values[:, -1]}, 0.1))
         recorder.end(RunSummary(1.0, 0.5))

@@ -22,6 +22,7 @@ PICTURED = [
     "deep_sea",
     "doorkey",
     "dyna_maze",
+    "empty_room",
     "foraging",
     "four_rooms",
     "frozen_lake",

@@ -13,7 +13,10 @@ from experiments.compare import Compare, compare, read_methods
 from experiments.comparison import PLACES, Sample, compare_methods, interpolate
 from jaxrl import statistics
 from jaxrl.errors import ConfigError, UnknownNameError
-from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, final_values
+from jaxrl.recorder import Recorder
+from jaxrl.results import RunDirectory
+from jaxrl.sink import Chunk, Plan, RunSummary
+from jaxrl.statistics import final_values
 
 STEPS = 10
 
@@ -28,7 +31,7 @@ def sample(level, seeds=20, updates=40, steps=STEPS, noise=1.0, key=0):
 def record(run, variant, curves, steps=STEPS, metric="episode_return", evaluate=None):
     """Stores curves, and under ``greedy_return`` their last value, in a run directory."""
     seeds, updates = curves.values.shape
-    recorder = run.recorder(variant)
+    recorder = Recorder(run, variant)
     recorder.begin(Plan(np.arange(seeds), updates, updates, steps, 1))
     evaluation = {} if evaluate is None else {evaluate: curves.values[:, -1]}
     recorder.chunk(Chunk(0, np.arange(seeds), {metric: curves.values}, evaluation, 1.0))

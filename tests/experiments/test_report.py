@@ -13,8 +13,10 @@ from experiments import charts, figures
 from experiments.report import write_report
 from jaxrl.errors import ConfigError, ResultsError
 from jaxrl.quarantine import Failure
-from jaxrl.results import Chunk, Plan, RunDirectory, RunSummary, final_values, summarise
-from jaxrl.statistics import bootstrap_interval, iqm
+from jaxrl.recorder import Recorder
+from jaxrl.results import RunDirectory
+from jaxrl.sink import Chunk, Plan, RunSummary
+from jaxrl.statistics import bootstrap_interval, final_values, iqm, summarise
 
 SEEDS, UPDATES, LENGTH = 64, 200, 20
 WIDTH, HEIGHT = 960, 600
@@ -28,7 +30,7 @@ def record(run, variant, rate, steps=128, failed=None, seeds=SEEDS, upto=UPDATES
     returns = scale * reached * rng.uniform(0.8, 1.0, (seeds, 1)) + rng.normal(0, 10, (seeds, UPDATES))
     returns[:, :3] = np.nan
     gap = np.maximum(0.0, scale * (0.9 - reached)) * rng.uniform(0.5, 1.5, (seeds, 1))
-    recorder = run.recorder(variant)
+    recorder = Recorder(run, variant)
     recorder.begin(Plan(np.arange(seeds), UPDATES, LENGTH, steps, 1))
     for first in range(0, upto, LENGTH):
         last = first + LENGTH
@@ -308,7 +310,7 @@ def test_charts_stay_small_with_thousands_of_seeds(tmp_path):
     seeds = np.arange(100, 3100)
     values = rng.normal(size=(3000, 500))
     values[7, 200:], values[8] = np.inf, np.nan
-    recorder = run.recorder("")
+    recorder = Recorder(run, "")
     recorder.begin(Plan(seeds, 500, 500, 8, 1))
     recorder.chunk(Chunk(0, seeds, {"loss": values}, {}, 1.0))
     run.close()
@@ -350,7 +352,7 @@ def test_points_grow_fewer_with_many_variants(tmp_path, monkeypatch):
     monkeypatch.setattr(charts, "ALL_POINTS", 600)
     run = RunDirectory.create(tmp_path, "exp", {})
     for index in range(10):
-        recorder = run.recorder(f"variant {index}")
+        recorder = Recorder(run, f"variant {index}")
         recorder.begin(Plan(np.arange(2), 250, 250, 1, 1))
         recorder.chunk(Chunk(0, np.arange(2), {"loss": np.full((2, 250), float(index))}, {}, 1.0))
     run.close()

@@ -14,7 +14,8 @@ from experiments import figures
 from experiments.__main__ import main
 from experiments.sweep import Options
 from jaxrl.members import fields
-from jaxrl.results import RunDirectory, final_values
+from jaxrl.results import RunDirectory
+from jaxrl.statistics import final_values
 
 ROOT = Path(__file__).parent.parent.parent
 NAME = "frozen_lake_q_learning"
@@ -99,10 +100,11 @@ def test_a_search_that_goes_on(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_that_was_killed_goes_on(tmp_path):
+@pytest.mark.parametrize("by", ["the same command", "its folder", "its name"])
+def test_a_sweep_that_was_killed_goes_on(tmp_path, by):
     options = [*RATES, "--halving", "--steps", "1600", "--checkpoint-seconds", "0"]
     program = (
-        "import os, signal, sys, jaxrl.results as r, experiments.__main__ as m\n"
+        "import os, signal, sys, jaxrl.recorder as r, experiments.__main__ as m\n"
         "chunk, left = r.Recorder.chunk, [7]\n"
         "def kill(self, given):\n"
         "    left[0] -= 1\n"
@@ -112,7 +114,13 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path):
     )
     command = [sys.executable, "-c", program, *QUICK, *options, "--runs", str(tmp_path / "a")]
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == -9
-    assert main([*QUICK, *options, "--runs", str(tmp_path / "a"), "--resume"]) == 0
+    (folder,) = (tmp_path / "a" / f"{NAME}.sweep").iterdir()
+    going_on = {
+        "the same command": [*QUICK, *options, "--resume"],
+        "its folder": ["resume", str(folder), "--checkpoint-seconds", "0"],
+        "its name": ["resume", f"{NAME}.sweep"],
+    }
+    assert main([*going_on[by], "--runs", str(tmp_path / "a")]) == 0
     assert main([*QUICK, *options, "--runs", str(tmp_path / "b")]) == 0
     (resumed,), (whole,) = ((tmp_path / name / f"{NAME}.sweep").iterdir() for name in "ab")
     tables = [json.loads((folder / "sweep.json").read_text()) for folder in (resumed, whole)]

@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxrl.errors import ConfigError, require
+from jaxrl.errors import missing_package, require
 from jaxrl.provenance import to_json
-from jaxrl.results import Chunk, Plan, RunSummary, final_values
+from jaxrl.sink import Chunk, Plan, RunSummary
+from jaxrl.statistics import final_values
 
 POINTS = 1000  # what TensorBoard keeps of a curve unless told otherwise
 SECONDS_UNTIL_SHOWN = 5  # at most, until a point is in the event file
@@ -52,7 +53,7 @@ class TensorBoard:
         self._folder, self._config, self._points = Path(folder), to_json(config), points
 
     def begin(self, plan: Plan) -> None:
-        """See ``jaxrl.results.Sink``."""
+        """See ``jaxrl.sink.Sink``."""
         self._writer = self._package.SummaryWriter(str(self._folder), flush_secs=SECONDS_UNTIL_SHOWN)
         self._curves = _Curves(plan, self._points)
         if self._config is not None:
@@ -60,11 +61,11 @@ class TensorBoard:
             self._writer.add_text("config", f"```json\n{text}\n```")
 
     def chunk(self, chunk: Chunk) -> None:
-        """See ``jaxrl.results.Sink``."""
+        """See ``jaxrl.sink.Sink``."""
         self._write(self._curves.add(chunk))
 
     def end(self, summary: RunSummary) -> None:
-        """See ``jaxrl.results.Sink``."""
+        """See ``jaxrl.sink.Sink``."""
         self._write(self._curves.rest())
         if summary.failed_seeds:
             rows = "\n".join(f"- seed {seed}: {reason}" for seed, reason in sorted(to_json(summary.failed_seeds).items()))
@@ -125,7 +126,7 @@ class WeightsAndBiases:
         self._points = points
 
     def begin(self, plan: Plan) -> None:
-        """See ``jaxrl.results.Sink``."""
+        """See ``jaxrl.sink.Sink``."""
         Path(self._options["dir"]).mkdir(parents=True, exist_ok=True)  # a missing one would be replaced by a temporary one
         self._run = self._package.init(**self._options, settings=self._package.Settings(silent=True, console="off"))
         self._axis = "updates" if plan.steps_per_update is None else "env_steps"
@@ -135,11 +136,11 @@ class WeightsAndBiases:
         self._curves = _Curves(plan, self._points)
 
     def chunk(self, chunk: Chunk) -> None:
-        """See ``jaxrl.results.Sink``."""
+        """See ``jaxrl.sink.Sink``."""
         self._write(self._curves.add(chunk))
 
     def end(self, summary: RunSummary) -> None:
-        """See ``jaxrl.results.Sink``."""
+        """See ``jaxrl.sink.Sink``."""
         self._write(self._curves.rest())
         facts = {"seconds": summary.seconds, "compile_seconds": summary.compile_seconds, "interrupted": summary.interrupted}
         self._run.summary.update({**facts, "failed_seeds": to_json(summary.failed_seeds)})
@@ -221,5 +222,4 @@ def _import(where: str, package: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        fix = f"Run: pip install 'jaxrl[{extra}]'."
-        raise ConfigError(f"{where}: the package {package} must be installed, got {str(error)!r}. {fix}") from error
+        raise missing_package(where, package, extra, error) from error

@@ -11,8 +11,8 @@ import pytest
 
 from jaxrl.errors import ConfigError
 from jaxrl.quarantine import Failure
-from jaxrl.results import Chunk, Plan, RunSummary
-from jaxrl.sinks import SECONDS_UNTIL_SHOWN, TensorBoard, WeightsAndBiases
+from jaxrl.sink import Chunk, Plan, RunSummary
+from jaxrl.trackers import SECONDS_UNTIL_SHOWN, TensorBoard, WeightsAndBiases
 
 SEEDS, UPDATES, LENGTH, STEPS = 5, 40, 10, 16
 FAILURES = {3: Failure(12, "metric loss")}

@@ -1,0 +1,92 @@
+"""What an agent with a heading sees of a board of cells, encoded as Minigrid encodes it.
+
+Every cell is a triple (object, colour, state). The whole board shows the agent among them; the view ahead is turned so that
+forward is up; light may or may not pass walls and closed doors.
+
+Source: Chevalier-Boisvert et al. (2023), Minigrid and Miniworld; images have the row first.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+OPEN, CLOSED, LOCKED = range(3)  # states of a door
+HEADINGS = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)], np.int32)  # right, down, left, up, as (row, column)
+VIEW = 7  # rows and columns that the agent sees, itself in the middle of the last row
+# (object, colour, state) of what can lie in a cell; the state of a door is added to it, that of the agent is its heading.
+UNSEEN, EMPTY, WALL, DOOR, KEY, GOAL, AGENT = np.array(
+    [(0, 0, 0), (1, 0, 0), (2, 5, 0), (4, 4, 0), (5, 4, 0), (8, 1, 0), (10, 0, 0)], np.int32
+)
+
+Contents = Callable[[jax.Array], jax.Array]  # places int32[..., 2] -> codes int32[..., 3], the agent left out
+
+
+def same(place, other):
+    """Whether two places are one, bool[...]; both int32[..., 2]."""
+    return (place == other).all(-1)
+
+
+def everything(contents: Contents, size: int) -> jax.Array:
+    """What lies in every cell, int32[n, n, 3]."""
+    return contents(_places(size))
+
+
+def with_agent(contents: Contents, size: int, position: jax.Array, heading: jax.Array) -> jax.Array:
+    """The whole board with the agent, float32[n, n, 3]."""
+    places, agent = _places(size), jnp.asarray(AGENT).at[2].set(heading)
+    return jnp.where(same(places, position)[..., None], agent, contents(places)).astype(jnp.float32)
+
+
+def ahead(
+    contents: Contents, position: jax.Array, heading: jax.Array, carried: jax.Array, through_walls: bool = False
+) -> jax.Array:
+    """What the agent sees, float32[7, 7, 3]: forward is up; it stands in the middle of the last row, where what it carries is.
+
+    Args:
+        contents: what lies where; asked for places beyond the border, too.
+        position: int32[2]. heading: int32[]. carried: int32[3], EMPTY for nothing.
+        through_walls: whether walls and closed doors hide nothing.
+    """
+    headings, there = jnp.asarray(HEADINGS), jnp.arange(VIEW, dtype=jnp.int32)
+    onward = (VIEW - 1 - there)[:, None, None] * headings[heading]
+    aside = (there - VIEW // 2)[None, :, None] * headings[(heading + 1) % 4]
+    seen = contents(position + onward + aside)
+    if not through_walls:
+        opaque = (seen[..., 0] == WALL[0]) | ((seen[..., 0] == DOOR[0]) & (seen[..., 2] != OPEN))
+        seen = jnp.where(_visible(~opaque)[..., None], seen, UNSEEN)
+    return seen.at[-1, VIEW // 2].set(carried).astype(jnp.float32)
+
+
+def _places(size):
+    return jnp.moveaxis(jnp.indices((size, size), jnp.int32), 0, -1)
+
+
+def _visible(clear):
+    """Returns which cells light reaches from the middle of the last row, bool[V, V], through those that are clear.
+
+    Row by row it spreads through clear cells to the right and on to the row ahead, then the same to the left. A row is a number
+    here, bit j its column j: a few operations on numbers move a whole row. The loop keeps the compiler from computing all rows
+    anew for every cell, which takes ten times as long.
+    """
+    bits = 1 << jnp.arange(VIEW, dtype=jnp.int32)
+
+    def row(lit, clear_row):
+        right = _spread(lit, clear_row, jnp.left_shift)
+        lit = (lit | (right << 1)) & (2**VIEW - 1)
+        left = _spread(lit, clear_row, jnp.right_shift)
+        onward_right, onward_left = right & ~bits[-1], left & ~bits[0]  # not past the edge of the view
+        return onward_right | (onward_right << 1) | onward_left | (onward_left >> 1), lit | (left >> 1)
+
+    rows = jax.lax.scan(row, jnp.int32(1 << VIEW // 2), (clear * bits).sum(1, dtype=jnp.int32), reverse=True)[1]
+    return (rows[:, None] & bits) > 0
+
+
+def _spread(lit, clear, shift):
+    """Returns the clear cells that light reaches in one direction, by doubling the distance."""
+    reached, way = lit & clear, clear
+    for distance in (1, 2, 4):
+        reached |= way & shift(reached, distance)
+        way &= shift(way, distance)
+    return reached

@@ -1,0 +1,126 @@
+"""EmptyRoom: turn and walk to the goal in the corner of a bare room, as Minigrid's agents do.
+
+The board is n x n with a border of walls and the goal in the bottom right corner. The agent starts in the top left corner,
+looking right, or anywhere. Reaching the goal in step t ends the episode and pays 1 - 0.9 t / T with the time limit T = 4 n^2.
+
+Source: Chevalier-Boisvert et al. (2023), Minigrid and Miniworld, environment Empty, with the same rules and encoding; of its
+actions only the three that can do something.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from envs.gridworlds import egocentric
+from envs.gridworlds.egocentric import EMPTY, GOAL, HEADINGS, VIEW, WALL, same
+from jaxrl.env import Environment
+from jaxrl.errors import require
+from jaxrl.finite import Initial, Outcomes, finite
+from jaxrl.spaces import Box, Discrete
+
+TURN_LEFT, TURN_RIGHT, FORWARD = range(3)
+
+
+class State(NamedTuple):
+    """All int32. position: [2], (row, column). heading: [], 0 .. 3, right, down, left, up. time: [], steps so far, or 0."""
+
+    position: jax.Array
+    heading: jax.Array
+    time: jax.Array
+
+
+@struct.dataclass
+class Params:
+    border: jax.Array  # bool[n, n], the outer walls
+    start: jax.Array  # float32[n - 2, n - 2, 4], probability of each first place and heading
+    counts: jax.Array  # int32[], 1 if the time counts, else 0
+    fading: jax.Array  # float32[], what a step takes from the reward
+
+
+def _goal(params):
+    return jnp.array([params.border.shape[0] - 2] * 2, jnp.int32)
+
+
+def initial(params):
+    """Every place and heading."""
+    row, column, heading = jnp.indices(params.start.shape, jnp.int32).reshape(3, -1)
+    return Initial(params.start.reshape(-1), State(jnp.stack([row + 1, column + 1], -1), heading, jnp.zeros_like(row)))
+
+
+def outcomes(state, action, params):
+    """One outcome: everything is certain. The goal is never left."""
+    over = same(state.position, _goal(params))
+    front = state.position + jnp.asarray(HEADINGS)[state.heading]
+    enters = (action == FORWARD) & ~params.border[front[0], front[1]]
+    turned = (state.heading + (action == TURN_RIGHT) - (action == TURN_LEFT)) % 4
+    successor = State(
+        jnp.where(enters, front, state.position), turned.astype(jnp.int32), (state.time + params.counts).astype(jnp.int32)
+    )
+    successor = jax.tree.map(lambda old, new: jnp.where(over, old, new), state, successor)
+    arrives = same(successor.position, _goal(params))
+    reward = jnp.where(arrives & ~over, 1.0 - params.fading * successor.time, 0.0)
+    outcome = Outcomes(jnp.float32(1.0), successor, reward, arrives)
+    return jax.tree.map(lambda leaf: leaf[None], outcome)
+
+
+def contents(place, params):
+    """What lies at each place, int32[..., 2], as (object, colour, state), int32[..., 3]; the agent is left out."""
+    last = params.border.shape[0] - 1
+    in_wall = (place.min(-1) <= 0) | (place.max(-1) >= last)
+    codes = jnp.where(in_wall[..., None], WALL, EMPTY)
+    return jnp.where(same(place, _goal(params))[..., None], GOAL, codes)
+
+
+def board(state, params):
+    """What lies in every cell, int32[n, n, 3]; see ``contents``."""
+    return egocentric.everything(lambda place: contents(place, params), params.border.shape[0])
+
+
+def observe_all(state, params):
+    """The whole board with the agent, float32[n, n, 3]."""
+    size = params.border.shape[0]
+    return egocentric.with_agent(lambda place: contents(place, params), size, state.position, state.heading)
+
+
+def observe_ahead(state, params):
+    """What the agent sees, float32[7, 7, 3]; see ``egocentric.ahead``."""
+    where = state.position, state.heading
+    return egocentric.ahead(lambda place: contents(place, params), *where, jnp.asarray(EMPTY), through_walls=True)
+
+
+def make(
+    size: int = 8, view: str = "ahead", anywhere: bool = False, timed: bool = True, max_steps: int | None = None
+) -> Environment:
+    """Builds an EmptyRoom. Actions: turn left, turn right, forward.
+
+    Args:
+        size: n, at least 4; 5, 6, 8 and 16 are usual.
+        view: "ahead", the 7 x 7 cells before the agent, float32[7, 7, 3], or "all", the board with the agent, float32[n, n, 3].
+        anywhere: whether the first place (any but the goal) and heading are drawn, uniformly.
+        timed: whether later successes pay less. If not, each pays 1, and the environment is finite: the time is no part of the
+            state.
+        max_steps: the time limit, by default 4 n^2.
+
+    Raises:
+        ConfigError: one of them is out of range.
+    """
+    require(size >= 4, "empty_room", "size must be at least 4", size, "8 is usual.")
+    require(view in ("ahead", "all"), "empty_room", "view must be 'ahead' or 'all'", view, "Choose one.")
+    max_steps = 4 * size**2 if max_steps is None else max_steps
+    require(max_steps >= 1, "empty_room", "max_steps must be at least 1", max_steps, "Leave it out for 4 n^2.")
+    start = np.zeros((size - 2, size - 2, 4), np.float32)
+    if anywhere:
+        start[:] = 1 / (4 * ((size - 2) ** 2 - 1))
+        start[-1, -1] = 0.0
+    else:
+        start[0, 0, 0] = 1.0
+    border = jnp.ones((size, size), bool).at[1:-1, 1:-1].set(False)
+    params = Params(border, jnp.asarray(start), jnp.int32(timed), jnp.float32(0.9 / max_steps if timed else 0.0))
+    observe, shape = (observe_ahead, (VIEW, VIEW, 3)) if view == "ahead" else (observe_all, (size, size, 3))
+    env = finite(params, outcomes, initial, Box(0.0, 10.0, shape), Discrete(3), max_steps, observe=observe)
+    # With the time in its state it has too many states for a table.
+    return dataclasses.replace(env, outcomes_fn=None, initial_fn=None, observe_fn=None) if timed else env

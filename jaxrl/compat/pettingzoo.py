@@ -1,0 +1,151 @@
+"""Our games with the interface of PettingZoo, for code that is written against it. Needs the extra ``pettingzoo``.
+
+``to_pettingzoo`` gives a ``pettingzoo.ParallelEnv`` with the agents "agent_0", "agent_1", ... An episode ends for all of them at
+once. Seeds, time limits and the refusal of actions outside their space are those of ``jaxrl.compat.gymnasium``.
+
+Where the game forbids actions, ``infos[agent]["action_mask"]`` is int8[A], 1 = legal: what ``action_space(agent).sample(mask)``
+takes. It is not put into the observation, as turn-based games of PettingZoo do: the observation of an agent stays the array that
+its space says, which is what wrappers and networks for the parallel interface expect, and games with and without a mask look
+alike.
+
+Source: Terry et al. (2021), PettingZoo, version 1.25 or later.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrl.compat import stepping
+from jaxrl.compat.spaces import Render, fetch, rendering, row, to_action, to_host, to_info, to_mask, to_space
+from jaxrl.compat.stepping import Stream
+from jaxrl.env import Environment
+from jaxrl.errors import EnvironmentError, SpaceError, missing_package, require
+from jaxrl.rollout import View
+
+try:
+    import pettingzoo
+    from gymnasium.error import ResetNeeded
+    from gymnasium.spaces import Box
+except ImportError as error:
+    raise missing_package("jaxrl.compat.pettingzoo", "pettingzoo", "pettingzoo", error) from error
+
+
+def to_pettingzoo(env: Environment, render_mode: str | None = None, render: Render | None = None) -> "PettingZooEnv":
+    """Returns the game as a ``pettingzoo.ParallelEnv``.
+
+    Args:
+        env: an environment with an agent axis.
+        render_mode: None or "rgb_array".
+        render: draws one state, ``state -> uint8[H, W, 3]``; ``functools.partial(envs.rendering.render, env)`` for ours.
+
+    Raises:
+        EnvironmentError: it has no agent axis.
+        ConfigError: it cannot be drawn in this mode.
+    """
+    return PettingZooEnv(env, render_mode, render)
+
+
+class PettingZooEnv(pettingzoo.ParallelEnv[str, Any, Any]):
+    """A game with the interface of PettingZoo; see ``to_pettingzoo``."""
+
+    def __init__(self, env: Environment, render_mode: str | None, render: Render | None):
+        where, fix = "to_pettingzoo", "Use jaxrl.compat.gymnasium.to_gymnasium."
+        require(
+            env.num_agents is not None, where, "the environment must have an agent axis", env.num_agents, fix, EnvironmentError
+        )
+        self.metadata = rendering(where, render_mode, render) | {"name": "jaxrl"}
+        self.render_mode, self._render = render_mode, render
+        self.possible_agents = [f"agent_{i}" for i in range(env.num_agents or 0)]
+        self.agents: list[str] = []
+        # A space for each agent: each has a state of its own, of which its samples are drawn.
+        self.observation_spaces = {agent: to_space(env.observation_space) for agent in self.possible_agents}
+        self.action_spaces = {agent: to_space(env.action_space) for agent in self.possible_agents}
+        if env.global_obs_fn is not None:
+            _, state = jax.eval_shape(env.reset, jax.random.key(0))
+            seen = jax.eval_shape(env.global_obs, state)
+            assert seen is not None
+            self.state_space = Box(-np.inf, np.inf, seen.shape, np.dtype(seen.dtype).type)
+        self._env: Environment = jax.device_put(env)
+        self._stream: Stream | None = None
+
+    def observation_space(self, agent: str) -> Any:
+        """Returns the space of an agent's observations, the same object at every call."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> Any:
+        """Returns the space of an agent's actions, the same object at every call."""
+        return self.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Begins an episode; see ``pettingzoo.ParallelEnv.reset``. There are no options.
+
+        Without a seed the stream of random numbers goes on; the first one begins anywhere.
+        """
+        if seed is None and self._stream is not None:
+            key = self._stream.key
+        else:
+            key = stepping.key(int(np.random.default_rng().integers(2**32)) if seed is None else seed)
+        self._stream, view = stepping.begin(self._env, key)
+        self.agents = list(self.possible_agents)
+        return self._shown(fetch(view), {})
+
+    def step(
+        self, actions: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+        """Takes a step; see ``pettingzoo.ParallelEnv.step``. The info of the step is given to every agent.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no episode is under way.
+            SpaceError: an action is missing or lies outside its space.
+        """
+        if self._stream is None or not self.agents:
+            raise ResetNeeded("to_pettingzoo: an episode must be under way before a step. Call reset().")
+        named = set(actions) == set(self.agents)
+        require(named, "to_pettingzoo", f"there must be an action for each of {self.agents}", actions, "Name each.", SpaceError)
+        joint = jax.tree.map(lambda *each: np.stack(each), *(self._action(actions[agent]) for agent in self.agents))
+        self._stream, view, outcome = stepping.step(self._env, self._stream, joint)
+        view, outcome = fetch((view, outcome))
+        observations, infos = self._shown(view, outcome.info)
+        rewards = {agent: float(reward) for agent, reward in zip(self.agents, outcome.reward, strict=True)}
+        terminations = dict.fromkeys(self.agents, bool(outcome.terminated))
+        truncations = dict.fromkeys(self.agents, bool(outcome.truncated))
+        if outcome.terminated or outcome.truncated:
+            self.agents = []
+        return observations, rewards, terminations, truncations, infos
+
+    def state(self) -> np.ndarray:
+        """Returns what a centralised critic may see, float32[G]; ``state_space`` is its space.
+
+        Raises:
+            NotImplementedError: the game names nothing of the kind, see ``Environment.global_obs_fn``.
+            gymnasium.error.ResetNeeded: no episode has begun.
+        """
+        if self._env.global_obs_fn is None:
+            raise NotImplementedError("to_pettingzoo: the game must have a global_obs_fn, got None. Join the observations.")
+        return np.array(stepping.global_obs(self._env, self._begun()))
+
+    def render(self) -> np.ndarray | None:
+        """Returns the picture of the state, uint8[H, W, 3], or None where no ``render_mode`` was chosen."""
+        if self.render_mode is None or self._render is None:
+            return None
+        return self._render(fetch(self._begun().state))
+
+    def _begun(self) -> Stream:
+        if self._stream is None:
+            raise ResetNeeded("to_pettingzoo: an episode must have begun before its state is looked at. Call reset().")
+        return self._stream
+
+    def _action(self, action: Any) -> Any:
+        return to_action("to_pettingzoo", self._env.action_space, action)
+
+    def _shown(self, view: View, info: dict) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        observations, infos = {}, {}
+        for i, agent in enumerate(self.agents):
+            observations[agent] = to_host(self._env.observation_space, row(view.obs, i))
+            infos[agent] = to_info(info)
+            if view.mask is not None:
+                infos[agent]["action_mask"] = to_mask(view.mask[i])
+        return observations, infos

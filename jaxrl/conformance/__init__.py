@@ -1,0 +1,104 @@
+"""The conformance kit: ``check_environment`` finds out whether an environment keeps the protocol of ``jaxrl.env``.
+
+Make it the first test of a new environment. It plays random legal actions, looks at the structure of everything that the
+functions return, compares compiled with uncompiled and batched with single calls, and holds the sampled steps of a finite
+environment against its outcome probabilities. Each check is one function of ``protocol`` or ``exact_model``; the first that fails
+raises.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from jaxrl.conformance import exact_model, protocol
+from jaxrl.conformance.subject import Subject
+from jaxrl.env import Environment
+
+
+class Report(NamedTuple):
+    """What ``check_environment`` found: the checks that passed, and those that do not apply to this environment."""
+
+    passed: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def check_environment(env: Environment, key: jax.Array, rebuilt: Environment | None = None, tabulated: bool = True) -> Report:
+    """Checks an environment against the protocol.
+
+    Args:
+        env: the environment.
+        key: one key; the same key checks the same states.
+        rebuilt: the environment built by its factory a second time, if possible with other numbers: it must find the compiled
+            program of the first. None skips this check.
+        tabulated: whether to walk all states of a finite environment; False skips the checks that need its table.
+
+    Raises:
+        EnvironmentError: at the first check that fails, saying what must hold and what was found.
+    """
+    subject = Subject(env, key, rebuilt, tabulated)
+    applies = [check.applies(subject) for check in _CHECKS]
+    for check, applicable in zip(_CHECKS, applies, strict=True):
+        if applicable:
+            check.run(subject)
+    names = [check.run.__name__.removeprefix("check_").replace("_", " ") for check in _CHECKS]
+    passed = tuple(name for name, applicable in zip(names, applies, strict=True) if applicable)
+    return Report(passed, tuple(name for name in names if name not in passed))
+
+
+class _Check(NamedTuple):
+    """run: raises where the environment fails. applies: whether there is anything to check. Both are given the subject."""
+
+    run: Callable
+    applies: Callable
+
+
+def _always(subject: Subject) -> bool:
+    return True
+
+
+def _is_rebuilt(subject: Subject) -> bool:
+    return subject.rebuilt is not None
+
+
+def _is_masked(subject: Subject) -> bool:
+    return subject.env.action_mask_fn is not None
+
+
+def _is_observed_globally(subject: Subject) -> bool:
+    return subject.env.global_obs_fn is not None
+
+
+def _is_finite(subject: Subject) -> bool:
+    return subject.env.is_finite
+
+
+def _is_tabulated(subject: Subject) -> bool:
+    return subject.env.is_finite and subject.tabulated
+
+
+# In this order, because the later ones run what the earlier ones have found to be sound.
+_CHECKS = (
+    _Check(protocol.check_record, _always),
+    _Check(protocol.check_static_fields_equal_when_rebuilt, _always),
+    _Check(protocol.check_params_are_arrays, _always),
+    _Check(protocol.check_reset_structure, _always),
+    _Check(protocol.check_step_structure, _always),
+    _Check(protocol.check_mask_structure, _is_masked),
+    _Check(protocol.check_global_observation_structure, _is_observed_globally),
+    _Check(exact_model.check_outcomes_structure, _is_finite),
+    _Check(protocol.check_keys_are_used_once, _always),
+    _Check(protocol.check_rebuilt_compiles_once, _is_rebuilt),
+    _Check(protocol.check_some_action_is_legal, _is_masked),
+    _Check(protocol.check_same_key_same_result, _always),
+    _Check(protocol.check_compiled_equals_eager, _always),
+    _Check(protocol.check_batched_equals_single, _always),
+    _Check(protocol.check_observations_in_space, _always),
+    _Check(protocol.check_rewards_are_finite, _always),
+    _Check(exact_model.check_probabilities, _is_finite),
+    _Check(exact_model.check_observations_follow_from_states, _is_finite),
+    _Check(exact_model.check_steps_are_possible_outcomes, _is_finite),
+    _Check(exact_model.check_frequencies, _is_finite),
+    _Check(exact_model.check_terminal_states_are_absorbing, _is_tabulated),
+    _Check(exact_model.check_table_agrees, _is_tabulated),
+)

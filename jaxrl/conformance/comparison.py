@@ -1,0 +1,75 @@
+"""How results are compared and what is said of those that differ."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl import errors
+from jaxrl.env import PyTree
+from jaxrl.errors import EnvironmentError
+
+
+def require(condition: Any, must: str, value: object, fix: str) -> None:
+    """Raises EnvironmentError unless the condition holds; see ``jaxrl.errors.require``."""
+    errors.require(bool(condition), "check_environment", must, value, fix, EnvironmentError)
+
+
+def describe(tree: PyTree) -> dict[str, str]:
+    """Returns the type of every leaf by its place in the tree, for comparison and for messages."""
+    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda tree: tree, tree))
+    return {jax.tree_util.keystr(path) or "itself": f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def on_host(tree: PyTree) -> PyTree:
+    """Returns NumPy arrays; keys become their numbers."""
+
+    def convert(leaf):
+        return np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+
+    return jax.tree.map(convert, tree)
+
+
+def take(tree: PyTree, index: Any) -> PyTree:
+    """Returns an entry of the leading axis, or several."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def joined(trees: list[PyTree]) -> PyTree:
+    """Joins along the leading axis."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns which entries are equal; real numbers up to the rounding that another order of operations causes."""
+    if np.issubdtype(one.dtype, np.floating):
+        return np.isclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+    return one == other
+
+
+def first_difference(one: PyTree, other: PyTree) -> str:
+    """Returns the first place where two pytrees differ, with the two values, or "" where they are the same."""
+    leaves = jax.tree_util.tree_leaves_with_path(on_host(one))
+    for (path, ours), theirs in zip(leaves, jax.tree.leaves(on_host(other)), strict=True):
+        same = _same(ours, theirs)
+        if not same.all():
+            first = np.unravel_index(same.argmin(), same.shape)
+            return f"{ours[first]} and {theirs[first]} at {jax.tree_util.keystr(path)}"
+    return ""
+
+
+def matches(samples: PyTree, table: PyTree) -> np.ndarray:
+    """Returns which of the K entries each of n samples equals, bool[n, K].
+
+    Args:
+        samples: PyTree[n, ...].
+        table: PyTree[K, ...], or PyTree[n, K, ...] with entries of its own for each sample.
+    """
+
+    def match(sample, entries):
+        entries = entries if entries.ndim > sample.ndim else entries[None]
+        same = _same(sample[:, None], entries)
+        return same.reshape(*same.shape[:2], -1).all(-1)
+
+    return np.all(jax.tree.leaves(jax.tree.map(match, samples, table)), axis=0)
