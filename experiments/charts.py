@@ -5,25 +5,22 @@ draws them.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments import figures
 from jaxrl.results import TABLES, RunDirectory
 from jaxrl.statistics import Intervals, final_values
-from jaxrl.tables import INDEX
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from jaxrl.tables import Curves
 
 POINTS = (40, 200)  # along a curve: the more curves, the fewer
 ALL_POINTS = 40_000  # aimed at in one page, about a megabyte
 DOTS = 300  # seeds drawn one by one; of more, a histogram is drawn
 BINS = 40
-READ_AT_ONCE = 50_000_000  # numbers of a table, 200 MB
+BOOTSTRAPPED_AT_ONCE = 4_000_000  # numbers, 32 MB
 SEEDS_NAMED = 8  # in a bar of the histogram, and of the seeds that ended lowest and highest
 SCRIPT = Path(__file__).with_name("report.js")
 
@@ -80,69 +77,71 @@ def chart_data(run: RunDirectory) -> dict[str, Any]:
     most = int(np.clip(ALL_POINTS // max(1, len(variants) * sum(len(run.columns(table)) for table in TABLES)), *POINTS))
     measured: dict[tuple[str, str], list[_Measured]] = {}
     for table in TABLES:
-        for variant, rows in _rows(run, table):
-            for name, entry in _measure(variants.index(variant), rows, most):
-                measured.setdefault((table, name), []).append(entry)
+        for name, entry in _measure(run.table(table).all_curves(), variants, most):
+            measured.setdefault((table, name), []).append(entry)
     drawn = {path.stem for path in run.figures.glob("*.png")}
     order = sorted(measured, key=lambda key: (key[1] not in drawn, key[0] != "evaluations"))  # what was found worth drawing
     return {"variants": list(variants), "points": most, "metrics": [_metric(*key, measured[key]) for key in order]}
-
-
-def _rows(run: RunDirectory, table: str) -> Iterator[tuple[str, "pa.Table"]]:
-    """Yields the rows of each variant: of a small table read at once, of a large one variant by variant."""
-    import pyarrow.compute as pc
-
-    field = pc.field("variant")
-    read = run.metrics if table == "metrics" else run.evaluations
-    parts = run.summary().get("runs", {}).values()
-    known = sum(part["seeds"] * part["planned_updates"] for part in parts) * len(run.columns(table))
-    whole = read() if 0 < known <= READ_AT_ONCE else None
-    for variant in run.variants(table):
-        yield variant, read(variant) if whole is None else whole.filter(field == variant)
 
 
 class _Measured(NamedTuple):
     """One metric of one variant.
 
     variant: its index. updates, env_steps: float64[P], where its points stand, None for what learns from a data set.
-    values: float64[S, P]. band: of its points. seeds: int[S]. finals: float64[S], where the seeds ended. interval: of these,
-    one point.
+    band: of its points. seeds: int[S]. finals: float64[S], where the seeds ended. interval: of these, one point.
     """
 
     variant: int
     updates: np.ndarray
     env_steps: np.ndarray | None
-    values: np.ndarray
     band: Intervals
     seeds: np.ndarray
     finals: np.ndarray
     interval: Intervals
 
 
-def _measure(variant: int, rows: "pa.Table", most: int) -> Iterator[tuple[str, _Measured]]:
-    """Yields the metrics of one variant that have a value. What they share, the index and the bootstrap, is computed once."""
-    seeds, row = np.unique(rows["seed"].to_numpy(), return_inverse=True)
-    updates, column = np.unique(rows["update"].to_numpy(), return_inverse=True)
-    names = [name for name in rows.column_names if name not in INDEX and rows[name].null_count < len(rows)]
-    places, parts = np.zeros(0), []
-    for name in names:
-        values = np.full((len(seeds), len(updates)), np.nan, np.float32)
-        values[row, column] = rows[name].to_numpy()
-        places, thinned = figures.points(updates + 1, values, most)
-        parts += [thinned, final_values(values)[:, None]]
-    if not names:
+def _measure(
+    everything: Iterable[tuple[str, str, Curves]], variants: Sequence[str], most: int
+) -> Iterator[tuple[str, _Measured]]:
+    """Yields the metrics of all variants; those of a variant share a bootstrap, as far as they fit into memory together."""
+    waiting: list[_Thinned] = []
+    for variant, name, curves in everything:
+        thinned = _thinned(variants.index(variant), name, curves, most)
+        held = sum(entry.values.size for entry in waiting)
+        if waiting and (waiting[0].variant != thinned.variant or held + thinned.values.size > BOOTSTRAPPED_AT_ONCE):
+            yield from _with_bands(waiting)
+            waiting = []
+        waiting.append(thinned)
+    yield from _with_bands(waiting)
+
+
+class _Thinned(NamedTuple):
+    """The points of one metric of one variant: as ``_Measured``; values: float64[S, P]."""
+
+    variant: int
+    name: str
+    updates: np.ndarray
+    env_steps: np.ndarray | None
+    values: np.ndarray
+    seeds: np.ndarray
+    finals: np.ndarray
+
+
+def _thinned(variant: int, name: str, curves: Curves, most: int) -> _Thinned:
+    places, values = figures.points(curves.updates + 1, curves.values, most)
+    env_steps = None if curves.env_steps is None else np.interp(places, curves.updates + 1, curves.env_steps)
+    return _Thinned(variant, name, places, env_steps, values, curves.seeds, final_values(curves.values))
+
+
+def _with_bands(entries: Sequence[_Thinned]) -> Iterator[tuple[str, _Measured]]:
+    parts = [part for entry in entries for part in (entry.values, entry.finals[:, None])]
+    if not parts:
         return
-    env_steps = None
-    if not rows["env_steps"].null_count:
-        steps = np.zeros(len(updates))
-        steps[column] = rows["env_steps"].to_numpy()
-        env_steps = np.interp(places, updates + 1, steps)
     ends = np.cumsum([part.shape[1] for part in parts])[:-1]
     joint = figures.bands(np.concatenate(parts, axis=1), "bootstrap")
     bands = [Intervals(*columns) for columns in zip(*(np.split(column, ends) for column in joint), strict=True)]
-    for index, name in enumerate(names):
-        thinned, finals = parts[2 * index], parts[2 * index + 1][:, 0]
-        yield name, _Measured(variant, places, env_steps, thinned, bands[2 * index], seeds, finals, bands[2 * index + 1])
+    for entry, band, interval in zip(entries, bands[::2], bands[1::2], strict=True):
+        yield entry.name, _Measured(entry.variant, entry.updates, entry.env_steps, band, entry.seeds, entry.finals, interval)
 
 
 def _metric(table: str, name: str, entries: Sequence[_Measured]) -> dict[str, Any]:

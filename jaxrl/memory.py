@@ -22,6 +22,11 @@ USABLE = 0.85
 SURELY = 20
 
 
+# Linux grants a process so many memory maps; a program keeps up to a thousand, and an allocation beyond them ends the process.
+MAPS, MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+CROWDED = 0.7  # of them: the next programs must still find room
+
+
 class Need(NamedTuple):
     """What a batch of seeds needs.
 
@@ -151,3 +156,19 @@ def peak_of_process() -> int:
 def bytes_of_metrics(num_metrics: int, num_updates: int, seeds: int) -> int:
     """Returns what the metrics of a run take on the host: each chunk is kept, and at the end joined with the others."""
     return 2 * 4 * num_metrics * num_updates * seeds
+
+
+def make_room_for_programs() -> bool:
+    """Forgets all compiled programs of this process where they have used up most of its memory maps, and returns whether.
+
+    Dozens of large programs in one process come to that: a sweep over the sizes of a network, a long session in a notebook. What
+    is needed again is compiled again, or read from the compilation cache.
+    """
+    try:
+        used, most = MAPS.read_bytes().count(b"\n"), int(MOST_MAPS.read_text())
+    except (OSError, ValueError):  # not on Linux
+        return False
+    if used < CROWDED * most:
+        return False
+    jax.clear_caches()
+    return True

@@ -145,6 +145,7 @@ def run(
     configs = seed_axis.spread(config, len(numbers))
     steps_per_update = getattr(config, "steps_per_update", None)
     devices = list(jax.local_devices() if devices is None else devices)
+    memory.make_room_for_programs()
 
     processes = processes or Processes()
     alone = processes.count == 1

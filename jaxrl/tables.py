@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import itertools
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,17 +25,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 INDEX = ("variant", "seed", "update", "env_steps")
+READ_AT_ONCE = 10_000_000  # numbers of a table, 80 MB
 MERGED_PARTS = b"merged_parts"  # how many parts a merged file holds: a kill before they are removed must not count rows twice
 
 
 class Curves(NamedTuple):
     """One measured quantity over time.
 
+    seeds: int64[S], their numbers.
     updates: int64[U], numbers of the updates after which it was measured, counted from 0.
     env_steps: int64[U], environment steps that one seed had taken by then; None for what learns from a data set.
     values: float32[S, U], a row per seed in the order of their numbers, NaN where a value is missing.
     """
 
+    seeds: np.ndarray
     updates: np.ndarray
     env_steps: np.ndarray | None
     values: np.ndarray
@@ -145,8 +148,7 @@ class Table:
 
     def variants(self) -> tuple[str, ...]:
         """Returns the names of the variants, in the order in which they were recorded."""
-        names = [storage.read_table(file, ["variant"])["variant"].unique().to_pylist() for file in self.files()]
-        return tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
+        return tuple(self._lengths())
 
     def rows(self, variant: str | None = None) -> "pa.Table":
         """Returns the rows of one variant or of all: the columns ``INDEX`` and one per quantity."""
@@ -167,17 +169,28 @@ class Table:
         seeds, updates = (self._distinct(variant, column) for column in ("seed", "update"))
         if not len(seeds):
             raise unknown_name(f"{self.path.name} of run {self.path.parent.name}", "variant", variant, self.variants())
-        values = np.full((len(seeds), len(updates)), np.nan, np.float32)
-        env_steps, counted = np.zeros(len(updates), np.int64), True
-        for piece in self._pieces(variant, ["seed", "update", "env_steps", quantity]):
-            row = np.searchsorted(seeds, piece["seed"].to_numpy())
-            column = np.searchsorted(updates, piece["update"].to_numpy())
-            if quantity in piece.column_names:
-                values[row, column] = piece[quantity].to_numpy()
-            counted &= piece["env_steps"].null_count == 0
-            if counted:
-                env_steps[column] = piece["env_steps"].to_numpy()
-        return Curves(updates, env_steps if counted else None, values)
+        return _curves(quantity, seeds, updates, self._pieces(variant, ["seed", "update", "env_steps", quantity]))
+
+    def all_curves(self) -> Iterator[tuple[str, str, Curves]]:
+        """Yields variant, quantity and curves of everything that has a value.
+
+        As much as may lie in memory at once is read at once: all, or one variant, or one quantity of a variant.
+        """
+        import pyarrow.compute as pc
+
+        quantities, lengths = self.columns(), self._lengths()
+        most = READ_AT_ONCE // (len(INDEX) + len(quantities))
+        whole = self.rows() if sum(lengths.values()) <= most else None
+        for variant, length in lengths.items():
+            if length <= most:
+                rows = self.rows(variant) if whole is None else whole.filter(pc.field("variant") == variant)
+                seeds, updates = (np.unique(rows[column].to_numpy()) for column in ("seed", "update"))
+                found = (_curves(quantity, seeds, updates, [rows]) for quantity in quantities)
+            else:
+                found = (self.curves(quantity, variant) for quantity in quantities)
+            for quantity, curves in zip(quantities, found, strict=True):
+                if not np.isnan(curves.values).all():
+                    yield variant, quantity, curves
 
     def ends(self, quantities: Sequence[str], variant: str, fraction: float = 0.1) -> dict[str, np.ndarray]:
         """Returns where the seeds of a variant ended: quantity -> ``final_values`` of its curves, float64[S].
@@ -205,6 +218,14 @@ class Table:
 
         for file in self.files():
             yield from storage.read_batches(file, ["variant", *columns], pc.field("variant") == variant)
+
+    def _lengths(self) -> dict[str, int]:
+        """Returns how many rows each variant has, in the order in which they were recorded."""
+        lengths: dict[str, int] = {}
+        for file in self.files():
+            for entry in storage.read_table(file, ["variant"])["variant"].value_counts().to_pylist():
+                lengths[entry["values"]] = lengths.get(entry["values"], 0) + entry["counts"]
+        return lengths
 
     def _distinct(self, variant: str, column: str) -> np.ndarray:
         """Returns the sorted distinct values of an index column of a variant."""
@@ -235,6 +256,21 @@ class Table:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _curves(quantity: str, seeds: np.ndarray, updates: np.ndarray, pieces: "Iterable[pa.Table]") -> Curves:
+    """Puts the rows of one variant into place."""
+    values = np.full((len(seeds), len(updates)), np.nan, np.float32)
+    env_steps, counted = np.zeros(len(updates), np.int64), True
+    for piece in pieces:
+        row = np.searchsorted(seeds, piece["seed"].to_numpy())
+        column = np.searchsorted(updates, piece["update"].to_numpy())
+        if quantity in piece.column_names:
+            values[row, column] = piece[quantity].to_numpy()
+        counted &= piece["env_steps"].null_count == 0
+        if counted:
+            env_steps[column] = piece["env_steps"].to_numpy()
+    return Curves(seeds, updates, env_steps if counted else None, values)
 
 
 def _index_schema() -> "pa.Schema":

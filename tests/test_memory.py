@@ -81,3 +81,27 @@ class Device:
 def test_accelerators_say_what_they_have():
     assert memory.free([Device(bytes_limit=1000, bytes_in_use=200), Device(bytes_limit=900)]) == memory.USABLE * 2 * 800
     assert memory.free([Device()]) == float("inf")
+
+
+def test_programs_are_forgotten_where_memory_maps_run_short(tmp_path, monkeypatch):
+    traced = []
+
+    @jax.jit
+    def program(x):
+        traced.append(x.shape)
+        return x + 1
+
+    def run_again():
+        return program(np.float32(0.0))
+
+    run_again()
+    assert not memory.make_room_for_programs()
+    run_again()
+    assert len(traced) == 1
+    monkeypatch.setattr(memory, "MOST_MAPS", tmp_path / "most")
+    (tmp_path / "most").write_text("10\n")
+    run(q_learning.make, GRID, Q, num_updates=1)
+    run_again()
+    assert len(traced) == 2
+    (tmp_path / "most").unlink()  # as where there is no Linux
+    assert not memory.make_room_for_programs()

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxrl import storage
+from jaxrl import storage, tables
 from jaxrl.errors import ResultsError
 from jaxrl.recorder import Recorder
 from jaxrl.results import RunDirectory
@@ -59,6 +59,21 @@ def test_variants_may_have_different_columns(run):
         assert_rows(run, "dqn", seeds=[1, 2], updates=range(10), metric="td_error")
         assert run.evaluations("dqn").num_rows == 0
         run.close()
+
+
+@pytest.mark.parametrize("most", [10**7, 250, 1], ids=["all at once", "a variant at a time", "a quantity at a time"])
+def test_all_curves_are_those_of_each(run, monkeypatch, most):
+    record(run, "ppo", metrics=("episode_return", "clip_fraction"))
+    record(run, "dqn", seeds=[1, 2], last=10, metrics=("td_error", "episode_return"), evaluations=())
+    monkeypatch.setattr(tables, "READ_AT_ONCE", most)
+    found = {(variant, quantity): curves for variant, quantity, curves in run.table("metrics").all_curves()}
+    pairs = [("ppo", "episode_return"), ("ppo", "clip_fraction"), ("dqn", "episode_return"), ("dqn", "td_error")]
+    assert list(found) == pairs
+    for variant, quantity in pairs:
+        expected = run.curves(quantity, variant)
+        for part, same in zip(found[variant, quantity], expected, strict=True):
+            np.testing.assert_array_equal(part, same)
+    assert found["dqn", "td_error"].seeds.tolist() == [1, 2]
 
 
 def test_missing_values_are_null_and_infinities_stay(run):

@@ -19,7 +19,7 @@ import numpy as np
 from flax import struct
 
 from envs.gridworlds import egocentric
-from envs.gridworlds.egocentric import CLOSED, DOOR, EMPTY, GOAL, HEADINGS, KEY, LOCKED, OPEN, VIEW, WALL, same
+from envs.gridworlds.egocentric import CLOSED, DOOR, EMPTY, GOAL, HEADINGS, KEY, LOCKED, OPEN, VIEW, WALL, below, is_at, same
 from jaxrl.env import Environment
 from jaxrl.errors import require
 from jaxrl.finite import Initial, Outcomes, TabularModel, finite
@@ -86,37 +86,36 @@ def outcomes(state, action, params):
     return jax.tree.map(lambda leaf: leaf[None], outcome)
 
 
-def contents(place, state, params):
-    """What lies at each place, int32[..., 2], as (object, colour, state), int32[..., 3]; the agent is left out.
+def contents(row, column, state, params):
+    """What lies in each cell, as (object, colour, state), uint8[..., 3]; the agent is left out.
 
     By comparing coordinates rather than by looking them up, which is many times as fast for the view of a batch of agents.
     """
     last = params.border.shape[0] - 1
-    row, column = place[..., 0], place[..., 1]
-    in_wall = (jnp.minimum(row, column) <= 0) | (jnp.maximum(row, column) >= last) | (column == state.wall)
-    at_door = (column == state.wall) & (row == state.doorway)
-    at_key = same(place, state.key) & (state.key[0] >= 0)
+    in_wall = (row <= 0) | (column <= 0) | (row >= last) | (column >= last) | (column == state.wall)
+    door = jnp.asarray(DOOR).at[2].set(state.door.astype(jnp.uint8))
     codes = jnp.where(in_wall[..., None], WALL, EMPTY)
-    codes = jnp.where(at_door[..., None], jnp.asarray(DOOR).at[2].set(state.door), codes)
-    codes = jnp.where(same(place, _goal(params))[..., None], GOAL, codes)
+    codes = jnp.where(is_at(row, column, (state.doorway, state.wall))[..., None], door, codes)
+    codes = jnp.where(is_at(row, column, _goal(params))[..., None], GOAL, codes)
+    at_key = is_at(row, column, state.key) & (state.key[0] >= 0)
     return jnp.where(at_key[..., None], KEY, codes)
 
 
 def board(state, params):
-    """What lies in every cell, int32[n, n, 3]; see ``contents``."""
-    return egocentric.everything(lambda place: contents(place, state, params), params.border.shape[0])
+    """What lies in every cell, uint8[n, n, 3]; see ``contents``."""
+    return egocentric.everything(lambda *cells: contents(*cells, state, params), params.border.shape[0])
 
 
 def observe_all(state, params):
-    """The whole board with the agent, float32[n, n, 3]."""
+    """The whole board with the agent, uint8[n, n, 3]."""
     size = params.border.shape[0]
-    return egocentric.with_agent(lambda place: contents(place, state, params), size, state.position, state.heading)
+    return egocentric.with_agent(lambda *cells: contents(*cells, state, params), size, state.position, state.heading)
 
 
 def observe_ahead(state, params):
-    """What the agent sees, float32[7, 7, 3]; see ``egocentric.ahead``."""
+    """What the agent sees, uint8[7, 7, 3]; see ``egocentric.ahead``."""
     carried = jnp.where(state.key[0] < 0, KEY, EMPTY)
-    return egocentric.ahead(lambda place: contents(place, state, params), state.position, state.heading, carried)
+    return egocentric.ahead(lambda *cells: contents(*cells, state, params), state.position, state.heading, carried)
 
 
 def _left_of(wall, index, size):
@@ -151,13 +150,12 @@ class _Reset:
 
     def __call__(self, key, params):
         size = params.border.shape[0]
-        wall_key, door_key, heading_key, agent_key, key_key = jax.random.split(key, 5)
-        wall = jax.random.randint(wall_key, (), 2, size - 2, jnp.int32)
-        doorway = jax.random.randint(door_key, (), 1, size - 2, jnp.int32)
-        heading = jax.random.randint(heading_key, (), 0, 4, jnp.int32)
+        draws = jax.random.uniform(key, (5,))
+        wall = 2 + below(draws[0], size - 4)
+        doorway = 1 + below(draws[1], size - 3)
+        heading = below(draws[2], 4)
         cells = (size - 2) * (wall - 1)
-        agent_cell = jax.random.randint(agent_key, (), 0, cells, jnp.int32)
-        key_cell = jax.random.randint(key_key, (), 0, cells - 1, jnp.int32)
+        agent_cell, key_cell = below(draws[3], cells), below(draws[4], cells - 1)
         state = _first(wall, doorway, heading, agent_cell, key_cell, size)
         return self.observe(state, params), state
 
@@ -183,7 +181,7 @@ def make(size: int = 5, view: str = "ahead", timed: bool = True, max_steps: int 
 
     Args:
         size: n, at least 5; 5, 6 and 8 are usual.
-        view: "ahead", the 7 x 7 cells before the agent, float32[7, 7, 3], or "all", the board with the agent, float32[n, n, 3].
+        view: "ahead", the 7 x 7 cells before the agent, uint8[7, 7, 3], or "all", the board with the agent, uint8[n, n, 3].
         timed: whether later successes pay less. If not, each pays 1, and the environment is finite: the time is no part of the
             state. Its table has 540 states at size 5 and 160,590 at size 8: raise ``max_states`` of ``tabulate``.
         max_steps: the time limit, by default 10 n^2.
@@ -198,7 +196,7 @@ def make(size: int = 5, view: str = "ahead", timed: bool = True, max_steps: int 
     border = jnp.ones((size, size), bool).at[1:-1, 1:-1].set(False)
     params = Params(border, jnp.int32(timed), jnp.float32(0.9 / max_steps if timed else 0.0))
     observe, shape = (observe_ahead, (VIEW, VIEW, 3)) if view == "ahead" else (observe_all, (size, size, 3))
-    env = finite(params, outcomes, initial, Box(0.0, 10.0, shape), Discrete(6), max_steps, observe=observe)
+    env = finite(params, outcomes, initial, Box(0, 10, shape, jnp.uint8), Discrete(6), max_steps, observe=observe)
     env = dataclasses.replace(env, reset_fn=_Reset(observe))
     # With the time in its state it has too many states for a table.
     return dataclasses.replace(env, outcomes_fn=None, initial_fn=None, observe_fn=None) if timed else env

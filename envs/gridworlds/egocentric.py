@@ -17,50 +17,65 @@ HEADINGS = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)], np.int32)  # right, down
 VIEW = 7  # rows and columns that the agent sees, itself in the middle of the last row
 # (object, colour, state) of what can lie in a cell; the state of a door is added to it, that of the agent is its heading.
 UNSEEN, EMPTY, WALL, DOOR, KEY, GOAL, AGENT = np.array(
-    [(0, 0, 0), (1, 0, 0), (2, 5, 0), (4, 4, 0), (5, 4, 0), (8, 1, 0), (10, 0, 0)], np.int32
+    [(0, 0, 0), (1, 0, 0), (2, 5, 0), (4, 4, 0), (5, 4, 0), (8, 1, 0), (10, 0, 0)], np.uint8
 )
 
-Contents = Callable[[jax.Array], jax.Array]  # places int32[..., 2] -> codes int32[..., 3], the agent left out
+# (rows, columns), int32 each, of one shape or of shapes that broadcast -> codes uint8[..., 3], the agent left out.
+Contents = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def is_at(row, column, place):
+    """Whether cells are this place, bool[...]. Coordinate by coordinate: compilers do badly at sums over two entries."""
+    return (row == place[0]) & (column == place[1])
 
 
 def same(place, other):
-    """Whether two places are one, bool[...]; both int32[..., 2]."""
-    return (place == other).all(-1)
+    """Whether two places, int32[2], are one, bool[]."""
+    return is_at(place[0], place[1], other)
+
+
+def below(uniform, count):
+    """Turns a number in [0, 1) into one of 0 .. count - 1, int32[], equally likely but for one part in 2^24 / count.
+
+    Where one call draws all numbers of a reset, this costs a fraction of a call of ``randint`` for each of them.
+    """
+    return jnp.minimum((uniform * count).astype(jnp.int32), count - 1)
 
 
 def everything(contents: Contents, size: int) -> jax.Array:
-    """What lies in every cell, int32[n, n, 3]."""
-    return contents(_places(size))
+    """What lies in every cell, uint8[n, n, 3]."""
+    return contents(*_cells(size))
 
 
 def with_agent(contents: Contents, size: int, position: jax.Array, heading: jax.Array) -> jax.Array:
-    """The whole board with the agent, float32[n, n, 3]."""
-    places, agent = _places(size), jnp.asarray(AGENT).at[2].set(heading)
-    return jnp.where(same(places, position)[..., None], agent, contents(places)).astype(jnp.float32)
+    """The whole board with the agent, uint8[n, n, 3]."""
+    cells, agent = _cells(size), jnp.asarray(AGENT).at[2].set(heading.astype(jnp.uint8))
+    return jnp.where(is_at(*cells, position)[..., None], agent, contents(*cells))
 
 
 def ahead(
     contents: Contents, position: jax.Array, heading: jax.Array, carried: jax.Array, through_walls: bool = False
 ) -> jax.Array:
-    """What the agent sees, float32[7, 7, 3]: forward is up; it stands in the middle of the last row, where what it carries is.
+    """What the agent sees, uint8[7, 7, 3]: forward is up; it stands in the middle of the last row, where what it carries is.
 
     Args:
         contents: what lies where; asked for places beyond the border, too.
-        position: int32[2]. heading: int32[]. carried: int32[3], EMPTY for nothing.
+        position: int32[2]. heading: int32[]. carried: uint8[3], EMPTY for nothing.
         through_walls: whether walls and closed doors hide nothing.
     """
     headings, there = jnp.asarray(HEADINGS), jnp.arange(VIEW, dtype=jnp.int32)
-    onward = (VIEW - 1 - there)[:, None, None] * headings[heading]
-    aside = (there - VIEW // 2)[None, :, None] * headings[(heading + 1) % 4]
-    seen = contents(position + onward + aside)
+    forward, right = headings[heading], headings[(heading + 1) % 4]
+    onward, aside = (VIEW - 1 - there)[:, None], (there - VIEW // 2)[None, :]
+    seen = contents(*(position[axis] + onward * forward[axis] + aside * right[axis] for axis in (0, 1)))
     if not through_walls:
         opaque = (seen[..., 0] == WALL[0]) | ((seen[..., 0] == DOOR[0]) & (seen[..., 2] != OPEN))
         seen = jnp.where(_visible(~opaque)[..., None], seen, UNSEEN)
-    return seen.at[-1, VIEW // 2].set(carried).astype(jnp.float32)
+    return seen.at[-1, VIEW // 2].set(carried)
 
 
-def _places(size):
-    return jnp.moveaxis(jnp.indices((size, size), jnp.int32), 0, -1)
+def _cells(size):
+    index = jnp.arange(size, dtype=jnp.int32)
+    return index[:, None], index[None, :]
 
 
 def _visible(clear):

@@ -8,15 +8,15 @@ actions only the three that can do something.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from envs.gridworlds import egocentric
-from envs.gridworlds.egocentric import EMPTY, GOAL, HEADINGS, VIEW, WALL, same
+from envs.gridworlds.egocentric import EMPTY, GOAL, HEADINGS, VIEW, WALL, below, is_at, same
 from jaxrl.env import Environment
 from jaxrl.errors import require
 from jaxrl.finite import Initial, Outcomes, finite
@@ -36,7 +36,6 @@ class State(NamedTuple):
 @struct.dataclass
 class Params:
     border: jax.Array  # bool[n, n], the outer walls
-    start: jax.Array  # float32[n - 2, n - 2, 4], probability of each first place and heading
     counts: jax.Array  # int32[], 1 if the time counts, else 0
     fading: jax.Array  # float32[], what a step takes from the reward
 
@@ -45,10 +44,37 @@ def _goal(params):
     return jnp.array([params.border.shape[0] - 2] * 2, jnp.int32)
 
 
-def initial(params):
-    """Every place and heading."""
-    row, column, heading = jnp.indices(params.start.shape, jnp.int32).reshape(3, -1)
-    return Initial(params.start.reshape(-1), State(jnp.stack([row + 1, column + 1], -1), heading, jnp.zeros_like(row)))
+def _at_rest(row, column, heading):
+    return State(jnp.stack([row, column], -1).astype(jnp.int32), heading.astype(jnp.int32), jnp.zeros_like(heading, jnp.int32))
+
+
+def _cell(index, size):
+    """Returns row and column of an inner cell by its number; the last is the goal's."""
+    return 1 + index // (size - 2), 1 + index % (size - 2)
+
+
+def corner(params):
+    """The top left corner, looking right."""
+    return Initial(jnp.ones(1), _at_rest(jnp.ones(1), jnp.ones(1), jnp.zeros(1)))
+
+
+def everywhere(params):
+    """Every heading in every cell but the goal."""
+    size = params.border.shape[0]
+    index, heading = jnp.indices(((size - 2) ** 2 - 1, 4), jnp.int32).reshape(2, -1)
+    return Initial(jnp.full(index.shape, 1 / index.size), _at_rest(*_cell(index, size), heading))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reset:
+    """Draws from ``everywhere`` part by part: a step that may end an episode draws often, and the list is long."""
+
+    observe: Callable
+
+    def __call__(self, key, params):
+        size, draws = params.border.shape[0], jax.random.uniform(key, (2,))
+        state = _at_rest(*_cell(below(draws[0], (size - 2) ** 2 - 1), size), below(draws[1], 4))
+        return self.observe(state, params), state
 
 
 def outcomes(state, action, params):
@@ -67,29 +93,29 @@ def outcomes(state, action, params):
     return jax.tree.map(lambda leaf: leaf[None], outcome)
 
 
-def contents(place, params):
-    """What lies at each place, int32[..., 2], as (object, colour, state), int32[..., 3]; the agent is left out."""
+def contents(row, column, params):
+    """What lies in each cell, as (object, colour, state), uint8[..., 3]; the agent is left out."""
     last = params.border.shape[0] - 1
-    in_wall = (place.min(-1) <= 0) | (place.max(-1) >= last)
+    in_wall = (row <= 0) | (column <= 0) | (row >= last) | (column >= last)
     codes = jnp.where(in_wall[..., None], WALL, EMPTY)
-    return jnp.where(same(place, _goal(params))[..., None], GOAL, codes)
+    return jnp.where(is_at(row, column, _goal(params))[..., None], GOAL, codes)
 
 
 def board(state, params):
-    """What lies in every cell, int32[n, n, 3]; see ``contents``."""
-    return egocentric.everything(lambda place: contents(place, params), params.border.shape[0])
+    """What lies in every cell, uint8[n, n, 3]; see ``contents``."""
+    return egocentric.everything(lambda *cells: contents(*cells, params), params.border.shape[0])
 
 
 def observe_all(state, params):
-    """The whole board with the agent, float32[n, n, 3]."""
+    """The whole board with the agent, uint8[n, n, 3]."""
     size = params.border.shape[0]
-    return egocentric.with_agent(lambda place: contents(place, params), size, state.position, state.heading)
+    return egocentric.with_agent(lambda *cells: contents(*cells, params), size, state.position, state.heading)
 
 
 def observe_ahead(state, params):
-    """What the agent sees, float32[7, 7, 3]; see ``egocentric.ahead``."""
+    """What the agent sees, uint8[7, 7, 3]; see ``egocentric.ahead``."""
     where = state.position, state.heading
-    return egocentric.ahead(lambda place: contents(place, params), *where, jnp.asarray(EMPTY), through_walls=True)
+    return egocentric.ahead(lambda *cells: contents(*cells, params), *where, jnp.asarray(EMPTY), through_walls=True)
 
 
 def make(
@@ -99,7 +125,7 @@ def make(
 
     Args:
         size: n, at least 4; 5, 6, 8 and 16 are usual.
-        view: "ahead", the 7 x 7 cells before the agent, float32[7, 7, 3], or "all", the board with the agent, float32[n, n, 3].
+        view: "ahead", the 7 x 7 cells before the agent, uint8[7, 7, 3], or "all", the board with the agent, uint8[n, n, 3].
         anywhere: whether the first place (any but the goal) and heading are drawn, uniformly.
         timed: whether later successes pay less. If not, each pays 1, and the environment is finite: the time is no part of the
             state.
@@ -112,15 +138,12 @@ def make(
     require(view in ("ahead", "all"), "empty_room", "view must be 'ahead' or 'all'", view, "Choose one.")
     max_steps = 4 * size**2 if max_steps is None else max_steps
     require(max_steps >= 1, "empty_room", "max_steps must be at least 1", max_steps, "Leave it out for 4 n^2.")
-    start = np.zeros((size - 2, size - 2, 4), np.float32)
-    if anywhere:
-        start[:] = 1 / (4 * ((size - 2) ** 2 - 1))
-        start[-1, -1] = 0.0
-    else:
-        start[0, 0, 0] = 1.0
     border = jnp.ones((size, size), bool).at[1:-1, 1:-1].set(False)
-    params = Params(border, jnp.asarray(start), jnp.int32(timed), jnp.float32(0.9 / max_steps if timed else 0.0))
+    params = Params(border, jnp.int32(timed), jnp.float32(0.9 / max_steps if timed else 0.0))
     observe, shape = (observe_ahead, (VIEW, VIEW, 3)) if view == "ahead" else (observe_all, (size, size, 3))
-    env = finite(params, outcomes, initial, Box(0.0, 10.0, shape), Discrete(3), max_steps, observe=observe)
+    initial = everywhere if anywhere else corner
+    env = finite(params, outcomes, initial, Box(0, 10, shape, jnp.uint8), Discrete(3), max_steps, observe=observe)
+    if anywhere:
+        env = dataclasses.replace(env, reset_fn=_Reset(observe))
     # With the time in its state it has too many states for a table.
     return dataclasses.replace(env, outcomes_fn=None, initial_fn=None, observe_fn=None) if timed else env

@@ -43,7 +43,7 @@ FAMILIES = [
     ("cliff_walking", [dict(slip=slip) for slip in (0.0, 0.5)]),
     ("doorkey", [dict(), dict(max_steps=50)]),
     ("dyna_maze", [dict(slip=slip) for slip in (0.0, 1.0)]),
-    ("empty_room", [dict(), dict(anywhere=True), dict(max_steps=50)]),
+    ("empty_room", [dict(), dict(max_steps=50)]),
     ("four_rooms", [dict(), dict(goal=(6, 2), slip=1 / 3)]),
     ("frozen_lake", [dict(slip=slip) for slip in (0.0, 0.5, 1.0)] + [dict(map=("FFFG", "HFFF", "SFFF", "FFHH"))]),
     ("gridworld", [dict(), dict(step=-1.0, slip=0.5)]),

@@ -11,6 +11,7 @@ from PIL import Image
 
 from experiments import charts, figures
 from experiments.report import write_report
+from jaxrl import tables
 from jaxrl.errors import ConfigError, ResultsError
 from jaxrl.quarantine import Failure
 from jaxrl.recorder import Recorder
@@ -344,7 +345,8 @@ def test_charts_count_updates_where_a_variant_has_no_steps(tmp_path):
 
 def test_charts_do_not_depend_on_how_tables_are_read(run, monkeypatch):
     whole = charts.chart_data(run)
-    monkeypatch.setattr(charts, "READ_AT_ONCE", 0)
+    monkeypatch.setattr(tables, "READ_AT_ONCE", 0)
+    monkeypatch.setattr(charts, "BOOTSTRAPPED_AT_ONCE", 0)
     assert charts.chart_data(run) == whole
 
 
