@@ -5,6 +5,7 @@ The author gives ``outcomes(state, action, params) -> Outcomes`` (every successo
 states into a ``TabularModel``. The two therefore cannot disagree. ``from_table`` turns a model back into an environment.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -342,26 +343,50 @@ def _widen(leaf):
     return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
-def _table_outcomes(state, action, model):
-    if jnp.ndim(action):
-        action = jnp.ravel_multi_index(tuple(action), model.joint_shape, mode="clip")
-    return Outcomes(
-        jnp.asarray(model.probability)[state, action],
-        jnp.asarray(model.next_state)[state, action],
-        jnp.asarray(model.reward)[state, action],
-        jnp.asarray(model.terminated)[state, action],
+@struct.dataclass
+class Table:
+    """What ``from_table`` steps through. model: float32 tables. first: int32[M], the states in which an episode may begin."""
+
+    model: TabularModel
+    first: jax.Array
+
+
+def _joint(action, model):
+    return jnp.ravel_multi_index(tuple(action), model.joint_shape, mode="clip") if jnp.ndim(action) else action
+
+
+def _table_outcomes(state, action, table):
+    model = table.model
+    return jax.tree.map(
+        lambda leaf: leaf[state, _joint(action, model)],
+        Outcomes(model.probability, model.next_state, model.reward, model.terminated),
     )
 
 
-def _table_initial(model):
-    return Initial(jnp.asarray(model.initial), jnp.arange(model.num_states, dtype=jnp.int32))
+def _table_initial(table):
+    return Initial(table.model.initial[table.first], table.first)
+
+
+@dataclass(frozen=True)
+class _TableStep:
+    """Draws an outcome's number first and looks up that one alone."""
+
+    observe: Callable
+
+    def __call__(self, key, state, action, table):
+        model = table.model
+        action = _joint(action, model)
+        index = sample_index(key, model.probability[state, action])
+        tables = model.next_state, model.reward, model.terminated
+        state, reward, terminated = (leaf[state, action, index] for leaf in tables)
+        return Step(self.observe(state, table), state, reward, terminated)
 
 
 @dataclass(frozen=True)
 class _TableObservation:
     num_agents: int | None
 
-    def __call__(self, state, model):
+    def __call__(self, state, table):
         return state if self.num_agents is None else jnp.full((self.num_agents,), state)
 
 
@@ -369,8 +394,8 @@ class _TableObservation:
 class _TableMask:
     num_agents: int | None
 
-    def __call__(self, state, model):
-        joint = jnp.asarray(model.action_mask)[state].reshape(model.joint_shape)
+    def __call__(self, state, table):
+        joint = table.model.action_mask[state].reshape(table.model.joint_shape)
         if self.num_agents is None:
             return joint
         agents = range(self.num_agents)
@@ -378,7 +403,7 @@ class _TableMask:
 
 
 def from_table(model: TabularModel, max_steps: int) -> Environment:
-    """Builds the environment that a model describes. Its observation is the state's number; a step is one gather.
+    """Builds the environment that a model describes. Its observation is the state's number; a step is a look-up.
 
     Args:
         model: the tables; agents see the same state number each.
@@ -386,14 +411,16 @@ def from_table(model: TabularModel, max_steps: int) -> Environment:
     """
     agents = len(model.joint_shape) if model.reward.ndim == 4 else None
     masked = not np.all(model.action_mask)
-    return finite(
-        single_precision(model),
+    observe = _TableObservation(agents)
+    env = finite(
+        Table(single_precision(model), jnp.asarray(np.flatnonzero(model.initial), jnp.int32)),
         _table_outcomes,
         _table_initial,
         Discrete(model.num_states),
         Discrete(model.joint_shape[0]),
         max_steps,
-        observe=_TableObservation(agents),
+        observe=observe,
         num_agents=agents,
         action_mask=_TableMask(agents) if masked else None,
     )
+    return dataclasses.replace(env, step_fn=_TableStep(observe))
