@@ -103,19 +103,19 @@ def contents(row, column, params):
 
 def board(state, params):
     """What lies in every cell, uint8[n, n, 3]; see ``contents``."""
-    return egocentric.everything(lambda *cells: contents(*cells, params), params.border.shape[0])
+    return egocentric.everything(lambda row, column: contents(row, column, params), params.border.shape[0])
 
 
 def observe_all(state, params):
     """The whole board with the agent, uint8[n, n, 3]."""
     size = params.border.shape[0]
-    return egocentric.with_agent(lambda *cells: contents(*cells, params), size, state.position, state.heading)
+    return egocentric.with_agent(lambda row, column: contents(row, column, params), size, state.position, state.heading)
 
 
 def observe_ahead(state, params):
     """What the agent sees, uint8[7, 7, 3]; see ``egocentric.ahead``."""
     where = state.position, state.heading
-    return egocentric.ahead(lambda *cells: contents(*cells, params), *where, jnp.asarray(EMPTY), through_walls=True)
+    return egocentric.ahead(lambda row, column: contents(row, column, params), *where, jnp.asarray(EMPTY), through_walls=True)
 
 
 def make(
