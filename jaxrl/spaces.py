@@ -137,6 +137,20 @@ def flatten(space: Space, value: Any) -> jax.Array:
     return jnp.concatenate([flatten(part, value[name]) for name, part in space.items], axis=-1)
 
 
+def joint(space: Space, obs: Any) -> jax.Array:
+    """Returns the observations of all agents, one after another: what a centralised critic sees where a game names nothing else.
+
+    Args:
+        space: of one agent's observation.
+        obs: PyTree[..., N, ...].
+
+    Returns:
+        float32[..., N * flat_size(space)].
+    """
+    features = flatten(space, obs)
+    return features.reshape(*features.shape[:-2], -1)
+
+
 def from_unit(space: Space, raw: jax.Array) -> jax.Array:
     """Turns what a policy draws into an action.
 

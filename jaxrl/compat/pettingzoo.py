@@ -61,13 +61,10 @@ class PettingZooEnv(pettingzoo.ParallelEnv[str, Any, Any]):
         # A space for each agent: each has a state of its own, of which its samples are drawn.
         self.observation_spaces = {agent: to_space(env.observation_space) for agent in self.possible_agents}
         self.action_spaces = {agent: to_space(env.action_space) for agent in self.possible_agents}
-        if env.global_obs_fn is not None:
-            _, state = jax.eval_shape(env.reset, jax.random.key(0))
-            seen = jax.eval_shape(env.global_obs, state)
-            assert seen is not None
-            self.state_space = Box(-np.inf, np.inf, seen.shape, np.dtype(seen.dtype).type)
+        seen = jax.eval_shape(lambda key: stepping.global_obs(env, *_seen(stepping.begin(env, key))), jax.random.key(0))
+        self.state_space = Box(-np.inf, np.inf, seen.shape, np.dtype(seen.dtype).type)
         self._env: Environment = jax.device_put(env)
-        self._stream: Stream | None = None
+        self._standing: tuple[Stream, View] | None = None  # where the game stands, and what it shows there
 
     def observation_space(self, agent: str) -> Any:
         """Returns the space of an agent's observations, the same object at every call."""
@@ -84,13 +81,13 @@ class PettingZooEnv(pettingzoo.ParallelEnv[str, Any, Any]):
 
         Without a seed the stream of random numbers goes on; the first one begins anywhere.
         """
-        if seed is None and self._stream is not None:
-            key = self._stream.key
+        if seed is None and self._standing is not None:
+            key = self._standing[0].key
         else:
             key = stepping.key(int(np.random.default_rng().integers(2**32)) if seed is None else seed)
-        self._stream, view = stepping.begin(self._env, key)
+        self._standing = stepping.begin(self._env, key)
         self.agents = list(self.possible_agents)
-        return self._shown(fetch(view), {})
+        return self._shown(fetch(self._begun()[1]), {})
 
     def step(
         self, actions: dict[str, Any]
@@ -101,12 +98,13 @@ class PettingZooEnv(pettingzoo.ParallelEnv[str, Any, Any]):
             gymnasium.error.ResetNeeded: no episode is under way.
             SpaceError: an action is missing or lies outside its space.
         """
-        if self._stream is None or not self.agents:
+        if self._standing is None or not self.agents:
             raise ResetNeeded("to_pettingzoo: an episode must be under way before a step. Call reset().")
         named = set(actions) == set(self.agents)
         require(named, "to_pettingzoo", f"there must be an action for each of {self.agents}", actions, "Name each.", SpaceError)
         joint = jax.tree.map(lambda *each: np.stack(each), *(self._action(actions[agent]) for agent in self.agents))
-        self._stream, view, outcome = stepping.step(self._env, self._stream, joint)
+        stream, view, outcome = stepping.step(self._env, self._standing[0], joint)
+        self._standing = stream, view
         view, outcome = fetch((view, outcome))
         observations, infos = self._shown(view, outcome.info)
         rewards = {agent: float(reward) for agent, reward in zip(self.agents, outcome.reward, strict=True)}
@@ -119,24 +117,24 @@ class PettingZooEnv(pettingzoo.ParallelEnv[str, Any, Any]):
     def state(self) -> np.ndarray:
         """Returns what a centralised critic may see, float32[G]; ``state_space`` is its space.
 
+        It is ``Environment.global_obs``, or where the game names nothing of the kind the observations of all agents, one after
+        another, as for ``jaxrl.multiagent.mappo``.
+
         Raises:
-            NotImplementedError: the game names nothing of the kind, see ``Environment.global_obs_fn``.
             gymnasium.error.ResetNeeded: no episode has begun.
         """
-        if self._env.global_obs_fn is None:
-            raise NotImplementedError("to_pettingzoo: the game must have a global_obs_fn, got None. Join the observations.")
-        return np.array(stepping.global_obs(self._env, self._begun()))
+        return np.array(stepping.global_obs(self._env, *_seen(self._begun())))
 
     def render(self) -> np.ndarray | None:
         """Returns the picture of the state, uint8[H, W, 3], or None where no ``render_mode`` was chosen."""
         if self.render_mode is None or self._render is None:
             return None
-        return self._render(fetch(self._begun().state))
+        return self._render(fetch(self._begun()[0].state))
 
-    def _begun(self) -> Stream:
-        if self._stream is None:
+    def _begun(self) -> tuple[Stream, View]:
+        if self._standing is None:
             raise ResetNeeded("to_pettingzoo: an episode must have begun before its state is looked at. Call reset().")
-        return self._stream
+        return self._standing
 
     def _action(self, action: Any) -> Any:
         return to_action("to_pettingzoo", self._env.action_space, action)
@@ -149,3 +147,8 @@ class PettingZooEnv(pettingzoo.ParallelEnv[str, Any, Any]):
             if view.mask is not None:
                 infos[agent]["action_mask"] = to_mask(view.mask[i])
         return observations, infos
+
+
+def _seen(standing: tuple[Stream, View]) -> tuple[Stream, Any]:
+    stream, view = standing
+    return stream, view.obs

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxrl.env import Environment, PyTree
 from jaxrl.rollout import View
+from jaxrl.spaces import joint
 
 
 class Stream(NamedTuple):
@@ -139,9 +140,9 @@ def step_or_begin(env: Environment, streams: Stream, actions: PyTree) -> tuple[S
 
 
 @jax.jit
-def global_obs(env: Environment, stream: Stream) -> jax.Array | None:
-    """Returns what a centralised critic sees of one environment, float32[G], or None."""
-    return env.global_obs(stream.state)
+def global_obs(env: Environment, stream: Stream, obs: PyTree) -> jax.Array:
+    """Returns what a centralised critic sees of one game, float32[G]; ``obs`` is what its agents see, [N, ...]."""
+    return joint(env.observation_space, obs) if env.global_obs_fn is None else env.global_obs_fn(stream.state, env.params)
 
 
 def _select(chosen: jax.Array, one: PyTree, other: PyTree) -> PyTree:

@@ -29,14 +29,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl import policies, rollout, spaces
+from jaxrl import policies, rollout
 from jaxrl.algorithm import Algorithm
 from jaxrl.deep import ppo
 from jaxrl.env import Environment, static
 from jaxrl.errors import require
 from jaxrl.networks import ActorCritic
 from jaxrl.rollout import Transition
-from jaxrl.spaces import Discrete
+from jaxrl.spaces import Discrete, joint
 
 
 @struct.dataclass
@@ -82,7 +82,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         network_key, episode_key = jax.random.split(key)
         episodes = rollout.start(episode_key, env, config.num_envs, memory)
         keys = network_key if shared else jax.random.split(network_key, agents)
-        global_obs = jax.vmap(env.global_obs)(episodes.state) if env.global_obs_fn else joint(episodes.obs)
+        global_obs = jax.vmap(env.global_obs)(episodes.state) if env.global_obs_fn else joint(env.observation_space, episodes.obs)
         learner = learning.init(keys, dataclasses.replace(episodes, state=()), global_obs if central else None)
         return ppo.State(learner, episodes)
 
@@ -94,17 +94,13 @@ def make(env: Environment, config: Config) -> Algorithm:
         learner, metrics = learning.learn(state.learner, seen, state.episodes.memory, order_key)
         return ppo.State(learner, episodes), jax.tree.map(jnp.mean, metrics) | rollout.episode_metrics(batch)
 
-    def joint(obs):
-        """The observations of all agents, one after another: PyTree[..., N, ...] -> float32[..., G]."""
-        features = spaces.flatten(env.observation_space, obs)
-        return features.reshape(*features.shape[:-2], -1)
-
     def seen_by_critic(batch):
         if not central:
             return batch._replace(global_obs=None, next_global_obs=None)
         if env.global_obs_fn:
             return batch
-        return batch._replace(global_obs=joint(batch.obs), next_global_obs=joint(batch.next_obs))
+        now, later = (joint(env.observation_space, obs) for obs in (batch.obs, batch.next_obs))
+        return batch._replace(global_obs=now, next_global_obs=later)
 
     def policy(state, greedy):
         choose: Any = policies.mode if greedy else policies.sample

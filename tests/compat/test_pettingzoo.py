@@ -16,6 +16,7 @@ import envs
 from envs.rendering import render
 from jaxrl.compat.pettingzoo import to_pettingzoo
 from jaxrl.errors import ConfigError, EnvironmentError, SpaceError
+from jaxrl.spaces import joint
 from jaxrl.transforms import with_time_limit
 
 with warnings.catch_warnings():  # PettingZoo's tests import an environment in the way that it has deprecated
@@ -76,9 +77,9 @@ def test_episodes_are_those_of_the_game(name):
                 assert ("action_mask" in infos[agent]) == (mask is not None)
                 if mask is not None:
                     np.testing.assert_array_equal(infos[agent]["action_mask"], mask[i])
-            if env.global_obs_fn is not None:
-                np.testing.assert_array_equal(adapted.state(), env.global_obs(state))
-                assert adapted.state_space.contains(adapted.state())
+            together = joint(env.observation_space, true_obs) if env.global_obs_fn is None else env.global_obs(state)
+            np.testing.assert_array_equal(adapted.state(), together)
+            assert adapted.state_space.contains(adapted.state())
             actions = {agent: adapted.action_space(agent).sample(infos[agent].get("action_mask")) for agent in agents}
             backwards = dict(reversed(actions.items()))  # the names count, not their order
             observations, rewards, terminations, truncations, infos = adapted.step(backwards)
@@ -149,6 +150,8 @@ def test_wrong_use_is_named():
     with pytest.raises(ConfigError, match="render must be given"):
         to_pettingzoo(envs.make("soccer"), render_mode="rgb_array")
     adapted = to_pettingzoo(envs.make("soccer"))
+    with pytest.raises(ResetNeeded, match="before its state is looked at"):
+        adapted.state()
     with pytest.raises(ResetNeeded, match="under way"):
         adapted.step({})
     adapted.reset()
@@ -157,8 +160,6 @@ def test_wrong_use_is_named():
             adapted.step(actions)
     with pytest.raises(SpaceError, match="an integer from 0 to 4, got 5"):
         adapted.step({"agent_0": 0, "agent_1": 5})
-    with pytest.raises(NotImplementedError, match="global_obs_fn"):
-        adapted.state()
 
 
 def test_a_missing_package_is_named(monkeypatch):
