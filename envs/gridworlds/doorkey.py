@@ -19,13 +19,32 @@ import numpy as np
 from flax import struct
 
 from envs.gridworlds import egocentric
-from envs.gridworlds.egocentric import CLOSED, DOOR, EMPTY, GOAL, HEADINGS, KEY, LOCKED, OPEN, VIEW, WALL, below, is_at, same
+from envs.gridworlds.egocentric import (
+    CLOSED,
+    DOOR,
+    EMPTY,
+    FORWARD,
+    GOAL,
+    HEADINGS,
+    KEY,
+    LOCKED,
+    OPEN,
+    VIEW,
+    WALL,
+    Room,
+    below,
+    is_at,
+    outcome,
+    same,
+    turned,
+    without_table,
+)
 from jaxrl.env import Environment
 from jaxrl.errors import require
-from jaxrl.finite import Initial, Outcomes, TabularModel, finite
+from jaxrl.finite import Initial, TabularModel, finite
 from jaxrl.spaces import Box, Discrete
 
-TURN_LEFT, TURN_RIGHT, FORWARD, PICK_UP, DROP, TOGGLE = range(6)
+PICK_UP, DROP, TOGGLE = range(3, 6)  # beside turning left, right and going forward
 
 
 class State(NamedTuple):
@@ -45,45 +64,33 @@ class State(NamedTuple):
 
 
 @struct.dataclass
-class Params:
-    border: jax.Array  # bool[n, n], the outer walls
-    counts: jax.Array  # int32[], 1 if the time counts, else 0
-    fading: jax.Array  # float32[], what a step takes from the reward
-
-
-def _goal(params):
-    return jnp.array([params.border.shape[0] - 2] * 2, jnp.int32)
+class Params(Room):
+    """Those of every room."""
 
 
 def outcomes(state, action, params):
     """One outcome: everything is certain. The goal is never left."""
-    over = same(state.position, _goal(params))
     front = state.position + jnp.asarray(HEADINGS)[state.heading]
     in_wall = params.border[front[0], front[1]] | ((front[1] == state.wall) & (front[0] != state.doorway))
     at_door = same(front, jnp.stack([state.doorway, state.wall]))
     at_key, carrying = same(front, state.key), state.key[0] < 0
 
-    turned = (state.heading + (action == TURN_RIGHT) - (action == TURN_LEFT)) % 4
     enters = (action == FORWARD) & ~in_wall & ~at_key & (~at_door | (state.door == OPEN))
     picks = (action == PICK_UP) & at_key
-    drops = (action == DROP) & carrying & ~in_wall & ~at_door & ~same(front, _goal(params))
+    drops = (action == DROP) & carrying & ~in_wall & ~at_door & ~same(front, params.goal)
     unlocks = carrying | (state.door != LOCKED)
     toggled = jnp.where(unlocks, jnp.where(state.door == OPEN, CLOSED, OPEN), LOCKED)
 
     successor = State(
         jnp.where(enters, front, state.position),
-        turned.astype(jnp.int32),
+        turned(state.heading, action),
         jnp.where(picks, -1, jnp.where(drops, front, state.key)),
         jnp.where((action == TOGGLE) & at_door, toggled, state.door).astype(jnp.int32),
         state.wall,
         state.doorway,
         state.time + params.counts,
     )
-    successor = jax.tree.map(lambda old, new: jnp.where(over, old, new), state, successor)
-    arrives = same(successor.position, _goal(params))
-    reward = jnp.where(arrives & ~over, 1.0 - params.fading * successor.time, 0.0)
-    outcome = Outcomes(jnp.float32(1.0), successor, reward, arrives)
-    return jax.tree.map(lambda leaf: leaf[None], outcome)
+    return outcome(state, successor, params)
 
 
 def contents(row, column, state, params):
@@ -91,24 +98,24 @@ def contents(row, column, state, params):
 
     By comparing coordinates rather than by looking them up, which is many times as fast for the view of a batch of agents.
     """
-    last = params.border.shape[0] - 1
+    last = params.size - 1
     in_wall = (row <= 0) | (column <= 0) | (row >= last) | (column >= last) | (column == state.wall)
     door = jnp.asarray(DOOR).at[2].set(state.door.astype(jnp.uint8))
     codes = jnp.where(in_wall[..., None], WALL, EMPTY)
     codes = jnp.where(is_at(row, column, (state.doorway, state.wall))[..., None], door, codes)
-    codes = jnp.where(is_at(row, column, _goal(params))[..., None], GOAL, codes)
+    codes = jnp.where(is_at(row, column, params.goal)[..., None], GOAL, codes)
     at_key = is_at(row, column, state.key) & (state.key[0] >= 0)
     return jnp.where(at_key[..., None], KEY, codes)
 
 
 def board(state, params):
     """What lies in every cell, uint8[n, n, 3]; see ``contents``."""
-    return egocentric.everything(lambda row, column: contents(row, column, state, params), params.border.shape[0])
+    return egocentric.everything(lambda row, column: contents(row, column, state, params), params.size)
 
 
 def observe_all(state, params):
     """The whole board with the agent, uint8[n, n, 3]."""
-    size = params.border.shape[0]
+    size = params.size
     return egocentric.with_agent(lambda row, column: contents(row, column, state, params), size, state.position, state.heading)
 
 
@@ -131,7 +138,7 @@ def _first(wall, doorway, heading, agent, key, size):
 
 def initial(params):
     """Every layout: the column of the wall uniform, then everything else."""
-    size, layouts = params.border.shape[0], []
+    size, layouts = params.size, []
     for wall in range(2, size - 2):
         cells = (size - 2) * (wall - 1)
         doorway, heading, agent, key = np.indices((size - 3, 4, cells, cells - 1), np.int32).reshape(4, -1)
@@ -149,7 +156,7 @@ class _Reset:
     observe: Callable
 
     def __call__(self, key, params):
-        size = params.border.shape[0]
+        size = params.size
         draws = jax.random.uniform(key, (5,))
         wall = 2 + below(draws[0], size - 4)
         doorway = 1 + below(draws[1], size - 3)
@@ -193,10 +200,8 @@ def make(size: int = 5, view: str = "ahead", timed: bool = True, max_steps: int 
     require(view in ("ahead", "all"), "doorkey", "view must be 'ahead' or 'all'", view, "Choose one.")
     max_steps = 10 * size**2 if max_steps is None else max_steps
     require(max_steps >= 1, "doorkey", "max_steps must be at least 1", max_steps, "Leave it out for 10 n^2.")
-    border = jnp.ones((size, size), bool).at[1:-1, 1:-1].set(False)
-    params = Params(border, jnp.int32(timed), jnp.float32(0.9 / max_steps if timed else 0.0))
+    params = Params.of(size, timed, max_steps)
     observe, shape = (observe_ahead, (VIEW, VIEW, 3)) if view == "ahead" else (observe_all, (size, size, 3))
     env = finite(params, outcomes, initial, Box(0, 10, shape, jnp.uint8), Discrete(6), max_steps, observe=observe)
     env = dataclasses.replace(env, reset_fn=_Reset(observe))
-    # With the time in its state it has too many states for a table.
-    return dataclasses.replace(env, outcomes_fn=None, initial_fn=None, observe_fn=None) if timed else env
+    return without_table(env) if timed else env

@@ -1,4 +1,6 @@
-"""What an agent with a heading sees of a board of cells, encoded as Minigrid encodes it.
+"""Rooms for an agent with a heading: where the goal is, what reaching it pays, and what the agent sees, encoded as in Minigrid.
+
+A room is n x n with a border of walls and the goal in the bottom right corner.
 
 Every cell is a triple (object, colour, state). The whole board shows the agent among them; the view ahead is turned so that
 forward is up; light may or may not pass walls and closed doors.
@@ -6,12 +8,18 @@ forward is up; light may or may not pass walls and closed doors.
 Source: Chevalier-Boisvert et al. (2023), Minigrid and Miniworld; images have the row first.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
+from jaxrl.env import Environment
+from jaxrl.finite import Outcomes
+
+TURN_LEFT, TURN_RIGHT, FORWARD = range(3)  # actions
 OPEN, CLOSED, LOCKED = range(3)  # states of a door
 HEADINGS = np.array([(0, 1), (1, 0), (0, -1), (-1, 0)], np.int32)  # right, down, left, up, as (row, column)
 VIEW = 7  # rows and columns that the agent sees, itself in the middle of the last row
@@ -19,6 +27,55 @@ VIEW = 7  # rows and columns that the agent sees, itself in the middle of the la
 UNSEEN, EMPTY, WALL, DOOR, KEY, GOAL, AGENT = np.array(
     [(0, 0, 0), (1, 0, 0), (2, 5, 0), (4, 4, 0), (5, 4, 0), (8, 1, 0), (10, 0, 0)], np.uint8
 )
+
+
+@struct.dataclass
+class Room:
+    """What rooms have in common; every environment extends it, so that its pictures are found by its type."""
+
+    border: jax.Array  # bool[n, n], the outer walls
+    counts: jax.Array  # int32[], 1 if the time counts, else 0
+    fading: jax.Array  # float32[], what a step takes from the reward
+
+    @classmethod
+    def of(cls, size: int, timed: bool, max_steps: int):
+        """Builds a room n x n whose goal pays 1, or with ``timed`` 1 - 0.9 t / T in step t of ``max_steps``."""
+        border = jnp.ones((size, size), bool).at[1:-1, 1:-1].set(False)
+        return cls(border, jnp.int32(timed), jnp.float32(0.9 / max_steps if timed else 0.0))
+
+    @property
+    def size(self) -> int:
+        return self.border.shape[0]
+
+    @property
+    def goal(self) -> jax.Array:
+        """int32[2], (row, column)."""
+        return jnp.array([self.size - 2] * 2, jnp.int32)
+
+
+def turned(heading, action):
+    """The heading after an action, int32[]."""
+    return ((heading + (action == TURN_RIGHT) - (action == TURN_LEFT)) % 4).astype(jnp.int32)
+
+
+def outcome(state, successor, room: Room) -> Outcomes:
+    """The only outcome of a move, everything being certain: the goal pays on arrival and is never left.
+
+    Args:
+        state, successor: with ``position`` and ``time``.
+        room: where they are.
+    """
+    over = same(state.position, room.goal)
+    successor = jax.tree.map(lambda old, new: jnp.where(over, old, new), state, successor)
+    arrives = same(successor.position, room.goal)
+    reward = jnp.where(arrives & ~over, 1.0 - room.fading * successor.time, 0.0)
+    return jax.tree.map(lambda leaf: leaf[None], Outcomes(jnp.float32(1.0), successor, reward, arrives))
+
+
+def without_table(env: Environment) -> Environment:
+    """Takes the exact model away: with the time in its states a room has too many of them for a table."""
+    return dataclasses.replace(env, outcomes_fn=None, initial_fn=None, observe_fn=None)
+
 
 # (rows, columns), int32 each, of one shape or of shapes that broadcast -> codes uint8[..., 3], the agent left out.
 Contents = Callable[[jax.Array, jax.Array], jax.Array]

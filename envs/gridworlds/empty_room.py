@@ -16,13 +16,24 @@ import jax.numpy as jnp
 from flax import struct
 
 from envs.gridworlds import egocentric
-from envs.gridworlds.egocentric import EMPTY, GOAL, HEADINGS, VIEW, WALL, below, is_at, same
+from envs.gridworlds.egocentric import (
+    EMPTY,
+    FORWARD,
+    GOAL,
+    HEADINGS,
+    VIEW,
+    WALL,
+    Room,
+    below,
+    is_at,
+    outcome,
+    turned,
+    without_table,
+)
 from jaxrl.env import Environment
 from jaxrl.errors import require
-from jaxrl.finite import Initial, Outcomes, finite
+from jaxrl.finite import Initial, finite
 from jaxrl.spaces import Box, Discrete
-
-TURN_LEFT, TURN_RIGHT, FORWARD = range(3)
 
 
 class State(NamedTuple):
@@ -34,14 +45,8 @@ class State(NamedTuple):
 
 
 @struct.dataclass
-class Params:
-    border: jax.Array  # bool[n, n], the outer walls
-    counts: jax.Array  # int32[], 1 if the time counts, else 0
-    fading: jax.Array  # float32[], what a step takes from the reward
-
-
-def _goal(params):
-    return jnp.array([params.border.shape[0] - 2] * 2, jnp.int32)
+class Params(Room):
+    """Those of every room."""
 
 
 def _at_rest(row, column, heading):
@@ -60,7 +65,7 @@ def corner(params):
 
 def everywhere(params):
     """Every heading in every cell but the goal."""
-    size = params.border.shape[0]
+    size = params.size
     index, heading = jnp.indices(((size - 2) ** 2 - 1, 4), jnp.int32).reshape(2, -1)
     return Initial(jnp.full(index.shape, 1 / index.size), _at_rest(*_cell(index, size), heading))
 
@@ -72,43 +77,35 @@ class _Reset:
     observe: Callable
 
     def __call__(self, key, params):
-        size, draws = params.border.shape[0], jax.random.uniform(key, (2,))
+        size, draws = params.size, jax.random.uniform(key, (2,))
         state = _at_rest(*_cell(below(draws[0], (size - 2) ** 2 - 1), size), below(draws[1], 4))
         return self.observe(state, params), state
 
 
 def outcomes(state, action, params):
     """One outcome: everything is certain. The goal is never left."""
-    over = same(state.position, _goal(params))
     front = state.position + jnp.asarray(HEADINGS)[state.heading]
     enters = (action == FORWARD) & ~params.border[front[0], front[1]]
-    turned = (state.heading + (action == TURN_RIGHT) - (action == TURN_LEFT)) % 4
-    successor = State(
-        jnp.where(enters, front, state.position), turned.astype(jnp.int32), (state.time + params.counts).astype(jnp.int32)
-    )
-    successor = jax.tree.map(lambda old, new: jnp.where(over, old, new), state, successor)
-    arrives = same(successor.position, _goal(params))
-    reward = jnp.where(arrives & ~over, 1.0 - params.fading * successor.time, 0.0)
-    outcome = Outcomes(jnp.float32(1.0), successor, reward, arrives)
-    return jax.tree.map(lambda leaf: leaf[None], outcome)
+    position = jnp.where(enters, front, state.position)
+    return outcome(state, State(position, turned(state.heading, action), state.time + params.counts), params)
 
 
 def contents(row, column, params):
     """What lies in each cell, as (object, colour, state), uint8[..., 3]; the agent is left out."""
-    last = params.border.shape[0] - 1
+    last = params.size - 1
     in_wall = (row <= 0) | (column <= 0) | (row >= last) | (column >= last)
     codes = jnp.where(in_wall[..., None], WALL, EMPTY)
-    return jnp.where(is_at(row, column, _goal(params))[..., None], GOAL, codes)
+    return jnp.where(is_at(row, column, params.goal)[..., None], GOAL, codes)
 
 
 def board(state, params):
     """What lies in every cell, uint8[n, n, 3]; see ``contents``."""
-    return egocentric.everything(lambda row, column: contents(row, column, params), params.border.shape[0])
+    return egocentric.everything(lambda row, column: contents(row, column, params), params.size)
 
 
 def observe_all(state, params):
     """The whole board with the agent, uint8[n, n, 3]."""
-    size = params.border.shape[0]
+    size = params.size
     return egocentric.with_agent(lambda row, column: contents(row, column, params), size, state.position, state.heading)
 
 
@@ -138,12 +135,10 @@ def make(
     require(view in ("ahead", "all"), "empty_room", "view must be 'ahead' or 'all'", view, "Choose one.")
     max_steps = 4 * size**2 if max_steps is None else max_steps
     require(max_steps >= 1, "empty_room", "max_steps must be at least 1", max_steps, "Leave it out for 4 n^2.")
-    border = jnp.ones((size, size), bool).at[1:-1, 1:-1].set(False)
-    params = Params(border, jnp.int32(timed), jnp.float32(0.9 / max_steps if timed else 0.0))
+    params = Params.of(size, timed, max_steps)
     observe, shape = (observe_ahead, (VIEW, VIEW, 3)) if view == "ahead" else (observe_all, (size, size, 3))
     initial = everywhere if anywhere else corner
     env = finite(params, outcomes, initial, Box(0, 10, shape, jnp.uint8), Discrete(3), max_steps, observe=observe)
     if anywhere:
         env = dataclasses.replace(env, reset_fn=_Reset(observe))
-    # With the time in its state it has too many states for a table.
-    return dataclasses.replace(env, outcomes_fn=None, initial_fn=None, observe_fn=None) if timed else env
+    return without_table(env) if timed else env

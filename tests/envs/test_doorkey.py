@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from envs.gridworlds import doorkey
-from envs.gridworlds.doorkey import CLOSED, DROP, FORWARD, LOCKED, OPEN, PICK_UP, TOGGLE, TURN_LEFT, TURN_RIGHT
+from envs.gridworlds.doorkey import DROP, PICK_UP, TOGGLE
+from envs.gridworlds.egocentric import CLOSED, FORWARD, LOCKED, OPEN, TURN_LEFT, TURN_RIGHT
 from jaxrl.errors import ConfigError
 from jaxrl.finite import tabulate
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from envs.gridworlds import empty_room
-from envs.gridworlds.empty_room import FORWARD, TURN_RIGHT
+from envs.gridworlds.egocentric import FORWARD, TURN_RIGHT
 from jaxrl.errors import ConfigError
 from jaxrl.finite import tabulate
 from jaxrl.tabular.dynamic_programming import value_iteration
