@@ -1,6 +1,11 @@
 # Every target sets itself up on a machine with Python 3.11 or newer and make: the first use builds .venv, later ones reuse it.
+# PYTHON=path chooses another interpreter, which gets an environment of its own: make test PYTHON=python3.12 uses .venv-3.12.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ifeq ($(origin PYTHON),file)
 VENV := .venv
+else
+VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -24,7 +29,7 @@ lint: $(READY)
 	$(BIN)/pyright
 
 clean:
-	rm -rf $(VENV)
+	rm -rf .venv .venv-*
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "jaxrl needs Python 3.11 or newer, found " + sys.version'

@@ -78,8 +78,9 @@ def replay(job: Job, seed: int, variant: str | None) -> int:
     say(f"seed {seed}, update {failure.update}: {failure.place} was not finite; making this update again, step by step")
     with contextlib.suppress(_Found):
         job.module.run(job.config, session)
-    names = {f"[0]{failure.place.removeprefix('state')}", f"[1]['{failure.place.removeprefix('metric ')}']"}
-    first = next((session.operations[name] for name in names if name in session.operations), None)
+    watched, name = failure.place.partition(" ")[::2]
+    path = f"[1]['{name}']" if watched == "metric" else f"[0]{failure.place.removeprefix('state')}"
+    first = next((operation for place, operation in session.operations.items() if place.startswith(path)), None)
     if not session.operations:
         print("Everything is finite this time: the program as a whole rounds otherwise than its steps. Look for overflow.")
         return 1

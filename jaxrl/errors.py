@@ -7,7 +7,9 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
+from jax.core import Tracer
 
 
 class JaxrlError(Exception):
@@ -84,6 +86,71 @@ def require_positive(where: str, config: object, *names: str) -> None:
         require(positive, where, f"{name} must be positive", getattr(config, name), "Raise it.")
 
 
+def is_traced(*values: Any) -> bool:
+    """Returns whether any of these is traced by jax, or holds what is: it has no numbers yet that could be checked."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
+
+
+def require_discount(where: str, gamma: Any, below_one: bool = False) -> None:
+    """Raises ConfigError unless a discount, a number or an array of them, lies in [0, 1]. One that is traced is not looked at.
+
+    Args:
+        where: who asks.
+        gamma: the discount.
+        below_one: whether it must be below 1.
+    """
+    if is_traced(gamma):
+        return
+    values = np.asarray(gamma, np.float64)
+    sound = bool(np.all((values >= 0) & (values < 1 if below_one else values <= 1)))
+    bounds = "[0, 1)" if below_one else "[0, 1]"
+    require(sound, where, f"gamma must lie in {bounds}", gamma, "0.99 is common.")
+
+
+def require_finite(
+    where: str, name: str, values: Any, fix: str = "Replace it.", error: type[JaxrlError] = ConfigError
+) -> np.ndarray:
+    """Returns an array of numbers, unless one is NaN or infinite: then raises ``error`` and names the first one's index."""
+    values = np.asarray(values)
+    good = np.isfinite(values)
+    if not good.all():
+        index = tuple(int(i) for i in np.argwhere(~good)[0])
+        at = f" at index {index[0] if len(index) == 1 else index}" if index else ""
+        require(False, where, f"{name} must be finite", f"{values[index]}{at}", fix, error)
+    return values
+
+
+def require_distribution(
+    where: str,
+    name: str,
+    probability: Any,
+    fix: str = "Correct it.",
+    error: type[JaxrlError] = ConfigError,
+    tolerance: float = 1e-5,
+) -> np.ndarray:
+    """Returns probabilities, float64[..., K], unless a row over the last axis is no distribution: then raises ``error``.
+
+    Args:
+        where: who asks.
+        name: of the probabilities.
+        probability: float[..., K]: finite, none negative, each row summing to 1.
+        fix: what the user can do, one sentence.
+        error: the class to raise.
+        tolerance: by how much a sum may differ from 1; the default is what float32 rounds away over thousands of entries.
+    """
+    probability = require_finite(where, name, np.asarray(probability, np.float64), fix, error)
+    for good, must in (
+        (probability.min(-1, initial=0.0) >= 0, f"{name} must not be negative"),
+        (np.abs(probability.sum(-1) - 1) <= tolerance, f"{name} must sum to 1"),
+    ):
+        if not np.all(good):
+            index = tuple(int(i) for i in np.argwhere(~np.asarray(good))[0])
+            row = probability[index]
+            found = f"{row.min():g}" if "negative" in must else f"a sum of {row.sum():g}"
+            require(False, where, must, found + (f" in row {index}" if index else ""), fix, error)
+    return probability
+
+
 def require_payoffs(where: str, payoff: Any) -> np.ndarray:
     """Returns the payoff table of a game, float64[N, A_0, ..., A_{N-1}].
 
@@ -98,8 +165,7 @@ def require_payoffs(where: str, payoff: Any) -> np.ndarray:
     shaped = table.ndim >= 2 and table.ndim == table.shape[0] + 1 and table.size > 0
     must = "payoff must have shape [N, A_0, ..., A_{N-1}], an axis of actions for each of N players"
     require(shaped, where, must, table.shape, "Stack one table for each player.")
-    require(bool(np.isfinite(table).all()), where, "payoffs must be finite", payoff, "Replace those that are not.")
-    return table
+    return require_finite(where, "payoffs", table, "Replace those that are not.")
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxrl import quarantine
+from jaxrl import averages, quarantine
 from jaxrl.quarantine import Failure
 from jaxrl.sink import Chunk, Plan, RunSummary, Sink
 
@@ -52,6 +52,7 @@ class Measurements:
         rows = measured.rows
         on_host = jax.device_get((measured.metrics, measured.evaluation, measured.health))  # one copy per chunk
         metrics, evaluation, health = jax.tree.map(lambda leaf: leaf[: len(rows)], on_host)
+        metrics, evaluation = averages.divided(metrics), averages.divided(evaluation)
         failures = self.note(rows, health)
         now = time.perf_counter()
         chunk = Chunk(measured.first_update, self._numbers[rows], metrics, evaluation, now - self._clock, failures)

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrl import averages
 from jaxrl.replay import ReplayBuffer
 
 PyTree = Any
 
 GOOD = -1
 """Stands for the number of the first bad update while there is none."""
-
-MISSING_UNTIL_AN_EPISODE_ENDS = ("episode_return", "episode_length")
 
 
 class Health(NamedTuple):
@@ -75,17 +74,13 @@ def guard(update: Callable, state: PyTree, health: Health, index: jax.Array, key
         health. The metrics, float32: those of the first bad update as they are, later ones NaN.
     """
     new, metrics = update(state, key)
-    bad = jnp.stack([_is_bad_metric(name, metrics[name]) for name in sorted(metrics)] + _turned(state, new) or [False])
+    bad = jnp.stack([~averages.is_sound(metrics[name]) for name in sorted(metrics)] + _turned(state, new) or [False])
     fails = health.good & bad.any()
-    metrics = {name: jnp.where(health.good, jnp.float32(value), jnp.nan) for name, value in metrics.items()}
+    metrics = jax.tree.map(lambda value: jnp.where(health.good, jnp.float32(value), jnp.nan), metrics)
     keep = health.good & ~fails
     state = jax.tree.map(functools.partial(_choose, keep), new, state, is_leaf=_is_buffer)
     health = Health(jnp.where(fails, index, health.update), jnp.where(fails, jnp.argmax(bad).astype(jnp.int32), health.place))
     return state, health, metrics
-
-
-def _is_bad_metric(name: str, value: jax.Array) -> jax.Array:
-    return jnp.isinf(value) if name in MISSING_UNTIL_AN_EPISODE_ENDS else ~jnp.isfinite(value)
 
 
 def _turned(old: PyTree, new: PyTree) -> list[jax.Array]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxrl.averages import Average, average
 from jaxrl.batch_axis import divided
 from jaxrl.env import Environment, PyTree
 from jaxrl.scan import scan
@@ -222,24 +223,19 @@ def unroll(
     return episodes, divided(batch, axis=1)
 
 
-def episode_metrics(batch: Transition) -> dict[str, jax.Array]:
-    """Returns scalar statistics of the episodes that ended in a block.
+def episode_metrics(batch: Transition) -> dict[str, jax.Array | Average]:
+    """Returns statistics of the episodes that ended in a block.
 
     Returns:
-        ``episodes``: float32[], how many ended; ``episode_return`` and ``episode_length``: float32[], their means (the
-        return summed over agents), NaN (stored as a missing value) where none ended.
+        ``episodes``: float32[], how many ended; ``episode_return`` (summed over agents) and ``episode_length``: their averages,
+        a missing value where none ended.
     """
     done = batch.done
-    ended = done.sum()
     total = batch.return_.reshape(*done.shape, -1).sum(-1)
-
-    def mean(values) -> jax.Array:
-        return jnp.where(ended > 0, jnp.sum(values, where=done) / jnp.maximum(ended, 1), jnp.nan)
-
     return {
-        "episodes": ended.astype(jnp.float32),
-        "episode_return": mean(total),
-        "episode_length": mean(batch.t + 1.0),
+        "episodes": done.sum().astype(jnp.float32),
+        "episode_return": average(total, done),
+        "episode_length": average(batch.t + 1.0, done),
     }
 
 

@@ -210,7 +210,7 @@ def chunk(
 def evaluate(
     make: Callable[..., Algorithm], layout: Layout, task: Any, evaluators: tuple, key: jax.Array, configs: Any, carries: Carry
 ) -> dict[str, jax.Array]:
-    """Calls the evaluators with the same keys for every seed. Returns name -> [S], NaN for a seed in quarantine."""
+    """Calls the evaluators with the same keys for every seed. Returns name -> number or Average [S], NaN in quarantine."""
 
     def one(shared, config, carry):
         task, evaluators, key = shared
@@ -218,6 +218,6 @@ def evaluate(
         out = {}
         for index, evaluator in enumerate(evaluators):
             out |= evaluator(jax.random.fold_in(key, index), algorithm, carry.state)
-        return {name: jnp.where(carry.health.good, value, jnp.nan) for name, value in out.items()}
+        return jax.tree.map(lambda value: jnp.where(carry.health.good, value, jnp.nan), out)
 
     return over_seeds(layout, one, (task, evaluators, key), configs, carries)

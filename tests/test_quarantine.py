@@ -10,6 +10,7 @@ from flax import struct
 import envs
 from jaxrl import quarantine, replay
 from jaxrl.algorithm import Algorithm
+from jaxrl.averages import Average
 from jaxrl.checkpoint import Checkpoints
 from jaxrl.deep import ppo
 from jaxrl.evaluation import Episodes
@@ -87,14 +88,16 @@ def test_a_diverging_network_is_named_by_its_first_bad_value():
 
 
 def count_up(state, key):
-    return state + 1, {"value": state.sum(), "episode_return": jnp.nan}
+    return state + 1, {"value": state.sum(), "episode_return": Average(jnp.float32(0), jnp.float32(0))}
 
 
 @pytest.mark.parametrize(
     ("update", "start", "place"),
     [
         (lambda state, key: (state, {"a": jnp.float32(1), "b": jnp.inf}), jnp.zeros(2), "metric b"),
-        (lambda state, key: (state, {"episode_return": jnp.inf}), jnp.zeros(2), "metric episode_return"),
+        (lambda state, key: (state, {"a": Average(jnp.inf, jnp.float32(2))}), jnp.zeros(2), "metric a"),
+        (lambda state, key: (state, {"a": Average(jnp.float32(2), jnp.nan)}), jnp.zeros(2), "metric a"),
+        (lambda state, key: (state, {"episode_return": jnp.nan}), jnp.zeros(2), "metric episode_return"),
         (lambda state, key: ({"w": state["w"] / 0}, {}), {"w": jnp.ones(2)}, "state['w']"),
     ],
 )

@@ -79,8 +79,8 @@ def test_time_and_return(played):
     np.testing.assert_array_equal(batch.return_, (t + 1) * (t + 2) / 2)
     metrics = rollout.episode_metrics(batch)
     assert metrics["episodes"] == 6
-    assert metrics["episode_return"] == 15
-    assert metrics["episode_length"] == 5
+    assert metrics["episode_return"].mean == 15
+    assert metrics["episode_length"].mean == 5
 
 
 def test_memory_is_zero_at_the_start_of_every_episode(played):
@@ -96,7 +96,7 @@ def test_metrics_of_a_block_without_an_end_are_missing():
     _, _, batch = block(env, jax.random.key(0))
     metrics = rollout.episode_metrics(batch)
     assert metrics["episodes"] == 0
-    assert np.isnan(metrics["episode_return"])
+    assert (metrics["episode_return"].total, metrics["episode_return"].count) == (0, 0)
 
 
 def test_termination_at_the_time_limit_is_a_termination():

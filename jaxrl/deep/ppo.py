@@ -23,6 +23,7 @@ from flax import struct
 
 from jaxrl import distributions, moments, policies, rollout
 from jaxrl.algorithm import Algorithm, epochs_of_minibatches
+from jaxrl.averages import average, pooled
 from jaxrl.env import Environment, PyTree, static
 from jaxrl.errors import ConfigError, SpaceError, require, require_between, require_counts, require_positive
 from jaxrl.losses import clipped_surrogate_loss, clipped_value_loss, kl_k3, squared_value_loss
@@ -251,19 +252,19 @@ def learner(network: ActorCritic, config: Config, max_steps: int, multi_agent: b
         chose = batch.mask.sum(-1) > 1 if multi_agent and batch.mask is not None else None
         log_ratio = policy.log_prob(batch.raw_action) - batch.log_prob
         advantage = standardised(batch.advantage, chose)
-        policy_loss = mean(clipped_surrogate_loss(log_ratio, advantage, config.clip_eps), chose)
+        policy_losses = clipped_surrogate_loss(log_ratio, advantage, config.clip_eps)
         if config.clip_value:
             value_loss = clipped_value_loss(value, batch.value, batch.target, config.clip_eps).mean()
         else:
             value_loss = squared_value_loss(value, batch.target).mean()
-        entropy = mean(policy.entropy(), chose)
-        total = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
+        entropy = policy.entropy()
+        total = mean(policy_losses, chose) + config.vf_coef * value_loss - config.ent_coef * mean(entropy, chose)
         return total, {
-            "policy_loss": policy_loss,
+            "policy_loss": average(policy_losses, chose),
             "value_loss": value_loss,
-            "entropy": entropy,
-            "approximate_kl": mean(kl_k3(log_ratio), chose),
-            "clip_fraction": mean(jnp.abs(jnp.expm1(log_ratio)) > config.clip_eps, chose),
+            "entropy": average(entropy, chose),
+            "approximate_kl": average(kl_k3(log_ratio), chose),
+            "clip_fraction": average(jnp.abs(jnp.expm1(log_ratio)) > config.clip_eps, chose),
         }
 
     def gradient_step(carry, batch):
@@ -315,7 +316,7 @@ def learner(network: ActorCritic, config: Config, max_steps: int, multi_agent: b
         if network.centralized:
             own_memory = jax.tree.map(lambda leaf: leaf[-1], memories)
         trained = Learner(params, opt_state, observations, global_observations, rewards, values, own_memory)
-        return trained, jax.tree.map(jnp.mean, metrics)
+        return trained, pooled(metrics)
 
     def in_units_of_reward(learner, output):
         return output if learner.values is None else moments.denormalize(learner.values, output)

@@ -31,6 +31,7 @@ from flax import struct
 
 from jaxrl import policies, rollout
 from jaxrl.algorithm import Algorithm
+from jaxrl.averages import pooled
 from jaxrl.deep import ppo
 from jaxrl.env import Environment, static
 from jaxrl.errors import require
@@ -92,7 +93,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         episodes, batch = rollout.unroll(rollout_key, env, explore, state.episodes, config.num_steps)
         seen = seen_by_critic(batch)
         learner, metrics = learning.learn(state.learner, seen, state.episodes.memory, order_key)
-        return ppo.State(learner, episodes), jax.tree.map(jnp.mean, metrics) | rollout.episode_metrics(batch)
+        return ppo.State(learner, episodes), pooled(metrics) | rollout.episode_metrics(batch)
 
     def seen_by_critic(batch):
         if not central:

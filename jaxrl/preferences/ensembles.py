@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.algorithm import Algorithm
+from jaxrl.averages import pooled
 from jaxrl.env import PyTree, static
 from jaxrl.errors import require_counts, unknown_name
 from jaxrl.preferences import reward_fitting
@@ -105,4 +105,4 @@ def _begin(key, num_pairs, config):
 def _fit(key, members, preferences, config):
     keys = jax.random.split(key, config.num_members)
     members, metrics = jax.vmap(lambda key, member: reward_fitting.fit(key, member, preferences, config.fitting))(keys, members)
-    return members, jax.tree.map(jnp.mean, metrics)
+    return members, pooled(metrics)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.algorithm import Algorithm
+from jaxrl.averages import Average, average
 from jaxrl.env import Environment, PyTree, static
 from jaxrl.finite import TabularModel, single_precision, tabulate
 from jaxrl.preferences.losses import bradley_terry_loss
@@ -21,7 +22,7 @@ from jaxrl.tabular.dynamic_programming import action_values, greedy_policy, poli
 # On comparisons
 
 
-def accuracy(difference: jax.Array, label: jax.Array, weight: jax.Array) -> jax.Array:
+def accuracy(difference: jax.Array, label: jax.Array, weight: jax.Array) -> Average:
     """Returns the share of comparisons, by weight, whose preferred segment has the higher score; equal scores count half.
 
     Args:
@@ -30,31 +31,29 @@ def accuracy(difference: jax.Array, label: jax.Array, weight: jax.Array) -> jax.
         weight: float32[P].
 
     Returns:
-        float32[], 1/2 where no comparison counts.
+        An average, of nothing where no comparison counts.
     """
     right = 0.5 * (1.0 + jnp.sign(difference) * jnp.sign(label - 0.5))
-    weight = jnp.where(label == 0.5, 0.0, weight)
-    total = weight.sum()
-    return jnp.where(total > 0, jnp.sum(weight * right) / jnp.where(total > 0, total, 1.0), 0.5)
+    return average(right, label != 0.5, weight)
 
 
-def expected_calibration_error(probability: jax.Array, label: jax.Array, weight: jax.Array, num_bins: int = 10) -> jax.Array:
+def expected_calibration_error(probability: jax.Array, label: jax.Array, weight: jax.Array, num_bins: int = 10) -> Average:
     """Returns how far predicted probabilities are from observed frequencies, averaged over equally wide bins by weight.
 
     Args:
         probability: float32[P], predicted, that the first is preferred.
         label: float32[P] in [0, 1].
-        weight: float32[P], at least 0, not all 0.
+        weight: float32[P], at least 0.
         num_bins: static.
 
     Returns:
-        float32[] in [0, 1].
+        An average in [0, 1].
 
     Source: Guo et al. (2017), equation 3.
     """
     bins = jnp.minimum((probability * num_bins).astype(jnp.int32), num_bins - 1)
     gap = jnp.zeros(num_bins, probability.dtype).at[bins].add(weight * (probability - label))
-    return jnp.abs(gap).sum() / weight.sum()
+    return Average(jnp.abs(gap).sum(), weight.sum())
 
 
 @struct.dataclass
@@ -64,7 +63,7 @@ class HeldOut:
     preferences: Preferences
     model: RewardModel = static()
 
-    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, Average]:
         data = self.preferences
         score = scores(self.model, state.reward_params, data.segments)
         difference = score[data.first] - score[data.second]
@@ -72,7 +71,7 @@ class HeldOut:
         error = expected_calibration_error(jax.nn.sigmoid(difference), data.label, data.weight)
         return {
             "held_out_accuracy": accuracy(difference, data.label, data.weight),
-            "held_out_loss": jnp.sum(data.weight * loss) / data.weight.sum(),
+            "held_out_loss": average(loss, weight=data.weight),
             "held_out_calibration_error": error,
         }
 

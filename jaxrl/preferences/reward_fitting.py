@@ -19,6 +19,7 @@ import optax
 from flax import struct
 
 from jaxrl.algorithm import Algorithm, epochs_of_minibatches
+from jaxrl.averages import average, pooled
 from jaxrl.env import PyTree, static
 from jaxrl.errors import ConfigError, require, require_between, require_counts, require_positive
 from jaxrl.preferences.losses import bradley_terry_loss
@@ -137,7 +138,7 @@ def penalty(params: PyTree, anchor: PyTree | None) -> jax.Array:
 
 
 def fit(key: jax.Array, state: State, preferences: Preferences, config: Config) -> tuple[State, dict[str, jax.Array]]:
-    """Goes ``num_epochs`` times over the comparisons; returns the state and the mean loss and accuracy on the way."""
+    """Goes ``num_epochs`` times over the comparisons; returns the state, and loss and accuracy averaged on the way."""
     optimiser = _optimiser(config)
     weight = preferences.weight if state.repetitions is None else preferences.weight * state.repetitions
     weight = weight / jnp.maximum(weight.mean(), 1e-8)
@@ -146,9 +147,9 @@ def fit(key: jax.Array, state: State, preferences: Preferences, config: Config) 
     def loss(params, batch):
         first, second, label, weight = batch
         difference = differences(config.model, params, preferences.segments, first, second)
-        data = jnp.mean(weight * bradley_terry_loss(difference, label, config.flip_rate))
-        metrics = {"loss": data, "accuracy": accuracy(difference, label, weight)}
-        return data + config.weight_decay * penalty(params, state.anchor), metrics
+        losses = bradley_terry_loss(difference, label, config.flip_rate)
+        metrics = {"loss": average(losses, weight=weight), "accuracy": accuracy(difference, label, weight)}
+        return jnp.mean(weight * losses) + config.weight_decay * penalty(params, state.anchor), metrics
 
     def gradient_step(carry, batch):
         params, opt_state = carry
@@ -161,7 +162,7 @@ def fit(key: jax.Array, state: State, preferences: Preferences, config: Config) 
         carry, metrics = jax.lax.scan(lambda carry, _: gradient_step(carry, pairs), carry, length=config.num_epochs)
     else:
         carry, metrics = epochs_of_minibatches(key, gradient_step, carry, pairs, config.num_epochs, config.num_minibatches)
-    return replace(state, params=carry[0], opt_state=carry[1]), jax.tree.map(jnp.mean, metrics)
+    return replace(state, params=carry[0], opt_state=carry[1]), pooled(metrics)
 
 
 def fitting(task: Preferences | Callable, begin: Callable, fit: Callable) -> Algorithm:

@@ -126,8 +126,9 @@ def make(env: Environment, config: Config) -> Algorithm:
         learner_state, learner_metrics = jax.lax.scan(improve, state.learner, keys)
         metrics = {f"reward_{name}": value for name, value in fit_metrics.items()} | rollout.episode_metrics(batch)
         metrics["labelled"] = (preferences.weight > 0).sum().astype(jnp.float32)
+        last = jax.tree.map(lambda values: values[-1], learner_metrics)
         metrics |= {
-            f"learner_{name}": value[-1] for name, value in learner_metrics.items() if not name.startswith("episode")
+            f"learner_{name}": value for name, value in last.items() if not name.startswith("episode")
         }  # of its own episodes it measures the learned reward, which has no unit
         return State(reward, learner_state, episodes, preferences, state.round + 1), metrics
 

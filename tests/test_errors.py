@@ -1,0 +1,55 @@
+"""The checks of numbers that come from outside: what they refuse, and what they say of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl.errors import ConfigError, DataError, is_traced, require_discount, require_distribution, require_finite
+
+
+@pytest.mark.parametrize("gamma", [-0.1, 1.0000001, np.nan, np.inf, np.array([0.5, 2.0])])
+def test_what_is_no_discount_is_refused(gamma):
+    with pytest.raises(ConfigError, match=r"solver: gamma must lie in \[0, 1\], got .*0\.99"):
+        require_discount("solver", gamma)
+
+
+def test_a_discount_is_accepted_and_a_traced_one_not_looked_at():
+    for gamma in (0, 0.5, 1, np.float32(1), jnp.array([0.0, 1.0])):
+        require_discount("solver", gamma)
+    with pytest.raises(ConfigError, match=r"\[0, 1\)"):
+        require_discount("solver", 1.0, below_one=True)
+
+    @jax.jit
+    def traced(gamma):
+        assert is_traced({"a": (1, gamma)})
+        require_discount("solver", gamma)
+        return gamma
+
+    assert traced(5.0) == 5.0
+    assert not is_traced(1.0, jnp.ones(2))
+
+
+def test_the_first_number_that_is_not_finite_is_named():
+    with pytest.raises(DataError, match=r"table: prices must be finite, got 'nan at index \(1, 0\)'. Replace it."):
+        require_finite("table", "prices", [[1.0, 2.0], [np.nan, np.inf]], error=DataError)
+    with pytest.raises(ConfigError, match="got 'inf'"):
+        require_finite("table", "price", np.inf)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([[0.5, 0.5], [1.5, -0.5]], r"must not be negative, got '-0.5 in row \(1,\)'"),
+        ([[0.5, 0.5], [0.4, 0.5]], r"must sum to 1, got 'a sum of 0.9 in row \(1,\)'"),
+        ([0.5, np.nan], "must be finite, got 'nan at index 1'"),
+    ],
+)
+def test_what_is_no_distribution_is_refused(rows, reason):
+    with pytest.raises(ConfigError, match=reason):
+        require_distribution("model", "probabilities", rows)
+
+
+def test_rounding_is_no_fault():
+    row = np.full(7, 1 / 7, np.float32)
+    np.testing.assert_array_equal(require_distribution("model", "probabilities", row), row.astype(np.float64))
