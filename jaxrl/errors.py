@@ -36,6 +36,10 @@ class DataError(JaxrlError, ValueError):
     """Data from outside cannot be used: a row of a file is unsound, or a split of it is empty."""
 
 
+class SolverError(JaxrlError, ArithmeticError):
+    """A solver has an answer that does not stand its own check, or has found none."""
+
+
 class ResultsError(JaxrlError, OSError):
     """A results folder cannot be written, or what lies in it cannot be read."""
 

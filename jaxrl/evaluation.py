@@ -16,9 +16,10 @@ from flax import struct
 from jaxrl import rollout
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, static
-from jaxrl.errors import EnvironmentError, require
+from jaxrl.errors import EnvironmentError, require, require_discount
 from jaxrl.finite import TabularModel, single_precision, tabulate
-from jaxrl.games import markov
+from jaxrl.games import extensive, markov
+from jaxrl.games.extensive import ExtensiveGame
 from jaxrl.games.normal_form import expected_payoffs, nash_conv
 from jaxrl.rollout import Policy, View
 from jaxrl.tabular.dynamic_programming import policy_evaluation, value_iteration
@@ -209,8 +210,7 @@ class TeamReturn:
         view = View(self.model.observation, markov.agent_masks(self.model) if self.masked else None, ())
 
         def at_start(policies):
-            values = markov.evaluate(self.model, policies, 1.0, tolerance=0.0, max_sweeps=self.max_steps)
-            return self.model.initial @ values.mean(-1)
+            return self.model.initial @ markov.finite_horizon(self.model, policies, self.max_steps).mean(-1)
 
         action = algorithm.policy(state, True)(key, view).action
         greedy = at_start(jax.nn.one_hot(action, self.model.joint_shape[0]))
@@ -223,56 +223,84 @@ class TeamReturn:
 
 @struct.dataclass
 class Exploitability:
-    """Evaluates the policies of several agents on the model of a finite environment, exactly, at the initial distribution.
+    """Evaluates the policies of several agents in a finite environment, exactly, at the initial distribution.
 
     Metrics, of the policies that are sampled and, with the prefix ``greedy_``, of their modes: ``exploitability``, the mean over
     agents of what each could gain by its best response to the others; in a two-player zero-sum game, how far what the policies
-    guarantee lies below the value of the game. Where all agents are paid alike: ``value`` and ``optimality_gap`` instead, what
-    the agents earn and how far that lies below the best that they could do together.
+    guarantee lies below the value of the game. A best response is a policy of what its agent observes. Where every agent can
+    tell all states apart in which it has a choice, it is found on the model; otherwise, with hidden information, on the
+    information sets of the game in extensive form.
 
-    Policies must depend on the observation alone. Build it with ``Exploitability.of(env, gamma)``.
+    Where all agents are paid alike: ``value`` and ``optimality_gap`` instead, what the agents earn and how far that lies below
+    the best of a planner who sees the state and moves them all.
+
+    A value that was not reached because an undiscounted episode need not end is missing. Policies must depend on the observation
+    alone. Build it with ``Exploitability.of(env, gamma)``.
     """
 
-    model: TabularModel
     gamma: jax.Array
-    optimum: jax.Array  # float32[], what a planner who moves all agents earns; 0 where they are not paid alike
-    mask: jax.Array | None  # bool[X, N, A]
-    common: bool = static(default=False)
+    model: TabularModel | None = None
+    game: ExtensiveGame | None = None  # where information is hidden, in place of the model
+    optimum: jax.Array | None = None  # float32[], what that planner earns; None where the agents are not paid alike
+    mask: jax.Array | None = None  # bool[X, N, A], or bool[I, N, A] in the information sets of every agent
 
     @classmethod
     def of(cls, env: Environment, gamma: float) -> "Exploitability":
         """Tabulates the environment and, where all agents are paid alike, finds the joint optimum in float64.
 
         Args:
-            env: a finite environment with agents.
+            env: a finite environment with agents. If information is hidden, it must always terminate within its time limit, and
+                agents must observe enough to recall what they observed and did before.
             gamma: discount in [0, 1]; at 1 every policy must end the episode.
 
         Raises:
-            EnvironmentError: the environment has no agents, or is not finite.
+            ConfigError: the discount is out of range.
+            EnvironmentError: the environment has no agents, is not finite, or hides information and has no extensive form.
         """
-        fix = "Use ExactValue."
+        where = "Exploitability"
         agents = env.num_agents is not None
-        require(agents, "Exploitability", "the environment must have agents", env.num_agents, fix, EnvironmentError)
+        require(agents, where, "the environment must have agents", env.num_agents, "Use ExactValue.", EnvironmentError)
+        require_discount(where, gamma)
         model = tabulate(env)
-        common = bool(np.all(model.reward == model.reward[..., :1]))
-        optimum = 0.0
-        if common:
+        masked = env.action_mask_fn is not None
+        mask = markov.agent_masks(model) if masked else None
+        if bool(np.all(model.reward == model.reward[..., :1])):
             with jax.enable_x64(True):
                 alone = markov.for_player(model, 0)
                 optimum = float(value_iteration(alone, gamma, tolerance=1e-12).start_value(alone))
-        mask = None if env.action_mask_fn is None else markov.agent_masks(model)
-        return cls(single_precision(model), jnp.float32(gamma), jnp.float32(optimum), mask, common)
+            return cls(jnp.float32(gamma), model=single_precision(model), optimum=jnp.float32(optimum), mask=mask)
+        hidden = markov.hidden_information(model)
+        if hidden is not None:
+            try:
+                game = extensive.from_environment(env, gamma=gamma)
+            except EnvironmentError as error:
+                must = "agents must be able to tell apart the states in which they choose, or the game have an extensive form"
+                raise EnvironmentError(f"{where}: {must}, got {hidden}; {error}") from error
+            mask = jnp.swapaxes(jnp.asarray(game.legal), 0, 1) if masked else None
+            return cls(jnp.float32(gamma), game=game, mask=mask)
+        return cls(jnp.float32(gamma), model=single_precision(model), mask=mask)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
-        view = View(self.model.observation, self.mask, ())
+        if self.game is None:
+            assert self.model is not None
+            observation, actions = self.model.observation, max(self.model.joint_shape)
+        else:
+            # A policy is asked about the information sets of all agents side by side: for each it looks at the agent's own.
+            observation = jax.tree.map(lambda leaf: jnp.swapaxes(jnp.asarray(leaf), 0, 1), self.game.information)
+            actions = self.game.legal.shape[-1]
+        view = View(observation, self.mask, ())
         action = algorithm.policy(state, True)(key, view).action
-        metrics = self._measures(jax.nn.one_hot(action, self.model.joint_shape[0]), "greedy_")
+        metrics = self._measures(jax.nn.one_hot(action, actions), "greedy_")
         if algorithm.probabilities is not None:
             metrics |= self._measures(algorithm.probabilities(state, view), "")
         return metrics
 
     def _measures(self, policies: jax.Array, prefix: str) -> dict[str, jax.Array]:
-        if not self.common:
+        if self.game is not None:
+            return {f"{prefix}exploitability": extensive.exploitability(self.game, jnp.swapaxes(policies, 0, 1))}
+        assert self.model is not None
+        if self.optimum is None:
             return {f"{prefix}exploitability": markov.exploitability(self.model, policies, self.gamma)}
-        value = self.model.initial @ markov.evaluate(self.model, policies, self.gamma)[:, 0]
+        earned = markov.evaluate(self.model, policies, self.gamma)
+        value = jnp.where(earned.converged, self.model.initial @ earned.value[:, 0], jnp.nan)
         return {f"{prefix}value": value, f"{prefix}optimality_gap": self.optimum - value}

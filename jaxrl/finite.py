@@ -180,6 +180,12 @@ class TabularModel:
 _BLOCK = 128  # states expanded per device call: one compiled shape, whatever the frontier
 
 
+def bytes_of(leaves: list[np.ndarray]) -> np.ndarray:
+    """Returns arrays [n, ...] as rows of bytes, uint8[n, bytes]: equal rows are equal items. -0.0 and 0.0 are one number."""
+    rows = [np.ascontiguousarray(leaf + np.zeros((), leaf.dtype)).reshape(len(leaf), -1).view(np.uint8) for leaf in leaves]
+    return np.concatenate(rows, axis=-1)
+
+
 class _Numbering:
     """Numbers states in the order in which they are found; a state is known by its bytes."""
 
@@ -191,9 +197,8 @@ class _Numbering:
         """Returns the number of each of n states PyTree[n, ...], int32[n]; new ones get the next numbers."""
         leaves, structure = jax.tree.flatten(states)
         count = leaves[0].shape[0]
-        flat = [np.ascontiguousarray(leaf).reshape(count, -1).view(np.uint8).reshape(count, -1) for leaf in leaves]
         numbers = np.empty(count, np.int32)
-        for i, row in enumerate(np.concatenate(flat, axis=1)):
+        for i, row in enumerate(bytes_of(leaves)):
             key = row.tobytes()
             if key not in self._number:
                 self._number[key] = len(self.found)

@@ -3,6 +3,9 @@
 They work on the arrays of a ``jaxrl.finite.TabularModel``: probability, next_state, reward, terminated, all [X, A, K].
 """
 
+import itertools
+from fractions import Fraction
+
 import jax
 import numpy as np
 
@@ -103,3 +106,59 @@ def gymnasium_law(env, action_of):
         for outcome in table[state][action_of[action]]
     ]
     return law(len(table), len(action_of), entries)
+
+
+def solve_exactly(matrix, right):
+    """Solves a square linear system in fractions, by Gauss-Jordan elimination; None where it has no unique solution."""
+    rows = [[Fraction(entry) for entry in row] + [Fraction(last)] for row, last in zip(matrix, right, strict=True)]
+    for column in range(len(rows)):
+        pivot = next((row for row in range(column, len(rows)) if rows[row][column] != 0), None)
+        if pivot is None:
+            return None
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        rows[column] = [entry / rows[column][column] for entry in rows[column]]
+        for row in range(len(rows)):
+            if row != column and rows[row][column] != 0:
+                factor = rows[row][column]
+                rows[row] = [entry - factor * other for entry, other in zip(rows[row], rows[column], strict=True)]
+    return [row[-1] for row in rows]
+
+
+def indifferent(payoff, own, other):
+    """Returns the mix over columns ``other`` against which rows ``own`` earn the same, and how much; fractions, or None."""
+    size = len(other)
+    system = [[payoff[i][j] for j in other] + [Fraction(-1)] for i in own] + [[Fraction(1)] * size + [Fraction(0)]]
+    found = solve_exactly(system, [0] * size + [1])
+    return None if found is None or min(found[:size]) < 0 else (found[:size], found[size])
+
+
+def equilibria(payoff, strictly=True):
+    """Yields the equilibria on supports of equal size of a two-player game float[2, A, B], in exact arithmetic.
+
+    Yields ``(x, y, value)``: lists of fractions, and what the row player earns. strictly: only with positive probabilities on the
+    whole support, so that each comes once in a game that is not degenerate.
+    """
+    row = [[Fraction(float(entry)) for entry in line] for line in payoff[0]]
+    column = [[Fraction(float(entry)) for entry in line] for line in np.transpose(payoff[1])]
+    actions, answers = len(row), len(column)
+    for size in range(1, min(actions, answers) + 1):
+        for own, other in itertools.product(*(itertools.combinations(range(n), size) for n in (actions, answers))):
+            mixes = indifferent(row, own, other), indifferent(column, other, own)
+            if None in mixes or (strictly and any(min(mix[0]) == 0 for mix in mixes)):
+                continue
+            (y, value), (x, worth) = mixes
+            best = all(sum(row[i][j] * p for j, p in zip(other, y, strict=True)) <= value for i in range(actions))
+            if best and all(sum(column[j][i] * p for i, p in zip(own, x, strict=True)) <= worth for j in range(answers)):
+                strategies = ([Fraction(0)] * actions, [Fraction(0)] * answers)
+                for strategy, support, mix in zip(strategies, (own, other), (x, y), strict=True):
+                    for place, p in zip(support, mix, strict=True):
+                        strategy[place] = p
+                yield *strategies, value
+
+
+def game_value(payoff):
+    """Returns the value of a zero-sum game float[A, B] for the row player, in exact arithmetic, rounded once.
+
+    Some solution has supports of equal size on which both players are indifferent (Shapley and Snow, 1950).
+    """
+    return float(next(equilibria([payoff, -np.asarray(payoff)], strictly=False))[2])

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrl.errors import require
+from jaxrl.errors import require, require_distribution, require_finite
 
 MAX_STATES = 6  # 64 policies and their crossings
 
@@ -23,12 +23,14 @@ MAX_STATES = 6  # 64 policies and their crossings
 class WhittleIndex(NamedTuple):
     """The index of an arm.
 
-    index: float64[n], of each state; NaN in all if the arm is not indexable.
+    index: float64[n], of each state, in units of the reward; NaN in all if the arm is not indexable.
     indexable: whether the index exists.
+    residual: float64[n], by how much acting differs from leaving where the subsidy is the index: 0 up to rounding.
     """
 
     index: np.ndarray
     indexable: bool
+    residual: np.ndarray
 
 
 def _lines(transition: np.ndarray, reward: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +48,7 @@ def _crossings(base: np.ndarray, slope: np.ndarray) -> np.ndarray:
     """Returns the subsidies at which the lines of two policies cross in some state, in order and each once."""
     first, second = np.triu_indices(len(base), 1)
     closing = slope[first] - slope[second]
-    cross = np.abs(closing) > 1e-12
+    cross = np.abs(closing) > 1e-12 * np.abs(slope).max()
     found = np.sort((base[second] - base[first])[cross] / closing[cross])
     apart = np.diff(found, prepend=-np.inf) > 1e-10 * (1 + np.abs(found))
     return found[apart]
@@ -67,19 +69,32 @@ def whittle_index(transition: Any, reward: Any, gamma: float) -> WhittleIndex:
     p, r = np.asarray(transition, np.float64), np.asarray(reward, np.float64)
     fits = r.ndim == 2 and r.shape[0] == 2 and p.shape == (*r.shape, r.shape[1])
     require(fits, where, "transition must be [2, n, n] and reward [2, n]", (p.shape, r.shape), "Check their shapes.")
-    sound = bool((p >= 0).all() and np.allclose(p.sum(-1), 1, atol=1e-6))
-    require(sound, where, "every row of transition must be a distribution", p.tolist(), "Make it sum to 1.")
+    fix = "Make it sum to 1."
+    p = require_distribution(where, "every row of transition", p, fix, tolerance=1e-6)
+    require_finite(where, "reward", r)
     require(0 < gamma < 1, where, "gamma must lie in (0, 1)", gamma, "0.95 is a usual discount.")
     n = r.shape[1]
     require(n <= MAX_STATES, where, f"an arm must have at most {MAX_STATES} states", n, "All its policies are enumerated.")
-    base, slope = _lines(p / p.sum(-1, keepdims=True), r, gamma)
+    p = p / p.sum(-1, keepdims=True)
+    unit = np.ptp(r) or 1.0  # the index does not change by what is paid for both actions, and is in proportion to the rest
+    paid = (r - r.min()) / unit
+    base, slope = _lines(p, paid, gamma)
     changes = _crossings(base, slope)
     looks = np.concatenate([[changes[0] - 1], (changes[1:] + changes[:-1]) / 2, [changes[-1] + 1]])
-    value = (base + looks[:, None, None] * slope).max(1)  # [L, n]
-    leave, act = (r[a] + gamma * value @ p[a].T for a in (0, 1))
-    gain = leave + looks[:, None] - act
+    gain, value = _gain_of_leaving(looks, base, slope, p, paid, gamma)
     passive = gain > -1e-9 * (1 + np.abs(value))
     # Below the first crossing acting is optimal everywhere, above the last one leaving is: only the way between can be wrong.
     if (passive[:-1] & ~passive[1:]).any():
-        return WhittleIndex(np.full(n, np.nan), False)
-    return WhittleIndex(changes[passive.argmax(0) - 1], True)
+        return WhittleIndex(np.full(n, np.nan), False, np.full(n, np.nan))
+    index = changes[passive.argmax(0) - 1]
+    residual = np.abs(np.diagonal(_gain_of_leaving(index, base, slope, p, paid, gamma)[0]))
+    return WhittleIndex(unit * index, True, unit * residual)
+
+
+def _gain_of_leaving(
+    subsidy: np.ndarray, base: np.ndarray, slope: np.ndarray, transition: np.ndarray, reward: np.ndarray, gamma: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns how much better leaving is than acting, and the optimal value, at each of L subsidies, float64[L, n] each."""
+    value = (base + subsidy[:, None, None] * slope).max(1)
+    leave, act = (reward[action] + gamma * value @ transition[action].T for action in (0, 1))
+    return leave + subsidy[:, None] - act, value

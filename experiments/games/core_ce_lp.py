@@ -119,7 +119,7 @@ def draw(directory: RunDirectory) -> None:
         text="Largest sum of the players' payoffs over all equilibria of a kind. Zero-sum games are left out.",
     )
     region = np.column_stack([directory.curves(axis, REGION).values[0] for axis in ("x", "y")])
-    nash = [tuple(float(x @ table @ y) for table in named.CHICKEN) for x, y in support_enumeration(named.CHICKEN)]
+    nash = [tuple(float(x @ table @ y) for table in named.CHICKEN) for x, y, _ in support_enumeration(named.CHICKEN)]
     # The corners of all that the players can expect: (dare, dare), and the joint actions in which at least one swerves.
     hull = np.array([(0, 0), (7, 2), (6, 6), (2, 7)], float)
     figures.payoff_region(

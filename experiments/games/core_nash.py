@@ -71,13 +71,13 @@ def run(config: Config, session: Session) -> None:
 
 def _regret(table: np.ndarray, equilibrium) -> float:
     with jax.enable_x64(True):
-        return float(nash_conv(jnp.asarray(table), tuple(map(jnp.asarray, equilibrium))))
+        return float(nash_conv(jnp.asarray(table), tuple(map(jnp.asarray, equilibrium[:2]))))
 
 
 def _distance(equilibrium, others) -> float:
     """Returns the largest difference in a probability to the nearest of others."""
-    one = np.concatenate(equilibrium)
-    return min((float(np.abs(one - np.concatenate(other)).max()) for other in others), default=np.inf)
+    one = np.concatenate(equilibrium[:2])
+    return min((float(np.abs(one - np.concatenate(other[:2])).max()) for other in others), default=np.inf)
 
 
 def compared(table: np.ndarray, known: list) -> dict[str, float]:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from jaxrl.errors import require
 from jaxrl.games import extensive
+from jaxrl.games.dynamics import require_countable
 from jaxrl.games.extensive import ExtensiveGame
 
 
@@ -73,6 +74,7 @@ def cfr(
     require(fits, "cfr", must, num_records, "1 examines the end alone.")
     power = float(plus) if averaging is None else averaging
     uniform = extensive.uniform_strategy(game)
+    require_countable("cfr", "num_iterations", num_iterations, uniform.dtype)
 
     def iterate(play: _Play, _):
         seen, regret = play.strategy, play.regret

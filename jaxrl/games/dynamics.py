@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxrl.errors import require
+from jaxrl.errors import is_traced, require
 from jaxrl.games.normal_form import (
     Profile,
     action_payoffs,
@@ -52,6 +53,13 @@ class Course(NamedTuple):
     history: History
 
 
+def require_countable(where: str, name: str, count: int, dtype: Any) -> None:
+    """Raises ConfigError unless floats of this type can count so far: beyond, adding 1 to a sum changes nothing."""
+    most = 2 ** (jnp.finfo(dtype).nmant + 1)
+    fix = "Use fewer, or float64 inside jax.enable_x64(True)."
+    require(count <= most, where, f"{name} must be at most {most:,} in {jnp.dtype(dtype).name}", count, fix)
+
+
 class _Play(NamedTuple):
     """step: float[], number of the step to come, from 1. total, joint: weighted sums. memory: what the dynamic remembers."""
 
@@ -84,6 +92,7 @@ def _play(
     require(fits, "dynamics", f"num_records must divide num_steps ({num_steps})", num_records, "1 records the end alone.")
     require(len(start) == payoff.shape[0], "dynamics", "start must name a strategy for every player", len(start), "Add them.")
     dtype = jnp.result_type(payoff.dtype, jnp.float32)
+    require_countable("dynamics", "num_steps", num_steps, dtype)
     profile = tuple(jnp.asarray(strategy, dtype) for strategy in start)
 
     def step(play: _Play, _):
@@ -138,37 +147,49 @@ def replicator(
 
         dx_ia / dt = x_ia [u_i(a, x_-i) - u_i(x)]
 
-    integrated by the classical Runge-Kutta method of fourth order. In a symmetric game with equal starts the populations stay
-    equal, which is the dynamic of a single population.
+    integrated by the classical Runge-Kutta method of fourth order for the logarithms of the shares, which grow at the rates
+    u_i(a, x_-i) up to a constant: shares then stay shares whatever the step. In a symmetric game with equal starts the
+    populations stay equal, which is the dynamic of a single population.
 
     Args:
         payoff: float[N, A_0, ..., A_{N-1}].
         num_steps: integration steps.
         start: the first profile; an action of probability 0 stays there.
-        step_size: time in one step, positive.
+        step_size: time in one step, positive. In a step the logarithms of two shares can move apart by ``step_size`` times the
+            range of a player's payoffs, which must not exceed 1: beyond, the steps no longer follow the differential equation.
         num_records: as for ``fictitious_play``.
+
+    Raises:
+        ConfigError: the step is too long for these payoffs, where both are known, or an argument is out of range.
 
     Source: Taylor and Jonker (1978); Weibull (1995), Evolutionary Game Theory, sections 3.1 and 5.1.
     """
     players = range(payoff.shape[0])
+    if not is_traced(payoff, step_size):
+        span = max(float(np.ptp(np.asarray(table, np.float64))) for table in payoff)
+        must, fix = "step_size times the range of the payoffs must lie in (0, 1]", f"Use at most {1 / span if span else 1:.3g}."
+        require(0 < float(step_size) <= 1 / (span or 1), "replicator", must, step_size, fix)
 
-    def growth(profile):
-        fitness = [action_payoffs(payoff, profile, player) for player in players]
-        return tuple(share * (value - (share * value).sum()) for share, value in zip(profile, fitness, strict=True))
+    def growth(logits):
+        shares = [jax.nn.softmax(logit) for logit in logits]
+        return tuple(action_payoffs(payoff, shares, player) for player in players)
 
-    def move(profile, slope, time):
-        return tuple(share + time * change for share, change in zip(profile, slope, strict=True))
+    def move(logits, slope, time):
+        return tuple(logit + time * change for logit, change in zip(logits, slope, strict=True))
 
-    def advance(memory, profile, total):
-        first = growth(profile)
-        second = growth(move(profile, first, step_size / 2))
-        third = growth(move(profile, second, step_size / 2))
-        fourth = growth(move(profile, third, step_size))
+    def advance(logits, profile, total):
+        first = growth(logits)
+        second = growth(move(logits, first, step_size / 2))
+        third = growth(move(logits, second, step_size / 2))
+        fourth = growth(move(logits, third, step_size))
         slope = tuple((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(first, second, third, fourth, strict=True))
-        # Where payoffs are negative, what rounding takes from a sum of shares grows exponentially, so it is given back.
-        return memory, tuple(share / share.sum() for share in move(profile, slope, step_size))
+        logits = tuple(jax.nn.log_softmax(logit) for logit in move(logits, slope, step_size))
+        return logits, tuple(jnp.exp(logit) for logit in logits)
 
-    return _play(payoff, advance, (), start, num_steps, num_records)
+    dtype = jnp.result_type(payoff.dtype, jnp.float32)
+    shares = [jnp.asarray(strategy, dtype) for strategy in start]
+    present = tuple(jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1)), -jnp.inf) for share in shares)
+    return _play(payoff, advance, present, start, num_steps, num_records)
 
 
 def regret_matching(

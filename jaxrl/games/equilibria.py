@@ -1,22 +1,32 @@
 """Exact equilibria of normal-form games, on the host in float64: Nash by support enumeration, minimax and correlated by LP.
 
-Payoff tables are float[N, A_0, ..., A_{N-1}], as in ``jaxrl.games.normal_form``, whose functions verify what is found here.
-For many games at once inside compiled code there are ``jaxrl.games.lemke_howson`` and ``jaxrl.games.dynamics``.
+Payoff tables are float[N, A_0, ..., A_{N-1}], as in ``jaxrl.games.normal_form``. For many games at once inside compiled code
+there are ``jaxrl.games.zero_sum``, ``jaxrl.games.lemke_howson`` and ``jaxrl.games.dynamics``.
+
+Every answer is checked, and the check is part of it: what the players could still gain. Games are solved in units of what is at
+stake in them, so that neither the unit of the payoffs nor a payoff that is far from all others costs precision.
 
 Source: Shoham and Leyton-Brown (2008), Multiagent Systems, chapter 4.
 """
 
 import itertools
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxrl.errors import ConfigError, require, require_payoffs
-
-Strategies = tuple[np.ndarray, np.ndarray]
+from jaxrl.errors import SolverError, require, require_finite, require_payoffs
 
 
-def support_enumeration(payoff: Any, all_supports: bool = False, tolerance: float = 1e-9) -> list[Strategies]:
+class Equilibrium(NamedTuple):
+    """row: float64[A], column: float64[B], the strategies. regret: float64[2], what each player could gain, 0 up to rounding."""
+
+    row: np.ndarray
+    column: np.ndarray
+    regret: np.ndarray
+
+
+def support_enumeration(payoff: Any, all_supports: bool = False, tolerance: float = 1e-9) -> list[Equilibrium]:
     """Returns the Nash equilibria of a two-player game, small supports first.
 
     For every pair of supports of equal size, the strategies that make the other player indifferent over its support follow from
@@ -31,10 +41,8 @@ def support_enumeration(payoff: Any, all_supports: bool = False, tolerance: floa
     Args:
         payoff: float[2, A, B].
         all_supports: whether to look at supports of all sizes.
-        tolerance: below which a probability is 0 and a gain no gain, in units of the range of the payoffs.
-
-    Returns:
-        Pairs of strategies, float64[A] and float64[B].
+        tolerance: below which a gain is no gain, as a share of what the player loses against the best answers in hindsight; and
+            a probability is 0, where the actions of a player are weighted by the largest difference that each makes.
 
     Raises:
         ConfigError: the table is not that of a two-player game.
@@ -42,11 +50,21 @@ def support_enumeration(payoff: Any, all_supports: bool = False, tolerance: floa
     Source: Porter, Nudelman and Shoham (2008), Simple search methods for finding a Nash equilibrium; the linear system of
     Nisan et al. (2007), Algorithmic Game Theory, algorithm 3.4.
     """
-    row, column = _two_player_game("support_enumeration", payoff)
-    row, column = row / (np.ptp(row) or 1.0), column / (np.ptp(column) or 1.0)
+    table = _two_player_game("support_enumeration", payoff)
+    scales = [np.ptp(one) or 1.0 for one in table]
+    # What a player misses against each action of the other, own actions first. Equilibria do not change by counting payoffs from
+    # the best one against every action, and a payoff that is far below it then lies far from the others, not they beneath it.
+    row, column = (one.max(0) - one for one in (table[0] / scales[0], table[1].T / scales[1]))
     if all_supports:
-        return _of_all_supports(row, column.T, tolerance)
-    return [pair for size in range(1, min(row.shape) + 1) for pair in _of_size(row, column.T, size, tolerance)]
+        pairs = _of_all_supports(row, column, tolerance)
+    else:
+        pairs = (pair for size in range(1, min(row.shape) + 1) for pair in _of_size(row, column, size, tolerance))
+    found = []
+    for x, y in pairs:
+        gains = _gain(row, x, y), _gain(column, y, x)
+        if all(gain <= tolerance * missed for gain, missed in gains):
+            found.append(Equilibrium(x, y, np.array([gain * scale for (gain, _), scale in zip(gains, scales, strict=True)])))
+    return found
 
 
 def _two_player_game(where: str, payoff: Any) -> np.ndarray:
@@ -55,84 +73,103 @@ def _two_player_game(where: str, payoff: Any) -> np.ndarray:
     return table
 
 
-def _of_size(row: np.ndarray, column: np.ndarray, size: int, tolerance: float) -> list[Strategies]:
-    """Returns the equilibria on supports of one size. row: float[A, B]; column: float[B, A], own actions first in both."""
+def _gain(missed: np.ndarray, own: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Returns what a player could gain by its best response, and what it misses on average in hindsight."""
+    values = missed @ other
+    expected = float(own @ values)
+    return max(expected - float(values.min()), 0.0), expected
+
+
+def _of_size(row: np.ndarray, column: np.ndarray, size: int, tolerance: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields what makes both players indifferent on supports of one size. row: float[A, B]; column: float[B, A]."""
     rows, columns = _subsets(row.shape[0], size), _subsets(row.shape[1], size)
     # All pairs of R supports of the row player and C of the column player: [R, C, size].
-    mix_columns = _indifferent(row[rows[:, None, :, None], columns[None, :, None, :]])
-    mix_rows = _indifferent(column[columns[None, :, :, None], rows[:, None, None, :]])
-    with np.errstate(invalid="ignore"):
-        positive = (mix_columns > tolerance).all(-1) & (mix_rows > tolerance).all(-1)
-    found = []
-    for i, j in np.argwhere(positive):
+    mix_columns, positive_columns = _indifferent(row[rows[:, None, :, None], columns[None, :, None, :]], tolerance)
+    mix_rows, positive_rows = _indifferent(column[columns[None, :, :, None], rows[:, None, None, :]], tolerance)
+    for i, j in np.argwhere(positive_columns & positive_rows):
         x, y = np.zeros(row.shape[0]), np.zeros(row.shape[1])
         x[rows[i]], y[columns[j]] = mix_rows[i, j], mix_columns[i, j]
-        if _regret(row, x, y) <= tolerance and _regret(column, y, x) <= tolerance:
-            found.append((x, y))
-    return found
+        yield x, y
 
 
 def _subsets(count: int, size: int) -> np.ndarray:
     return np.array(list(itertools.combinations(range(count), size)))
 
 
-def _regret(payoff: np.ndarray, own: np.ndarray, other: np.ndarray) -> float:
-    values = payoff @ other
-    return float(values.max() - own @ values)
+def _indifferent(missed: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Solves ``missed @ mix = the same in every row, sum(mix) = 1`` for many square tables, float[..., k, k].
+
+    Returns:
+        The mixes, float[..., k]; and whether each is unique and positive, bool[...].
+    """
+    system = np.concatenate([missed[..., 1:, :] - missed[..., :1, :], np.ones_like(missed[..., :1, :])], axis=-2)
+    # Rows and columns are brought to the same size: then the rank is that of the game, whatever its units.
+    weight = np.abs(system[..., :-1, :]).max(-2, initial=0)
+    weight = np.where(weight > 0, weight, 1.0)[..., None, :]
+    system = system / weight
+    size = np.abs(system).max(-1, keepdims=True)
+    system = system / np.where(size > 0, size, 1.0)
+    unique = np.linalg.matrix_rank(system) == system.shape[-1]
+    system[~unique] = np.eye(system.shape[-1])
+    weighted = np.linalg.solve(system, np.eye(system.shape[-1])[:, -1:])[..., 0]
+    positive = unique & (weighted > tolerance * np.abs(weighted).max(-1, keepdims=True)).all(-1)
+    mix = np.where(positive[..., None], weighted, 1.0) / weight[..., 0, :]
+    return mix / mix.sum(-1, keepdims=True), positive
 
 
-def _indifferent(payoff: np.ndarray) -> np.ndarray:
-    """Solves ``payoff @ mix = value, sum(mix) = 1`` for many square tables, float[..., k, k]; NaN where that is not unique."""
-    size = payoff.shape[-1]
-    system = np.zeros((*payoff.shape[:-2], size + 1, size + 1))
-    system[..., :size, :size], system[..., :size, size], system[..., size, :size] = payoff, -1, 1
-    unique = np.linalg.matrix_rank(system) == size + 1
-    system[~unique] = np.eye(size + 1)
-    solution = np.linalg.solve(system, np.eye(size + 1)[:, -1:])[..., :size, 0]
-    return np.where(unique[..., None], solution, np.nan)
-
-
-def _of_all_supports(row: np.ndarray, column: np.ndarray, tolerance: float) -> list[Strategies]:
-    """Returns one equilibrium for each pair of supports that carries any. row: float[A, B]; column: float[B, A]."""
+def _of_all_supports(row: np.ndarray, column: np.ndarray, tolerance: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields one candidate for each pair of supports that carries any. row: float[A, B]; column: float[B, A]."""
     supports = [[subset for size in range(1, n + 1) for subset in itertools.combinations(range(n), size)] for n in row.shape]
-    found = []
     for rows, columns in sorted(itertools.product(*supports), key=lambda pair: len(pair[0]) + len(pair[1])):
         y = _supported_mix(row, np.array(rows), np.array(columns), tolerance)
         x = None if y is None else _supported_mix(column, np.array(columns), np.array(rows), tolerance)
         if x is not None and y is not None:
-            found.append((x, y))
-    return found
+            yield x, y
 
 
-def _supported_mix(payoff: np.ndarray, best: np.ndarray, support: np.ndarray, tolerance: float) -> np.ndarray | None:
+def _supported_mix(missed: np.ndarray, best: np.ndarray, support: np.ndarray, tolerance: float) -> np.ndarray | None:
     """Returns the mix, positive exactly on ``support``, against which all of ``best`` are best responses, or None.
 
-    Of several, the one whose smallest probability is largest. payoff: float[own, other]; the mix is float[other].
+    Of several, the one whose smallest probability is largest. missed: float[own, other]; the mix is float[other].
     """
-    own, other = payoff.shape
+    own, other = missed.shape
     size = len(support)
     rest = np.setdiff1d(np.arange(own), best)
-    # Variables: the probabilities on the support, the value, and the smallest probability, which is made large.
-    equal = np.zeros((len(best) + 1, size + 2))
-    equal[:-1, :size], equal[:-1, size], equal[-1, :size] = payoff[np.ix_(best, support)], -1, 1
-    most = np.zeros((len(rest) + size, size + 2))
-    most[: len(rest), :size], most[: len(rest), size] = payoff[np.ix_(rest, support)], -1
-    most[len(rest) :, :size], most[len(rest) :, -1] = -np.eye(size), 1
-    bounds = [(0, None)] * size + [(None, None), (None, None)]
-    solution = _linprog(-np.eye(size + 2)[-1], most, np.zeros(len(most)), equal, np.eye(len(best) + 1)[-1], bounds)
+    # Variables: the probabilities on the support, and the smallest of them, which is made large. All of ``best`` miss the same,
+    # and no other action misses less. Every row has its own unit.
+    equal = _in_units_of_rows(missed[best[1:]][:, support] - missed[best[0], support])
+    least = _in_units_of_rows(missed[best[0], support] - missed[rest][:, support])
+    equal = np.column_stack([np.vstack([equal, np.ones(size)]), np.zeros(len(best))])
+    most = np.vstack([np.column_stack([least, np.zeros(len(rest))]), np.column_stack([-np.eye(size), np.ones(size)])])
+    right = np.append(np.zeros(len(best) - 1), 1.0)
+    bounds = [(0, None)] * size + [(None, None)]
+    solution = linprog(-np.eye(size + 1)[-1], most, np.zeros(len(most)), equal, right, bounds)
     if solution.status != 0 or solution.x[-1] <= tolerance:
         return None
+    probabilities = solution.x[:size]
+    # The programme keeps its constraints up to 1e-10; its answer is moved onto the indifference by least squares.
+    moved = probabilities + np.linalg.lstsq(equal[:, :-1], right - equal[:, :-1] @ probabilities, rcond=None)[0]
     mix = np.zeros(other)
-    mix[support] = solution.x[:size] / solution.x[:size].sum()
-    return mix
+    mix[support] = moved if moved.min() > 0 else probabilities
+    return mix / mix.sum()
+
+
+def _in_units_of_rows(table: np.ndarray) -> np.ndarray:
+    size = np.abs(table).max(-1, keepdims=True, initial=0)
+    return table / np.where(size > 0, size, 1.0)
 
 
 class Minimax(NamedTuple):
-    """The solution of a zero-sum game. value: what the row player wins; row: float64[A]; column: float64[B]."""
+    """The solution of a zero-sum game. value: what the row player wins; row: float64[A]; column: float64[B].
+
+    gap: by how much the row player's best answer to ``column`` earns more than the column player's best answer to ``row`` leaves:
+    0 up to rounding. The value of the game lies between the two.
+    """
 
     value: float
     row: np.ndarray
     column: np.ndarray
+    gap: float
 
 
 def minimax(payoff: Any) -> Minimax:
@@ -143,29 +180,49 @@ def minimax(payoff: Any) -> Minimax:
 
     Raises:
         ConfigError: the table is not that of a two-player zero-sum game.
+        SolverError: the programme leaves a gap of more than a millionth of the distance between the security levels.
 
     Source: von Neumann (1928); Shoham and Leyton-Brown (2008), section 4.1.
     """
     table = _two_player_game("minimax", payoff)
     row = table[0]
     largest = np.abs(table.sum(0)).max()
-    zero_sum = bool(largest <= 1e-9 * max(1.0, np.abs(row).max()))
+    zero_sum = bool(largest <= 1e-9 * np.abs(row).max())
     require(zero_sum, "minimax", "the payoffs must sum to zero", largest, "Use support_enumeration.")
+    # In units of what is at stake: the value lies between what each player can secure by a pure strategy.
+    lower, upper = row.min(1).max(), row.max(0).min()
+    if lower == upper:
+        x, y = np.eye(len(row))[row.min(1).argmax()], np.eye(row.shape[1])[row.max(0).argmin()]
+        return Minimax(float(lower), x, y, 0.0)
+    scaled = (row - lower) / (upper - lower)
+    x, y = _security_strategies(scaled)
+    gap = float((scaled @ y).max() - (x @ scaled).min())
+    must = "the gap between the players must be at most 1e-6 of the distance between their security levels"
+    require(gap <= 1e-6, "minimax", must, gap, "Round payoffs that are far from all others.", SolverError)
+    return Minimax(float(lower + (upper - lower) * (x @ scaled @ y)), x, y, max(gap, 0.0) * float(upper - lower))
+
+
+def _security_strategies(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the strategies of both players that the linear programme and its dual give."""
     actions, answers = row.shape
     # The value v is made large with v <= x' R b for every answer b; the dual prices of these rows are the opponent's strategy.
     most = np.column_stack([-row.T, np.ones(answers)])
     equal = np.append(np.ones(actions), 0.0)[None]
     bounds = [(0, None)] * actions + [(None, None)]
-    solution = _solved("minimax", _linprog(-np.eye(actions + 1)[-1], most, np.zeros(answers), equal, np.ones(1), bounds))
+    solution = solved("minimax", linprog(-np.eye(actions + 1)[-1], most, np.zeros(answers), equal, np.ones(1), bounds))
     x, y = solution.x[:actions].clip(0), (-solution.ineqlin.marginals).clip(0)
-    return Minimax(float(solution.x[-1]), x / x.sum(), y / y.sum())
+    return x / x.sum(), y / y.sum()
 
 
 class CorrelatedEquilibrium(NamedTuple):
-    """probability: float64[A_0, ..., A_{N-1}], of each joint action. payoffs: float64[N], what every player expects."""
+    """probability: float64[A_0, ..., A_{N-1}], of each joint action. payoffs: float64[N], what every player expects.
+
+    regret: float64[N], the most that a player could gain on average by one deviation: 0 up to rounding.
+    """
 
     probability: np.ndarray
     payoffs: np.ndarray
+    regret: np.ndarray
 
 
 Objective = Literal["utilitarian", "egalitarian", "maximum_entropy"]
@@ -187,13 +244,15 @@ def correlated_equilibrium(
 
     Raises:
         ConfigError: the payoffs or the objective do not fit.
+        SolverError: the programme has no solution, or players could still gain by deviating.
 
     Source: Aumann (1974, 1987); the programme of Shoham and Leyton-Brown (2008), section 4.6; Ortiz, Schapire and Kakade (2007),
     Maximum entropy correlated equilibria.
     """
     where = "correlated_equilibrium"
     table = require_payoffs(where, payoff)
-    gains = _gains_of_deviation(table, coarse)
+    deviations = [_gains_of_deviation(table, player, coarse) for player in range(table.shape[0])]
+    gains = _in_units(deviations)
     payoffs = table.reshape(table.shape[0], -1)
     if not isinstance(objective, str):
         probability = _maximise_smallest(where, gains, _worth(where, objective, table.shape[1:]))
@@ -204,40 +263,57 @@ def correlated_equilibrium(
     else:
         known = "objective must be 'utilitarian', 'egalitarian', 'maximum_entropy' or a table"
         require(objective == "maximum_entropy", where, known, objective, "Use one of them.")
-        probability = _maximum_entropy(where, gains)
-    return CorrelatedEquilibrium(probability.reshape(table.shape[1:]), payoffs @ probability)
+        probability = _maximum_entropy(gains)
+    regret = np.array([(one @ probability).max(initial=0.0) for one in deviations])
+    entropic = isinstance(objective, str) and objective == "maximum_entropy"
+    # The entropy's prices grow without bound where an action must never be played, so that it is only approached.
+    limit = 1e-3 * np.ptp(payoffs, axis=1) if entropic else 1e-6 * np.array([_stake(table, i) for i in range(len(table))])
+    must = f"no player may gain by deviating, up to {limit.tolist()}"
+    require(bool((regret <= limit).all()), where, must, regret.tolist(), "Round payoffs that are far from others.", SolverError)
+    return CorrelatedEquilibrium(probability.reshape(table.shape[1:]), payoffs @ probability, regret)
 
 
 def _worth(where: str, objective: Any, shape: tuple[int, ...]) -> np.ndarray:
     worth = np.asarray(objective, np.float64)
     require(worth.shape == shape, where, f"the objective must have shape {shape}", worth.shape, "Value every joint action.")
-    require(bool(np.isfinite(worth).all()), where, "the objective must be finite", objective, "Replace what is not.")
-    return worth.reshape(1, -1)
+    return require_finite(where, "the objective", worth).reshape(1, -1)
 
 
-def _gains_of_deviation(table: np.ndarray, coarse: bool) -> Any:
-    """Returns a sparse matrix [deviations, joint actions]: what each deviation gains when that joint action is drawn.
+def _gains_of_deviation(table: np.ndarray, player: int, coarse: bool) -> Any:
+    """Returns a sparse matrix [deviations, joint actions]: what each deviation gains a player when that joint action is drawn.
 
-    A deviation of player i is an action to be taken in place of a recommended one, or in place of all if ``coarse``.
+    A deviation is an action to be taken in place of a recommended one, or in place of all if ``coarse``.
     """
     from scipy import sparse
 
     shape = table.shape[1:]
-    numbers = np.arange(np.prod(shape)).reshape(shape)
-    blocks = []
-    for player, actions in enumerate(shape):
-        payoff = np.moveaxis(table[player], player, 0).reshape(actions, -1)
-        number = np.moveaxis(numbers, player, 0).reshape(actions, -1)
-        gain = payoff[None, :, :] - payoff[:, None, :]  # [recommended, taken, joint actions of the others]
-        place = np.broadcast_to(number[:, None, :], gain.shape)
-        recommended, taken = np.meshgrid(np.arange(actions), np.arange(actions), indexing="ij")
-        deviation = taken if coarse else recommended * actions + taken
-        rows = np.broadcast_to(deviation[:, :, None], gain.shape)
-        size = (actions if coarse else actions**2, numbers.size)
-        blocks.append(sparse.coo_matrix((gain.ravel(), (rows.ravel(), place.ravel())), size))
-    gains = sparse.vstack(blocks).tocsr()
-    gains.eliminate_zeros()
-    return gains[np.diff(gains.indptr) > 0]
+    actions = shape[player]
+    payoff = np.moveaxis(table[player], player, 0).reshape(actions, -1)
+    number = np.moveaxis(np.arange(np.prod(shape)).reshape(shape), player, 0).reshape(actions, -1)
+    gain = payoff[None, :, :] - payoff[:, None, :]  # [recommended, taken, joint actions of the others]
+    place = np.broadcast_to(number[:, None, :], gain.shape)
+    recommended, taken = np.meshgrid(np.arange(actions), np.arange(actions), indexing="ij")
+    rows = np.broadcast_to((taken if coarse else recommended * actions + taken)[:, :, None], gain.shape)
+    size = (actions if coarse else actions**2, number.size)
+    return sparse.coo_matrix((gain.ravel(), (rows.ravel(), place.ravel())), size).tocsr()
+
+
+def _stake(table: np.ndarray, player: int) -> float:
+    """Returns the regret in hindsight that some action of a player never exceeds; the smallest regret, where it has none."""
+    own_first = np.moveaxis(table[player], player, 0).reshape(table.shape[1 + player], -1)
+    missed = own_first.max(0) - own_first
+    stake = missed.max(1).min()
+    return float(stake if stake > 0 else missed[missed > 0].min(initial=np.inf))
+
+
+def _in_units(deviations: list[Any]) -> Any:
+    """Returns the deviations that can change anything, each in units of the most that it can gain or lose; sparse."""
+    from scipy import sparse
+
+    gains = sparse.vstack(deviations).tocsr()
+    largest = abs(gains).max(axis=1).toarray().ravel()
+    matter = largest > 0
+    return sparse.diags_array(1 / largest[matter]) @ gains[matter]
 
 
 def _maximise_smallest(where: str, gains: Any, worths: np.ndarray) -> np.ndarray:
@@ -245,6 +321,8 @@ def _maximise_smallest(where: str, gains: Any, worths: np.ndarray) -> np.ndarray
     from scipy import sparse
 
     count, joint_actions = worths.shape
+    lowest, span = worths.min(), np.ptp(worths)
+    worths = (worths - lowest) / (span if span > 0 else 1.0)
     # Variables: the probabilities, and a number that no mean worth may fall below, which is made large.
     most = sparse.vstack(
         [sparse.hstack([gains, sparse.csr_matrix((gains.shape[0], 1))]), np.column_stack([-worths, np.ones(count)])]
@@ -252,12 +330,12 @@ def _maximise_smallest(where: str, gains: Any, worths: np.ndarray) -> np.ndarray
     equal = np.append(np.ones(joint_actions), 0.0)[None]
     bounds = [(0, None)] * joint_actions + [(None, None)]
     cost = -np.eye(1, joint_actions + 1, joint_actions)[0]
-    solution = _solved(where, _linprog(cost, most, np.zeros(gains.shape[0] + count), equal, np.ones(1), bounds))
+    solution = solved(where, linprog(cost, most, np.zeros(gains.shape[0] + count), equal, np.ones(1), bounds))
     probability = solution.x[:-1].clip(0)
     return probability / probability.sum()
 
 
-def _maximum_entropy(where: str, gains: Any) -> np.ndarray:
+def _maximum_entropy(gains: Any) -> np.ndarray:
     """Returns the correlated equilibrium of largest entropy, float64[P], which is proportional to exp(-gains' prices).
 
     The prices, one for each deviation and none negative, minimise the logarithm of the sum of these exponentials. Where some
@@ -268,7 +346,6 @@ def _maximum_entropy(where: str, gains: Any) -> np.ndarray:
 
     if not gains.shape[0]:
         return np.full(gains.shape[1], 1 / gains.shape[1])
-    gains = gains / np.abs(gains).max()
 
     def dual(prices):
         logits = -(gains.T @ prices)
@@ -277,19 +354,43 @@ def _maximum_entropy(where: str, gains: Any) -> np.ndarray:
     options = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-15, "gtol": 1e-10}
     bounds = [(0, None)] * gains.shape[0]
     solution = optimize.minimize(dual, np.zeros(gains.shape[0]), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    probability = softmax(-(gains.T @ solution.x))
-    largest = float((gains @ probability).max(initial=0.0))
-    require(largest < 1e-3, where, "the programme must converge", largest, "Rescale the payoffs, or use another objective.")
-    return probability
+    return softmax(-(gains.T @ solution.x))
 
 
-def _linprog(cost, most, most_bound, equal, equal_bound, bounds) -> Any:
+def linprog(cost, most, most_bound, equal, equal_bound, bounds) -> Any:
+    """Solves a linear programme, and once more for what its answer leaves over, in units a million times smaller.
+
+    The solver keeps constraints up to an absolute 1e-10, of which payoffs that are far from all others make much more.
+
+    Source: Gleixner, Steffy and Wolter (2016), Iterative refinement for linear programming.
+    """
     from scipy import optimize
 
-    return optimize.linprog(cost, most if most.shape[0] else None, most_bound, equal, equal_bound, bounds, method="highs")
+    most = most if most.shape[0] else None
+    limits = np.array([(-np.inf if low is None else low, np.inf if high is None else high) for low, high in bounds])
 
+    def solve(most_bound, equal_bound, limits):
+        for tolerance in (1e-10, 1e-7):  # the solver's own default where the finer one defeats it
+            options = {"primal_feasibility_tolerance": tolerance, "dual_feasibility_tolerance": tolerance}
+            solution = optimize.linprog(cost, most, most_bound, equal, equal_bound, limits, method="highs", options=options)
+            if solution.status == 0:
+                break
+        return solution
 
-def _solved(where: str, solution: Any) -> Any:
+    solution, unit = solve(most_bound, equal_bound, limits), 1e6
     if solution.status != 0:
-        raise ConfigError(f"{where}: the linear programme must have a solution, got {solution.message!r}. Rescale the payoffs.")
+        return solution
+    first = solution.x
+    left = None if most is None else unit * (most_bound - most @ first)
+    rest = solve(left, unit * (equal_bound - equal @ first), unit * (limits - first[:, None]))
+    if rest.status == 0:
+        solution = rest
+        solution.x = first + rest.x / unit
+    return solution
+
+
+def solved(where: str, solution: Any) -> Any:
+    """Returns the solution of a linear programme; raises SolverError if it has none."""
+    must, fix = "the linear programme must have a solution", "Round payoffs that are far from all others."
+    require(solution.status == 0, where, must, solution.message, fix, SolverError)
     return solution

@@ -20,8 +20,9 @@ import numpy as np
 from flax import struct
 
 from jaxrl.env import Environment, static
-from jaxrl.errors import EnvironmentError, require
-from jaxrl.finite import TabularModel, tabulate
+from jaxrl.errors import EnvironmentError, require, require_discount
+from jaxrl.finite import TabularModel, bytes_of, tabulate
+from jaxrl.games.markov import agent_masks
 
 
 @struct.dataclass
@@ -141,7 +142,7 @@ def exploitability(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
     return regrets(game, strategy).mean()
 
 
-def from_environment(env: Environment, max_ends: int = 100_000) -> ExtensiveGame:
+def from_environment(env: Environment, max_ends: int = 100_000, gamma: float = 1.0) -> ExtensiveGame:
     """Walks all ways through a finite environment with agents and returns the game that they play, on the host in float64.
 
     Agents move by turns or at the same time: one whose mask leaves one action does not decide. What an agent observes when it
@@ -150,16 +151,19 @@ def from_environment(env: Environment, max_ends: int = 100_000) -> ExtensiveGame
     Args:
         env: an environment built by ``jaxrl.finite.finite`` that always terminates within its time limit.
         max_ends: how many ways to accept before giving up.
+        gamma: discount in [0, 1] of the rewards on a way.
 
     Raises:
+        ConfigError: the discount is out of range.
         EnvironmentError: the environment has no agents, is not finite, has too many ways, may be truncated, or an agent forgets.
     """
     where = "extensive.from_environment"
+    require_discount(where, gamma)
     require(env.num_agents is not None, where, "the environment must have agents", None, "Set num_agents.", EnvironmentError)
     model = tabulate(env)
     sets = _InformationSets(model)
     ends = []
-    for end in _ways(model, sets, env.max_steps):
+    for end in _ways(model, sets, env.max_steps, gamma):
         ends.append(end)
         fix = "Raise max_ends, or make the game smaller."
         require(len(ends) <= max_ends, where, f"the game must have at most {max_ends} ends", "more", fix, EnvironmentError)
@@ -172,12 +176,10 @@ class _InformationSets:
 
     def __init__(self, model: TabularModel):
         self.model = model
-        joint = model.action_mask.reshape(-1, *model.joint_shape)
-        axes = range(1, joint.ndim)
-        self.masks = np.stack([joint.any(tuple(axis for axis in axes if axis != own)) for own in axes], axis=1)  # [X, N, A]
+        self.masks = np.asarray(agent_masks(model))  # bool[X, N, A]
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(model.observation)]
-        rows = [np.ascontiguousarray(leaf).reshape(*self.masks.shape[:2], -1).view(np.uint8) for leaf in leaves]
-        self.seen = np.concatenate(rows, axis=-1)  # uint8[X, N, bytes], what each agent observes
+        flat = bytes_of([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves])
+        self.seen = flat.reshape(*self.masks.shape[:2], -1)  # uint8[X, N, bytes], what each agent observes
         self.number: list[dict[bytes, int]] = [{} for _ in model.joint_shape]
         self.parent: list[list[int]] = [[] for _ in model.joint_shape]
         self.state: list[list[int]] = [[] for _ in model.joint_shape]  # the first that was found of each
@@ -216,7 +218,9 @@ class _InformationSets:
         return ExtensiveGame(legal, parent, sequence, chance, payoff, information, size, depth)
 
 
-def _ways(model: TabularModel, sets: _InformationSets, max_steps: int) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+def _ways(
+    model: TabularModel, sets: _InformationSets, max_steps: int, gamma: float
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
     """Yields ``(chance, sequence [N], payoff [N])`` of every end, depth first."""
     agents = range(len(model.joint_shape))
     joint_actions = np.stack(np.unravel_index(np.arange(model.num_actions), model.joint_shape), axis=-1)
@@ -231,7 +235,8 @@ def _ways(model: TabularModel, sets: _InformationSets, max_steps: int) -> Iterat
         for joint in np.flatnonzero(model.action_mask[state])[::-1]:
             after = np.where(decides, 1 + offset + joint_actions[joint], sequence)
             for k in np.flatnonzero(model.probability[state, joint])[::-1]:
-                way = chance * float(model.probability[state, joint, k]), after, payoff + model.reward[state, joint, k]
+                paid = payoff + gamma**steps * model.reward[state, joint, k]
+                way = chance * float(model.probability[state, joint, k]), after, paid
                 if model.terminated[state, joint, k]:
                     yield way
                 else:

@@ -1,7 +1,7 @@
 """The Lemke-Howson algorithm: one Nash equilibrium of a two-player game by complementary pivoting.
 
-Pure and without LAPACK: jit it, vmap it over games and labels. It computes in the precision jax is set to; float64, inside
-``jax.enable_x64(True)``, is advisable beyond about ten actions.
+Pure and without LAPACK: jit it, vmap it over games and labels. Every answer is checked by its regret. If float32 leaves too much
+of it, the path is followed again in float64; games side by side wait for that only if one of them needs it.
 
 Source: Lemke and Howson (1964); von Stengel (2002), Computing equilibria for two-person games, sections 2.3 and 2.5.
 """
@@ -11,12 +11,23 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrl.games.precision import first_smallest, refined
+
+TOLERANCE = 1e-4  # the largest regret of an answer that is returned, as a share of what is at stake for the player
+
 
 class Solution(NamedTuple):
-    """row: float[A], column: float[B], the equilibrium; NaN if ``pivots`` ran out. pivots: int32[], how many it took."""
+    """An equilibrium, or NaN where none was found.
+
+    row: float[A], column: float[B], the strategies.
+    regret: float[2], how much each player would gain by its best response: 0 up to rounding. If it exceeds ``TOLERANCE`` times
+        the regret that a pure strategy of the player can rule out, the strategies are NaN.
+    pivots: int32[], how many it took. If they reach ``max_pivots`` the path had not ended, and the strategies are NaN.
+    """
 
     row: jax.Array
     column: jax.Array
+    regret: jax.Array
     pivots: jax.Array
 
 
@@ -33,8 +44,8 @@ class _Path(NamedTuple):
 def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int = 1_000) -> Solution:
     """Follows the path of a dropped label to an equilibrium.
 
-    With payoffs made positive, the best-response conditions are ``R y <= 1`` and ``C' x <= 1`` for unscaled x, y >= 0. Action
-    k is a label: it is missing where x_k > 0 although a slack says that k is no best response. The path starts at x = y = 0,
+    With scaled payoffs R and C, the best-response conditions are ``R y <= 1`` and ``C' x <= 1`` for unscaled x, y >= 0. Action k
+    is a label: it is missing where x_k > 0 although a slack says that k is no best response. The path starts at x = y = 0,
     lets one label go and pivots until it has come back. Ties between rows are broken lexicographically, so that the path
     cannot run in a circle in degenerate games either.
 
@@ -42,17 +53,39 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
         payoff: float[2, A, B].
         label: the label to drop, in [0, A + B): the row player's actions, then the column player's. Different labels may lead
             to different equilibria.
-        max_pivots: an end in case of numerical trouble.
+        max_pivots: an end of paths that are too long; in some games they grow exponentially with the number of actions.
+
+    Returns:
+        The solution, in the precision that jax is set to.
     """
-    dtype = jnp.result_type(float)
-    actions, answers = payoff.shape[1:]
+    payoff = jnp.asarray(payoff, jnp.result_type(float))
+    label = jnp.asarray(label, jnp.int32)
+
+    def solve(payoff: jax.Array) -> tuple[Solution, jax.Array]:
+        solution, stake = _followed(payoff, label, max_pivots)
+        finished = solution.pivots < max_pivots
+        return solution, finished & (solution.regret <= TOLERANCE * stake).all()
+
+    solution, solved = refined(solve, payoff)
+    row, column = (jnp.where(solved, strategy, jnp.nan) for strategy in (solution.row, solution.column))
+    return solution._replace(row=row, column=column)
+
+
+def _followed(payoff: jax.Array, label: jax.Array, max_pivots: int) -> tuple[Solution, jax.Array]:
+    """Returns where the path ends, and what is at stake for both players, float[2]."""
+    dtype, (actions, answers) = payoff.dtype, payoff.shape[1:]
     labels = actions + answers
-    row, column = _positive(payoff[0].astype(dtype)), _positive(payoff[1].astype(dtype))
+    own_first = payoff[0], payoff[1].T
+    missed = [table.max(0) - table for table in own_first]  # how much better the best answer would have been
+    stakes = [_stake(table) for table in missed]
+    # Equilibria do not change if a number is added to what a player gets against one action of the other, or if its payoffs are
+    # scaled. Measured from the best answer and in units of the stake, payoffs that are never played cost no precision; and some
+    # action earns at least 1 against every answer, which bounds the polytopes.
+    row, column = (2 - table / stake for table, stake in zip(missed, stakes, strict=True))
     nothing = jnp.zeros((labels, labels), dtype)
-    constraints = nothing.at[:actions, actions:].set(row).at[actions:, :actions].set(column.T)
+    constraints = nothing.at[:actions, actions:].set(row).at[actions:, :actions].set(column)
     # Variables 0 .. L-1 are x and y, L .. 2 L-1 the slacks of their labels; the last column is the right-hand side.
     tableau = jnp.concatenate([constraints, jnp.eye(labels, dtype=dtype), jnp.ones((labels, 1), dtype)], axis=1)
-    label = jnp.asarray(label, jnp.int32)
 
     def unfinished(path: _Path):
         return (path.leaving % labels != label) & (path.pivots < max_pivots) | (path.pivots == 0)
@@ -69,15 +102,22 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
     slacks = jnp.arange(labels, 2 * labels, dtype=jnp.int32)
     path = jax.lax.while_loop(unfinished, pivot, _Path(tableau, slacks, label, label, jnp.int32(0)))
     values = jnp.zeros(2 * labels, dtype).at[path.basis].set(path.tableau[:, -1])
-    values = jnp.where(path.leaving % labels == label, values, jnp.nan)
-    x, y = values[:actions], values[actions:labels]
-    return Solution(x / x.sum(), y / y.sum(), path.pivots)
+    x, y = (jnp.maximum(part, 0) for part in (values[:actions], values[actions:labels]))
+    x, y = x / x.sum(), y / y.sum()
+    lost = (missed[0] * y).sum(1), (missed[1] * x).sum(1)
+    regret = jnp.stack([(own * loss).sum() - loss.min() for own, loss in zip((x, y), lost, strict=True)])
+    return Solution(x, y, regret, path.pivots), jnp.stack(stakes)
 
 
-def _positive(payoff: jax.Array) -> jax.Array:
-    """Moves and scales a table into [1, 2], which changes no equilibrium."""
-    span = payoff.max() - payoff.min()
-    return 1 + (payoff - payoff.min()) / jnp.where(span > 0, span, 1)
+def _stake(missed: jax.Array) -> jax.Array:
+    """Returns the regret that some action never exceeds; the smallest regret there is, where an action has none.
+
+    Args:
+        missed: float[own, other], how much better the best answer would have been.
+    """
+    stake = missed.max(1).min()
+    least = jnp.where(missed > 0, missed, jnp.inf).min()
+    return jnp.where(stake > 0, stake, jnp.where(jnp.isfinite(least), least, 1))
 
 
 def _leaving_row(tableau: jax.Array, entering: jax.Array) -> jax.Array:
@@ -93,4 +133,4 @@ def _leaving_row(tableau: jax.Array, entering: jax.Array) -> jax.Array:
         return possible & (ratio <= smallest + rounding * (1 + jnp.abs(smallest))), None
 
     possible, _ = jax.lax.scan(narrow, possible, ratios.T)
-    return jnp.argmax(possible).astype(jnp.int32)
+    return first_smallest(jnp.where(possible, 0, 1).astype(tableau.dtype))

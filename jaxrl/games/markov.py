@@ -10,25 +10,31 @@ Source: Shapley (1953), Stochastic games; Littman (1994); exploitability: Lancto
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxrl.finite import TabularModel
+from jaxrl.errors import EnvironmentError, is_traced, require, require_discount
+from jaxrl.finite import TabularModel, bytes_of
 from jaxrl.games import zero_sum
 from jaxrl.tabular.dynamic_programming import action_values
-
-MAX_SWEEPS = 100_000  # an end for problems without discount that do not converge
+from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point
 
 
 class BestResponse(NamedTuple):
-    """value: float[X], what the best response earns. action_value: float[X, A], minus infinity where an action is illegal."""
+    """value: float[X], what the best response earns. action_value: float[X, A], minus infinity where an action is illegal.
+
+    error_bound: float[], how far a value can be from the exact one; infinite without discount.
+    converged: bool[], whether the sweeps came to an end by themselves.
+    """
 
     value: jax.Array
     action_value: jax.Array
+    error_bound: jax.Array
+    converged: jax.Array
 
 
 class ZeroSumSolution(NamedTuple):
@@ -37,11 +43,18 @@ class ZeroSumSolution(NamedTuple):
     value: float[X], what the first player gets, and the second loses.
     policies: float[X, 2, A], an equilibrium.
     sweeps: int32[], how many it took.
+    gap: float[], the largest duality gap of a stage game, in units of the value; see ``jaxrl.games.zero_sum``.
+    error_bound: float[], how far a value can be from that of the game if every stage game were solved exactly; infinite without
+        discount.
+    converged: bool[], whether the sweeps came to an end by themselves and every stage game was solved.
     """
 
     value: jax.Array
     policies: jax.Array
     sweeps: jax.Array
+    gap: jax.Array
+    error_bound: jax.Array
+    converged: jax.Array
 
 
 def for_player(model: TabularModel, player: int) -> TabularModel:
@@ -50,41 +63,62 @@ def for_player(model: TabularModel, player: int) -> TabularModel:
 
 
 def agent_masks(model: TabularModel) -> jax.Array:
-    """Returns which actions of every agent are legal, bool[X, N, A]; joint actions are legal where each part is."""
-    agents = range(len(model.joint_shape))
+    """Returns which actions of every agent are legal, bool[X, N, A]; joint actions are legal where each part is.
+
+    A is the largest number of actions that an agent has; those that another one lacks are illegal.
+    """
+    agents, widest = range(len(model.joint_shape)), max(model.joint_shape)
     joint = jnp.reshape(jnp.asarray(model.action_mask), (model.num_states, *model.joint_shape))
-    return jnp.stack([joint.any([1 + other for other in agents if other != agent]) for agent in agents], axis=1)
+
+    def mask(agent: int) -> jax.Array:
+        legal = joint.any([1 + other for other in agents if other != agent])
+        return jnp.pad(legal, ((0, 0), (0, widest - legal.shape[1])))
+
+    return jnp.stack([mask(agent) for agent in agents], axis=1)
 
 
-def joint_policy(policies: jax.Array) -> jax.Array:
+def joint_policy(model: TabularModel, policies: jax.Array) -> jax.Array:
     """Returns the distribution over joint actions float[X, J] of agents that choose independently, float[X, N, A]."""
-    joint = policies[:, 0]
-    for agent in range(1, policies.shape[1]):
-        joint = (joint[:, :, None] * policies[:, agent, None]).reshape(joint.shape[0], -1)
+    joint = jnp.ones((model.num_states, 1), jnp.result_type(policies, float))
+    for agent, actions in enumerate(model.joint_shape):
+        joint = (joint[:, :, None] * policies[:, agent, None, :actions]).reshape(model.num_states, -1)
     return joint
 
 
 def evaluate(
     model: TabularModel, policies: jax.Array, gamma: jax.Array | float, tolerance: float = 1e-6, max_sweeps: int = MAX_SWEEPS
-) -> jax.Array:
-    """Returns what every agent earns from every state on, float[X, N].
+) -> FixedPoint:
+    """Returns what every agent earns from every state on, float[X, N], with its error bound.
 
     Args:
         model: the game.
         policies: float[X, N, A].
-        gamma: discount in [0, 1]; at 1 the policies must end the episode.
-        tolerance: sweeps stop once none changes a value by more.
+        gamma: discount in [0, 1]; at 1 the policies must end the episode, or the sweeps do not converge.
+        tolerance: the error to accept, relative to the largest value; without discount, the change of a sweep.
         max_sweeps: an end for policies that do not end the episode.
+
+    Raises:
+        ConfigError: the discount is out of range.
     """
-    weight = joint_policy(policies)[:, :, None] * model.probability  # [X, J, K]
+    require_discount("markov.evaluate", gamma)
+    reward, sweep = _backup(model, policies, gamma)
+    magnitude, terms = jnp.abs(reward).max(), model.probability[0].size
+    return fixed_point(sweep, jnp.zeros_like(reward), gamma, magnitude, tolerance, max_sweeps, terms)
+
+
+def finite_horizon(model: TabularModel, policies: jax.Array, num_steps: int) -> jax.Array:
+    """Returns what every agent earns from every state on in ``num_steps`` steps, without discount, float[X, N]."""
+    reward, sweep = _backup(model, policies, 1.0)
+    return jax.lax.fori_loop(0, num_steps, lambda _, value: sweep(value), jnp.zeros_like(reward))
+
+
+def _backup(model: TabularModel, policies: jax.Array, gamma: jax.Array | float):
+    """Returns the mean reward of a step, float[X, N], and ``(value) -> reward + gamma P value``."""
+    weight = joint_policy(model, policies)[:, :, None] * model.probability  # [X, J, K]
     average = partial(jnp.einsum, "xjk,xjkn->xn", precision="highest")
     reward = average(weight, jnp.asarray(model.reward, weight.dtype))
     onward = gamma * jnp.where(model.terminated, 0.0, weight)
-
-    def sweep(value):
-        return reward + average(onward, value[model.next_state])
-
-    return _until_stable(sweep, jnp.zeros_like(reward), tolerance, max_sweeps)[0]
+    return reward, lambda value: reward + average(onward, value[model.next_state])
 
 
 def best_response(
@@ -101,13 +135,17 @@ def best_response(
         model, gamma, tolerance, max_sweeps: as for ``evaluate``.
         policies: float[X, N, A]; the player's own is not looked at.
         player: whose best response, in [0, N).
+
+    Raises:
+        ConfigError: the discount is out of range.
     """
+    require_discount("markov.best_response", gamma)
     shape, states = model.joint_shape, model.num_states
     # The others' choices become part of chance: outcomes [X, A, O K], with O the joint actions of the others.
     others = jnp.ones((states, 1), policies.dtype)
     for other in range(len(shape)):
         if other != player:
-            others = (others[:, :, None] * policies[:, other, None]).reshape(states, -1)
+            others = (others[:, :, None] * policies[:, other, None, : shape[other]]).reshape(states, -1)
 
     def own_first(table):
         table = jnp.moveaxis(jnp.reshape(jnp.asarray(table), (states, *shape, -1)), 1 + player, 1)
@@ -118,21 +156,26 @@ def best_response(
     reward = (chance * own_first(model.reward[..., player])).sum(-1)
     onward = gamma * jnp.where(own_first(model.terminated), 0.0, chance)
     successor = own_first(model.next_state)
-    legal = agent_masks(model)[:, player]
+    legal = agent_masks(model)[:, player, : shape[player]]
 
     def values(value):
         return jnp.where(legal, reward + (onward * value[successor]).sum(-1), -jnp.inf)
 
-    start = jnp.zeros(states, reward.dtype)
-    value, _ = _until_stable(lambda value: values(value).max(-1), start, tolerance, max_sweeps)
-    return BestResponse(value, values(value))
+    start, terms = jnp.zeros(states, reward.dtype), onward.shape[-1]
+    best = fixed_point(lambda value: values(value).max(-1), start, gamma, jnp.abs(reward).max(), tolerance, max_sweeps, terms)
+    return BestResponse(best.value, values(best.value), best.error_bound, best.converged)
 
 
 def regrets(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, tolerance: float = 1e-6) -> jax.Array:
-    """Returns how much more every agent would earn from every state on by its best response, float[X, N]."""
-    agents = range(len(model.joint_shape))
-    best = [best_response(model, policies, player, gamma, tolerance).value for player in agents]
-    return jnp.stack(best, axis=-1) - evaluate(model, policies, gamma, tolerance)
+    """Returns how much more every agent would earn from every state on by its best response, float[X, N].
+
+    All are NaN if the policies' values or the best responses did not converge, as without discount if an episode need not end.
+    """
+    played = evaluate(model, policies, gamma, tolerance)
+    best = [best_response(model, policies, player, gamma, tolerance) for player in range(len(model.joint_shape))]
+    converged = jnp.stack([played.converged, *(response.converged for response in best)]).all()
+    regret = jnp.stack([response.value for response in best], axis=-1) - played.value
+    return jnp.where(converged, regret, jnp.nan)
 
 
 def nash_conv(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, tolerance: float = 1e-6) -> jax.Array:
@@ -154,33 +197,64 @@ def shapley(
     """Solves a two-player zero-sum Markov game by Shapley's value iteration: V(x) <- the value of the matrix game Q(x, ., .).
 
     Args:
-        model: a game of two players; the first one's rewards are read, the second's are taken to be their negative.
+        model: a game of two players whose rewards sum to zero.
         gamma: discount in [0, 1]; each sweep shrinks the error at least by gamma.
-        tolerance: sweeps stop once none changes a value by more.
+        tolerance: the error to accept, relative to the largest value; without discount, the change of a sweep.
         max_sweeps: an end for games without discount that do not converge.
+
+    Raises:
+        ConfigError: the discount is out of range.
+        EnvironmentError: there are not two players, or their rewards do not sum to zero.
     """
+    require_discount("shapley", gamma)
+    require_zero_sum("shapley", model)
     first = for_player(model, 0)
     masks = agent_masks(model)
+    row_masks, column_masks = (masks[:, player, :actions] for player, actions in enumerate(model.joint_shape))
     solve = jax.vmap(zero_sum.solve)
 
     def solutions(value):
         stage = action_values(first, value, gamma).reshape(-1, *model.joint_shape)
-        return solve(jax.vmap(zero_sum.restrict)(stage, masks[:, 0], masks[:, 1]))
+        return solve(stage, row_masks, column_masks)
 
     start = jnp.zeros(model.num_states, jnp.result_type(float))
-    value, sweeps = _until_stable(lambda value: solutions(value).value, start, tolerance, max_sweeps)
-    solution = solutions(value)
-    return ZeroSumSolution(value, jnp.stack([solution.row, solution.column], axis=1), sweeps)
+    magnitude, terms = jnp.abs(jnp.asarray(first.reward, start.dtype)).max(), model.probability.shape[-1]
+    found = fixed_point(lambda value: solutions(value).value, start, gamma, magnitude, tolerance, max_sweeps, terms)
+    solution = solutions(found.value)
+    widest = max(model.joint_shape)
+    policies = [jnp.pad(strategy, ((0, 0), (0, widest - strategy.shape[1]))) for strategy in (solution.row, solution.column)]
+    gap = solution.gap.max()
+    return ZeroSumSolution(found.value, jnp.stack(policies, axis=1), found.sweeps, gap, found.error_bound, found.converged)
 
 
-def _until_stable(sweep: Callable, value: jax.Array, tolerance: float, max_sweeps: int) -> tuple[jax.Array, jax.Array]:
-    """Repeats ``value <- sweep(value)`` until no entry changes by more than the tolerance. Returns the value and the count."""
+def require_zero_sum(where: str, model: TabularModel) -> None:
+    """Raises EnvironmentError unless a game has two players whose rewards sum to zero. Traced rewards are not looked at."""
+    players = model.reward.shape[-1] if model.reward.ndim == 4 else None
+    require(players == 2, where, "the game must have two players", players, "Choose a two-player game.", EnvironmentError)
+    if is_traced(model.reward, model.probability):
+        return
+    reward = np.where(np.asarray(model.probability)[..., None] > 0, np.asarray(model.reward, np.float64), 0.0)
+    off = float(np.abs(reward.sum(-1)).max())
+    # float32 rounds rewards that are not halves, quarters ... to a ten-millionth of their size.
+    must, fix = "the rewards of both players must sum to zero", "Choose a zero-sum game, or evaluate it by best responses."
+    require(off <= 1e-6 * np.abs(reward).max(), where, must, off, fix, EnvironmentError)
 
-    def again(carry):
-        value, _, count = carry
-        new = sweep(value)
-        return new, jnp.abs(new - value).max(), count + 1
 
-    start = (value, jnp.asarray(jnp.inf, value.dtype), jnp.int32(0))
-    value, _, count = jax.lax.while_loop(lambda carry: (carry[1] > tolerance) & (carry[2] < max_sweeps), again, start)
-    return value, count
+def hidden_information(model: TabularModel) -> str | None:
+    """Says which agent cannot tell two states apart in which it has a choice, or returns None if each can always.
+
+    Where information is hidden, a policy of the states knows more than the agent does, and its best response is not the agent's.
+    """
+    under_way = np.asarray(model.initial) > 0
+    possible = (np.asarray(model.probability) > 0) & ~np.asarray(model.terminated) & np.asarray(model.action_mask)[..., None]
+    under_way[np.asarray(model.next_state)[possible]] = True
+    chooses = (np.asarray(agent_masks(model)).sum(-1) > 1) & under_way[:, None]
+    for agent in range(len(model.joint_shape)):
+        states = np.flatnonzero(chooses[:, agent])
+        rows = bytes_of([np.asarray(leaf)[states, agent] for leaf in jax.tree.leaves(model.observation)])
+        _, first, same = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+        twice = np.flatnonzero(first[same.ravel()] != np.arange(len(states)))
+        if len(twice):
+            pair = sorted(int(states[i]) for i in (first[same.ravel()[twice[0]]], twice[0]))
+            return f"agent {agent} observes the same in states {pair[0]} and {pair[1]}"
+    return None

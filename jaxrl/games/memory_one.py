@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxrl.errors import require_discount
 from jaxrl.games.normal_form import joint_distribution
 
 
@@ -56,11 +57,16 @@ def occupancy(profile: Sequence[jax.Array], gamma: jax.Array | float) -> jax.Arr
 
     Args:
         profile: N strategies, float[1 + A^N, A].
-        gamma: the discount, in [0, 1).
+        gamma: the discount, in [0, 1). Without discount, at 1, there is no such number: NaN if it is traced.
+
+    Raises:
+        ConfigError: the discount is out of range.
     """
+    require_discount("memory_one", gamma, below_one=True)
     first, following = play(profile)
-    # d (1 - gamma T) = (1 - gamma) first
-    return _solve(jnp.eye(len(first), dtype=first.dtype) - gamma * following.T, (1 - gamma) * first)
+    leaving = jnp.asarray(1 - gamma, first.dtype)
+    chances = _ends_of_walks(gamma * following, jnp.full_like(first, leaving), first)
+    return jnp.where(leaving > 0, chances, jnp.nan)
 
 
 def values(payoff: jax.Array, profile: Sequence[jax.Array], gamma: jax.Array | float) -> jax.Array:
@@ -70,19 +76,48 @@ def values(payoff: jax.Array, profile: Sequence[jax.Array], gamma: jax.Array | f
         payoff: float[N, A, ..., A], as many actions for every player.
         profile: N strategies, float[1 + A^N, A].
         gamma: the discount, in [0, 1).
+
+    Raises:
+        ConfigError: the discount is out of range.
     """
     return (payoff.reshape(payoff.shape[0], -1) * occupancy(profile, gamma)).sum(-1)
 
 
-def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """Solves a small linear system by Gauss-Jordan elimination, without LAPACK.
+def _ends_of_walks(onward: jax.Array, stop: jax.Array, first: jax.Array) -> jax.Array:
+    """Returns where walks stop that begin at ``first`` and go on as ``onward`` says, float[J]; it sums to 1.
 
-    Columns must be strictly diagonally dominant, as those of 1 - gamma T transposed are: then no pivoting is needed.
+    States are taken out one by one: ways through them become ways around them. Nothing is ever subtracted, so every entry is
+    precise, however rarely walks stop. It needs no LAPACK.
+
+    Args:
+        onward: float[J, J], the chance of each step.
+        stop: float[J], the chance to stop; with the steps it sums to 1.
+        first: float[J], the distribution of the first state.
+
+    Source: Alfa, Xue and Ye (2002), Accurate computation of the smallest eigenvalue of a diagonally dominant M-matrix.
     """
+    size = len(first)
+    states = jnp.arange(size)
 
-    def eliminate(system, pivot):
-        row = system[pivot] / system[pivot, pivot]
-        return (system - system[:, pivot, None] * row).at[pivot].set(row), None
+    def take_out(carry, state):
+        onward, stop = carry
+        later = states > state
+        # What leads on from this state, relative to leaving it at all.
+        leaves = stop[state] + jnp.sum(onward[state], where=later)
+        share = jnp.where(later, onward[:, state] / leaves, 0.0)
+        around = share[:, None] * jnp.where(later, onward[state], 0.0)
+        return (onward + around * ~jnp.eye(size, dtype=bool), stop + share * stop[state]), (onward[state], share, leaves)
 
-    system = jnp.concatenate([matrix, right[:, None]], axis=1)
-    return jax.lax.scan(eliminate, system, jnp.arange(len(right)))[0][:, -1]
+    (_, _), (ways, shares, leaves) = jax.lax.scan(take_out, (onward, stop), states)
+    ahead = jnp.where(states[None] > states[:, None], ways / leaves[:, None], 0.0)  # from each state to those taken out later
+
+    def arrive(reached, state):
+        return reached + reached[state] * ahead[state], None
+
+    def spread(total, state):
+        back = jnp.where(states > state, shares[state], 0.0)
+        return total.at[state].add(jnp.sum(back * total)), None
+
+    reached = jax.lax.scan(arrive, first, states)[0]
+    total = jax.lax.scan(spread, reached / leaves, states[::-1])[0]
+    return total * stop

@@ -8,17 +8,25 @@ Source: Koller, Megiddo and von Stengel (1996), Efficient computation of equilib
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import ConfigError, require
+from jaxrl.errors import SolverError, require
+from jaxrl.games import extensive
+from jaxrl.games.equilibria import linprog, solved
 from jaxrl.games.extensive import ExtensiveGame
 
 
 class Minimax(NamedTuple):
-    """value: what player 0 gets if both play these strategies, float64[2, I, A]; uniform where a player does not come."""
+    """value: what player 0 gets if both play these strategies, float64[2, I, A]; uniform where a player does not come.
+
+    gap: the sum of what both could gain by their best responses: 0 up to rounding. The value of the game is that near.
+    """
 
     value: float
     strategy: np.ndarray
+    gap: float
 
 
 def minimax(game: ExtensiveGame) -> Minimax:
@@ -29,46 +37,42 @@ def minimax(game: ExtensiveGame) -> Minimax:
 
     Raises:
         ConfigError: the game has another number of players, or is not zero-sum.
+        SolverError: the programme has no solution, or one with a gap of more than a millionth of the range of payoffs.
     """
     where = "sequence_form.minimax"
     require(game.num_players == 2, where, "the game must have two players", game.num_players, "Use regret minimisation.")
-    off = float(np.abs(game.payoff.sum(1)).max())
-    require(off < 1e-6, where, "payoffs must sum to 0", off, "Use regret minimisation.")
-    solutions = [_best_guarantee(game, player) for player in range(2)]
-    strategy = np.stack([_behaviour(game, player, solution[1]) for player, solution in enumerate(solutions)])
-    return Minimax(solutions[0][0], strategy)
+    off, largest = float(np.abs(game.payoff.sum(1)).max()), float(np.abs(game.payoff).max())
+    require(off <= 1e-6 * largest, where, "payoffs must sum to 0", off, "Use regret minimisation.")
+    weights = [_best_guarantee(game, player, largest or 1.0) for player in range(2)]
+    strategy = np.stack([_behaviour(game, player, weight) for player, weight in enumerate(weights)])
+    with jax.enable_x64(True):
+        value = float(extensive.expected_payoffs(game, jnp.asarray(strategy))[0])
+        gap = float(extensive.nash_conv(game, jnp.asarray(strategy)))
+    must = f"the gap between the players must be at most 1e-6 of the largest payoff ({largest:g})"
+    require(gap <= 1e-6 * largest, where, must, gap, "Round payoffs that are far from all others.", SolverError)
+    return Minimax(value, strategy, max(gap, 0.0))
 
 
-def _best_guarantee(game: ExtensiveGame, player: int) -> tuple[float, np.ndarray]:
-    """Returns the most that a player can guarantee itself, and its realisation weights, float64[1 + I A].
+def _best_guarantee(game: ExtensiveGame, player: int, unit: float) -> np.ndarray:
+    """Returns the realisation weights, float64[1 + I A], that guarantee a player the most; unit: of the payoffs.
 
     Maximise p . e over weights x and the other's values p, with E x = e and F^T p <= U^T x: whatever sequence the other ends
     with, it leaves at least what the values say.
     """
-    from scipy.optimize import linprog
     from scipy.sparse import coo_matrix, hstack
 
     other = 1 - player
     own, others = _constraints(game, player), _constraints(game, other)
     count = own.shape[1]
-    gain = game.chance * game.payoff[:, player]
+    gain = game.chance * game.payoff[:, player] / unit
     table = coo_matrix((gain, (game.sequence[:, other], game.sequence[:, player])), shape=(count, count))
     cost = np.zeros(count + others.shape[0])
     cost[count] = -1.0
     equal = hstack([own, coo_matrix((own.shape[0], others.shape[0]))])
     bounds = [(0, None)] * count + [(None, None)] * others.shape[0]
-    solution = linprog(
-        cost,
-        A_ub=hstack([-table, others.T]),
-        b_ub=np.zeros(count),
-        A_eq=equal,
-        b_eq=np.eye(1, own.shape[0])[0],
-        bounds=bounds,
-        method="highs",
-    )
-    if not solution.success:
-        raise ConfigError(f"sequence_form.minimax: the linear programme must have a solution, got {solution.message!r}.")
-    return -float(solution.fun), solution.x[:count]
+    most = hstack([-table, others.T]).tocsr()
+    solution = linprog(cost, most, np.zeros(count), equal.tocsr(), np.eye(1, own.shape[0])[0], bounds)
+    return solved("sequence_form.minimax", solution).x[:count]
 
 
 def _constraints(game: ExtensiveGame, player: int) -> Any:

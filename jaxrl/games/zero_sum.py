@@ -1,24 +1,38 @@
 """Two-player zero-sum games solved inside compiled code: the linear program of von Neumann, by the simplex method.
 
 Exact up to rounding, without LAPACK: jit it, vmap it over thousands of games. ``jaxrl.games.equilibria.minimax`` solves the same
-program on the host. Measured on 500 games each of 2 x 2 to 8 x 8 actions, Gaussian or full of ties: in float32 the strategies
-guarantee the value up to 2e-5 of the range of payoffs, and the value itself is right to 3e-7; in float64 both to 4e-15.
+program on the host.
+
+Payoffs are measured from the lower security level, the most that the row player can secure by a pure strategy, in units of the
+distance to the upper one: the value lies between the two. An outcome that is far better or worse than that, but is not played,
+then costs no precision. Every answer is checked by its duality gap. If float32 leaves too large a gap, the game is solved again
+in float64; games side by side wait for that only if one of them needs it.
 
 Source: von Neumann and Morgenstern (1944); Dantzig (1951); the rule against cycling: Bland (1977).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxrl.games.precision import first_smallest, refined
+
+TOLERANCE = 1e-4  # the largest gap of an answer that is returned, as a share of the distance between the security levels
+
 
 class Solution(NamedTuple):
-    """value: float[], what the row player gets if both play these strategies. row: float[A]; column: float[B]."""
+    """value: float[], what the row player gets if both play these strategies. row: float[A]; column: float[B].
+
+    gap: float[], by how much the row player's best answer to ``column`` earns more than the column player's best answer to
+    ``row`` leaves; the value of the game lies in between. If it exceeds ``TOLERANCE`` times the distance between the security
+    levels, nothing was solved and the other fields are NaN.
+    """
 
     value: jax.Array
     row: jax.Array
     column: jax.Array
+    gap: jax.Array
 
 
 class _Tableau(NamedTuple):
@@ -32,34 +46,78 @@ class _Tableau(NamedTuple):
     pivots: jax.Array
 
 
-def solve(payoff: jax.Array, max_pivots: int = 1_000) -> Solution:
+def solve(
+    payoff: jax.Array, row_mask: jax.Array | None = None, column_mask: jax.Array | None = None, max_pivots: int = 1_000
+) -> Solution:
     """Solves a zero-sum game.
 
-    With payoffs M made positive, the column player's program is: maximise the sum of y subject to M y <= 1, y >= 0. Its value
-    is 1 / v, its solution y = column / v and that of its dual x = row / v.
-
     Args:
-        payoff: float[A, B], what the row player gets from the column player.
+        payoff: float[A, B], what the row player gets from the column player; finite.
+        row_mask: bool[A], True = legal, at least one; None where every action is legal. An illegal action is never played, and
+            what it pays does not matter.
+        column_mask: bool[B], likewise.
         max_pivots: an end in case of numerical trouble.
+
+    Returns:
+        The solution, in the precision that jax is set to.
     """
-    dtype = jnp.result_type(float)
-    payoff = jnp.asarray(payoff, dtype)
-    actions, answers = payoff.shape
-    span = payoff.max() - payoff.min()
-    positive = 1 + (payoff - payoff.min()) / jnp.where(span > 0, span, 1)
+    payoff = jnp.asarray(payoff, jnp.result_type(float))
+    if row_mask is None and column_mask is None:
+        legal = None
+    else:
+        rows, columns = (True if mask is None else mask for mask in (row_mask, column_mask))
+        legal = jnp.broadcast_to(jnp.asarray(rows)[..., None] & columns, payoff.shape)
+
+    def checked(payoff: jax.Array) -> tuple[Solution, jax.Array]:
+        solution, stake = _solution(payoff, legal, max_pivots)
+        return solution, solution.gap <= TOLERANCE * stake
+
+    solution, solved = refined(checked, payoff)
+    return jax.tree.map(lambda part: jnp.where(solved, part, jnp.nan), solution)._replace(gap=solution.gap)
+
+
+def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tuple[Solution, jax.Array]:
+    """Returns the solution and the distance between the security levels, in the precision of the payoffs.
+
+    The column player's program, with the payoffs M moved and scaled so that the lower security level is 1: maximise the sum of y
+    subject to M y <= 1, y >= 0. Its value is 1 / v, its solution y = column / v and that of its dual x = row / v.
+    """
+    dtype, (actions, answers) = payoff.dtype, payoff.shape
+    # What an illegal action pays is put out of sight of the minimum of its row and of the maximum of its column.
+    for_rows, for_columns = (payoff, payoff) if legal is None else (_else(legal, payoff, jnp.inf), _else(legal, payoff, -jnp.inf))
+    secured, conceded = for_rows.min(1), for_columns.max(0)
+    if legal is not None:
+        secured, conceded = _else(legal.any(1), secured, -jnp.inf), _else(legal.any(0), conceded, jnp.inf)
+    lower, upper = secured.max(), conceded.min()
+    stake = upper - lower
+    saddle = stake <= 0
+    scaled = (payoff - lower) / jnp.where(saddle, 1, stake)
+    # An illegal row of zeros never limits, and an illegal column of zeros never improves: neither enters a strategy.
+    positive = 1 + scaled if legal is None else _else(legal, 1 + scaled, 0)
+    column_cost = -1 if legal is None else -legal.any(0).astype(dtype)
+    objective = jnp.zeros(answers + actions + 1, dtype).at[:answers].set(column_cost)
     constraints = jnp.concatenate([positive, jnp.eye(actions, dtype=dtype), jnp.ones((actions, 1), dtype)], axis=1)
-    objective = jnp.where(jnp.arange(constraints.shape[1]) < answers, -1, 0).astype(dtype)
     slacks = answers + jnp.arange(actions, dtype=jnp.int32)
     tableau = _Tableau(jnp.concatenate([constraints, objective[None]]), slacks, jnp.int32(0))
     rounding = 100 * float(jnp.finfo(dtype).eps)
 
     def unfinished(tableau: _Tableau):
-        return (tableau.rows[-1, :-1] < -rounding).any() & (tableau.pivots < max_pivots)
+        return ~saddle & (tableau.rows[-1, :-1] < -rounding).any() & (tableau.pivots < max_pivots)
 
     rows, basis, _ = jax.lax.while_loop(unfinished, lambda tableau: _pivot(tableau, rounding), tableau)
-    column = jnp.where(basis == jnp.arange(answers)[:, None], rows[:-1, -1], 0).sum(1)
-    row, column = (_normalised(strategy) for strategy in (rows[-1, answers:-1], column))
-    return Solution((row[:, None] * payoff * column).sum(), row, column)
+    column = jnp.where(basis == jnp.arange(answers, dtype=jnp.int32)[:, None], rows[:-1, -1], 0).sum(1)
+    pure_row, pure_column = (jnp.arange(len(level)) == first_smallest(level) for level in (-secured, conceded))
+    row = jnp.where(saddle, pure_row, _normalised(rows[-1, answers:-1]))
+    column = jnp.where(saddle, pure_column, _normalised(column))
+    shifted = payoff - lower if legal is None else _else(legal, payoff - lower, 0)
+    most, least = (shifted * column).sum(1), (shifted * row[:, None]).sum(0)
+    if legal is not None:
+        most, least = _else(legal.any(1), most, -jnp.inf), _else(legal.any(0), least, jnp.inf)
+    return Solution(lower + (row * (shifted * column).sum(1)).sum(), row, column, most.max() - least.min()), stake
+
+
+def _else(condition: jax.Array, array: jax.Array, other: Any) -> jax.Array:
+    return jnp.where(condition, array, jnp.asarray(other, array.dtype))
 
 
 def _pivot(tableau: _Tableau, rounding: float) -> _Tableau:
@@ -68,14 +126,15 @@ def _pivot(tableau: _Tableau, rounding: float) -> _Tableau:
     # The variable that improves fastest enters, and of the rows that limit it the one with the largest pivot leaves, which is
     # precise. Should that run in a circle, Bland's rule leads out: the first variable that improves, the first row that limits.
     circling = pivots > 8 * len(basis)
-    improves = rows[-1, :-1] < -rounding
-    entering = jnp.where(circling, jnp.argmax(improves), jnp.argmin(rows[-1, :-1])).astype(jnp.int32)
-    column = jnp.where(jnp.arange(rows.shape[1]) == entering, rows, 0).sum(1)
+    reduced = rows[-1, :-1]
+    improves = reduced < -rounding
+    entering = first_smallest(jnp.where(circling, jnp.where(improves, -1, 0), reduced))
+    column = jnp.where(jnp.arange(rows.shape[1], dtype=jnp.int32) == entering, rows, 0).sum(1)
     possible = column[:-1] > rounding
     ratio = jnp.where(possible, rows[:-1, -1] / jnp.where(possible, column[:-1], 1), jnp.inf)
     tied = possible & (ratio <= ratio.min() + rounding)
-    leaving = jnp.argmin(jnp.where(tied, jnp.where(circling, basis, -column[:-1]), jnp.inf))
-    here = jnp.arange(len(column)) == leaving
+    leaving = first_smallest(jnp.where(tied, jnp.where(circling, basis, -column[:-1]), jnp.inf))
+    here = jnp.arange(len(column), dtype=jnp.int32) == leaving
     pivot_row = jnp.where(here[:, None], rows, 0).sum(0) / jnp.where(here, column, 0).sum()
     rows = jnp.where(here[:, None], pivot_row, rows - column[:, None] * pivot_row)
     return _Tableau(rows, jnp.where(here[:-1], entering, basis), pivots + 1)
@@ -84,18 +143,3 @@ def _pivot(tableau: _Tableau, rounding: float) -> _Tableau:
 def _normalised(strategy: jax.Array) -> jax.Array:
     strategy = jnp.maximum(strategy, 0)
     return strategy / strategy.sum()
-
-
-def restrict(payoff: jax.Array, row_mask: jax.Array, column_mask: jax.Array) -> jax.Array:
-    """Returns a game in which illegal actions are so bad for their player that no solution uses them.
-
-    Args:
-        payoff: float[A, B]; what stands at illegal actions does not matter, as long as it is finite.
-        row_mask: bool[A], True = legal, at least one.
-        column_mask: bool[B], likewise.
-    """
-    legal = row_mask[:, None] & column_mask
-    low, high = jnp.where(legal, payoff, jnp.inf).min(), jnp.where(legal, payoff, -jnp.inf).max()
-    margin = jnp.maximum(high - low, 1)
-    # An illegal row is strictly dominated, so it is never played; then an illegal column costs its player strictly more.
-    return jnp.where(legal, payoff, jnp.where(row_mask[:, None], high + margin, low - margin))

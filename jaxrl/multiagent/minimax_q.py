@@ -5,19 +5,24 @@
 
 Both players learn, each a table of its own, with a the own action and b the opponent's. Each plays its strategy p, mixed with
 uniform exploration. Only the stage game of the visited state is solved again after a step, exactly, by
-``jaxrl.games.zero_sum``.
+``jaxrl.games.zero_sum``; the metric ``stage_gap`` is the largest duality gap of these solutions, in units of the value. Rewards
+that do not sum to zero are found by random play before training; if only training meets them, the error turns to NaN, which
+puts the seed into quarantine.
 
 Source: Littman (1994), Markov games as a framework for multi-agent reinforcement learning, Figure 1.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxrl import rollout, spaces
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, require_discrete, static
-from jaxrl.errors import require, require_between, require_counts, require_positive
+from jaxrl.errors import EnvironmentError, require, require_between, require_counts, require_positive
 from jaxrl.exploration import harmonic_schedule
 from jaxrl.games import zero_sum
 from jaxrl.rollout import Decision, Episode
@@ -53,6 +58,10 @@ class Config:
         require_counts("minimax_q", self, "num_envs", "num_steps")
         require_between("minimax_q", self, 0, 1, "learning_rate", "learning_rate_final", "gamma", "epsilon")
         require_positive("minimax_q", self, "learning_rate", "learning_rate_final", "decay_steps", "learning_rate_half_life")
+        rewards = np.asarray(_rewards_of_random_play(env), np.float64)
+        worst = rewards[np.abs(rewards.sum(-1)).argmax()]
+        must = "the rewards of both players must sum to zero"
+        require(bool(_sums_to_zero(worst)), "minimax_q", must, worst.tolist(), fix, EnvironmentError)
 
 
 @struct.dataclass
@@ -72,6 +81,20 @@ class State:
     episodes: Episode
 
 
+@jax.jit
+def _rewards_of_random_play(env: Environment) -> jax.Array:
+    """Returns the rewards of some steps of random play, float32[n, 2]."""
+    start_key, play_key = jax.random.split(jax.random.key(0))
+    episodes = rollout.start(start_key, env, 16)
+    _, batch = rollout.unroll(play_key, env, rollout.uniform_policy(env), episodes, 32)
+    return batch.reward.reshape(-1, 2)
+
+
+def _sums_to_zero(reward: jax.Array | np.ndarray) -> jax.Array:
+    """Returns whether the rewards of two players cancel, up to what float32 rounds away, bool[...]; reward: float[..., 2]."""
+    return jnp.abs(reward.sum(-1)) <= 1e-5 * jnp.abs(reward).max(-1)
+
+
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds minimax-Q on an environment with two agents whose rewards sum to zero, and who both observe the whole state."""
     players = jnp.arange(2)
@@ -87,8 +110,10 @@ def make(env: Environment, config: Config) -> Algorithm:
         """Returns the probabilities float32[E, 2, A] of both players' actions, a share epsilon of them uniform."""
         learned = state.strategy[players, view.obs]
         legal = jnp.ones_like(learned) if view.mask is None else view.mask.astype(jnp.float32)
-        # In states that were never visited the strategy still allows for illegal actions.
-        return (1 - epsilon) * _normalised(learned * legal) + epsilon * _normalised(legal)
+        # In states that were never visited, or with other actions legal, the strategy still allows for illegal actions.
+        uniform = _normalised(legal)
+        known = (learned * legal).sum(-1, keepdims=True) > 0
+        return (1 - epsilon) * jnp.where(known, _normalised(learned * legal), uniform) + epsilon * uniform
 
     def sample(key, probabilities):
         return Decision(jax.random.categorical(key, jnp.log(probabilities)).astype(jnp.int32))
@@ -101,24 +126,24 @@ def make(env: Environment, config: Config) -> Algorithm:
 
         obs, joint = seen.obs, seen.action * actions + seen.action[:, ::-1]  # [E, 2]
         onward = jnp.where(seen.terminated[:, None], 0.0, state.value[players, seen.next_obs])
-        error = seen.reward + config.gamma * onward - state.q[players, obs, joint]
+        reward = jnp.where(_sums_to_zero(seen.reward)[:, None], seen.reward, jnp.nan)
+        error = reward + config.gamma * onward - state.q[players, obs, joint]
         alpha = config.learning_rate * config.learning_rate_final ** (state.steps / config.decay_steps)
         step_size = harmonic_schedule(alpha, config.learning_rate_half_life, 0.0)
         learn_both = jax.vmap(learn, in_axes=(0, 0, 1, 1, 1, None))
         q, visits = learn_both(state.q, state.visits, obs, joint, error, step_size)
 
         game = q[players, obs].reshape(-1, 2, actions, actions)
-        if view.mask is not None:
-            game = jax.vmap(jax.vmap(zero_sum.restrict))(game, view.mask, view.mask[:, ::-1])
-        solution = jax.vmap(jax.vmap(zero_sum.solve))(game)
+        masks: Any = () if view.mask is None else (view.mask, view.mask[:, ::-1])  # own actions, the opponent's
+        solution = jax.vmap(jax.vmap(zero_sum.solve))(game, *masks)
         value = state.value.at[players, obs].set(solution.value)
         strategy = state.strategy.at[players, obs].set(solution.row)
         state = State(q, visits, value, strategy, state.steps + config.num_envs, episodes)
-        return state, (seen, jnp.abs(error))
+        return state, (seen, jnp.abs(error), solution.gap)
 
     def update(state, key):
-        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+        state, (batch, error, gap) = scan(step, state, jax.random.split(key, config.num_steps))
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "stage_gap": gap.max()}
 
     def probabilities(state, view):
         return strategies(state, view, 0.0)

@@ -59,7 +59,7 @@ def test_sealed_bids():
     truthful = bayesian_game.strategies(2, 2).tolist().index([0, 1])
     assert table[0, truthful, truthful] == pytest.approx(0.5 * 0.75)
     assert table[0, 0, truthful] == pytest.approx(0.5 * 0.25 * 2)
-    found = [(x.argmax(), y.argmax()) for x, y in equilibria.support_enumeration(table) if x.max() == 1 and y.max() == 1]
+    found = [(x.argmax(), y.argmax()) for x, y, _ in equilibria.support_enumeration(table) if x.max() == 1 and y.max() == 1]
     assert (truthful, truthful) in found
 
 

@@ -92,7 +92,7 @@ def toward_the_coin(model, own_only):
 def test_greed_earns_nothing_and_restraint_does(model):
     with jax.enable_x64(True):
         greedy, restrained = (
-            np.asarray(model.initial @ markov.evaluate(model, toward_the_coin(model, own_only), GAMMA, tolerance=1e-10))
+            np.asarray(model.initial @ markov.evaluate(model, toward_the_coin(model, own_only), GAMMA, tolerance=1e-10).value)
             for own_only in (False, True)
         )
     np.testing.assert_allclose(greedy, 0, atol=1e-7)

@@ -44,7 +44,7 @@ def test_optimal_capture_time(model):
 def test_capture_time_of_random_predators(model):
     policies = np.full((model.num_states, 2, 5), 0.2)
     with jax.enable_x64(True):
-        value = np.asarray(markov.evaluate(model, policies, 1.0, tolerance=1e-10))
+        value = np.asarray(markov.evaluate(model, policies, 1.0, tolerance=1e-10).value)
     assert start_value(model, value[:, 0]) == pytest.approx(-33.801972, abs=1e-6)
     np.testing.assert_allclose(value[:, 0], value[:, 1])
 

@@ -46,7 +46,7 @@ def random_arm(seed, n):
 def test_index_is_the_subsidy_of_indifference(seed, n):
     """At its index both actions are equally good in a state; below it acting is better, above it leaving is."""
     transition, reward = random_arm(seed, n)
-    index, indexable = whittle_index(transition, reward, 0.9)
+    index, indexable, _ = whittle_index(transition, reward, 0.9)
     assert indexable
     np.testing.assert_allclose(np.diag(advantage_of_leaving(transition, reward, 0.9, index)), 0.0, atol=1e-10)
     subsidies = np.linspace(-2, 2, 41)
@@ -65,7 +65,7 @@ def test_an_arm_without_an_index_is_found_out():
     """In this arm leaving is optimal in some state at one subsidy and not at a larger one."""
     transition, reward, gamma = NOT_INDEXABLE
     transition, reward = np.array(transition), np.array(reward)
-    index, indexable = whittle_index(transition, reward, gamma)
+    index, indexable, _ = whittle_index(transition, reward, gamma)
     assert not indexable
     assert np.isnan(index).all()
     leaves = advantage_of_leaving(transition, reward, gamma, np.linspace(-3, 3, 601)) > 1e-9
@@ -175,7 +175,7 @@ def test_wrong_parameters(parameters, message):
 @pytest.mark.parametrize(
     ("transition", "reward", "gamma", "message"),
     [
-        (np.ones((2, 2, 2)), np.ones((2, 2)), 0.9, "distribution"),
+        (np.ones((2, 2, 2)), np.ones((2, 2)), 0.9, "must sum to 1"),
         (np.ones((2, 3, 2)) / 2, np.ones((2, 2)), 0.9, r"\[2, n, n\]"),
         (np.ones((2, 2, 2)) / 2, np.ones((2, 2)), 1.0, "gamma"),
         (np.ones((2, 7, 7)) / 7, np.ones((2, 7)), 0.9, "at most 6 states"),

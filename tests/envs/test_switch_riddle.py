@@ -55,7 +55,7 @@ def test_three_reach_the_bound_by_one_bit_and_the_date(model):
     for state, agent in np.ndindex(model.num_states, 3):
         policies[state, agent, protocol(model.observation[state, agent])] = 1
     with jax.enable_x64(True):
-        value = model.initial @ markov.evaluate(model, policies, 1.0)
+        value = model.initial @ markov.evaluate(model, policies, 1.0).value
     np.testing.assert_allclose(value, 20 / 27, atol=1e-9)
 
 

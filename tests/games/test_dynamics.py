@@ -182,8 +182,23 @@ def test_records_and_vmapping_change_nothing():
         (lambda payoff: fictitious_play(payoff, 0), "num_steps must be at least 1"),
         (lambda payoff: regret_matching(payoff, 10, num_records=3), r"num_records must divide num_steps \(10\)"),
         (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),)), "strategy for every player"),
+        (
+            lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),) * 2, step_size=0.5),
+            r"\(0, 1\], got 0.5. Use at most 0.143",
+        ),
+        (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),) * 2, step_size=jnp.nan), "step_size times the range"),
+        (lambda payoff: fictitious_play(payoff.astype(jnp.float32), 2**24 + 1), "at most 16,777,216 in float32, got 16777217"),
     ],
 )
 def test_wrong_parameters(play, message):
     with pytest.raises(ConfigError, match=message):
         play(jnp.asarray(named.CHICKEN))
+
+
+def test_shares_stay_shares_whatever_the_step():
+    """With a step of 0.5 and payoffs of 100 they used to overflow. A traced step is not looked at."""
+    payoff = 100 * jnp.asarray(named.PRISONERS_DILEMMA, jnp.float32) / 5
+    start = (jnp.array([0.9, 0.1]), jnp.array([0.9, 0.1]))
+    course = jax.jit(lambda step: replicator(payoff, 50, start=start, step_size=step))(0.5)
+    np.testing.assert_allclose(course.profile[0], [0, 1], atol=1e-6)
+    assert np.isfinite(jax.tree.leaves(course.average)).all()

@@ -11,13 +11,14 @@ from jaxrl.errors import ConfigError
 from jaxrl.games import normal_form
 from jaxrl.games.equilibria import correlated_equilibrium, minimax, support_enumeration
 from jaxrl.games.lemke_howson import lemke_howson
+from tests import oracles
 
 nashpy = pytest.importorskip("nashpy")
 
 
 def flat(equilibria):
     """Returns equilibria as rows, sorted, float64[K, A + B]."""
-    return np.array(sorted(tuple(np.round(np.concatenate(one), 9) + 0.0) for one in equilibria))
+    return np.array(sorted(tuple(np.round(np.concatenate(one[:2]).astype(float), 9) + 0.0) for one in equilibria))
 
 
 def test_every_listed_equilibrium_and_nothing_else():
@@ -45,10 +46,10 @@ def test_degenerate_game_has_one_equilibrium_for_each_pair_of_supports():
     table = np.array([[[1, 1], [1, 1]], [[2, 0], [0, 1]]], float)
     assert len(support_enumeration(table)) < len(support_enumeration(table, all_supports=True))
     found = support_enumeration(table, all_supports=True)
-    supports = {(tuple(np.flatnonzero(x)), tuple(np.flatnonzero(y))) for x, y in found}
+    supports = {(tuple(np.flatnonzero(x)), tuple(np.flatnonzero(y))) for x, y, _ in found}
     # The column player answers (1, 0) and every mix above 1/3 by its first action, others by its second, 1/3 by both.
     assert supports == {((0,), (0,)), ((1,), (1,)), ((0, 1), (0,)), ((0, 1), (1,)), ((0, 1), (0, 1))}
-    for x, y in found:
+    for x, y, _ in found:
         assert float(normal_form.nash_conv(jnp.asarray(table), (jnp.asarray(x), jnp.asarray(y)))) <= 1e-6
 
 
@@ -166,3 +167,66 @@ def test_correlated_equilibria_of_three_players_with_unequal_actions():
 def test_what_is_no_game_is_refused(solve, payoff, message):
     with pytest.raises(ConfigError, match=message):
         solve(payoff)
+
+
+def extreme_games(shape, extreme, count=8):
+    random = np.random.default_rng(11)
+    for table in random.normal(size=(count, 2, *shape)):
+        table[:, random.integers(shape[0]), random.integers(shape[1])] += extreme
+        yield table
+
+
+@pytest.mark.parametrize("extreme", [-1e7, 1e7, 1e10])
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3)])
+def test_one_extreme_joint_action_hides_and_invents_no_equilibrium(shape, extreme):
+    """With a payoff of -1e7, profiles that gain 0.5 by deviating used to be listed."""
+    for table in extreme_games(shape, extreme):
+        exact = flat(list(oracles.equilibria(table)))
+        np.testing.assert_allclose(flat(support_enumeration(table)), exact, rtol=1e-6, atol=1e-9)
+        every = support_enumeration(table, all_supports=True)
+        assert max(one.regret.max() for one in every) < 1e-9
+        for equilibrium in exact:
+            assert min(np.abs(one - equilibrium).max() for one in flat(every)) < 1e-6
+
+
+def test_equilibria_come_with_their_regrets():
+    for table in np.random.default_rng(12).normal(size=(5, 2, 3, 3)) * np.array([1e6, 1e-6])[:, None, None]:
+        for row, column, regret in support_enumeration(table):
+            gains = (table[0] @ column).max() - row @ table[0] @ column, (row @ table[1]).max() - row @ table[1] @ column
+            assert (np.abs(regret - gains) <= 1e-9 * np.ptp(table, axis=(1, 2))).all()
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-8, 1.0, 1e9])
+def test_programmes_do_not_depend_on_the_unit_of_the_payoffs(unit):
+    """The solver of linear programmes keeps constraints up to an absolute 1e-7: payoffs of 1e-8 used to be solved wrong."""
+    row = np.random.default_rng(13).normal(size=(4, 5))
+    solution = minimax(named.zero_sum(unit * row))
+    assert solution.value / unit == pytest.approx(minimax(named.zero_sum(row)).value, rel=1e-9)
+    assert solution.gap <= 1e-9 * unit
+    table = np.random.default_rng(14).normal(size=(2, 3, 3))
+    for objective in ("utilitarian", "egalitarian", table[0]):
+        one, other = correlated_equilibrium(table, objective), correlated_equilibrium(unit * table, objective)
+        np.testing.assert_allclose(other.payoffs / unit, one.payoffs, atol=1e-7)
+        assert other.regret.max() <= 1e-9 * unit
+
+
+@pytest.mark.parametrize("extreme", [-1e6, 1e6])
+def test_one_extreme_joint_action_leaves_programmes_exact(extreme):
+    for table in extreme_games((3, 3), extreme):
+        solution = minimax(named.zero_sum(table[0]))
+        assert solution.value == pytest.approx(oracles.game_value(table[0]), abs=1e-9)
+        assert (table[0] @ solution.column).max() - (solution.row @ table[0]).min() == pytest.approx(solution.gap, abs=1e-9)
+        found = correlated_equilibrium(table)
+        with jax.enable_x64(True):
+            regret = np.asarray(normal_form.correlated_regrets(jnp.asarray(table), jnp.asarray(found.probability)))
+        assert regret.max() < 1e-6
+        assert found.regret.max() < 1e-6
+
+
+def test_a_correlated_equilibrium_says_how_much_a_deviation_would_gain():
+    """The equilibrium of largest entropy of chicken is only approached; no single deviation gains more than all together."""
+    found = correlated_equilibrium(named.CHICKEN, "maximum_entropy")
+    with jax.enable_x64(True):
+        together = np.asarray(normal_form.correlated_regrets(jnp.asarray(named.CHICKEN), jnp.asarray(found.probability)))
+    assert (found.regret <= together + 1e-12).all()
+    assert (found.regret >= together / 2 - 1e-12).all()

@@ -244,3 +244,13 @@ def test_only_zero_sum_games_of_two_have_a_linear_programme():
         sequence_form.minimax(extensive.from_environment(matrix_game.make(named.CHICKEN)))
     with pytest.raises(ConfigError, match="two players"):
         sequence_form.minimax(extensive.from_environment(matrix_game.make(np.zeros((3, 2, 2, 2)))))
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e7])
+def test_the_programme_does_not_depend_on_the_unit_of_the_payoffs(games, unit):
+    game = games["kuhn_poker"].replace(payoff=unit * games["kuhn_poker"].payoff)
+    solution = sequence_form.minimax(game)
+    assert solution.value / unit == pytest.approx(-1 / 18, abs=1e-9)
+    with jax.enable_x64(True):
+        gap = float(extensive.nash_conv(game, jnp.asarray(solution.strategy)))
+    assert max(gap, solution.gap) <= 1e-9 * unit

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from envs.matrix_games import iterated, named
+from jaxrl.errors import ConfigError
 from jaxrl.finite import tabulate
 from jaxrl.games import memory_one
 from tests.oracles import policy_values
@@ -123,3 +124,22 @@ def test_vmapped_over_profiles():
     batched = jax.jit(jax.vmap(partial(memory_one.values, payoff, gamma=0.9)))(profiles)
     for profile, expected in zip(profiles, batched, strict=True):
         np.testing.assert_allclose(memory_one.values(payoff, profile, 0.9), expected, atol=1e-5)
+
+
+def test_without_discount_there_is_no_value():
+    """It used to be 0 in float64 and NaN in float32."""
+    payoff, profile = jnp.asarray(named.PRISONERS_DILEMMA), [random_profile(2, 2, 0)[i] for i in range(2)]
+    with pytest.raises(ConfigError, match=r"gamma must lie in \[0, 1\), got 1.0"):
+        memory_one.values(payoff, profile, 1.0)
+    with jax.enable_x64(True):
+        assert np.isnan(jax.jit(memory_one.values)(payoff, profile, 1.0)).all()
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 0.9999, 1 - 2.0**-20])
+def test_single_precision_is_precise_at_every_discount(gamma):
+    profile = random_profile(2, 3, 1)
+    first, following = (np.asarray(part, np.float64) for part in memory_one.play([profile[0], profile[1]]))
+    following /= following.sum(1, keepdims=True)
+    exact = np.linalg.solve(np.eye(len(first)) - gamma * following.T, (1 - gamma) * first)
+    found = memory_one.occupancy([jnp.asarray(part, jnp.float32) for part in profile], jnp.float32(gamma))
+    np.testing.assert_allclose(found, exact, rtol=1e-4)

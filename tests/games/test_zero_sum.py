@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl.games import equilibria, zero_sum
+from tests import oracles
 
 
 def games(kind, shape, count=200):
@@ -68,9 +69,58 @@ def test_illegal_actions_are_never_played():
     row_mask, column_mask = random.random((100, 5)) < 0.5, random.random((100, 5)) < 0.5
     row_mask[:, 2] = column_mask[:, 3] = True
     with jax.enable_x64(True):
-        solution = jax.vmap(lambda *game: zero_sum.solve(zero_sum.restrict(*game)))(payoff, row_mask, column_mask)
-    assert np.asarray(solution.row)[~row_mask].max() < 1e-12
-    assert np.asarray(solution.column)[~column_mask].max() < 1e-12
+        solution = jax.vmap(zero_sum.solve)(payoff, row_mask, column_mask)
+    assert np.asarray(solution.row)[~row_mask].max() == 0
+    assert np.asarray(solution.column)[~column_mask].max() == 0
     for game, rows, columns, value in list(zip(payoff, row_mask, column_mask, solution.value, strict=True))[:30]:
         legal = game[rows][:, columns]
         assert float(value) == pytest.approx(equilibria.minimax(np.stack([legal, -legal])).value, abs=1e-9)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-4, 1.0, 1e8])
+def test_units_of_masked_games_do_not_matter(unit):
+    """Masked games used to be widened by at least 1, whatever their payoffs: those of 1e-4 were 24 % wrong."""
+    payoff = games("gaussian", (4, 4), 50).astype(np.float32)
+    mask = np.array([True, True, True, False])
+    value = jax.vmap(lambda game: zero_sum.solve(game, mask, mask).value)
+    np.testing.assert_allclose(value(payoff * np.float32(unit)) / np.float32(unit), value(payoff), rtol=1e-4, atol=1e-6)
+
+
+def test_a_payoff_that_is_not_played_costs_no_precision():
+    """The third row is dominated; in units of its payoff the difference between the others was rounded away."""
+    solution = zero_sum.solve(jnp.array([[2.0, 1], [1, 0], [0, -1e5]]))
+    assert (float(solution.value), float(solution.gap)) == (1, 0)
+    np.testing.assert_array_equal(solution.row, [1, 0, 0])
+    np.testing.assert_array_equal(solution.column, [0, 1])
+
+
+@pytest.mark.parametrize("spread", [1e2, 1e4, 1e6, 1e8])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_one_extreme_payoff_leaves_the_value_exact(sign, spread):
+    random = np.random.default_rng(2)
+    payoff = random.normal(size=(40, 3, 3))
+    payoff[np.arange(40), random.integers(3, size=40), random.integers(3, size=40)] += sign * spread
+    payoff = payoff.astype(np.float32)
+    solution = jax.jit(jax.vmap(zero_sum.solve))(payoff)
+    expected = [oracles.game_value(game) for game in payoff]
+    np.testing.assert_allclose(solution.value, expected, atol=1e-4)
+    low, high = guarantees(payoff.astype(np.float64), solution)
+    assert (high - low).max() < 1e-3
+    np.testing.assert_allclose(solution.gap, high - low, atol=1e-4)
+
+
+def test_an_answer_without_a_small_gap_is_refused():
+    """Out of pivots, and without numbers: the strategies are NaN, and the gap says why."""
+    rock_paper_scissors = jnp.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+    unfinished = zero_sum.solve(rock_paper_scissors, max_pivots=1)
+    assert np.isnan(unfinished.value)
+    assert np.isnan(unfinished.row).all()
+    assert not float(unfinished.gap) < 0.1
+    assert np.isnan(zero_sum.solve(rock_paper_scissors.at[0, 0].set(jnp.nan)).value)
+
+
+def test_values_are_those_of_nashpy():
+    nashpy = pytest.importorskip("nashpy")
+    for game in games("gaussian", (3, 4), 10):
+        row, column = nashpy.Game(game).linear_program()
+        assert float(zero_sum.solve(game).value) == pytest.approx(row @ game @ column, abs=1e-5)

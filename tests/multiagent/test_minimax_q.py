@@ -8,7 +8,7 @@ import pytest
 import envs
 from envs.matrix_games import matrix_game
 from jaxrl.env import Environment
-from jaxrl.errors import ConfigError, SpaceError
+from jaxrl.errors import ConfigError, EnvironmentError, SpaceError
 from jaxrl.evaluation import Exploitability
 from jaxrl.finite import Initial, Outcomes, finite, from_table, tabulate
 from jaxrl.games import markov
@@ -149,3 +149,34 @@ def test_converges_to_the_exact_values_of_a_random_game():
 def test_what_cannot_run_is_refused_before_tracing(env, changes, error, message):
     with pytest.raises(error, match=message):
         run(minimax_q.make, env, CONFIG.replace(**changes), seeds=2, num_updates=2)
+
+
+def test_a_game_whose_rewards_do_not_cancel_is_refused():
+    with pytest.raises(EnvironmentError, match="must sum to zero, got "):
+        run(minimax_q.make, envs.make("chicken"), CONFIG, num_updates=1)
+
+
+def _late(state, action, params):
+    """Pays both players from the 41st step on, where random play before training does not come."""
+    return Outcomes(jnp.ones(1), (state + 1)[None], jnp.where(state > 40, 1.0, 0.0) * jnp.ones((1, 2)), jnp.zeros(1, bool))
+
+
+def _at_zero(params):
+    return Initial(jnp.ones(1), jnp.zeros(1, jnp.int32))
+
+
+def test_rewards_that_cease_to_cancel_put_the_seed_into_quarantine():
+    env = finite((), _late, _at_zero, Discrete(61), Discrete(2), max_steps=60, observe=_both, num_agents=2)
+    failed = run(minimax_q.make, env, CONFIG, num_updates=1).summary.failed_seeds
+    assert failed[0].update == 0
+
+
+def test_an_action_that_is_illegal_now_is_not_played_though_the_strategy_knows_no_other():
+    """One observation, but only action 1 is legal while the strategy plays action 0."""
+    env = matrix_game.make(np.stack([WEIGHTED, -WEIGHTED]))
+    algorithm = minimax_q.make(env, CONFIG)
+    state = algorithm.init(jax.random.key(0))
+    state = state.replace(strategy=jnp.zeros_like(state.strategy).at[..., 0].set(1.0))
+    mask = jnp.zeros((1, 2, 3), bool).at[..., 1].set(True)
+    view = View(jnp.zeros((1, 2), jnp.int32), mask, ())
+    np.testing.assert_array_equal(algorithm.probabilities(state, view)[0], [[0, 1, 0]] * 2)
