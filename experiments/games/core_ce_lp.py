@@ -73,7 +73,7 @@ def best_sums(table: np.ndarray) -> dict[str, float]:
     nash = support_enumeration(table)
     with jax.enable_x64(True):
         payoff = jnp.asarray(table)
-        profiles = [tuple(map(jnp.asarray, one)) for one in nash]
+        profiles = [tuple(map(jnp.asarray, one[:2])) for one in nash]
         sums = [float(expected_payoffs(payoff, one).sum()) for one in profiles]
         gains = [float(correlated_regrets(payoff, joint_distribution(one)).max()) for one in profiles]
     return {

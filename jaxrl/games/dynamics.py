@@ -166,7 +166,7 @@ def replicator(
     """
     players = range(payoff.shape[0])
     if not is_traced(payoff, step_size):
-        span = max(float(np.ptp(np.asarray(table, np.float64))) for table in payoff)
+        span = max(float(np.ptp(table)) for table in np.asarray(payoff, np.float64))
         must, fix = "step_size times the range of the payoffs must lie in (0, 1]", f"Use at most {1 / span if span else 1:.3g}."
         require(0 < float(step_size) <= 1 / (span or 1), "replicator", must, step_size, fix)
 
