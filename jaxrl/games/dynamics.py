@@ -170,21 +170,23 @@ def replicator(
         must, fix = "step_size times the range of the payoffs must lie in (0, 1]", f"Use at most {1 / span if span else 1:.3g}."
         require(0 < float(step_size) <= 1 / (span or 1), "replicator", must, step_size, fix)
 
-    def growth(logits):
-        shares = [jax.nn.softmax(logit) for logit in logits]
+    def growth(shares):
         return tuple(action_payoffs(payoff, shares, player) for player in players)
+
+    def shares_of(logits):
+        return tuple(jax.nn.softmax(logit) for logit in logits)
 
     def move(logits, slope, time):
         return tuple(logit + time * change for logit, change in zip(logits, slope, strict=True))
 
-    def advance(logits, profile, total):
-        first = growth(logits)
-        second = growth(move(logits, first, step_size / 2))
-        third = growth(move(logits, second, step_size / 2))
-        fourth = growth(move(logits, third, step_size))
+    def advance(logits, shares, total):
+        first = growth(shares)
+        second = growth(shares_of(move(logits, first, step_size / 2)))
+        third = growth(shares_of(move(logits, second, step_size / 2)))
+        fourth = growth(shares_of(move(logits, third, step_size)))
         slope = tuple((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(first, second, third, fourth, strict=True))
-        logits = tuple(jax.nn.log_softmax(logit) for logit in move(logits, slope, step_size))
-        return logits, tuple(jnp.exp(logit) for logit in logits)
+        logits = tuple(logit - logit.max() for logit in move(logits, slope, step_size))
+        return logits, shares_of(logits)
 
     dtype = jnp.result_type(payoff.dtype, jnp.float32)
     shares = [jnp.asarray(strategy, dtype) for strategy in start]
