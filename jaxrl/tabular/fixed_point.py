@@ -1,0 +1,95 @@
+"""Fixed points by repetition: ``value <- sweep(value)``, until no sweep could bring the value closer, and how close it is then.
+
+The tolerance is relative to the size of the value itself, so that a problem in other units has the same solution in these units:
+rewards times a power of two give the same digits. Where a tolerance is finer than the precision, sweeps stop once they change
+nothing that the precision could tell. All is pure and compiles, in the precision of the value: float32 or float64.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+MAX_SWEEPS = 1_000_000  # an end for sweeps that do not contract
+
+
+class FixedPoint(NamedTuple):
+    """What repeating a sweep has come to.
+
+    value: float[...], after the last sweep.
+    sweeps: int32[], how many there were.
+    residual: float[], the largest absolute change of an entry by the last one; NaN or infinite where the value is.
+    error_bound: float[], how far an entry of ``value`` can be from that of the fixed point, rounding included. Infinite where the
+        sweep is not known to be a contraction: a small residual alone says nothing about the distance.
+    converged: bool[], whether the tolerance or the limit of the precision was reached.
+    """
+
+    value: jax.Array
+    sweeps: jax.Array
+    residual: jax.Array
+    error_bound: jax.Array
+    converged: jax.Array
+
+
+def fixed_point(
+    sweep: Callable[[jax.Array], jax.Array],
+    start: jax.Array,
+    contraction: jax.Array | float = 1.0,
+    magnitude: jax.Array | float = 0.0,
+    tolerance: jax.Array | float = 1e-6,
+    max_sweeps: jax.Array | int = MAX_SWEEPS,
+    terms: int = 1,
+) -> FixedPoint:
+    """Repeats a sweep until the value is as close to the fixed point as asked for, or as the precision allows.
+
+    Args:
+        sweep: ``(value) -> value`` of the same shape and dtype.
+        start: float[...], the first value.
+        contraction: by what factor, in [0, 1], a sweep at least shrinks the largest distance between entries of two values; a
+            discount, usually. At 1 the distance to the fixed point cannot be bounded.
+        magnitude: the largest absolute number, at least 0, that a sweep adds to entries of the value before it rounds; a reward,
+            usually. It tells how far the precision goes where the value itself is near 0.
+        tolerance: the error to accept, relative to the largest absolute entry; where ``contraction`` is 1, the change of a
+            sweep instead. 0 goes to the limit of the precision.
+        max_sweeps: an end for sweeps that do not converge.
+        terms: how many numbers a sweep adds up in one entry; rounding grows with it.
+    """
+    dtype = start.dtype
+    contraction, magnitude, tolerance = (jnp.asarray(number, dtype) for number in (contraction, magnitude, tolerance))
+    resolution = jnp.finfo(dtype).eps
+    # The error is at most contraction / (1 - contraction) times the last change (Banach).
+    share = jnp.where(contraction < 1, (1 - contraction) / jnp.maximum(contraction, resolution), 1)
+
+    def limit(size: jax.Array) -> jax.Array:
+        return jnp.maximum(tolerance * share * size, resolution * (magnitude + size))
+
+    def again(carry):
+        value, _, _, count = carry
+        new = sweep(value)
+        return new, jnp.abs(new - value).max(initial=0), jnp.abs(new).max(initial=0), count + 1
+
+    def unsettled(carry):
+        # NaN compares false and ends the loop: it is not converged then.
+        _, residual, size, count = carry
+        return (residual > limit(size)) & (count < max_sweeps)
+
+    infinite = jnp.asarray(jnp.inf, dtype)
+    value, residual, size, count = jax.lax.while_loop(unsettled, again, (start, infinite, jnp.zeros((), dtype), jnp.int32(0)))
+    rounding = (2 + terms / 2) * resolution * (magnitude + size)
+    return FixedPoint(
+        value, count, residual, error_bound(residual, contraction, rounding), jnp.isfinite(residual) & (residual <= limit(size))
+    )
+
+
+def error_bound(residual: Any, contraction: Any, rounding: Any) -> jax.Array:
+    """Returns how far the value after the last sweep can be from the fixed point, float[] (Banach; Puterman, theorem 6.2.3).
+
+    Args:
+        residual: the largest change of an entry by that sweep.
+        contraction: the factor in [0, 1] by which a sweep shrinks distances; at 1 the bound is infinite.
+        rounding: the largest rounding error of one sweep.
+    """
+    contracts = contraction < 1
+    bound = (contraction * residual + rounding) / jnp.where(contracts, 1 - contraction, 1)
+    return jnp.where(contracts | jnp.isnan(residual), bound, jnp.inf)
