@@ -40,6 +40,7 @@ def fixed_point(
     tolerance: jax.Array | float = 1e-6,
     max_sweeps: jax.Array | int = MAX_SWEEPS,
     terms: int = 1,
+    min_sweeps: jax.Array | int = 0,
 ) -> FixedPoint:
     """Repeats a sweep until the value is as close to the fixed point as asked for, or as the precision allows.
 
@@ -54,6 +55,8 @@ def fixed_point(
             sweep instead. 0 goes to the limit of the precision.
         max_sweeps: an end for sweeps that do not converge.
         terms: how many numbers a sweep adds up in one entry; rounding grows with it.
+        min_sweeps: how many sweeps to make at least, unless one changes nothing at all. More than the tolerance asks for are
+            felt by entries that are small compared with the largest.
     """
     dtype = start.dtype
     contraction, magnitude, tolerance = (jnp.asarray(number, dtype) for number in (contraction, magnitude, tolerance))
@@ -72,7 +75,7 @@ def fixed_point(
     def unsettled(carry):
         # NaN compares false and ends the loop: it is not converged then.
         _, residual, size, count = carry
-        return (residual > limit(size)) & (count < max_sweeps)
+        return ((residual > limit(size)) | ((residual > 0) & (count < min_sweeps))) & (count < max_sweeps)
 
     infinite = jnp.asarray(jnp.inf, dtype)
     value, residual, size, count = jax.lax.while_loop(unsettled, again, (start, infinite, jnp.zeros((), dtype), jnp.int32(0)))
