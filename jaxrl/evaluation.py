@@ -137,7 +137,7 @@ class ExactValue:
         view = View(self.model.observation, self.model.action_mask if self.masked else None, ())
 
         def at_start(probabilities):
-            return self.model.initial @ policy_evaluation(self.model, probabilities, self.gamma, self.num_doublings)
+            return policy_evaluation(self.model, probabilities, self.gamma).start_value(self.model)
 
         action = algorithm.policy(state, True)(key, view).action
         greedy = at_start(jax.nn.one_hot(action, self.model.num_actions))

@@ -56,7 +56,7 @@ BUILT_ON = {
 
 @pytest.mark.parametrize("folder", ["tabular", "deep", "multiagent"])
 def test_algorithms_do_not_import_each_other(folder):
-    solvers = ("jaxrl.tabular.dynamic_programming", "jaxrl.tabular.fixed_point", "jaxrl.tabular.host_solvers")
+    solvers = [f"jaxrl.tabular.{name}" for name in ("dynamic_programming", "fixed_point", "host_solvers", "markov_chain")]
     areas = {"jaxrl.tabular", "jaxrl.deep", "jaxrl.multiagent"}  # by themselves these are empty packages
     for path in (ROOT / "jaxrl" / folder).glob("*.py"):
         others = {module for module in imported(path) - areas if within(module, *areas)}

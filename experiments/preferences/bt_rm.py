@@ -90,7 +90,7 @@ class Cloning:
         done = jnp.zeros((model.num_states, model.num_actions)).at[obs, action].add(counted)
         seen = done.sum(-1, keepdims=True)
         policy = jnp.where(seen > 0, done / jnp.maximum(seen, 1.0), 1.0 / model.num_actions)[model.observation]
-        value = model.initial @ policy_evaluation(model, policy, self.regret.gamma)
+        value = policy_evaluation(model, policy, self.regret.gamma).start_value(model)
         return {"cloned_return": (value - self.regret.uniform) / (self.regret.optimum - self.regret.uniform)}
 
 

@@ -21,7 +21,7 @@ from flax import struct
 
 from jaxrl.env import Environment, static
 from jaxrl.errors import EnvironmentError, require, require_discount
-from jaxrl.finite import TabularModel, bytes_of, tabulate
+from jaxrl.finite import TabularModel, byte_rows, tabulate
 from jaxrl.games.markov import agent_masks
 
 
@@ -177,9 +177,7 @@ class _InformationSets:
     def __init__(self, model: TabularModel):
         self.model = model
         self.masks = np.asarray(agent_masks(model))  # bool[X, N, A]
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(model.observation)]
-        flat = bytes_of([leaf.reshape(-1, *leaf.shape[2:]) for leaf in leaves])
-        self.seen = flat.reshape(*self.masks.shape[:2], -1)  # uint8[X, N, bytes], what each agent observes
+        self.seen = byte_rows("extensive.from_environment", model.observation, axes=2)  # uint8[X, N, bytes], what agents observe
         self.number: list[dict[bytes, int]] = [{} for _ in model.joint_shape]
         self.parent: list[list[int]] = [[] for _ in model.joint_shape]
         self.state: list[list[int]] = [[] for _ in model.joint_shape]  # the first that was found of each

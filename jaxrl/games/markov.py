@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.errors import EnvironmentError, is_traced, require, require_discount
-from jaxrl.finite import TabularModel, bytes_of
+from jaxrl.finite import TabularModel, byte_rows
 from jaxrl.games import zero_sum
 from jaxrl.tabular.dynamic_programming import action_values
 from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point
@@ -251,7 +251,8 @@ def hidden_information(model: TabularModel) -> str | None:
     chooses = (np.asarray(agent_masks(model)).sum(-1) > 1) & under_way[:, None]
     for agent in range(len(model.joint_shape)):
         states = np.flatnonzero(chooses[:, agent])
-        rows = bytes_of([np.asarray(leaf)[states, agent] for leaf in jax.tree.leaves(model.observation)])
+        seen = jax.tree.map(lambda leaf: np.asarray(leaf)[states, agent], model.observation)  # noqa: B023
+        rows = byte_rows("hidden_information", seen)
         _, first, same = np.unique(rows, axis=0, return_index=True, return_inverse=True)
         twice = np.flatnonzero(first[same.ravel()] != np.arange(len(states)))
         if len(twice):

@@ -129,7 +129,7 @@ def advantages(model: TabularModel, reward: jax.Array, gamma: jax.Array | float)
     """
     changed = replace(model, reward=reward)
     uniform = model.action_mask / model.action_mask.sum(-1, keepdims=True)
-    value = policy_evaluation(changed, uniform, gamma)
+    value = policy_evaluation(changed, uniform, gamma).value
     return jnp.where(model.action_mask, action_values(changed, value, gamma) - value[:, None], 0.0)
 
 
@@ -182,7 +182,7 @@ def policy_return(model: TabularModel, reward: jax.Array, gamma: jax.Array | flo
         gamma: discount in [0, 1).
     """
     values = policy_iteration(replace(model, reward=reward), gamma, max_improvements=50).action_value
-    return model.initial @ policy_evaluation(model, greedy_policy(model, values), gamma)
+    return policy_evaluation(model, greedy_policy(model, values), gamma).start_value(model)
 
 
 @struct.dataclass
@@ -215,7 +215,7 @@ class PolicyRegret:
         with jax.enable_x64(True):
             legal = model.action_mask / model.action_mask.sum(-1, keepdims=True)
             optimum = float(policy_iteration(model, gamma).start_value(model))
-            uniform = float(model.initial @ policy_evaluation(model, legal, gamma))
+            uniform = float(policy_evaluation(model, legal, gamma).start_value(model))
         true_reward = None if true_reward is None else jnp.asarray(true_reward, jnp.float32)
         known = jnp.float32(gamma), jnp.float32(optimum), jnp.float32(uniform)
         return cls(single_precision(model), known[0], known[1], known[2], true_reward, reward)

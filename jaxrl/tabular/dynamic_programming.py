@@ -2,19 +2,25 @@
 value iteration for an agent who is averse to risk.
 
 All are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies. They compute in the precision
-jax is set to: float32, or float64 inside ``jax.enable_x64(True)``.
+jax is set to: float32, or float64 inside ``jax.enable_x64(True)``. Each returns, beside its answer, by how much that misses its
+equation and how far it can be from the truth. ``jaxrl.tabular.host_solvers`` solves one model at a time, of a million states too.
 
 Source: Sutton and Barto (2018), chapter 4; Puterman (1994), chapter 6; for risk aversion Howard and Matheson (1972).
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import logsumexp
+import numpy as np
 
+from jaxrl.errors import EnvironmentError, is_traced, require, require_discount, require_distribution
 from jaxrl.finite import TabularModel
+from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point
+from jaxrl.tabular.markov_chain import Chain, discounted_sums, doubling_is_faster
 
 
 class Solution(NamedTuple):
@@ -23,14 +29,41 @@ class Solution(NamedTuple):
     value: float[X], the value of every state under an optimal policy.
     action_value: float[X, A], minus infinity where an action is illegal.
     iterations: int32[], sweeps of value iteration, or improvements of policy iteration.
+    residual: float[], the largest amount by which ``value`` misses the equation that it solves.
+    error_bound: float[], how far a value can be from the optimum, rounding included. Infinite without discount, where a small
+        residual says nothing about the distance.
+    converged: bool[], whether the solver came to its end: the tolerance or the limit of the precision, or a stable policy.
     """
 
     value: jax.Array
     action_value: jax.Array
     iterations: jax.Array
+    residual: jax.Array
+    error_bound: jax.Array
+    converged: jax.Array
 
     def start_value(self, model: TabularModel) -> jax.Array:
         """Returns the expected value of the first state, float[]."""
+        return model.initial @ self.value
+
+
+class PolicyValue(NamedTuple):
+    """What a policy is worth.
+
+    value: float[X] (or [X, N] with agents), of every state.
+    residual: float[], the largest amount by which ``value`` misses v = r + gamma P v.
+    error_bound: float[], how far a value can be from the truth, rounding included. Infinite where nothing is discounted and the
+        policy need not end the episode.
+    converged: bool[], whether all rewards to come are in the sum, as far as the precision goes.
+    """
+
+    value: jax.Array
+    residual: jax.Array
+    error_bound: jax.Array
+    converged: jax.Array
+
+    def start_value(self, model: TabularModel) -> jax.Array:
+        """Returns the expected value of the first state, float[] (or [N] with agents)."""
         return model.initial @ self.value
 
 
@@ -49,18 +82,45 @@ def greedy_policy(model: TabularModel, values: jax.Array) -> jax.Array:
     return jax.nn.one_hot(_legal(model, values).argmax(-1), model.num_actions, dtype=values.dtype)
 
 
+def _tables(model: TabularModel) -> TabularModel:
+    """Returns the tables alone: programs do not depend on how states are observed."""
+    return dataclasses.replace(model, observation=(), state=())
+
+
+def require_one_reward(where: str, model: TabularModel) -> None:
+    """Raises EnvironmentError where rewards have an agent axis. where: who asks."""
+    must, found = "the model must have one reward, [X, A, K]", list(np.shape(model.reward))
+    require(np.ndim(model.reward) == 3, where, must, found, "Use jaxrl.games.markov.for_player.", EnvironmentError)
+
+
+def _largest_reward(model: TabularModel) -> jax.Array:
+    return jnp.where(model.probability > 0, jnp.abs(model.reward), 0).max(initial=0)
+
+
 def value_iteration(
-    model: TabularModel, gamma: jax.Array | float, tolerance: float = 1e-6, max_sweeps: int = 100_000
+    model: TabularModel, gamma: jax.Array | float, tolerance: jax.Array | float = 1e-6, max_sweeps: jax.Array | int = MAX_SWEEPS
 ) -> Solution:
-    """Sweeps V <- max_a Q until no value changes by more than ``tolerance`` (Sutton & Barto, equation 4.10).
+    """Sweeps V <- max_a Q until the value is as close to the optimum as asked for (Sutton & Barto, equation 4.10).
 
     Args:
         model: the environment's tables, with one reward (no agent axis).
         gamma: discount in [0, 1]; each sweep shrinks the error at least by gamma.
-        tolerance: the change at which to stop; 1e-13 is within reach of float64.
+        tolerance: the error to accept, relative to the largest value (at gamma = 1, the last change of a sweep); 0 goes to the
+            limit of the precision.
         max_sweeps: an end for problems with gamma = 1 that do not converge.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1].
+        EnvironmentError: the model has a reward for each of several agents.
     """
-    return _iterate(model, lambda value: action_values(model, value, gamma), tolerance, max_sweeps)
+    require_discount("value_iteration", gamma)
+    require_one_reward("value_iteration", model)
+    return _value_iteration(_tables(model), gamma, tolerance, max_sweeps)
+
+
+@jax.jit
+def _value_iteration(model, gamma, tolerance, max_sweeps) -> Solution:
+    return _iterate(model, lambda value: action_values(model, value, gamma), gamma, tolerance, max_sweeps)
 
 
 def certainty_equivalents(model: TabularModel, value: jax.Array, risk_aversion: jax.Array | float) -> jax.Array:
@@ -72,85 +132,203 @@ def certainty_equivalents(model: TabularModel, value: jax.Array, risk_aversion: 
     Source: Howard and Matheson (1972), "Risk-Sensitive Markov Decision Processes", equation 2.10.
     """
     bootstrap = jnp.where(model.terminated, 0.0, jnp.asarray(value)[model.next_state])
-    return -logsumexp(-risk_aversion * (model.reward + bootstrap), axis=-1, b=model.probability) / risk_aversion
+    possible = jnp.asarray(model.probability) > 0
+    outcome = model.reward + bootstrap
+    worst = jnp.where(possible, outcome, jnp.inf).min(-1, keepdims=True)
+    # Relative to the worst outcome nothing overflows. Near certainty, or indifference to risk, the sum is close to 1 and its
+    # logarithm is that of 1 + x with a small x, which must not be rounded before.
+    above = -risk_aversion * jnp.where(possible, outcome - worst, 0.0)
+    less = (model.probability * jnp.expm1(above)).sum(-1)
+    total = (model.probability * jnp.exp(above)).sum(-1)
+    near = less > -0.5
+    logarithm = jnp.where(near, jnp.log1p(jnp.where(near, less, 0.0)), jnp.log(jnp.where(near, 1.0, total)))
+    return worst[..., 0] - logarithm / risk_aversion
 
 
 def entropic_value_iteration(
-    model: TabularModel, risk_aversion: jax.Array | float, tolerance: float = 1e-6, max_sweeps: int = 100_000
+    model: TabularModel,
+    risk_aversion: jax.Array | float,
+    tolerance: jax.Array | float = 1e-6,
+    max_sweeps: jax.Array | int = MAX_SWEEPS,
 ) -> Solution:
     """Sweeps V <- max_a Q with the certainty equivalents Q, as ``value_iteration`` does with expectations.
 
     Args:
         model: the environment's tables, with one reward (no agent axis); episodes must end, or pay nothing in the long run.
         risk_aversion: positive, per unit of reward; near 0 it is value iteration without discount.
-        tolerance, max_sweeps: as for ``value_iteration``.
+        tolerance: the last change of a sweep to accept, relative to the largest value.
+        max_sweeps: an end for problems that do not converge.
+
+    Raises:
+        ConfigError: the risk aversion is not a positive number.
+        EnvironmentError: the model has a reward for each of several agents.
     """
-    return _iterate(model, lambda value: certainty_equivalents(model, value, risk_aversion), tolerance, max_sweeps)
+    where = "entropic_value_iteration"
+    sound = is_traced(risk_aversion) or bool(np.all(np.isfinite(risk_aversion) & (np.asarray(risk_aversion) > 0)))
+    require(sound, where, "risk_aversion must be positive", risk_aversion, "value_iteration is indifferent to risk.")
+    require_one_reward(where, model)
+    return _entropic_value_iteration(_tables(model), risk_aversion, tolerance, max_sweeps)
 
 
-def _iterate(model: TabularModel, backup: Callable, tolerance: float, max_sweeps: int) -> Solution:
-    """Sweeps with ``backup``, ``(value [X]) -> action values [X, A]``, until no value changes by more than ``tolerance``."""
-
-    def sweep(carry):
-        value, _, count = carry
-        new = _legal(model, backup(value)).max(-1)
-        return new, jnp.abs(new - value).max(), count + 1
-
-    start = (jnp.zeros(model.num_states, jnp.result_type(float)), jnp.asarray(jnp.inf), jnp.int32(0))
-    value, _, count = jax.lax.while_loop(lambda c: (c[1] > tolerance) & (c[2] < max_sweeps), sweep, start)
-    return Solution(value, _legal(model, backup(value)), count)
+@jax.jit
+def _entropic_value_iteration(model, risk_aversion, tolerance, max_sweeps) -> Solution:
+    return _iterate(model, lambda value: certainty_equivalents(model, value, risk_aversion), 1.0, tolerance, max_sweeps)
 
 
-def policy_evaluation(model: TabularModel, policy: jax.Array, gamma: jax.Array | float, num_doublings: int = 20) -> jax.Array:
-    """Returns the exact value of a stochastic policy, V = sum_t (gamma P)^t R, float[X] (or [X, N] with agents).
+def _iterate(model: TabularModel, backup: Callable, contraction: Any, tolerance: Any, max_sweeps: Any) -> Solution:
+    """Sweeps with ``backup``, ``(value [X]) -> action values [X, A]``; see ``fixed_point`` for the rest."""
 
-    The series is summed by doubling, V_{2n} = V_n + (gamma P)^n V_n, which covers 2^num_doublings steps in num_doublings
-    matrix products: exact to rounding for gamma < 1, and for gamma = 1 where the policy terminates. Unlike a linear solve it
-    needs no LAPACK, and a policy that never terminates gives a large finite number rather than a singular matrix.
+    def sweep(value):
+        return _legal(model, backup(value)).max(-1)
+
+    outcomes = model.next_state.shape[-1]
+    start = jnp.zeros(model.num_states, jnp.result_type(float))
+    found: FixedPoint = fixed_point(sweep, start, contraction, _largest_reward(model), tolerance, max_sweeps, outcomes)
+    values = _legal(model, backup(found.value))
+    return Solution(found.value, values, found.sweeps, found.residual, found.error_bound, found.converged)
+
+
+def policy_evaluation(
+    model: TabularModel,
+    policy: jax.Array,
+    gamma: jax.Array | float,
+    beyond: jax.Array | None = None,
+    max_steps: int | None = None,
+    dense: bool | None = None,
+) -> PolicyValue:
+    """Returns the exact value of a stochastic policy, V = sum_t (gamma P)^t R.
+
+    Exact to rounding for gamma < 1, and for gamma = 1 where the policy terminates. A policy that never terminates has no value at
+    gamma = 1 unless it comes to pay nothing: it is followed for a long but finite time then, and the value has not converged. The
+    value can be differentiated with respect to the policy, the rewards and gamma.
 
     Args:
         model: the environment's tables.
         policy: float[X, A], probabilities of the (joint) actions.
         gamma: discount in [0, 1].
-        num_doublings: the default looks a million steps ahead.
+        beyond: float[X] (or [X, N] with agents), the value after the last step that is followed, by default 0.
+        max_steps: for how many steps, at least, a policy is followed at gamma = 1; see ``discounted_sums``.
+        dense: whether to compute with matrices [X, X] rather than by sweeps; by default what is faster.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1], or a row of the policy is not a distribution.
     """
-    states = jnp.arange(model.num_states)[:, None, None]
+    where = "policy_evaluation"
+    require_discount(where, gamma)
+    shape = (model.num_states, model.num_actions)
+    require(np.shape(policy) == shape, where, f"the policy must have shape {list(shape)}", np.shape(policy), "See its argument.")
+    if not is_traced(policy):
+        require_distribution(where, "the policy", policy, "Normalise its rows.")
+    states, actions, outcomes = model.next_state.shape
+    dense = doubling_is_faster(states, actions * outcomes, gamma) if dense is None else dense
+    return _policy_evaluation(_tables(model), policy, gamma, beyond, max_steps, dense)
+
+
+@partial(jax.jit, static_argnames=("max_steps", "dense"))
+def _policy_evaluation(model, policy, gamma, beyond, max_steps, dense) -> PolicyValue:
     weight = jnp.asarray(policy)[..., None] * model.probability  # [X, A, K]
-    onward = gamma * jnp.where(model.terminated, 0.0, weight)
-    transition = jnp.zeros((model.num_states, model.num_states), onward.dtype).at[states, model.next_state].add(onward)
-    reward = jnp.asarray(model.reward)
-    value = jnp.einsum("xak,xak...->x...", weight, reward)
+    shape = (model.num_states, -1)
+    reward = jnp.asarray(model.reward, weight.dtype).reshape(*weight.shape, -1)
+    chain = Chain(model.next_state.reshape(shape), _going_on(model.terminated, weight, gamma).reshape(shape), jnp.asarray(gamma))
+    paid = jnp.einsum("xak,xakn->xn", weight, reward, precision="highest")
+    beyond = None if beyond is None else jnp.asarray(beyond, paid.dtype).reshape(paid.shape)
+    sums = discounted_sums(chain, paid, beyond, max_steps, dense=dense)
+    onward = chain.onward(sums.value)
+    residual = jnp.abs(paid + onward - sums.value).max(initial=0)
+    largest = _largest_of(weight, reward)
+    rounding = _rounding(chain.weight.shape[1], largest + jnp.abs(sums.value).max(initial=0))
+    bound = _times(sums.duration, residual + rounding)
+    return PolicyValue(sums.value.reshape(model.reward.shape[:1] + model.reward.shape[3:]), residual, bound, sums.converged)
 
-    def double(_, carry):
-        value, power = carry
-        return value + power @ value, power @ power
 
-    with jax.default_matmul_precision("highest"):
-        return jax.lax.fori_loop(0, num_doublings, double, (value, transition))[0]
+def _going_on(terminated: jax.Array, weight: jax.Array, gamma: jax.Array | float) -> jax.Array:
+    return gamma * jnp.where(terminated, 0.0, weight)
 
 
-def policy_iteration(model: TabularModel, gamma: jax.Array | float, max_improvements: int = 1_000) -> Solution:
+def _largest_of(weight: jax.Array, reward: jax.Array) -> jax.Array:
+    return jnp.where(weight > 0, jnp.abs(reward).max(-1), 0).max(initial=0)
+
+
+def _rounding(terms: int, size: jax.Array) -> jax.Array:
+    """Bounds the rounding error of a sum of products of numbers up to ``size`` in absolute value, weighted by probabilities."""
+    return (2 + terms / 2) * jnp.finfo(size.dtype).eps * size
+
+
+def _times(factor: jax.Array, size: jax.Array) -> jax.Array:
+    """Returns the product, with 0 for infinity times 0."""
+    return jnp.where(size == 0, 0.0, factor * jnp.where(size == 0, 1.0, size))
+
+
+class _Candidate(NamedTuple):
+    """A deterministic policy on the way to the best one.
+
+    action: int[X]. value: float[X], its value. size: float[X], its value if all rewards were positive, the scale of rounding.
+    complete: bool[], whether these are converged.
+    """
+
+    action: jax.Array
+    value: jax.Array
+    size: jax.Array
+    complete: jax.Array
+
+
+def policy_iteration(model: TabularModel, gamma: jax.Array | float, max_improvements: jax.Array | int = 1_000) -> Solution:
     """Alternates exact evaluation and greedy improvement until the policy is stable (Howard 1960; Sutton & Barto, section 4.3).
 
-    An action is only replaced by one that is better by more than rounding, so ties cannot make the policy cycle.
+    An action is only replaced by one that is better by more than rounding, which is relative to the rewards to come from that
+    state. A new policy is only kept if the gain is there when it is evaluated. So ties cannot make the policy cycle.
 
     Args:
         model: the environment's tables, with one reward (no agent axis).
         gamma: discount in [0, 1]; at 1 every policy on the way must terminate.
         max_improvements: an end in case of numerical trouble.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1].
+        EnvironmentError: the model has a reward for each of several agents.
     """
-    dtype = jnp.result_type(float)
-    slack = 100 * jnp.finfo(dtype).eps
+    require_discount("policy_iteration", gamma)
+    require_one_reward("policy_iteration", model)
+    dense = doubling_is_faster(model.num_states, model.next_state.shape[-1], gamma)
+    return _policy_iteration(_tables(model), gamma, max_improvements, dense)
+
+
+@partial(jax.jit, static_argnames="dense")
+def _policy_iteration(model, gamma, max_improvements, dense) -> Solution:
+    absolute = dataclasses.replace(model, reward=jnp.abs(model.reward))
+    outcomes = model.next_state.shape[-1]
+    states = jnp.arange(model.num_states)
+
+    def candidate(action: jax.Array) -> _Candidate:
+        next_state, chance, reward, terminated = (
+            jnp.asarray(table)[states, action] for table in (model.next_state, model.probability, model.reward, model.terminated)
+        )
+        chance = jnp.asarray(chance, jnp.result_type(float))
+        paid = jnp.stack([(chance * reward).sum(-1), (chance * jnp.abs(reward)).sum(-1)], axis=1)
+        chain = Chain(next_state, _going_on(terminated, chance, gamma), jnp.asarray(gamma))
+        sums = discounted_sums(chain, paid, negligible=jnp.finfo(paid.dtype).tiny, dense=dense)
+        return _Candidate(action, sums.value[:, 0], sums.value[:, 1], sums.converged)
 
     def improve(carry):
-        action, _, count = carry
-        value = policy_evaluation(model, jax.nn.one_hot(action, model.num_actions, dtype=dtype), gamma)
-        values = _legal(model, action_values(model, value, gamma))
-        current = jnp.take_along_axis(values, action[:, None], 1)[:, 0]
-        better = values.max(-1) > current + slack * (1 + jnp.abs(current))
-        return jnp.where(better, values.argmax(-1), action), better.any(), count + 1
+        current, _, count = carry
+        values = _legal(model, action_values(model, current.value, gamma))
+        size = jnp.where(model.action_mask, action_values(absolute, current.size, gamma), 0).max(-1)
+        gain = values.max(-1) - jnp.take_along_axis(values, current.action[:, None], 1)[:, 0]
+        better = gain > _rounding(outcomes, size)
+        following = candidate(jnp.where(better, values.argmax(-1), current.action))
+        # Both in units of the rewards to come, so that states far from all rewards count like those near them. In theory the
+        # whole gain is there, and more.
+        unit = jnp.where(better, size, 1)
+        realised = jnp.where(better, (following.value - current.value) / unit, 0).sum()
+        gained = better.any() & (realised >= 0.5 * jnp.where(better, gain / unit, 0).sum())
+        kept = jax.tree.map(lambda new, old: jnp.where(gained, new, old), following, current)
+        return kept, gained, count + 1
 
-    start = (jnp.argmax(model.action_mask, axis=-1), jnp.bool_(True), jnp.int32(0))
-    action, _, count = jax.lax.while_loop(lambda c: c[1] & (c[2] < max_improvements), improve, start)
-    value = policy_evaluation(model, jax.nn.one_hot(action, model.num_actions, dtype=dtype), gamma)
-    return Solution(value, _legal(model, action_values(model, value, gamma)), count)
+    start = (candidate(jnp.argmax(model.action_mask, axis=-1)), jnp.bool_(True), jnp.int32(0))
+    best, going, count = jax.lax.while_loop(lambda carry: carry[1] & (carry[2] < max_improvements), improve, start)
+    values = _legal(model, action_values(model, best.value, gamma))
+    residual = jnp.abs(values.max(-1) - best.value).max()
+    rounding = _rounding(outcomes, _largest_reward(model) + jnp.abs(best.value).max())
+    discounted = jnp.asarray(gamma) < 1
+    bound = jnp.where(discounted, (residual + rounding) / jnp.where(discounted, 1 - gamma, 1), jnp.inf)
+    return Solution(best.value, values, count, residual, bound, ~going & best.complete)

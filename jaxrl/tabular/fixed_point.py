@@ -40,6 +40,7 @@ def fixed_point(
     tolerance: jax.Array | float = 1e-6,
     max_sweeps: jax.Array | int = MAX_SWEEPS,
     terms: int = 1,
+    min_sweeps: jax.Array | int = 0,
 ) -> FixedPoint:
     """Repeats a sweep until the value is as close to the fixed point as asked for, or as the precision allows.
 
@@ -51,35 +52,39 @@ def fixed_point(
         magnitude: the largest absolute number, at least 0, that a sweep adds to entries of the value before it rounds; a reward,
             usually. It tells how far the precision goes where the value itself is near 0.
         tolerance: the error to accept, relative to the largest absolute entry; where ``contraction`` is 1, the change of a
-            sweep instead. 0 goes to the limit of the precision.
+            sweep, relative to the largest change of any: what grows without end never comes to that. 0 goes to the limit of the
+            precision.
         max_sweeps: an end for sweeps that do not converge.
         terms: how many numbers a sweep adds up in one entry; rounding grows with it.
+        min_sweeps: how many sweeps to make at least, unless one changes nothing at all. More than the tolerance asks for are
+            felt by entries that are small compared with the largest.
     """
     dtype = start.dtype
     contraction, magnitude, tolerance = (jnp.asarray(number, dtype) for number in (contraction, magnitude, tolerance))
     resolution = jnp.finfo(dtype).eps
     # The error is at most contraction / (1 - contraction) times the last change (Banach).
-    share = jnp.where(contraction < 1, (1 - contraction) / jnp.maximum(contraction, resolution), 1)
+    share = (1 - contraction) / jnp.maximum(contraction, resolution)
 
-    def limit(size: jax.Array) -> jax.Array:
-        return jnp.maximum(tolerance * share * size, resolution * (magnitude + size))
+    def limit(size: jax.Array, largest: jax.Array) -> jax.Array:
+        return jnp.maximum(tolerance * jnp.where(contraction < 1, share * size, largest), resolution * (magnitude + size))
 
     def again(carry):
-        value, _, _, count = carry
+        value, _, _, largest, count = carry
         new = sweep(value)
-        return new, jnp.abs(new - value).max(initial=0), jnp.abs(new).max(initial=0), count + 1
+        residual = jnp.abs(new - value).max(initial=0)
+        return new, residual, jnp.abs(new).max(initial=0), jnp.maximum(largest, residual), count + 1
 
     def unsettled(carry):
         # NaN compares false and ends the loop: it is not converged then.
-        _, residual, size, count = carry
-        return (residual > limit(size)) & (count < max_sweeps)
+        _, residual, size, largest, count = carry
+        return ((residual > limit(size, largest)) | ((residual > 0) & (count < min_sweeps))) & (count < max_sweeps)
 
-    infinite = jnp.asarray(jnp.inf, dtype)
-    value, residual, size, count = jax.lax.while_loop(unsettled, again, (start, infinite, jnp.zeros((), dtype), jnp.int32(0)))
+    zero = jnp.zeros((), dtype)
+    first = (start, jnp.asarray(jnp.inf, dtype), zero, zero, jnp.int32(0))
+    value, residual, size, largest, count = jax.lax.while_loop(unsettled, again, first)
     rounding = (2 + terms / 2) * resolution * (magnitude + size)
-    return FixedPoint(
-        value, count, residual, error_bound(residual, contraction, rounding), jnp.isfinite(residual) & (residual <= limit(size))
-    )
+    converged = jnp.isfinite(residual) & (residual <= limit(size, largest))
+    return FixedPoint(value, count, residual, error_bound(residual, contraction, rounding), converged)
 
 
 def error_bound(residual: Any, contraction: Any, rounding: Any) -> jax.Array:

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 import envs
-from jaxrl.finite import tabulate
+from envs.gridworlds import corridor
+from envs.random_mdps import random_mdp
+from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.finite import TabularModel, tabulate
+from jaxrl.tabular import dynamic_programming, markov_chain
 from jaxrl.tabular.dynamic_programming import (
     action_values,
     certainty_equivalents,
@@ -18,6 +22,8 @@ from jaxrl.tabular.dynamic_programming import (
 )
 from tests import oracles, probes
 
+CERTAIN = tabulate(envs.make("frozen_lake", slip=0.0))
+IDLE = np.eye(4)[np.zeros(16, int)]  # left, for ever: there is a wall, and nothing is paid
 LAKE = {"4x4": tabulate(envs.make("frozen_lake")), "8x8": tabulate(envs.make("frozen_lake_8x8"))}
 EXACT = [
     ("4x4", 0.9, 0.068891),
@@ -66,28 +72,38 @@ def test_value_iteration_contracts_by_gamma_at_every_sweep():
         value = new
 
 
-def test_value_iteration_takes_the_known_number_of_sweeps():
-    assert abs(int(value_iteration(LAKE["4x4"], 0.99, tolerance=1e-13).iterations) - 770) <= 1
+def test_value_iteration_sweeps_until_the_error_is_within_the_tolerance():
+    model, gamma, tolerance = LAKE["4x4"], 0.99, 1e-9
+    value, sweeps = np.zeros(model.num_states), 0
+    while True:
+        previous, value, sweeps = value, oracles.action_values(model, value, gamma).max(-1), sweeps + 1
+        if gamma / (1 - gamma) * np.abs(value - previous).max() <= tolerance * np.abs(value).max():
+            break
+    solution = value_iteration(model, gamma, tolerance)
+    assert int(solution.iterations) == sweeps
+    assert np.abs(solution.value - oracles.value_iteration(model, gamma)).max() <= float(solution.error_bound)
+    assert float(solution.error_bound) <= 1.01 * tolerance
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.9, 0.99, 1.0])
 def test_policy_evaluation_of_a_random_policy(gamma):
     model = LAKE["4x4"]
     policy = np.random.default_rng(0).dirichlet(np.ones(4), model.num_states)
-    np.testing.assert_allclose(policy_evaluation(model, policy, gamma), oracles.policy_values(model, policy, gamma), atol=1e-10)
+    found = policy_evaluation(model, policy, gamma)
+    np.testing.assert_allclose(found.value, oracles.policy_values(model, policy, gamma), atol=1e-10)
 
 
 def test_policy_evaluation_of_the_uniform_policy_is_the_known_number():
     model = LAKE["4x4"]
-    value = policy_evaluation(model, np.full((model.num_states, 4), 0.25), 0.99)
-    assert float(model.initial @ value) == pytest.approx(0.012356, abs=1e-6)
+    found = policy_evaluation(model, np.full((model.num_states, 4), 0.25), 0.99)
+    assert float(found.start_value(model)) == pytest.approx(0.012356, abs=1e-6)
 
 
 def test_policy_evaluation_over_many_policies_at_once_in_single_precision():
     with jax.enable_x64(False):
         model = LAKE["4x4"]
         policies = np.random.default_rng(1).dirichlet(np.ones(4), (512, model.num_states)).astype(np.float32)
-        values = jax.jit(jax.vmap(lambda policy: policy_evaluation(model, policy, 0.99)))(policies)
+        values = jax.jit(jax.vmap(lambda policy: policy_evaluation(model, policy, 0.99).value))(policies)
     assert values.dtype == jnp.float32
     np.testing.assert_allclose(values[7], oracles.policy_values(model, policies[7], 0.99), atol=1e-5)
 
@@ -99,14 +115,16 @@ def test_cliff_walking_and_its_best_exploring_policy():
     edge = oracles.greedy(model, np.asarray(solution.value), 1.0, preference=[2, 1, 3, 0])  # ties go right, along the edge
     for epsilon, expected in ((0.1, -45.803322), (0.05, -28.811095), (0.01, -16.066662)):
         policy = (1 - epsilon) * edge + epsilon / 4
-        assert float(model.initial @ policy_evaluation(model, policy, 1.0)) == pytest.approx(expected, abs=1e-5)
+        assert float(policy_evaluation(model, policy, 1.0).start_value(model)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_policy_that_never_terminates_gives_a_large_finite_number():
     model = tabulate(envs.make("cliff_walking"))
-    value = policy_evaluation(model, np.eye(4)[np.zeros(model.num_states, int)], 1.0)  # for ever into the left wall
-    assert np.isfinite(value).all()
-    assert float(model.initial @ value) < -1e5
+    found = policy_evaluation(model, np.eye(4)[np.zeros(model.num_states, int)], 1.0)  # for ever into the left wall
+    assert np.isfinite(found.value).all()
+    assert float(found.start_value(model)) < -1e5
+    assert not bool(found.converged)
+    assert float(found.error_bound) == np.inf
 
 
 def test_illegal_actions_are_never_used():
@@ -121,7 +139,7 @@ def test_illegal_actions_are_never_used():
 def test_a_game_has_a_value_per_agent():
     model = tabulate(envs.make("prisoners_dilemma"))
     uniform = np.full((model.num_states, 4), 0.25)
-    value = policy_evaluation(model, uniform, 0.9)
+    value = policy_evaluation(model, uniform, 0.9).value
     assert value.shape == (model.num_states, 2)
     np.testing.assert_allclose(model.initial @ value, [-1.5, -1.5])
 
@@ -144,3 +162,269 @@ def test_certainty_equivalents_in_numpy():
     np.testing.assert_allclose(certainty_equivalents(model, values, aversion), expected, rtol=1e-10)
     lifted, going_on = np.asarray(certainty_equivalents(model, values + 1e4, aversion)), ~model.terminated.any(-1)
     np.testing.assert_allclose(lifted[going_on], expected[going_on] + 1e4, rtol=1e-10)
+
+
+# ---- units, precision, and what is known of the error
+
+
+def garnets(count, num_states=8, num_actions=3):
+    """The models of random processes with rewards in [-1, 1], leading axis ``count``, float32."""
+    with jax.enable_x64(False):
+        keys = jax.random.split(jax.random.key(0), count)
+        models = jax.vmap(lambda key: random_mdp.table(random_mdp.garnet(key, num_states, num_actions)))(keys)
+        return models.replace(reward=2 * models.reward - 1)
+
+
+MANY = garnets(200)
+
+
+def in_units(models, factor):
+    return models.replace(reward=models.reward * jnp.float32(factor))
+
+
+def member(models, index):
+    """One of many models, in float64."""
+    taken = jax.tree.map(lambda leaf: np.asarray(leaf[index]), models)
+    return jax.tree.map(lambda leaf: leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf, taken)
+
+
+SOLVERS = {
+    "value_iteration": lambda model, gamma: value_iteration(model, gamma, 0.0),
+    "policy_iteration": policy_iteration,
+    "policy_evaluation": lambda model, gamma: policy_evaluation(model, jnp.full((8, 3), 1 / 3, jnp.float32), gamma),
+}
+each = {name: jax.jit(jax.vmap(solver, in_axes=(0, None))) for name, solver in SOLVERS.items()}
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e-5, 1e8])
+@pytest.mark.parametrize("name", ["value_iteration", "policy_iteration"])
+def test_rewards_in_other_units_have_the_same_solution(name, factor):
+    """Of 200 random processes in float32, none may stay at its first policy because its rewards are small."""
+    with jax.enable_x64(False):
+        plain, scaled = each[name](MANY, 0.9), each[name](in_units(MANY, factor), 0.9)
+    assert np.asarray(plain.converged).all()
+    assert np.asarray(scaled.converged).all()
+    size = np.abs(plain.value).max()
+    np.testing.assert_allclose(scaled.value / np.float32(factor), plain.value, atol=1e-5 * size)
+    best = jax.vmap(lambda model: value_iteration(model, 0.9, 1e-12).value)(MANY)
+    np.testing.assert_allclose(plain.value, best, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("exponent", [-40, 27])
+def test_powers_of_two_change_no_digit(name, exponent):
+    factor = np.float32(2.0**exponent)
+    with jax.enable_x64(False):
+        plain, scaled = each[name](MANY, 0.95), each[name](in_units(MANY, factor), 0.95)
+    np.testing.assert_array_equal(scaled.value, plain.value * factor)
+    np.testing.assert_array_equal(scaled.error_bound, plain.error_bound * factor)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("gamma", [0.5, 0.99, 0.9999])
+def test_the_true_error_is_within_the_bound(name, gamma, wide):
+    with jax.enable_x64(wide):
+        found = jax.tree.map(np.asarray, each[name](jax.tree.map(lambda leaf: leaf[:20], MANY), gamma))
+    gamma = gamma if wide else float(np.float32(gamma))
+    for index in range(20):
+        model = member(MANY, index)
+        policy = oracles.uniform(model) if name == "policy_evaluation" else best_policy(model, gamma)
+        exact = oracles.policy_values(model, policy, gamma)
+        assert np.abs(found.value[index] - exact).max() <= found.error_bound[index]
+        # The single rounding of a number is magnified by the horizon, and no bound can be below that.
+        horizon = np.finfo(found.value.dtype).eps / (1 - gamma)
+        assert found.error_bound[index] <= 40 * horizon * (1 + np.abs(exact).max())
+    assert found.converged.all()
+
+
+def best_policy(model, gamma):
+    """Howard's policy iteration in NumPy."""
+    policy = oracles.uniform(model)
+    for _ in range(50):
+        values = oracles.action_values(model, oracles.policy_values(model, policy, gamma), gamma)
+        policy = np.eye(model.num_actions)[values.argmax(-1)]
+    return policy
+
+
+@pytest.mark.parametrize("length", [60, 200])
+def test_the_way_is_found_from_far_away(length):
+    """At discount 0.8 the far end of a corridor is worth 0.8^(L - 2), far below the rounding of its other end."""
+    with jax.enable_x64(False):
+        model = tabulate(corridor.make(length))
+        solution = policy_iteration(model, 0.8)
+    distance = np.arange(length - 2, -1, -1)
+    np.testing.assert_allclose(solution.value[:-1], 0.8**distance, rtol=1e-4)
+    assert (np.asarray(solution.action_value).argmax(-1)[:-1] == 1).all()
+
+
+@pytest.mark.parametrize("gamma", [1 - 1e-6, 1 - 1e-9])
+def test_discounts_close_to_one(gamma):
+    """Nothing ends, so values are of the order of 1 / (1 - gamma)."""
+    model = member(MANY, 0)
+    exact = oracles.policy_values(model, oracles.uniform(model), gamma)
+    found = policy_evaluation(model, oracles.uniform(model), gamma)
+    np.testing.assert_allclose(found.value, exact, rtol=1e-6)
+    assert bool(found.converged)
+    solution = policy_iteration(model, gamma)
+    assert bool(solution.converged)
+    np.testing.assert_allclose(solution.value, oracles.policy_values(model, best_policy(model, gamma), gamma), rtol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [1.5, -0.1, float("nan")])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_discounts_that_are_none(name, gamma):
+    with pytest.raises(ConfigError, match=rf"{name}: gamma must lie in \[0, 1\], got {gamma}"):
+        SOLVERS[name](member(MANY, 0), gamma)
+
+
+def test_values_that_grow_for_ever_have_not_converged():
+    """A reward in every step without discount, and too few sweeps or improvements."""
+    endless = member(MANY, 0).replace(reward=np.ones((8, 3, 3)))
+    assert not bool(value_iteration(endless, 1.0, max_sweeps=1000).converged)
+    assert not bool(policy_iteration(endless, 1.0).converged)
+    assert not bool(policy_evaluation(endless, oracles.uniform(endless), 1.0).converged)
+    stopped = value_iteration(LAKE["4x4"], 0.99, max_sweeps=10)
+    assert not bool(stopped.converged)
+    assert np.abs(stopped.value - oracles.value_iteration(LAKE["4x4"], 0.99)).max() <= float(stopped.error_bound)
+    assert not bool(policy_iteration(LAKE["4x4"], 0.99, max_improvements=1).converged)
+    assert not bool(entropic_value_iteration(endless, 0.5, max_sweeps=1000).converged)
+
+
+def test_without_discount_the_error_of_a_policy_is_bounded_by_how_long_it_takes():
+    model = tabulate(envs.make("cliff_walking"))
+    found = policy_evaluation(model, oracles.uniform(model), 1.0)
+    exact = oracles.policy_values(model, oracles.uniform(model), 1.0)
+    assert np.abs(found.value - exact).max() <= float(found.error_bound) < 1e-5 * np.abs(exact).max()
+    # For ever into a wall that costs nothing, but at the start alone: the value is right, though nothing bounds the error.
+    best = greedy_policy(CERTAIN, value_iteration(CERTAIN, 0.9).action_value)
+    stays = policy_evaluation(CERTAIN, np.where(CERTAIN.initial[:, None] > 0, IDLE, best), 1.0)
+    assert bool(stays.converged)
+    assert float(stays.start_value(CERTAIN)) == 0.0
+    assert float(stays.value.max()) == 1.0
+    assert float(stays.error_bound) == np.inf
+
+
+@pytest.mark.parametrize("gamma", [0.9, 1.0])
+@pytest.mark.parametrize("beyond", [None, 1.0])
+def test_sweeps_agree_with_matrices(gamma, beyond):
+    model = LAKE["4x4"]
+    policy = np.random.default_rng(0).dirichlet(np.ones(4), 16)
+    beyond = None if beyond is None else np.full(16, beyond)
+    dense, swept = (policy_evaluation(model, policy, gamma, beyond, dense=dense) for dense in (True, False))
+    np.testing.assert_allclose(swept.value, dense.value, atol=1e-12)
+    assert bool(swept.converged)
+    assert float(swept.error_bound) < 1e-10
+    for dense in (True, False):
+        found = policy_evaluation(CERTAIN, IDLE, 1.0, np.ones(16), max_steps=1000, dense=dense)
+        assert float(found.start_value(CERTAIN)) == 1.0
+
+
+def test_matrices_are_left_where_they_are_too_large():
+    """20,000 states in a ring: a matrix would take 3.2 GB."""
+    states = 20_000
+    ring = ring_of(states)
+    evaluate = dynamic_programming._policy_evaluation.lower(ring, np.ones((states, 1)), 0.9, None, None, False).compile()
+    assert evaluate.memory_analysis().temp_size_in_bytes < 10_000_000
+    found = policy_evaluation(ring, np.ones((states, 1)), 0.9)
+    assert float(found.value[0]) == pytest.approx(0.9 ** (states - 1) / (1 - 0.9**states), abs=1e-12)
+    assert float(found.value[-1]) == pytest.approx(1 / (1 - 0.9**states))
+    assert bool(policy_iteration(ring, 0.9).converged)
+
+
+def ring_of(states):
+    """Steps lead round a ring; the last one pays 1."""
+    here = np.arange(states, dtype=np.int32)
+    return TabularModel(
+        ((here + 1) % states)[:, None, None],
+        np.ones((states, 1, 1)),
+        (here == states - 1).astype(float)[:, None, None],
+        np.zeros((states, 1, 1), bool),
+        np.eye(1, states)[0],
+        np.ones((states, 1), bool),
+        here,
+        here,
+        (1,),
+    )
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_the_gradient_of_a_value_is_that_of_the_policy_gradient_theorem(dense):
+    """d V(start) / d policy(x, a) = sum of discounted visits to x times Q(x, a), for moves of mass within a row."""
+    model, gamma = LAKE["4x4"], 0.95
+    policy = np.random.default_rng(3).dirichlet(np.ones(4), 16)
+    gradient = jax.grad(lambda policy: policy_evaluation(model, policy, gamma, dense=dense).start_value(model))(policy)
+    values = oracles.policy_values(model, policy, gamma)
+    onward = np.einsum("xa,xak->xak", policy, model.probability * ~model.terminated)
+    transition = np.zeros((16, 16))
+    np.add.at(transition, (np.arange(16)[:, None, None], model.next_state), onward)
+    visits = np.linalg.solve(np.eye(16) - gamma * transition.T, model.initial)
+    expected = visits[:, None] * oracles.action_values(model, values, gamma)
+    np.testing.assert_allclose(gradient, expected, atol=1e-10)
+    slope = jax.grad(lambda gamma: policy_evaluation(model, policy, gamma, dense=dense).start_value(model))(gamma)
+    ahead, behind = (model.initial @ oracles.policy_values(model, policy, gamma + step) for step in (1e-6, -1e-6))
+    assert float(slope) == pytest.approx((ahead - behind) / 2e-6, rel=1e-5)
+
+
+def test_solvers_compile_once_for_a_shape(monkeypatch):
+    traced = []
+
+    def counting(function):
+        def counted(*args, **kwargs):
+            traced.append(function.__name__)
+            return function(*args, **kwargs)
+
+        return counted
+
+    for name in ("fixed_point", "discounted_sums"):
+        monkeypatch.setattr(dynamic_programming, name, counting(getattr(dynamic_programming, name)))
+    shape = 7  # of no other test
+    for gamma, seed in ((0.9, 0), (0.95, 1)):
+        before = len(traced)
+        model = jax.tree.map(np.asarray, random_mdp.table(random_mdp.garnet(jax.random.key(seed), shape, 2)))
+        value_iteration(model, gamma, tolerance=1e-3 * (1 + seed))
+        entropic_value_iteration(model, gamma, max_sweeps=10 + seed)
+        policy_iteration(model, gamma)
+        policy_evaluation(model, np.full((shape, 2), 0.5), gamma)
+        assert (len(traced) == before) == bool(seed)
+
+
+def test_rewards_of_several_agents_are_not_those_of_one():
+    model = tabulate(envs.make("prisoners_dilemma"))
+    for solver in (value_iteration, policy_iteration, entropic_value_iteration):
+        with pytest.raises(EnvironmentError, match=r"must have one reward, \[X, A, K\], got \[2, 4, 1, 2\]"):
+            solver(model, 0.9)
+
+
+def test_policies_that_are_none():
+    model = LAKE["4x4"]
+    with pytest.raises(ConfigError, match=r"the policy must sum to 1, got 'a sum of 0\.9"):
+        policy_evaluation(model, np.full((16, 4), 0.225), 0.9)
+    with pytest.raises(ConfigError, match="the policy must be finite"):
+        policy_evaluation(model, np.full((16, 4), np.nan), 0.9)
+    with pytest.raises(ConfigError, match=r"the policy must have shape \[16, 4\]"):
+        policy_evaluation(model, np.full((16, 3), 1 / 3), 0.9)
+
+
+@pytest.mark.parametrize("aversion", [0.0, -1.0, float("nan"), float("inf")])
+def test_risk_aversions_that_are_none(aversion):
+    with pytest.raises(ConfigError, match="risk_aversion must be positive"):
+        entropic_value_iteration(LAKE["4x4"], aversion)
+
+
+@pytest.mark.parametrize("aversion", [1e-6, 1e-3, 1.0, 1e3])
+def test_certainty_equivalents_in_single_precision(aversion):
+    """Near indifference the utility is a straight line, and its curvature must not be lost in rounding."""
+    model = LAKE["4x4"]
+    values = np.random.default_rng(0).normal(size=16)
+    exact = certainty_equivalents(model, values, aversion)
+    with jax.enable_x64(False):
+        found = certainty_equivalents(jax.tree.map(jnp.asarray, model), values.astype(np.float32), aversion)
+    np.testing.assert_allclose(found, exact, atol=2e-6)
+
+
+def test_methods_are_chosen_by_size():
+    assert markov_chain.doubling_is_faster(100, 8, 0.5)
+    assert not markov_chain.doubling_is_faster(1000, 8, 0.9)
+    assert markov_chain.doubling_is_faster(1000, 8, 1.0)
+    assert not markov_chain.doubling_is_faster(10_000, 8, 1.0)

@@ -1,0 +1,26 @@
+"""Finite environments: write the outcome probabilities once, get the sampled environment and its exact model.
+
+The author gives ``outcomes(state, action, params) -> Outcomes`` (every successor with its probability) and
+``initial(params) -> Initial``. ``finite`` derives ``reset`` and ``step`` by sampling; ``tabulate`` walks the reachable
+states into a ``TabularModel``. The two therefore cannot disagree. ``from_table`` turns a model back into an environment.
+"""
+
+from jaxrl.finite.model import TabularModel, byte_rows, require_model, single_precision
+from jaxrl.finite.outcomes import Initial, Outcomes, finite, observe_state, sample_index
+from jaxrl.finite.table import Table, from_table
+from jaxrl.finite.tabulation import tabulate
+
+__all__ = [
+    "Initial",
+    "Outcomes",
+    "Table",
+    "TabularModel",
+    "byte_rows",
+    "finite",
+    "from_table",
+    "observe_state",
+    "require_model",
+    "sample_index",
+    "single_precision",
+    "tabulate",
+]
