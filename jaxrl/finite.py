@@ -57,7 +57,7 @@ def sample_index(key: jax.Array, probability: jax.Array) -> jax.Array:
     if probability.shape[0] == 1:
         return jnp.int32(0)
     possible = probability > 0
-    cumulative = jnp.where(possible, jnp.cumsum(probability), 0)
+    cumulative = jnp.where(possible, jnp.cumsum(probability.astype(jnp.float32)), 0)  # in float64 mode the same draws
     # A uniform draw below 1 times the largest possible cumulative sum stays below that sum, so some possible index exceeds it.
     threshold = jax.random.uniform(key, dtype=cumulative.dtype) * cumulative.max()
     return jnp.argmax(cumulative > threshold).astype(jnp.int32)
@@ -86,7 +86,7 @@ class _SampledStep:
         outcomes = self.outcomes(state, action, params)
         index = sample_index(key, outcomes.probability)
         state, reward, terminated = jax.tree.map(lambda leaf: leaf[index], outcomes[1:])
-        return Step(self.observe(state, params), state, reward, terminated)
+        return Step(self.observe(state, params), state, reward.astype(jnp.float32), terminated)
 
 
 def observe_state(state: PyTree, params: PyTree) -> PyTree:
