@@ -111,8 +111,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         if view.mask is not None:
             game = jax.vmap(jax.vmap(zero_sum.restrict))(game, view.mask, view.mask[:, ::-1])
         solution = jax.vmap(jax.vmap(zero_sum.solve))(game)
-        value = state.value.at[players, obs].set(solution.value)
-        strategy = state.strategy.at[players, obs].set(solution.row)
+        value = state.value.at[players, obs].set(solution.value.astype(jnp.float32))
+        strategy = state.strategy.at[players, obs].set(solution.row.astype(jnp.float32))
         state = State(q, visits, value, strategy, state.steps + config.num_envs, episodes)
         return state, (seen, jnp.abs(error))
 
@@ -123,10 +123,10 @@ def make(env: Environment, config: Config) -> Algorithm:
     def probabilities(state, view):
         return strategies(state, view, 0.0)
 
-    def policy(state, greedily):
+    def policy(state, greedy):
         def act(key, view):
             learned = probabilities(state, view)
-            return Decision(learned.argmax(-1).astype(jnp.int32)) if greedily else sample(key, learned)
+            return Decision(learned.argmax(-1).astype(jnp.int32)) if greedy else sample(key, learned)
 
         return act
 
