@@ -26,6 +26,7 @@ def check_algorithm(
     *,
     evaluators: Sequence[Callable] = (),
     rebuilt: tuple[Any, Any] | None = None,
+    trained: bool = True,
     eager: bool = True,
 ) -> Report:
     """Checks an algorithm against the protocol, on a task and with a configuration that are as small as possible.
@@ -38,13 +39,14 @@ def check_algorithm(
         evaluators: as for ``jaxrl.run``, to be checked with it.
         rebuilt: task and configuration built a second time, if possible with other numbers: they must find the compiled program
             of the first. None takes copies.
+        trained: whether updates are made, which compiles a handful of programs; False skips the checks that need any.
         eager: whether an update is also made without being compiled as a whole, which can take a minute for a large one.
 
     Raises:
         AlgorithmError: at the first check that fails, saying what must hold and what was found.
         ConfigError, EnvironmentError, EvaluatorError: likewise, where the fault is not the algorithm's.
     """
-    return conduct(_CHECKS, Subject(make, task, config, key, contracts.evaluators_of(WHERE, evaluators), rebuilt, eager))
+    return conduct(_CHECKS, Subject(make, task, config, key, contracts.evaluators_of(WHERE, evaluators), rebuilt, trained, eager))
 
 
 def _declares_steps(subject: Subject) -> bool:
@@ -55,16 +57,32 @@ def _is_evaluated(subject: Subject) -> bool:
     return bool(subject.evaluators)
 
 
-def _is_masked(subject: Subject) -> bool:
-    return acts(subject) and subject.env is not None and subject.env.action_mask_fn is not None
+def _is_trained(subject: Subject) -> bool:
+    return subject.trained
 
 
-def _acts_by_probabilities(subject: Subject) -> bool:
-    return acts(subject) and states_probabilities(subject)
+def _is_resumed(subject: Subject) -> bool:
+    return subject.trained and running.can_be_resumed(subject)
+
+
+def _is_swept(subject: Subject) -> bool:
+    return subject.trained and bool(jax.tree.leaves(subject.config))
 
 
 def _is_eager(subject: Subject) -> bool:
-    return subject.eager
+    return subject.trained and subject.eager
+
+
+def _acts(subject: Subject) -> bool:
+    return subject.trained and acts(subject)
+
+
+def _acts_within_mask(subject: Subject) -> bool:
+    return _acts(subject) and subject.env is not None and subject.env.action_mask_fn is not None
+
+
+def _acts_by_probabilities(subject: Subject) -> bool:
+    return _acts(subject) and states_probabilities(subject)
 
 
 # In this order, because the later ones run what the earlier ones have found to be sound.
@@ -88,15 +106,15 @@ _CHECKS = (
     Check(structure.check_evaluators, _is_evaluated),
     Check(structure.check_dtypes_are_explicit, always),
     Check(structure.check_steps_per_update, _declares_steps),
-    Check(running.check_values_stay_finite, always),
-    Check(running.check_same_key_same_result, always),
-    Check(running.check_chunks_change_nothing, always),
-    Check(running.check_resuming_changes_nothing, running.can_be_resumed),
-    Check(running.check_batched_equals_single, always),
-    Check(running.check_sweep_equals_plain, running.is_swept),
+    Check(running.check_values_stay_finite, _is_trained),
+    Check(running.check_same_key_same_result, _is_trained),
+    Check(running.check_chunks_change_nothing, _is_trained),
+    Check(running.check_resuming_changes_nothing, _is_resumed),
+    Check(running.check_batched_equals_single, _is_trained),
+    Check(running.check_sweep_equals_plain, _is_swept),
     Check(running.check_compiled_equals_eager, _is_eager),
-    Check(acting.check_actions_in_space, acts),
-    Check(acting.check_actions_are_legal, _is_masked),
+    Check(acting.check_actions_in_space, _acts),
+    Check(acting.check_actions_are_legal, _acts_within_mask),
     Check(acting.check_probabilities_are_distributions, _acts_by_probabilities),
     Check(acting.check_greedy_is_the_mode, _acts_by_probabilities),
     Check(acting.check_frequencies, _acts_by_probabilities),

@@ -59,7 +59,7 @@ def check_traced_fields_are_scalars(subject: Subject) -> None:
         for leaf in () if static else jax.tree.leaves(value):
             must = f"{place} must be a float, or static"
             fix = "Declare what sets shapes or branches with jaxrl.env.static(default=...)."
-            number = isinstance(leaf, float) or (contracts.is_array(leaf) and np.result_type(leaf).kind in "fiu")
+            number = isinstance(leaf, float) or (contracts.is_array(leaf) and leaf.dtype.kind in "fiu")
             require(number, must, leaf, fix)
             fix = "One seed has one value; jaxrl.run takes an entry for each seed, and a table belongs to the task."
             require(np.ndim(leaf) == 0, f"{place} must be a scalar", contracts.describe(leaf), fix)

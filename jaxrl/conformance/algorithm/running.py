@@ -71,11 +71,6 @@ def _lane(run: Any, row: int) -> tuple:
     return take(run.metrics, row), take(run.state, row)
 
 
-def is_swept(subject: Subject) -> bool:
-    """Returns whether the configuration has a traced field."""
-    return bool(jax.tree.leaves(subject.config))
-
-
 def check_sweep_equals_plain(subject: Subject) -> None:
     """Sweeps each traced field at once, the second seed with other values: neither may change what the other is alone."""
     other = _changed(subject)
