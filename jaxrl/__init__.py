@@ -4,7 +4,7 @@
 """
 
 from jaxrl.algorithm import Algorithm
-from jaxrl.conformance import check_environment
+from jaxrl.conformance import check_algorithm, check_environment
 from jaxrl.env import Environment, Step
 from jaxrl.finite import Initial, Outcomes, TabularModel, finite, from_table, tabulate
 from jaxrl.platform import setup
@@ -17,6 +17,7 @@ __all__ = [
     "Outcomes",
     "Step",
     "TabularModel",
+    "check_algorithm",
     "check_environment",
     "finite",
     "from_table",

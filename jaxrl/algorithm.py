@@ -39,7 +39,7 @@ def random_order(key: jax.Array, size: int) -> jax.Array:
     pairs.
     """
     if size > 2048:
-        return jax.random.permutation(key, size)
+        return jax.random.permutation(key, jnp.arange(size, dtype=jnp.int32))
     low = jnp.uint32((1 << max(size - 1, 1).bit_length()) - 1)
     words = (jax.random.bits(key, (size,), jnp.uint32) & ~low) | jnp.arange(size, dtype=jnp.uint32)
     return (jnp.sort(words) & low).astype(jnp.int32)

@@ -24,6 +24,14 @@ class EnvironmentError(JaxrlError, ValueError):
     """An environment breaks the protocol of ``jaxrl.env``."""
 
 
+class AlgorithmError(JaxrlError, ValueError):
+    """An algorithm, or its configuration, breaks the protocol of ``jaxrl.algorithm``."""
+
+
+class EvaluatorError(JaxrlError, ValueError):
+    """An evaluator breaks the protocol of ``jaxrl.evaluation``."""
+
+
 class SpaceError(JaxrlError, TypeError):
     """An observation or action space is one that the algorithm cannot use, or a value lies outside its space."""
 

@@ -39,7 +39,7 @@ def _best(values: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 def _uniform(key: jax.Array, allowed: jax.Array) -> jax.Array:
     """Draws one of the allowed actions, each with the same probability. allowed: bool[..., A]; returns int32[...]."""
-    noise = jax.random.uniform(key, allowed.shape)
+    noise = jax.random.uniform(key, allowed.shape, jnp.float32)
     return jnp.argmax(jnp.where(allowed, noise, -1.0), axis=-1).astype(jnp.int32)
 
 
@@ -110,7 +110,7 @@ def epsilon_greedy(
     """
     _require_epsilon(epsilon)
     # One draw decides whether to explore, the others order the actions: the first among those allowed is taken.
-    draws = jax.random.uniform(key, (*values.shape[:-1], values.shape[-1] + 1))
+    draws = jax.random.uniform(key, (*values.shape[:-1], values.shape[-1] + 1), jnp.float32)
     explores = (draws[..., 0] < epsilon)[..., None]
     best = _best(values, mask) if random_ties else jax.nn.one_hot(greedy(values, mask), values.shape[-1], dtype=bool)
     allowed = jnp.where(explores, True if mask is None else mask, best)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from jaxrl import seed_axis
 from jaxrl.errors import require
@@ -65,28 +64,13 @@ def need(
         count: how many seeds lie in memory at once.
     """
     layout = Layout.of(make, task, config, devices[:count], count, group)
-    one = seed_axis.abstract_carry(make, task, config)
-
-    def shapes(tree: Any, sharding: Any, *axes: int) -> Any:
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype, sharding=sharding), tree)
-
-    def split(tree: Any) -> Any:
-        return shapes(tree, layout.split, layout.size)
-
-    def shared(tree: Any) -> Any:
-        return shapes(jax.eval_shape(lambda: jax.tree.map(jnp.asarray, tree)), layout.replicated)
-
-    key, configs = jax.random.key(0), split(jax.tree.map(jnp.asarray, config))
-    first = jax.ShapeDtypeStruct((), jnp.int32)
-    lowered = [
-        seed_axis.begin.lower(make, layout, shared(task), configs, split(key)),
-        seed_axis.chunk.lower(make, layout, chunk_length, shared(task), configs, split(key), split(one), first),
-    ]
+    arguments = seed_axis.abstract_arguments(make, layout, chunk_length, task, config, tuple(evaluators))
+    lowered = [seed_axis.begin.lower(*arguments.begin), seed_axis.chunk.lower(*arguments.chunk)]
     if evaluators:
-        arguments = (shared(task), shared(tuple(evaluators)), shared(key), configs, split(one))
-        lowered.append(seed_axis.evaluate.lower(make, layout, *arguments))
+        lowered.append(seed_axis.evaluate.lower(*arguments.evaluate))
     per_device = max(_per_device(program.compile().memory_analysis()) for program in lowered)
-    return Need(layout.size, bytes_of(one), per_device * layout.mesh.size, layout.mesh.size)
+    carry = bytes_of(seed_axis.abstract_carry(make, task, config))
+    return Need(layout.size, carry, per_device * layout.mesh.size, layout.mesh.size)
 
 
 def _per_device(analysis: Any) -> int:

@@ -156,7 +156,7 @@ class ActorCritic(nn.Module):
             outputs = self.action_space.n
         elif isinstance(self.action_space, Box):
             outputs = spaces.flat_size(self.action_space)
-            self.log_std = self.param("log_std", nn.initializers.zeros, (outputs,))
+            self.log_std = self.param("log_std", nn.initializers.zeros, (outputs,), jnp.float32)
         else:
             raise SpaceError(f"ActorCritic: the action space must be Discrete or Box, got {self.action_space}. Flatten it.")
         # A small last layer starts the policy near uniform (Andrychowicz et al. 2021, section 3.2).

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl import distributions, spaces
-from jaxrl.exploration import epsilon_greedy, epsilon_greedy_probabilities, greedy
+from jaxrl import distributions, exploration, spaces
+from jaxrl.exploration import epsilon_greedy, epsilon_greedy_probabilities
 from jaxrl.rollout import Decision, Policy, View
 from jaxrl.spaces import Space
 
@@ -61,14 +61,14 @@ def epsilon_greedy_over(values_of: Callable, epsilon_of: Callable, random_ties: 
             and so explore nothing. A network has none.
 
     Returns:
-        ``policy``: ``(state, greedily) -> Policy``, and ``probabilities``: ``(state, view) -> float32[E, ..., A]``.
+        ``policy``: ``(state, greedy) -> Policy``, and ``probabilities``: ``(state, view) -> float32[E, ..., A]``.
     """
 
-    def policy(state: Any, greedily: bool) -> Policy:
+    def policy(state: Any, greedy: bool) -> Policy:
         def act(key: jax.Array, view: View) -> Decision:
             values = values_of(state, view.obs)
-            if greedily:
-                return Decision(greedy(values, view.mask))
+            if greedy:
+                return Decision(exploration.greedy(values, view.mask))
             return Decision(epsilon_greedy(key, values, epsilon_of(state), view.mask, random_ties))
 
         return act

@@ -246,7 +246,8 @@ def uniform_policy(env: Environment) -> Policy:
     def act(key: jax.Array, view: View) -> Decision:
         batch = (jax.tree.leaves(view.obs)[0].shape[0], *agents)
         if view.mask is not None:
-            return Decision(jax.random.categorical(key, jnp.where(view.mask, 0.0, -jnp.inf)))
+            logits = jnp.where(view.mask, 0.0, -jnp.inf).astype(jnp.float32)
+            return Decision(jax.random.categorical(key, logits).astype(jnp.int32))
         sample: Any = env.action_space.sample
         for _ in batch:
             sample = jax.vmap(sample)

@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl import memory, quarantine, seed_axis, seed_batches
+from jaxrl import contracts, memory, quarantine, seed_axis, seed_batches
 from jaxrl.algorithm import Algorithm
 from jaxrl.checkpoint import Checkpoints
 from jaxrl.distributed import Processes
+from jaxrl.env import Environment
 from jaxrl.errors import require
 from jaxrl.graceful_stop import GracefulStop
 from jaxrl.measurements import Measured, Measurements
@@ -70,7 +71,7 @@ def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array
     """
     algorithm = make(task, config)
     state = algorithm.init(jax.random.fold_in(key, 0))
-    return scan_updates(algorithm, state, key, jnp.arange(num_updates))
+    return scan_updates(algorithm, state, key, jnp.arange(num_updates, dtype=jnp.int32))
 
 
 def scan_updates(algorithm: Algorithm, state: PyTree, key: jax.Array, indices: jax.Array) -> tuple[PyTree, dict]:
@@ -99,7 +100,8 @@ def run(
     """Trains many seeds at once and hands what they measure to the sinks, chunk by chunk.
 
     Args:
-        make: ``(task, config) -> Algorithm``, a function at module level (it is part of the compilation key).
+        make: ``(task, config) -> Algorithm``, a function at module level (it is part of the compilation key). A lambda or a
+            closure is compiled again whenever it is made again, and cannot have checkpoints: others share its name.
         task: an Environment or a data set, shared by all seeds.
         config: the algorithm's Config. Every traced field is a scalar, or has a leading axis S: then it is swept, and seed
             number ``i`` in the list takes entry ``i``.
@@ -131,6 +133,8 @@ def run(
 
     Raises:
         ConfigError: a value above is out of range, or the configuration does not fit the task.
+        AlgorithmError, EnvironmentError, EvaluatorError: ``make``, the task or an evaluator breaks its protocol, as far as that
+            shows by tracing; see ``jaxrl.check_algorithm`` and ``jaxrl.check_environment`` for the rest.
         CheckpointError: a checkpoint belongs to another run, or all checkpoints of a batch of seeds are damaged.
         ProcessLostError: another process died; what it had not computed is missing.
     """
@@ -140,10 +144,8 @@ def run(
     chunk_length = _chunk_length(num_updates, chunk_length)
     for name, value in (("group", group), ("at_once", at_once)):
         require(value is None or value >= 1, "run", f"{name} must be at least 1", value, "Leave it out for the default.")
-    if hasattr(config, "validate"):
-        config.validate(task)
+    evaluators, steps_per_update = _validate(make, task, config, evaluators, checkpoints)
     configs = seed_axis.spread(config, len(numbers))
-    steps_per_update = getattr(config, "steps_per_update", None)
     devices = list(jax.local_devices() if devices is None else devices)
     memory.make_room_for_programs()
 
@@ -165,11 +167,12 @@ def run(
         must = f"chunk_length must divide the {left} updates that are left"
         require(left % chunk_length == 0, "run", must, chunk_length, "Resume with the length that the run was started with.")
 
-    trainer = _Trainer(make, task, configs, numbers, num_updates, chunk_length, root, tuple(evaluators), evaluation_seed)
+    trainer = _Trainer(make, task, configs, numbers, num_updates, chunk_length, root, evaluators, evaluation_seed)
     measurements = Measurements(numbers, sinks, trainer.places)
     own = numbers[np.sort(np.concatenate([np.arange(0), *(batch.rows for batch in batches)]))]
     done = sum(batch.first_update * len(batch.rows) for batch in batches)
     if done < num_updates * len(own):
+        trainer.trace(next(batch for batch in batches if batch.first_update < num_updates), devices, group)
         measurements.begin(Plan(own, num_updates, chunk_length, steps_per_update, len(devices), done))
     carries: list[Carry] = []
     interrupted = False
@@ -193,6 +196,20 @@ def run(
     return Run(numbers, *measurements.tables(), state, steps_per_update, summary)
 
 
+def _validate(make, task, config, evaluators, checkpoints) -> tuple[tuple, int | None]:
+    """Refuses what cannot be run, as far as it shows without tracing; returns the evaluators, and the steps of an update."""
+    contracts.require_make("run", make)
+    contracts.require_task("run", task)
+    contracts.require_config("run", config)
+    evaluators = contracts.evaluators_of("run", evaluators)
+    contracts.validate("run", config, task)
+    if isinstance(task, Environment):
+        contracts.require_environment("run", task)
+    if checkpoints is not None:
+        contracts.require_names("run", make, task)
+    return evaluators, contracts.declared_steps("run", config)
+
+
 class _Trainer:
     """Trains batches of seeds with the compiled programs of ``jaxrl.seed_axis``."""
 
@@ -210,6 +227,15 @@ class _Trainer:
     def layout(self, batch: Batch, devices: Sequence, group: int | None) -> Layout:
         config = self._config_of(batch.rows[0])
         return Layout.of(self._make, self._task, config, devices[: batch.room], batch.room, group)
+
+    def trace(self, batch: Batch, devices: Sequence, group: int | None) -> None:
+        """Traces the programs of a batch, which jax remembers for when they are called: the first word on what is unsound."""
+        layout, config = self.layout(batch, devices, group), self._config_of(batch.rows[0])
+        length, evaluators = self._chunk_length, self._evaluators
+        arguments = seed_axis.abstract_arguments(self._make, layout, length, self._task, config, evaluators)
+        seed_axis.chunk.eval_shape(*arguments.chunk)
+        if evaluators:
+            seed_axis.evaluate.eval_shape(*arguments.evaluate)
 
     def train(
         self, batch: Batch, layout: Layout, measurements: Measurements, checkpoints: Checkpoints | None, stop: GracefulStop

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.extend import core
 
 PyTree = Any
@@ -142,7 +143,10 @@ def _inline(jaxpr, const_slots, in_slots, program, fresh) -> list:
 
 
 def _read(environment, slot):
-    return slot.literal.val if isinstance(slot, _Constant) else environment[slot]
+    if not isinstance(slot, _Constant):
+        return environment[slot]
+    # A literal may be stored as a Python number, which has the dtype that jax takes it for only while 64 bits are off.
+    return np.asarray(slot.literal.val, slot.literal.aval.dtype)
 
 
 def _execute(program, environment) -> None:

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxrl import quarantine
+from jaxrl import contracts, quarantine
 from jaxrl.algorithm import Algorithm
 from jaxrl.batch_axis import BATCH_AXIS, Together, batch_axes
 from jaxrl.errors import require
 
 PyTree = Any
 SEED_AXIS = "seed"
+WHERE = "run"  # who speaks to the user where an algorithm or an evaluator breaks its contract
 
 # On a CPU, seeds are vmapped in groups whose states together fit into a core's cache; the groups follow one another.
 # Measured with PPO on CartPole (0.11 MB a seed, 2 cores, 256 seeds): groups of four 267, all at once 215 thousand steps/s.
@@ -156,7 +157,8 @@ def spread(config: Any, count: int) -> Any:
 
 @functools.partial(jax.jit, static_argnames=("make",))
 def _begin_one(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array) -> Carry:
-    return Carry(make(task, config).init(jax.random.fold_in(key, 0)), quarantine.healthy())
+    made = contracts.algorithm(WHERE, make, task, config)
+    return Carry(contracts.first_state(WHERE, made, config, jax.random.fold_in(key, 0)), quarantine.healthy())
 
 
 def abstract_carry(make: Callable[..., Algorithm], task: Any, config: Any) -> Carry:
@@ -192,14 +194,15 @@ def chunk(
 
     def one(shared, config, key, carry):
         task, first = shared
-        update = make(task, config).update
+        made = contracts.algorithm(WHERE, make, task, config)
+        update = functools.partial(contracts.next_state, WHERE, made, config)
 
         def step(carry, index):
             state, health = carry
             state, health, metrics = quarantine.guard(update, state, health, index, jax.random.fold_in(key, index + 1))
             return Carry(state, health), metrics
 
-        return jax.lax.scan(step, carry, first + jnp.arange(length))
+        return jax.lax.scan(step, carry, first + jnp.arange(length, dtype=jnp.int32))
 
     carries, metrics = over_seeds(layout, one, (task, first), configs, keys, carries)
     carries = layout.lay(carries)
@@ -214,10 +217,45 @@ def evaluate(
 
     def one(shared, config, carry):
         task, evaluators, key = shared
-        algorithm = make(task, config)
-        out = {}
-        for index, evaluator in enumerate(evaluators):
-            out |= evaluator(jax.random.fold_in(key, index), algorithm, carry.state)
+        made = contracts.algorithm(WHERE, make, task, config)
+        out = contracts.evaluation(WHERE, evaluators, key, made, carry.state)
         return jax.tree.map(lambda value: jnp.where(carry.health.good, value, jnp.nan), out)
 
     return over_seeds(layout, one, (task, evaluators, key), configs, carries)
+
+
+class Arguments(NamedTuple):
+    """What ``begin``, ``chunk`` and ``evaluate`` are called with, by shape, dtype and sharding: enough to trace and compile."""
+
+    begin: tuple
+    chunk: tuple
+    evaluate: tuple
+
+
+def abstract_arguments(
+    make: Callable[..., Algorithm], layout: Layout, length: int, task: Any, config: Any, evaluators: tuple
+) -> Arguments:
+    """Returns the arguments of the programs of a run.
+
+    Args:
+        make, layout, length, task, evaluators: see the programs.
+        config: of one seed.
+    """
+
+    def shared(tree: Any, sharding: NamedSharding = layout.replicated, *axes: int) -> Any:
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype, sharding=sharding, weak_type=leaf.weak_type),
+            jax.eval_shape(lambda tree: tree, tree),
+        )
+
+    def split(tree: Any) -> Any:
+        return shared(tree, layout.split, layout.size)
+
+    key = jax.random.key(0)
+    configs, carries = split(config), split(abstract_carry(make, task, config))
+    first = jax.ShapeDtypeStruct((), jnp.int32)
+    return Arguments(
+        (make, layout, shared(task), configs, split(key)),
+        (make, layout, length, shared(task), configs, split(key), carries, first),
+        (make, layout, shared(task), shared(evaluators), shared(key), configs, carries),
+    )

@@ -71,8 +71,8 @@ class Box:
         finite = jnp.isfinite(low) & jnp.isfinite(high)
         uniform_key, normal_key = jax.random.split(key)
         inside = jnp.where(finite, low, 0.0), jnp.where(finite, high, 1.0)
-        uniform = jax.random.uniform(uniform_key, self.shape) * (inside[1] - inside[0]) + inside[0]
-        normal = jnp.clip(jax.random.normal(normal_key, self.shape), low, high)
+        uniform = jax.random.uniform(uniform_key, self.shape, jnp.float32) * (inside[1] - inside[0]) + inside[0]
+        normal = jnp.clip(jax.random.normal(normal_key, self.shape, jnp.float32), low, high)
         return jnp.where(finite, uniform, normal).astype(self.dtype)
 
     def contains(self, value: Any) -> jax.Array:

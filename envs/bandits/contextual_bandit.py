@@ -39,10 +39,10 @@ def draw(
         linear: in [0, 1], the share of the variance of gold that is linear in the features. Gold has variance 1.
     """
     feature_key, weight_key, noise_key, rank_key = jax.random.split(key, 4)
-    features = jax.random.normal(feature_key, (num_contexts, num_responses, num_features))
-    weight = jax.random.normal(weight_key, (num_features,))
+    features = jax.random.normal(feature_key, (num_contexts, num_responses, num_features), jnp.float32)
+    weight = jax.random.normal(weight_key, (num_features,), jnp.float32)
     explained = features @ (weight / jnp.linalg.norm(weight))
-    noise = jax.random.normal(noise_key, (num_contexts, num_responses))
+    noise = jax.random.normal(noise_key, (num_contexts, num_responses), jnp.float32)
     linear = jnp.asarray(linear, jnp.float32)
     gold = jnp.sqrt(linear) * explained + jnp.sqrt(1.0 - linear) * noise
     share = (1.0 + jnp.arange(num_responses)) ** -jnp.asarray(zipf, jnp.float32)
@@ -69,7 +69,9 @@ def sample_pairs(key: jax.Array, params: Params, num_pairs: int) -> tuple[jax.Ar
         return first, jnp.where(clash, jnp.where(first == last, first - 1, first + 1), second)
 
     first, second = jax.vmap(two)(
-        context, jax.random.uniform(first_key, (num_pairs,)), jax.random.uniform(second_key, (num_pairs,))
+        context,
+        jax.random.uniform(first_key, (num_pairs,), jnp.float32),
+        jax.random.uniform(second_key, (num_pairs,), jnp.float32),
     )
     return context, first.astype(jnp.int32), second.astype(jnp.int32)
 

@@ -32,17 +32,17 @@ def reset(key, params):
     """Draws the means of the arms, which are the state. There is nothing to observe: always 0."""
     state = params.mean
     if params.spread is not None:
-        state = state + params.spread * jax.random.normal(key, state.shape)
+        state = state + params.spread * jax.random.normal(key, state.shape, jnp.float32)
     return jnp.int32(0), state
 
 
 def step(key, state, action, params):
     """Pays, and lets the means walk. ``info["regret"]`` is how much more the best arm would have paid on average."""
     reward_key, drift_key = jax.random.split(key)
-    reward = state[action] + params.deviation * jax.random.normal(reward_key)
+    reward = state[action] + params.deviation * jax.random.normal(reward_key, (), jnp.float32)
     regret = state.max() - state[action]
     if params.drift is not None:
-        state = state + params.drift * jax.random.normal(drift_key, state.shape)
+        state = state + params.drift * jax.random.normal(drift_key, state.shape, jnp.float32)
     return Step(jnp.int32(0), state, reward, jnp.bool_(False), {"regret": regret})
 
 

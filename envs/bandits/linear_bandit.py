@@ -54,7 +54,7 @@ def step(key, state, action, params):
     """Pays, and shows new features. ``info["regret"]`` is how much more the best arm would have paid on average."""
     reward_key, feature_key = jax.random.split(key)
     mean = state @ params.weight
-    reward = mean[action] + params.deviation * jax.random.normal(reward_key)
+    reward = mean[action] + params.deviation * jax.random.normal(reward_key, (), jnp.float32)
     features = draw_features(feature_key, params)
     return Step(features, features, reward, jnp.bool_(False), {"regret": mean.max() - mean[action]})
 

@@ -46,13 +46,13 @@ class Belief(NamedTuple):
 
 
 def _observe(key, state, params):
-    return params.readout @ state + params.observation_noise * jax.random.normal(key, params.observation_noise.shape)
+    return params.readout @ state + params.observation_noise * jax.random.normal(key, params.observation_noise.shape, jnp.float32)
 
 
 def reset(key, params):
     """Draws the hidden state and the first observation, float32[O]."""
     state_key, observation_key = jax.random.split(key)
-    state = params.start @ jax.random.normal(state_key, (params.start.shape[0],))
+    state = params.start @ jax.random.normal(state_key, (params.start.shape[0],), jnp.float32)
     return _observe(observation_key, state, params), state
 
 
@@ -60,8 +60,8 @@ def step(key, state, action, params):
     """Pays, then moves. ``info["regret"]`` is how much more the best arm would have paid on average in this hidden state."""
     reward_key, process_key, observation_key = jax.random.split(key, 3)
     mean = params.weight @ state + params.pay
-    reward = mean[action] + params.reward_noise * jax.random.normal(reward_key)
-    noise = params.process_noise @ jax.random.normal(process_key, state.shape)
+    reward = mean[action] + params.reward_noise * jax.random.normal(reward_key, (), jnp.float32)
+    noise = params.process_noise @ jax.random.normal(process_key, state.shape, jnp.float32)
     state = params.dynamics @ state + params.push[action] + noise
     obs = _observe(observation_key, state, params)
     return Step(obs, state, reward, jnp.bool_(False), {"regret": mean.max() - mean[action]})

@@ -68,7 +68,7 @@ def step(key, state, action, params):
     limit = jnp.array(MAX_SPEEDS, jnp.float32)
     state = jnp.concatenate([(state[:2] + jnp.pi) % (2 * jnp.pi) - jnp.pi, jnp.clip(state[2:], -limit, limit)])
     terminated = -jnp.cos(state[0]) - jnp.cos(state[0] + state[1]) > 1.0
-    return Step(_observe(state), state, jnp.where(terminated, 0.0, -1.0), terminated)
+    return Step(_observe(state), state, jnp.where(terminated, 0.0, jnp.float32(-1.0)), terminated)
 
 
 def make(

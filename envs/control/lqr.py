@@ -71,7 +71,7 @@ def step(key, state, action, params):
     cost = state @ params.state_cost @ state + action @ params.action_cost @ action
     state = params.dynamics @ state + params.control @ action
     if params.noise is not None:
-        state = state + params.noise @ jax.random.normal(key, state.shape)
+        state = state + params.noise @ jax.random.normal(key, state.shape, jnp.float32)
     return Step(state, state, -cost, jnp.bool_(False))
 
 

@@ -65,9 +65,9 @@ def _observe(state):
 def reset(key, params):
     """Draws a first cell, a place around its middle and a goal; the point rests."""
     start_key, place_key, goal_key = jax.random.split(key, 3)
-    start = params.start[jax.random.randint(start_key, (), 0, params.start.shape[0])]
+    start = params.start[jax.random.randint(start_key, (), 0, params.start.shape[0], jnp.int32)]
     place = jax.random.uniform(place_key, (2,), jnp.float32, -START_SPREAD, START_SPREAD)
-    goal = params.goal[jax.random.randint(goal_key, (), 0, params.goal.shape[0])]
+    goal = params.goal[jax.random.randint(goal_key, (), 0, params.goal.shape[0], jnp.int32)]
     state = State(start + place, jnp.zeros(2, jnp.float32), goal)
     return _observe(state), state
 

@@ -157,7 +157,7 @@ class _Reset:
 
     def __call__(self, key, params):
         size = params.size
-        draws = jax.random.uniform(key, (5,))
+        draws = jax.random.uniform(key, (5,), jnp.float32)
         wall = 2 + below(draws[0], size - 4)
         doorway = 1 + below(draws[1], size - 3)
         heading = below(draws[2], 4)

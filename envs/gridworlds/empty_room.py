@@ -77,7 +77,7 @@ class _Reset:
     observe: Callable
 
     def __call__(self, key, params):
-        size, draws = params.size, jax.random.uniform(key, (2,))
+        size, draws = params.size, jax.random.uniform(key, (2,), jnp.float32)
         state = _at_rest(*_cell(below(draws[0], (size - 2) ** 2 - 1), size), below(draws[1], 4))
         return self.observe(state, params), state
 

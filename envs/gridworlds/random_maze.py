@@ -52,7 +52,9 @@ def depth_first(key: jax.Array, size: int) -> jax.Array:
     count = len(place)
     root_key, choice_key = jax.random.split(key)
     root = jax.random.randint(root_key, (), 0, count, jnp.int32)
-    choices = jax.random.uniform(choice_key, (2 * count - 2, 4))  # every room but the first is entered once and left once
+    choices = jax.random.uniform(
+        choice_key, (2 * count - 2, 4), jnp.float32
+    )  # every room but the first is entered once and left once
 
     def carve(carry, choice):
         walls, reached, path, depth = carry
@@ -79,7 +81,7 @@ def prim(key: jax.Array, size: int) -> jax.Array:
     opening = jnp.asarray((place[room] + MOVES[direction]).astype(np.int32))
     root_key, choice_key = jax.random.split(key)
     root = jax.random.randint(root_key, (), 0, len(place), jnp.int32)
-    choices = jax.random.uniform(choice_key, (len(place) - 1, len(room)))
+    choices = jax.random.uniform(choice_key, (len(place) - 1, len(room)), jnp.float32)
 
     def carve(carry, choice):
         walls, reached = carry

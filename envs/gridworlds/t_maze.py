@@ -53,7 +53,7 @@ def outcomes(state, action, params):
     turns = (state.place == junction) & ((action == UP) | (action == DOWN))
     right_way = jnp.where(state.cue == CUE_UP, action == UP, action == DOWN)
     place = jnp.where(turns | over, junction + 1, walked).astype(jnp.int32)
-    reward = jnp.where(turns & right_way, 1.0, 0.0)
+    reward = (turns & right_way).astype(jnp.float32)
     outcome = Outcomes(jnp.float32(1.0), State(place, state.cue), reward, turns | over)
     return jax.tree.map(lambda leaf: leaf[None], outcome)
 

@@ -28,5 +28,5 @@ def distinct(key: jax.Array, count: int, total: int) -> jax.Array:
 
 def distinct_among(key: jax.Array, count: int, allowed: jax.Array) -> jax.Array:
     """Draws different numbers in random order, int32[count], out of those that are allowed: bool[C], at least ``count`` true."""
-    score = jnp.where(allowed, jax.random.uniform(key, allowed.shape), -1.0)
+    score = jnp.where(allowed, jax.random.uniform(key, allowed.shape, jnp.float32), -1.0)
     return jax.lax.top_k(score, count)[1].astype(jnp.int32)

@@ -81,7 +81,7 @@ def metropolis(key: jax.Array, spin: jax.Array, temperature: jax.Array | float, 
     colour = jnp.indices(spin.shape).sum(0) % 2
 
     def sweep(spin, key):
-        for half, draw in enumerate(jax.random.uniform(key, (2, *spin.shape))):
+        for half, draw in enumerate(jax.random.uniform(key, (2, *spin.shape), jnp.float32)):
             turns = draw < jnp.exp(-2 * spin * neighbour_sum(spin) / temperature)
             spin = jnp.where(turns & (colour == half), -spin, spin)
         return spin, order(spin)

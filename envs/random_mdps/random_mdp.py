@@ -54,7 +54,7 @@ def dense(key: jax.Array, num_states: int, num_actions: int, concentration: jax.
     """
     row_key, reward_key = jax.random.split(key)
     evenly = jnp.broadcast_to(jnp.asarray(concentration, jnp.float32), (num_states,))
-    return _of_matrix(reward_key, jax.random.dirichlet(row_key, evenly, (num_states, num_actions)))
+    return _of_matrix(reward_key, jax.random.dirichlet(row_key, evenly, (num_states, num_actions), jnp.float32))
 
 
 def around(key: jax.Array, centre: Params, concentration: jax.Array | float) -> Params:
@@ -66,7 +66,7 @@ def around(key: jax.Array, centre: Params, concentration: jax.Array | float) -> 
         concentration: positive; the larger it is, the more alike are both.
     """
     alpha = jnp.maximum(concentration * centre.probability, 1e-6)  # a Dirichlet distribution has no zeros
-    return Params(centre.next_state, jax.random.dirichlet(key, alpha), centre.reward)
+    return Params(centre.next_state, jax.random.dirichlet(key, alpha, dtype=jnp.float32), centre.reward)
 
 
 def garnet(key: jax.Array, num_states: int, num_actions: int, num_successors: int = 3) -> Params:
@@ -80,7 +80,7 @@ def garnet(key: jax.Array, num_states: int, num_actions: int, num_successors: in
     state_key, cut_key, reward_key = jax.random.split(key, 3)
     shape = (num_states, num_actions)
     # The places of the largest of random numbers are a draw without replacement.
-    successors = jax.lax.top_k(jax.random.uniform(state_key, (*shape, num_states)), num_successors)[1]
+    successors = jax.lax.top_k(jax.random.uniform(state_key, (*shape, num_states), jnp.float32), num_successors)[1]
     cuts = jnp.sort(jax.random.uniform(cut_key, (*shape, num_successors - 1), jnp.float32), axis=-1)
     ends = jnp.zeros((*shape, 1), jnp.float32)
     probability = jnp.diff(cuts, prepend=ends, append=ends + 1)

@@ -47,4 +47,4 @@ def draw(
     weight_key, place_key = jax.random.split(key)
     shape = (flat_size(observation_space), action_space.n)
     weights = deviation * jax.random.normal(weight_key, shape, jnp.float32)
-    return jnp.where(jax.random.uniform(place_key, shape) < share, weights, 0.0)
+    return jnp.where(jax.random.uniform(place_key, shape, jnp.float32) < share, weights, 0.0)

@@ -86,8 +86,8 @@ def step(key, state, action, params):
     sold = jnp.where(state.t >= last, state.lots, jnp.minimum(action, state.lots)).astype(jnp.float32)
     temporary, permanent = params.temporary[state.t] * state.factor, params.permanent[state.t] * state.factor
     fill = state.price - temporary * sold
-    move = -permanent * sold + params.volatility * jax.random.normal(price_key)
-    noise = params.spread * jnp.sqrt(state.factor) * jax.random.normal(factor_key)
+    move = -permanent * sold + params.volatility * jax.random.normal(price_key, (), jnp.float32)
+    noise = params.spread * jnp.sqrt(state.factor) * jax.random.normal(factor_key, (), jnp.float32)
     left = state.lots - sold.astype(jnp.int32)
     after = State(
         t=state.t + 1,

@@ -38,7 +38,7 @@ def reset(key, params):
 
 def step(key, state, action, params):
     """Pays the amount times a normal return, and the shift."""
-    gain = params.mean + params.deviation * jax.random.normal(key)
+    gain = params.mean + params.deviation * jax.random.normal(key, (), jnp.float32)
     after = state + 1
     return Step(after, after, params.amounts[action] * gain + params.shift, after >= params.steps.shape[0] - 1)
 

@@ -6,20 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl import errors
 from jaxrl.env import PyTree
-from jaxrl.errors import EnvironmentError
-
-
-def require(condition: Any, must: str, value: object, fix: str) -> None:
-    """Raises EnvironmentError unless the condition holds; see ``jaxrl.errors.require``."""
-    errors.require(bool(condition), "check_environment", must, value, fix, EnvironmentError)
-
-
-def describe(tree: PyTree) -> dict[str, str]:
-    """Returns the type of every leaf by its place in the tree, for comparison and for messages."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda tree: tree, tree))
-    return {jax.tree_util.keystr(path) or "itself": f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def on_host(tree: PyTree) -> PyTree:
@@ -41,18 +28,18 @@ def joined(trees: list[PyTree]) -> PyTree:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
 
 
-def _same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _same(one: np.ndarray, other: np.ndarray, rtol: float = 1e-4, atol: float = 1e-5) -> np.ndarray:
     """Returns which entries are equal; real numbers up to the rounding that another order of operations causes."""
     if np.issubdtype(one.dtype, np.floating):
-        return np.isclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+        return np.isclose(one, other, rtol=rtol, atol=atol, equal_nan=True)
     return one == other
 
 
-def first_difference(one: PyTree, other: PyTree) -> str:
+def first_difference(one: PyTree, other: PyTree, rtol: float = 1e-4, atol: float = 1e-5) -> str:
     """Returns the first place where two pytrees differ, with the two values, or "" where they are the same."""
     leaves = jax.tree_util.tree_leaves_with_path(on_host(one))
     for (path, ours), theirs in zip(leaves, jax.tree.leaves(on_host(other)), strict=True):
-        same = _same(ours, theirs)
+        same = _same(ours, theirs, rtol, atol)
         if not same.all():
             first = np.unravel_index(same.argmin(), same.shape)
             return f"{ours[first]} and {theirs[first]} at {jax.tree_util.keystr(path)}"

@@ -53,7 +53,7 @@ def _draw(key: jax.Array, probability: jax.Array) -> tuple[jax.Array, jax.Array]
     if probability.shape[0] == 1:
         return jnp.int32(0), jnp.abs(probability[0] - 1) <= _ROUNDING
     possible = probability > 0
-    cumulative = jnp.where(possible, jnp.cumsum(probability), 0)
+    cumulative = jnp.where(possible, jnp.cumsum(probability.astype(jnp.float32)), 0)  # in float64 mode the same draws
     total = cumulative.max()
     # A uniform draw below 1 times the largest possible cumulative sum stays below that sum, so some possible index exceeds it.
     threshold = jax.random.uniform(key, dtype=cumulative.dtype) * total
@@ -85,7 +85,7 @@ class _SampledStep:
         index, sound = _draw(key, outcomes.probability)
         state, reward, terminated = jax.tree.map(lambda leaf: leaf[index], outcomes[1:])
         # Probabilities that are none would be learned from without a word: a reward of NaN puts the seed into quarantine.
-        return Step(self.observe(state, params), state, jnp.where(sound, reward, jnp.nan), terminated)
+        return Step(self.observe(state, params), state, jnp.where(sound, reward.astype(jnp.float32), jnp.nan), terminated)
 
 
 def observe_state(state: PyTree, params: PyTree) -> PyTree:

@@ -56,7 +56,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[agents, obs], lambda state: config.epsilon)
 
     def init(key):
-        return State(jnp.zeros(tables), jnp.zeros(tables), rollout.start(key, env, config.num_envs))
+        return State(jnp.zeros(tables, jnp.float32), jnp.zeros(tables, jnp.float32), rollout.start(key, env, config.num_envs))
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)

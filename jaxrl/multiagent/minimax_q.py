@@ -136,22 +136,22 @@ def make(env: Environment, config: Config) -> Algorithm:
         game = q[players, obs].reshape(-1, 2, actions, actions)
         masks: Any = () if view.mask is None else (view.mask, view.mask[:, ::-1])  # own actions, the opponent's
         solution = jax.vmap(jax.vmap(zero_sum.solve))(game, *masks)
-        value = state.value.at[players, obs].set(solution.value)
-        strategy = state.strategy.at[players, obs].set(solution.row)
+        value = state.value.at[players, obs].set(solution.value.astype(jnp.float32))
+        strategy = state.strategy.at[players, obs].set(solution.row.astype(jnp.float32))
         state = State(q, visits, value, strategy, state.steps + config.num_envs, episodes)
         return state, (seen, jnp.abs(error), solution.gap)
 
     def update(state, key):
         state, (batch, error, gap) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "stage_gap": gap.max()}
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "stage_gap": gap.max().astype(jnp.float32)}
 
     def probabilities(state, view):
         return strategies(state, view, 0.0)
 
-    def policy(state, greedily):
+    def policy(state, greedy):
         def act(key, view):
             learned = probabilities(state, view)
-            return Decision(learned.argmax(-1).astype(jnp.int32)) if greedily else sample(key, learned)
+            return Decision(learned.argmax(-1).astype(jnp.int32)) if greedy else sample(key, learned)
 
         return act
 

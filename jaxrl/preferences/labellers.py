@@ -58,7 +58,7 @@ class Labeller:
             first, second: float32[P], what the segments of each pair are worth.
         """
         probability = self.probability(first, second)
-        drawn = (jax.random.uniform(key, probability.shape) < probability).astype(probability.dtype)
+        drawn = (jax.random.uniform(key, probability.shape, probability.dtype) < probability).astype(probability.dtype)
         tied = (jnp.abs(first - second) < self.equal_within) | (jnp.isinf(self.rationality) & (first == second))
         label = probability if self.soft else jnp.where(tied, 0.5, drawn)
         return Judgement(label, (jnp.maximum(first, second) >= self.skip_below).astype(probability.dtype))

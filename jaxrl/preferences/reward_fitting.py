@@ -116,8 +116,8 @@ def begin(key: jax.Array, config: Config, num_pairs: int) -> State:
     params = config.model.init(model_key)
     repetitions = None
     if config.bootstrap:
-        drawn = jax.random.randint(bootstrap_key, (num_pairs,), 0, num_pairs)
-        repetitions = jnp.zeros(num_pairs).at[drawn].add(1.0)
+        drawn = jax.random.randint(bootstrap_key, (num_pairs,), 0, num_pairs, jnp.int32)
+        repetitions = jnp.zeros(num_pairs, jnp.float32).at[drawn].add(1.0)
     return State(params, _optimiser(config).init(params), params if config.anchored else None, repetitions)
 
 

@@ -87,7 +87,7 @@ class Linear(_Reads):
 
     def init(self, key: jax.Array) -> jax.Array:
         """Returns weights float32[F]."""
-        return self.init_scale * jax.random.normal(key, (self.num_features,))
+        return self.init_scale * jax.random.normal(key, (self.num_features,), jnp.float32)
 
     def __call__(self, params, obs, action, next_obs):
         return self.features(obs, action, next_obs) @ params
@@ -112,7 +112,7 @@ class Tabular(_Reads):
     def init(self, key: jax.Array) -> jax.Array:
         """Returns a table float32[n, ...] with an axis per part."""
         shape = tuple(spaces.flat_size(space) for space in self._spaces())
-        return self.init_scale * jax.random.normal(key, shape)
+        return self.init_scale * jax.random.normal(key, shape, jnp.float32)
 
     def __call__(self, params, obs, action, next_obs):
         return params[self._parts(obs, action, next_obs)]
@@ -139,7 +139,7 @@ class MLP(_Reads):
 
     def init(self, key: jax.Array) -> PyTree:
         """Returns the network's parameters."""
-        return self._network.init(key, jnp.zeros((1, self.num_features)))
+        return self._network.init(key, jnp.zeros((1, self.num_features), jnp.float32))
 
     def __call__(self, params, obs, action, next_obs):
         values: Any = self._network.apply(params, self.features(obs, action, next_obs))

@@ -104,7 +104,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         episodes = rollout.start(episode_key, env, config.num_segments, acting.memory)
 
         def one_round(key):
-            return query(key, cut(collect(key, learner_state, episodes)[1]))
+            collect_key, query_key = jax.random.split(key)
+            return query(query_key, cut(collect(collect_key, learner_state, episodes)[1]))
 
         def empty(size):
             return lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype)

@@ -82,7 +82,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
 
     def init(key):
-        return State(jnp.zeros(table), jnp.zeros(table), rollout.start(key, env, config.num_envs))
+        return State(jnp.zeros(table, jnp.float32), jnp.zeros(table, jnp.float32), rollout.start(key, env, config.num_envs))
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
@@ -98,7 +98,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         alpha = step_size(jnp.maximum(state.updates[taken] - config.learning_rate_hold, 0.0))
         change = jnp.clip(-alpha * slope, jnp.minimum(target - value, 0.0), jnp.maximum(target - value, 0.0))
         # Environments that take the same action in the same state at the same time share one step, their mean.
-        share = 1.0 / jnp.zeros(table).at[taken].add(1.0)[taken]
+        share = 1.0 / jnp.zeros(table, jnp.float32).at[taken].add(1.0)[taken]
         q = state.q.at[taken].add(change * share)
         return State(q, state.updates.at[taken].add(share), episodes), (seen, loss)
 

@@ -114,7 +114,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
 
     def init(key):
-        return State(jnp.zeros(table), jnp.zeros(table), rollout.start(key, env, config.num_envs))
+        return State(jnp.zeros(table, jnp.float32), jnp.zeros(table, jnp.float32), rollout.start(key, env, config.num_envs))
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)

@@ -1,36 +1,31 @@
 """What every environment must keep: the record, the structure of what its functions return, purity, and sound values."""
 
 import dataclasses
-import operator
-import sys
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.conformance.comparison import describe, first_difference, on_host, require, take
-from jaxrl.conformance.subject import BATCH, Subject, compiled_reset, compiled_step, of_all_agents, reset_shapes, traced
-from jaxrl.env import Environment, Step
+from jaxrl import contracts
+from jaxrl.conformance.comparison import first_difference, on_host, take
+from jaxrl.conformance.environment.subject import (
+    BATCH,
+    WHERE,
+    Subject,
+    compiled_reset,
+    compiled_step,
+    require,
+    reset_shapes,
+)
+from jaxrl.env import Environment
 from jaxrl.errors import EnvironmentError
-from jaxrl.spaces import Box, Dict, Discrete
 
 # ---- the record
 
 
 def check_record(subject: Subject) -> None:
-    env = subject.env
-    for name in ("observation_space", "action_space"):
-        space = getattr(env, name)
-        require(isinstance(space, Discrete | Box | Dict), f"{name} must be a space", space, "Choose one of jaxrl.spaces.")
-    steps, agents = env.max_steps, env.num_agents
-    counts = isinstance(steps, int) and steps >= 1
-    require(counts, "max_steps must be a positive int", steps, "Set the number of steps that truncates an episode.")
-    counts = agents is None or (isinstance(agents, int) and agents >= 1)
-    require(counts, "num_agents must be None or a positive int", agents, "None means that there is no agent axis.")
-    stated = [name for name in ("outcomes_fn", "initial_fn", "observe_fn") if getattr(env, name) is not None]
-    must = "outcomes_fn, initial_fn and observe_fn must be set together"
-    require(len(stated) in (0, 3), must, stated, "Build it with jaxrl.finite.finite.")
+    contracts.require_record(WHERE, subject.env)
 
 
 def check_static_fields_equal_when_rebuilt(subject: Subject) -> None:
@@ -41,29 +36,13 @@ def check_static_fields_equal_when_rebuilt(subject: Subject) -> None:
         if field.name.endswith("_fn"):
             must = f"{field.name} must be a module-level function or a frozen dataclass of such"
             fix = "Otherwise an environment built again compiles again; move what it closes over into params."
-            require(_equal_when_rebuilt(value), must, value, fix)
+            require(contracts.equal_when_rebuilt(value), must, value, fix)
         try:
             hash(value)
         except TypeError as error:
             raise EnvironmentError(
-                f"check_environment: {field.name} must be hashable, got {value!r}. Use numbers and tuples; keep arrays in params."
+                f"{WHERE}: {field.name} must be hashable, got {value!r}. Use numbers and tuples; keep arrays in params."
             ) from error
-
-
-def _equal_when_rebuilt(function: Any) -> bool:
-    if dataclasses.is_dataclass(function) and not isinstance(function, type):
-        values = [getattr(function, field.name) for field in dataclasses.fields(function)]
-        frozen = type(function).__hash__ is not None and type(function).__eq__ is not object.__eq__
-        return frozen and _by_name(type(function)) and all(_equal_when_rebuilt(value) for value in values if callable(value))
-    return _by_name(function)
-
-
-def _by_name(thing: Any) -> bool:
-    module = sys.modules.get(getattr(thing, "__module__", None) or "")
-    try:
-        return operator.attrgetter(thing.__qualname__)(module) is thing
-    except AttributeError:
-        return False
 
 
 def check_params_are_arrays(subject: Subject) -> None:
@@ -81,48 +60,19 @@ def check_params_are_arrays(subject: Subject) -> None:
 
 
 def check_reset_structure(subject: Subject) -> None:
-    env = subject.env
-    returned = reset_shapes(subject)
-    pair = isinstance(returned, tuple) and len(returned) == 2
-    require(pair, "reset_fn must return (obs, state)", type(returned).__name__, "Return both.")
-    expected, found = describe(of_all_agents(env, env.observation_space)), describe(returned[0])
-    must = f"reset_fn must return an observation of its space, {expected}"
-    require(found == expected, must, found, "Change observation_space, or cast and reshape.")
+    reset_shapes(subject)
 
 
 def check_step_structure(subject: Subject) -> None:
-    env = subject.env
-    obs, state = reset_shapes(subject)
-    step = traced("step_fn", "(key, state, action, params)", env.step, subject.key, state, subject.action)
-    require(isinstance(step, Step), "step_fn must return a Step", type(step).__name__, "Return jaxrl.env.Step(...).")
-    for name, first, later in (("observation", obs, step.obs), ("state", state, step.state)):
-        same = describe(first) == describe(later) and jax.tree.structure(first) == jax.tree.structure(later)
-        must = f"step_fn must return the {name} in the structure that reset_fn returned, {describe(first)}"
-        require(same, must, describe(later), "Keep structure, shapes and dtypes.")
-    agents = "" if env.num_agents is None else env.num_agents
-    expected = {"reward": f"float32[{agents}]", "terminated": "bool[]"}
-    found = {"reward": describe(step.reward).get("itself"), "terminated": describe(step.terminated).get("itself")}
-    require(found == expected, f"step_fn must return {expected}", found, "Cast and reshape them.")
-    require(isinstance(step.info, dict), "step_fn must return a dict as info", type(step.info).__name__, "Name what it holds.")
+    jax.eval_shape(partial(contracts.transition, WHERE, subject.env), subject.key, *reset_shapes(subject))
 
 
 def check_mask_structure(subject: Subject) -> None:
-    env: Any = subject.env
-    _, state = reset_shapes(subject)
-    mask = traced("action_mask_fn", "(state, params)", env.action_mask, state)
-    discrete = isinstance(env.action_space, Discrete)
-    require(discrete, "action_space must be Discrete where actions are masked", env.action_space, "Leave the mask out.")
-    agents = () if env.num_agents is None else (env.num_agents,)
-    expected = jax.ShapeDtypeStruct((*agents, env.action_space.n), bool)
-    must = f"action_mask_fn must return {describe(expected)}"
-    require(describe(mask) == describe(expected), must, describe(mask), "One bool for every action.")
+    jax.eval_shape(partial(contracts.legal, WHERE, subject.env), reset_shapes(subject)[1])
 
 
 def check_global_observation_structure(subject: Subject) -> None:
-    _, state = reset_shapes(subject)
-    found = traced("global_obs_fn", "(state, params)", subject.env.global_obs, state)
-    flat = getattr(found, "ndim", None) == 1 and found.dtype == jnp.float32
-    require(flat, "global_obs_fn must return float32[G]", describe(found), "Flatten and concatenate what it holds.")
+    jax.eval_shape(partial(contracts.seen_by_all, WHERE, subject.env), reset_shapes(subject)[1])
 
 
 # ---- purity
@@ -131,14 +81,14 @@ def check_global_observation_structure(subject: Subject) -> None:
 def check_keys_are_used_once(subject: Subject) -> None:
     env = subject.env
     _, state = reset_shapes(subject)
-    key = jax.random.key(0)
-    for where, function, values in (("reset_fn", env.reset, (key,)), ("step_fn", env.step, (key, state, subject.action))):
+    key, action = jax.random.key(0), contracts.of_all_agents(env, env.action_space)
+    for where, function, values in (("reset_fn", env.reset, (key,)), ("step_fn", env.step, (key, state, action))):
         try:
             with jax.debug_key_reuse(True):
-                jax.jit(function).lower(*values)
+                jax.jit(function).trace(*values)
         except jax.errors.KeyReuseError as error:
             reason = str(error).splitlines()[0]
-            message = f"check_environment: {where} must use each key once, got {reason!r}. Split it at the top of the function."
+            message = f"{WHERE}: {where} must use each key once, got {reason!r}. Split it at the top of the function."
             raise EnvironmentError(message) from error
 
 
@@ -188,7 +138,10 @@ def check_rebuilt_compiles_once(subject: Subject) -> None:
         for field in dataclasses.fields(env)
         if field.name != "params" and getattr(env, field.name) != getattr(rebuilt, field.name)
     ]
-    found = {"static fields that differ": differing, "params": (describe(env.params), describe(rebuilt.params))}
+    found = {
+        "static fields that differ": differing,
+        "params": (contracts.described(env.params), contracts.described(rebuilt.params)),
+    }
     must = "an environment built again must find the compiled program of the first"
     fix = "Keep numbers in params, as arrays of one dtype, and functions at module level."
     require(traces == 1, must, found, fix)

@@ -1,43 +1,33 @@
 """What a finite environment must keep: its outcomes are distributions, agree with sampled steps, and with their table."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.conformance.comparison import describe, first_difference, joined, matches, on_host, require, take
-from jaxrl.conformance.subject import (
+from jaxrl import contracts
+from jaxrl.conformance.comparison import first_difference, joined, matches, on_host, take
+from jaxrl.conformance.environment.subject import (
     BATCH,
+    WHERE,
     Subject,
     batched_outcomes,
     batched_resets,
     batched_steps,
+    require,
     reset_shapes,
-    traced,
 )
+from jaxrl.conformance.frequencies import SIGNIFICANCE, chi_square, joint_chance
 from jaxrl.env import PyTree
-from jaxrl.finite import Initial, Outcomes, TabularModel, from_table
+from jaxrl.finite import TabularModel, from_table
 
 NUM_PAIRS, NUM_REPEATS = 8, 4  # states with an action, and batches sampled from each, for the test of frequencies
-SIGNIFICANCE = 1e-4  # the test of frequencies rejects a correct environment this often, over keys
 
 
 def check_outcomes_structure(subject: Subject) -> None:
-    env: Any = subject.env
-    _, state = reset_shapes(subject)
-    outcomes = traced("outcomes_fn", "(state, action, params)", env.outcomes_fn, state, subject.action, env.params)
-    initial = traced("initial_fn", "(params)", env.initial_fn, env.params)
-    agents = () if env.num_agents is None else (env.num_agents,)
-    for where, found, kind in (("outcomes_fn", outcomes, Outcomes), ("initial_fn", initial, Initial)):
-        require(isinstance(found, kind), f"{where} must return {kind.__name__}", type(found).__name__, "Return that record.")
-        count = found.probability.shape[:1] or (1,)
-        number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), bool)
-        entries: tuple[Any, ...] = (number, state, jax.ShapeDtypeStruct(agents, jnp.float32), flag)
-        one = kind(*entries[: len(kind._fields)])
-        expected = jax.tree.map(lambda leaf, count=count: jax.ShapeDtypeStruct((*count, *leaf.shape), leaf.dtype), one)
-        must = f"{where} must return {describe(expected)}"
-        require(describe(found) == describe(expected), must, describe(found), "Give every entry the axis of outcomes.")
+    jax.eval_shape(partial(contracts.outcomes, WHERE, subject.env), reset_shapes(subject)[1])
 
 
 def check_probabilities(subject: Subject) -> None:
@@ -68,8 +58,6 @@ def check_steps_are_possible_outcomes(subject: Subject) -> None:
 
 
 def check_frequencies(subject: Subject) -> None:
-    from scipy.special import chdtrc
-
     env: Any = subject.env
     played = subject.played
     initial = on_host(env.initial_fn(env.params))
@@ -77,34 +65,15 @@ def check_frequencies(subject: Subject) -> None:
     pairs = np.argsort(-(subject.outcomes.probability > 0).sum(-1), kind="stable")[: BATCH // 2 : BATCH // 2 // NUM_PAIRS]
     keys = jax.random.split(jax.random.fold_in(subject.key, 1), (1 + len(pairs), NUM_REPEATS, BATCH))
     resets = [on_host(batched_resets(env, each)[1]) for each in keys[0]]
-    tests = [_chi_square(joined(resets), initial.state, initial.probability)]
+    tests = [chi_square(joined(resets), initial.state, initial.probability)]
     for pair, pair_keys in zip(pairs, keys[1:], strict=True):
         state, action = take((played.state, played.action), np.full(BATCH, pair))
         step = joined([on_host(batched_steps(env, each, state, action)) for each in pair_keys])
         outcomes = take(subject.outcomes, pair)
-        tests.append(_chi_square((step.state, step.reward, step.terminated), tuple(outcomes[1:]), outcomes.probability))
-    statistic, freedom = np.sum(tests, axis=0)
-    chance = float(chdtrc(freedom, statistic)) if freedom else 1.0
+        tests.append(chi_square((step.state, step.reward, step.terminated), tuple(outcomes[1:]), outcomes.probability))
+    chance = joint_chance(tests)
     must = f"sampled steps and resets must be as frequent as their probabilities say (chi-square test at {SIGNIFICANCE})"
     require(chance >= SIGNIFICANCE, must, f"a chance of {chance:.1e}", "Derive both with jaxrl.finite.finite.")
-
-
-def _chi_square(samples: PyTree, table: PyTree, probability: np.ndarray) -> tuple[float, int]:
-    """Returns Pearson's statistic and its degrees of freedom for n samples of K entries, some of which may be equal."""
-    entry = matches(table, table).argmax(-1)  # the first of its equals stands for all of them
-    found = matches(samples, table) & (probability > 0)
-    require(found.any(-1).all(), "sampled states must be those of the stated distribution", "others", "Derive them from it.")
-    observed = np.bincount(entry[found.argmax(-1)], minlength=len(entry))
-    expected = np.bincount(entry, probability, minlength=len(entry)) * len(found)
-    # Pearson's approximation needs about five expected samples in a class, so the rarest are put together.
-    group, current, total = np.zeros(len(entry), np.int32), 0, 0.0
-    for index in np.argsort(expected):
-        group[index], total = current, total + expected[index]
-        if total >= 5:
-            current, total = current + 1, 0.0
-    group = np.minimum(group, max(current - 1, 0))
-    observed, expected = np.bincount(group, observed), np.bincount(group, expected)
-    return float(((observed - expected) ** 2 / expected).sum()), len(expected) - 1
 
 
 def _going_on(model: TabularModel) -> np.ndarray:

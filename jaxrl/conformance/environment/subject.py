@@ -1,7 +1,6 @@
 """What is checked: an environment, some steps of random play in it, and, where it is finite, its outcomes and its table."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl import contracts, errors
 from jaxrl.conformance.comparison import on_host, take
 from jaxrl.env import Environment, PyTree, Step
 from jaxrl.errors import EnvironmentError
 from jaxrl.finite import Outcomes, TabularModel, tabulate
 from jaxrl.rollout import View, uniform_policy
-from jaxrl.spaces import Space, example
+
+WHERE = "check_environment"
 
 BATCH = 512  # environments stepped at once: one compiled program for everything that is batched
 NUM_STEPS = 32  # of random play that the checks look at
@@ -99,30 +100,12 @@ class Subject:
     def model(self) -> TabularModel:
         return tabulate(self.env)
 
-    @property
-    def action(self) -> PyTree:
-        """An action as the environment receives it, by shape and dtype."""
-        return of_all_agents(self.env, self.env.action_space)
-
-
-def of_all_agents(env: Environment, space: Space) -> PyTree:
-    """Returns an element of a space for every agent, by shape and dtype."""
-    agents = () if env.num_agents is None else (env.num_agents,)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*agents, *leaf.shape), leaf.dtype), example(space))
-
-
-def traced(where: str, arguments: str, function: Callable, *values: Any) -> Any:
-    """Returns what a function returns, by shape and dtype; raises EnvironmentError where it cannot be traced."""
-    try:
-        return jax.eval_shape(function, *values)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-        raise EnvironmentError(
-            f"check_environment: {where} must accept {arguments} and be traceable by jax, got {reason}. "
-            "Use jax.numpy and no Python branch on a traced value."
-        ) from error
-
 
 def reset_shapes(subject: Subject) -> tuple:
     """Returns the first observation and state, by shape and dtype."""
-    return traced("reset_fn", "(key, params)", subject.env.reset, subject.key)
+    return jax.eval_shape(functools.partial(contracts.opening, WHERE, subject.env), subject.key)
+
+
+def require(condition: Any, must: str, value: object, fix: str) -> None:
+    """Raises EnvironmentError unless the condition holds; see ``jaxrl.errors.require``."""
+    errors.require(bool(condition), WHERE, must, value, fix, EnvironmentError)

@@ -1,0 +1,39 @@
+"""A list of checks, and the report on those that passed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+
+class Report(NamedTuple):
+    """What was checked: the checks that passed, and those that do not apply to this subject."""
+
+    passed: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+class Check(NamedTuple):
+    """run: raises where the subject fails. applies: whether there is anything to check. Both are given the subject."""
+
+    run: Callable
+    applies: Callable
+
+    @property
+    def name(self) -> str:
+        """As the report names it."""
+        return self.run.__name__.removeprefix("check_").replace("_", " ")
+
+
+def always(subject: Any) -> bool:
+    """Says that a check applies to every subject."""
+    return True
+
+
+def conduct(checks: Sequence[Check], subject: Any) -> Report:
+    """Makes checks in their order; the first that fails raises."""
+    passed, skipped = [], []
+    for check in checks:
+        applies = check.applies(subject)
+        if applies:
+            check.run(subject)
+        (passed if applies else skipped).append(check.name)
+    return Report(tuple(passed), tuple(skipped))

@@ -1,0 +1,86 @@
+"""Every algorithm of the library on a task of its own, both as small as they can be: what tests of all algorithms go through."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+import envs
+from jaxrl import rollout
+from jaxrl.deep import dqn, ppo
+from jaxrl.multiagent import iql, mappo, minimax_q
+from jaxrl.preferences import ensembles, reward_fitting, rlhf
+from jaxrl.preferences.labellers import Labeller, ask
+from jaxrl.preferences.reward_models import Tabular
+from jaxrl.preferences.segments import collect, sample_pairs
+from jaxrl.tabular import entropic_td, q_learning
+
+
+class Case(NamedTuple):
+    """An algorithm, ready to be made. task, config: functions that build them, since jax must not start while tests are read."""
+
+    make: Callable
+    task: Callable[[], Any]
+    config: Callable[[], Any]
+
+
+def env(name: str, **parameters: Any) -> Callable[[], Any]:
+    """Returns the function that builds an environment of the catalogue."""
+    return functools.partial(envs.make, name, **parameters)
+
+
+reward_grid = env("reward_grid", rows=2, columns=2)
+
+
+def comparisons() -> Any:
+    """Returns twelve labelled comparisons of segments of random behaviour."""
+    world = reward_grid()
+    segments = collect(jax.random.key(0), world, rollout.uniform_policy(world), 8, 3)
+    first, second = sample_pairs(jax.random.key(1), 8, 12)
+    return ask(jax.random.key(2), Labeller(), segments, first, second)
+
+
+def fitting(**changes: Any) -> reward_fitting.Config:
+    """Returns the configuration of a tabular reward model."""
+    model = Tabular.of(reward_grid(), reads=("next_obs",))
+    return reward_fitting.Config(model, learning_rate=0.05, num_epochs=2, num_minibatches=2, **changes)
+
+
+def loop() -> rlhf.Config:
+    """Returns the configuration of reinforcement learning from preferences with a tabular learner."""
+    sizes = {"num_rounds": 2, "num_segments": 4, "segment_length": 3, "num_queries": 4, "learner_updates": 2}
+    return rlhf.Config(fitting(), q_learning.Config(num_steps=4), q_learning.make, **sizes)
+
+
+def small(config: Callable, **changes: Any) -> Callable[[], Any]:
+    """Returns the function that builds a configuration of PPO or of what is built on it."""
+    sizes = {"num_envs": 2, "num_steps": 4, "num_epochs": 2, "num_minibatches": 1, "hidden": (4,)}
+    return functools.partial(config, **(sizes | changes))
+
+
+def whole(config: Callable, **changes: Any) -> Callable[[], Any]:
+    """Returns the function that builds a configuration of a tabular learner."""
+    return functools.partial(config, **({"num_envs": 2, "num_steps": 4} | changes))
+
+
+RUNNING_MOMENTS = {"normalize_observation": True, "normalize_reward": True, "normalize_value": True}
+CASES = {
+    "q_learning": Case(q_learning.make, env("frozen_lake"), whole(q_learning.Config)),
+    "entropic_td": Case(entropic_td.make, env("corridor"), whole(entropic_td.Config)),
+    "iql": Case(iql.make, env("climb"), whole(iql.Config, beta=0.5)),
+    "minimax_q": Case(minimax_q.make, env("soccer"), whole(minimax_q.Config)),
+    "ppo": Case(ppo.make, env("cartpole"), small(ppo.Config)),
+    "ppo_continuous": Case(ppo.make, env("pendulum"), small(ppo.Config, **RUNNING_MOMENTS)),
+    "ppo_recurrent": Case(ppo.make, env("t_maze"), small(ppo.Config, memory_size=3)),
+    "dqn": Case(
+        dqn.make,
+        env("cartpole"),
+        functools.partial(dqn.Config, num_steps=2, num_rounds=2, batch_size=4, buffer_size=16, learning_starts=8, hidden=(4,)),
+    ),
+    "mappo": Case(mappo.make, env("speaker_listener"), small(mappo.Config)),
+    "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),
+    "reward_fitting": Case(reward_fitting.make, comparisons, functools.partial(fitting, bootstrap=True, anchored=True)),
+    "ensembles": Case(ensembles.make, comparisons, lambda: ensembles.Config(fitting(), num_members=2)),
+    "rlhf": Case(rlhf.make, reward_grid, loop),
+}

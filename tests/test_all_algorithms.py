@@ -1,0 +1,33 @@
+"""Every algorithm of the library keeps the protocol."""
+
+import jax
+import pytest
+
+import jaxrl
+from tests.small_algorithms import CASES
+
+COMPILED = ("q_learning", "iql", "reward_fitting")  # quickly enough for every test run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quickly_compiled():
+    """What is checked here does not depend on how fast it runs."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def check(name, **options):
+    make, task, config = CASES[name]
+    # Uncompiled updates are compared in the tests of jax's own switches, for all algorithms at once.
+    return jaxrl.check_algorithm(make, task(), config(), jax.random.key(0), rebuilt=(task(), config()), eager=False, **options)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_algorithm_keeps_the_protocol_as_far_as_it_shows_while_traced(name):
+    assert "dtypes are explicit" in check(name, trained=False).passed
+
+
+@pytest.mark.parametrize("name", [name if name in COMPILED else pytest.param(name, marks=pytest.mark.slow) for name in CASES])
+def test_algorithm_keeps_the_protocol(name):
+    assert "batched equals single" in check(name).passed
