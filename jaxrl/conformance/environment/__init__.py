@@ -66,8 +66,8 @@ _CHECKS = (
     Check(protocol.check_compiled_equals_eager, always),
     Check(protocol.check_batched_equals_single, always),
     Check(protocol.check_observations_in_space, always),
+    Check(exact_model.check_probabilities, _is_finite),  # steps drawn from what is no distribution are paid NaN
     Check(protocol.check_rewards_are_finite, always),
-    Check(exact_model.check_probabilities, _is_finite),
     Check(exact_model.check_observations_follow_from_states, _is_finite),
     Check(exact_model.check_steps_are_possible_outcomes, _is_finite),
     Check(exact_model.check_frequencies, _is_finite),
