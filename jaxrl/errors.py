@@ -36,6 +36,10 @@ class DataError(JaxrlError, ValueError):
     """Data from outside cannot be used: a row of a file is unsound, or a split of it is empty."""
 
 
+class DataWarning(UserWarning):
+    """Data can be used, but may not be what they seem: a jump like that of a split, a gap, a record too short for its measure."""
+
+
 class ResultsError(JaxrlError, OSError):
     """A results folder cannot be written, or what lies in it cannot be read."""
 
