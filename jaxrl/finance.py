@@ -116,7 +116,7 @@ def conditional_value_at_risk(returns: Any, level: float = 0.05) -> np.ndarray:
 
 
 def _record(where: str, values: Any) -> np.ndarray:
-    require(not is_traced(values), where, "the record must be numbers on the host", type(values).__name__, "Measure it after jit.")
+    require(not is_traced(values), where, "the record must be numbers", type(values).__name__, "Measure it outside of jit.")
     record = np.asarray(values, np.float64)
     require(record.ndim >= 1, where, "the record must be float[..., T]", record.shape, "Give one number per bar.")
     return record
