@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 _FORMS = "Write it as 2020-01-31, as 20200131, or as an epoch."
 _MEANING = "a number must be YYYYMMDD, or an epoch between 1973 and 2100"
 _DAY = 86_400
-_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+_UNITS = (1, 10**3, 10**6, 10**9)  # how many make a second
 # An epoch of a unit lies between 1973 and 2100: so the four do not overlap, nor with YYYYMMDD.
 _LEAST_EPOCH, _LARGEST_EPOCH = 10**8, 4_133_980_800
 
@@ -130,7 +130,7 @@ def _of_numbers(numbers: dict[int, float], where: str, local: datetime.tzinfo | 
     largest = max(map(abs, numbers.values()), default=0.0)
     if largest < _LEAST_EPOCH:
         return {row: _of_digits(number, where, row) for row, number in numbers.items()}
-    units = [unit for unit in _UNITS.values() if _LEAST_EPOCH <= largest / unit <= _LARGEST_EPOCH]
+    units = [unit for unit in _UNITS if _LEAST_EPOCH <= largest / unit <= _LARGEST_EPOCH]
     if not units:
         row = next(row for row, number in numbers.items() if abs(number) == largest)
         require_row(False, where, row, _MEANING, numbers[row], _FORMS)

@@ -325,7 +325,7 @@ def test_a_period_is_cut_out_with_dates_of_the_same_forms():
 
 
 def test_minutes_are_no_days_in_memory_either():
-    with pytest.raises(DataError, match="row 2: .*intraday"):
+    with pytest.raises(DataError, match=r"row 2: .*intraday"):
         market_data.check("a", pd.date_range("2020-01-02 09:30", periods=3, freq="min"), [10, 11, 12])
 
 
