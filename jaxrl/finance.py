@@ -196,9 +196,23 @@ def block_bootstrap_interval(
     evaluations of the statistic. "percentile" takes the quantiles of the resamples' statistics. It covers less often, and is the
     one for statistics of the path, such as ``max_drawdown``: it says between which values these lie on records like this one.
 
-    Share of 2000 simulated records whose nominal 95 % interval covered the truth, with the block length chosen from the data:
+    Share of 1000 simulated records (250 of 2500 bars) whose nominal 95 % interval covered the truth, with the block length chosen
+    from the data, beside percentiles of blocks of 20 bars:
 
-    COVERAGE
+    | statistic | record | T | studentised | percentile | 20 bars |
+    | --- | --- | --- | --- | --- | --- |
+    | mean | independent | 120 | 0.935 | 0.928 | 0.873 |
+    | mean | AR(1), 0.8 | 120 | 0.921 | 0.782 | 0.780 |
+    | mean | AR(1), 0.8 | 500 | 0.927 | 0.870 | 0.861 |
+    | mean | AR(1), 0.95 | 500 | 0.912 | 0.778 | 0.752 |
+    | mean | AR(1), 0.95 | 2500 | 0.936 | 0.892 | 0.804 |
+    | Sharpe ratio | Student t, 4 degrees | 120 | 0.942 | 0.916 | 0.844 |
+    | Sharpe ratio | GARCH | 500 | 0.942 | 0.939 | 0.927 |
+    | 5 % CVaR | Student t, 4 degrees | 500 | 0.939 | 0.905 | 0.874 |
+    | 5 % CVaR | GARCH | 500 | 0.801 | 0.608 | 0.702 |
+    | 5 % CVaR | GARCH | 2500 | 0.896 | 0.692 | 0.792 |
+
+    So intervals of means and ratios cover nearly as often as they say; those of tails of volatile records too seldom.
 
     Args:
         returns: float[T], or float[K, T] for several records of the same bars: these are drawn together, so that a statistic
