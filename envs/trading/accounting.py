@@ -6,7 +6,7 @@ opening prices are given. Whatever the fill, only prices and fees move wealth:
 
     wealth[t + 1] - wealth[t] = position[t] * (fill[t] - price[t]) + position[t + 1] * (price[t + 1] - fill[t]) - fee[t]
 
-An account whose wealth has fallen to its ruin is closed: it sells what it holds at its next fill and never trades again.
+An account whose wealth has fallen to its ruin is closed: it sells what it holds at that price and never trades again.
 
 Prices and wealth are in quote currency, positions in units of the asset, weights are the share of wealth that is invested.
 """
@@ -164,8 +164,15 @@ def trade(account: Account, price: jax.Array, units: jax.Array, costs: Costs) ->
     return Account(account.cash - units * price - fee, account.position + units), fee
 
 
-def rebalance(account: Account, price: jax.Array, target: jax.Array, costs: Costs, limits: Limits) -> tuple[Account, jax.Array]:
-    """Trades so that, after fees, the invested share of wealth is ``target``, cut to the limits; if no wealth is left, 0.
+def rebalance(
+    account: Account,
+    price: jax.Array,
+    target: jax.Array,
+    costs: Costs,
+    limits: Limits,
+    ruin: jax.Array | float = 0.0,
+) -> tuple[Account, jax.Array]:
+    """Trades so that, after fees, the invested share of wealth is ``target``, cut to the limits; 0 for an account in ruin.
 
     With W the wealth and x the exposure before, c and f the fees, the wealth after solves W' = W - c |w W' - x| - f, which is
     W' = (W + c x - f) / (1 + c w) for a purchase and W' = (W - c x - f) / (1 - c w) for a sale. Hence the limits hold exactly
@@ -176,12 +183,13 @@ def rebalance(account: Account, price: jax.Array, target: jax.Array, costs: Cost
         price: float32[], positive.
         target: float32[], a weight.
         costs, limits: as above.
+        ruin: float32[], wealth at which everything is sold, quote currency, at least 0.
 
     Returns:
         The account, and the fee that was paid, float32[].
     """
     total, exposure = wealth(account, price), account.position * price
-    target = jnp.where(total > 0, within_limits(target, limits), 0.0)
+    target = jnp.where(total > ruin, within_limits(target, limits), 0.0)
     buying = target * (total - costs.fixed) > exposure
     signed = jnp.where(buying, costs.proportional, -costs.proportional)
     after = jnp.maximum((total + signed * exposure - costs.fixed) / (1.0 + signed * target), 0.0)
@@ -198,11 +206,11 @@ def log_growth(before: jax.Array, after: jax.Array, ruin: jax.Array) -> jax.Arra
     increasing and concave: no gamble is worth taking only because its loss is not counted. Sums over time telescope.
 
     Args:
-        before: float32[], above the ruin.
+        before: float32[]; one below the ruin counts as the ruin.
         after: float32[], any number.
         ruin: float32[], positive.
     """
-    return jnp.log(jnp.maximum(after, ruin) / before) + jnp.minimum(after / ruin - 1.0, 0.0)
+    return jnp.log(jnp.maximum(after, ruin) / jnp.maximum(before, ruin)) + jnp.minimum((after - ruin) * (1.0 / ruin), 0.0)
 
 
 def replay(
@@ -250,16 +258,19 @@ def replay(
 
 @jax.jit
 def _replay(prices, fills, targets, capital, costs, limits, ruin):
+    ruin = ruin * capital
+
     def step(account, inputs):
         price, fill, asked = inputs
-        closed = wealth(account, price) <= ruin * capital
-        left_alone = jnp.isnan(asked) & ~closed
+        closed = wealth(account, price) <= ruin
+        fill = jnp.where(closed, price, fill)
+        left_alone = jnp.isnan(asked) & (wealth(account, fill) > ruin)
         asked = jnp.where(closed | left_alone, 0.0, asked)
-        traded, fee = rebalance(account, fill, asked, costs, limits)
+        traded, fee = rebalance(account, fill, asked, costs, limits, ruin)
         after = jax.tree.map(lambda kept, new: jnp.where(left_alone, kept, new), account, traded)
         target = jnp.where(left_alone, jnp.nan, within_limits(asked, limits))
-        return after, (account, jnp.where(left_alone, 0.0, fee), target)
+        return after, (account, jnp.where(left_alone, 0.0, fee), fill, target)
 
-    last, (before, fee, target) = jax.lax.scan(step, open_account(capital), (prices[:-1], fills, targets))
+    last, (before, fee, fill, target) = jax.lax.scan(step, open_account(capital), (prices[:-1], fills, targets))
     books = jax.tree.map(lambda leaf, end: jnp.append(leaf, end), before, last)
-    return Ledger(books.cash, books.position, wealth(books, prices), fee, fills, target)
+    return Ledger(books.cash, books.position, wealth(books, prices), fee, fill, target)

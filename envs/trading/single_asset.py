@@ -109,17 +109,16 @@ class _Trade:
     def __call__(self, key, state, action, params):
         target = params.weights[action] if self.by_index else action[0]
         entry = _entry(state.path, state.bar + 1, params)
-        fill = entry[self.num_prices - 1] if self.delay else state.price
         before = accounting.wealth(state.account, state.price)
         closed = before <= params.ruin
-        target = jnp.where(closed, 0.0, target)
-        account, fee = accounting.rebalance(state.account, fill, target, params.costs, params.limits)
+        fill = jnp.where(closed, state.price, entry[self.num_prices - 1]) if self.delay else state.price
+        account, fee = accounting.rebalance(state.account, fill, target, params.costs, params.limits, params.ruin)
         after = State(state.path, state.bar + 1, entry[0], account)
         wealth = accounting.wealth(account, after.price)
-        growth = accounting.log_growth(jnp.where(closed, params.ruin, before), wealth, params.ruin)
+        growth = accounting.log_growth(before, wealth, params.ruin)
         reward = jnp.where(closed, 0.0, params.reward_scale * growth)
         info = {"wealth": wealth, "fee": fee, "price": after.price, "position": account.position, "cash": account.cash}
-        return Step(_seen(entry, after, self.num_prices), after, reward, closed | (wealth <= params.ruin), info)
+        return Step(_seen(entry, after, self.num_prices), after, reward, wealth <= params.ruin, info)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -185,6 +185,15 @@ def test_an_account_in_ruin_sells_what_it_holds_and_trades_no_more():
     np.testing.assert_array_equal(books.target[2:], 0.0)
 
 
+@pytest.mark.parametrize("fill", [{}, dict(delay=1), dict(delay=1, opens=np.array([10.0, 10.0, 15.0, 11.0, 9.0]))])
+def test_a_closed_account_does_not_live_to_see_the_price_recover(fill):
+    prices = np.array([10.0, 10.0, 25.0, 10.0, 9.0])
+    books = accounting.replay(prices, [-1.0, np.nan, -1.0, -1.0], 1.0, FREE, WIDE, **fill)
+    np.testing.assert_allclose(books.wealth[2:], -0.5, rtol=1e-6)
+    np.testing.assert_array_equal(books.position[3:], 0.0)
+    assert float(books.fill[2]) == 25.0
+
+
 def test_an_account_is_closed_at_the_fraction_that_is_given():
     prices = np.array([10.0, 4.0, 8.0, 16.0])
     for ruin, final in ((0.0, 1.6), (0.5, 0.4)):
