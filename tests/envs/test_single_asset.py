@@ -409,6 +409,8 @@ def test_binomial_market_without_drift_is_best_left_alone():
     ("changes", "message"),
     [
         (dict(weights=(0.5, 1.0)), "weights must contain 0"),
+        (dict(weights=(0.0, np.nan)), "weights must be finite"),
+        (dict(proportional_fee=-0.1), "proportional_fee must be a number of at least 0"),
         (dict(move=1.5), "move times"),
         (dict(drift=(9.0, 0.0)), "within one move"),
         (dict(monthly_switch=1.0), "monthly_switch"),

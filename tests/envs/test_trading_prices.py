@@ -71,10 +71,13 @@ def test_historical_paths_are_windows():
     [
         (lambda: prices.gbm(volatility=-0.1), "volatility must not be negative"),
         (lambda: prices.gbm(start=0.0), "start must be positive"),
+        (lambda: prices.gbm(drift=np.nan), "must be finite"),
+        (lambda: prices.historical(np.ones(5)).path(KEY, 6), "a window must have at most 5 bars"),
+        (lambda: prices.historical(np.array([1.0, 1e-60])), r"prices must be positive numbers, got \{1: 1e-60\}"),
         (lambda: prices.regime_switching(drift=(0.1,)), "an entry per regime"),
         (lambda: prices.regime_switching(monthly_switch=1.0), "monthly_switch"),
         (lambda: prices.block_bootstrap(np.ones(10), 0.5), "block_length"),
-        (lambda: prices.historical(np.array([1.0, -2.0])), "prices must be positive numbers, got {1: np.float64"),
+        (lambda: prices.historical(np.array([1.0, -2.0])), "prices must be positive numbers, got {1: -2.0}"),
     ],
 )
 def test_wrong_sources(build, message):
