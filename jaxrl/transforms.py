@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxrl.env import Environment, PyTree, Step
@@ -114,10 +115,12 @@ def with_time_limit(env: Environment, max_steps: int) -> Environment:
     limit (a reward that falls until then, a table of prices that must reach so far) says how in its ``limit_fn``.
 
     Raises:
-        ConfigError: max_steps is not positive.
+        ConfigError: max_steps is no positive integer.
         EnvironmentError: the environment cannot have this limit, for example since its data end before.
     """
-    require(max_steps >= 1, "with_time_limit", "max_steps must be at least 1", max_steps, "Give a number of steps.")
+    whole = isinstance(max_steps, (int, np.integer)) and max_steps >= 1
+    require(whole, "with_time_limit", "max_steps must be an integer of at least 1", max_steps, "Give a number of steps.")
+    max_steps = int(max_steps)
     params = env.params if env.limit_fn is None else env.limit_fn(env.params, max_steps)
     return dataclasses.replace(env, params=params, max_steps=max_steps)
 

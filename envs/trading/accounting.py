@@ -249,7 +249,8 @@ def replay(
     fits = targets.ndim == 1 and len(set(lengths)) == 1
     require(fits, where, "targets must be float[T - 1], and opens float[T]", lengths, "Leave out the last bar's target.")
     if not is_traced(capital, ruin):
-        require(bool(np.all(np.asarray(capital) > 0)), where, "capital must be positive", capital, "1 makes wealth a factor.")
+        positive = bool(np.all((np.asarray(capital) > 0) & np.isfinite(np.asarray(capital))))
+        require(positive, where, "capital must be positive", capital, "1 makes wealth a factor.")
         fraction = bool(np.all((np.asarray(ruin) >= 0) & (np.asarray(ruin) < 1)))
         require(fraction, where, "ruin must lie in [0, 1)", ruin, "It is a fraction of the capital.")
     fills = prices[:-1] if delay == 0 else (prices if opens is None else opens)[1:]

@@ -69,9 +69,10 @@ class State(NamedTuple):
 
 
 def _entry(path: jax.Array, bar: jax.Array, params: Params) -> jax.Array:
-    """Returns the row of the table for a bar, float32[1 + F]."""
+    """Returns the row of the table for a bar, float32[1 + F]; beyond its end a path stays at its last bar."""
     paths, bars, width = params.table.shape
-    return params.table.reshape(paths * bars, width).at[path * bars + bar].get(mode="clip")
+    place = path * bars + jnp.minimum(bar, bars - 1)
+    return params.table.reshape(paths * bars, width).at[place].get(mode="clip")
 
 
 def _seen(entry: jax.Array, state: State, num_prices: int) -> jax.Array:

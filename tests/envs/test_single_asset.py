@@ -168,6 +168,8 @@ def test_a_time_limit_moves_the_starts_and_never_leaves_a_path():
     env = single_asset.make(table, warm_up=0, max_steps=4, observe=features.last_returns)
     with pytest.raises(EnvironmentError, match="first <= last <= bars - 1 - max_steps = -4 must hold"):
         with_time_limit(env, 9)
+    _, steps = play(env.replace(max_steps=9), np.full(9, 4))  # whoever goes on all the same stays at the last bar
+    assert np.abs(steps.reward[1:]).max() < 1e-6
     longer = with_time_limit(env, 5)
     assert int(longer.params.last) == 0
     for key in jax.random.split(KEY, 8):
