@@ -66,6 +66,7 @@ class Environment:
     outcomes_fn: Callable | None = static(default=None)  # finite environments: see jaxrl.finite
     initial_fn: Callable | None = static(default=None)  # finite environments: the initial distribution
     observe_fn: Callable | None = static(default=None)  # finite environments: (state, params) -> obs
+    limit_fn: Callable | None = static(default=None)  # (params, max_steps) -> params, where these depend on the time limit
 
     def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
         """Draws an initial state. Returns ``(obs, state)``."""

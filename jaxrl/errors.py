@@ -48,6 +48,10 @@ class SolverError(JaxrlError, ArithmeticError):
     """A solver has an answer that does not stand its own check, or has found none."""
 
 
+class DataWarning(UserWarning):
+    """Data can be used, but may not be what they seem: a jump like that of a split, a gap, a record too short for its measure."""
+
+
 class ResultsError(JaxrlError, OSError):
     """A results folder cannot be written, or what lies in it cannot be read."""
 

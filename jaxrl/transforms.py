@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxrl.env import Environment, PyTree, Step
@@ -78,6 +79,7 @@ def with_reward(env: Environment, reward: Callable, params: PyTree = ()) -> Envi
         step_fn=_RewardStep(env.step_fn, reward),
         action_mask_fn=env.action_mask_fn and _OfInnerState(env.action_mask_fn),
         global_obs_fn=env.global_obs_fn and _OfInnerState(env.global_obs_fn),
+        limit_fn=env.limit_fn and _LimitOfInner(env.limit_fn),
     )
     if env.outcomes_fn is None or env.initial_fn is None or env.observe_fn is None:
         return changed
@@ -107,13 +109,20 @@ def with_observation(env: Environment, observe: Callable, observation_space: Spa
 
 
 def with_time_limit(env: Environment, max_steps: int) -> Environment:
-    """Replaces the number of steps after which an episode is truncated.
+    """Replaces the number of steps after which an episode is truncated, and what the environment derives from it.
+
+    The result is that of the environment's factory with this ``max_steps``. An environment whose parameters depend on its time
+    limit (a reward that falls until then, a table of prices that must reach so far) says how in its ``limit_fn``.
 
     Raises:
-        ConfigError: max_steps is not positive.
+        ConfigError: max_steps is no positive integer.
+        EnvironmentError: the environment cannot have this limit, for example since its data end before.
     """
-    require(max_steps >= 1, "with_time_limit", "max_steps must be at least 1", max_steps, "Give a number of steps.")
-    return dataclasses.replace(env, max_steps=max_steps)
+    whole = isinstance(max_steps, (int, np.integer)) and max_steps >= 1
+    require(whole, "with_time_limit", "max_steps must be an integer of at least 1", max_steps, "Give a number of steps.")
+    max_steps = int(max_steps)
+    params = env.params if env.limit_fn is None else env.limit_fn(env.params, max_steps)
+    return dataclasses.replace(env, params=params, max_steps=max_steps)
 
 
 def with_action_mask(env: Environment, mask: Callable) -> Environment:
@@ -160,6 +169,14 @@ class _OfInnerState:
 
     def __call__(self, state, params):
         return self.function(state.state, params.env)
+
+
+@dataclass(frozen=True)
+class _LimitOfInner:
+    limit: Callable
+
+    def __call__(self, params, max_steps):
+        return params.replace(env=self.limit(params.env, max_steps))
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
 """Transforms: the changed environment keeps the protocol, and its exact model changes with it."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
 
+import envs
 from envs.control import cartpole
-from envs.gridworlds import corridor, frozen_lake
+from envs.gridworlds import corridor, doorkey, empty_room, frozen_lake
 from envs.matrix_games import matrix_game, named
 from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError, EnvironmentError
@@ -31,6 +34,10 @@ def upright(weight, obs, action, next_obs):
 
 def for_two(bonus, obs, action, next_obs):
     return bonus + action.astype(jnp.float32)
+
+
+def for_one(params, obs, action, next_obs):
+    return jnp.float32(1.0)
 
 
 def wide(params, obs, action, next_obs):
@@ -151,6 +158,40 @@ def test_time_limit():
     np.testing.assert_array_equal(batch.truncated[:, 0], [False, False, True] * 2)
     with pytest.raises(ConfigError, match="max_steps"):
         with_time_limit(env, 0)
+
+
+LIMITED = [name for name, factory in envs.REGISTRY.items() if "max_steps" in inspect.signature(factory).parameters]
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_time_limit_reaches_what_depends_on_it(name):
+    """An environment with another time limit is the one that its factory builds with it, or is refused."""
+    env = envs.make(name)
+    for max_steps in (3, env.max_steps // 2 + 1, 2 * env.max_steps + 1):
+        try:
+            changed = with_time_limit(env, max_steps)
+        except EnvironmentError:
+            assert name in ("single_asset", "single_asset_continuous", "t_maze")
+            continue
+        built = envs.make(name, max_steps=max_steps)
+        assert jax.tree.structure(changed) == jax.tree.structure(built)
+        for one, other in zip(jax.tree.leaves(changed), jax.tree.leaves(built), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert changed.max_steps == max_steps
+
+
+@pytest.mark.parametrize("build", [doorkey.make, empty_room.make])
+def test_a_success_within_the_time_limit_is_rewarded(build):
+    env = with_time_limit(build(), 1000)
+    at_goal = 1.0 - env.params.fading * 1000
+    assert float(at_goal) == pytest.approx(0.1, abs=1e-5)
+    untimed = with_time_limit(build(timed=False), 1000)
+    assert float(untimed.params.fading) == 0.0
+
+
+def test_a_time_limit_reaches_through_another_reward():
+    env = with_time_limit(with_reward(doorkey.make(), for_one), 500)
+    assert float(env.params.env.fading) == pytest.approx(0.9 / 500)
 
 
 def test_action_mask():

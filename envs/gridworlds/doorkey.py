@@ -37,7 +37,7 @@ from envs.gridworlds.egocentric import (
     outcome,
     same,
     turned,
-    without_table,
+    with_clock,
 )
 from jaxrl.env import Environment
 from jaxrl.errors import require
@@ -204,4 +204,4 @@ def make(size: int = 5, view: str = "ahead", timed: bool = True, max_steps: int 
     observe, shape = (observe_ahead, (VIEW, VIEW, 3)) if view == "ahead" else (observe_all, (size, size, 3))
     env = finite(params, outcomes, initial, Box(0, 10, shape, jnp.uint8), Discrete(6), max_steps, observe=observe)
     env = dataclasses.replace(env, reset_fn=_Reset(observe))
-    return without_table(env) if timed else env
+    return with_clock(env) if timed else env

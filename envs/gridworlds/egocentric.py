@@ -41,7 +41,7 @@ class Room:
     def of(cls, size: int, timed: bool, max_steps: int):
         """Builds a room n x n whose goal pays 1, or with ``timed`` 1 - 0.9 t / T in step t of ``max_steps``."""
         border = jnp.ones((size, size), bool).at[1:-1, 1:-1].set(False)
-        return cls(border, jnp.int32(timed), jnp.float32(0.9 / max_steps if timed else 0.0))
+        return limited(cls(border, jnp.int32(timed), jnp.float32(0.0)), max_steps)
 
     @property
     def size(self) -> int:
@@ -51,6 +51,11 @@ class Room:
     def goal(self) -> jax.Array:
         """int32[2], (row, column)."""
         return jnp.array([self.size - 2] * 2, jnp.int32)
+
+
+def limited(room, max_steps: int):
+    """Returns the room with another time limit, by which its reward falls to 0.1: see ``Environment.limit_fn``."""
+    return room.replace(fading=room.counts * jnp.float32(0.9 / max_steps))
 
 
 def turned(heading, action):
@@ -72,9 +77,9 @@ def outcome(state, successor, room: Room) -> Outcomes:
     return jax.tree.map(lambda leaf: leaf[None], Outcomes(jnp.float32(1.0), successor, reward, arrives))
 
 
-def without_table(env: Environment) -> Environment:
-    """Takes the exact model away: with the time in its states a room has too many of them for a table."""
-    return dataclasses.replace(env, outcomes_fn=None, initial_fn=None, observe_fn=None)
+def with_clock(env: Environment) -> Environment:
+    """Lets the time of a room count: its reward follows the time limit, and its states are too many for a table."""
+    return dataclasses.replace(env, outcomes_fn=None, initial_fn=None, observe_fn=None, limit_fn=limited)
 
 
 # (rows, columns), int32 each, of one shape or of shapes that broadcast -> codes uint8[..., 3], the agent left out.

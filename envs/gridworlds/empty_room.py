@@ -28,7 +28,7 @@ from envs.gridworlds.egocentric import (
     is_at,
     outcome,
     turned,
-    without_table,
+    with_clock,
 )
 from jaxrl.env import Environment
 from jaxrl.errors import require
@@ -141,4 +141,4 @@ def make(
     env = finite(params, outcomes, initial, Box(0, 10, shape, jnp.uint8), Discrete(3), max_steps, observe=observe)
     if anywhere:
         env = dataclasses.replace(env, reset_fn=_Reset(observe))
-    return without_table(env) if timed else env
+    return with_clock(env) if timed else env

@@ -11,15 +11,17 @@ walk some chance to reach the junction; the optimal policy needs L + 1 steps.
 Source: after the T-maze of Bakker (2002), Reinforcement Learning with Long Short-Term Memory, with rewards 1 and 0.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from envs.gridworlds.grid import DOWN, LEFT, RIGHT, UP
 from jaxrl.env import Environment
-from jaxrl.errors import require
+from jaxrl.errors import ConfigError, EnvironmentError, JaxrlError, is_traced, require
 from jaxrl.finite import Initial, Outcomes, finite
 from jaxrl.spaces import Discrete
 
@@ -63,6 +65,13 @@ def initial(params):
     return Initial(jnp.full(2, 0.5, jnp.float32), State(jnp.full(2, -1, jnp.int32), jnp.array([CUE_DOWN, CUE_UP], jnp.int32)))
 
 
+def limited(params, max_steps, error: type[JaxrlError] = EnvironmentError):
+    """Returns the parameters, unless the junction lies beyond the time limit: then raises ``error``."""
+    within = is_traced(params) or bool(np.all(max_steps > np.asarray(params.length)))
+    require(within, "t_maze", "max_steps must exceed length, or the turn is never reached", max_steps, "Raise it.", error)
+    return params
+
+
 def make(length: int = 10, max_steps: int | None = None) -> Environment:
     """Builds a T-maze. Actions: left, down, right, up. Observations: cue down, cue up, corridor, junction.
 
@@ -75,7 +84,6 @@ def make(length: int = 10, max_steps: int | None = None) -> Environment:
     """
     require(length >= 1, "t_maze", "length must be at least 1 cell", length, "10 is the default.")
     max_steps = 10 * length if max_steps is None else max_steps
-    must = "max_steps must exceed length, or the turn is never reached"
-    require(max_steps > length, "t_maze", must, max_steps, "Leave it out for 10 * length.")
-    params = Params(jnp.int32(length))
-    return finite(params, outcomes, initial, Discrete(4), Discrete(4), max_steps, observe=observe)
+    params = limited(Params(jnp.int32(length)), max_steps, ConfigError)
+    env = finite(params, outcomes, initial, Discrete(4), Discrete(4), max_steps, observe=observe)
+    return dataclasses.replace(env, limit_fn=limited)

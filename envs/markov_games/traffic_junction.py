@@ -9,6 +9,7 @@ Source: Sukhbaatar, Szlam and Fergus (2016), section 4.2.1, the easy version of 
 one-way roads. There, cars also enter where another one stands; here a collision is always the drivers' fault.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -106,6 +107,11 @@ def global_obs(state, params):
     return observe(state, params).reshape(-1)
 
 
+def limited(params, max_steps):
+    """Lets ages grow until another time limit."""
+    return dataclasses.replace(params, oldest=jnp.full_like(params.oldest, max_steps))
+
+
 def make(num_cars: int = 5, length: int = 7, arrival: float = 0.3, max_steps: int = 20) -> Environment:
     """Builds the junction. Actions: brake, gas. Observation: see ``observe``.
 
@@ -130,7 +136,7 @@ def make(num_cars: int = 5, length: int = 7, arrival: float = 0.3, max_steps: in
         jnp.int32(max_steps),
     )
     features = length + 2 + num_cars
-    return finite(
+    env = finite(
         params,
         outcomes,
         initial,
@@ -142,3 +148,4 @@ def make(num_cars: int = 5, length: int = 7, arrival: float = 0.3, max_steps: in
         action_mask=action_mask,
         global_obs=global_obs,
     )
+    return dataclasses.replace(env, limit_fn=limited)

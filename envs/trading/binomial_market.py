@@ -2,7 +2,8 @@
 
 The regime (bull or bear) is seen and changes with a small probability at every bar; within it the price moves by a factor 1 + u
 or 1 - u. The state is the regime, the weight that was chosen last, and where the price went since, which together say
-what share of wealth is invested now. The reward is the log growth of wealth, fees included, exactly as in ``single_asset``.
+what share of wealth is invested now. The reward is the log growth of wealth, fees included, exactly as in ``single_asset``, whose
+default fill it shares: at the price that has just been seen. No move can ruin the account.
 
 Source: the binomial model of Cox, Ross and Rubinstein (1979), with the regimes of Hamilton (1989).
 """
@@ -18,7 +19,7 @@ from flax import struct
 from envs.trading import accounting, prices
 from envs.trading.accounting import Costs, Limits
 from jaxrl.env import Environment
-from jaxrl.errors import require
+from jaxrl.errors import require, require_finite
 from jaxrl.finite import Initial, Outcomes, finite
 from jaxrl.spaces import Discrete
 
@@ -113,12 +114,13 @@ def make(
     """
     where = "binomial_market"
     require(0.0 in tuple(weights), where, "weights must contain 0", tuple(weights), "An episode begins with nothing invested.")
+    require_finite(where, "weights", weights)
     leverage = max(map(abs, weights))
     require(0 < move < 1 and leverage * move < 1, where, "move times the largest weight must stay below 1", move, "Lower one.")
     require(0 <= monthly_switch < 1, where, "monthly_switch must lie in [0, 1)", monthly_switch, "0.05 is the default.")
-    require(
-        0 <= proportional_fee < 1, where, "proportional_fee must lie in [0, 1)", proportional_fee, "0.0005 is 5 basis points."
-    )
+    costs = accounting.costs_of(where, proportional_fee)
+    widest = max(leverage, 1.0)  # whatever the weights allow: they are all that can be chosen
+    limits = accounting.limits_of(where, widest, widest, costs)
     require(max_steps >= 1, where, "max_steps must be at least 1", max_steps, "250 is about a year.")
     rise = (np.asarray(drift, np.float64) / prices.BARS_PER_YEAR / move + 1) / 2
     reached = bool(rise.ndim == 1 and rise.size and ((rise >= 0) & (rise <= 1)).all())
@@ -128,8 +130,8 @@ def make(
         rise=jnp.asarray(rise, jnp.float32),
         move=jnp.float32(move),
         switch=jnp.float32(1.0 - (1.0 - monthly_switch) ** (1.0 / prices.BARS_PER_MONTH)),
-        costs=Costs(jnp.float32(proportional_fee), jnp.float32(0.0)),
-        limits=Limits(jnp.float32(leverage), jnp.float32(leverage)),
+        costs=costs,
+        limits=limits,
     )
     states = Discrete(2 * len(rise) * len(weights))
     return finite(params, outcomes, initial, states, Discrete(len(weights)), max_steps, observe=observe)

@@ -8,6 +8,9 @@ Liquidity is h_t = temporary_t m_t and k_t = permanent_t m_t. The factor m is 1 
 latent, m follows the mean-reverting square-root process m' = m + speed (1 - m) + spread sqrt(m) eps, stopped at 0, and is never
 observed; what the agent sees of it is how far its own sales have moved the price.
 
+The model is linear, and so an approximation for impacts that are small beside the price. Nobody pays to get rid of a share: mid
+prices and fills stop at 0, and parameters with which the expected impact alone could carry them there are refused.
+
 Source: Almgren and Chriss (2001); with latent square-root liquidity: Macri and Lillo (2024), "Reinforcement Learning for Optimal
 Execution when Liquidity is Time-Varying". One factor for both impacts, and the numbers, are ours.
 """
@@ -22,7 +25,7 @@ from flax import struct
 
 from envs.trading import schedules
 from jaxrl.env import Environment, Step
-from jaxrl.errors import require
+from jaxrl.errors import require, require_finite
 from jaxrl.spaces import Box, Discrete
 
 
@@ -85,20 +88,22 @@ def step(key, state, action, params):
     last = params.temporary.shape[0] - 1
     sold = jnp.where(state.t >= last, state.lots, jnp.minimum(action, state.lots)).astype(jnp.float32)
     temporary, permanent = params.temporary[state.t] * state.factor, params.permanent[state.t] * state.factor
-    fill = state.price - temporary * sold
-    move = -permanent * sold + params.volatility * jax.random.normal(price_key, (), jnp.float32)
+    slip = jnp.minimum(temporary * sold, state.price)  # the fill is at 0 at the lowest, and so is the next mid price
+    shock = params.volatility * jax.random.normal(price_key, (), jnp.float32)
+    move = jnp.maximum(-permanent * sold + shock, -state.price)
     noise = params.spread * jnp.sqrt(state.factor) * jax.random.normal(factor_key, (), jnp.float32)
     left = state.lots - sold.astype(jnp.int32)
     after = State(
         t=state.t + 1,
         lots=left,
         price=state.price + move,
-        cash=state.cash + sold * fill,
+        cash=state.cash + sold * (state.price - slip),
         factor=jnp.maximum(state.factor + params.speed * (1.0 - state.factor) + noise, 0.0),
     )
     # cash + lots * price, after less before, written so that large prices do not cancel.
-    gain = left * move - temporary * jnp.square(sold)
-    return Step(_observe(after, params), after, gain / params.cost_scale, after.t > last, {"fill": fill, "sold": sold})
+    gain = left * move - sold * slip
+    info = {"fill": state.price - slip, "sold": sold}
+    return Step(_observe(after, params), after, gain / params.cost_scale, after.t > last, info)
 
 
 def legal(state, params):
@@ -132,7 +137,7 @@ def make(
         permanent: k, likewise.
         num_steps: T.
         volatility: of the mid price, quote currency per step.
-        start: the first mid price, quote currency per lot.
+        start: the first mid price, quote currency per lot; above what selling all lots at once can take from it.
         speed, spread: of the latent liquidity factor, per step; both 0 for deterministic liquidity.
         factor: the first value of the liquidity factor, whose mean reverts to 1.
         cost_scale: quote currency that make a reward of 1; by default the expected cost of equal sales, so that returns are
@@ -149,11 +154,16 @@ def make(
         values = np.asarray(impact, np.float64)
         fix = "Give one number, or one for each step."
         require(values.shape in ((), (num_steps,)), where, f"{name} must have {num_steps} entries", values.shape, fix)
+        require_finite(where, name, values)
         require(bool((values >= 0).all()), where, f"{name} must not be negative", impact, "Selling lowers the price.")
         impacts.append(np.broadcast_to(values, num_steps))
     for name, value in (("volatility", volatility), ("spread", spread), ("factor", factor)):
-        require(value >= 0, where, f"{name} must not be negative", value, "Use 0 for none.")
+        require(0 <= value < np.inf, where, f"{name} must not be negative", value, "Use 0 for none.")
     require(0 <= speed <= 1, where, "speed must lie in [0, 1]", speed, "It is the share of the deviation that goes in a step.")
+    # Lots sold before lower the price by the permanent impact of their step, those sold now by the temporary one of theirs.
+    largest = lots * float(np.max(impacts)) * max(1.0, factor)
+    must = "start must exceed the largest impact, lots * max(temporary, permanent) * max(factor, 1)"
+    require(largest < start < np.inf, where, f"{must} = {largest:g}", start, "Raise it: impacts are small beside a price.")
     if cost_scale is None:
         cost_scale = schedules.cost(schedules.twap(lots, num_steps), *impacts)
     must = "cost_scale must be positive"

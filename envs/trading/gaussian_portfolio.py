@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.env import Environment, Step
-from jaxrl.errors import require
+from jaxrl.errors import require, require_finite
 from jaxrl.spaces import Discrete
 
 
@@ -69,10 +69,11 @@ def make(
         shift: added to every reward, quote currency: it changes no decision.
 
     Raises:
-        ConfigError: there is no amount or no step, or the deviation is negative.
+        ConfigError: there is no amount or no step, the deviation is negative, or a number is not finite.
     """
     where = "gaussian_portfolio"
     require(len(amounts) >= 1, where, "there must be an amount to choose", tuple(amounts), "Name at least one.")
+    require_finite(where, "amounts, mean, deviation and shift", (*amounts, mean, deviation, shift))
     require(deviation >= 0, where, "deviation must not be negative", deviation, "0.2 is the default.")
     require(num_steps >= 1, where, "num_steps must be at least 1", num_steps, "10 is the default.")
     params = Params(

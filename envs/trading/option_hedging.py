@@ -21,7 +21,7 @@ import numpy as np
 from flax import struct
 
 from jaxrl.env import Environment
-from jaxrl.errors import require
+from jaxrl.errors import require, require_finite
 from jaxrl.finite import Initial, Outcomes, finite
 from jaxrl.spaces import Discrete
 
@@ -138,6 +138,8 @@ def make(
     where = "option_hedging"
     must, fix = "holdings must contain 0", "An episode begins without shares."
     require(0.0 in tuple(holdings), where, must, tuple(holdings), fix)
+    numbers = (*holdings, start, strike, volatility, maturity, drift, shift)
+    require_finite(where, "holdings, start, strike, volatility, maturity, drift and shift", numbers)
     for name, value in (("start", start), ("strike", strike), ("volatility", volatility), ("maturity", maturity)):
         require(value > 0, where, f"{name} must be positive", value, "Raise it.")
     require(0 <= cost < 1, where, "cost must lie in [0, 1)", cost, "0.005 is 50 basis points.")

@@ -4,14 +4,14 @@ Every source is pure, and a pytree of numbers, so paths can be drawn under jit a
 Drift and volatility are per year, a bar is a trading day of which a year has 252.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.errors import require
+from jaxrl.errors import is_traced, require, require_finite
 
 BARS_PER_YEAR = 252
 BARS_PER_MONTH = 21
@@ -122,7 +122,9 @@ class Historical:
 
     def path(self, key: jax.Array, num_bars: int) -> jax.Array:
         """See ``Source``."""
-        first = jax.random.randint(key, (), 0, self.prices.shape[0] - num_bars + 1, jnp.int32)
+        room = self.prices.shape[0] - num_bars
+        require(room >= 0, "historical", f"a window must have at most {self.prices.shape[0]} bars", num_bars, "Add data.")
+        first = jax.random.randint(key, (), 0, room + 1, jnp.int32)
         return jax.lax.dynamic_slice(self.prices, (first,), (num_bars,))
 
 
@@ -175,7 +177,7 @@ def block_bootstrap(prices: np.ndarray | jax.Array, block_length: float = 20.0, 
     Raises:
         ConfigError: there are fewer than 3 prices, one is not positive, or a block is shorter than a bar.
     """
-    series = _series("block_bootstrap", prices, 3)
+    series = np.asarray(require_prices("block_bootstrap", prices, 3, np.float64))
     require(block_length >= 1, "block_bootstrap", "block_length must be at least 1 bar", block_length, "20 is a month.")
     first = series[0] if start is None else start
     require(first > 0, "block_bootstrap", "start must be positive", start, "Prices are above 0.")
@@ -188,21 +190,36 @@ def historical(prices: np.ndarray | jax.Array) -> Historical:
     Raises:
         ConfigError: there are fewer than 2 prices, or one is not positive.
     """
-    return Historical(jnp.asarray(_series("historical", prices, 2), jnp.float32))
+    return Historical(jnp.asarray(require_prices("historical", prices, 2)))
 
 
-def _series(where: str, prices: np.ndarray | jax.Array, least: int) -> np.ndarray:
-    series = np.asarray(prices, np.float64)
-    require(
-        series.ndim == 1 and len(series) >= least, where, f"there must be one row of {least} prices", series.shape, "Add data."
-    )
+def require_prices(where: str, prices: Any, least: int, dtype: Any = np.float32) -> Any:
+    """Returns a series of prices, unless one is no positive number. Prices that are traced are not looked at.
+
+    Args:
+        where: who asks.
+        prices: float[T].
+        least: how many there must be.
+        dtype: of what is returned, in which every price must be positive and finite.
+
+    Raises:
+        ConfigError: they are no row, or too few, or one is not positive and finite; the message names the first rows.
+    """
+    if is_traced(prices):
+        return jnp.asarray(prices, dtype)
+    with np.errstate(over="ignore"):  # which makes a price infinite, and so an error
+        series = np.asarray(prices, np.float64).astype(dtype)
+    shaped = series.ndim == 1 and len(series) >= least
+    require(shaped, where, f"there must be one row of {least} prices", series.shape, "Add data.")
     bad = np.flatnonzero(~(np.isfinite(series) & (series > 0)))
-    require(bad.size == 0, where, "prices must be positive numbers", {int(i): series[i] for i in bad[:3]}, "Clean these rows.")
+    found = {int(i): float(np.asarray(prices)[i]) for i in bad[:3]}
+    require(bad.size == 0, where, "prices must be positive numbers", found, "Clean these rows.")
     return series
 
 
 def _check(where: str, drift: tuple[float, ...], volatility: tuple[float, ...], start: float) -> None:
     same = len(drift) == len(volatility) >= 1
     require(same, where, "drift and volatility must have an entry per regime", (drift, volatility), "Match their lengths.")
+    require_finite(where, "drift, volatility and start", (*drift, *volatility, start))
     require(min(volatility) >= 0, where, "volatility must not be negative", volatility, "0.2 is a usual share's, per year.")
     require(start > 0, where, "start must be positive", start, "Prices are above 0.")

@@ -14,6 +14,8 @@ import numpy as np
 
 from jaxrl.errors import require
 
+_GAP = 1e-5  # of the cost, by which a schedule may miss the optimum
+
 
 def twap(lots: float, num_steps: int) -> np.ndarray:
     """Returns the schedule that sells the same at every step (time-weighted average price), float64[T]."""
@@ -59,7 +61,7 @@ def optimal(lots: float, temporary: np.ndarray, permanent: np.ndarray) -> np.nda
         lots: X. temporary, permanent: float[T], mean impacts of each step.
 
     Raises:
-        ConfigError: C is not convex, so that the optimum found might not be the best.
+        ConfigError: C is not convex, so that the optimum found might not be the best, or none is found.
     """
     from scipy import optimize
 
@@ -78,7 +80,12 @@ def optimal(lots: float, temporary: np.ndarray, permanent: np.ndarray) -> np.nda
         method="SLSQP",
         options={"ftol": 1e-14, "maxiter": 1000},
     )
-    return lots * found.x / found.x.sum()
+    share = found.x / found.x.sum()
+    # No schedule is cheaper by more than the linear bound (Frank and Wolfe 1956) at this one.
+    slope = 2 * matrix @ share
+    gap = (slope @ share - slope.min()) / (share @ matrix @ share)
+    require(gap <= _GAP, "schedules.optimal", f"the optimum must be found to within {_GAP:g}", gap, "Rescale the impacts.")
+    return lots * share
 
 
 def optimal_lots(lots: int, temporary: np.ndarray, permanent: np.ndarray) -> np.ndarray:

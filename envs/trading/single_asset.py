@@ -1,13 +1,18 @@
-"""Trading one asset: at every bar choose which share of wealth to hold in it, pay the fees, and live with the next price.
+"""Trading one asset: at every bar choose which share of wealth to hold in it, pay the costs, and live with the next price.
 
 The episode walks along a row of a price table. At bar t the agent sees causal features of the prices up to t and the share that
-is invested now; it trades at the price of bar t; the reward is the log growth of wealth from bar t to t + 1, fees included, so
-that the rewards of an episode add up to log(final wealth / capital). For small fees this is the log return of the position
-minus the fee rate times the change of weight.
+is invested now. By default it trades at that very price, the close that it has just seen, which is optimistic; with ``delay=1``
+its order is filled a bar later, at the next close, or at the next open where opening prices are given. The reward is the log
+growth of wealth from bar t to t + 1, costs included, so that the rewards of an episode add up to log(final wealth / capital). For
+small costs this is the log return of the position minus the cost rate times the change of weight.
+
+An episode ends in ruin when wealth falls to a small fraction of the capital; a bar may carry it below, and even below 0, where
+the logarithm is continued by its tangent: see ``accounting.log_growth``. The account is then closed.
 
 The tables lie in ``params``: one copy serves all environments and seeds, and a state holds two numbers that point into them.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +24,7 @@ from flax import struct
 from envs.trading import accounting, features, prices
 from envs.trading.accounting import Account, Costs, Limits
 from jaxrl.env import Environment, Step
-from jaxrl.errors import require
+from jaxrl.errors import EnvironmentError, is_traced, require
 from jaxrl.spaces import Box, Discrete
 
 WEIGHTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -31,10 +36,11 @@ DEFAULT_PATHS = 256  # of the market that is traded where no prices are given
 class Params:
     """Tables and numbers, all traced.
 
-    table: float32[P, T, 1 + F], for each bar of each path its price (quote currency per unit) and its features; beside one
-    another, so that a step looks up one place. first, last: int32[], the bars on which an episode may begin. weights:
-    float32[A], what the actions stand for, empty where they are weights themselves. capital: float32[], cash at the start.
-    ruin: float32[], wealth at which the account is closed. reward_scale: float32[], reward of a log growth of 1.
+    table: float32[P, T, 1 + F], for each bar of each path its closing price (quote currency per unit) and its features; beside
+    one another, so that a step looks up one place. With opening prices float32[P, T, 2 + F]: close, open, features. first,
+    last: int32[], the bars on which an episode may begin. weights: float32[A], what the actions stand for, empty where they are
+    weights themselves. capital: float32[], cash at the start. ruin: float32[], wealth at which the account is closed.
+    reward_scale: float32[], reward of a log growth of 1.
     """
 
     table: jax.Array
@@ -62,41 +68,73 @@ class State(NamedTuple):
     account: Account
 
 
-def _arrive(path: jax.Array, bar: jax.Array, account: Account, params: Params) -> tuple[jax.Array, State]:
-    """Returns what is seen, and the state, on arriving at a bar."""
+def _entry(path: jax.Array, bar: jax.Array, params: Params) -> jax.Array:
+    """Returns the row of the table for a bar, float32[1 + F]; beyond its end a path stays at its last bar."""
     paths, bars, width = params.table.shape
-    entry = params.table.reshape(paths * bars, width).at[path * bars + bar].get(mode="clip")
-    state = State(path, bar, entry[0], account)
-    # The weight takes the place of the price, which is not shown. Joining two arrays instead would cost a third of the speed.
-    return entry.at[0].set(accounting.weight(account, state.price)), state
+    place = path * bars + jnp.minimum(bar, bars - 1)
+    return params.table.reshape(paths * bars, width).at[place].get(mode="clip")
 
 
-def reset(key, params):
+def _seen(entry: jax.Array, state: State, num_prices: int) -> jax.Array:
+    """Returns the observation: the weight held, and the features."""
+    # The weight takes the place of a price, which is not shown. Joining two arrays instead would cost a third of the speed.
+    return entry[num_prices - 1 :].at[0].set(accounting.weight(state.account, state.price))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reset:
     """Opens an account at a random bar of a random path."""
-    draw = jax.random.uniform(key, (2,), jnp.float32)
-    choices = jnp.stack([jnp.int32(params.table.shape[0]), params.last - params.first + 1])
-    path, bar = jnp.minimum((draw * choices).astype(jnp.int32), choices - 1)
-    return _arrive(path, params.first + bar, accounting.open_account(params.capital), params)
+
+    num_prices: int = 1
+
+    def __call__(self, key, params):
+        draw = jax.random.uniform(key, (2,), jnp.float32)
+        choices = jnp.stack([jnp.int32(params.table.shape[0]), params.last - params.first + 1])
+        path, bar = jnp.minimum((draw * choices).astype(jnp.int32), choices - 1)
+        entry = _entry(path, params.first + bar, params)
+        state = State(path, params.first + bar, entry[0], accounting.open_account(params.capital))
+        return _seen(entry, state, self.num_prices), state
 
 
-def _move(state: State, target: jax.Array, params: Params) -> Step:
-    before = accounting.wealth(state.account, state.price)
-    account, fee = accounting.rebalance(state.account, state.price, target, params.costs, params.limits)
-    obs, after = _arrive(state.path, state.bar + 1, account, params)
-    wealth = accounting.wealth(account, after.price)
-    reward = params.reward_scale * jnp.log(jnp.maximum(wealth, params.ruin) / before)
-    info = {"wealth": wealth, "fee": fee, "price": after.price, "position": account.position, "cash": account.cash}
-    return Step(obs, after, reward, wealth <= params.ruin, info)
+@dataclasses.dataclass(frozen=True)
+class _Trade:
+    """Trades to a weight and moves on one bar.
+
+    by_index: whether actions are numbers of weights. delay, num_prices: see ``make``; 2 prices are close and open.
+    """
+
+    by_index: bool
+    delay: int = 0
+    num_prices: int = 1
+
+    def __call__(self, key, state, action, params):
+        target = params.weights[action] if self.by_index else action[0]
+        entry = _entry(state.path, state.bar + 1, params)
+        before = accounting.wealth(state.account, state.price)
+        closed = before <= params.ruin
+        fill = jnp.where(closed, state.price, entry[self.num_prices - 1]) if self.delay else state.price
+        account, fee = accounting.rebalance(state.account, fill, target, params.costs, params.limits, params.ruin)
+        after = State(state.path, state.bar + 1, entry[0], account)
+        wealth = accounting.wealth(account, after.price)
+        growth = accounting.log_growth(before, wealth, params.ruin)
+        reward = jnp.where(closed, 0.0, params.reward_scale * growth)
+        info = {"wealth": wealth, "fee": fee, "price": after.price, "position": account.position, "cash": account.cash}
+        return Step(_seen(entry, after, self.num_prices), after, reward, wealth <= params.ruin, info)
 
 
-def step_discrete(key, state, action, params):
-    """Trades to the weight of the action and moves on one bar."""
-    return _move(state, params.weights[action], params)
+@dataclasses.dataclass(frozen=True)
+class _Limit:
+    """Gives another time limit its starts, as ``make`` does. last: as it was given to ``make``."""
 
+    last: int | None
 
-def step_continuous(key, state, action, params):
-    """Trades to the weight and moves on one bar."""
-    return _move(state, action[0], params)
+    def __call__(self, params: Params, max_steps: int) -> Params:
+        room = params.table.shape[-2] - 1 - max_steps
+        last = room if self.last is None else self.last
+        first = 0 if is_traced(params.first) else int(np.max(params.first))
+        must = f"first <= last <= bars - 1 - max_steps = {room} must hold"
+        require(first <= last <= room, "single_asset", must, (first, last), "Build it with more bars.", EnvironmentError)
+        return dataclasses.replace(params, last=jnp.full_like(params.last, last))
 
 
 def bars_seen(state: State) -> jax.Array:
@@ -109,7 +147,11 @@ def make(
     weights: Sequence[float] | None = WEIGHTS,
     observe: Callable[[jax.Array], jax.Array] = features.standard,
     proportional_fee: float = 0.0005,
+    half_spread: float = 0.0,
+    slippage: float = 0.0,
     fixed_fee: float = 0.0,
+    delay: int = 0,
+    opens: Any = None,
     short: float = 1.0,
     leverage: float = 1.0,
     capital: float = 1.0,
@@ -123,12 +165,16 @@ def make(
     """Builds a market with one asset. Action: a weight, by its index or itself. Observation: the weight held, and features.
 
     Args:
-        table: float[T], or float[P, T] with a path in each row, positive prices in quote currency; by default 256 paths drawn
-            from ``prices.regime_switching()``.
+        table: float[T], or float[P, T] with a path in each row, positive closing prices in quote currency; by default 256 paths
+            drawn from ``prices.regime_switching()``.
         weights: the target weights that the agent can choose from; None makes the action a weight of shape (1,).
         observe: ``(prices float32[T]) -> float32[T, F]``, causal features of one path.
         proportional_fee: fraction of the traded value, in [0, 1) (0.0005 = 5 basis points).
+        half_spread: distance from the mid price to the price at which one can buy or sell, as a fraction of the mid price.
+        slippage: by how much the price moves against a trade before it is filled, as a fraction of the price.
         fixed_fee: quote currency per trade.
+        delay: bars from a decision to its fill: 0, at the close that is seen, or 1, at the next.
+        opens: opening prices, of the shape of ``table``; with ``delay=1``, fills are at the next open instead of the next close.
         short: the largest short position as a fraction of wealth; 0 for long only.
         leverage: the largest position as a fraction of wealth; 1 for nothing borrowed.
         capital: cash at the start, quote currency; 1 makes wealth the factor by which it has grown.
@@ -143,26 +189,19 @@ def make(
         ConfigError: a price is not positive, a number is out of range, or the table is too short for an episode.
     """
     where = "single_asset"
-    if table is None:
-        table = prices.paths(prices.regime_switching(), jax.random.key(0), DEFAULT_PATHS, warm_up + max_steps + 1)
-    table = np.atleast_2d(np.asarray(table, np.float32))
-    require(table.ndim == 2, where, "prices must be float[T] or float[P, T]", table.shape, "Give one row per path.")
-    positive = bool(np.all(np.isfinite(table) & (table > 0)))
-    require(
-        positive, where, "prices must be positive numbers", float(np.min(table)), "Load them with market_data, which says where."
-    )
-    require(
-        0 <= proportional_fee < 1, where, "proportional_fee must lie in [0, 1)", proportional_fee, "0.0005 is 5 basis points."
-    )
-    require(fixed_fee >= 0, where, "fixed_fee must not be negative", fixed_fee, "Use 0 for none.")
-    require(short >= 0, where, "short must not be negative", short, "Use 0 for long only.")
-    require(leverage > 0, where, "leverage must be positive", leverage, "1 borrows nothing.")
-    fits = max(short, leverage) * proportional_fee < 1
-    require(fits, where, "leverage times proportional_fee must stay below 1", leverage * proportional_fee, "Lower one of them.")
-    require(capital > fixed_fee, where, "capital must exceed the fixed fee", capital, "Raise it.")
-    require(0 < ruin < 1, where, "ruin must lie strictly between 0 and 1", ruin, "It is a fraction of the capital.")
-    require(reward_scale > 0, where, "reward_scale must be positive", reward_scale, "1 leaves log growth as it is.")
     require(max_steps >= 1, where, "max_steps must be at least 1", max_steps, "250 is about a year.")
+    accounting.require_fill(where, delay, opens)
+    if table is None:
+        require(opens is None, where, "opens must come with a table", "no table", "Pass both.")
+        # As long for a shorter episode as for one of the usual length: a time limit changes the starts, not the prices.
+        bars = warm_up + max(max_steps, BARS) + 1
+        table = prices.paths(prices.regime_switching(), jax.random.key(0), DEFAULT_PATHS, bars)
+    table = _table(where, "prices", table)
+    costs = accounting.costs_of(where, proportional_fee, half_spread, slippage, fixed_fee)
+    limits = accounting.limits_of(where, short, leverage, costs)
+    require(fixed_fee < capital < np.inf, where, "capital must exceed the fixed fee", capital, "Raise it.")
+    require(0 < ruin < 1, where, "ruin must lie strictly between 0 and 1", ruin, "It is a fraction of the capital.")
+    require(0 < reward_scale < np.inf, where, "reward_scale must be positive", reward_scale, "1 leaves log growth as it is.")
     room = table.shape[1] - 1 - max_steps
     begin: int = warm_up if first is None else first
     end: int = room if last is None else last
@@ -171,20 +210,32 @@ def make(
     if weights is not None:
         within = len(weights) >= 1 and -min(short, leverage) <= min(weights) and max(weights) <= leverage
         require(within, where, "weights must lie within the limits", tuple(weights), "Raise short or leverage, or drop some.")
-    observed = jax.vmap(observe)(jnp.asarray(table))
+    observed = jax.vmap(observe)(jnp.asarray(table)).astype(jnp.float32)
+    columns = [table] if opens is None else [table, _table(where, "opens", opens, table.shape)]
     params = Params(
-        table=jnp.concatenate([jnp.asarray(table)[..., None], observed.astype(jnp.float32)], axis=-1),
+        table=jnp.concatenate([*(jnp.asarray(column)[..., None] for column in columns), observed], axis=-1),
         first=jnp.int32(begin),
         last=jnp.int32(end),
         weights=jnp.asarray(() if weights is None else weights, jnp.float32),
         capital=jnp.float32(capital),
         ruin=jnp.float32(ruin * capital),
         reward_scale=jnp.float32(reward_scale),
-        costs=Costs(jnp.float32(proportional_fee), jnp.float32(fixed_fee)),
-        limits=Limits(jnp.float32(short), jnp.float32(leverage)),
+        costs=costs,
+        limits=limits,
     )
     space = Box(-float("inf"), float("inf"), (1 + observed.shape[-1],))
-    if weights is None:
-        actions = Box(-float(min(short, leverage)), float(leverage), (1,))
-        return Environment(params, reset, step_continuous, space, actions, max_steps)
-    return Environment(params, reset, step_discrete, space, Discrete(len(weights)), max_steps)
+    actions = Discrete(len(weights)) if weights is not None else Box(-float(min(short, leverage)), float(leverage), (1,))
+    step = _Trade(weights is not None, delay, len(columns))
+    return Environment(params, _Reset(len(columns)), step, space, actions, max_steps, limit_fn=_Limit(last))
+
+
+def _table(where: str, name: str, table: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Returns prices as float32[P, T], unless they have another shape or one is not positive."""
+    table = np.atleast_2d(np.asarray(table, np.float32))
+    expected = table.ndim == 2 and shape in (None, table.shape)
+    require(expected, where, f"{name} must be float[T] or float[P, T]", table.shape, "Give one row per path.")
+    bad = np.argwhere(~(np.isfinite(table) & (table > 0)))
+    found = {tuple(place.tolist()): float(table[tuple(place)]) for place in bad[:3]}
+    fix = "Load them with market_data, which says where."
+    require(len(bad) == 0, where, f"{name} must be positive numbers", found, fix)
+    return table

@@ -2,7 +2,8 @@
 
 Three shares, 2000 to 2013. In every window an agent is trained on three years and then trades the following year and a half
 without learning; the next window begins where that ends, so that every test bar is traded once, by an agent that has not seen it.
-Each share has an account of its own, opened anew in each window; a strategy is the three together.
+Each share has an account of its own, opened anew in each window; a strategy is the three together. Orders are filled at the close
+that was seen when they were given, which is optimistic; ``--delay 1`` fills them at the next.
 
 Nothing here claims a profit. The claims are that the books are right, that nothing looks ahead, and that what is reported
 carries its uncertainty: over time, by the block bootstrap, and over seeds.
@@ -33,7 +34,6 @@ from jaxrl.rollout import View
 TICKERS = ("AAPL", "IBM", "MSFT")
 WARM_UP = features.LONG
 FEE = 0.0005  # of the traded value: 5 basis points
-BLOCK = 20.0  # bars, mean length of a block of the bootstrap
 PPO = ppo.Config(learning_rate=3e-4, gamma=0.9, ent_coef=0.01, num_envs=32, num_steps=64, hidden=(32, 32), clip_value=False)
 DQN = dqn.Config(
     learning_rate=3e-4,
@@ -55,6 +55,7 @@ STATISTICS = {
     "max_drawdown": finance.max_drawdown,
     "cvar": finance.conditional_value_at_risk,
 }
+OF_THE_PATH = ("max_drawdown",)  # which no sum over bars approximates
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Config:
     """Length of a test window (bars): a year and a half."""
     windows: int = 100
     """At most so many windows, the first ones."""
+    delay: int = 0
+    """From a decision to its fill (bars): 0, at the close that was seen, or 1, at the next."""
     resamples: int = 2000
     """Of the block bootstrap (count)."""
 
@@ -100,8 +103,8 @@ def run(config: Config, session: Session) -> None:
     folds = splits.walk_forward(len(dates), config.train_bars, config.test_bars)[: config.windows]
     records: dict[str, list[Record]] = {"PPO": [], "DQN": [], "buy and hold": [], "momentum": []}
     for number, fold in enumerate(folds):
-        market = _market(table[:, fold.train])
-        tests = [_test_market(row, fold.test) for row in table]
+        market = _market(table[:, fold.train], config.delay)
+        tests = [_test_market(row, fold.test, config.delay) for row in table]
         for name, module, settings in (("PPO", ppo, PPO), ("DQN", dqn, DQN)):
             done = session.train(
                 module.make,
@@ -111,17 +114,17 @@ def run(config: Config, session: Session) -> None:
                 num_updates=max(1, config.steps // settings.steps_per_update),
                 variant=f"{name}, training in window {number + 1}",
             )
-            records[name].append(_stack([_trade(module, test, settings, done.state) for test in tests]))
+            records[name].append(_stack([_trade(module, test, settings, done.state, config.delay) for test in tests]))
         for name, strategy in (("buy and hold", baselines.buy_and_hold), ("momentum", baselines.momentum)):
-            records[name].append(_stack([_follow(strategy, row, fold.test) for row in table]))
+            records[name].append(_stack([_follow(strategy, test, config.delay) for test in tests]))
     _report(config, session, records)
     session.record({"leaks": _leaks(table[0], folds[0])}, "leak test")
     _draw(session.directory, np.concatenate([dates[fold.test] for fold in folds]))
 
 
-def _market(table: np.ndarray) -> Environment:
+def _market(table: np.ndarray, delay: int = 0) -> Environment:
     """The market to train in: episodes of half a year that begin anywhere in the window."""
-    return single_asset.make(table, proportional_fee=FEE, reward_scale=100.0, max_steps=126)
+    return single_asset.make(table, proportional_fee=FEE, delay=delay, reward_scale=100.0, max_steps=126)
 
 
 def _bars(test: slice) -> slice:
@@ -129,11 +132,16 @@ def _bars(test: slice) -> slice:
     return slice(test.start - WARM_UP - 1, test.stop)
 
 
-def _test_market(row: np.ndarray, test: slice) -> Environment:
+def _test_market(row: np.ndarray, test: slice, delay: int) -> Environment:
     """The market of one share in the test window: a single episode over all of its bars."""
-    bars = test.stop - test.start
     return single_asset.make(
-        row[_bars(test)], proportional_fee=FEE, reward_scale=100.0, first=WARM_UP, last=WARM_UP, max_steps=bars
+        row[_bars(test)],
+        proportional_fee=FEE,
+        delay=delay,
+        reward_scale=100.0,
+        first=WARM_UP,
+        last=WARM_UP,
+        max_steps=test.stop - test.start,
     )
 
 
@@ -155,38 +163,45 @@ def _walk(module: Any, env: Environment, config: Any, states: Any) -> tuple[acco
     return jax.vmap(one)(states)
 
 
-def _trade(module: Any, env: Environment, config: Any, states: Any) -> Record:
+def _trade(module: Any, env: Environment, config: Any, states: Any, delay: int) -> Record:
     _, target, reward, info = _walk(module, env, config, states)
     prices = env.params.prices[0, WARM_UP:]
-    return _audit(prices, target, info, np.asarray(reward) / 100.0, env)
+    return _audit(prices, target, info, np.asarray(reward) / 100.0, env, delay)
 
 
-def _follow(strategy: Callable, row: np.ndarray, test: slice) -> Record:
-    env = _test_market(row, test)
+def _replay(prices: jax.Array, target: jax.Array, env: Environment, delay: int) -> accounting.Ledger:
+    params = env.params
+    ruin = params.ruin / params.capital
+    return accounting.replay(prices, target, params.capital, params.costs, params.limits, delay, ruin=ruin)
+
+
+def _follow(strategy: Callable, env: Environment, delay: int) -> Record:
     prices = env.params.prices[0]
     target = strategy(prices[WARM_UP:] if strategy is baselines.buy_and_hold else prices)[-(env.max_steps + 1) : -1]
-    books = accounting.replay(prices[WARM_UP:], target, env.params.capital, env.params.costs, env.params.limits)
+    books = _replay(prices[WARM_UP:], target, env, delay)
     info = {"wealth": books.wealth[1:], "cash": books.cash[1:], "position": books.position[1:], "fee": books.fee}
     info = jax.tree.map(lambda leaf: leaf[None], info)
     returns = np.diff(np.log(np.asarray(books.wealth, np.float64)))[None]
-    return _audit(prices[WARM_UP:], target[None], info, returns, env)
+    return _audit(prices[WARM_UP:], target[None], info, returns, env, delay)
 
 
-def _audit(prices: jax.Array, target: jax.Array, info: dict, returns: np.ndarray, env: Environment) -> Record:
+def _audit(prices: jax.Array, target: jax.Array, info: dict, log_returns: np.ndarray, env: Environment, delay: int) -> Record:
     """Keeps the books again, in float64 and in other ways, and notes by how much they differ. Leaves [S, T] come in."""
     wealth, cash, position, fee = (np.asarray(info[name], np.float64) for name in ("wealth", "cash", "position", "fee"))
     level = np.asarray(prices, np.float64)
-    capital = np.full((len(wealth), 1), float(env.params.capital))
-    before = np.concatenate([capital, wealth], 1)
+    fill = level[1:] if delay else level[:-1]
+    before = np.concatenate([np.full((len(wealth), 1), float(env.params.capital)), wealth], 1)
+    earlier = np.concatenate([np.zeros((len(position), 1)), position[:, :-1]], 1)
     identity = np.abs(wealth - (cash + position * level[1:])) / wealth
-    moved = position * np.diff(level) - fee  # what must have changed wealth over each bar
-    identity = np.maximum(identity, np.abs(np.diff(before) - moved) / before[:, :-1])
+    # The old position counts until the fill, the new one from there on.
+    at_fill = before[:, :-1] + earlier * (fill - level[:-1])
+    moved = at_fill - fee + position * (level[1:] - fill)
+    identity = np.maximum(identity, np.abs(wealth - moved) / before[:, :-1])
     # Net growth is gross growth, of the weights held, less what the fees take.
-    held = position * level[:-1] / (before[:, :-1] - fee)
-    gross = np.log1p(held * (np.diff(level) / level[:-1])).sum(1)
-    costs = np.log1p(-fee / before[:, :-1]).sum(1)
-    net_of_costs = np.abs(returns.sum(1) - (gross + costs))
-    books = jax.vmap(lambda row: accounting.replay(prices, row, env.params.capital, env.params.costs, env.params.limits))(target)
+    held = position * fill / (at_fill - fee)
+    gross = np.log(at_fill / before[:, :-1]) + np.log1p(held * (level[1:] / fill - 1))
+    net_of_costs = np.abs(log_returns.sum(1) - (gross + np.log1p(-fee / at_fill)).sum(1))
+    books = jax.vmap(lambda row: _replay(prices, row, env, delay))(target)
     replayed = np.abs(np.asarray(books.wealth, np.float64) / before - 1).max(1)
     return Record(before, held, fee, identity.max(1), net_of_costs, replayed)
 
@@ -196,11 +211,11 @@ def _stack(records: list[Record]) -> Record:
 
 
 def _joined(records: list[Record]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns log returns and mean weight of the three accounts together, and what they traded as a share of wealth: [S, T]."""
+    """Returns simple returns and mean weight of the three accounts together, and what they traded over their wealth: [S, T]."""
     returns, weight, traded = [], [], []
     for record in records:
         total = record.wealth.mean(1)
-        returns.append(np.diff(np.log(total)))
+        returns.append(finance.returns_of_wealth(total))
         weight.append(record.weight.mean(1))
         traded.append(record.fee.mean(1) / FEE / total[:, :-1])
     return np.concatenate(returns, 1), np.concatenate(weight, 1), np.concatenate(traded, 1)
@@ -211,7 +226,7 @@ def _report(config: Config, session: Session, records: dict[str, list[Record]]) 
     joined = {name: _joined(parts) for name, parts in records.items()}
     reference = joined["buy and hold"][0][0]
     for name, (returns, weight, traded) in joined.items():
-        equity = np.exp(np.cumsum(returns, 1))
+        equity = np.cumprod(1 + returns, 1)
         session.record({"equity": equity, "drawdown": finance.drawdown(equity), "weight": weight}, f"{name}, by bar")
         audit = {
             kind: np.max([getattr(record, kind).max(1) for record in records[name]], 0)[:, None]
@@ -221,13 +236,12 @@ def _report(config: Config, session: Session, records: dict[str, list[Record]]) 
         measures = {label: statistic(returns) for label, statistic in STATISTICS.items()}
         measures["turnover"] = finance.turnover(traded, np.ones_like(traded))
         session.record({label: values[:, None] for label, values in measures.items()}, name)
-        # The seeds' mean return is the record of someone who splits the money among the agents, rebalanced each bar.
+        # The seeds' mean simple return is the record of someone who splits the money among the agents, rebalanced each bar.
         mean = returns.mean(0)
         for label, statistic in STATISTICS.items():
-            own = finance.block_bootstrap_interval(mean, statistic, BLOCK, resamples=config.resamples)
-            pair = finance.block_bootstrap_interval(
-                np.stack([mean, reference]), _Difference(statistic), BLOCK, resamples=config.resamples
-            )
+            method = "percentile" if label in OF_THE_PATH else "studentised"
+            interval = functools.partial(finance.block_bootstrap_interval, method=method, resamples=config.resamples)
+            own, pair = interval(mean, statistic), interval(np.stack([mean, reference]), _Difference(statistic))
             numbers = {f"{label} {end}": value for end, value in own._asdict().items()}
             numbers |= {f"{label} over buy and hold {end}": value for end, value in pair._asdict().items()}
             session.record(numbers, f"{name}, {label} over time")
@@ -247,7 +261,7 @@ def _leaks(row: np.ndarray, fold: splits.Fold) -> float:
     """Returns how many of the leak tests fail on these prices: of the environments, the features and the momentum signal."""
     window = row[fold.train]
     key = jax.random.key(0)
-    tests: list[Callable[[], None]] = [
+    tests: list[Callable[[], Any]] = [
         lambda: check_causality(_market, window, single_asset.bars_seen, key),
         lambda: check_causality(_continuous_market, window, single_asset.bars_seen, key),
         lambda: check_causal_function(features.standard, window, key),

@@ -46,8 +46,8 @@ def from_gymnax(
 
     Returns:
         An Environment with float32[] rewards; observations are float32 where theirs are real and int32 elsewhere (bool included);
-        ``info`` is theirs, also where it speaks of an end. Its time limit is that of the parameters. A later one takes other
-        parameters, not only ``with_time_limit``: theirs may do anything beyond their own. An end by a clock beside that limit
+        ``info`` is theirs, also where it speaks of an end. Its time limit is that of the parameters, and
+        ``with_time_limit`` changes both. An end by a clock beside that limit
         counts as a death, as some of their tasks mean it (the chains of bsuite).
 
     Raises:
@@ -71,6 +71,7 @@ def from_gymnax(
         observation_space,
         _space(f"{where}: action_space", gymnax_env.action_space(given)),
         max_steps=max_steps,
+        limit_fn=_Limit(limit),
     )
     _require_ends_apart(where, gymnax_env, env, clock, _require_structure(where, gymnax_env, env))
     return env
@@ -84,6 +85,14 @@ class _Reset:
     def __call__(self, key, params):
         obs, state = self.held.env.reset_env(key, params)
         return _observation(self.observation_space, obs), jax.tree.map(_strict, state)
+
+
+@dataclass(frozen=True)
+class _Limit:
+    limit: str
+
+    def __call__(self, params, max_steps):
+        return _with(params, self.limit, jnp.full_like(getattr(params, self.limit), max_steps))
 
 
 @dataclass(frozen=True)

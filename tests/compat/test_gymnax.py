@@ -17,6 +17,7 @@ from jaxrl.rollout import Decision, start, unroll
 from jaxrl.runner import run
 from jaxrl.spaces import Box, Dict, Discrete
 from jaxrl.tabular import q_learning
+from jaxrl.transforms import with_time_limit
 
 KEY = jax.random.key(0)
 LIMIT = 6
@@ -285,6 +286,15 @@ def test_an_observation_of_the_time_left_is_that_of_the_true_limit():
         obs, state, _, terminated, _ = env.step(KEY, state, -jnp.ones(2))
     assert not terminated
     np.testing.assert_allclose(obs["left"], 0.0, atol=1e-6)
+
+
+def test_a_later_time_limit_is_theirs_too():
+    env = with_time_limit(from_gymnax(Wide()), 2 * LIMIT)
+    obs, state = env.reset(KEY)
+    for t in range(2 * LIMIT):
+        np.testing.assert_allclose(obs["left"], 1 - t / (2 * LIMIT), rtol=1e-6)
+        obs, state, _, terminated, _ = env.step(KEY, state, -jnp.ones(2))
+        assert not terminated
 
 
 def test_parameters_are_traced():

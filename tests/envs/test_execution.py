@@ -117,6 +117,27 @@ def test_rewards_are_minus_the_implementation_shortfall():
     assert -total * float(env.params.cost_scale) == pytest.approx(20 * 50.0 - cash, abs=2e-3)
 
 
+def test_no_sale_fills_below_0_and_the_books_stay_right():
+    """A volatility of the size of the price carries it to 0 on most paths: fills and mid prices stop there."""
+    env = execution.make(lots=8, num_steps=6, volatility=10.0, start=12.0, speed=0.2, spread=1.0)
+    step = jax.jit(env.step)
+    fills, mids = [], []
+    for path in range(40):
+        _, state = env.reset(KEY)
+        total, cash = 0.0, 0.0
+        for index, sold in enumerate((1, 2, 0, 2, 1, 8)):
+            moved = step(jax.random.fold_in(jax.random.key(path), index), state, jnp.int32(sold))
+            fills.append(float(moved.info["fill"]))
+            mids.append(float(moved.state.price))
+            cash += fills[-1] * float(moved.info["sold"])
+            total += float(moved.reward) * float(env.params.cost_scale)
+            state = moved.state
+        assert float(state.cash) == pytest.approx(cash, abs=1e-3)
+        assert total == pytest.approx(cash - 8 * 12.0, abs=1e-3)
+    assert min(fills) == 0.0
+    assert min(mids) == 0.0
+
+
 def test_mean_cost_with_noise_is_the_expected_one():
     env = execution.make(temporary=RISING, permanent=0.5, volatility=0.3)
     lots = schedules.optimal_lots(20, RISING, np.full(10, 0.5))
@@ -156,7 +177,12 @@ def test_masks_allow_what_is_held_and_force_the_last_sale():
         (dict(lots=0), "lots must be at least 1"),
         (dict(temporary=[1.0, 2.0]), "temporary must have 10 entries"),
         (dict(permanent=-1.0), "permanent must not be negative"),
+        (dict(permanent=np.nan), "permanent must be finite"),
         (dict(speed=1.5), "speed must lie in"),
+        (dict(start=20.0), "start must exceed the largest impact"),
+        (dict(start=100.0, factor=6.0), "start must exceed the largest impact"),
+        (dict(start=0.0), "start must exceed"),
+        (dict(start=np.nan), "start must exceed"),
         (dict(spread=-0.1), "spread must not be negative"),
         (dict(temporary=0.0, permanent=0.0), "cost_scale must be positive"),
     ],

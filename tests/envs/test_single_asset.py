@@ -15,6 +15,7 @@ from jaxrl.finite import tabulate
 from jaxrl.rollout import Decision
 from jaxrl.runner import run
 from jaxrl.tabular import q_learning
+from jaxrl.transforms import with_time_limit
 
 KEY = jax.random.key(0)
 TABLE = np.asarray(prices.paths(prices.regime_switching(), KEY, 3, 160))
@@ -89,13 +90,105 @@ def test_observation_is_the_weight_held_and_the_features():
     np.testing.assert_allclose(steps.obs[:, 0], held, rtol=1e-5)
 
 
-def test_a_short_that_is_run_over_ends_the_account():
-    table = np.concatenate([np.full(5, 10.0), [25.0], np.full(5, 25.0)])
+# ---- ruin
+
+
+def test_a_short_that_is_run_over_ends_the_account_and_pays_for_its_debt():
+    table = np.concatenate([np.full(5, 10.0), [25.0], np.full(5, 20.0)])
     env = single_asset.make(table, warm_up=1, max_steps=5, first=4, last=4)
-    _, steps = play(env, np.zeros(2, np.int32))
-    assert bool(steps.terminated[0])
-    assert float(steps.info["wealth"][0]) < 0
-    assert float(steps.reward[0]) == pytest.approx(np.log(0.01), rel=1e-4)
+    _, steps = play(env, np.zeros(4, np.int32))
+    wealth = np.asarray(steps.info["wealth"], np.float64)
+    units = 1 / 1.0005 / 10
+    assert wealth[0] == pytest.approx(1 - 15 * units - 0.0005 * 10 * units, rel=1e-5)
+    assert steps.terminated.all()
+    assert float(steps.reward[0]) == pytest.approx(np.log(0.01) + (wealth[0] - 0.01) / 0.01, rel=1e-4)
+    # Closed: it sells at that price, and no later price matters.
+    np.testing.assert_allclose(wealth[1:], wealth[0] - 0.0005 * 25 * units, rtol=1e-5)
+    np.testing.assert_array_equal(steps.info["position"][1:], 0.0)
+    np.testing.assert_array_equal(steps.reward[1:], 0.0)
+    np.testing.assert_array_equal(steps.info["fee"][2:], 0.0)
+
+
+def test_a_larger_debt_is_worse():
+    """Five times long into a fall by a third, a half and four fifths; at -19.8 the logarithm alone would pay as at 0.01."""
+    rewards = []
+    for price in (6.7, 5.0, 2.0):
+        env = single_asset.make(
+            [10.0, 10.0, price], (0.0, 5.0), warm_up=1, max_steps=1, leverage=5.0, observe=features.last_returns
+        )
+        rewards.append(float(play(env, np.array([1]))[1].reward[0]))
+    assert rewards[0] > rewards[1] > rewards[2]
+    assert rewards[0] < np.log(0.01)
+
+
+# ---- fills
+
+OPENS = np.asarray(TABLE * np.exp(np.random.default_rng(2).normal(0, 0.01, TABLE.shape)), np.float32)
+FILLS = {"close": {}, "next close": dict(delay=1), "next open": dict(delay=1, opens=OPENS)}
+
+
+@pytest.mark.parametrize("fill", FILLS.values(), ids=FILLS)
+def test_books_agree_with_a_replay_whatever_the_fill(fill):
+    env = market(proportional_fee=0.001, half_spread=0.0005, slippage=0.0005, fixed_fee=0.0005, **fill)
+    actions = np.random.default_rng(0).integers(0, 5, 60)
+    start, steps = play(env, actions)
+    path, bar = int(start.path), int(start.bar)
+    window = slice(bar, bar + 61)
+    opens = dict(opens=fill["opens"][path, window]) if "opens" in fill else {}
+    targets = np.asarray(env.params.weights)[actions]
+    books = accounting.replay(TABLE[path, window], targets, 1.0, env.params.costs, env.params.limits, **{**fill, **opens})
+    np.testing.assert_allclose(books.wealth[1:], steps.info["wealth"], rtol=1e-5)
+    np.testing.assert_allclose(books.fee, steps.info["fee"], atol=1e-7)
+    np.testing.assert_allclose(steps.reward.sum(), np.log(steps.info["wealth"][-1]), atol=1e-5)
+    np.testing.assert_allclose(env.params.costs.proportional, 0.002, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fill", list(FILLS.values())[1:], ids=list(FILLS)[1:])
+def test_later_fills_keep_the_protocol(fill):
+    check_environment(market(**fill), KEY)
+    np.testing.assert_array_equal(market(**fill).observation_space.shape, market().observation_space.shape)
+
+
+@pytest.mark.parametrize("name", list(FILLS)[1:])
+def test_later_fills_do_not_look_ahead(name):
+    def build(data):
+        opens = dict(opens=data["open"]) if name == "next open" else {}
+        return market(data["close"], delay=1, **opens)
+
+    data = {"close": TABLE, "open": OPENS} if name == "next open" else {"close": TABLE}
+    check_causality(build, data, single_asset.bars_seen, KEY)
+
+
+# ---- time limits
+
+
+def test_a_time_limit_moves_the_starts_and_never_leaves_a_path():
+    """Two paths of six bars, all 100 and all 200: walking from one into the other would pay log 2."""
+    table = np.array([[100.0] * 6, [200.0] * 6])
+    env = single_asset.make(table, warm_up=0, max_steps=4, observe=features.last_returns)
+    with pytest.raises(EnvironmentError, match="first <= last <= bars - 1 - max_steps = -4 must hold"):
+        with_time_limit(env, 9)
+    _, steps = play(env.replace(max_steps=9), np.full(9, 4))  # whoever goes on all the same stays at the last bar
+    assert np.abs(steps.reward[1:]).max() < 1e-6
+    longer = with_time_limit(env, 5)
+    assert int(longer.params.last) == 0
+    for key in jax.random.split(KEY, 8):
+        _, steps = play(longer, np.full(5, 4), key)
+        assert np.abs(steps.reward[1:]).max() < 1e-6
+    shorter = with_time_limit(env, 2)
+    assert int(shorter.params.last) == 3
+
+
+def test_a_last_start_that_was_given_stays():
+    env = market(first=70, last=80)
+    assert int(with_time_limit(env, 30).params.last) == 80
+    with pytest.raises(EnvironmentError, match="first <= last"):
+        with_time_limit(env, 80)
+
+
+def test_tables_per_seed_can_take_another_time_limit():
+    tables = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(market(table) for table in (TABLE, 2 * TABLE)))
+    np.testing.assert_array_equal(with_time_limit(tables, 30).params.last, [129, 129])
 
 
 @pytest.mark.parametrize(
@@ -104,9 +197,16 @@ def test_a_short_that_is_run_over_ends_the_account():
         (dict(table=-TABLE), "prices must be positive"),
         (dict(table=np.where(TABLE > 110, np.nan, TABLE)), "prices must be positive"),
         (dict(max_steps=200), "0 <= first <= last"),
-        (dict(proportional_fee=1.0), "proportional_fee must lie in"),
+        (dict(table=np.where(TABLE > 110, 0.0, TABLE)), "prices must be positive"),
+        (dict(delay=1, opens=-OPENS), "opens must be positive"),
+        (dict(delay=1, opens=OPENS[:, 1:]), "opens must be float"),
+        (dict(opens=OPENS), "delay must be 1"),
+        (dict(delay=2), "delay must be 0 or 1"),
+        (dict(proportional_fee=1.0), "must lie below 1"),
+        (dict(half_spread=np.nan), "half_spread"),
+        (dict(slippage=-0.1), "slippage"),
         (dict(fixed_fee=-1.0), "fixed_fee"),
-        (dict(short=-1.0), "short must not be negative"),
+        (dict(short=-1.0), "short must be a number of at least 0"),
         (dict(short=0.0), "weights must lie within the limits"),
         (dict(leverage=0.5), "weights must lie within the limits"),
         (dict(ruin=0.0), "ruin"),
@@ -134,7 +234,7 @@ def continuous(table):
 
 def liquidity(data):
     return execution.make(
-        temporary=np.asarray(data["h"]), permanent=np.asarray(data["k"]), speed=0.1, spread=0.2, cost_scale=100.0
+        temporary=np.asarray(data["h"]), permanent=np.asarray(data["k"]), start=1e6, speed=0.1, spread=0.2, cost_scale=100.0
     )
 
 
@@ -147,6 +247,26 @@ def scaled_by_the_whole_sample(path):
     """Leaks, as most leaks do: every return is divided by the deviation of all of them, later ones included."""
     returns = features.log_returns(path)
     return (returns / returns.std())[:, None]
+
+
+def tomorrows_return_late(path):
+    """Leaks from bar 100 on."""
+    late = jnp.arange(path.shape[0]) >= 100
+    return jnp.where(late[:, None], tomorrows_return(path), features.log_returns(path)[:, None])
+
+
+def below_a_quantile_of_the_whole_sample(path):
+    """Leaks: whether a price is among the lowest twentieth, later ones included. Small changes of the future move few rows."""
+    return (path < jnp.quantile(path, 0.05)).astype(jnp.float32)[:, None]
+
+
+def leaky_late(table):
+    """From a fixed start the leak is 90 steps away."""
+    return market(table, observe=tomorrows_return_late, first=10, last=10, max_steps=140)
+
+
+def leaky_by_quantile(table):
+    return market(table, observe=below_a_quantile_of_the_whole_sample, first=10, last=10, max_steps=140)
 
 
 def leaky(table):
@@ -167,7 +287,7 @@ def test_execution_does_not_look_ahead():
     check_causality(liquidity, {"h": steps, "k": 0.1 * steps}, execution.steps_used, KEY)
 
 
-@pytest.mark.parametrize("build", [leaky, subtly_leaky])
+@pytest.mark.parametrize("build", [leaky, subtly_leaky, leaky_late, leaky_by_quantile])
 def test_a_leaky_environment_is_found(build):
     with pytest.raises(EnvironmentError, match="obs must not depend on the rows after"):
         check_causality(build, TABLE, single_asset.bars_seen, KEY)
@@ -198,7 +318,19 @@ def test_features_and_signals_are_causal(function):
     check_causal_function(function, TABLE[0], KEY)
 
 
-@pytest.mark.parametrize("function", [tomorrows_return, scaled_by_the_whole_sample])
+def test_the_leak_test_says_what_it_has_looked_at():
+    """From bar 60 on, the warm-up, to the last but one of the 160 bars."""
+    coverage = check_causality(discrete, TABLE, single_asset.bars_seen, KEY, num_cuts=4)
+    assert (coverage.first, coverage.last, coverage.cuts) == (60, 158, 4)
+    assert check_causal_function(features.last_returns, TABLE[0], KEY, num_cuts=3)[:3] == (0, 158, 3)
+    with pytest.raises(ConfigError, match="num_cuts must be at least 1"):
+        check_causality(discrete, TABLE, single_asset.bars_seen, KEY, num_cuts=0)
+
+
+LEAKS = [tomorrows_return, scaled_by_the_whole_sample, tomorrows_return_late, below_a_quantile_of_the_whole_sample]
+
+
+@pytest.mark.parametrize("function", LEAKS)
 def test_features_that_look_ahead_are_found(function):
     with pytest.raises(EnvironmentError, match="must not depend on the rows after"):
         check_causal_function(function, TABLE[0], KEY)
@@ -279,6 +411,8 @@ def test_binomial_market_without_drift_is_best_left_alone():
     ("changes", "message"),
     [
         (dict(weights=(0.5, 1.0)), "weights must contain 0"),
+        (dict(weights=(0.0, np.nan)), "weights must be finite"),
+        (dict(proportional_fee=-0.1), "proportional_fee must be a number of at least 0"),
         (dict(move=1.5), "move times"),
         (dict(drift=(9.0, 0.0)), "within one move"),
         (dict(monthly_switch=1.0), "monthly_switch"),

@@ -1,14 +1,16 @@
 """Price sources: their moments, regimes and blocks; features and splits; real prices and files, with row and reason."""
 
 import datetime
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
-from envs.trading import features, market_data, prices, splits
-from jaxrl.errors import ConfigError, DataError, UnknownNameError
+from envs.trading import dates, features, market_data, prices, splits
+from jaxrl.errors import ConfigError, DataError, DataWarning, UnknownNameError
 
 KEY = jax.random.key(0)
 
@@ -69,10 +71,13 @@ def test_historical_paths_are_windows():
     [
         (lambda: prices.gbm(volatility=-0.1), "volatility must not be negative"),
         (lambda: prices.gbm(start=0.0), "start must be positive"),
+        (lambda: prices.gbm(drift=np.nan), "must be finite"),
+        (lambda: prices.historical(np.ones(5)).path(KEY, 6), "a window must have at most 5 bars"),
+        (lambda: prices.historical(np.array([1.0, 1e-60])), r"prices must be positive numbers, got \{1: 1e-60\}"),
         (lambda: prices.regime_switching(drift=(0.1,)), "an entry per regime"),
         (lambda: prices.regime_switching(monthly_switch=1.0), "monthly_switch"),
         (lambda: prices.block_bootstrap(np.ones(10), 0.5), "block_length"),
-        (lambda: prices.historical(np.array([1.0, -2.0])), "prices must be positive numbers, got {1: np.float64"),
+        (lambda: prices.historical(np.array([1.0, -2.0])), "prices must be positive numbers, got {1: -2.0}"),
     ],
 )
 def test_wrong_sources(build, message):
@@ -165,7 +170,16 @@ def test_csv_and_parquet_say_the_same(tmp_path):
         ("2020-01-02,1\n2020-01-03,inf\n", r"row 2: the price must be positive and finite"),
         ("2020-01-02,1\n2020-01-02,2\n", r"row 2: dates must not repeat, got '2020-01-02'"),
         ("2020-01-03,1\n2020-01-02,2\n", r"row 2: dates must rise, and the row before has 2020-01-03"),
-        ("2020-01-02,1\nsoon,2\n", r"row 2: the date must be a date, got 'soon'"),
+        ("2020-01-02,1\nsoon,2\n", r"row 2: the date must be a date, got 'soon'\. Write it as 2020-01-31"),
+        ("2020-01-02,1\n2020-01-03,1_0\n", r"row 2: the price must be a number, got '1_0'"),
+        ('2020-01-02,1\n2020-01-03,"1,5"\n', r"row 2: the price must be a number, got '1,5'"),
+        (
+            "2020-01-02 09:30,1\n2020-01-02 09:31,1\n",
+            r"row 2: there must be one bar a day, got 'intraday: two bars on 2020-01-02'",
+        ),
+        ("2020-01-02,1\n2020-01-03,1,2\n", r"row 2: there must be 2 cells, got \['2020-01-03', '1', '2'\]"),
+        ("2020-01-02,1\n2020-01-03\n", r"row 2: there must be 2 cells"),
+        ("Ticker,AAPL\n2020-01-02,1\n", r"one row must name the columns, got a second one: \['Ticker', 'AAPL'\]"),
         ("2020-01-02,1\n", r"at least 2 rows, got 1"),
     ],
 )
@@ -186,3 +200,213 @@ def test_missing_column_and_unreadable_file(tmp_path):
     (tmp_path / "p.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataError, match="must be readable"):
         market_data.read(tmp_path / "p.parquet")
+
+
+# ---- dates
+
+DAY = np.datetime64("2020-01-02")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2020-01-02",
+        " 2020-01-02 ",
+        "2020-01-02 00:00:00+08:00",
+        "2020-01-02T00:00:00+0800",
+        "2020-01-02 23:59:59.999999-05:00",
+        "2020-01-02T16:00:00.123456789Z",
+        "2020-01-02 09:30",
+        "20200102",
+        20200102,
+        20200102.0,
+        np.int64(20200102),
+        datetime.date(2020, 1, 2),
+        datetime.datetime(2020, 1, 2, 0, 0, tzinfo=datetime.timezone(datetime.timedelta(hours=8))),
+        np.datetime64("2020-01-02T21:00", "ns"),
+        pd.Timestamp("2020-01-02", tz="Asia/Shanghai"),
+        pd.Timestamp("2020-01-02 16:00", tz="America/New_York"),
+        1577923200,
+        "1577923200",
+        1577923200.0,
+        1577923200_000,
+        1577923200_000_000,
+        1577923200_000_000_000,
+    ],
+    ids=str,
+)
+def test_a_date_is_the_calendar_day_as_written(written):
+    assert dates.parse([written], "here").days == [DAY]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2020",
+        "2020-01",
+        "2020-13-01",
+        "2020-02-30",
+        "20200230",
+        "02/01/2020",
+        "2020-01-02 25:00",
+        "2020-01-02 America/New_York",
+        "2020-01-0\N{ARABIC-INDIC DIGIT TWO}",
+        "NaT",
+        "",
+        None,
+        True,
+        43832,  # a day of a spreadsheet
+        20200102.5,
+        float("nan"),
+        10**20,
+        "0020-01-02",
+        "9999-12-31",
+        datetime.date(20, 1, 2),
+        pd.NaT,
+        np.datetime64("NaT"),
+        np.datetime64("20200102"),  # the year 20,200,102
+        np.datetime64("2020-01"),
+        np.datetime64("20200-01-02"),
+        datetime.time(9, 30),
+    ],
+    ids=str,
+)
+def test_what_is_no_plausible_date_is_refused_with_its_row(written):
+    with pytest.raises(DataError, match=r"here, row 2: (the date|the year|a number) must .* Write it as 2020-01-31"):
+        dates.parse(["2020-01-02", written], "here")
+
+
+def test_epochs_of_a_column_share_their_unit_and_may_begin_before_1970():
+    days = np.arange("1962-01-02", "2020-01-02", 1000, dtype="datetime64[D]")
+    for unit in ("s", "ms", "us", "ns"):
+        numbers = days.astype(f"datetime64[{unit}]").astype(np.int64)
+        np.testing.assert_array_equal(dates.parse(numbers, "here").days, days)
+    with pytest.raises(DataError, match="row 2: a number must be YYYYMMDD"):
+        dates.parse([20200102, 43833], "here")
+
+
+def test_days_of_instants_are_counted_in_the_zone_that_is_given():
+    """Midnight in Shanghai is the day before in London."""
+    midnight = int(pd.Timestamp("2020-01-02", tz="Asia/Shanghai").timestamp())
+    with pytest.warns(DataWarning, match=r"row 1: epochs should be at midnight UTC, .* got 16:00 UTC"):
+        assert dates.parse([midnight], "here").days == [np.datetime64("2020-01-01")]
+    for written in (midnight, "2020-01-01T16:00:00Z", "2020-01-02"):
+        assert dates.parse([written], "here", "Asia/Shanghai").days == [DAY]
+    with pytest.raises(DataError, match="zone must be the name of a time zone, got 'Mars'"):
+        dates.parse([midnight], "here", "Mars")
+
+
+def test_prices_of_shanghai_and_new_york_meet_on_the_day_they_were_made():
+    """Read in UTC, tomorrow's price of Shanghai would stand beside that of New York today."""
+    days = [f"2020-01-{day:02d}" for day in (2, 3, 6, 7)]
+    shanghai = market_data.check("shanghai", [f"{day} 00:00:00+08:00" for day in days], [10, 11, 12, 13])
+    york = market_data.check("york", [f"{day}T16:00:00-05:00" for day in days], [100, 110, 120, 130])
+    shared, table = market_data.common([shanghai, york])
+    np.testing.assert_array_equal(shared, np.array(days, "datetime64[D]"))
+    np.testing.assert_array_equal(table[1], 10 * table[0])
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_parquet_timestamps_keep_their_day(tmp_path, unit):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    days = [np.datetime64(day, "D") for day in ("2020-01-02", "2020-01-03")]
+    midnights = pa.array([int((day - np.timedelta64(8, "h")).astype(f"datetime64[{unit}]").astype(int)) for day in days])
+    shanghai = midnights.cast(pa.timestamp(unit, "Asia/Shanghai"))
+    parquet.write_table(pa.table({"date": shanghai, "close": [1.0, 1.1]}), tmp_path / "a.parquet")
+    np.testing.assert_array_equal(market_data.read(tmp_path / "a.parquet").dates, days)
+    parquet.write_table(pa.table({"date": midnights, "close": [1.0, 1.1]}), tmp_path / "b.parquet")
+    np.testing.assert_array_equal(market_data.read(tmp_path / "b.parquet", zone="Asia/Shanghai").dates, days)
+
+
+def test_a_period_is_cut_out_with_dates_of_the_same_forms():
+    history = market_data.check("a", ["2020-01-02", "2020-01-03", "2020-01-06"], [10, 11, 12])
+    assert history.between("20200103", "2020-01-06").prices.tolist() == [11, 12]
+    with pytest.raises(DataError, match="the date must be a date"):
+        history.between("3 January", "2020-01-06")
+
+
+def test_minutes_are_no_days_in_memory_either():
+    with pytest.raises(DataError, match=r"row 2: .*intraday"):
+        market_data.check("a", pd.date_range("2020-01-02 09:30", periods=3, freq="min"), [10, 11, 12])
+
+
+# ---- files as they come
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_other_delimiters(tmp_path, delimiter):
+    rows = [["\ufeffDate", "Open", " Close "], ["2020-01-02", "9", "1.5"], ["2020-01-03", "9", "1.75"]]
+    (tmp_path / "a.csv").write_text("\n".join(map(delimiter.join, rows)) + "\n\n", encoding="utf-8")
+    assert market_data.read(tmp_path / "a.csv").prices.tolist() == [1.5, 1.75]
+
+
+def test_compressed_files(tmp_path):
+    import gzip
+
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"DATE,close\n2020-01-02,1\n2020-01-03,1.1\n"))
+    assert market_data.read(tmp_path / "a.csv.gz").name == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("date,close,close\n2020-01-02,1,2\n", r"one column must be called 'close', got \['date', 'close', 'close'\]"),
+        ("date,Close,CLOSE\n2020-01-02,1,2\n", "one column must be called 'close'"),
+        (
+            "Price,Close,High\nTicker,A,A\nDate,,\n2020-01-02,1,2\n",
+            r"one row must name the columns, got a second one: \['Ticker'",
+        ),
+        ("", "first row must name the columns"),
+        ("date,close\n\xff\n", "must be readable"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, text, message):
+    (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=message):
+        market_data.read(tmp_path / "a.csv")
+
+
+# ---- what is doubted
+
+
+def business_days(count):
+    return np.busday_offset("2020-01-02", np.arange(count))
+
+
+def smooth(count=300):
+    return 100 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.02, count)))
+
+
+@pytest.mark.parametrize(
+    ("row", "factor", "message"),
+    [
+        (100, 0.5, r"row 101: the price falls by a factor of 2 on 2020-05-21, like an unadjusted split"),
+        (100, 1.5, "row 101: the price rises by a factor of 1.* like an unadjusted split"),
+        (7, 50.0, "row 8: the price rises by a factor of .*, a jump"),
+    ],
+)
+def test_a_jump_is_said_aloud(row, factor, message):
+    values = np.where(np.arange(300) < row, 1.0, factor) * 100.0
+    with pytest.warns(DataWarning, match=message):
+        market_data.check("a", business_days(300), values)
+
+
+def test_missing_months_are_said_aloud():
+    days = np.delete(business_days(700), np.arange(100, 540))
+    with pytest.warns(DataWarning, match=r"row 101: 617 days without a price before 2022-01-27"):
+        market_data.check("a", days, smooth(260))
+
+
+def test_weeks_are_said_not_to_be_days():
+    with pytest.warns(DataWarning, match="7 days apart, not daily"):
+        market_data.check("a", business_days(300)[::5], smooth(60))
+
+
+def test_sound_data_raise_no_doubt():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        market_data.check("a", business_days(300), smooth())
+        for ticker in market_data.TICKERS:
+            market_data.load(ticker)
