@@ -107,7 +107,7 @@ class Box:
         return jnp.all((value >= low) & (value <= high))
 
     def integers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the smallest and the largest integer of each entry of a Box of integers; of infinite bounds, those of the type."""
+        """Returns the smallest and the largest integer of each entry of a Box of integers; those of its type if unbounded."""
         dtype = jax.dtypes.canonicalize_dtype(self.dtype)
         limits = np.iinfo(dtype)
 
@@ -165,9 +165,7 @@ Space = Discrete | Box | Dict
 
 
 def _between(low: jax.Array, high: jax.Array, share: jax.Array) -> jax.Array:
-    """Returns the number that lies at a share, in [0, 1], of the way from ``low`` to ``high``, also where their distance is beyond
-    float32.
-    """
+    """Returns the number at a share, in [0, 1], of the way from ``low`` to ``high``, also where float32 cannot hold the way."""
     width = high - low
     wide = jnp.isinf(width)
     near = low + share * jnp.where(wide, 0.0, width)
