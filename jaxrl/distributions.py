@@ -58,8 +58,8 @@ class Categorical:
 
     def kl_divergence(self, other: "Categorical") -> jax.Array:
         """Returns KL(self || other) in nats, float32[...]; infinite where ``other`` excludes an action that this one takes."""
-        excluded = other.logits <= MASKED_LOGIT
-        return kl_divergence(self.log_probs, jnp.where(excluded, -jnp.inf, other.log_probs))
+        log_other = other.log_probs
+        return kl_divergence(self.log_probs, jnp.where(log_other <= 0.5 * MASKED_LOGIT, -jnp.inf, log_other))
 
     def mode(self) -> jax.Array:
         """Returns the most likely value, the first among equals, int32[...]."""
