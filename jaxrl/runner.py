@@ -44,6 +44,7 @@ class Run(NamedTuple):
     state: the final states, PyTree[S, ...], of a seed in quarantine its last good one; None after an interrupt.
     steps_per_update: environment steps that one seed takes in one update, or None.
     summary: wall and compile seconds, whether Ctrl-C ended the run early, and the seeds in quarantine.
+    steps_before_first_update: environment steps that one seed took before its first update.
     """
 
     seeds: np.ndarray
@@ -53,6 +54,7 @@ class Run(NamedTuple):
     state: PyTree
     steps_per_update: int | None
     summary: RunSummary
+    steps_before_first_update: int = 0
 
 
 def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array, num_updates: int) -> tuple[PyTree, dict]:
@@ -143,7 +145,7 @@ def run(
     if hasattr(config, "validate"):
         config.validate(task)
     configs = seed_axis.spread(config, len(numbers))
-    steps_per_update = getattr(config, "steps_per_update", None)
+    steps_per_update, steps_before = getattr(config, "steps_per_update", None), getattr(config, "steps_before_first_update", 0)
     devices = list(jax.local_devices() if devices is None else devices)
     memory.make_room_for_programs()
 
@@ -170,7 +172,7 @@ def run(
     own = numbers[np.sort(np.concatenate([np.arange(0), *(batch.rows for batch in batches)]))]
     done = sum(batch.first_update * len(batch.rows) for batch in batches)
     if done < num_updates * len(own):
-        measurements.begin(Plan(own, num_updates, chunk_length, steps_per_update, len(devices), done))
+        measurements.begin(Plan(own, num_updates, chunk_length, steps_per_update, len(devices), done, steps_before))
     carries: list[Carry] = []
     interrupted = False
     try:
@@ -190,7 +192,7 @@ def run(
         summary = measurements.end(time.perf_counter() - started, trainer.compile_seconds, interrupted)
 
     state = None if interrupted else seed_batches.in_order([carry.state for carry in carries], batches)
-    return Run(numbers, *measurements.tables(), state, steps_per_update, summary)
+    return Run(numbers, *measurements.tables(), state, steps_per_update, summary, steps_before)
 
 
 class _Trainer:
