@@ -113,7 +113,8 @@ def run(
             evaluations made and sinks called once per chunk.
         root: number of the root key from which all seeds are derived.
         evaluators: pytrees that can be called as ``(key, algorithm, state) -> dict of scalars`` after each chunk; see
-            ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times.
+            ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times. One that has a method
+            ``validate()`` is asked first.
         evaluation_seed: number of the key of the evaluations.
         sinks: see ``jaxrl.sink.Sink``. They are left alone where there is nothing to do.
         checkpoints: where the carry of all seeds is kept from time to time, at the end and after Ctrl-C. A run that finds some
@@ -144,6 +145,9 @@ def run(
         require(value is None or value >= 1, "run", f"{name} must be at least 1", value, "Leave it out for the default.")
     if hasattr(config, "validate"):
         config.validate(task)
+    for evaluator in evaluators:
+        if hasattr(evaluator, "validate"):
+            evaluator.validate()
     configs = seed_axis.spread(config, len(numbers))
     steps_per_update, steps_before = getattr(config, "steps_per_update", None), getattr(config, "steps_before_first_update", 0)
     devices = list(jax.local_devices() if devices is None else devices)

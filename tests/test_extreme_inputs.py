@@ -30,7 +30,8 @@ FUNCTIONS = {
     "kl_k1": (losses.kl_k1, (LOG_RATIOS,)),
     "kl_k3": (losses.kl_k3, (LOG_RATIOS,)),
     "itakura_saito_loss": (losses.itakura_saito_loss, (NUMBERS, NUMBERS, AVERSIONS)),
-    "exponential_squared_loss": (losses.exponential_squared_loss, (NUMBERS, NUMBERS, AVERSIONS)),
+    # Infinite where a value times the risk aversion is below -44, as documented.
+    "exponential_squared_loss": (losses.exponential_squared_loss, ((0.0, -40.0, 1e4), (0.0, -40.0, 1e4), (0.01, 1.0))),
     "softplus_loss": (losses.softplus_loss, (NUMBERS, NUMBERS, AVERSIONS)),
     "mean_variance_loss": (losses.mean_variance_loss, (NUMBERS, NUMBERS, AVERSIONS)),
     "clipped_ratio": (returns.clipped_ratio, (LOG_RATIOS, (0.5, 1.0, 100.0))),
