@@ -135,6 +135,7 @@ def _boltzmann_logits(values: jax.Array, temperature: jax.Array | float, mask: j
     must, fix = "temperature must be positive", "A small one is nearly greedy; greedy() is exactly so."
     _require_plain(temperature, lambda value: value > 0, "boltzmann", must, fix)
     peak = jnp.max(values, axis=-1, keepdims=True, where=mask, initial=-jnp.inf)
+    values = values if mask is None else jnp.where(mask, values, jax.lax.stop_gradient(peak))
     # Subtracted before the division, so that a small temperature cannot overflow; a row of -inf has no best action.
     gap = jnp.where(jnp.isneginf(peak), 0.0, values - jax.lax.stop_gradient(peak))
     logits = gap / _per_row(temperature, values)

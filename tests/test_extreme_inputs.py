@@ -296,3 +296,12 @@ def test_boltzmann_at_extreme_values(temperature):
     np.testing.assert_allclose(found.sum(-1), 1.0, rtol=1e-5)
     gradient = jax.grad(lambda values: jnp.sum(boltzmann_probabilities(values, temperature)[:, 0] ** 2))(values)
     assert not np.isnan(gradient).any()
+
+
+def test_the_value_of_an_illegal_action_reaches_no_gradient():
+    mask, values = jnp.array([True, False, True, False]), jnp.array([1.0, jnp.nan, 2.0, jnp.inf])
+    found = jax.grad(lambda values, t: boltzmann_probabilities(values, t, mask)[0], argnums=(0, 1))(values, 0.7)
+    legal = jax.grad(lambda values, t: boltzmann_probabilities(values, t)[0], argnums=(0, 1))(values[::2], 0.7)
+    np.testing.assert_allclose(found[0][::2], legal[0], rtol=1e-5)
+    np.testing.assert_array_equal(found[0][1::2], 0.0)
+    np.testing.assert_allclose(found[1], legal[1], rtol=1e-5)

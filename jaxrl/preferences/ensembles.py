@@ -5,8 +5,17 @@
     uncertainty (UWO)     r = mean_i r_i - lambda var_i r_i
 
 Members must be able to disagree. Networks begin apart and stay apart. A linear or tabular model has one optimum: its members meet
-there, and what they agree on says nothing about their error, unless each sees a bootstrap sample of the comparisons or is
-anchored where it began. COVERAGE
+there, and their agreement says nothing about their error, unless each sees a bootstrap sample of the comparisons or is anchored
+where it began. How often 90 % intervals over members hold the true reward, measured with 100 members on 100 worlds of 20
+responses, 200 Bradley-Terry comparisons and the decay of a normal prior, 1 / 200:
+
+                            tabular    linear, 8 features
+    neither                   0.00        0.00
+    anchored                  0.54        0.29
+    bootstrap                 0.81        0.79
+    bootstrap and anchored    0.89        0.84
+
+With 20 members in place of 100 the last line is 0.80 and 0.79: the quantiles of few numbers lie too near together.
 
 Source: Coste et al. (2023), "Reward Model Ensembles Help Mitigate Overoptimization", section 4; bootstrap: Efron (1979); anchors:
 Pearce et al. (2020).

@@ -11,6 +11,7 @@ import pytest
 import envs
 from envs.matrix_games import named
 from jaxrl import moments, rollout
+from jaxrl.averages import is_sound
 from jaxrl.deep import ppo
 from jaxrl.env import Step
 from jaxrl.errors import ConfigError, SpaceError
@@ -372,7 +373,7 @@ def test_shapes_where_there_is_a_global_observation(name, changes):
     env = envs.make(name)
     algorithm = mappo.make(env, CONFIG.replace(**changes))
     state, metrics = jax.jit(algorithm.update)(algorithm.init(jax.random.key(0)), jax.random.key(1))
-    assert all(np.isfinite(value) for metric, value in metrics.items() if not metric.startswith("episode_"))
+    assert all(is_sound(value) for value in metrics.values())
     decision = algorithm.policy(state, True)(jax.random.key(1), View(state.episodes.obs, None, state.episodes.memory))
     assert decision.action.shape == (4, env.num_agents)
     if algorithm.probabilities is not None:
