@@ -251,6 +251,9 @@ def harmonic_schedule(
     for name, value in (("initial", initial), ("half_life", half_life)):
         _require_plain(value, lambda v: v > 0, "harmonic_schedule", f"{name} must be positive", "Give a positive number.")
     _require_plain(minimum, lambda v: v >= 0, "harmonic_schedule", "minimum must not be negative", "0 sets no limit.")
+    if isinstance(initial, float | int):
+        must = f"minimum must not exceed initial ({initial:g})"
+        _require_plain(minimum, lambda v: v <= initial, "harmonic_schedule", must, "0 sets no limit.")
 
     def schedule(count: jax.Array) -> jax.Array:
         return jnp.maximum(initial / (1.0 + count / half_life), minimum)

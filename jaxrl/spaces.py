@@ -239,7 +239,7 @@ def _nearest_integer(space: Box, raw: jax.Array) -> jax.Array:
     first, last = space.integers()
     low, high = first.astype(np.float32), last.astype(np.float32)
     if space.bounded:
-        raw = low + jnp.floor((jnp.clip(raw, -1.0, 1.0) + 1.0) / 2.0 * (high - low + 1.0))
+        raw = jnp.asarray(low) + jnp.floor((jnp.clip(raw, -1.0, 1.0) + 1.0) / 2.0 * (high - low + 1.0))
     return jnp.clip(jnp.round(raw), low, high).astype(first.dtype)
 
 

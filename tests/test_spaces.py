@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl.compat.spaces import to_action
 from jaxrl.errors import SpaceError
 from jaxrl.spaces import Box, Dict, Discrete, example, flat_size, flatten, from_unit
 
@@ -158,3 +159,11 @@ def test_policies_act_in_integers_where_the_space_has_integers(space, raw, expec
     np.testing.assert_array_equal(found, expected)
     assert space.contains(found)
     assert not space.contains(np.full(space.shape, 0.5))
+
+
+def test_what_comes_from_gymnasium_is_not_truncated_to_an_integer():
+    space = Box(-3, 3, (2,), jnp.int32)
+    np.testing.assert_array_equal(to_action("step", space, np.array([3.0, -1.0])), [3, -1])
+    for wrong in ([2.5, 0.0], [4, 0], [np.nan, 0.0]):
+        with pytest.raises(SpaceError, match="step: an action must lie in Box"):
+            to_action("step", space, np.array(wrong))

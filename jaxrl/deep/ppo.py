@@ -39,7 +39,7 @@ class Config:
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Integers and names set shapes: they do."""
 
     learning_rate: float = 2.5e-4  # of Adam, falling linearly to 0 over anneal_updates
-    anneal_updates: float = jnp.inf  # updates until the learning rate is 0; infinite keeps it constant
+    anneal_updates: float = jnp.inf  # updates until the learning rate is 0 and stays there; infinite keeps it constant
     gamma: float = 0.99  # discount, in [0, 1]
     gae_lambda: float = 0.95  # in [0, 1]: 0 trusts the critic, 1 the sampled return
     clip_eps: float = 0.2  # the ratio's distance from 1 beyond which nothing is gained

@@ -163,7 +163,7 @@ def fit(key: jax.Array, state: State, preferences: Preferences, config: Config) 
         # A comparison of weight 0 may be of anything.
         difference = jnp.where(weight == 0, 0.0, differences(config.model, params, preferences.segments, first, second))
         losses = bradley_terry_loss(difference, label, config.flip_rate)
-        metrics = {"loss": average(losses, weight=weight), "accuracy": accuracy(difference, label, weight)}
+        metrics: dict[str, Any] = {"loss": average(losses, weight=weight), "accuracy": accuracy(difference, label, weight)}
         metrics["largest_difference"] = jnp.abs(difference).max()
         return jnp.mean(weight * losses) + config.weight_decay * penalty(params, state.anchor), metrics
 

@@ -107,7 +107,8 @@ class Preferences:
         for name in ("first", "second"):
             must, fix = f"{name} must hold the numbers of segments, integers", "Cast it: .astype(jnp.int32)."
             require(columns[name].dtype.kind in "iu", where, must, columns[name].dtype.name, fix, DataError)
-        report_faults(where, faults(**columns, num_segments=self.segments.count), "comparison", 0)
+        first, second, label, weight = columns.values()
+        report_faults(where, faults(first, second, label, weight, self.segments.count), "comparison", 0)
         self.segments.validate(where, observation_space, action_space)
 
 
