@@ -92,12 +92,12 @@ def _setting(name: str) -> tuple[Any, Any, Any]:
         return mappo.make, envs.make("simple_spread"), mappo.Config(**small)
     env = envs.make("cartpole")
     model = MLP(env.observation_space, env.action_space)
-    return reward_fitting.make, _comparisons(40), reward_fitting.Config(model, num_epochs=1)
+    return reward_fitting.make, _comparisons(env, 40), reward_fitting.Config(model, num_epochs=1)
 
 
-def _comparisons(pairs: int) -> Preferences:
+def _comparisons(env: Environment, pairs: int) -> Preferences:
     obs_key, action_key = jax.random.split(jax.random.key(0))
-    obs = jax.random.normal(obs_key, (2 * pairs, 10, 4))
+    obs = jax.vmap(jax.vmap(env.observation_space.sample))(jax.random.split(obs_key, (2 * pairs, 10)))
     action = jax.random.randint(action_key, (2 * pairs, 10), 0, 2, jnp.int32)
     number = jnp.arange(pairs, dtype=jnp.int32)
     pool = Segments(obs, action, obs, jnp.ones((2 * pairs, 10), bool))

@@ -356,10 +356,13 @@ def sweep_experiment(name: str, module: Experiment, config: Any, options: Option
 
 
 def _unequal_steps(done: Sweep) -> list[str]:
-    steps = {step for step in done.steps_per_update if step is not None}
-    if len(steps) < 2:
-        return []
-    return [f"beware: an update takes {min(steps)} to {max(steps)} environment steps, so members had unequal numbers of them"]
+    lines = []
+    for steps, what in ((done.steps_per_update, "an update"), (done.steps_before_first_update, "what precedes the first update")):
+        known = {step for step in steps if step is not None}
+        if len(known) > 1:
+            count = f"{min(known)} to {max(known)} environment steps"
+            lines.append(f"beware: {what} takes {count}, so members had unequal numbers of them")
+    return lines
 
 
 def _trial(position: int) -> str:

@@ -175,6 +175,8 @@ def evaluators_of(where: str, evaluators: Any) -> tuple:
         must, fix = "an evaluator must be a pytree of arrays", "Wrap a function: jax.tree_util.Partial(function)."
         require(not plain, where, must, _short(evaluator), fix, EvaluatorError)
         _require_pytree(where, "an evaluator", evaluator, EvaluatorError, "Declare what is no array with jaxrl.env.static.")
+        if hasattr(evaluator, "validate"):
+            evaluator.validate()
     return evaluators
 
 

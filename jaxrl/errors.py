@@ -3,6 +3,7 @@
 Every message has the same four parts: where it happened, what must hold, the value that was found, and what to do next.
 """
 
+import dataclasses
 import difflib
 from collections.abc import Iterable
 from typing import Any
@@ -100,6 +101,40 @@ def require_positive(where: str, config: object, *names: str) -> None:
     for name in names:
         positive = bool(np.all(np.asarray(getattr(config, name)) > 0))
         require(positive, where, f"{name} must be positive", getattr(config, name), "Raise it.")
+
+
+def require_numbers(where: str, config: object, *infinite: str) -> None:
+    """Raises ConfigError unless every traced field of ``config`` is a number or an array of them: none NaN, none infinite.
+
+    Args:
+        where: who asks.
+        config: a dataclass. Static fields, configurations inside it and fields that are None are left alone.
+        infinite: fields that may be infinite.
+    """
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if not field.metadata.get("pytree_node", True) or value is None or dataclasses.is_dataclass(value):
+            continue
+        kind = "a number" if field.name in infinite else "a finite number"
+        must, fix = f"{field.name} must be {kind}", f"Correct it; the default is {field.default!r}."
+        numbers = np.asarray(value)
+        require(numbers.dtype.kind in "iuf", where, must, value, fix)
+        sound = ~np.isnan(numbers) if field.name in infinite else np.isfinite(numbers)
+        require(bool(sound.all()), where, must, value, fix)
+
+
+def require_at_most(where: str, config: object, name: str, limit: str) -> None:
+    """Raises ConfigError unless one field of ``config`` does not exceed another one, entry by entry where they are arrays.
+
+    For two fields of which one bounds the other: without this, the bound that a user left at its default decides silently.
+    """
+    value, most = np.broadcast_arrays(np.asarray(getattr(config, name)), np.asarray(getattr(config, limit)))
+    beyond = ~(value <= most)
+    if beyond.any():
+        first = np.unravel_index(int(beyond.argmax()), beyond.shape)
+        low, high = most[first].item(), value[first].item()
+        must, fix = f"{name} must not exceed {limit} ({low:g})", f"Set {name}={low:g}, or raise {limit} to {high:g}."
+        require(False, where, must, high, fix)
 
 
 def is_traced(*values: Any) -> bool:

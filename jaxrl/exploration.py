@@ -135,6 +135,7 @@ def _boltzmann_logits(values: jax.Array, temperature: jax.Array | float, mask: j
     must, fix = "temperature must be positive", "A small one is nearly greedy; greedy() is exactly so."
     _require_plain(temperature, lambda value: value > 0, "boltzmann", must, fix)
     peak = jnp.max(values, axis=-1, keepdims=True, where=mask, initial=-jnp.inf)
+    values = values if mask is None else jnp.where(mask, values, jax.lax.stop_gradient(peak))
     # Subtracted before the division, so that a small temperature cannot overflow; a row of -inf has no best action.
     gap = jnp.where(jnp.isneginf(peak), 0.0, values - jax.lax.stop_gradient(peak))
     logits = gap / _per_row(temperature, values)
@@ -250,6 +251,9 @@ def harmonic_schedule(
     for name, value in (("initial", initial), ("half_life", half_life)):
         _require_plain(value, lambda v: v > 0, "harmonic_schedule", f"{name} must be positive", "Give a positive number.")
     _require_plain(minimum, lambda v: v >= 0, "harmonic_schedule", "minimum must not be negative", "0 sets no limit.")
+    if isinstance(initial, float | int):
+        must = f"minimum must not exceed initial ({initial:g})"
+        _require_plain(minimum, lambda v: v <= initial, "harmonic_schedule", must, "0 sets no limit.")
 
     def schedule(count: jax.Array) -> jax.Array:
         return jnp.maximum(initial / (1.0 + count / half_life), minimum)

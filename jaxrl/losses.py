@@ -10,6 +10,18 @@ import jax.numpy as jnp
 from jaxrl.exploration import greedy
 from jaxrl.returns import one_step_target
 
+LARGEST_EXPONENT = 20.0
+
+
+def exponential(x: jax.Array) -> jax.Array:
+    """Returns exp(x), and where x exceeds 20 its tangent there, any shape.
+
+    exp overflows float32 at 88, and its square, which the norm of a gradient contains, at 44. The tangent keeps rising: a ratio
+    of probabilities beyond e^20 is still pulled back, and by a finite gradient.
+    """
+    inside = jnp.minimum(x, LARGEST_EXPONENT)
+    return jnp.exp(inside) * (1.0 + jnp.maximum(x - LARGEST_EXPONENT, 0.0))
+
 
 def policy_gradient_loss(log_probability: jax.Array, advantage: jax.Array) -> jax.Array:
     """Returns minus the log-probability weighted by the advantage; its gradient is the policy gradient's negative.
@@ -38,10 +50,10 @@ def clipped_surrogate_loss(log_ratio: jax.Array, advantage: jax.Array, clip_eps:
     Returns:
         float32[].
 
-    Source: Schulman et al. (2017), eq. 7.
+    Source: Schulman et al. (2017), eq. 7. Ours: beyond e^20 the ratio is the tangent of the exponential; see ``exponential``.
     """
     advantage = jax.lax.stop_gradient(advantage)
-    ratio = jnp.exp(log_ratio)
+    ratio = exponential(log_ratio)
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1.0 - clip_eps, 1.0 + clip_eps) * advantage)
 
 
@@ -108,9 +120,11 @@ def kl_k3(log_ratio: jax.Array) -> jax.Array:
     Args:
         log_ratio: float32[], the action's log-probability under the new policy minus that under the old one.
 
-    Source: Schulman (2020), "Approximating KL Divergence", estimator k3.
+    Source: Schulman (2020), "Approximating KL Divergence", estimator k3. Ours: beyond e^20 the ratio is the tangent of the
+    exponential; see ``exponential``.
     """
-    return jnp.expm1(log_ratio) - log_ratio
+    inside = jnp.minimum(log_ratio, LARGEST_EXPONENT)
+    return jnp.expm1(inside) + jnp.exp(inside) * jnp.maximum(log_ratio - LARGEST_EXPONENT, 0.0) - log_ratio
 
 
 def q_learning_target(
@@ -215,22 +229,17 @@ def itakura_saito_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.A
         float32[], at least 0.
 
     Source: Udovichenko et al. (2025), "Risk-Averse Reinforcement Learning with Itakura-Saito Loss", the divergence written out.
-    Ours: where -a d exceeds 20, the exponential goes on as its tangent; float32 would overflow at 88.
+    Ours: where -a d exceeds 20, the exponential goes on as its tangent; see ``exponential``.
     """
-    exponent = -risk_aversion * (jax.lax.stop_gradient(target) - value)
-    inside = jnp.minimum(exponent, _LARGEST_EXPONENT)
-    exponential = jnp.expm1(inside) + jnp.exp(inside) * (exponent - inside)
-    return (exponential - exponent) / risk_aversion**2
-
-
-_LARGEST_EXPONENT = 20.0
+    return kl_k3(-risk_aversion * (jax.lax.stop_gradient(target) - value)) / risk_aversion**2
 
 
 def exponential_squared_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.Array | float) -> jax.Array:
     """Returns (exp(-a value) - exp(-a target))^2 / (2 a^2), the squared error of the exponential utility (EMSE), float32[].
 
     It has the minimiser of ``itakura_saito_loss``, but its gradient scales with exp(-2 a value): it vanishes for large values
-    and overflows for very negative ones.
+    and overflows for very negative ones. In float32 it is infinite or NaN once -a value or -a target exceeds 44; this is what it
+    is compared for, so that nothing is cut here.
 
     Args:
         value, target, risk_aversion: as for ``itakura_saito_loss``.

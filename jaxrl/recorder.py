@@ -27,11 +27,11 @@ class Recorder:
         self._plan: Plan
         self._earlier: dict[str, list[Path]] = {}  # table -> the files that it had before
         self._seen: set[bytes] = set()
-        self._seed_updates = 0
+        self._seed_updates, self._fresh_seeds = 0, 0
 
     def begin(self, plan: Plan) -> None:
         """See ``jaxrl.sink.Sink``."""
-        self._plan, self._seen, self._seed_updates = plan, set(), 0
+        self._plan, self._seen, self._seed_updates, self._fresh_seeds = plan, set(), 0, 0
         self._earlier = {name: table.files() for name, table in self._tables.items()}
 
     def chunk(self, chunk: Chunk) -> None:
@@ -46,11 +46,14 @@ class Recorder:
         self._append("metrics", chunk.seeds, np.arange(chunk.first_update, end), chunk.metrics)
         self._append("evaluations", chunk.seeds, np.arange(end - 1, end), evaluation)
         self._seed_updates += chunk.num_updates * len(chunk.seeds)
+        self._fresh_seeds += len(chunk.seeds) if chunk.first_update == 0 else 0
 
     def end(self, summary: RunSummary) -> None:
         """Notes what the run cost, and which seeds failed."""
         plan = self._plan
-        steps = None if plan.steps_per_update is None else plan.steps_per_update * self._seed_updates
+        steps = None
+        if plan.steps_per_update is not None:  # of this session: a seed that went on from a checkpoint had begun before
+            steps = plan.steps_before_first_update * self._fresh_seeds + plan.steps_per_update * self._seed_updates
         running = summary.seconds - summary.compile_seconds
         facts = {
             "seeds": len(plan.seeds),
@@ -68,6 +71,4 @@ class Recorder:
         self._run.write_facts(self._variant, facts)
 
     def _append(self, name: str, seeds: np.ndarray, updates: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
-        steps = self._plan.steps_per_update
-        env_steps = None if steps is None else (updates + 1) * steps
-        self._tables[name].append(self._variant, seeds, updates, env_steps, columns)
+        self._tables[name].append(self._variant, seeds, updates, self._plan.env_steps(updates + 1), columns)

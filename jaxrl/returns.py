@@ -149,6 +149,16 @@ def generalized_advantage(
     return _recur_backward(error, jnp.where(terminated | truncated, 0.0, gamma * gae_lambda))
 
 
+def clipped_ratio(log_ratio: jax.Array, largest: jax.Array | float) -> jax.Array:
+    """Returns min(exp(log_ratio), largest), any shape. Cut before the exponential, it has a gradient of 0 beyond, not NaN.
+
+    Args:
+        log_ratio: of probabilities.
+        largest: positive and finite.
+    """
+    return jnp.exp(jnp.minimum(log_ratio, jnp.log(largest)))
+
+
 def vtrace(
     reward: jax.Array,
     value: jax.Array,
@@ -166,7 +176,7 @@ def vtrace(
         reward, value, next_value, terminated, truncated, gamma: as for ``generalized_advantage``.
         log_ratio: float32[T], the log-probability of each action under the policy to be valued minus that under the policy
             that acted.
-        clip_rho: largest weight of a temporal-difference error, positive; it decides which policy is valued.
+        clip_rho: largest weight of a temporal-difference error, positive and finite; it decides which policy is valued.
         clip_c: largest weight of the trace, positive and at most ``clip_rho``; it decides how fast.
 
     Returns:
@@ -174,7 +184,6 @@ def vtrace(
 
     Source: Espeholt et al. (2018), eq. 1, in the recursive form of its remark 1.
     """
-    ratio = jnp.exp(log_ratio)
-    error = jnp.minimum(clip_rho, ratio) * td_error(reward, value, next_value, terminated, gamma)
-    trace = jnp.where(terminated | truncated, 0.0, gamma * jnp.minimum(clip_c, ratio))
+    error = clipped_ratio(log_ratio, clip_rho) * td_error(reward, value, next_value, terminated, gamma)
+    trace = jnp.where(terminated | truncated, 0.0, gamma * clipped_ratio(log_ratio, clip_c))
     return value + _recur_backward(error, trace)

@@ -66,7 +66,8 @@ class Episode:
 class Transition(NamedTuple):
     """One step of a batch of environments; from ``unroll`` every leaf is [T, E, ...].
 
-    obs, action, reward, next_obs: as the environment gave them; next_obs is the true successor.
+    obs, action, reward, next_obs: as the environment gave them; next_obs is the true successor. The reward of an agent to whom
+        the environment left no legal action is NaN: whatever it did was illegal, and its seed goes into quarantine.
     terminated: bool, the value beyond is 0. truncated: bool, the time limit was reached without termination.
     mask, next_mask: bool[..., A], the legal actions in obs and in next_obs, or None.
     t: int32, steps taken in this episode before this one (0 = the first).
@@ -148,6 +149,8 @@ def advance_all(key: jax.Array, env: Environment, episodes: Episode, decision: D
 def _advance(step_key, reset, env: Environment, episode: Episode, decision: Decision) -> tuple[Episode, Transition]:
     mask = env.action_mask(episode.state)
     step = env.step(step_key, episode.state, decision.action)
+    if mask is not None:
+        step = step._replace(reward=jnp.where(mask.any(-1), step.reward, jnp.nan))
     t = episode.t + 1
     return_ = episode.return_ + step.reward
     truncated = ~step.terminated & (t >= env.max_steps)

@@ -45,6 +45,7 @@ class Run(NamedTuple):
     state: the final states, PyTree[S, ...], of a seed in quarantine its last good one; None after an interrupt.
     steps_per_update: environment steps that one seed takes in one update, or None.
     summary: wall and compile seconds, whether Ctrl-C ended the run early, and the seeds in quarantine.
+    steps_before_first_update: environment steps that one seed took before its first update.
     """
 
     seeds: np.ndarray
@@ -54,6 +55,7 @@ class Run(NamedTuple):
     state: PyTree
     steps_per_update: int | None
     summary: RunSummary
+    steps_before_first_update: int = 0
 
 
 def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array, num_updates: int) -> tuple[PyTree, dict]:
@@ -113,7 +115,8 @@ def run(
             evaluations made and sinks called once per chunk.
         root: number of the root key from which all seeds are derived.
         evaluators: pytrees that can be called as ``(key, algorithm, state) -> dict of scalars`` after each chunk; see
-            ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times.
+            ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times. One that has a method
+            ``validate()`` is asked first.
         evaluation_seed: number of the key of the evaluations.
         sinks: see ``jaxrl.sink.Sink``. They are left alone where there is nothing to do.
         checkpoints: where the carry of all seeds is kept from time to time, at the end and after Ctrl-C. A run that finds some
@@ -146,6 +149,7 @@ def run(
         require(value is None or value >= 1, "run", f"{name} must be at least 1", value, "Leave it out for the default.")
     evaluators, steps_per_update = _validate(make, task, config, evaluators, checkpoints)
     configs = seed_axis.spread(config, len(numbers))
+    steps_before = getattr(config, "steps_before_first_update", 0)
     devices = list(jax.local_devices() if devices is None else devices)
     memory.make_room_for_programs()
 
@@ -173,7 +177,7 @@ def run(
     done = sum(batch.first_update * len(batch.rows) for batch in batches)
     if done < num_updates * len(own):
         trainer.trace(next(batch for batch in batches if batch.first_update < num_updates), devices, group)
-        measurements.begin(Plan(own, num_updates, chunk_length, steps_per_update, len(devices), done))
+        measurements.begin(Plan(own, num_updates, chunk_length, steps_per_update, len(devices), done, steps_before))
     carries: list[Carry] = []
     interrupted = False
     try:
@@ -193,7 +197,7 @@ def run(
         summary = measurements.end(time.perf_counter() - started, trainer.compile_seconds, interrupted)
 
     state = None if interrupted else seed_batches.in_order([carry.state for carry in carries], batches)
-    return Run(numbers, *measurements.tables(), state, steps_per_update, summary)
+    return Run(numbers, *measurements.tables(), state, steps_per_update, summary, steps_before)
 
 
 def _validate(make, task, config, evaluators, checkpoints) -> tuple[tuple, int | None]:

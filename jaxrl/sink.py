@@ -5,7 +5,7 @@ run's folder, ``jaxrl.progress`` shows a bar, ``jaxrl.trackers`` writes for Tens
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class Plan(NamedTuple):
     steps_per_update: environment steps that one seed takes in one update, or None for what learns from a data set.
     devices: how many devices share the seeds.
     resumed_updates: how many updates, summed over seeds, had been made before this run went on from a checkpoint.
+    steps_before_first_update: environment steps that one seed takes before its first update, to fill a replay buffer, say.
     """
 
     seeds: np.ndarray
@@ -29,6 +30,14 @@ class Plan(NamedTuple):
     steps_per_update: int | None
     devices: int
     resumed_updates: int = 0
+    steps_before_first_update: int = 0
+
+    def env_steps(self, updates: Any) -> Any:
+        """Returns the environment steps that one seed has taken after so many updates, a number or an array of them.
+
+        None for what learns from a data set.
+        """
+        return None if self.steps_per_update is None else self.steps_before_first_update + updates * self.steps_per_update
 
 
 class Chunk(NamedTuple):

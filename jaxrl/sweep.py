@@ -49,6 +49,7 @@ class Sweep(NamedTuple):
     programs: in the order in which they ran.
     seconds, compile_seconds: wall time, and how much of it was tracing and compiling.
     interrupted: whether Ctrl-C ended it early.
+    steps_before_first_update: environment steps that one seed of each member took before its first update.
     """
 
     members: tuple[dict[str, Any], ...]
@@ -63,6 +64,7 @@ class Sweep(NamedTuple):
     seconds: float
     compile_seconds: float
     interrupted: bool
+    steps_before_first_update: tuple[int, ...] = ()
 
 
 def sweep(
@@ -129,7 +131,7 @@ class SweepTrainer:
         self._sinks, self._watch = sinks, watch
         self._shared = [(static, replaced(config, static), which) for static, which in by_program(config, self.members)]
         self._tables = _Tables((len(self.members), len(self.seeds), num_updates))
-        self._steps: dict[int, int | None] = {}
+        self._steps: dict[int, tuple[int | None, int]] = {}  # in an update, and before the first
         self._programs: list[Program] = []
         self._num_updates = np.zeros(len(self.members), np.int64)
         self._began, self._compile_seconds = time.perf_counter(), 0.0
@@ -161,25 +163,26 @@ class SweepTrainer:
             )
             self._programs.append(Program(static, tuple(alive), num_updates))
             self._num_updates[alive] = num_updates
-            self._steps |= dict.fromkeys(alive, done.steps_per_update)
+            self._steps |= dict.fromkeys(alive, (done.steps_per_update, done.steps_before_first_update))
             self._tables.fail(alive, done.summary.failed_seeds)
             self._compile_seconds += done.summary.compile_seconds
             self.interrupted = done.summary.interrupted
 
     def result(self) -> Sweep:
         """Returns what has been measured so far."""
-        steps = tuple(self._steps.get(member) for member in range(len(self.members)))
+        steps = [self._steps.get(member, (None, 0)) for member in range(len(self.members))]
         return Sweep(
             self.members,
             self.seeds,
             *self._tables.of(self.seeds),
             self._num_updates.copy(),
-            steps,
+            tuple(in_update for in_update, _ in steps),
             dict(self._tables.failures),
             tuple(self._programs),
             time.perf_counter() - self._began,
             self._compile_seconds,
             self.interrupted,
+            tuple(before for _, before in steps),
         )
 
     def _configs(self, config: Any, members: Sequence[int]) -> Any:

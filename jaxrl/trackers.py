@@ -211,7 +211,7 @@ class _Curves:
             if len(finite) and len(self._plan.seeds) > 1:
                 quantiles = np.quantile(finite, list(QUANTILES.values()))
                 out |= {f"{table}/{name}/{tag}": float(value) for tag, value in zip(QUANTILES, quantiles, strict=True)}
-        return updates * (self._plan.steps_per_update or 1), out
+        return updates if self._plan.steps_per_update is None else self._plan.env_steps(updates), out
 
 
 def _require_points(where: str, points: int) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxrl.distributions import categorical, diagonal_gaussian, tanh_gaussian
+from jaxrl.distributions import Categorical, categorical, diagonal_gaussian, kl_divergence, tanh_gaussian
 
 LOGITS = jnp.array([[0.5, -1.0, 2.0, 0.0], [3.0, 0.0, 0.0, -3.0]])
 MASK = jnp.array([[True, False, True, False], [False, False, False, True]])
@@ -69,3 +69,77 @@ def test_categorical_samples_with_its_probabilities():
     )
     for found, expected in zip(counts, np.asarray(policy.probs, np.float64), strict=True):
         assert stats.chisquare(found, expected / expected.sum() * found.sum()).pvalue > 1e-3
+
+
+def test_kl_of_masked_categoricals_is_distraxs():
+    import distrax
+
+    other, half = LOGITS[:, ::-1] * 0.5, jnp.array([[True, False, True, False], [False, True, True, True]])
+    for mask in (None, half):
+        ours = categorical(LOGITS, mask).kl_divergence(categorical(other, mask))
+        one, two = (distrax.Categorical(x if mask is None else jnp.where(mask, x, -1e9)) for x in (LOGITS, other))
+        np.testing.assert_allclose(ours, one.kl_divergence(two), rtol=1e-5)
+
+
+def test_kl_against_a_reference_of_the_same_support():
+    """The given case: what is masked here has log-probability -1e9, and minus infinity in the reference."""
+    policy = categorical(jnp.array([1.0, 2.0, 3.0]), jnp.array([True, True, False]))
+    reference = np.array([0.5, 0.5, 0.0])
+    expected = stats.entropy([1 / (1 + np.e), np.e / (1 + np.e)], reference[:2])
+    assert expected == pytest.approx(0.111, abs=5e-4)
+    gradient = jax.grad(lambda log_p: kl_divergence(log_p, jnp.log(reference)))(policy.log_probs)
+    np.testing.assert_allclose(kl_divergence(policy.log_probs, jnp.log(reference)), expected, rtol=1e-5)
+    assert np.isfinite(gradient).all()
+    same = Categorical(jnp.log(jnp.array(reference)))
+    np.testing.assert_allclose(policy.kl_divergence(same), expected, rtol=1e-5)
+    np.testing.assert_allclose(same.kl_divergence(policy), stats.entropy([0.5, 0.5], np.asarray(policy.probs)[:2]), rtol=1e-5)
+
+
+def test_kl_is_infinite_where_the_reference_excludes_what_is_done():
+    narrow, wide = categorical(jnp.zeros(3), jnp.array([True, False, True])), categorical(jnp.zeros(3))
+    assert float(wide.kl_divergence(narrow)) == np.inf
+    np.testing.assert_allclose(narrow.kl_divergence(wide), np.log(1.5), rtol=1e-6)
+    assert np.isnan(kl_divergence(jnp.array([np.nan, 0.0]), jnp.zeros(2)))
+
+
+@pytest.mark.parametrize("value", [-1, 4, 99])
+def test_what_is_no_action_has_no_probability(value):
+    """-1 had log-probability 0: that it is certain."""
+    policy = categorical(LOGITS, jnp.ones((2, 4), bool))
+    np.testing.assert_array_equal(policy.log_prob(jnp.full(2, value)), -np.inf)
+    gradient = jax.grad(lambda logits: jnp.exp(categorical(logits).log_prob(jnp.full(2, value))).sum())(LOGITS)
+    np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_a_row_without_a_legal_action_has_no_distribution():
+    policy = categorical(LOGITS, jnp.array([[True, True, False, True], [False] * 4]))
+    for found in (policy.probs, policy.log_probs, policy.log_prob(jnp.zeros(2, jnp.int32)), policy.entropy()):
+        assert np.isfinite(found[0]).all()
+        assert np.isnan(found[1]).all()
+
+
+def test_saturated_samples_of_a_tanh_gaussian():
+    """tanh reaches 1 in float32: the sample's own log-probability was NaN."""
+    policy = tanh_gaussian(jnp.array([3.0, -8.0]), jnp.array([1.5, 0.5]))
+    samples, log_prob = policy.sample_and_log_prob(seed=jax.random.key(0), sample_shape=(500,))
+    saturated = np.abs(samples) == 1.0
+    assert saturated.any()
+    assert np.isfinite(policy.log_prob(samples)).all()
+    assert np.isfinite(log_prob).all()
+    plain = (np.abs(samples) < 0.99).all(-1) if ((np.abs(samples) < 0.99).all(-1)).any() else ~saturated.any(-1)
+    np.testing.assert_allclose(policy.log_prob(samples)[plain], log_prob[plain], rtol=0.1, atol=0.1)
+    np.testing.assert_array_equal(policy.sample(seed=jax.random.key(0), sample_shape=(500,)), samples)
+
+
+def test_tanh_gaussian_is_distraxs_and_has_a_mode():
+    import distrax
+
+    mean, log_std = jnp.array([[0.5, -0.3]]), jnp.array([0.2, -0.4])
+    ours = tanh_gaussian(mean, log_std)
+    theirs = distrax.Transformed(diagonal_gaussian(mean, log_std), distrax.Block(distrax.Tanh(), 1))
+    value = jnp.array([[0.2, -0.9]])
+    np.testing.assert_allclose(ours.log_prob(value), theirs.log_prob(value), rtol=1e-5)
+    found, expected = (d.sample_and_log_prob(seed=jax.random.key(3)) for d in (ours, theirs))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    np.testing.assert_allclose(ours.mode(), np.tanh(mean), rtol=1e-6)

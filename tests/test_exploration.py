@@ -203,6 +203,7 @@ def test_optax_schedules_serve_for_epsilon():
         (lambda: exploration.harmonic_schedule(0.0, 10), "initial must be positive, got 0.0"),
         (lambda: exploration.harmonic_schedule(0.5, -1), "half_life must be positive, got -1"),
         (lambda: exploration.harmonic_schedule(0.5, 10, -1.0), "minimum must not be negative, got -1.0"),
+        (lambda: exploration.harmonic_schedule(0.01, 10, 0.5), r"minimum must not exceed initial \(0.01\), got 0.5"),
     ],
 )
 def test_plain_numbers_out_of_range_are_refused(call, message):

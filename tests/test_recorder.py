@@ -15,7 +15,7 @@ from jaxrl.recorder import Recorder
 from jaxrl.results import RunDirectory, find_run
 from jaxrl.runner import run as train
 from jaxrl.sink import Chunk, Plan, RunSummary
-from tests.recording import SEEDS, assert_rows, record, strict, value
+from tests.recording import SEEDS, assert_rows, make_chunk, record, strict, value
 
 SUMMARY = RunSummary(seconds=12.0, compile_seconds=2.0)
 
@@ -52,6 +52,23 @@ def test_environment_steps_are_those_taken_by_then(run):
     np.testing.assert_array_equal(run.curves("greedy_return", "online").env_steps, 8 * np.array([5, 10, 15, 20]))
     assert run.curves("episode_return", "offline").env_steps is None
     assert run.metrics("offline")["env_steps"].null_count == 60
+
+
+def test_steps_before_the_first_update_count(run):
+    """The random steps that fill a replay buffer: the curves begin behind them, and the account holds them once for each seed."""
+    recorder = Recorder(run, "warm")
+    recorder.begin(Plan(SEEDS, 20, 5, 8, 1, steps_before_first_update=100))
+    for first in (0, 5):
+        recorder.chunk(make_chunk(SEEDS, first, 5))
+    recorder.end(SUMMARY)
+    np.testing.assert_array_equal(run.curves("episode_return", "warm").env_steps, 100 + 8 * np.arange(1, 11))
+    np.testing.assert_array_equal(run.curves("greedy_return", "warm").env_steps, 100 + 8 * np.array([5, 10]))
+    assert run.summary()["runs"]["warm"]["env_steps"] == 3 * (100 + 10 * 8)
+    recorder.begin(Plan(SEEDS, 20, 5, 8, 1, resumed_updates=30, steps_before_first_update=100))
+    recorder.chunk(make_chunk(SEEDS, 10, 5))
+    recorder.end(SUMMARY)  # the session that goes on has not taken them again
+    assert run.summary()["runs"]["warm"]["env_steps"] == 3 * 5 * 8
+    np.testing.assert_array_equal(run.curves("episode_return", "warm").env_steps, 100 + 8 * np.arange(1, 16))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ from envs.gridworlds import frozen_lake
 from jaxrl import rollout
 from jaxrl.env import Environment, Step
 from jaxrl.rollout import Decision
+from jaxrl.runner import run
 from jaxrl.spaces import Box, Discrete
+from jaxrl.tabular import q_learning
+from tests import probes
 
 
 def _reset(key, params):
@@ -179,3 +182,17 @@ def test_global_observations_are_those_of_the_two_states():
     )
     assert without[1].global_obs is None
     assert without[1].next_global_obs is None
+
+
+def _nothing_in_one(state, params):
+    return jnp.array([True, True]) & (state != 1)
+
+
+def test_a_state_without_a_legal_action_puts_its_seed_into_quarantine():
+    """Whatever is done there is illegal: the reward is no number, and the seed is named instead of learning from it."""
+    env = probes.delayed_reward().replace(action_mask_fn=_nothing_in_one)
+    done = run(q_learning.make, env, q_learning.Config(num_steps=8), seeds=2, num_updates=2)
+    assert set(done.summary.failed_seeds) == {0, 1}
+    assert {failure.update for failure in done.summary.failed_seeds.values()} == {0}
+    fine = run(q_learning.make, probes.masked_action(), q_learning.Config(num_steps=8), seeds=2, num_updates=2)
+    assert not fine.summary.failed_seeds

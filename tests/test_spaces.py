@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl.compat.spaces import to_action
 from jaxrl.errors import SpaceError
 from jaxrl.spaces import Box, Dict, Discrete, example, flat_size, flatten, from_unit
 
@@ -99,3 +100,70 @@ def test_policies_draw_in_units_of_the_box():
     np.testing.assert_allclose(from_unit(box, drawn), [[0.5, 0.0], [0.0, 4.0], [1.0, -4.0], [0.75, 1.0]])
     np.testing.assert_array_equal(from_unit(Box(-np.inf, np.inf, (2, 1)), drawn)[..., 0], drawn)
     np.testing.assert_array_equal(from_unit(Discrete(3), jnp.array([2, 0])), [2, 0])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [(-2, 2, jnp.int32), (0, 255, jnp.uint8), (-128, 127, jnp.int8), (-1.5, 1.5, jnp.int16), (7, 7, jnp.int32)],
+)
+def test_boxes_of_integers_are_uniform_over_all_of_them(low, high, dtype):
+    """Both ends included: truncation left them out."""
+    space = Box(low, high, (100,), dtype)
+    found = np.asarray(jax.jit(jax.vmap(space.sample))(jax.random.split(jax.random.key(0), 200)))
+    assert found.dtype == np.dtype(dtype)
+    assert space.contains(found)
+    values, counts = np.unique(found, return_counts=True)
+    np.testing.assert_array_equal(values, np.arange(np.ceil(low), np.floor(high) + 1))
+    expected = found.size / len(values)
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    assert statistic < len(values) + 5 * np.sqrt(2 * len(values))
+
+
+def test_the_whole_range_of_a_type_and_none_of_it():
+    whole = Box(-(2**31), 2**31 - 1, (2000,), jnp.int32)
+    found = np.asarray(whole.sample(jax.random.key(0)), np.float64)
+    assert found.min() < -2e9
+    assert found.max() > 2e9
+    assert abs(found.mean()) < 1e8
+    half = Box(-3, float("inf"), (2,), jnp.int32)
+    assert half.contains(jax.vmap(half.sample)(jax.random.split(jax.random.key(0), 50)))
+    with pytest.raises(SpaceError, match="an integer between low and high"):
+        Box(0.2, 0.8, (), jnp.int32)
+    with pytest.raises(SpaceError, match="dtype must be a floating or an integer type"):
+        Box(0, 1, (), bool)
+
+
+def test_bounds_further_apart_than_float32_reaches():
+    """Gymnasium's unbounded floats come as +-3.4e38: their distance is infinite."""
+    space = Box(-3.4e38, 3.4e38, (500,))
+    found = np.asarray(space.sample(jax.random.key(0)))
+    assert space.contains(found)
+    assert (found > 0).mean() == pytest.approx(0.5, abs=0.1)
+    np.testing.assert_allclose(
+        from_unit(Box(-3.4e38, 3.4e38, (3,)), jnp.array([-1.0, 0.0, 1.0])), [-3.4e38, 0, 3.4e38], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("space", "raw", "expected"),
+    [
+        (Box(-2, 2, (6,), jnp.int32), [-9.0, -0.61, -0.59, 0.0, 0.59, 1.0], [-2, -2, -1, 0, 1, 2]),
+        (Box(0, 255, (4,), jnp.uint8), [-1.0, 1.0, 0.999, 0.0], [0, 255, 255, 128]),
+        (Box(-np.inf, np.inf, (3,), jnp.int32), [4.977, -0.2, 1e30], [5, 0, 2**31 - 1]),
+    ],
+    ids=str,
+)
+def test_policies_act_in_integers_where_the_space_has_integers(space, raw, expected):
+    """A bounded Box gives every integer an equal part of [-1, 1]; 4.977 never reaches the environment."""
+    found = from_unit(space, jnp.array(raw))
+    np.testing.assert_array_equal(found, expected)
+    assert space.contains(found)
+    assert not space.contains(np.full(space.shape, 0.5))
+
+
+def test_what_comes_from_gymnasium_is_not_truncated_to_an_integer():
+    space = Box(-3, 3, (2,), jnp.int32)
+    np.testing.assert_array_equal(to_action("step", space, np.array([3.0, -1.0])), [3, -1])
+    for wrong in ([2.5, 0.0], [4, 0], [np.nan, 0.0]):
+        with pytest.raises(SpaceError, match="step: an action must lie in Box"):
+            to_action("step", space, np.array(wrong))

@@ -128,6 +128,15 @@ def test_tensorboard_holds_every_update(tmp_path, batches):
     check_all_points(tensorboard_curves(tmp_path), metrics, evaluation)
 
 
+def test_steps_before_the_first_update_are_on_the_axis(tmp_path):
+    metrics, evaluation = measurements()
+    sink = TensorBoard(tmp_path)
+    sink.begin(Plan(np.arange(SEEDS), UPDATES, LENGTH, STEPS, 1, steps_before_first_update=1000))
+    sink.chunk(chunk(0, np.arange(SEEDS), metrics, evaluation))
+    sink.end(RunSummary(1.0, 0.5))
+    assert sorted(tensorboard_curves(tmp_path)["metrics/loss/mean"]) == [1000 + STEPS * (i + 1) for i in range(LENGTH)]
+
+
 def test_tensorboard_shows_the_configuration_and_the_failed_seeds(tmp_path):
     play(TensorBoard(tmp_path, config={"gamma": 0.99}), [range(5)])
     texts = {

@@ -107,7 +107,7 @@ def run(config: Config, session: Session) -> None:
     ablations = {
         "DQN": CATCH,
         "no target network": replace(CATCH, target_interval=1, target_step_size=1.0),
-        "no replay": replace(CATCH, replay=False),
+        "no replay": CATCH.without_replay(),
     }
     many = {"many actions": CATCH, "many actions, dueling": replace(CATCH, dueling=True)}
     for env, variants in ((catch, ablations), (copied, many)):
@@ -126,8 +126,7 @@ def run(config: Config, session: Session) -> None:
 
 
 def _train(session, env, algorithm, seeds, steps, evaluators, variant) -> None:
-    # The random steps before the first update count as well.
-    updates = (steps - algorithm.learning_starts) // algorithm.steps_per_update
+    updates = (steps - algorithm.steps_before_first_update) // algorithm.steps_per_update
     chunk_length = max(1, updates // EVALUATIONS)
     session.train(
         dqn.make,

@@ -254,7 +254,8 @@ def run(config: Config, session: Session) -> None:
             },
             "optima",
         )
-        deterministic = {name: margins(name, Numbers(beta=BETA, flip_rate=FLIPS), checkpoints) for name in direct.LOSSES}
+        alike = Numbers(beta=BETA, flip_rate=FLIPS, target_margin=1.0, sft=1.0, eta=1.0)
+        deterministic = {name: margins(name, alike, checkpoints) for name in direct.LOSSES}
         for name, path in deterministic.items():
             session.record({"margin": path}, f"deterministic, {name}")
         for beta in (0.1, 1.0):

@@ -100,11 +100,12 @@ def to_action(where: str, space: Space, action: Any, batch: tuple[int, ...] = ()
         must, fix = f"an action must be an integer from 0 to {space.n - 1}", "Draw it from action_space."
         require(inside, where, must, action, fix, SpaceError)
         return array.astype(np.int32)
-    array = array.astype(space.dtype)
+    array = array if space.integer else array.astype(space.dtype)
     inside = bool(np.all((array >= _bound(space, space.low)) & (array <= _bound(space, space.high))))
+    inside &= not space.integer or bool(np.all(array == np.floor(array)))
     must, fix = f"an action must lie in {space}", "gymnasium.wrappers.ClipAction cuts what a policy draws to the bounds."
     require(inside, where, must, action, fix, SpaceError)
-    return array
+    return array.astype(space.dtype)
 
 
 def rendering(where: str, render_mode: str | None, render: Render | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Source: Mnih et al. (2015), algorithm 1; double: van Hasselt et al. (2016), equa
 The defaults are those of CleanRL's DQN on CartPole (Huang et al. 2022, "CleanRL"), the squared loss among them.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -21,10 +22,18 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from jaxrl import replay, rollout
+from jaxrl import counters, replay, rollout
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, PyTree, static
-from jaxrl.errors import SpaceError, require, require_between, require_counts, require_positive
+from jaxrl.errors import (
+    SpaceError,
+    require,
+    require_at_most,
+    require_between,
+    require_counts,
+    require_numbers,
+    require_positive,
+)
 from jaxrl.losses import double_q_target, huber_loss, q_learning_target
 from jaxrl.networks import QNetwork, activation
 from jaxrl.policies import epsilon_greedy_over
@@ -41,7 +50,7 @@ class Config:
     learning_rate: float = 2.5e-4  # of Adam
     gamma: float = 0.99  # discount, in [0, 1]
     epsilon_start: float = 1.0  # probability of a uniform action at the first step, in [0, 1]
-    epsilon_end: float = 0.05  # and after epsilon_steps, falling linearly in between
+    epsilon_end: float = 0.05  # and after epsilon_steps, falling linearly in between; in [0, epsilon_start]
     epsilon_steps: float = 250_000.0  # environment steps of one seed, those before the first update not counted
     # Errors beyond it count linearly; infinite squares them all. Mnih et al. (2015) take 1, with rewards clipped to [-1, 1]:
     # where returns are large (CartPole's are near 100), that leaves the rare errors where episodes end unheeded, and values
@@ -56,13 +65,13 @@ class Config:
     num_rounds: int = static(default=100)  # rounds of acting and learning in one update; its metrics are means (count)
     batch_size: int = static(default=128)  # stored steps in one gradient step (count)
     buffer_size: int = static(default=10_000)  # steps that are kept (count)
-    learning_starts: int = static(default=10_000)  # steps with random actions before the first update (count)
+    learning_starts: int = static(default=10_000)  # steps with random actions before the first update, at least (count)
     hidden: tuple[int, ...] = static(default=(120, 84))  # layer sizes
     activation: str = static(default="relu")  # between layers: tanh, relu, swish or gelu
     channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
     double: bool = static(default=False)  # the network selects the next action, the target network values it
     dueling: bool = static(default=False)  # a value and an advantage stream
-    replay: bool = static(default=True)  # False learns from the E * T newest steps alone, whatever batch_size is
+    replay: bool = static(default=True)  # False learns from the E * T newest steps alone; see without_replay
 
     @property
     def steps_per_update(self) -> int:
@@ -85,15 +94,25 @@ class Config:
             must = "channels need observations of shape [H, W, C]"
             require(image, "dqn", must, seen, "Set channels=().", SpaceError)
         require_counts("dqn", self, "target_interval", "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
-        require_counts("dqn", self, "batch_size", "buffer_size", "learning_starts")
+        require_numbers("dqn", self, "epsilon_steps", "huber_delta", "max_grad_norm")
         require_between("dqn", self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "target_step_size")
         require_positive("dqn", self, "learning_rate", "epsilon_steps", "huber_delta", "max_grad_norm")
+        require_at_most("dqn", self, "epsilon_end", "epsilon_start")
         require(len(self.hidden) >= 1, "dqn", "hidden must name at least one layer", self.hidden, "(64, 64) is common.")
         activation(self.activation)
         if self.replay:
             self._validate_buffer()
+        else:
+            self._validate_newest()
+
+    def _validate_newest(self) -> None:
+        newest = {"batch_size": self.num_envs * self.num_steps, "buffer_size": 0, "learning_starts": 0}
+        for name, value in newest.items():
+            found, fix = getattr(self, name), f"Set {name}={value}, or replay=True."
+            require(found == value, "dqn", f"without replay, {name} must be {value}: nothing is kept", found, fix)
 
     def _validate_buffer(self) -> None:
+        require_counts("dqn", self, "batch_size", "buffer_size", "learning_starts")
         size = self.buffer_size
         for name, count in (
             ("batch_size", self.batch_size),
@@ -108,6 +127,16 @@ class Config:
         """Steps that each environment takes before the first update."""
         return -(-self.learning_starts // self.num_envs)
 
+    @property
+    def steps_before_first_update(self) -> int:
+        """Environment steps of one seed before the first update: the random ones that fill the buffer."""
+        return self.warm_up_steps * self.num_envs
+
+    def without_replay(self) -> "Config":
+        """Returns these values for learning from the newest steps alone: no buffer, so that nothing is sampled or kept."""
+        newest = self.num_envs * self.num_steps
+        return dataclasses.replace(self, replay=False, batch_size=newest, buffer_size=0, learning_starts=0)
+
 
 @struct.dataclass
 class State:
@@ -115,7 +144,7 @@ class State:
 
     buffer: the stored steps, or None without replay.
     steps: int32[], environment steps so far, those before the first update not counted.
-    gradient_steps: int32[], Adam steps so far.
+    since_target: int32[], Adam steps since the target network moved last, below target_interval.
     """
 
     params: PyTree
@@ -124,7 +153,7 @@ class State:
     episodes: Episode
     buffer: ReplayBuffer | None
     steps: jax.Array
-    gradient_steps: jax.Array
+    since_target: jax.Array
 
 
 class Experience(NamedTuple):
@@ -171,7 +200,7 @@ def make(env: Environment, config: Config) -> Algorithm:
             experience = remembered(batch)
             one = jax.tree.map(lambda leaf: leaf[0], experience)
             buffer = replay.add(replay.create(one, config.buffer_size), experience)
-        return State(params, params, optimiser.init(params), episodes, buffer, jnp.int32(0), jnp.int32(0))
+        return State(params, params, optimiser.init(params), episodes, buffer, counters.zeros(), counters.zeros())
 
     def remembered(batch):
         """The steps [T, E, ...] as experience [T * E, ...], in the order of time."""
@@ -198,11 +227,11 @@ def make(env: Environment, config: Config) -> Algorithm:
         gradient, metrics = jax.grad(loss, has_aux=True)(state.params, batch, target)
         updates, opt_state = optimiser.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        count = state.gradient_steps + 1
+        since_target = (state.since_target + 1) % config.target_interval
         moved = optax.incremental_update(params, state.target_params, config.target_step_size)
-        due = count % config.target_interval == 0
+        due = since_target == 0
         target_params = jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, state.target_params)
-        return state.replace(params=params, target_params=target_params, opt_state=opt_state, gradient_steps=count), metrics
+        return state.replace(params=params, target_params=target_params, opt_state=opt_state, since_target=since_target), metrics
 
     def round_(state, key):
         """Acts, stores, learns."""
@@ -210,7 +239,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         episodes, batch = rollout.unroll(act_key, env, behaviour(state, False), state.episodes, config.num_steps)
         experience = remembered(batch)
         buffer = replay.add(state.buffer, experience) if config.replay else None
-        state = state.replace(episodes=episodes, buffer=buffer, steps=state.steps + config.num_envs * config.num_steps)
+        steps = counters.advanced(state.steps, config.num_envs * config.num_steps)
+        state = state.replace(episodes=episodes, buffer=buffer, steps=steps)
 
         def learn(state, key):
             newest = experience if buffer is None else replay.sample(key, buffer, config.batch_size)

@@ -25,13 +25,13 @@ from jaxrl import distributions, moments, policies, rollout
 from jaxrl.algorithm import Algorithm, epochs_of_minibatches
 from jaxrl.averages import average, pooled
 from jaxrl.env import Environment, PyTree, static
-from jaxrl.errors import ConfigError, SpaceError, require, require_between, require_counts, require_positive
+from jaxrl.errors import ConfigError, SpaceError, require, require_between, require_counts, require_numbers, require_positive
 from jaxrl.losses import clipped_surrogate_loss, clipped_value_loss, kl_k3, squared_value_loss
 from jaxrl.moments import Moments, RewardScaling
 from jaxrl.networks import ActorCritic, activation
 from jaxrl.returns import generalized_advantage
 from jaxrl.rollout import Episode
-from jaxrl.spaces import Box, Discrete
+from jaxrl.spaces import Box, Dict, Discrete, Space
 
 
 @struct.dataclass
@@ -39,7 +39,7 @@ class Config:
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Integers and names set shapes: they do."""
 
     learning_rate: float = 2.5e-4  # of Adam, falling linearly to 0 over anneal_updates
-    anneal_updates: float = jnp.inf  # updates until the learning rate is 0; infinite keeps it constant
+    anneal_updates: float = jnp.inf  # updates until the learning rate is 0 and stays there; infinite keeps it constant
     gamma: float = 0.99  # discount, in [0, 1]
     gae_lambda: float = 0.95  # in [0, 1]: 0 trusts the critic, 1 the sampled return
     clip_eps: float = 0.2  # the ratio's distance from 1 beyond which nothing is gained
@@ -87,10 +87,14 @@ class Config:
             must = "channels need observations of shape [H, W, C]"
             require(image, where, must, observations, "Set channels=().", SpaceError)
         require_counts(where, self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
+        require_numbers(where, self, "anneal_updates", "clip_eps", "max_grad_norm")
         require_between(where, self, 0, 1, "gamma", "gae_lambda")
+        require_between(where, self, 0, float("inf"), "vf_coef")
         require_positive(where, self, "learning_rate", "anneal_updates", "clip_eps", "max_grad_norm")
         require(len(self.hidden) >= 1, where, "hidden must name at least one layer", self.hidden, "(64, 64) is common.")
         activation(self.activation)
+        must = "num_envs * num_steps must be at least 2: an advantage is good or bad beside others"
+        require(self.steps_per_update >= 2, where, must, self.steps_per_update, "Set num_steps=128.")
         count, unit = (self.num_envs, "num_envs") if self.memory_size else (self.steps_per_update, "num_envs * num_steps")
         if count % self.num_minibatches:
             fits = max(d for d in range(1, self.num_minibatches + 1) if count % d == 0)
@@ -240,18 +244,22 @@ def learner(network: ActorCritic, config: Config, max_steps: int, multi_agent: b
         )
 
     def act(learner, obs, first, memory):
-        return outputs_of(learner.params, normalised(learner.observations, obs), first, memory)
+        return outputs_of(learner.params, normalised(learner.observations, obs, network.observation_space), first, memory)
 
-    def loss(params, batch):
+    def chooses(mask):
+        """Returns where agents have a choice, shaped as the rewards, or None where they always have."""
+        return mask.sum(-1) > 1 if multi_agent and mask is not None else None
+
+    def loss(params, batch, whole):
         batch = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batch.replace(memory=(), critic_memory=())).replace(
             memory=batch.memory, critic_memory=batch.critic_memory
         )
         seen = batch.obs, batch.first, batch.memory, batch.global_obs, batch.critic_memory
         outputs, value = outputs_and_values(params, *seen)
         policy = distributions.of_space(network.action_space, outputs, batch.mask)
-        chose = batch.mask.sum(-1) > 1 if multi_agent and batch.mask is not None else None
+        chose = chooses(batch.mask)
         log_ratio = policy.log_prob(batch.raw_action) - batch.log_prob
-        advantage = standardised(batch.advantage, chose)
+        advantage = standardised(batch.advantage, chose, whole)
         policy_losses = clipped_surrogate_loss(log_ratio, advantage, config.clip_eps)
         if config.clip_value:
             value_loss = clipped_value_loss(value, batch.value, batch.target, config.clip_eps).mean()
@@ -267,9 +275,9 @@ def learner(network: ActorCritic, config: Config, max_steps: int, multi_agent: b
             "clip_fraction": average(jnp.abs(jnp.expm1(log_ratio)) > config.clip_eps, chose),
         }
 
-    def gradient_step(carry, batch):
+    def gradient_step(whole, carry, batch):
         params, opt_state = carry
-        gradient, metrics = jax.grad(loss, has_aux=True)(params, batch)
+        gradient, metrics = jax.grad(loss, has_aux=True)(params, batch, whole)
         updates, opt_state = optimiser.update(gradient, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), metrics
 
@@ -277,7 +285,8 @@ def learner(network: ActorCritic, config: Config, max_steps: int, multi_agent: b
         # What the old policy and critic say of the block.
         raw_action, outputs = batch.extras["raw_action"], batch.extras["outputs"]
         log_prob = distributions.of_space(network.action_space, outputs, batch.mask).log_prob(raw_action)
-        obs, global_obs = normalised(learner.observations, batch.obs), normalised(learner.global_observations, batch.global_obs)
+        obs = normalised(learner.observations, batch.obs, network.observation_space)
+        global_obs = normalised(learner.global_observations, batch.global_obs)
         first, critic_memory = batch.t == 0, learner.critic_memory if network.centralized else memory
         output, memories = assess(learner.params, obs, first, critic_memory, global_obs)
         value = in_units_of_reward(learner, output)
@@ -307,7 +316,7 @@ def learner(network: ActorCritic, config: Config, max_steps: int, multi_agent: b
         data = Sequences(obs, global_obs, raw_action, batch.mask, first, log_prob, output, advantage, target, memory, own_memory)
         (params, opt_state), metrics = epochs_of_minibatches(
             key,
-            gradient_step,
+            partial(gradient_step, Spread.of(advantage, chooses(batch.mask))),
             (learner.params, learner.opt_state),
             as_sequences(data),
             config.num_epochs,
@@ -340,7 +349,7 @@ def learner(network: ActorCritic, config: Config, max_steps: int, multi_agent: b
         place = (index, jnp.arange(config.num_envs))
         flat = partial(jax.tree.map, lambda leaf: leaf[place].reshape(-1, *leaf.shape[2:]))
         block = partial(jax.tree.map, lambda leaf: leaf[None])
-        obs = block(normalised(learner.observations, flat(batch.next_obs)))
+        obs = block(normalised(learner.observations, flat(batch.next_obs), network.observation_space))
         global_obs = block(normalised(learner.global_observations, flat(batch.next_global_obs)))
         memory = flat(memories) if config.memory_size else ()
         output, _ = assess(learner.params, obs, jnp.zeros((1, index.size), bool), memory, global_obs)
@@ -358,12 +367,24 @@ def learner(network: ActorCritic, config: Config, max_steps: int, multi_agent: b
     return Learning(init, act, learn)
 
 
-def normalised(seen: Moments | None, obs: PyTree) -> PyTree:
-    """Discrete parts of an observation are classes, not quantities: they stay as they are."""
+def normalised(seen: Moments | None, obs: PyTree, space: Space | None = None) -> PyTree:
+    """Scales observations by their running moments, or leaves them where there are none.
+
+    Args:
+        seen: moments of single observations, or None.
+        obs: PyTree[..., *shape of an observation].
+        space: of the observations; None for a vector of quantities. Its Discrete parts are classes, not quantities: they stay as
+            they are. Integers in a Box (pixels, counts) are quantities.
+    """
     if seen is None:
         return obs
-    scaled = moments.normalize(seen, obs)
-    return jax.tree.map(lambda raw, new: new if jnp.issubdtype(raw.dtype, jnp.floating) else raw, obs, scaled)
+    return _quantities(space, moments.normalize(seen, obs), obs)
+
+
+def _quantities(space: Space | None, scaled: PyTree, raw: PyTree) -> PyTree:
+    if isinstance(space, Dict):
+        return {name: _quantities(part, scaled[name], raw[name]) for name, part in space.items}
+    return raw if isinstance(space, Discrete) else scaled
 
 
 def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:
@@ -376,9 +397,35 @@ def mean(x: jax.Array, where: jax.Array | None) -> jax.Array:
     return x.mean() if where is None else jnp.sum(x, where=where) / jnp.maximum(where.sum(), 1)
 
 
-def standardised(advantage: jax.Array, where: jax.Array | None) -> jax.Array:
-    """Subtracts the mean and divides by the standard deviation, both over the entries where ``where`` holds."""
+class Spread(NamedTuple):
+    """Mean and standard deviation of the advantages of a whole batch, float32[] each."""
+
+    mean: jax.Array
+    deviation: jax.Array
+
+    @classmethod
+    def of(cls, advantage: jax.Array, where: jax.Array | None) -> "Spread":
+        """Measures the entries where ``where`` holds, all if it is None."""
+        centre = mean(advantage, where)
+        return cls(centre, jnp.sqrt(mean(jnp.square(advantage - centre), where)))
+
+
+def standardised(advantage: jax.Array, where: jax.Array | None, whole: Spread) -> jax.Array:
+    """Subtracts the mean and divides by the standard deviation, both of the minibatch and over the entries where ``where`` holds.
+
+    A minibatch in which a single step counts would have advantages of 0 alone, so that nothing is learned from it: it is
+    standardised by the whole batch, as Yu et al. (2022) do throughout.
+
+    Args:
+        advantage: float32[L, B], or float32[L, B, N] with agents.
+        where: bool, shaped as advantage, or None for all entries.
+        whole: of the batch that the minibatch was taken from.
+    """
+    by_batch = (advantage - whole.mean) / (whole.deviation + 1e-8)
     if where is None:
-        return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        several = advantage.shape[0] * advantage.shape[1] > 1
+        return (advantage - advantage.mean()) / (advantage.std() + 1e-8) if several else by_batch
     centred = advantage - mean(advantage, where)
-    return centred / (jnp.sqrt(mean(jnp.square(centred), where)) + 1e-8)
+    by_minibatch = centred / (jnp.sqrt(mean(jnp.square(centred), where)) + 1e-8)
+    steps = where.reshape(*advantage.shape[:2], -1).any(-1).sum()
+    return jnp.where(steps > 1, by_minibatch, by_batch)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl import rollout, spaces
+from jaxrl import counters, rollout, spaces
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment
 from jaxrl.errors import require, require_between
@@ -40,7 +40,7 @@ class Config(q_learning.Config):
 
 @struct.dataclass
 class State:
-    """q: float32[N, X, A], action values. visits: float32[N, X, A]. episodes: E environments under way."""
+    """q: float32[N, X, A], action values. visits: int32[N, X, A]. episodes: E environments under way."""
 
     q: jax.Array
     visits: jax.Array
@@ -56,7 +56,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[agents, obs], lambda state: config.epsilon)
 
     def init(key):
-        return State(jnp.zeros(tables, jnp.float32), jnp.zeros(tables, jnp.float32), rollout.start(key, env, config.num_envs))
+        return State(jnp.zeros(tables, jnp.float32), counters.zeros(*tables), rollout.start(key, env, config.num_envs))
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)

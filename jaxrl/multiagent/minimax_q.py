@@ -19,10 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl import rollout, spaces
+from jaxrl import counters, rollout, spaces
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, require_discrete, static
-from jaxrl.errors import EnvironmentError, require, require_between, require_counts, require_positive
+from jaxrl.errors import (
+    EnvironmentError,
+    require,
+    require_at_most,
+    require_between,
+    require_counts,
+    require_numbers,
+    require_positive,
+)
 from jaxrl.exploration import harmonic_schedule
 from jaxrl.games import zero_sum
 from jaxrl.rollout import Decision, Episode
@@ -35,7 +43,7 @@ class Config:
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Defaults: Littman (1994)."""
 
     learning_rate: float = 1.0  # alpha at first, in (0, 1]
-    learning_rate_final: float = 0.01  # alpha after decay_steps, in (0, 1]; it falls geometrically, and goes on falling
+    learning_rate_final: float = 0.01  # alpha after decay_steps, in (0, learning_rate]; it falls geometrically, and goes on
     decay_steps: float = 1e6  # environment steps
     # Visits of a joint action after which its alpha has halved once more; infinite, as in the paper, looks at the time alone.
     # That learns next to nothing about what is first tried late, when alpha is small everywhere.
@@ -56,8 +64,10 @@ class Config:
         require(env.num_agents == 2, "minimax_q", "the environment must have two agents", env.num_agents, fix)
         require_discrete("minimax_q", env, "Use jaxrl.finite.from_table.")
         require_counts("minimax_q", self, "num_envs", "num_steps")
+        require_numbers("minimax_q", self, "decay_steps", "learning_rate_half_life")
         require_between("minimax_q", self, 0, 1, "learning_rate", "learning_rate_final", "gamma", "epsilon")
         require_positive("minimax_q", self, "learning_rate", "learning_rate_final", "decay_steps", "learning_rate_half_life")
+        require_at_most("minimax_q", self, "learning_rate_final", "learning_rate")
         rewards = np.asarray(_rewards_of_random_play(env), np.float64)
         worst = rewards[np.abs(rewards.sum(-1)).argmax()]
         must = "the rewards of both players must sum to zero"
@@ -68,9 +78,9 @@ class Config:
 class State:
     """What both players have learned; X observations, A actions.
 
-    q, visits: float32[2, X, A * A], by ``own action * A + the opponent's``.
+    q: float32[2, X, A * A], by ``own action * A + the opponent's``. visits: int32, shaped as q.
     value: float32[2, X], of the stage games. strategy: float32[2, X, A], what each plays in them.
-    steps: float32[], environment steps so far. episodes: E environments under way.
+    steps: int32[], environment steps so far. episodes: E environments under way.
     """
 
     q: jax.Array
@@ -104,7 +114,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         unknown = jnp.zeros((2, states), jnp.float32) + config.initial_value
         q = jnp.zeros((2, states, actions * actions), jnp.float32) + config.initial_value
         strategy = jnp.full((2, states, actions), 1 / actions, jnp.float32)
-        return State(q, jnp.zeros_like(q), unknown, strategy, jnp.float32(0), rollout.start(key, env, config.num_envs))
+        return State(q, counters.zeros(*q.shape), unknown, strategy, counters.zeros(), rollout.start(key, env, config.num_envs))
 
     def strategies(state, view, epsilon):
         """Returns the probabilities float32[E, 2, A] of both players' actions, a share epsilon of them uniform."""
@@ -128,7 +138,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         onward = jnp.where(seen.terminated[:, None], 0.0, state.value[players, seen.next_obs])
         reward = jnp.where(_sums_to_zero(seen.reward)[:, None], seen.reward, jnp.nan)
         error = reward + config.gamma * onward - state.q[players, obs, joint]
-        alpha = config.learning_rate * config.learning_rate_final ** (state.steps / config.decay_steps)
+        left = config.learning_rate_final / config.learning_rate
+        alpha = config.learning_rate * left ** (state.steps / config.decay_steps)
         step_size = harmonic_schedule(alpha, config.learning_rate_half_life, 0.0)
         learn_both = jax.vmap(learn, in_axes=(0, 0, 1, 1, 1, None))
         q, visits = learn_both(state.q, state.visits, obs, joint, error, step_size)
@@ -138,7 +149,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         solution = jax.vmap(jax.vmap(zero_sum.solve))(game, *masks)
         value = state.value.at[players, obs].set(solution.value.astype(jnp.float32))
         strategy = state.strategy.at[players, obs].set(solution.row.astype(jnp.float32))
-        state = State(q, visits, value, strategy, state.steps + config.num_envs, episodes)
+        state = State(q, visits, value, strategy, counters.advanced(state.steps, config.num_envs), episodes)
         return state, (seen, jnp.abs(error), solution.gap)
 
     def update(state, key):

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax.nn import log_sigmoid
 
-from jaxrl.errors import require_between, require_positive
+from jaxrl.distributions import kl_divergence
+from jaxrl.errors import require_between, require_numbers, require_positive
 from jaxrl.preferences import direct
 from jaxrl.preferences.direct import Pairs
 
@@ -28,6 +29,7 @@ class Config:
 
     def validate(self) -> None:
         """Raises ConfigError where a number is out of range."""
+        require_numbers("beyond_pairs", self)
         require_positive("beyond_pairs", self, "beta")
         require_between("beyond_pairs", self, 0, float("inf"), "alpha")
         require_between("beyond_pairs", self, 0, 1, "accepted")
@@ -37,13 +39,14 @@ def sequential_divergence(log_policy: jax.Array, log_reference: jax.Array, mask:
     """Returns KL(reference || policy) of the next token, summed along each response, float[N] in nats.
 
     Args:
-        log_policy, log_reference: float[N, T, V], finite, log-probabilities of every token that could have come next.
+        log_policy, log_reference: float[N, T, V], log-probabilities of every token that could have come next. Where the mask is
+            False they may be anything, NaN too.
         mask: bool[N, T], True where the response has a token.
 
     Source: Zeng et al. (2024), section 4, the sequential KL divergence.
     """
-    each = (jnp.exp(log_reference) * (log_reference - log_policy)).sum(-1)
-    return jnp.sum(each, -1, where=mask)
+    log_policy, log_reference = (jnp.where(mask[..., None], table, 0.0) for table in (log_policy, log_reference))
+    return kl_divergence(log_reference, log_policy).sum(-1)
 
 
 def tdpo1(pairs: Pairs, chosen: jax.Array, rejected: jax.Array, config: Config) -> jax.Array:
@@ -85,9 +88,14 @@ def spin(log_policy: jax.Array, log_opponent: jax.Array, demonstrated: jax.Array
 
     Source: Chen et al. (2024), equation 4.7 with the logistic loss; the optimum is theorem 5.4.
     """
-    opponent, every = jax.lax.stop_gradient(log_opponent), jnp.arange(log_opponent.shape[0])
-    against_every = direct.pairs_of(log_policy, opponent, jnp.ones_like(opponent), demonstrated[:, None], every[None])
-    return direct.dpo(against_every, direct.Config(beta=config.beta)) @ jnp.exp(opponent)
+    log_opponent = jax.lax.stop_gradient(log_opponent)
+    probability = jnp.exp(log_opponent)
+    # What the opponent never says has weight 0, and no log-ratio.
+    rejected, opponent = (jnp.where(probability > 0, table, 0.0)[None] for table in (log_policy, log_opponent))
+    chosen, reference = log_policy[demonstrated][:, None], log_opponent[demonstrated][:, None]
+    lengths = jnp.ones((1, 1), log_policy.dtype)
+    against_every = Pairs(chosen, rejected, reference, opponent, lengths, lengths)
+    return direct.dpo(against_every, direct.Config(beta=config.beta)) @ probability
 
 
 def pmpo(accepted: jax.Array, rejected: jax.Array, divergence: jax.Array, config: Config) -> jax.Array:

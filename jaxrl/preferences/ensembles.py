@@ -4,7 +4,21 @@
     worst case (WCO)      r = min_i r_i
     uncertainty (UWO)     r = mean_i r_i - lambda var_i r_i
 
-Source: Coste et al. (2023), "Reward Model Ensembles Help Mitigate Overoptimization", section 4.
+Members must be able to disagree. Networks begin apart and stay apart. A linear or tabular model has one optimum: its members meet
+there, and their agreement says nothing about their error, unless each sees a bootstrap sample of the comparisons or is anchored
+where it began. How often 90 % intervals over members hold the true reward, measured with 100 members on 100 worlds of 20
+responses, 200 Bradley-Terry comparisons and the decay of a normal prior, 1 / 200:
+
+                            tabular    linear, 8 features
+    neither                   0.00        0.00
+    anchored                  0.54        0.29
+    bootstrap                 0.81        0.79
+    bootstrap and anchored    0.89        0.84
+
+With 20 members in place of 100 the last line is 0.80 and 0.79: the quantiles of few numbers lie too near together.
+
+Source: Coste et al. (2023), "Reward Model Ensembles Help Mitigate Overoptimization", section 4; bootstrap: Efron (1979); anchors:
+Pearce et al. (2020).
 """
 
 from collections.abc import Callable
@@ -17,9 +31,9 @@ from flax import struct
 from jaxrl.algorithm import Algorithm
 from jaxrl.averages import pooled
 from jaxrl.env import PyTree, static
-from jaxrl.errors import require_counts, unknown_name
+from jaxrl.errors import require, require_between, require_counts, unknown_name
 from jaxrl.preferences import reward_fitting
-from jaxrl.preferences.reward_models import RewardModel
+from jaxrl.preferences.reward_models import RewardModel, has_one_optimum
 from jaxrl.preferences.segments import Preferences
 
 
@@ -55,16 +69,23 @@ AGGREGATES: dict[str, Callable] = {
 class Aggregated:
     """An ensemble as one reward function ``(params [M, ...], obs, action, next_obs) -> float32[...]``.
 
-    model: of every member. aggregate: a name in ``AGGREGATES``. penalty: lambda, for ``uncertainty_weighted`` alone.
+    model: of every member. aggregate: a name in ``AGGREGATES``. penalty: lambda, of ``uncertainty_weighted`` alone; None is 1.
     """
 
     model: RewardModel
     aggregate: str = "mean"
-    penalty: float = 1.0
+    penalty: float | None = None
 
     def __post_init__(self):
         if self.aggregate not in AGGREGATES:
             raise unknown_name("Aggregated", "aggregate", self.aggregate, AGGREGATES)
+        if self.penalty is not None:
+            weighted, fix = (
+                self.aggregate == "uncertainty_weighted",
+                "Leave penalty out, or set aggregate='uncertainty_weighted'.",
+            )
+            require(weighted, "Aggregated", f"penalty must be left out with {self.aggregate!r}", self.penalty, fix)
+            require_between("Aggregated", self, 0, 1e38, "penalty")
 
     def init(self, key: jax.Array) -> PyTree:
         """Draws one member: the smallest ensemble."""
@@ -73,7 +94,7 @@ class Aggregated:
     def __call__(self, params, obs, action, next_obs):
         rewards = jax.vmap(self.model, in_axes=(0, None, None, None))(params, obs, action, next_obs)
         function = AGGREGATES[self.aggregate]
-        return function(rewards, self.penalty) if self.aggregate == "uncertainty_weighted" else function(rewards)
+        return function(rewards) if self.penalty is None else function(rewards, self.penalty)
 
 
 @struct.dataclass
@@ -84,9 +105,14 @@ class Config:
     num_members: int = static(default=5)  # M
 
     def validate(self, task) -> None:
-        """Raises ConfigError where these values cannot run on ``task``."""
+        """Raises ConfigError where these values cannot run on ``task``, or where the members cannot disagree."""
         require_counts("ensembles", self, "num_members")
         self.fitting.validate(task)
+        different = self.num_members == 1 or self.fitting.bootstrap or self.fitting.anchored
+        must = "members of a model with one optimum must be bootstrapped or anchored: they would all be the same"
+        found = f"{type(self.fitting.model).__name__}, bootstrap=False, anchored=False"
+        fix = "Set bootstrap=True and anchored=True, build the model with init_scale=1.0, and set weight_decay=1 / comparisons."
+        require(different or not has_one_optimum(self.fitting.model), "ensembles", must, found, fix)
 
 
 def make(task: Preferences | Callable, config: Config) -> Algorithm:

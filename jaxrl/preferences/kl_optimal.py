@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxrl.distributions import kl_divergence as kl_divergence
+
 
 def kl_optimal(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> jax.Array:
     """Returns the log-probabilities of the policy that maximises reward less ``beta`` times its divergence from the reference.
@@ -25,19 +27,21 @@ def kl_optimal(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | fl
     Returns:
         float[K].
     """
-    return jax.nn.log_softmax(log_reference + reward / beta)
+    return jax.nn.log_softmax(_tilted(log_reference, reward, beta)[0])
 
 
 def optimal_value(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> jax.Array:
     """Returns the value of that maximum, ``beta log Z``, float[]."""
-    return beta * jax.nn.logsumexp(log_reference + reward / beta)
+    tilted, best = _tilted(log_reference, reward, beta)
+    return beta * jax.nn.logsumexp(tilted) + best
 
 
-def kl_divergence(log_policy: jax.Array, log_reference: jax.Array) -> jax.Array:
-    """Returns KL(policy || reference) in nats, float[]; log_policy, log_reference: float[K]."""
-    possible = jnp.isfinite(log_policy)
-    gap = jnp.where(possible, log_policy, 0.0) - jnp.where(possible, log_reference, 0.0)
-    return jnp.sum(jnp.where(possible, jnp.exp(log_policy) * gap, 0.0))
+def _tilted(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> tuple[jax.Array, jax.Array]:
+    """Returns log ref + (r - max r) / beta, and max r: with the best reward taken out, a small beta cannot overflow."""
+    possible = log_reference > -jnp.inf
+    best = jax.lax.stop_gradient(jnp.max(reward, where=possible, initial=-jnp.inf))
+    gap = jnp.where(possible, reward, best) - best
+    return log_reference + gap / beta, best
 
 
 def best_of_n(reference: jax.Array, score: jax.Array, n: jax.Array | int) -> jax.Array:
@@ -89,18 +93,27 @@ def psi_optimal(
 
         argmax_pi  E_{y ~ pi, y' ~ mu}[Psi(p(y > y'))] - tau KL(pi || ref)
 
+    Psi may be infinite, as the logit is where a preference is certain. The answer then is the limit of preferences that become
+    certain together: what is surely preferred to more of mu than any other response takes all, whatever tau is.
+
     Args:
-        log_reference: float[K].
+        log_reference: float[K]; minus infinity where a response is impossible, which it stays.
         preference: float[K, K], the probability that the row is preferred to the column.
         behaviour: float[K], mu, the distribution of the other response.
         tau: positive.
         psi: increasing, elementwise: the identity gives IPO, the logit RLHF (on Bradley-Terry preferences).
 
-    Source: Azar et al. (2023), equation 6 and its solution in section 4.
+    Source: Azar et al. (2023), equation 6 and its solution in section 4; section 4.2 on certain preferences.
     """
-    return kl_optimal(log_reference, psi(preference) @ behaviour, tau)
+    value = psi(preference)
+    certain = jnp.isinf(value)
+    surely = jnp.where(certain, jnp.sign(value), 0.0) @ behaviour
+    most = jnp.max(surely, where=log_reference > -jnp.inf, initial=-jnp.inf)
+    # Sums of a few probabilities of one behaviour, equal up to rounding where the same ones are added in another order.
+    first = surely >= most - 8 * jnp.finfo(surely.dtype).eps
+    return kl_optimal(jnp.where(first, log_reference, -jnp.inf), jnp.where(certain, 0.0, value) @ behaviour, tau)
 
 
 def logit(probability: jax.Array) -> jax.Array:
-    """Returns log p / (1 - p)."""
+    """Returns log p / (1 - p), minus infinity at 0 and infinity at 1."""
     return jnp.log(probability) - jnp.log1p(-probability)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.env import static
-from jaxrl.errors import require, require_between, require_positive
+from jaxrl.errors import require, require_between, require_numbers, require_positive
 from jaxrl.preferences.segments import Preferences, Segments, summed
 
 
@@ -37,9 +37,11 @@ class Labeller:
 
     def validate(self) -> None:
         """Raises ConfigError where a number is out of range."""
+        require_numbers("labeller", self, "rationality", "skip_below")
         require_positive("labeller", self, "rationality")
         require_between("labeller", self, 0, 1, "flip_rate")
         require_between("labeller", self, 0, float("inf"), "equal_within")
+        require_between("labeller", self, -float("inf"), 1e38, "skip_below")
 
     def probability(self, first: jax.Array, second: jax.Array) -> jax.Array:
         """Returns the probability that the first of two segments is labelled as preferred, float32[...]; ties are 1/2."""
@@ -51,7 +53,7 @@ class Labeller:
         return meant + self.flip_rate * (1.0 - 2.0 * meant)
 
     def __call__(self, key: jax.Array, first: jax.Array, second: jax.Array) -> Judgement:
-        """Labels pairs.
+        """Labels pairs. A pair whose scores cannot be compared (NaN) has the label NaN.
 
         Args:
             key: one key.
@@ -61,7 +63,9 @@ class Labeller:
         drawn = (jax.random.uniform(key, probability.shape, probability.dtype) < probability).astype(probability.dtype)
         tied = (jnp.abs(first - second) < self.equal_within) | (jnp.isinf(self.rationality) & (first == second))
         label = probability if self.soft else jnp.where(tied, 0.5, drawn)
-        return Judgement(label, (jnp.maximum(first, second) >= self.skip_below).astype(probability.dtype))
+        better = jnp.maximum(first, second)
+        weight = jnp.where(jnp.isnan(better), jnp.nan, (better >= self.skip_below).astype(probability.dtype))
+        return Judgement(jnp.where(jnp.isnan(first - second), jnp.nan, label), weight)
 
 
 def ask(
@@ -81,4 +85,6 @@ def ask(
         require(segments.reward is not None, "ask", must, None, fix)
         score = summed(jnp.asarray(segments.reward), segments.mask)
     judgement = labeller(key, score[first], score[second])
-    return Preferences(segments, first, second, judgement.label, judgement.weight)
+    preferences = Preferences(segments, first, second, judgement.label, judgement.weight)
+    preferences.validate("ask")
+    return preferences

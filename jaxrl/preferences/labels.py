@@ -13,13 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.errors import DataError, closest, require
-from jaxrl.preferences.segments import Preferences, Segments
+from jaxrl.preferences.segments import Preferences, Segments, faults, report_faults
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 REQUIRED = ("first", "second", "label")
-SHOWN = 5  # bad rows that a message names
 
 
 def read(path: str | os.PathLike, segments: Segments, names: Sequence[Any] | None = None) -> Preferences:
@@ -47,10 +46,10 @@ def read(path: str | os.PathLike, segments: Segments, names: Sequence[Any] | Non
     table = _columns(where, _table(path, where))
 
     number = {name: index for index, name in enumerate(known)}
-    faults: dict[int, list[str]] = {}
+    unread: dict[int, list[str]] = {}  # rows with a cell that is no segment or no number
 
     def fault(row: int, reason: str) -> None:
-        faults.setdefault(row, []).append(reason)
+        unread.setdefault(row, []).append(reason)
 
     pair = np.zeros((2, len(table["label"])), np.int32)
     for side, column in enumerate(("first", "second")):
@@ -59,13 +58,15 @@ def read(path: str | os.PathLike, segments: Segments, names: Sequence[Any] | Non
                 pair[side, row] = number[name]
             else:
                 fault(row, f"{column} is missing" if name is None else f"{column} {name!r} is no segment{_hint(name, number)}")
-    both = {row for row in range(pair.shape[1]) if row not in faults}
-    for row in sorted(both):
-        if pair[0, row] == pair[1, row]:
-            fault(row, f"first and second are the same segment {table['first'][row]!r}")
-    label = _numbers(table["label"], "label", 0.0, 1.0, fault)
-    weight = _numbers(table["weight"], "weight", 0.0, np.inf, fault) if "weight" in table else np.ones_like(label)
-    _report(where, faults)
+    nameless = np.array(sorted(unread), int)
+    label = _numbers(table["label"], "label", fault)
+    weight = _numbers(table["weight"], "weight", fault) if "weight" in table else np.ones_like(label)
+    # Segments that are not known are no pair, so that what else is wrong with their row can be said as well.
+    apart = pair.copy()
+    apart[:, nameless] = [[0], [1]] if segments.count > 1 else 0
+    wrong = faults(apart[0], apart[1], label, weight, segments.count, known.__getitem__)
+    found = {row: unread.get(row, []) + wrong.get(row, []) for row in unread.keys() | wrong.keys()}
+    report_faults(where, found, "row", 1, "Row 1 is the first below the header. ")
     return Preferences(segments, jnp.asarray(pair[0]), jnp.asarray(pair[1]), jnp.asarray(label), jnp.asarray(weight))
 
 
@@ -107,40 +108,20 @@ def _text(cell: Any) -> str:
     return str(cell).strip()
 
 
-def _numbers(cells: Sequence[str | None], column: str, low: float, high: float, fault) -> np.ndarray:
+def _numbers(cells: Sequence[str | None], column: str, fault) -> np.ndarray:
+    """Returns a column of numbers, float32[P]; a cell that holds none is a fault, and counts as 0 here."""
     values = np.zeros(len(cells), np.float32)
     for row, cell in enumerate(cells):
         if cell is None or cell == "":
             fault(row, f"{column} is missing")
             continue
         try:
-            value = float(cell)
+            values[row] = float(cell)
         except ValueError:
             fault(row, f"{column} {cell!r} is no number")
-            continue
-        if np.isnan(value):
-            fault(row, f"{column} is NaN")
-        elif not low <= value <= high or np.isinf(value):
-            fault(
-                row,
-                f"{column} {value:g} is not in [{low:g}, {high:g}]"
-                if np.isfinite(high)
-                else f"{column} {value:g} is not finite and at least 0",
-            )
-        else:
-            values[row] = value
     return values
 
 
 def _hint(name: str, known: dict[str, int]) -> str:
     match = closest(name, known)
     return f" (did you mean {match!r}?)" if match and len(known) <= 10_000 else ""
-
-
-def _report(where: str, faults: dict[int, list[str]]) -> None:
-    if not faults:
-        return
-    rows = sorted(faults)
-    listed = "; ".join(f"row {row + 1}: {', '.join(faults[row])}" for row in rows[:SHOWN])
-    more = f"; and {len(rows) - SHOWN} more rows" if len(rows) > SHOWN else ""
-    raise DataError(f"{where}: every row must be valid, got {listed}{more}. Row 1 is the first below the header. Correct them.")

@@ -15,8 +15,8 @@ from jaxrl.averages import Average, average
 from jaxrl.env import Environment, PyTree, static
 from jaxrl.finite import TabularModel, single_precision, tabulate
 from jaxrl.preferences.losses import bradley_terry_loss
-from jaxrl.preferences.reward_models import RewardModel
-from jaxrl.preferences.segments import Preferences, scores
+from jaxrl.preferences.reward_models import RewardModel, spaces_of
+from jaxrl.preferences.segments import Preferences, differences
 from jaxrl.tabular.dynamic_programming import action_values, greedy_policy, policy_evaluation, policy_iteration
 
 # On comparisons
@@ -63,10 +63,14 @@ class HeldOut:
     preferences: Preferences
     model: RewardModel = static()
 
+    def validate(self) -> None:
+        """Raises DataError where a comparison is wrong; see ``Preferences.validate``."""
+        self.preferences.validate("HeldOut", *spaces_of(self.model))
+
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, Average]:
+        self.validate()
         data = self.preferences
-        score = scores(self.model, state.reward_params, data.segments)
-        difference = score[data.first] - score[data.second]
+        difference = differences(self.model, state.reward_params, data.segments, data.first, data.second)
         loss = bradley_terry_loss(difference, data.label)
         error = expected_calibration_error(jax.nn.sigmoid(difference), data.label, data.weight)
         return {
@@ -95,9 +99,11 @@ def epic_distance(
         action: float[A], likewise for actions.
 
     Returns:
-        float[] in [0, 1]. A reward without differences (constant or pure shaping) is at distance sqrt(1/2) of any other.
+        float[] in [0, 1]. A reward without differences (constant or pure shaping) is at distance 0 of another such reward and
+        sqrt(1/2) of any other: it is correlated with none.
 
-    Source: Gleave et al. (2021), definitions 4.1 and 4.6.
+    Source: Gleave et al. (2021), definitions 4.1 and 4.6. With standardised rewards x and y, 1 - E[x y] = E[(x - y)^2] / 2, which
+    keeps the small distances that the left side rounds away.
     """
     states, actions = first.shape[:2]
     state = jnp.full(states, 1 / states) if state is None else state
@@ -105,18 +111,26 @@ def epic_distance(
     weight = state[:, None, None] * action[:, None] * state
 
     def canonical(reward):
+        reward = reward - jnp.sum(weight * reward)  # a constant has no meaning here, and would cost precision
         mean = jnp.einsum("xay,a,y->x", reward, action, state)
         return reward + gamma * mean - mean[:, None, None] - gamma * state @ mean
 
     def standardised(reward):
         centred = canonical(reward)
         centred = centred - jnp.sum(weight * centred)
-        size = jnp.sqrt(jnp.sum(weight * jnp.square(centred)))
-        flat = size <= 1e-6 * jnp.max(jnp.abs(reward))
-        return jnp.where(flat, 0.0, centred / jnp.where(flat, 1.0, size))
+        largest = jnp.max(jnp.abs(centred))
+        # Scaled by the largest entry first, so that no square leaves the range of numbers.
+        unit = centred / jnp.where(largest > 0, largest, 1.0)
+        size = jnp.sqrt(jnp.sum(weight * jnp.square(unit)))
+        # What canonicalising leaves of a reward without differences is the rounding of its parts.
+        flat = largest <= 64 * jnp.finfo(reward.dtype).eps * jnp.max(jnp.abs(reward))
+        return jnp.where(flat, 0.0, unit / jnp.where(flat, 1.0, size)), flat
 
-    correlation = jnp.sum(weight * standardised(first) * standardised(second))
-    return jnp.sqrt(jnp.maximum(0.0, (1.0 - correlation) / 2.0))
+    (one, one_flat), (other, other_flat) = standardised(first), standardised(second)
+    squared = jnp.sum(weight * jnp.square(one - other))
+    apart = squared > 0
+    distance = jnp.where(apart, 0.5 * jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
+    return jnp.where(one_flat != other_flat, jnp.sqrt(jnp.asarray(0.5, distance.dtype)), distance)
 
 
 def advantages(model: TabularModel, reward: jax.Array, gamma: jax.Array | float) -> jax.Array:

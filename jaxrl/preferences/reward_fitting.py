@@ -3,7 +3,11 @@
     minimise  mean_p w_p CE(label_p, sigmoid(R(first_p) - R(second_p))) + lambda / 2 |theta - theta_0|^2,   R = sum_t r(s_t, a_t)
 
 An algorithm whose task is a data set. Seeds that share it are the members of an ensemble: they differ in their first parameters,
-in the order of the minibatches and, with ``bootstrap``, in how often each comparison counts.
+in the order of the minibatches and, with ``bootstrap``, in how often each comparison counts. A linear or tabular model has one
+optimum, at which all its seeds meet unless they are bootstrapped or anchored; see ``jaxrl.preferences.ensembles``.
+
+Where the labels are separable (some reward explains every one), the likelihood has no maximum: without decay the differences grow
+for ever, which the metric ``largest_difference`` shows.
 
 Source: Christiano et al. (2017), section 2.2.3; anchored members (theta_0 random): Pearce et al. (2020), equation 4.
 """
@@ -21,11 +25,11 @@ from flax import struct
 from jaxrl.algorithm import Algorithm, epochs_of_minibatches
 from jaxrl.averages import average, pooled
 from jaxrl.env import PyTree, static
-from jaxrl.errors import ConfigError, require, require_between, require_counts, require_positive
+from jaxrl.errors import is_traced, require, require_between, require_counts, require_numbers, require_positive
 from jaxrl.preferences.losses import bradley_terry_loss
 from jaxrl.preferences.metrics import accuracy
-from jaxrl.preferences.reward_models import RewardModel
-from jaxrl.preferences.segments import Preferences, Segments, scores, take
+from jaxrl.preferences.reward_models import RewardModel, spaces_of
+from jaxrl.preferences.segments import Preferences, differences
 
 
 @struct.dataclass
@@ -34,31 +38,39 @@ class Config:
 
     model: RewardModel = static()  # what is fitted
     learning_rate: float = 1e-3  # of Adam
-    weight_decay: float = 1e-4  # lambda, of the squared distance of the parameters from 0, or from where they began if anchored
+    # lambda, of the squared distance of the parameters from 0, or from where they began if anchored. Above 0 the parameters stay
+    # finite on separable labels. 1 / (P init_scale^2) is that of a normal prior as wide as the first parameters (P comparisons).
+    weight_decay: float = 1e-4
     flip_rate: float = 0.0  # share of labels that are taken to be the wrong way round, in [0, 1/2)
     num_epochs: int = static(default=1)  # passes over the comparisons in one update (count)
-    num_minibatches: int = static(default=10)  # in each pass (count); must divide the comparisons
+    num_minibatches: int = static(default=10)  # in each pass (count), at most one for each comparison
     bootstrap: bool = static(default=False)  # whether each seed draws its comparisons again, with replacement
     anchored: bool = static(default=False)  # whether the decay pulls towards the first parameters rather than towards 0
 
     def validate(self, task: Any) -> None:
-        """Raises ConfigError where these values cannot run on ``task``."""
+        """Raises ConfigError where these values cannot run on ``task``, DataError where its comparisons are wrong."""
         self.check(preferences_of(task, jax.random.key(0), abstract=True).count)
+        if isinstance(task, Preferences):
+            task.validate("reward_fitting", *spaces_of(self.model))
 
     def check(self, num_pairs: int) -> None:
         """Raises ConfigError where these values cannot run on this many comparisons."""
         where = "reward_fitting"
         require_counts(where, self, "num_epochs", "num_minibatches")
+        require_numbers(where, self)
         require_positive(where, self, "learning_rate")
         require_between(where, self, 0, float("inf"), "weight_decay")
         require_between(where, self, 0, 0.499, "flip_rate")
         require(num_pairs >= 1, where, "there must be a comparison", num_pairs, "Label some pairs.")
-        if num_pairs % self.num_minibatches:
-            fits = max(d for d in range(1, self.num_minibatches + 1) if num_pairs % d == 0)
-            raise ConfigError(
-                f"{where}: the number of comparisons ({num_pairs}) must be divisible by num_minibatches, "
-                f"got {self.num_minibatches}. Try {fits}."
+        must = f"num_minibatches must not exceed the number of comparisons ({num_pairs})"
+        require(self.num_minibatches <= num_pairs, where, must, self.num_minibatches, f"Try {num_pairs}.")
+        if self.anchored:
+            require_positive(f"{where}, anchored", self, "weight_decay")
+            scale, must = (
+                getattr(self.model, "init_scale", 1.0),
+                "anchored models must begin at random: init_scale must be positive",
             )
+            require(scale > 0, where, must, scale, "Build the model with init_scale=1.0.")
 
 
 @struct.dataclass
@@ -121,16 +133,6 @@ def begin(key: jax.Array, config: Config, num_pairs: int) -> State:
     return State(params, _optimiser(config).init(params), params if config.anchored else None, repetitions)
 
 
-def differences(model: RewardModel, params: PyTree, segments: Segments, first: jax.Array, second: jax.Array) -> jax.Array:
-    """Returns the predicted score of the first segment of each pair minus that of the second, float32[B]."""
-    index = jnp.concatenate([first, second])
-    if segments.count <= index.shape[0]:  # each segment is looked at once, however many pairs it is in
-        score = scores(model, params, segments)[index]
-    else:
-        score = scores(model, params, take(segments._replace(reward=None), index))
-    return score[: first.shape[0]] - score[first.shape[0] :]
-
-
 def penalty(params: PyTree, anchor: PyTree | None) -> jax.Array:
     """Returns half the squared distance between two sets of parameters, or from 0."""
     moved = params if anchor is None else jax.tree.map(jnp.subtract, params, anchor)
@@ -138,17 +140,31 @@ def penalty(params: PyTree, anchor: PyTree | None) -> jax.Array:
 
 
 def fit(key: jax.Array, state: State, preferences: Preferences, config: Config) -> tuple[State, dict[str, jax.Array]]:
-    """Goes ``num_epochs`` times over the comparisons; returns the state, and loss and accuracy averaged on the way."""
+    """Goes ``num_epochs`` times over the comparisons.
+
+    Where ``num_minibatches`` does not divide them, comparisons of weight 0 fill the minibatches up.
+
+    Returns:
+        The state, and metrics: ``loss`` and ``accuracy``, averaged on the way, and ``largest_difference``, the largest predicted
+        difference of scores in the last pass.
+    """
+    if not is_traced(preferences):
+        preferences.validate("reward_fitting", *spaces_of(config.model))
     optimiser = _optimiser(config)
     weight = preferences.weight if state.repetitions is None else preferences.weight * state.repetitions
-    weight = weight / jnp.maximum(weight.mean(), 1e-8)
-    pairs = (preferences.first, preferences.second, preferences.label, weight)
+    fill = -preferences.count % config.num_minibatches
+    columns = (preferences.first, preferences.second, preferences.label, weight)
+    first, second, label, weight = columns if not fill else (jnp.pad(column, (0, fill)) for column in columns)
+    mean = weight.mean()
+    pairs = (first, second, label, weight / jnp.where(mean > 0, mean, 1.0))
 
     def loss(params, batch):
         first, second, label, weight = batch
-        difference = differences(config.model, params, preferences.segments, first, second)
+        # A comparison of weight 0 may be of anything.
+        difference = jnp.where(weight == 0, 0.0, differences(config.model, params, preferences.segments, first, second))
         losses = bradley_terry_loss(difference, label, config.flip_rate)
-        metrics = {"loss": average(losses, weight=weight), "accuracy": accuracy(difference, label, weight)}
+        metrics: dict[str, Any] = {"loss": average(losses, weight=weight), "accuracy": accuracy(difference, label, weight)}
+        metrics["largest_difference"] = jnp.abs(difference).max()
         return jnp.mean(weight * losses) + config.weight_decay * penalty(params, state.anchor), metrics
 
     def gradient_step(carry, batch):
@@ -162,7 +178,8 @@ def fit(key: jax.Array, state: State, preferences: Preferences, config: Config) 
         carry, metrics = jax.lax.scan(lambda carry, _: gradient_step(carry, pairs), carry, length=config.num_epochs)
     else:
         carry, metrics = epochs_of_minibatches(key, gradient_step, carry, pairs, config.num_epochs, config.num_minibatches)
-    return replace(state, params=carry[0], opt_state=carry[1]), pooled(metrics)
+    largest = metrics.pop("largest_difference")[-1].max()
+    return replace(state, params=carry[0], opt_state=carry[1]), pooled(metrics) | {"largest_difference": largest}
 
 
 def fitting(task: Preferences | Callable, begin: Callable, fit: Callable) -> Algorithm:

@@ -33,6 +33,16 @@ class RewardModel(Protocol):
         ...
 
 
+def has_one_optimum(model: RewardModel) -> bool:
+    """Returns whether every fit of this model ends at the same parameters, wherever it begins: it is linear in them."""
+    return isinstance(model, (Linear, Tabular))
+
+
+def spaces_of(model: RewardModel) -> tuple[Space | None, Space | None]:
+    """Returns the spaces of the observations and actions that a model reads, None where a user's own model names none."""
+    return (model.observation_space, model.action_space) if isinstance(model, _Reads) else (None, None)
+
+
 @dataclass(frozen=True)
 class _Reads:
     """What a model reads of a step.

@@ -47,6 +47,11 @@ class Config:
     def steps_per_update(self) -> int:
         return self.num_segments * self.segment_length + self.learner_updates * self.learner.steps_per_update
 
+    @property
+    def steps_before_first_update(self) -> int:
+        """Environment steps of one seed before the first update: those that the learner begins with."""
+        return getattr(self.learner, "steps_before_first_update", 0)
+
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         names = ("num_rounds", "num_segments", "segment_length", "num_queries", "learner_updates")

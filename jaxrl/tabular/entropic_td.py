@@ -15,10 +15,18 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl import losses, rollout, spaces
+from jaxrl import counters, losses, rollout, spaces
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, require_discrete, static
-from jaxrl.errors import require, require_between, require_counts, require_positive, unknown_name
+from jaxrl.errors import (
+    require,
+    require_at_most,
+    require_between,
+    require_counts,
+    require_numbers,
+    require_positive,
+    unknown_name,
+)
 from jaxrl.exploration import harmonic_schedule
 from jaxrl.losses import q_learning_target
 from jaxrl.policies import epsilon_greedy_over
@@ -41,7 +49,7 @@ class Config:
     learning_rate: float = 1.0  # alpha_0, in (0, 1]
     learning_rate_hold: float = 0.0  # updates of an entry before alpha begins to fall
     learning_rate_half_life: float = 5.0  # further updates after which alpha has halved; infinite keeps it constant
-    learning_rate_min: float = 0.0  # alpha never falls below
+    learning_rate_min: float = 0.0  # alpha never falls below, in [0, learning_rate]
     epsilon: float = 0.5  # probability of a uniform action, in [0, 1]
     loss: str = static(default="itakura_saito")  # or exponential_squared, softplus, mean_variance
     num_envs: int = static(default=16)  # environments side by side, sharing one table (count)
@@ -59,15 +67,16 @@ class Config:
         if self.loss not in LOSSES:
             raise unknown_name("entropic_td", "loss", self.loss, LOSSES)
         require_counts("entropic_td", self, "num_envs", "num_steps")
+        require_numbers("entropic_td", self, "learning_rate_hold", "learning_rate_half_life")
         require_between("entropic_td", self, 0, 1, "learning_rate", "learning_rate_min", "epsilon")
+        require_between("entropic_td", self, 0, float("inf"), "learning_rate_hold")
         require_positive("entropic_td", self, "risk_aversion", "learning_rate_half_life")
-        held = self.learning_rate_hold
-        require(bool(jnp.all(jnp.asarray(held) >= 0)), "entropic_td", "learning_rate_hold must not be negative", held, "Use 0.")
+        require_at_most("entropic_td", self, "learning_rate_min", "learning_rate")
 
 
 @struct.dataclass
 class State:
-    """q: float32[X, A], certainty equivalents. updates: float32[X, A], of each entry. episodes: E environments under way."""
+    """q: float32[X, A], certainty equivalents. updates: int32[X, A], of each entry. episodes: E environments under way."""
 
     q: jax.Array
     updates: jax.Array
@@ -82,7 +91,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
 
     def init(key):
-        return State(jnp.zeros(table, jnp.float32), jnp.zeros(table, jnp.float32), rollout.start(key, env, config.num_envs))
+        return State(jnp.zeros(table, jnp.float32), counters.zeros(*table), rollout.start(key, env, config.num_envs))
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
@@ -100,7 +109,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         # Environments that take the same action in the same state at the same time share one step, their mean.
         share = 1.0 / jnp.zeros(table, jnp.float32).at[taken].add(1.0)[taken]
         q = state.q.at[taken].add(change * share)
-        return State(q, state.updates.at[taken].add(share), episodes), (seen, loss)
+        updates = state.updates.at[taken].set(counters.advanced(state.updates[taken]))
+        return State(q, updates, episodes), (seen, loss)
 
     def update(state, key):
         state, (batch, loss) = scan(step, state, jax.random.split(key, config.num_steps))

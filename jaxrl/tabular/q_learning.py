@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl import rollout, spaces
+from jaxrl import counters, rollout, spaces
 from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, require_discrete, static
-from jaxrl.errors import require, require_between, require_counts, require_positive
+from jaxrl.errors import require, require_at_most, require_between, require_counts, require_numbers, require_positive
 from jaxrl.exploration import harmonic_schedule
 from jaxrl.losses import q_learning_target
 from jaxrl.policies import epsilon_greedy_over
@@ -30,7 +30,7 @@ class Config:
 
     learning_rate: float = 0.5  # alpha_0, in (0, 1]
     learning_rate_half_life: float = 200.0  # visits after which alpha has halved; infinite keeps it constant
-    learning_rate_min: float = 0.01  # alpha never falls below
+    learning_rate_min: float = 0.01  # alpha never falls below, in [0, learning_rate]
     gamma: float = 0.99  # discount, in [0, 1]
     epsilon: float = 0.2  # probability of a uniform action, in [0, 1]
     num_envs: int = static(default=1)  # environments side by side, sharing one table
@@ -55,13 +55,15 @@ class Config:
         """Raises ConfigError or SpaceError where a value is out of range, or ``env`` is not discrete. where: who asks."""
         require_discrete(where, env, "Use jaxrl.finite.from_table, or a deep algorithm.")
         require_counts(where, self, "num_envs", "num_steps")
+        require_numbers(where, self, "learning_rate_half_life")
         require_between(where, self, 0, 1, "learning_rate", "learning_rate_min", "gamma", "epsilon")
         require_positive(where, self, "learning_rate_half_life")
+        require_at_most(where, self, "learning_rate_min", "learning_rate")
 
 
 @struct.dataclass
 class State:
-    """q: float32[X, A], action values. visits: float32[X, A]. episodes: E environments under way."""
+    """q: float32[X, A], action values. visits: int32[X, A]. episodes: E environments under way."""
 
     q: jax.Array
     visits: jax.Array
@@ -97,14 +99,14 @@ def learn(
     Environments that take the same action in the same state at the same time share one step towards their mean target.
 
     Args:
-        q, visits: float32[X, A].
+        q: float32[X, A]. visits: int32[X, A].
         obs, action: int32[E].
         error: float32[E].
         step_size: ``(visits) -> float32``.
     """
     taken = (obs, action)
     together = jnp.zeros_like(q).at[taken].add(1.0)[taken]
-    return q.at[taken].add(step_size(visits[taken]) * error / together), visits.at[taken].add(1.0)
+    return q.at[taken].add(step_size(visits[taken]) * error / together), counters.advanced_at(visits, taken)
 
 
 def make(env: Environment, config: Config) -> Algorithm:
@@ -114,7 +116,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
 
     def init(key):
-        return State(jnp.zeros(table, jnp.float32), jnp.zeros(table, jnp.float32), rollout.start(key, env, config.num_envs))
+        return State(jnp.zeros(table, jnp.float32), counters.zeros(*table), rollout.start(key, env, config.num_envs))
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)

@@ -34,7 +34,7 @@ CONFIG = dqn.Config(
 KINDS = [
     {},
     {"double": True, "dueling": True, "hidden": (16, 16)},
-    {"replay": False, "num_envs": 16},
+    {"replay": False, "num_envs": 16, "batch_size": 16, "buffer_size": 0, "learning_starts": 0},
     *(
         pytest.param(changes, marks=pytest.mark.slow)
         for changes in (

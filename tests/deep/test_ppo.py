@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 import envs
-from jaxrl import distributions
+from jaxrl import distributions, moments
 from jaxrl.deep import ppo
+from jaxrl.env import Environment, Step
 from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
 from jaxrl.networks import ActorCritic
 from jaxrl.rollout import View
 from jaxrl.runner import run
+from jaxrl.spaces import Box, Dict, Discrete
 from tests import probes
 
 GAMMA = 0.8
@@ -149,6 +151,65 @@ def test_value_clipping_limits_the_critic():
     assert first_update(clip_value=True).metrics["value_loss"][0, 0] >= first_update().metrics["value_loss"][0, 0] - 1e-6
 
 
+@pytest.mark.parametrize("changes", [{"num_envs": 4, "num_steps": 8}, {"memory_size": 4, "num_envs": 8, "num_steps": 1}], ids=str)
+def test_minibatches_of_one_step_learn(changes):
+    """Standardised on its own, a single advantage is 0, and the entropy stayed what it was for ever."""
+    env = probes.action_dependent_reward()
+    count = changes["num_envs"] * changes["num_steps"]
+    _, done = trained(env, 40, ent_coef=0.0, learning_rate=3e-3, num_minibatches=count, num_epochs=2, **{"num_envs": 4} | changes)
+    assert done.metrics["entropy"][:, -1].max() < 0.5 * np.log(2)
+    assert done.metrics["episode_return"][:, -5:].mean() > 0.9
+
+
+def _pixels(state):
+    return jnp.full((2, 2, 1), 200, jnp.uint8) + 20 * state.astype(jnp.uint8)
+
+
+def _pixels_reset(key, params):
+    state = jax.random.randint(key, (), 0, 2, jnp.int32)
+    return _pixels(state), state
+
+
+def _pixels_step(key, state, action, params):
+    return Step(_pixels(state), state, jnp.where(action == state, 1.0, 0.0), jnp.bool_(True))
+
+
+def test_integers_in_a_box_are_normalised_and_classes_are_not():
+    """Images of 200s arrived as 200. A nested observation is normalised part by part."""
+    space = Dict.of(image=Box(0, 255, (2, 2, 1), jnp.uint8), cell=Discrete(5), speed=Box(-1.0, 1.0, (2,)))
+    obs = {
+        "image": jnp.full((7, 2, 2, 1), 200, jnp.uint8).at[:3].set(220),
+        "cell": jnp.arange(7, dtype=jnp.int32) % 5,
+        "speed": jnp.linspace(-1.0, 1.0, 14).reshape(7, 2),
+    }
+    seen = moments.update(moments.init(jax.tree.map(lambda leaf: leaf[0], obs)), obs)
+    found = ppo.normalised(seen, obs, space)
+    for name in ("image", "speed"):
+        np.testing.assert_allclose(found[name].mean(0), 0.0, atol=1e-4)
+        np.testing.assert_allclose(found[name].std(0), 1.0, rtol=1e-3)
+    np.testing.assert_array_equal(found["cell"], obs["cell"])
+    env = Environment(None, _pixels_reset, _pixels_step, space.items[1][1], Discrete(2), max_steps=10)
+    _, done = trained(env, 30, normalize_observation=True, channels=(4,), learning_rate=3e-3)
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
+
+
+def _counts_reset(key, params):
+    state = jax.random.randint(key, (1,), -3, 4, jnp.int32)
+    return state, state
+
+
+def _counts_step(key, state, action, params):
+    whole = jnp.issubdtype(action.dtype, jnp.integer)
+    return Step(state, state, -jnp.abs(action - state)[0].astype(jnp.float32) if whole else jnp.float32(jnp.nan), jnp.bool_(True))
+
+
+def test_a_box_of_integers_is_acted_in_by_integers():
+    env = Environment(None, _counts_reset, _counts_step, Box(-3, 3, (1,), jnp.int32), Box(-3, 3, (1,), jnp.int32), max_steps=10)
+    _, done = trained(env, 3)
+    assert not done.summary.failed_seeds
+    assert (done.metrics["episode_return"] == np.round(done.metrics["episode_return"] * 128) / 128).all()
+
+
 def test_policies_of_all_kinds_have_the_right_shapes():
     for name in ("cartpole", "pendulum", "lqr", "t_maze"):
         env = envs.make(name)
@@ -178,6 +239,13 @@ def test_distribution_of_masked_actions():
         ("cartpole", {"gamma": -0.1}, ConfigError, r"gamma must lie in \[0, 1\], got -0.1"),
         ("cartpole", {"learning_rate": 0.0}, ConfigError, "learning_rate must be positive"),
         ("cartpole", {"num_envs": 2.5}, ConfigError, "num_envs must be an integer of at least 1"),
+        (
+            "cartpole",
+            {"num_envs": 1, "num_steps": 1, "num_minibatches": 1},
+            ConfigError,
+            "must be at least 2.*got 1. Set num_steps",
+        ),
+        ("cartpole", {"vf_coef": -0.5}, ConfigError, "vf_coef must lie in"),
         ("cartpole", {"activation": "tanhh"}, UnknownNameError, "Did you mean 'tanh'"),
         ("cartpole", {"hidden": ()}, ConfigError, "at least one layer"),
         ("cartpole", {"channels": (4,)}, SpaceError, r"shape \[H, W, C\]"),

@@ -9,12 +9,16 @@ import tyro
 from PIL import Image
 from scipy import stats
 
+import envs
+from experiments import figures
 from experiments.compare import Compare, compare, read_methods
 from experiments.comparison import PLACES, Sample, compare_methods, interpolate
 from jaxrl import statistics
+from jaxrl.deep import dqn
 from jaxrl.errors import ConfigError, UnknownNameError
 from jaxrl.recorder import Recorder
 from jaxrl.results import RunDirectory
+from jaxrl.runner import run as train
 from jaxrl.sink import Chunk, Plan, RunSummary
 from jaxrl.statistics import final_values
 
@@ -65,6 +69,24 @@ def test_scores_are_the_librarys_statistics():
     np.testing.assert_allclose(profile.fraction, (finals["high"] > profile.threshold[:, None]).mean(1))
     assert profile.threshold[0] == min(map(np.min, finals.values()))
     np.testing.assert_allclose(found.curves["high"].estimate[-1], found.scores[0].iqm.estimate)
+
+
+def test_random_steps_before_the_first_update_are_on_the_axis(tmp_path):
+    """DQN's first update ends after 10,000 random steps and its own: comparison and figure show it there."""
+    config = dqn.Config(num_envs=2, num_steps=1, num_rounds=2, batch_size=4, buffer_size=64, learning_starts=31, hidden=(4,))
+    directory = RunDirectory.create(tmp_path / "runs", "warm", {})
+    done = train(
+        dqn.make, envs.make("corridor"), config, seeds=3, num_updates=3, chunk_length=3, sinks=(Recorder(directory, "dqn"),)
+    )
+    record(directory, "other", sample(1.0, seeds=3, updates=20, steps=4), steps=4, metric="td_error")
+    directory.close()
+    assert (done.steps_before_first_update, done.steps_per_update) == (32, 4)
+    np.testing.assert_array_equal(directory.metrics("dqn")["env_steps"].to_numpy().reshape(3, 3), [[36, 40, 44]] * 3)
+    methods = read_methods([directory], "td_error", variants=("dqn", "other"))
+    np.testing.assert_array_equal(methods["dqn"][""].places, [36, 40, 44])
+    _, axes, _ = figures._curves(directory, "td_error", "env_steps", ("dqn", "other"), "metrics", "bootstrap", None, None)
+    drawn = {line.get_label(): line.get_xdata() for line in axes.get_lines()}
+    np.testing.assert_array_equal(drawn["dqn"], [36, 40, 44])
 
 
 def test_a_smaller_value_can_be_the_better_one():

@@ -1,5 +1,6 @@
 """MAPPO and IPPO: one agent is PPO to the last bit, several pass the probes, whatever they share; who is left out of a loss."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,12 +11,15 @@ import pytest
 import envs
 from envs.matrix_games import named
 from jaxrl import moments, rollout
+from jaxrl.averages import is_sound
 from jaxrl.deep import ppo
+from jaxrl.env import Step
 from jaxrl.errors import ConfigError, SpaceError
 from jaxrl.evaluation import Episodes, NashConv
 from jaxrl.multiagent import mappo
 from jaxrl.rollout import View
 from jaxrl.runner import run
+from jaxrl.spaces import Discrete
 from jaxrl.transforms import with_action_mask, with_reward
 from tests import probes
 from tests.copies import copies
@@ -237,11 +241,79 @@ def test_statistics_over_a_part():
     part[1:3] = True
     inside = x[part].astype(np.float64)
     np.testing.assert_allclose(ppo.mean(jnp.asarray(x), jnp.asarray(part)), inside.mean(), rtol=1e-5)
-    found = np.asarray(ppo.standardised(jnp.asarray(x), jnp.asarray(part)))[part]
+    whole = ppo.Spread.of(jnp.asarray(x), jnp.asarray(part))
+    np.testing.assert_allclose(whole, (inside.mean(), inside.std()), rtol=1e-4)
+    found = np.asarray(ppo.standardised(jnp.asarray(x), jnp.asarray(part), whole))[part]
     np.testing.assert_allclose(found, (inside - inside.mean()) / inside.std(), rtol=1e-4)
-    everywhere = ppo.standardised(jnp.asarray(x), jnp.ones((6, 4), bool))
-    np.testing.assert_allclose(everywhere, ppo.standardised(jnp.asarray(x), None), rtol=1e-4, atol=1e-6)
-    assert np.isfinite(ppo.standardised(jnp.asarray(x), jnp.zeros((6, 4), bool))).all()
+    everywhere = ppo.standardised(jnp.asarray(x), jnp.ones((6, 4), bool), whole)
+    np.testing.assert_allclose(everywhere, ppo.standardised(jnp.asarray(x), None, whole), rtol=1e-4, atol=1e-6)
+    assert np.isfinite(ppo.standardised(jnp.asarray(x), jnp.zeros((6, 4), bool), whole)).all()
+
+
+def test_a_minibatch_in_which_one_step_counts_is_standardised_by_the_batch():
+    """On its own, one number is its own mean: every advantage would be 0. Two agents of one step are no two steps."""
+    whole = ppo.Spread(jnp.float32(1.0), jnp.float32(2.0))
+    one = jnp.array([[5.0]])
+    np.testing.assert_allclose(ppo.standardised(one, None, whole), 2.0)
+    np.testing.assert_allclose(ppo.standardised(jnp.full((1, 1, 3), 5.0), None, whole), 2.0)
+    where = jnp.zeros((4, 2, 3), bool).at[2, 1].set(jnp.array([True, False, True]))
+    x = jnp.full((4, 2, 3), 5.0)
+    np.testing.assert_allclose(ppo.standardised(x, where, whole)[2, 1], 2.0)
+    several = where.at[0, 0, 0].set(True)
+    np.testing.assert_allclose(ppo.standardised(x.at[0, 0, 0].set(-1.0), several, whole)[2, 1, 0], 0.5**0.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"shared_parameters": False}], ids=str)
+@pytest.mark.parametrize("masked", [False, True])
+def test_minibatches_of_one_step_learn(changes, masked):
+    """As many minibatches as joint steps; with masks, the agents have a choice in every second step alone."""
+    env = copies(probes.action_dependent_reward(), 2)
+    if masked:
+        env = with_action_mask(env, _idle_in_one)
+    changes = changes | {"num_envs": 4, "num_steps": 4, "num_minibatches": 16, "learning_rate": 3e-3}
+    config, done = trained(env, 40, ent_coef=0.0, **changes)
+    mask = None if not masked else jnp.array([[[True, True]] * 2, [[True, False]] * 2])[jnp.array([1, 0])]
+    chosen = probabilities(env, config, done, jnp.array([0, 1]), mask)
+    assert (chosen[:, 1, :, 1] > 0.9).all()
+
+
+def _idle_in_one(state, params):
+    """In state 0 the first action is the only one."""
+    return jnp.stack([jnp.ones_like(state.states, bool), state.states == 1], axis=-1)
+
+
+@pytest.mark.parametrize(("num_minibatches", "shared_parameters"), [(1, True), (32, True), (4, False)])
+def test_entropy_is_that_of_the_agents_that_choose(num_minibatches, shared_parameters):
+    """Agents that choose among four actions at one step of 32: log 4, however the block is cut into minibatches."""
+    env = copies(with_action_mask(_rarely_chooses(), _one_of_many), 2)
+    config = CONFIG.replace(
+        num_envs=1,
+        num_steps=32,
+        num_epochs=1,
+        num_minibatches=num_minibatches,
+        learning_rate=1e-8,
+        shared_parameters=shared_parameters,
+    )
+    done = run(mappo.make, env, config, seeds=1, num_updates=1)
+    np.testing.assert_allclose(done.metrics["entropy"], np.log(4), rtol=1e-3)
+
+
+def _rarely_chooses():
+    return dataclasses.replace(
+        probes.time_limit_loop(), action_space=Discrete(4), max_steps=1000, step_fn=_count, reset_fn=_at_zero
+    )
+
+
+def _at_zero(key, params):
+    return jnp.int32(0), jnp.int32(0)
+
+
+def _count(key, state, action, params):
+    return Step(jnp.int32(0), state + 1, jnp.float32(1.0), jnp.bool_(False))
+
+
+def _one_of_many(state, params):
+    return jnp.array([True, False, False, False]) | (state == 7)
 
 
 # ---- symmetries
@@ -301,7 +373,7 @@ def test_shapes_where_there_is_a_global_observation(name, changes):
     env = envs.make(name)
     algorithm = mappo.make(env, CONFIG.replace(**changes))
     state, metrics = jax.jit(algorithm.update)(algorithm.init(jax.random.key(0)), jax.random.key(1))
-    assert all(np.isfinite(value) for metric, value in metrics.items() if not metric.startswith("episode_"))
+    assert all(is_sound(value) for value in metrics.values())
     decision = algorithm.policy(state, True)(jax.random.key(1), View(state.episodes.obs, None, state.episodes.memory))
     assert decision.action.shape == (4, env.num_agents)
     if algorithm.probabilities is not None:

@@ -226,6 +226,41 @@ def test_beta_dpo_running_mean_and_filter():
     margin = jnp.array([1.0, 3.0])
     assert float(direct.updated_margin_average(jnp.float32(0.5), margin)) == pytest.approx(0.9 * 0.5 + 0.1 * 2.0)
     np.testing.assert_allclose(direct.keep_probability(margin, 1.0, 2.0), [1.0, np.exp(-0.5)], rtol=1e-6)
+    np.testing.assert_array_equal(direct.keep_probability(margin, 1.0, 0.0), [1.0, 0.0])
+
+
+@pytest.mark.parametrize(("name", "numbers"), direct.PUBLISHED.items())
+def test_the_defaults_are_those_of_each_paper(name, numbers, pairs):
+    """SimPO with DPO's beta of 0.1 is another loss than its authors'."""
+    pairs = jax.tree.map(jnp.asarray, pairs)
+    np.testing.assert_array_equal(direct.loss(name)(pairs, Config()), direct.loss(name)(pairs, Config(**numbers)))
+    assert set(numbers) <= {"beta", "target_margin", "sft"}
+
+
+def test_simpo_is_its_authors():
+    """Meng et al. (2024): beta 2 to 2.5, and half of beta as the target margin to begin with."""
+    assert direct.PUBLISHED["simpo"] == {"beta": 2.0}
+    chosen, rejected, length = jnp.array([-4.0]), jnp.array([-9.0]), jnp.array([4.0])
+    one = Pairs(chosen, rejected, chosen, rejected, length, length)
+    np.testing.assert_allclose(direct.simpo(one, Config()), softplus(-(2.0 * (-1.0 + 9 / 4) - 1.0)), rtol=1e-6)
+    np.testing.assert_allclose(direct.simpo(one, Config(beta=1.0)), softplus(-(1.0 * (-1.0 + 9 / 4) - 0.5)), rtol=1e-6)
+    np.testing.assert_allclose(direct.simpo(one, Config(target_margin=0.2)), softplus(-(2.0 * (-1.0 + 9 / 4) - 0.2)), rtol=1e-6)
+
+
+def test_kto_takes_responses_that_are_in_no_pairs():
+    """Three desirable responses and one undesirable one, written out; one side may be empty."""
+    desirable, undesirable = np.array([0.5, -1.0, 3.0]), np.array([1.5])
+    numbers = Config(beta=0.4, desirable=1.2, undesirable=0.8)
+    z = max(0.0, np.concatenate([desirable, undesirable]).mean())
+    for given, expected in ((None, z), (0.7, 0.7), (-2.0, 0.0)):
+        up, down = direct.unpaired_kto(jnp.asarray(desirable), jnp.asarray(undesirable), numbers, given)
+        np.testing.assert_allclose(up, 1.2 * (1 - logistic(0.4 * (desirable - expected))), rtol=1e-5)
+        np.testing.assert_allclose(down, 0.8 * (1 - logistic(0.4 * (expected - undesirable))), rtol=1e-5)
+    up, down = direct.unpaired_kto(jnp.zeros(0), jnp.asarray(undesirable), numbers)
+    assert up.shape == (0,)
+    np.testing.assert_allclose(down, 0.4, rtol=1e-6)
+    slope = jax.grad(lambda x: sum(part.sum() for part in direct.unpaired_kto(x, jnp.zeros(1), Config(), 0.0)))(jnp.zeros(2))
+    np.testing.assert_allclose(slope, -0.1 / 4, rtol=1e-5)
 
 
 def test_unknown_names_and_wrong_numbers():

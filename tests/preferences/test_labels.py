@@ -67,6 +67,7 @@ def test_what_was_read_can_be_fitted(tmp_path):
         ("0,x,1", "row 2: second 'x' is no segment"),
         (",1,1", "row 2: first is missing"),
         ("3,3,1", "row 2: first and second are the same segment '3'"),
+        ("3,3,7", r"row 2: first and second are the same segment '3', label 7 is not in \[0, 1\]"),
         ("9,1,2", r"row 2: first '9' is no segment.*, label 2 is not in \[0, 1\]"),
         ("0,1,1\n0,1,2\n0,5,1", r"row 3: label 2 is not in \[0, 1\]; row 4: second '5' is no segment"),
     ],

@@ -77,6 +77,40 @@ def test_epic_distance_is_the_correlation_of_canonical_rewards():
         np.testing.assert_allclose(metrics.epic_distance(*rewards, GAMMA), np.sqrt((1 - correlation) / 2), rtol=1e-10)
 
 
+def test_small_epic_distances_in_single_precision():
+    """One minus the correlation has a floor of 4e-4 in float32; half the squared distance of standardised rewards has none."""
+    random = np.random.default_rng(3)
+    first, potential, noise = random.normal(size=(6, 3, 6)), random.normal(size=6), random.normal(size=(6, 3, 6))
+    same = (3.0 * first + GAMMA * potential - potential[:, None, None] + 7.0).astype(np.float32)
+    assert float(metrics.epic_distance(jnp.asarray(first, jnp.float32), jnp.asarray(same), GAMMA)) < 2e-6
+    for size in (1e-1, 1e-3, 1e-4):
+        other = first + size * noise
+        found = metrics.epic_distance(jnp.asarray(first, jnp.float32), jnp.asarray(other, jnp.float32), GAMMA)
+        with jax.enable_x64(True):
+            exact = float(metrics.epic_distance(jnp.asarray(first), jnp.asarray(other), GAMMA))
+        np.testing.assert_allclose(found, exact, rtol=0.02, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_epic_distances_of_rewards_without_differences(scale):
+    """Flat against flat is 0 (it was 0.707), flat against any other sqrt(1/2): whatever the unit of the reward."""
+    random = np.random.default_rng(4)
+    potential = random.normal(size=4)
+    shaping = np.broadcast_to(GAMMA * potential - potential[:, None, None], (4, 2, 4))
+    nothing, constant = np.zeros((4, 2, 4)), np.full((4, 2, 4), 3.0)
+    reward = random.normal(size=(4, 2, 4))
+    for dtype in (np.float32, np.float64):
+        with jax.enable_x64(dtype is np.float64):
+            flat = [jnp.asarray(scale * x, dtype) for x in (nothing, constant, shaping)]
+            other = jnp.asarray(scale * reward, dtype)
+            for one in flat:
+                for two in flat:
+                    assert float(metrics.epic_distance(one, two, GAMMA)) == 0.0
+                np.testing.assert_allclose(metrics.epic_distance(one, other, GAMMA), 0.5**0.5, rtol=1e-6)
+                np.testing.assert_allclose(metrics.epic_distance(other, one, GAMMA), 0.5**0.5, rtol=1e-6)
+            assert np.isfinite(jax.grad(lambda x, other=other: metrics.epic_distance(x, other, GAMMA))(other)).all()
+
+
 def test_starc_distance_is_blind_to_scale_shaping_and_redistribution(model):
     random = np.random.default_rng(2)
     reward, potential = random.normal(size=model.reward.shape), random.normal(size=model.num_states)

@@ -216,10 +216,131 @@ def test_a_network_learns_from_continuous_observations():
     assert np.corrcoef(score, pool.reward.sum(1))[0, 1] > 0.9
 
 
+def alternating(num_pairs, weight=None):
+    """Comparisons in which the first of two responses always wins, and comparisons of two others that nobody labelled."""
+    pool = single_steps(jnp.arange(4), jnp.zeros(4, jnp.int32))
+    number = jnp.arange(num_pairs, dtype=jnp.int32)
+    first, second = jnp.where(number < 8, 0, 2), jnp.where(number < 8, 1, 3)
+    weight = jnp.ones(num_pairs) if weight is None else weight
+    return Preferences(pool, first, second, jnp.ones(num_pairs), weight)
+
+
+def test_the_accuracy_of_a_perfect_model_is_one_however_few_labels_there_are():
+    """8 of 160 comparisons are labelled; most of ten minibatches hold none, and each counted as half right."""
+    data = alternating(160, weight=(jnp.arange(160) < 8).astype(jnp.float32))
+    model = Tabular(Discrete(4), Discrete(1), ("obs",))
+    config = reward_fitting.Config(model, learning_rate=1e-6)
+    member = reward_fitting.begin(KEY, config, 160).replace(params=jnp.array([[9.0], [-9.0], [0.0], [5.0]])[:, 0])
+    metrics = reward_fitting.fit(KEY, member, data, config)[1]
+    np.testing.assert_allclose(metrics["accuracy"].mean, 1.0)
+    np.testing.assert_allclose(metrics["accuracy"].count, 160.0, rtol=1e-5)  # weights are scaled to a mean of 1
+    assert float(metrics["loss"].mean) < 1e-6
+    held_out = HeldOut(data, model)(KEY, None, reward_fitting.Fit(member, None))
+    np.testing.assert_allclose(held_out["held_out_accuracy"].mean, 1.0)
+    nothing = reward_fitting.fit(KEY, member, alternating(160, jnp.zeros(160)), config)[1]
+    assert np.isnan(nothing["accuracy"].mean)  # a missing value, which no seed is blamed for
+    assert float(nothing["accuracy"].total) == 0.0
+
+
+def test_minibatches_need_not_divide_the_comparisons():
+    """97 comparisons in 10 minibatches are fitted as 100 of which three have weight 0, to the last bit."""
+    env, data = grid_data(num_pairs=97)
+    model = Tabular.of(env, reads=("next_obs",))
+    config = reward_fitting.Config(model, learning_rate=0.01, num_epochs=3)
+    member = reward_fitting.begin(KEY, config, 97)
+    found, metrics = reward_fitting.fit(KEY, member, data, config)
+    columns = (jnp.pad(column, (0, 3)) for column in (data.first, data.second, data.label, data.weight))
+    filled = Preferences(data.segments, *columns)
+    expected, its = reward_fitting.fit(KEY, member, filled, config)
+    np.testing.assert_array_equal(found.params, expected.params)
+    assert not np.array_equal(found.params, member.params)
+    assert float(metrics["accuracy"].mean) == float(its["accuracy"].mean)
+    whole = config.replace(num_minibatches=97)
+    done = run(reward_fitting.make, data, whole, seeds=1, num_updates=1)
+    assert np.isfinite(done.metrics["loss"]).all()
+
+
+def test_separable_labels_are_noticed():
+    """Without decay the difference grows for ever; with some it ends where the slope of the likelihood is the decay's."""
+    model = Tabular(Discrete(4), Discrete(1), ("obs",))
+    config = reward_fitting.Config(model, learning_rate=0.1, weight_decay=0.0, num_epochs=100, num_minibatches=1)
+    data = alternating(8)
+    growing = run(reward_fitting.make, data, config, seeds=1, num_updates=8).metrics["largest_difference"][0]
+    assert (np.diff(growing) > 0.05).all()
+    held = config.replace(weight_decay=0.05, num_epochs=300)
+    kept = run(reward_fitting.make, data, held, seeds=1, num_updates=4).metrics["largest_difference"][0]
+    assert abs(kept[-1] - kept[-2]) < 1e-3
+    # d = r_0 - r_1 with r_1 = -r_0: sigmoid(-d) = decay * d / 2.
+    root = optimize.brentq(lambda d: 1 / (1 + np.exp(d)) - 0.05 * d / 2, 0, 50)
+    np.testing.assert_allclose(kept[-1], root, rtol=1e-3)
+
+
+def test_padding_that_is_no_number_does_not_reach_the_gradient():
+    """NaN behind the mask, and in a pair of weight 0 none: loss and fit are those without it."""
+    obs = jax.random.normal(KEY, (6, 3, 2))
+    mask = jnp.ones((6, 3), bool).at[:, 2].set(False)
+    space = Box(-np.inf, np.inf, (2,))
+    model = MLP(space, space, ("obs", "next_obs"), hidden=(4,))
+    config = reward_fitting.Config(model, num_minibatches=1)
+    member = reward_fitting.begin(KEY, config, 3)
+    fits = []
+    for padding in (0.0, jnp.nan, 7.0):
+        seen = jnp.where(mask[..., None], obs, padding)
+        pool = single_steps(obs[:, 0], obs[:, 0])._replace(obs=seen, action=seen, next_obs=seen, mask=mask)
+        data = Preferences(pool, jnp.array([0, 2, 4]), jnp.array([1, 3, 5]), jnp.ones(3), jnp.ones(3))
+        state, metrics = reward_fitting.fit(KEY, member, data, config)
+        fits.append((jax.tree.leaves(state.params), float(metrics["loss"].mean)))
+    for params, loss in fits[1:]:
+        assert loss == fits[0][1]
+        for one, other in zip(params, fits[0][0], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_number_that_names_no_segment_has_no_score():
+    """In compiled code, where nothing can be refused: index 99 in a pool of 4 was that of the last segment."""
+    model = Tabular(Discrete(4), Discrete(1), ("obs",))
+    pool = single_steps(jnp.arange(4), jnp.zeros(4, jnp.int32))
+    for pairs in (2, 5):  # the two ways of looking segments up
+        first = jnp.array([0, 99, -1, 2, 3][:pairs])
+        found = jax.jit(lambda first: reward_fitting.differences(model, jnp.arange(4.0), pool, first, first * 0 + 1))(first)
+        np.testing.assert_array_equal(np.isnan(found), np.array([False, True, True, False, False])[:pairs])
+
+
+def test_members_that_may_disagree_do():
+    """Nine in ten intervals of an anchored and bootstrapped ensemble hold the true reward of about that many responses."""
+    worlds, members, responses, pairs = 12, 40, 10, 100
+    model = Tabular(Discrete(responses), Discrete(1), ("obs",), init_scale=1.0)
+    config = reward_fitting.Config(
+        model, learning_rate=0.1, weight_decay=1 / pairs, num_epochs=200, num_minibatches=1, bootstrap=True, anchored=True
+    )
+
+    def inside(key, config):
+        gold_key, pair_key, label_key, fit_key = jax.random.split(key, 4)
+        gold = jax.random.normal(gold_key, (responses,))
+        pool = single_steps(jnp.arange(responses), jnp.zeros(responses, jnp.int32))._replace(reward=gold[:, None])
+        data = ask(label_key, Labeller(), pool, *sample_pairs(pair_key, responses, pairs))
+
+        def fit(key):
+            return reward_fitting.fit(key, reward_fitting.begin(key, config, pairs), data, config)[0].params
+
+        rewards = jax.vmap(fit)(jax.random.split(fit_key, members))
+        rewards, gold = rewards - rewards.mean(1, keepdims=True), gold - gold.mean()
+        low, high = jnp.quantile(rewards, jnp.array([0.05, 0.95]), axis=0)
+        return ((low <= gold) & (gold <= high)).mean(), rewards.std(0).mean()
+
+    covered, spread = jax.jit(jax.vmap(lambda key: inside(key, config)))(jax.random.split(KEY, worlds))
+    assert 0.75 < float(covered.mean()) < 0.97
+    assert float(spread.mean()) > 0.1
+    alike = config.replace(bootstrap=False, anchored=False)
+    covered, spread = jax.jit(jax.vmap(lambda key: inside(key, alike)))(jax.random.split(KEY, worlds))
+    assert float(covered.mean()) < 0.1
+    assert float(spread.mean()) < 1e-2
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_minibatches": 7}, r"comparisons \(200\) must be divisible by num_minibatches, got 7. Try 5"),
+        ({"num_minibatches": 201}, r"must not exceed the number of comparisons \(200\), got 201. Try 200"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
         ({"weight_decay": -1.0}, "weight_decay must lie in"),
         ({"flip_rate": 0.5}, "flip_rate must lie in"),

@@ -7,9 +7,14 @@ import pytest
 
 import envs
 from jaxrl import rollout
-from jaxrl.errors import ConfigError
+from jaxrl.errors import ConfigError, DataError
+from jaxrl.preferences import ensembles, reward_fitting
 from jaxrl.preferences.labellers import Labeller, ask
-from jaxrl.preferences.segments import Segments, collect, mixture, sample_pairs, scores, single_steps, summed, take
+from jaxrl.preferences.metrics import HeldOut
+from jaxrl.preferences.reward_models import MLP, Tabular
+from jaxrl.preferences.segments import Preferences, Segments, collect, mixture, sample_pairs, scores, single_steps, summed, take
+from jaxrl.runner import run
+from jaxrl.spaces import Box, Dict, Discrete
 from tests import probes
 
 KEY = jax.random.key(0)
@@ -120,3 +125,78 @@ def test_asking_uses_the_environments_reward_or_a_score():
 def test_wrong_labellers(changes):
     with pytest.raises(ConfigError, match="labeller"):
         Labeller(**changes).validate()
+
+
+POOL = single_steps(jnp.arange(8) % 5, jnp.zeros(8, jnp.int32))
+MODEL = Tabular(Discrete(5), Discrete(1), ("obs",), init_scale=1.0)
+
+
+def preferences(**changes):
+    whole = dict(first=jnp.array([0, 1, 2]), second=jnp.array([3, 4, 5]), label=jnp.ones(3), weight=jnp.ones(3)) | changes
+    return Preferences(whole.pop("segments", POOL), **whole)
+
+
+WRONG = [
+    ({"first": jnp.array([0, 99, 2])}, "comparison 1: first 99 is none of the 8 segments"),
+    ({"second": jnp.array([3, 4, -1])}, "comparison 2: second -1 is none of the 8 segments"),
+    ({"label": jnp.array([1.0, 2.0, 0.5])}, r"comparison 1: label 2 is not in \[0, 1\]"),
+    ({"label": jnp.array([jnp.nan, 1.0, 0.5])}, "comparison 0: label is NaN"),
+    ({"weight": jnp.array([1.0, 1.0, -1.0])}, "comparison 2: weight -1 is not finite and at least 0"),
+    ({"weight": jnp.array([jnp.inf, 1.0, 1.0])}, "comparison 0: weight inf is not finite"),
+    ({"second": jnp.array([3, 1, 5])}, "comparison 1: first and second are the same segment '1'"),
+    ({"first": jnp.array([9, 9, 9]), "label": jnp.array([2.0, 0.0, 0.0])}, r"segments, label 2 is not.*; comparison 2: first 9"),
+    ({"first": jnp.array([0.0, 1.0, 2.0])}, "first must hold the numbers of segments, integers, got 'float32'"),
+    ({"label": jnp.ones(3), "weight": jnp.ones(2)}, r"weight must have one number for each of the 3 comparisons, got \(2,\)"),
+    (
+        {"segments": POOL._replace(obs=POOL.obs.at[6, 0].set(5))},
+        r"obs of step 0 of segment 6 must lie in Discrete\(n=5\), got 5. Correct it",
+    ),
+    ({"segments": POOL._replace(action=POOL.action - 1)}, r"action of step 0 of segment 0 must lie in Discrete\(n=1\), got -1"),
+    ({"segments": POOL._replace(obs=POOL.obs[:5])}, r"obs must begin with the axes of the mask, \(8, 1\)"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_preferences_built_in_memory_are_checked_at_every_door(changes, message):
+    """Index 99 in a pool of 8 gave a plausible loss, and label 2, weight -1, self-pairs and strange states passed."""
+    wrong = preferences(**changes)
+    fitting = reward_fitting.Config(MODEL, num_minibatches=1, bootstrap=True)
+    doors = (
+        lambda: wrong.validate("here", Discrete(5), Discrete(1)),
+        lambda: run(reward_fitting.make, wrong, fitting, seeds=1, num_updates=1),
+        lambda: run(ensembles.make, wrong, ensembles.Config(fitting), seeds=1, num_updates=1),
+        lambda: reward_fitting.fit(KEY, reward_fitting.begin(KEY, fitting, 3), wrong, fitting),
+        lambda: run(reward_fitting.make, preferences(), fitting, seeds=1, num_updates=1, evaluators=(HeldOut(wrong, MODEL),)),
+        lambda: HeldOut(wrong, MODEL)(KEY, None, None),
+    )
+    for door in doors:
+        with pytest.raises(DataError, match=message):
+            door()
+
+
+def test_sound_preferences_pass():
+    preferences().validate("here", Discrete(5), Discrete(1))
+    skipped = preferences(second=jnp.array([3, 1, 5]), weight=jnp.array([1.0, 0.0, 1.0]))
+    skipped.validate("here")  # nobody compared the segment with itself
+    space = Dict.of(place=Box(-1.0, 1.0, (2,)), cell=Discrete(3))
+    seen = {"place": jnp.zeros((8, 2, 2)).at[3, 1].set(jnp.nan), "cell": jnp.zeros((8, 2), jnp.int32)}
+    mask = jnp.ones((8, 2), bool).at[3, 1].set(False)
+    pool = Segments(seen, jnp.zeros((8, 2), jnp.int32), seen, mask)
+    pool.validate("here", space, Discrete(1))
+    with pytest.raises(DataError, match=r"obs of step 1 of segment 3 must lie in .*'place': \[nan, nan\]"):
+        pool._replace(mask=mask.at[3, 1].set(True)).validate("here", space, Discrete(1))
+    assert MLP(space, Discrete(1)).observation_space is space
+
+
+def test_asking_about_segments_that_are_not_there():
+    pool = POOL._replace(reward=jnp.zeros((8, 1)))
+    with pytest.raises(DataError, match=r"ask: .*comparison 1: second 8 is none of the 8 segments"):
+        ask(KEY, Labeller(), pool, jnp.array([0, 1]), jnp.array([1, 8]))
+
+
+@pytest.mark.parametrize("labeller", [Labeller(), Labeller(rationality=np.inf), Labeller(equal_within=0.5), Labeller(soft=True)])
+def test_a_score_that_is_no_number_has_no_label(labeller):
+    """NaN fell through the comparison and was labelled as the second one's victory."""
+    judged = labeller(KEY, jnp.array([jnp.nan, 1.0, jnp.inf]), jnp.array([0.0, jnp.nan, jnp.inf]))
+    assert np.isnan(judged.label).all()
+    assert np.isnan(judged.weight[:2]).all()
