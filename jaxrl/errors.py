@@ -85,7 +85,7 @@ def require_counts(where: str, config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        require(whole and bool(value >= 1), where, f"{name} must be an integer of at least 1", value, "Raise it.")
+        require(whole and bool(value >= 1), where, f"{name} must be an integer of at least 1", value, f"Set {name} to 1 or more.")
 
 
 def require_between(where: str, config: object, low: float, high: float, *names: str) -> None:
@@ -93,14 +93,17 @@ def require_between(where: str, config: object, low: float, high: float, *names:
     for name in names:
         value = np.asarray(getattr(config, name))
         inside = bool(np.all((value >= low) & (value <= high)))
-        require(inside, where, f"{name} must lie in [{low:g}, {high:g}]", getattr(config, name), "Correct it.")
+        bounded = np.isfinite(high)
+        must = f"{name} must lie in [{low:g}, {high:g}]" if bounded else f"{name} must be at least {low:g}"
+        fix = f"Set {name} to a number from {low:g} to {high:g}." if bounded else f"Set {name} to {low:g} or more."
+        require(inside, where, must, getattr(config, name), fix)
 
 
 def require_positive(where: str, config: object, *names: str) -> None:
     """Raises ConfigError unless every named field of ``config``, a number or an array of them, is above 0."""
     for name in names:
         positive = bool(np.all(np.asarray(getattr(config, name)) > 0))
-        require(positive, where, f"{name} must be positive", getattr(config, name), "Raise it.")
+        require(positive, where, f"{name} must be positive", getattr(config, name), f"Set {name} to a number above 0.")
 
 
 def require_numbers(where: str, config: object, *infinite: str) -> None:
