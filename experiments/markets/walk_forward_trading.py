@@ -118,7 +118,7 @@ def run(config: Config, session: Session) -> None:
         for name, strategy in (("buy and hold", baselines.buy_and_hold), ("momentum", baselines.momentum)):
             records[name].append(_stack([_follow(strategy, test, config.delay) for test in tests]))
     _report(config, session, records)
-    session.record({"leaks": _leaks(table[0], folds[0])}, "leak test")
+    session.record({"leaks": _leaks(table[0], folds[0], config.delay)}, "leak test")
     _draw(session.directory, np.concatenate([dates[fold.test] for fold in folds]))
 
 
@@ -257,13 +257,13 @@ class _Difference:
         return self.statistic(records[..., 0, :]) - self.statistic(records[..., 1, :])
 
 
-def _leaks(row: np.ndarray, fold: splits.Fold) -> float:
+def _leaks(row: np.ndarray, fold: splits.Fold, delay: int) -> float:
     """Returns how many of the leak tests fail on these prices: of the environments, the features and the momentum signal."""
     window = row[fold.train]
     key = jax.random.key(0)
     tests: list[Callable[[], Any]] = [
-        lambda: check_causality(_market, window, single_asset.bars_seen, key),
-        lambda: check_causality(_continuous_market, window, single_asset.bars_seen, key),
+        lambda: check_causality(functools.partial(_market, delay=delay), window, single_asset.bars_seen, key),
+        lambda: check_causality(functools.partial(_continuous_market, delay=delay), window, single_asset.bars_seen, key),
         lambda: check_causal_function(features.standard, window, key),
         lambda: check_causal_function(baselines.momentum, window, key),
     ]
@@ -276,8 +276,8 @@ def _leaks(row: np.ndarray, fold: splits.Fold) -> float:
     return float(failures)
 
 
-def _continuous_market(table: jax.Array) -> Environment:
-    return single_asset.make(table, weights=None, proportional_fee=FEE, max_steps=126)
+def _continuous_market(table: jax.Array, delay: int) -> Environment:
+    return single_asset.make(table, weights=None, proportional_fee=FEE, delay=delay, max_steps=126)
 
 
 def _draw(run: RunDirectory, dates: np.ndarray) -> None:
