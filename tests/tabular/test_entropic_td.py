@@ -142,7 +142,7 @@ def test_portfolio_environment():
         ("corridor", {"loss": "itakura"}, UnknownNameError, "Did you mean 'itakura_saito'"),
         ("corridor", {"risk_aversion": 0.0}, ConfigError, "risk_aversion must be positive"),
         ("corridor", {"epsilon": 2.0}, ConfigError, "epsilon must lie in"),
-        ("corridor", {"learning_rate_hold": -1.0}, ConfigError, "learning_rate_hold must not be negative"),
+        ("corridor", {"learning_rate_hold": -1.0}, ConfigError, r"learning_rate_hold must lie in \[0, inf\]"),
     ],
 )
 def test_what_cannot_run_is_refused_before_tracing(env, changes, error, message):
