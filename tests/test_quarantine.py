@@ -78,7 +78,7 @@ def _rows(tree, rows):
 
 
 def test_a_diverging_network_is_named_by_its_first_bad_value():
-    rates = np.array([2.5e-4, np.inf, 2.5e-4, 2.5e-4], np.float32)
+    rates = np.array([2.5e-4, 1e30, 2.5e-4, 2.5e-4], np.float32)
     config = ppo.Config(num_envs=2, num_steps=16, num_epochs=2, num_minibatches=2, hidden=(8,)).replace(learning_rate=rates)
     done = run(ppo.make, envs.make("cartpole"), config, seeds=4, num_updates=4)
     assert list(done.summary.failed_seeds) == [1]
