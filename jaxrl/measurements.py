@@ -50,9 +50,7 @@ class Measurements:
         if measured is None:
             return
         rows = measured.rows
-        on_host = jax.device_get((measured.metrics, measured.evaluation, measured.health))  # one copy per chunk
-        metrics, evaluation, health = jax.tree.map(lambda leaf: leaf[: len(rows)], on_host)
-        metrics, evaluation = averages.divided(metrics), averages.divided(evaluation)
+        metrics, evaluation, health = _on_host(measured)
         failures = self.note(rows, health)
         now = time.perf_counter()
         chunk = Chunk(measured.first_update, self._numbers[rows], metrics, evaluation, now - self._clock, failures)
@@ -99,3 +97,21 @@ class Measurements:
                 table = tables[name] if name in tables else tables.setdefault(name, empty())
                 table[rows[:, None], at] = values
         return tables, present
+
+
+def _on_host(measured: Measured) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], quarantine.Health]:
+    """Copies what was measured to the host and divides averages.
+
+    Of a seed in quarantine, the metrics of updates that were thrown away and the evaluations are missing: NaN is written here,
+    so that no compiled program holds one.
+    """
+    everything = jax.device_get((measured.metrics, measured.evaluation, measured.health))  # one copy per chunk
+    metrics, evaluation, health = jax.tree.map(lambda leaf: leaf[: len(measured.rows)], everything)
+    bad = health.update != quarantine.GOOD
+
+    def kept(values: np.ndarray) -> np.ndarray:
+        thrown_away = measured.first_update + np.arange(values.shape[1]) > health.update[:, None]
+        return np.where(bad[:, None] & thrown_away, np.nan, values)
+
+    metrics = {name: kept(values) for name, values in averages.divided(metrics).items()}
+    return metrics, {name: np.where(bad, np.nan, values) for name, values in averages.divided(evaluation).items()}, health

@@ -71,12 +71,12 @@ def guard(update: Callable, state: PyTree, health: Health, index: jax.Array, key
     Returns:
         The state: the new one, or the old one where the seed is in quarantine; of a replay buffer the position is the old one
         then, while its items may have been written over (copying them in every update would cost more than the update). The
-        health. The metrics, float32: those of the first bad update as they are, later ones NaN.
+        health. The metrics, float32, as the update measured them: those after the first bad update mean nothing.
     """
     new, metrics = update(state, key)
     bad = jnp.stack([~averages.is_sound(metrics[name]) for name in sorted(metrics)] + _turned(state, new) or [False])
     fails = health.good & bad.any()
-    metrics = jax.tree.map(lambda value: jnp.where(health.good, jnp.float32(value), jnp.nan), metrics)
+    metrics = jax.tree.map(jnp.float32, metrics)
     keep = health.good & ~fails
     state = jax.tree.map(functools.partial(_choose, keep), new, state, is_leaf=_is_buffer)
     health = Health(jnp.where(fails, index, health.update), jnp.where(fails, jnp.argmax(bad).astype(jnp.int32), health.place))

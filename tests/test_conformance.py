@@ -35,7 +35,7 @@ def reset(key, params):
 def step(key, state, action, params):
     """A point that drifts in a unit box; action 1 turns the drift around."""
     drift = jnp.where(action == 1, -params.drift, params.drift)
-    state = jnp.clip(state + drift + 0.1 * jax.random.normal(key, (2,)), 0.0, 1.0)
+    state = jnp.clip(state + drift + 0.1 * jax.random.normal(key, (2,), jnp.float32), 0.0, 1.0)
     return Step(state, state, state.sum(), state[0] > 0.99)
 
 
@@ -86,6 +86,20 @@ def step_with_a_float_end(key, state, action, params):
     return right._replace(terminated=right.terminated.astype(jnp.float32))
 
 
+def step_with_a_weak_reward(key, state, action, params):
+    right = step(key, state, action, params)
+    return right._replace(reward=jnp.where(action == 1, 1.0, 0.0))
+
+
+def step_with_wide_noise(key, state, action, params):
+    right = step(key, state, action, params)
+    return right._replace(state=jnp.clip(right.state + 0 * jax.random.normal(key, (2,)), 0.0, 1.0))
+
+
+def step_in_python_numbers(key, state, action, params):
+    return Step(state, state, 1.0, False)  # pyright: ignore[reportArgumentType]
+
+
 def reset_without_a_state(key, params):
     return reset(key, params)[0]
 
@@ -109,7 +123,7 @@ def everything_in_a_dict(state, params):
 
 def step_with_one_key_twice(key, state, action, params):
     right = step(key, state, action, params)
-    return right._replace(reward=jax.random.normal(key))
+    return right._replace(reward=jax.random.normal(key, (), jnp.float32))
 
 
 def step_that_counts(key, state, action, params):
@@ -242,6 +256,9 @@ BROKEN = [
     Broken("step structure", sampled(step_fn=step_with_a_wide_reward), r"must return.*got.*float32\[1\]"),
     Broken("step structure", sampled(step_fn=step_with_a_float_end), "terminated': 'float32"),
     Broken("step structure", sampled(num_agents=2), r"reset_fn must return an observation of its space.*float32\[2, 2\]"),
+    Broken("step structure", sampled(step_fn=step_in_python_numbers), "must return arrays, as reward too, got 'the float 1.0'"),
+    Broken("dtypes are explicit", sampled(step_fn=step_with_a_weak_reward), "with jax_enable_x64.*got.*'reward': 'float64"),
+    Broken("dtypes are explicit", sampled(step_fn=step_with_wide_noise), "with jax_enable_x64.*state.*got.*float64"),
     Broken("mask structure", sampled(action_mask_fn=mask_of_three), r"must return.*bool\[2\].*got.*bool\[3\]"),
     Broken("global observation structure", sampled(global_obs_fn=everything_in_a_dict), r"float32\[G\], got.*'state'"),
     Broken("outcomes structure", FINITE.replace(outcomes_fn=outcomes_without_axis), "outcomes_fn must return"),

@@ -154,6 +154,10 @@ def wide_step(key, state, action, params):
     return step._replace(reward=step.reward[None])
 
 
+def reset_to_a_float(key, params):
+    return jnp.float32(0), jnp.int32(0)
+
+
 def unobserved_reset(key, params):
     return GRID.reset_fn(key, params)[0]
 
@@ -166,7 +170,7 @@ def unobserved_reset(key, params):
         ({"reset_fn": unobserved_reset}, r"reset_fn must return \(obs, state\)"),
         ({"max_steps": 0}, r"max_steps must be a positive int, got 0"),
         (
-            {"observation_space": Discrete(48), "reset_fn": lambda key, params: (jnp.float32(0), jnp.int32(0))},
+            {"observation_space": Discrete(48), "reset_fn": reset_to_a_float},
             r"reset_fn must return an observation of its space",
         ),
     ],

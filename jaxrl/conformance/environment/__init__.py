@@ -56,6 +56,7 @@ _CHECKS = (
     Check(protocol.check_params_are_arrays, always),
     Check(protocol.check_reset_structure, always),
     Check(protocol.check_step_structure, always),
+    Check(protocol.check_dtypes_are_explicit, always),
     Check(protocol.check_mask_structure, _is_masked),
     Check(protocol.check_global_observation_structure, _is_observed_globally),
     Check(exact_model.check_outcomes_structure, _is_finite),

@@ -75,6 +75,17 @@ def check_global_observation_structure(subject: Subject) -> None:
     jax.eval_shape(partial(contracts.seen_by_all, WHERE, subject.env), reset_shapes(subject)[1])
 
 
+def check_dtypes_are_explicit(subject: Subject) -> None:
+    """Under jax_enable_x64 whatever was given no dtype turns into 64 bits, and then meets what was."""
+    where, expected = f"{WHERE} (with jax_enable_x64)", reset_shapes(subject)
+    with jax.enable_x64(True):
+        wide = jax.eval_shape(partial(contracts.opening, where, subject.env), jax.random.key(0))
+        found = contracts.mismatch(expected, wide)
+        fix = "Give a dtype wherever an array is made: jnp.float32(...), jnp.zeros(shape, jnp.float32)."
+        require(not found, "with jax_enable_x64 a state must keep its dtypes", found, fix)
+        jax.eval_shape(partial(contracts.transition, where, subject.env), jax.random.key(0), *wide)
+
+
 # ---- purity
 
 
