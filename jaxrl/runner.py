@@ -142,6 +142,9 @@ def run(
         require(value is None or value >= 1, "run", f"{name} must be at least 1", value, "Leave it out for the default.")
     if hasattr(config, "validate"):
         config.validate(task)
+    for evaluator in evaluators:
+        if hasattr(evaluator, "validate"):
+            evaluator.validate(task)
     configs = seed_axis.spread(config, len(numbers))
     steps_per_update = getattr(config, "steps_per_update", None)
     devices = list(jax.local_devices() if devices is None else devices)

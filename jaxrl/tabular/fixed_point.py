@@ -79,10 +79,15 @@ def fixed_point(
 
     infinite = jnp.asarray(jnp.inf, dtype)
     value, residual, size, count = jax.lax.while_loop(unsettled, again, (start, infinite, jnp.zeros((), dtype), jnp.int32(0)))
-    rounding = (2 + terms / 2) * resolution * (magnitude + size)
+    rounding = rounding_of(terms, magnitude + size)
     return FixedPoint(
         value, count, residual, error_bound(residual, contraction, rounding), jnp.isfinite(residual) & (residual <= limit(size))
     )
+
+
+def rounding_of(terms: int, size: jax.Array) -> jax.Array:
+    """Bounds the rounding error of a sum of ``terms`` products of probabilities and numbers of at most ``size``, absolutely."""
+    return (2 + terms / 2) * jnp.finfo(size.dtype).eps * size
 
 
 def error_bound(residual: Any, contraction: Any, rounding: Any) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.errors import is_traced
-from jaxrl.tabular.fixed_point import MAX_SWEEPS, fixed_point
+from jaxrl.tabular.fixed_point import MAX_SWEEPS, fixed_point, rounding_of
 
 ALWAYS_DENSE, NEVER_DENSE = 128, 2048  # states up to which doubling is fast whatever the discount, and beyond which it takes room
 
@@ -72,6 +72,19 @@ class Sums(NamedTuple):
     value: jax.Array
     duration: jax.Array
     converged: jax.Array
+
+    def check(self, chain: Chain, paid: jax.Array, largest: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns by how much the sums miss v = b + M v, and how far they can be from the truth, float[] each.
+
+        Args:
+            chain, paid: what was summed, float[X, C].
+            largest: the largest absolute number that was averaged in ``paid``, where rounding may have lost some of it.
+        """
+        residual = jnp.abs(paid + chain.onward(self.value) - self.value).max(initial=0)
+        rounding = rounding_of(chain.weight.shape[1], largest + jnp.abs(self.value).max(initial=0))
+        missed = residual + rounding
+        nothing = missed == 0  # infinity times 0 is not a number
+        return residual, jnp.where(nothing, 0.0, self.duration * jnp.where(nothing, 1.0, missed))
 
 
 def discounted_sums(
