@@ -236,16 +236,20 @@ class ExactValue:
         where, shape = "ExactValue", self.shortfall.shape
         view = View(self.model.observation, self.model.action_mask if self.masked else None, ())
         action = _actions(where, key, algorithm, state, view, shape[:1])
-        gap, error = self._gap(jax.nn.one_hot(action, shape[1]))
+        gap, error = self.gap(jax.nn.one_hot(action, shape[1]))
         metrics = {"exact_value": self.optimum - gap, "optimality_gap": gap}
         if algorithm.probabilities is not None:
-            gap, other = self._gap(_probabilities(where, algorithm, state, view, shape))
+            gap, other = self.gap(_probabilities(where, algorithm, state, view, shape))
             metrics |= {"sampled_exact_value": self.optimum - gap, "sampled_optimality_gap": gap}
             error = jnp.maximum(error, other)
         return metrics | {"exact_value_error": average(error, jnp.isfinite(error))}
 
-    def _gap(self, policy: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns how far a policy [X, A] lies below the optimum at the start, and how far this can be from the truth."""
+    def gap(self, policy: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns how far a policy lies below the optimum at the start, and how far this can be from the truth, float32[] each.
+
+        Args:
+            policy: float32[X, A], the probabilities of the actions.
+        """
         chain = policy_chain(self.model, policy, self.gamma)
         less = (policy * self.shortfall).sum(1, keepdims=True)
         # A policy that is not followed to its end has not earned yet what the states are worth where it stands then.

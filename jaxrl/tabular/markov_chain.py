@@ -145,13 +145,13 @@ def _doubled(
 
     # That the number of loops depends on the discount alone keeps vmapped chains in step, without a choice for each.
     total, power = jax.lax.fori_loop(0, squarings, double, (rows, matrix))
-    added = total @ power
-    total = total + added
-    # What the next steps would add, and the largest entry of M^n 1 after all these.
-    following, left = (jnp.stack([added[-2], power.sum(0)]) @ power).max(1)
-    complete = following <= precision.eps * total[-2].max()
-    value = total[:-2] + (beyond.T @ power) @ power
-    return value.T, (_duration(total[-1].max(), left), complete & jnp.isfinite(value).all())
+    once = jnp.concatenate([total, beyond.T]) @ power
+    total = total + once[: len(rows)]
+    # Of all these steps: what the next ones would add, the entries of M^n 1, and the values beyond.
+    following, left, *after = jnp.concatenate([once[len(rows) - 2, None], power.sum(0)[None], once[len(rows) :]]) @ power
+    complete = following.max() <= precision.eps * total[-2].max()
+    value = total[:-2] + jnp.stack(after)
+    return value.T, (_duration(total[-1].max(), left.max()), complete & jnp.isfinite(value).all())
 
 
 def _steps(chain: Chain, negligible: Any) -> jax.Array:
