@@ -23,7 +23,7 @@ class Chain(NamedTuple):
 
     next_state: int32[X, M].
     weight: float[X, M], at least 0: probabilities times the discount; 0 where an outcome ends the chain.
-    discount: float[], at most what the weights of a state add up to; 1 without discount.
+    discount: float[], the most that the weights of a state can add up to; 1 without discount.
     """
 
     next_state: jax.Array
@@ -166,7 +166,7 @@ def _swept(
     onward = chain.backward if transposed else chain.onward
     most = jnp.where(chain.discount < 1, MAX_SWEEPS, MAX_SWEEPS if max_steps is None else max_steps)
     magnitude, terms = jnp.abs(paid).max(initial=0), chain.weight.shape[1]
-    least = jnp.minimum(_steps(chain, negligible), most).astype(jnp.int32)
+    least = jnp.where(chain.discount < 1, jnp.minimum(_steps(chain, negligible), most), 0).astype(jnp.int32)
     found = fixed_point(lambda values: paid + onward(values), beyond, chain.discount, magnitude, 0.0, most, terms, least)
     # Without discount, the expected duration bounds the error; it is found long before the values are.
     limit = jnp.where(chain.discount < 1, 0, found.sweeps)
