@@ -159,11 +159,11 @@ def require_config(where: str, config: Any) -> None:
     _require_pytree(where, "config", config, ConfigError, "Declare what is no number with jaxrl.env.static.")
 
 
-def evaluators_of(where: str, evaluators: Any) -> tuple:
-    """Returns the evaluators in a tuple.
+def evaluators_of(where: str, evaluators: Any, task: Any) -> tuple:
+    """Returns the evaluators in a tuple, after each that can say whether it suits the task has said so.
 
     Raises:
-        EvaluatorError: one of them cannot be called, or is no pytree of arrays.
+        EvaluatorError: one of them cannot be called, or is no pytree of arrays; or what its own ``validate`` raises.
     """
     must, fix = "evaluators must be a sequence", "Write evaluators=(evaluator,)."
     require(isinstance(evaluators, Iterable), where, must, _short(evaluators), fix, EvaluatorError)
@@ -176,7 +176,7 @@ def evaluators_of(where: str, evaluators: Any) -> tuple:
         require(not plain, where, must, _short(evaluator), fix, EvaluatorError)
         _require_pytree(where, "an evaluator", evaluator, EvaluatorError, "Declare what is no array with jaxrl.env.static.")
         if hasattr(evaluator, "validate"):
-            evaluator.validate()
+            evaluator.validate(task)
     return evaluators
 
 

@@ -5,7 +5,6 @@ every seed after each chunk, inside a compiled program of its own.
 """
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -15,14 +14,18 @@ from flax import struct
 
 from jaxrl import rollout
 from jaxrl.algorithm import Algorithm
+from jaxrl.averages import Average, average
 from jaxrl.env import Environment, static
-from jaxrl.errors import EnvironmentError, require, require_discount
+from jaxrl.errors import EnvironmentError, require, require_counts, require_discount
 from jaxrl.finite import TabularModel, single_precision, tabulate
 from jaxrl.games import extensive, markov
 from jaxrl.games.extensive import ExtensiveGame
 from jaxrl.games.normal_form import expected_payoffs, nash_conv
 from jaxrl.rollout import Policy, View
-from jaxrl.tabular.dynamic_programming import policy_evaluation, value_iteration
+from jaxrl.spaces import Space
+from jaxrl.tabular import host_solvers
+from jaxrl.tabular.dynamic_programming import action_values, policy_chain, return_of_policy
+from jaxrl.tabular.markov_chain import discounted_sums, doubling_is_faster
 
 
 class EpisodeOutcome(NamedTuple):
@@ -74,21 +77,36 @@ def evaluate(
     return jax.lax.while_loop(unfinished, step, start)[2]
 
 
+MODES = ("greedy", "sampled")
+
+
 @struct.dataclass
 class Episodes:
     """Evaluates by playing episodes: metrics ``greedy_return`` and ``sampled_return``, means over episodes (summed over agents).
 
-    With ``gamma`` below 1 the discounted returns are reported as well, as ``greedy_discounted_return`` and
+    With ``discounted`` the discounted returns are reported as well, as ``greedy_discounted_return`` and
     ``sampled_discounted_return``.
     """
 
     env: Environment
     gamma: float = 1.0
     num_episodes: int = static(default=32)
-    modes: tuple[str, ...] = static(default=("greedy", "sampled"))
+    modes: tuple[str, ...] = static(default=MODES)
     discounted: bool = static(default=False)
 
+    def __post_init__(self):
+        known = bool(self.modes) and set(self.modes) <= set(MODES)
+        require(known, "Episodes", f"modes must be some of {MODES}", self.modes, "Leave them out for both.")
+        require_counts("Episodes", self, "num_episodes")
+        if isinstance(self.gamma, (int, float, np.generic)):  # what is traced has been looked at before
+            require_discount("Episodes", self.gamma)
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where episodes are played in an environment of other spaces than the task's."""
+        _require_alike("Episodes", self.env, task)
+
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        require(algorithm.policy is not None, "Episodes", "the algorithm must have a policy", None, "Leave the evaluator out.")
         metrics = {}
         for mode in self.modes:
             policy = algorithm.policy(state, mode == "greedy")
@@ -101,51 +119,144 @@ class Episodes:
         return metrics
 
 
+class _Spaces(NamedTuple):
+    """What a policy sees and does, without the numbers of an environment. observation, action: spaces. agents: N or None."""
+
+    observation: Space
+    action: Space
+    agents: int | None
+
+    @classmethod
+    def of(cls, env: Environment) -> "_Spaces":
+        return cls(env.observation_space, env.action_space, env.num_agents)
+
+
+def _require_alike(where: str, spaces: Environment | _Spaces, task: Any) -> None:
+    """Raises EnvironmentError where an algorithm learns in an environment and is evaluated in one of other spaces."""
+    if isinstance(task, Environment):
+        own = _Spaces.of(spaces) if isinstance(spaces, Environment) else spaces
+        must = f"the environment that is evaluated must have the spaces of the task, {tuple(_Spaces.of(task))}"
+        require(own == _Spaces.of(task), where, must, tuple(own), "Build both from the same map.", EnvironmentError)
+
+
+def _actions(where: str, key: jax.Array, algorithm: Algorithm, state: Any, view: View, shape: tuple[int, ...]) -> jax.Array:
+    """Returns the greedy actions int[shape]; raises EnvironmentError unless observations alone tell them, one for each state."""
+    require(algorithm.policy is not None, where, "the algorithm must have a policy", None, "Leave the evaluator out.")
+    memoryless = not jax.tree.leaves(algorithm.memory)
+    must = "the policy must depend on the observation alone"
+    require(memoryless, where, must, "a memory", "Evaluate it by Episodes.", EnvironmentError)
+    action = algorithm.policy(state, True)(key, view).action
+    whole = jnp.issubdtype(jnp.result_type(action), jnp.integer)
+    found = f"{jnp.result_type(action)}{list(jnp.shape(action))}"
+    must = f"the policy must return one of the actions for every state, int32{list(shape)}"
+    fix = "Evaluate the environment that is learned."
+    require(jnp.shape(action) == shape and whole, where, must, found, fix, EnvironmentError)
+    return action
+
+
+def _probabilities(where: str, algorithm: Algorithm, state: Any, view: View, shape: tuple[int, ...]) -> jax.Array:
+    """Returns the probabilities of all actions, float32[shape]; raises EnvironmentError where they have another shape."""
+    found: Any = algorithm.probabilities
+    probabilities = found(state, view)
+    must = f"the algorithm's probabilities must have shape {list(shape)}, as the model that is evaluated"
+    fix = "Evaluate the environment that is learned."
+    require(probabilities.shape == shape, where, must, list(probabilities.shape), fix, EnvironmentError)
+    return probabilities
+
+
+MOST_STEPS = 2**20  # for which a policy is followed that need not end the episode, where nothing is discounted
+
+
 @struct.dataclass
 class ExactValue:
     """Evaluates on the model of a finite environment, exactly: infinite horizon, discounted, at the initial distribution.
 
     Metrics: ``exact_value`` and ``optimality_gap`` (how far it lies below the optimum) of the greedy policy, and
     ``sampled_exact_value`` and ``sampled_optimality_gap`` of the policy that is sampled, where the algorithm can say with which
-    probabilities it acts. The policy must depend on the observation alone, so a recurrent one cannot be evaluated this way.
-    Build it with ``ExactValue.of(env, gamma)``.
+    probabilities it acts; ``exact_value_error``, how far any of these can be from the truth for rounding, a missing value where
+    nothing bounds it (without discount, and with a policy that need not end the episode: this is worth its return over 2^20
+    steps). The policy must depend on the observation alone, so a recurrent one cannot be evaluated this way.
+
+    The gap is summed, not subtracted: it is the expected discounted sum of what every action on the way is worth less than the
+    best one. So an optimal policy has a gap of 0, and others one that is accurate to several digits, in float32 and near a
+    discount of 1, too. Build it with ``ExactValue.of(env, gamma)``.
+
+    Source: Kakade and Langford (2002), lemma 6.1 (the performance difference lemma).
     """
 
     model: TabularModel
     gamma: jax.Array
     optimum: jax.Array  # float32[], the value of an optimal policy at the start
+    value: jax.Array  # float32[X], of every state
+    shortfall: jax.Array  # float32[X, A], how much less than that each action is worth
+    spaces: _Spaces = static()
     masked: bool = static(default=False)
-    num_doublings: int = static(default=20)
+    dense: bool = static(default=True)
 
     @classmethod
-    def of(cls, env: Environment, gamma: float) -> "ExactValue":
+    def of(cls, env: Environment, gamma: float, max_states: int = 100_000) -> "ExactValue":
         """Tabulates and solves the environment, in float64.
 
         Args:
             env: a finite environment without agents whose policy sees enough to act optimally.
             gamma: discount in [0, 1].
+            max_states: see ``tabulate``.
+
+        Raises:
+            ConfigError: gamma lies outside [0, 1], or the optimum does not converge, as where rewards without discount add up
+                for ever.
+            EnvironmentError: the environment has agents, is not finite, or is too large.
         """
-        model = tabulate(env)
+        where = "ExactValue"
+        require_discount(where, gamma)
+        alone = env.num_agents is None
+        must, fix = "the environment must have no agent axis", "Use TeamReturn or Exploitability."
+        require(alone, where, must, env.num_agents, fix, EnvironmentError)
+        model = tabulate(env, max_states)
+        solution = host_solvers.solve(model, gamma)
+        host_solvers.require_solved(where, model, solution, gamma)
         with jax.enable_x64(True):
-            optimum = float(value_iteration(model, gamma, tolerance=1e-12).start_value(model))
-        # As many doublings as make what lies beyond them smaller than float32 can tell.
-        horizon = math.log(1e-8) / math.log(gamma) if 0 < gamma < 1 else 2.0**20 if gamma else 1.0
-        doublings = math.ceil(math.log2(horizon)) if horizon > 1 else 1
-        return cls(single_precision(model), jnp.float32(gamma), jnp.float32(optimum), env.action_mask_fn is not None, doublings)
+            shortfall = solution.value[:, None] - action_values(model, solution.value, gamma)
+        states, actions, outcomes = model.next_state.shape
+        return cls(
+            single_precision(model),
+            jnp.float32(gamma),
+            jnp.float32(solution.start_value(model)),
+            jnp.asarray(solution.value, jnp.float32),
+            jnp.asarray(np.asarray(shortfall), jnp.float32),
+            _Spaces.of(env),
+            env.action_mask_fn is not None,
+            doubling_is_faster(states, actions * outcomes, gamma),
+        )
 
-    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where the task is an environment of other spaces."""
+        _require_alike("ExactValue", self.spaces, task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
+        where, shape = "ExactValue", self.shortfall.shape
         view = View(self.model.observation, self.model.action_mask if self.masked else None, ())
-
-        def at_start(probabilities):
-            return policy_evaluation(self.model, probabilities, self.gamma).start_value(self.model)
-
-        action = algorithm.policy(state, True)(key, view).action
-        greedy = at_start(jax.nn.one_hot(action, self.model.num_actions))
-        metrics = {"exact_value": greedy, "optimality_gap": self.optimum - greedy}
+        action = _actions(where, key, algorithm, state, view, shape[:1])
+        gap, error = self.gap(jax.nn.one_hot(action, shape[1]))
+        metrics = {"exact_value": self.optimum - gap, "optimality_gap": gap}
         if algorithm.probabilities is not None:
-            sampled = at_start(algorithm.probabilities(state, view))
-            metrics |= {"sampled_exact_value": sampled, "sampled_optimality_gap": self.optimum - sampled}
-        return metrics
+            gap, other = self.gap(_probabilities(where, algorithm, state, view, shape))
+            metrics |= {"sampled_exact_value": self.optimum - gap, "sampled_optimality_gap": gap}
+            error = jnp.maximum(error, other)
+        return metrics | {"exact_value_error": average(error, jnp.isfinite(error))}
+
+    def gap(self, policy: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns how far a policy lies below the optimum at the start, and how far this can be from the truth, float32[] each.
+
+        Args:
+            policy: float32[X, A], the probabilities of the actions.
+        """
+        chain = policy_chain(self.model, policy, self.gamma)
+        less = (policy * self.shortfall).sum(1, keepdims=True)
+        # A policy that is not followed to its end has not earned yet what the states are worth where it stands then.
+        sums = discounted_sums(chain, less, self.value[:, None], MOST_STEPS, dense=self.dense)
+        _, error = sums.check(chain, less, jnp.abs(less).max())
+        return self.model.initial @ sums.value[:, 0], error
 
 
 @struct.dataclass
@@ -193,30 +304,46 @@ class TeamReturn:
     model: TabularModel
     optimum: jax.Array  # float32[], the return of an optimal joint policy
     max_steps: int = static()
+    spaces: _Spaces = static()
     masked: bool = static(default=False)
 
     @classmethod
-    def of(cls, env: Environment) -> "TeamReturn":
-        """Tabulates the environment and plans for all agents at once, in float64. env: a finite environment with agents."""
+    def of(cls, env: Environment, max_states: int = 100_000) -> "TeamReturn":
+        """Tabulates the environment and plans for all agents at once, in float64.
+
+        Args:
+            env: a finite environment with agents.
+            max_states: see ``tabulate``.
+
+        Raises:
+            EnvironmentError: the environment has no agents, is not finite, or is too large.
+        """
         must = "the environment must have an agent axis"
         require(env.num_agents is not None, "TeamReturn", must, env.num_agents, "Use ExactValue.", EnvironmentError)
-        model = tabulate(env)
-        with jax.enable_x64(True):
-            team = dataclasses.replace(model, reward=model.reward.mean(-1))
-            optimum = float(value_iteration(team, 1.0, tolerance=0.0, max_sweeps=env.max_steps).start_value(team))
-        return cls(single_precision(model), jnp.float32(optimum), env.max_steps, env.action_mask_fn is not None)
+        model = tabulate(env, max_states)
+        team = dataclasses.replace(model, reward=model.reward.mean(-1))
+        optimum = model.initial @ host_solvers.finite_horizon(team, 1.0, env.max_steps)
+        masked = env.action_mask_fn is not None
+        return cls(single_precision(model), jnp.float32(optimum), env.max_steps, _Spaces.of(env), masked)
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where the task is an environment of other spaces."""
+        _require_alike("TeamReturn", self.spaces, task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        where, agents, actions = "TeamReturn", len(self.model.joint_shape), max(self.model.joint_shape)
         view = View(self.model.observation, markov.agent_masks(self.model) if self.masked else None, ())
+        team = dataclasses.replace(self.model, reward=self.model.reward.mean(-1))
+        of_each = (self.model.num_states, agents)
 
         def at_start(policies):
-            return self.model.initial @ markov.finite_horizon(self.model, policies, self.max_steps).mean(-1)
+            return self.model.initial @ return_of_policy(team, markov.joint_policy(self.model, policies), self.max_steps)
 
-        action = algorithm.policy(state, True)(key, view).action
-        greedy = at_start(jax.nn.one_hot(action, self.model.joint_shape[0]))
+        action = _actions(where, key, algorithm, state, view, of_each)
+        greedy = at_start(jax.nn.one_hot(action, actions))
         metrics = {"exact_return": greedy, "optimality_gap": self.optimum - greedy}
         if algorithm.probabilities is not None:
-            sampled = at_start(algorithm.probabilities(state, view))
+            sampled = at_start(_probabilities(where, algorithm, state, view, (*of_each, actions)))
             metrics |= {"sampled_exact_return": sampled, "sampled_optimality_gap": self.optimum - sampled}
         return metrics
 
@@ -239,6 +366,7 @@ class Exploitability:
     """
 
     gamma: jax.Array
+    spaces: _Spaces = static()
     model: TabularModel | None = None
     game: ExtensiveGame | None = None  # where information is hidden, in place of the model
     optimum: jax.Array | None = None  # float32[], what that planner earns; None where the agents are not paid alike
@@ -254,7 +382,7 @@ class Exploitability:
             gamma: discount in [0, 1]; at 1 every policy must end the episode.
 
         Raises:
-            ConfigError: the discount is out of range.
+            ConfigError: the discount is out of range, or the joint optimum does not converge.
             EnvironmentError: the environment has no agents, is not finite, or hides information and has no extensive form.
         """
         where = "Exploitability"
@@ -265,10 +393,11 @@ class Exploitability:
         masked = env.action_mask_fn is not None
         mask = markov.agent_masks(model) if masked else None
         if bool(np.all(model.reward == model.reward[..., :1])):
-            with jax.enable_x64(True):
-                alone = markov.for_player(model, 0)
-                optimum = float(value_iteration(alone, gamma, tolerance=1e-12).start_value(alone))
-            return cls(jnp.float32(gamma), model=single_precision(model), optimum=jnp.float32(optimum), mask=mask)
+            alone = markov.for_player(model, 0)
+            solution = host_solvers.solve(alone, gamma)
+            host_solvers.require_solved(where, alone, solution, gamma)
+            optimum = jnp.float32(solution.start_value(alone))
+            return cls(jnp.float32(gamma), _Spaces.of(env), single_precision(model), optimum=optimum, mask=mask)
         hidden = markov.hidden_information(model)
         if hidden is not None:
             try:
@@ -277,22 +406,28 @@ class Exploitability:
                 must = "agents must be able to tell apart the states in which they choose, or the game have an extensive form"
                 raise EnvironmentError(f"{where}: {must}, got {hidden}; {error}") from error
             mask = jnp.swapaxes(jnp.asarray(game.legal), 0, 1) if masked else None
-            return cls(jnp.float32(gamma), game=game, mask=mask)
-        return cls(jnp.float32(gamma), model=single_precision(model), mask=mask)
+            return cls(jnp.float32(gamma), _Spaces.of(env), game=game, mask=mask)
+        return cls(jnp.float32(gamma), _Spaces.of(env), single_precision(model), mask=mask)
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where the task is an environment of other spaces."""
+        _require_alike("Exploitability", self.spaces, task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
         if self.game is None:
             assert self.model is not None
-            observation, actions = self.model.observation, max(self.model.joint_shape)
+            observation, shape = self.model.observation, self.model.joint_shape
+            of_each, actions = (self.model.num_states, len(shape)), max(shape)
         else:
             # A policy is asked about the information sets of all agents side by side: for each it looks at the agent's own.
             observation = jax.tree.map(lambda leaf: jnp.swapaxes(jnp.asarray(leaf), 0, 1), self.game.information)
-            actions = self.game.legal.shape[-1]
-        view = View(observation, self.mask, ())
-        action = algorithm.policy(state, True)(key, view).action
+            agents, sets, actions = self.game.legal.shape
+            of_each = (sets, agents)
+        where, view = "Exploitability", View(observation, self.mask, ())
+        action = _actions(where, key, algorithm, state, view, of_each)
         metrics = self._measures(jax.nn.one_hot(action, actions), "greedy_")
         if algorithm.probabilities is not None:
-            metrics |= self._measures(algorithm.probabilities(state, view), "")
+            metrics |= self._measures(_probabilities(where, algorithm, state, view, (*of_each, actions)), "")
         return metrics
 
     def _measures(self, policies: jax.Array, prefix: str) -> dict[str, jax.Array]:

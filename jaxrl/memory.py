@@ -156,3 +156,17 @@ def make_room_for_programs() -> bool:
         return False
     jax.clear_caches()
     return True
+
+
+def require_room(where: str, what: str, needed: float, fix: str) -> None:
+    """Raises ConfigError if the host has less memory than something needs.
+
+    Args:
+        where: who asks.
+        what: needs it.
+        needed: bytes.
+        fix: what the user can do.
+    """
+    available = USABLE * _free_on_host()
+    must = f"{what} must fit into the memory of this machine ({available / 1e9:.1f} GB free)"
+    require(needed <= available, where, must, f"{needed / 1e9:.1f} GB", fix)

@@ -116,7 +116,7 @@ def run(
         root: number of the root key from which all seeds are derived.
         evaluators: pytrees that can be called as ``(key, algorithm, state) -> dict of scalars`` after each chunk; see
             ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times. One that has a method
-            ``validate()`` is asked first.
+            ``validate(task)`` is asked first.
         evaluation_seed: number of the key of the evaluations.
         sinks: see ``jaxrl.sink.Sink``. They are left alone where there is nothing to do.
         checkpoints: where the carry of all seeds is kept from time to time, at the end and after Ctrl-C. A run that finds some
@@ -205,7 +205,7 @@ def _validate(make, task, config, evaluators, checkpoints) -> tuple[tuple, int |
     contracts.require_make("run", make)
     contracts.require_task("run", task)
     contracts.require_config("run", config)
-    evaluators = contracts.evaluators_of("run", evaluators)
+    evaluators = contracts.evaluators_of("run", evaluators, task)
     contracts.validate("run", config, task)
     if isinstance(task, Environment):
         contracts.require_environment("run", task)

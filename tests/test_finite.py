@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from envs.control import cartpole
 from envs.gridworlds import corridor, frozen_lake, t_maze
 from envs.matrix_games import matrix_game
-from jaxrl.errors import EnvironmentError
+from jaxrl import memory
+from jaxrl.errors import ConfigError, EnvironmentError
 from jaxrl.finite import Initial, Outcomes, TabularModel, byte_rows, finite, from_table, sample_index, tabulate, tabulation
 from jaxrl.spaces import Box, Discrete
 from jaxrl.tabular import q_learning
@@ -290,6 +291,12 @@ def test_tables_do_not_depend_on_how_many_states_are_expanded_at_once(monkeypatc
     monkeypatch.setattr(tabulation, "_BLOCK", 1)
     monkeypatch.setattr(tabulation, "_LARGE_BLOCK", 4)
     jax.tree.map(np.testing.assert_array_equal, tabulate(env), at_once)
+
+
+def test_tables_that_do_not_fit_are_refused_before(monkeypatch):
+    monkeypatch.setattr(memory, "_free_on_host", lambda: 1000.0)
+    with pytest.raises(ConfigError, match=r"the tables of 16 states must fit into the memory of this machine"):
+        tabulate(frozen_lake.make())
 
 
 def unequal_game(**changes):

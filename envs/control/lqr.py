@@ -7,6 +7,7 @@ Source: Bertsekas, Dynamic Programming and Optimal Control, vol. 1 and, for the 
 the sections on linear systems and quadratic cost.
 """
 
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from jaxrl.env import Environment, Step
 from jaxrl.errors import ConfigError, require
 from jaxrl.spaces import Box
 
+_ROUNDING = 1e-6  # what float32 may have done to a matrix, relative to its largest entry
 DOUBLE_INTEGRATOR = (((1.0, 0.1), (0.0, 1.0)), ((0.0,), (0.1,)))  # A and B: position and speed, pushed, time step 0.1
 
 
@@ -39,6 +41,7 @@ class Solution(NamedTuple):
     cost_to_go: float64[n, n], P: the discounted cost from x is x'P x.
     gain: float64[m, n], K: the optimal action is -K x.
     cost: the expected discounted cost from the initial distribution; minus the optimal expected return.
+    residual: by how much P misses the Riccati equation, relative to its largest entry; 0 over a finite horizon.
 
     Over a finite horizon of T steps both matrices are those of every step, [T, n, n] and [T, m, n].
     """
@@ -46,6 +49,7 @@ class Solution(NamedTuple):
     cost_to_go: np.ndarray
     gain: np.ndarray
     cost: float
+    residual: float = 0.0
 
 
 class _Matrices(NamedTuple):
@@ -100,6 +104,65 @@ def _best(m: _Matrices, cost_to_go: np.ndarray, gamma: float) -> tuple[np.ndarra
     return gain, (earlier + earlier.T) / 2
 
 
+def _costly(dynamics: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """Returns an orthonormal basis [n, k] of the directions of the state that ever cost anything.
+
+    All directions, where those that cost nothing fade by themselves: only then does the control that holds the state cost the
+    least. If a direction grows and costs nothing, whoever minimises cost lets it grow.
+
+    Args:
+        dynamics: [n, n], discounted.
+        cost: [n, n], positive semidefinite.
+    """
+    n = len(cost)
+    values, vectors = np.linalg.eigh(cost)
+    if values[-1] <= 0:
+        return np.zeros((n, 0))
+    seen = np.sqrt(np.maximum(values / values[-1], 0))[:, None] * vectors.T  # its square is the cost, up to a factor
+    size = max(float(np.linalg.norm(dynamics, 2)), 1.0)
+    growing = [value for value in np.linalg.eigvals(dynamics) if abs(value) > 1 - 1e-9]
+    # Popov, Belevitch and Hautus: a mode shows if no eigenvector of it costs nothing.
+    tests = (np.vstack([dynamics - value * np.eye(n), seen]) for value in growing)
+    if all(np.linalg.svd(test, compute_uv=False)[-1] > 1e-10 * size for test in tests):
+        return np.eye(n)
+    steps = [seen]
+    for _ in range(n - 1):
+        steps.append(steps[-1] @ dynamics / size)
+    _, weight, directions = np.linalg.svd(np.vstack(steps))
+    return directions[: int((weight > 1e-10 * weight[0]).sum())].T
+
+
+def _cost_of(closed: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """Returns the sum over all steps of the costs that a stable linear system runs up, P = cost + closed' P closed."""
+    from scipy.linalg import LinAlgWarning, solve_discrete_lyapunov
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LinAlgWarning)  # whoever asks looks at what the equation misses
+        return solve_discrete_lyapunov(closed.T, cost)
+
+
+def _refined(m: _Matrices, cost_to_go: np.ndarray, gamma: float) -> tuple[np.ndarray, float]:
+    """Improves a solution of the Riccati equation by policy iteration while that helps. Returns it and by how much it misses.
+
+    Source: Hewer (1971), "An iterative technique for the computation of the steady state gains for the discrete optimal
+    regulator".
+    """
+
+    def missing(p: np.ndarray) -> float:
+        size = np.abs(p).max(initial=0.0)
+        return float(np.abs(_best(m, p, gamma)[1] - p).max() / size) if size > 0 else 0.0
+
+    residual = missing(cost_to_go)
+    for _ in range(10):
+        gain, _ = _best(m, cost_to_go, gamma)
+        better = _cost_of(np.sqrt(gamma) * (m.a - m.b @ gain), m.q + gain.T @ m.r @ gain)
+        found = missing(better)
+        if not found < residual:
+            break
+        cost_to_go, residual = better, found
+    return cost_to_go, residual
+
+
 def riccati(params: Params, gamma: float) -> Solution:
     """Solves the discounted problem without a time limit exactly, on the host in float64.
 
@@ -108,19 +171,31 @@ def riccati(params: Params, gamma: float) -> Solution:
         gamma: discount in (0, 1], below 1 where there is noise.
 
     Raises:
-        ConfigError: gamma is out of range, or no linear policy keeps the discounted cost finite.
+        ConfigError: gamma is out of range, no linear policy keeps the discounted cost finite, or rounding hides the solution.
     """
-    from scipy.linalg import solve_discrete_are
+    from scipy.linalg import LinAlgWarning, solve_discrete_are
 
     where = "lqr.riccati"
     m = _matrices(where, params, gamma)
-    try:
-        # Discounting by gamma is the same as shrinking both matrices of the dynamics by its square root.
-        p = solve_discrete_are(np.sqrt(gamma) * m.a, np.sqrt(gamma) * m.b, m.q, m.r)
-    except np.linalg.LinAlgError as error:
-        message = f"{where}: the Riccati equation must have a stabilising solution, got dynamics {m.a.tolist()} and control"
-        raise ConfigError(f"{message} {m.b.tolist()}. Give the unstable states an input and a cost, or lower gamma.") from error
-    return Solution(p, _best(m, p, gamma)[0], _forever(where, m, p, gamma))
+    # Discounting by gamma is the same as shrinking both matrices of the dynamics by its square root.
+    basis = _costly(np.sqrt(gamma) * m.a, m.q)
+    unit = np.abs(m.r).max()
+    costly = _Matrices(basis.T @ m.a @ basis, basis.T @ m.b, basis.T @ m.q @ basis / unit, m.r / unit, m.start, m.noise)
+    p, residual = np.zeros_like(costly.q), 0.0
+    if p.size:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", LinAlgWarning)  # the residual tells whether that mattered
+                p = solve_discrete_are(np.sqrt(gamma) * costly.a, np.sqrt(gamma) * costly.b, costly.q, costly.r)
+                p, residual = _refined(costly, p, gamma)
+        except np.linalg.LinAlgError as error:
+            message = f"{where}: the Riccati equation must have a stabilising solution, got dynamics {m.a.tolist()} and control"
+            fix = "Give the unstable states an input and a cost, or lower gamma."
+            raise ConfigError(f"{message} {m.b.tolist()}. {fix}") from error
+    must = "the solution must fulfil the Riccati equation to 1e-8"
+    require(residual <= 1e-8, where, must, f"a residual of {residual:.1e}", "Bring the matrices to similar sizes.")
+    p = unit * basis @ p @ basis.T
+    return Solution(p, _best(m, p, gamma)[0], _forever(where, m, p, gamma), residual)
 
 
 def finite_horizon(params: Params, gamma: float, num_steps: int) -> Solution:
@@ -156,21 +231,27 @@ def policy_cost(params: Params, gain: Any, gamma: float) -> float:
         gamma: discount in (0, 1], below 1 where there is noise.
 
     Returns:
-        Infinity where the policy lets some state grow as fast as the discount shrinks its cost.
+        Infinity where the policy lets some state that costs grow as fast as the discount shrinks its cost.
 
     Raises:
-        ConfigError: gamma is out of range, or the gain has another shape.
+        ConfigError: gamma is out of range, the gain has another shape, or rounding hides the cost.
     """
-    from scipy.linalg import solve_discrete_lyapunov
-
     where = "lqr.policy_cost"
     m = _matrices(where, params, gamma)
     gain = np.asarray(gain, np.float64)
     require(gain.shape == m.b.T.shape, where, f"the gain must be {list(m.b.T.shape)}", gain.shape, "It is K in u = -K x.")
-    closed = np.sqrt(gamma) * (m.a - m.b @ gain)
+    closed, cost = np.sqrt(gamma) * (m.a - m.b @ gain), m.q + gain.T @ m.r @ gain
+    basis = _costly(closed, cost)
+    closed, cost = basis.T @ closed @ basis, basis.T @ cost @ basis
+    if not cost.size:
+        return 0.0
     if np.abs(np.linalg.eigvals(closed)).max() >= 1:
         return float("inf")
-    return _forever(where, m, solve_discrete_lyapunov(closed.T, m.q + gain.T @ m.r @ gain), gamma)
+    p = _cost_of(closed, cost)
+    residual = float(np.abs(closed.T @ p @ closed + cost - p).max() / np.abs(p).max())
+    must = "the cost must fulfil the Lyapunov equation to 1e-8"
+    require(residual <= 1e-8, where, must, f"a residual of {residual:.1e}", "Bring the matrices to similar sizes.")
+    return _forever(where, m, basis @ p @ basis.T, gamma)
 
 
 def make(
@@ -212,12 +293,15 @@ def make(
         require(factor.shape == (n, n), "lqr", f"noise must be a number or [{n}, {n}]", factor.shape, "Match the states.")
     for matrix in (a, b, q, r, np.zeros(()) if factor is None else factor):
         require(bool(np.isfinite(matrix).all()), "lqr", "all matrices must be finite", matrix.tolist(), "Replace the others.")
-    for name, matrix, size, above in (("state_cost", q, n, -1e-9), ("action_cost", r, m, 1e-9)):
+    for name, matrix, size, semidefinite in (("state_cost", q, n, True), ("action_cost", r, m, False)):
         require(matrix.shape == (size, size), "lqr", f"{name} must be [{size}, {size}]", matrix.shape, "Match its size.")
-        require(np.allclose(matrix, matrix.T), "lqr", f"{name} must be symmetric", matrix.tolist(), "Use (M + M') / 2.")
+        largest = float(np.abs(matrix).max())
+        symmetric = np.abs(matrix - matrix.T).max() <= _ROUNDING * largest
+        require(bool(symmetric), "lqr", f"{name} must be symmetric", matrix.tolist(), "Use (M + M') / 2.")
         smallest = float(np.linalg.eigvalsh(matrix).min())
-        must = f"the smallest eigenvalue of {name} must be {'at least 0' if above < 0 else 'positive'}"
-        require(smallest > above, "lqr", must, smallest, "Raise its diagonal.")
+        must = f"the smallest eigenvalue of {name} must be {'at least 0' if semidefinite else 'positive'}"
+        sound = smallest >= -_ROUNDING * largest if semidefinite else smallest > 1e-12 * largest and np.float32(smallest) > 0
+        require(bool(sound), "lqr", must, smallest, "Raise its diagonal.")
     params = Params(
         dynamics=jnp.asarray(a, jnp.float32),
         control=jnp.asarray(b, jnp.float32),

@@ -74,9 +74,9 @@ class NormalisedValue:
     exact: ExactValue
     regret: PolicyRegret
 
-    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
-        value = self.exact(key, algorithm, state)["exact_value"]
-        reached = (value - self.regret.uniform) / (self.regret.optimum - self.regret.uniform)
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, Any]:
+        gap: Any = self.exact(key, algorithm, state)["optimality_gap"]
+        reached = 1.0 - gap / (self.regret.optimum - self.regret.uniform)
         return {"policy_value": reached} | self.regret(key, algorithm, state)
 
 

@@ -118,7 +118,11 @@ def _walk(expand: Callable, number: _Numbering, frontier: np.ndarray, max_states
 
 def _assembled(blocks: list[tuple[np.ndarray, _Rows]], count: int) -> _Rows:
     """Returns the tables of all states from those of blocks, which are used up; states in none of them are absorbing."""
+    from jaxrl import memory
+
     like = blocks[0][1]
+    needed = count * sum(table[0].nbytes for table in like)
+    memory.require_room("tabulate", f"the tables of {count} states", needed, "Bound the state.")
     every = np.arange(count, dtype=np.int32)[:, None, None]
     tables = _Rows(
         np.broadcast_to(every, (count, *like.next_state.shape[1:])).copy(),

@@ -101,24 +101,16 @@ def evaluate(
         ConfigError: the discount is out of range.
     """
     require_discount("markov.evaluate", gamma)
-    reward, sweep = _backup(model, policies, gamma)
-    magnitude, terms = jnp.abs(reward).max(), model.probability[0].size
-    return fixed_point(sweep, jnp.zeros_like(reward), gamma, magnitude, tolerance, max_sweeps, terms)
-
-
-def finite_horizon(model: TabularModel, policies: jax.Array, num_steps: int) -> jax.Array:
-    """Returns what every agent earns from every state on in ``num_steps`` steps, without discount, float[X, N]."""
-    reward, sweep = _backup(model, policies, 1.0)
-    return jax.lax.fori_loop(0, num_steps, lambda _, value: sweep(value), jnp.zeros_like(reward))
-
-
-def _backup(model: TabularModel, policies: jax.Array, gamma: jax.Array | float):
-    """Returns the mean reward of a step, float[X, N], and ``(value) -> reward + gamma P value``."""
     weight = joint_policy(model, policies)[:, :, None] * model.probability  # [X, J, K]
     average = partial(jnp.einsum, "xjk,xjkn->xn", precision="highest")
     reward = average(weight, jnp.asarray(model.reward, weight.dtype))
     onward = gamma * jnp.where(model.terminated, 0.0, weight)
-    return reward, lambda value: reward + average(onward, value[model.next_state])
+
+    def sweep(value):
+        return reward + average(onward, value[model.next_state])
+
+    magnitude, terms = jnp.abs(reward).max(), model.probability[0].size
+    return fixed_point(sweep, jnp.zeros_like(reward), gamma, magnitude, tolerance, max_sweeps, terms)
 
 
 def best_response(

@@ -13,10 +13,13 @@ from flax import struct
 from jaxrl.algorithm import Algorithm
 from jaxrl.averages import Average, average
 from jaxrl.env import Environment, PyTree, static
-from jaxrl.finite import TabularModel, single_precision, tabulate
+from jaxrl.errors import require, require_discount
+from jaxrl.evaluation import ExactValue
+from jaxrl.finite import TabularModel, tabulate
 from jaxrl.preferences.losses import bradley_terry_loss
 from jaxrl.preferences.reward_models import RewardModel, spaces_of
 from jaxrl.preferences.segments import Preferences, differences
+from jaxrl.tabular import host_solvers
 from jaxrl.tabular.dynamic_programming import action_values, greedy_policy, policy_evaluation, policy_iteration
 
 # On comparisons
@@ -63,8 +66,8 @@ class HeldOut:
     preferences: Preferences
     model: RewardModel = static()
 
-    def validate(self) -> None:
-        """Raises DataError where a comparison is wrong; see ``Preferences.validate``."""
+    def validate(self, task: Any = None) -> None:
+        """Raises DataError where a comparison is wrong, whatever the task; see ``Preferences.validate``."""
         self.preferences.validate("HeldOut", *spaces_of(self.model))
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, Average]:
@@ -141,10 +144,17 @@ def advantages(model: TabularModel, reward: jax.Array, gamma: jax.Array | float)
         reward: float[X, A, K], of every outcome.
         gamma: discount in [0, 1).
     """
+    return _advantages("advantages", model, reward, gamma)[0]
+
+
+def _advantages(where: str, model: TabularModel, reward: jax.Array, gamma: jax.Array | float) -> tuple[jax.Array, jax.Array]:
+    """Returns the advantages, and the largest of the numbers that they are differences of."""
+    require_discount(where, gamma, below_one=True)
     changed = replace(model, reward=reward)
     uniform = model.action_mask / model.action_mask.sum(-1, keepdims=True)
     value = policy_evaluation(changed, uniform, gamma).value
-    return jnp.where(model.action_mask, action_values(changed, value, gamma) - value[:, None], 0.0)
+    found = jnp.where(model.action_mask, action_values(changed, value, gamma) - value[:, None], 0.0)
+    return found, jnp.abs(reward).max() + jnp.abs(value).max()
 
 
 def starc_distance(model: TabularModel, first: jax.Array, second: jax.Array, gamma: jax.Array | float) -> jax.Array:
@@ -164,9 +174,10 @@ def starc_distance(model: TabularModel, first: jax.Array, second: jax.Array, gam
     """
 
     def standardised(reward):
-        canonical = advantages(model, reward, gamma)
+        canonical, largest = _advantages("starc_distance", model, reward, gamma)
         size = jnp.sqrt(jnp.sum(jnp.square(canonical)))
-        flat = size <= 1e-5 * jnp.max(jnp.abs(reward))
+        # The rounding of differences of numbers that cancel, whatever their precision and unit, with a margin of 5.
+        flat = size <= 2 * jnp.finfo(canonical.dtype).eps * jnp.sqrt(canonical.size) * largest
         return jnp.where(flat, 0.0, canonical / jnp.where(flat, 1.0, size))
 
     return jnp.sqrt(jnp.sum(jnp.square(standardised(first) - standardised(second))))
@@ -190,56 +201,90 @@ def reward_table(model: TabularModel, reward: RewardModel, params: PyTree) -> ja
 def policy_return(model: TabularModel, reward: jax.Array, gamma: jax.Array | float) -> jax.Array:
     """Returns what the optimal policy of a reward is worth under the model's own reward, at the start, float[].
 
+    NaN if the reward is, or its optimal policy was not found.
+
     Args:
         model: the environment's tables.
         reward: float[X, A, K], the reward that is optimised.
         gamma: discount in [0, 1).
     """
-    values = policy_iteration(replace(model, reward=reward), gamma, max_improvements=50).action_value
-    return policy_evaluation(model, greedy_policy(model, values), gamma).start_value(model)
+    require_discount("policy_return", gamma, below_one=True)
+    policy, found = _optimal_policy(model, reward, gamma)
+    return jnp.where(found, policy_evaluation(model, policy, gamma).start_value(model), jnp.nan)
+
+
+def _optimal_policy(model: TabularModel, reward: jax.Array, gamma: jax.Array | float) -> tuple[jax.Array, jax.Array]:
+    """Returns the optimal policy of a reward, float[X, A], and whether it was found, bool[]."""
+    changed = replace(model, reward=reward)
+    solution = policy_iteration(changed, gamma)
+    return greedy_policy(changed, solution.action_value), solution.converged
 
 
 @struct.dataclass
 class PolicyRegret:
     """Evaluates a learned reward by its optimal policy, on the exact model of a finite environment.
 
-    Metrics: ``normalised_return`` of that policy under the true reward (0 is the uniform policy, 1 the optimum), ``regret`` (how
-    far its value at the start is below the optimum), ``starc_distance`` and, where the true reward of every triple is given,
-    ``epic_distance``. Build it with ``PolicyRegret.of``.
+    Metrics: ``normalised_return`` of that policy under the true reward (0 is the uniform policy, 1 the optimum) and ``regret``
+    (how far its value at the start is below the optimum), both missing where the policy was not found; ``starc_distance`` and,
+    where the true reward of every triple is given, ``epic_distance``. Build it with ``PolicyRegret.of``.
     """
 
-    model: TabularModel
-    gamma: jax.Array
-    optimum: jax.Array
-    uniform: jax.Array
+    exact: ExactValue
+    uniform: jax.Array  # float32[], the value of the uniform policy at the start
     true_reward: jax.Array | None = None
     reward: RewardModel = static(default=None)
 
+    @property
+    def model(self) -> TabularModel:
+        return self.exact.model
+
+    @property
+    def gamma(self) -> jax.Array:
+        return self.exact.gamma
+
+    @property
+    def optimum(self) -> jax.Array:
+        return self.exact.optimum
+
     @classmethod
-    def of(cls, env: Environment, reward: RewardModel, gamma: float, true_reward: Any = None) -> "PolicyRegret":
-        """Tabulates and solves the environment.
+    def of(
+        cls, env: Environment, reward: RewardModel, gamma: float, true_reward: Any = None, max_states: int = 100_000
+    ) -> "PolicyRegret":
+        """Tabulates and solves the environment, in float64.
 
         Args:
             env: a finite environment without agents.
             reward: the model whose parameters are evaluated.
             gamma: discount in [0, 1).
             true_reward: float[X, A, X], the true reward of every state, action and successor, for the EPIC distance.
-        """
-        model = tabulate(env)
-        with jax.enable_x64(True):
-            legal = model.action_mask / model.action_mask.sum(-1, keepdims=True)
-            optimum = float(policy_iteration(model, gamma).start_value(model))
-            uniform = float(policy_evaluation(model, legal, gamma).start_value(model))
-        true_reward = None if true_reward is None else jnp.asarray(true_reward, jnp.float32)
-        known = jnp.float32(gamma), jnp.float32(optimum), jnp.float32(uniform)
-        return cls(single_precision(model), known[0], known[1], known[2], true_reward, reward)
+            max_states: see ``tabulate``.
 
-    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        Raises:
+            ConfigError: gamma lies outside [0, 1), or all policies are worth the same.
+            EnvironmentError: the environment has agents, is not finite, or is too large.
+        """
+        require_discount("PolicyRegret", gamma, below_one=True)
+        exact, model = ExactValue.of(env, gamma, max_states), tabulate(env, max_states)
+        legal = model.action_mask / model.action_mask.sum(-1, keepdims=True)
+        uniform = host_solvers.evaluate(model, legal, gamma)
+        worse = float(exact.optimum) - float(uniform.start_value(model))
+        must, fix = "the uniform policy must be worth less than the optimum", "Use an environment where actions matter."
+        apart = worse > 1e-6 * abs(float(exact.optimum)) + float(uniform.error_bound)
+        require(apart, "PolicyRegret", must, f"a difference of {worse:g}", fix)
+        true_reward = None if true_reward is None else jnp.asarray(true_reward, jnp.float32)
+        return cls(exact, jnp.float32(uniform.start_value(model)), true_reward, reward)
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where the task is an environment of other spaces."""
+        self.exact.validate(task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
         learned = reward_table(self.model, self.reward, state.reward_params)
-        value = policy_return(self.model, learned, self.gamma)
+        policy, found = _optimal_policy(self.model, learned, self.gamma)
+        regret, _ = self.exact.gap(policy)
         metrics = {
-            "normalised_return": (value - self.uniform) / (self.optimum - self.uniform),
-            "regret": self.optimum - value,
+            "normalised_return": average(1.0 - regret / (self.optimum - self.uniform), found),
+            "regret": average(regret, found),
             "starc_distance": starc_distance(self.model, self.model.reward, learned, self.gamma),
         }
         if self.true_reward is not None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxrl.errors import EnvironmentError, is_traced, require, require_discount, require_distribution
 from jaxrl.finite import TabularModel
-from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point
+from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point, rounding_of
 from jaxrl.tabular.markov_chain import Chain, discounted_sums, doubling_is_faster
 
 
@@ -226,37 +226,43 @@ def policy_evaluation(
 
 @partial(jax.jit, static_argnames=("max_steps", "dense"))
 def _policy_evaluation(model, policy, gamma, beyond, max_steps, dense) -> PolicyValue:
+    chain = policy_chain(model, policy, gamma)
     weight = jnp.asarray(policy)[..., None] * model.probability  # [X, A, K]
-    shape = (model.num_states, -1)
     reward = jnp.asarray(model.reward, weight.dtype).reshape(*weight.shape, -1)
-    chain = Chain(model.next_state.reshape(shape), _going_on(model.terminated, weight, gamma).reshape(shape), jnp.asarray(gamma))
     paid = jnp.einsum("xak,xakn->xn", weight, reward, precision="highest")
     beyond = None if beyond is None else jnp.asarray(beyond, paid.dtype).reshape(paid.shape)
     sums = discounted_sums(chain, paid, beyond, max_steps, dense=dense)
-    onward = chain.onward(sums.value)
-    residual = jnp.abs(paid + onward - sums.value).max(initial=0)
-    largest = _largest_of(weight, reward)
-    rounding = _rounding(chain.weight.shape[1], largest + jnp.abs(sums.value).max(initial=0))
-    bound = _times(sums.duration, residual + rounding)
+    largest = jnp.where(weight > 0, jnp.abs(reward).max(-1), 0).max(initial=0)
+    residual, bound = sums.check(chain, paid, largest)
     return PolicyValue(sums.value.reshape(model.reward.shape[:1] + model.reward.shape[3:]), residual, bound, sums.converged)
+
+
+def policy_chain(model: TabularModel, policy: jax.Array, gamma: jax.Array | float) -> Chain:
+    """Returns the Markov chain that a policy [X, A] makes of a model; each state has A K successors."""
+    weight = _going_on(model.terminated, jnp.asarray(policy)[..., None] * model.probability, gamma)
+    shape = (model.num_states, -1)
+    return Chain(jnp.reshape(model.next_state, shape), weight.reshape(shape), jnp.asarray(gamma))
+
+
+def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> jax.Array:
+    """Returns what a stochastic policy earns in the next ``num_steps`` steps, without discount, float[X].
+
+    Args:
+        model: the environment's tables, with one reward (no agent axis).
+        policy: float[X, A], probabilities of the (joint) actions.
+        num_steps: after which nothing is paid, as by a time limit.
+    """
+    chain = policy_chain(model, policy, 1.0)
+    paid = (jnp.asarray(policy)[..., None] * model.probability * model.reward).sum((1, 2))[:, None]
+    # As many sweeps as steps, unless one changes nothing: then nor would the others.
+    found = fixed_point(
+        lambda value: paid + chain.onward(value), jnp.zeros_like(paid), max_sweeps=num_steps, min_sweeps=num_steps
+    )
+    return found.value[:, 0]
 
 
 def _going_on(terminated: jax.Array, weight: jax.Array, gamma: jax.Array | float) -> jax.Array:
     return gamma * jnp.where(terminated, 0.0, weight)
-
-
-def _largest_of(weight: jax.Array, reward: jax.Array) -> jax.Array:
-    return jnp.where(weight > 0, jnp.abs(reward).max(-1), 0).max(initial=0)
-
-
-def _rounding(terms: int, size: jax.Array) -> jax.Array:
-    """Bounds the rounding error of a sum of products of numbers up to ``size`` in absolute value, weighted by probabilities."""
-    return (2 + terms / 2) * jnp.finfo(size.dtype).eps * size
-
-
-def _times(factor: jax.Array, size: jax.Array) -> jax.Array:
-    """Returns the product, with 0 for infinity times 0."""
-    return jnp.where(size == 0, 0.0, factor * jnp.where(size == 0, 1.0, size))
 
 
 class _Candidate(NamedTuple):
@@ -314,7 +320,7 @@ def _policy_iteration(model, gamma, max_improvements, dense) -> Solution:
         values = _legal(model, action_values(model, current.value, gamma))
         size = jnp.where(model.action_mask, action_values(absolute, current.size, gamma), 0).max(-1)
         gain = values.max(-1) - jnp.take_along_axis(values, current.action[:, None], 1)[:, 0]
-        better = gain > _rounding(outcomes, size)
+        better = gain > rounding_of(outcomes, size)
         following = candidate(jnp.where(better, values.argmax(-1), current.action))
         # Both in units of the rewards to come, so that states far from all rewards count like those near them. In theory the
         # whole gain is there, and more.
@@ -328,7 +334,7 @@ def _policy_iteration(model, gamma, max_improvements, dense) -> Solution:
     best, going, count = jax.lax.while_loop(lambda carry: carry[1] & (carry[2] < max_improvements), improve, start)
     values = _legal(model, action_values(model, best.value, gamma))
     residual = jnp.abs(values.max(-1) - best.value).max()
-    rounding = _rounding(outcomes, _largest_reward(model) + jnp.abs(best.value).max())
+    rounding = rounding_of(outcomes, _largest_reward(model) + jnp.abs(best.value).max())
     discounted = jnp.asarray(gamma) < 1
     bound = jnp.where(discounted, (residual + rounding) / jnp.where(discounted, 1 - gamma, 1), jnp.inf)
     return Solution(best.value, values, count, residual, bound, ~going & best.complete)

@@ -87,6 +87,11 @@ def fixed_point(
     return FixedPoint(value, count, residual, error_bound(residual, contraction, rounding), converged)
 
 
+def rounding_of(terms: int, size: jax.Array) -> jax.Array:
+    """Bounds the rounding error of a sum of ``terms`` products of probabilities and numbers of at most ``size``, absolutely."""
+    return (2 + terms / 2) * jnp.finfo(size.dtype).eps * size
+
+
 def error_bound(residual: Any, contraction: Any, rounding: Any) -> jax.Array:
     """Returns how far the value after the last sweep can be from the fixed point, float[] (Banach; Puterman, theorem 6.2.3).
 

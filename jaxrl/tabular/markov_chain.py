@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.errors import is_traced
-from jaxrl.tabular.fixed_point import MAX_SWEEPS, fixed_point
+from jaxrl.tabular.fixed_point import MAX_SWEEPS, fixed_point, rounding_of
 
 ALWAYS_DENSE, NEVER_DENSE = 128, 2048  # states up to which doubling is fast whatever the discount, and beyond which it takes room
 
@@ -23,7 +23,7 @@ class Chain(NamedTuple):
 
     next_state: int32[X, M].
     weight: float[X, M], at least 0: probabilities times the discount; 0 where an outcome ends the chain.
-    discount: float[], at most what the weights of a state add up to; 1 without discount.
+    discount: float[], the most that the weights of a state can add up to; 1 without discount.
     """
 
     next_state: jax.Array
@@ -72,6 +72,19 @@ class Sums(NamedTuple):
     value: jax.Array
     duration: jax.Array
     converged: jax.Array
+
+    def check(self, chain: Chain, paid: jax.Array, largest: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns by how much the sums miss v = b + M v, and how far they can be from the truth, float[] each.
+
+        Args:
+            chain, paid: what was summed, float[X, C].
+            largest: the largest absolute number that was averaged in ``paid``, where rounding may have lost some of it.
+        """
+        residual = jnp.abs(paid + chain.onward(self.value) - self.value).max(initial=0)
+        rounding = rounding_of(chain.weight.shape[1], largest + jnp.abs(self.value).max(initial=0))
+        missed = residual + rounding
+        nothing = missed == 0  # infinity times 0 is not a number
+        return residual, jnp.where(nothing, 0.0, self.duration * jnp.where(nothing, 1.0, missed))
 
 
 def discounted_sums(
@@ -132,13 +145,13 @@ def _doubled(
 
     # That the number of loops depends on the discount alone keeps vmapped chains in step, without a choice for each.
     total, power = jax.lax.fori_loop(0, squarings, double, (rows, matrix))
-    added = total @ power
-    total = total + added
-    # What the next steps would add, and the largest entry of M^n 1 after all these.
-    following, left = (jnp.stack([added[-2], power.sum(0)]) @ power).max(1)
-    complete = following <= precision.eps * total[-2].max()
-    value = total[:-2] + (beyond.T @ power) @ power
-    return value.T, (_duration(total[-1].max(), left), complete & jnp.isfinite(value).all())
+    once = jnp.concatenate([total, beyond.T]) @ power
+    total = total + once[: len(rows)]
+    # Of all these steps: what the next ones would add, the entries of M^n 1, and the values beyond.
+    following, left, *after = jnp.concatenate([once[len(rows) - 2, None], power.sum(0)[None], once[len(rows) :]]) @ power
+    complete = following.max() <= precision.eps * total[-2].max()
+    value = total[:-2] + jnp.stack(after)
+    return value.T, (_duration(total[-1].max(), left.max()), complete & jnp.isfinite(value).all())
 
 
 def _steps(chain: Chain, negligible: Any) -> jax.Array:
@@ -153,7 +166,7 @@ def _swept(
     onward = chain.backward if transposed else chain.onward
     most = jnp.where(chain.discount < 1, MAX_SWEEPS, MAX_SWEEPS if max_steps is None else max_steps)
     magnitude, terms = jnp.abs(paid).max(initial=0), chain.weight.shape[1]
-    least = jnp.minimum(_steps(chain, negligible), most).astype(jnp.int32)
+    least = jnp.where(chain.discount < 1, jnp.minimum(_steps(chain, negligible), most), 0).astype(jnp.int32)
     found = fixed_point(lambda values: paid + onward(values), beyond, chain.discount, magnitude, 0.0, most, terms, least)
     # Without discount, the expected duration bounds the error; it is found long before the values are.
     limit = jnp.where(chain.discount < 1, 0, found.sweeps)

@@ -116,6 +116,39 @@ def test_finite_horizon(noise):
     np.testing.assert_allclose(many.gain[0], forever.gain, atol=1e-8)
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+def test_costs_in_other_units_have_the_same_solution(unit):
+    plain, scaled = (
+        lqr.riccati(lqr.make(state_cost=factor * np.eye(2), action_cost=[[factor / 8]]).params, GAMMA) for factor in (1.0, unit)
+    )
+    np.testing.assert_allclose(scaled.gain, plain.gain, rtol=1e-6)
+    assert scaled.cost == pytest.approx(unit * plain.cost, rel=1e-6)
+    assert scaled.residual < 1e-12
+
+
+def test_a_weak_input_is_used_to_the_last_digit():
+    """With b close to 0 the cost of holding the state is (a^2 - 1 / gamma) r / b^2, here 1e17."""
+    params = lqr.make(dynamics=[[1.25]], control=[[2.0**-30]], action_cost=[[0.125]]).params
+    solution = lqr.riccati(params, 0.75)
+    assert solution.cost_to_go.item() == pytest.approx((1.25**2 - 1 / 0.75) * 0.125 * 2.0**60, rel=1e-12)
+    assert solution.residual < 1e-12
+    assert lqr.policy_cost(params, solution.gain, 0.75) == pytest.approx(solution.cost, rel=1e-12)
+
+
+def test_a_state_that_costs_nothing_is_let_go():
+    """Holding an unstable state costs inputs; if the state itself is free, the least cost is that of not holding it."""
+    free = lqr.make(dynamics=[[1.2]], control=[[1.0]], state_cost=[[0.0]]).params
+    solution = lqr.riccati(free, GAMMA)
+    assert (solution.cost, solution.gain.item()) == (0.0, 0.0)
+    assert lqr.policy_cost(free, [[0.0]], GAMMA) == 0.0
+    one = lqr.make(dynamics=[[1.2, 0.0], [0.3, 0.5]], control=[[1.0], [1.0]], state_cost=np.diag([0.0, 1.0])).params
+    other = lqr.make(dynamics=[[1.2, 0.0], [0.0, 0.5]], control=[[1.0], [1.0]], state_cost=np.diag([0.0, 1.0])).params
+    for params in (one, other):  # the first is seen through the second, or not at all
+        solution = lqr.riccati(params, GAMMA)
+        assert solution.cost == pytest.approx(lqr.finite_horizon(params, GAMMA, 3000).cost, rel=1e-9)
+        assert lqr.policy_cost(params, solution.gain, GAMMA) == pytest.approx(solution.cost, rel=1e-9)
+
+
 def test_noise_has_the_stated_covariance():
     factor = [[0.5, 0.0], [0.3, 0.1]]
     env = lqr.make(noise=factor)
@@ -171,6 +204,9 @@ def test_a_gain_must_have_its_shape():
         (dict(state_cost=[[1.0, 1.0], [0.0, 1.0]]), "symmetric"),
         (dict(state_cost=-np.eye(2)), "smallest eigenvalue of state_cost must be at least 0"),
         (dict(action_cost=[[0.0]]), "smallest eigenvalue of action_cost must be positive"),
+        (dict(state_cost=[[1e-9, 1e-9], [0.0, 1e-9]]), "symmetric"),
+        (dict(state_cost=-1e-10 * np.eye(2)), "smallest eigenvalue of state_cost must be at least 0"),
+        (dict(action_cost=[[1e-60]]), "smallest eigenvalue of action_cost must be positive"),
         (dict(noise=np.eye(3)), r"noise must be a number or \[2, 2\]"),
         (dict(state_cost=[[np.nan, 0.0], [0.0, 1.0]]), "all matrices must be finite"),
         (dict(start=-1.0), "start must not be negative"),

@@ -7,7 +7,8 @@ import pytest
 
 import envs
 from envs.gridworlds.reward_grid import cell_rewards
-from jaxrl.finite import tabulate
+from jaxrl.errors import ConfigError
+from jaxrl.finite import single_precision, tabulate
 from jaxrl.preferences import metrics
 from jaxrl.preferences.reward_models import Tabular
 from tests import oracles
@@ -168,13 +169,13 @@ def test_the_true_reward_has_no_regret():
         reward_params = jnp.asarray(2.0 * pays + 5.0, jnp.float32)
 
     found = regret(jax.random.key(0), None, Fitted())
-    assert float(found["normalised_return"]) == pytest.approx(1.0, abs=1e-4)
-    assert float(found["regret"]) == pytest.approx(0.0, abs=1e-3)
+    assert float(found["normalised_return"].mean) == pytest.approx(1.0, abs=1e-6)
+    assert float(found["regret"].mean) == pytest.approx(0.0, abs=1e-6)
     assert float(found["starc_distance"]) < 1e-3
     assert float(found["epic_distance"]) < 1e-3
     Fitted.reward_params = jnp.asarray(-pays, jnp.float32)
     found = regret(jax.random.key(0), None, Fitted())
-    assert float(found["normalised_return"]) < 0.0
+    assert float(found["normalised_return"].mean) < 0.0
     assert float(found["starc_distance"]) == pytest.approx(2.0, abs=1e-3)
     assert float(found["epic_distance"]) == pytest.approx(1.0, abs=1e-3)
 
@@ -187,3 +188,60 @@ def test_policy_return_against_an_oracle(model):
     expected = oracles.start_value(model, oracles.policy_values(model, policy, GAMMA))
     with jax.enable_x64(True):
         np.testing.assert_allclose(metrics.policy_return(model, reward, GAMMA), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e-5, 1e8])
+def test_rewards_in_other_units_have_the_same_best_policy(model, factor):
+    """In float32, twenty random rewards at once."""
+    rewards = np.random.default_rng(5).normal(size=(20, *model.reward.shape)).astype(np.float32)
+    table = single_precision(model)
+    returns = jax.jit(jax.vmap(lambda reward: metrics.policy_return(table, reward, GAMMA)))
+    np.testing.assert_allclose(returns(rewards * np.float32(factor)), returns(rewards), rtol=1e-5)
+    distances = jax.jit(jax.vmap(lambda reward: metrics.starc_distance(table, reward * factor, table.reward, GAMMA)))
+    assert (np.asarray(distances(rewards)) > 0.1).all()
+    alone = metrics.starc_distance(table, rewards[0], table.reward, GAMMA)
+    np.testing.assert_allclose(distances(rewards)[0], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_small_rewards_beside_large_shaping_are_seen_as_far_as_the_precision_goes(model, wide):
+    """In float64 a reward of 1e-6 beside a potential of 1 is told from none; in float32 pure shaping is still no reward."""
+    random = np.random.default_rng(6)
+    reward, potential = random.normal(size=model.reward.shape), random.normal(size=model.num_states)
+    with jax.enable_x64(wide):
+        little = shaped(model, (1e-6 if wide else 1e-3) * reward, potential, GAMMA)
+        assert float(metrics.starc_distance(model, reward, little, GAMMA)) < 1e-2
+        pure = shaped(model, np.zeros_like(reward), 1e6 * potential, GAMMA)
+        assert float(metrics.starc_distance(model, reward, pure, GAMMA)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_reward_that_is_not_a_number_has_no_best_policy(model):
+    assert np.isnan(metrics.policy_return(model, np.full(model.reward.shape, np.nan), GAMMA))
+    env = envs.make("reward_grid", rows=3, columns=3)
+    regret = metrics.PolicyRegret.of(env, Tabular.of(env, reads=("next_obs",)), GAMMA)
+
+    class Diverged:
+        reward_params = jnp.full(9, jnp.nan)
+
+    found = regret(jax.random.key(0), None, Diverged())
+    assert float(found["regret"].count) == float(found["normalised_return"].count) == 0
+    assert np.isnan(found["starc_distance"])
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1.5, float("nan")])
+def test_discounts_that_are_none(model, gamma):
+    env = envs.make("reward_grid", rows=3, columns=3)
+    for call in (
+        lambda: metrics.PolicyRegret.of(env, Tabular.of(env), gamma),
+        lambda: metrics.policy_return(model, model.reward, gamma),
+        lambda: metrics.starc_distance(model, model.reward, model.reward, gamma),
+        lambda: metrics.advantages(model, model.reward, gamma),
+    ):
+        with pytest.raises(ConfigError, match=r"gamma must lie in \[0, 1\)"):
+            call()
+
+
+def test_an_environment_where_nothing_matters_has_no_regret():
+    env = envs.make("reward_grid", rows=3, columns=3, rewards=(1.0,) * 9)
+    with pytest.raises(ConfigError, match="the uniform policy must be worth less than the optimum"):
+        metrics.PolicyRegret.of(env, Tabular.of(env), GAMMA)

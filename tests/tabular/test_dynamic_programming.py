@@ -9,7 +9,7 @@ import envs
 from envs.gridworlds import corridor
 from envs.random_mdps import random_mdp
 from jaxrl.errors import ConfigError, EnvironmentError
-from jaxrl.finite import TabularModel, tabulate
+from jaxrl.finite import tabulate
 from jaxrl.tabular import dynamic_programming, markov_chain
 from jaxrl.tabular.dynamic_programming import (
     action_values,
@@ -21,6 +21,7 @@ from jaxrl.tabular.dynamic_programming import (
     value_iteration,
 )
 from tests import oracles, probes
+from tests.tabular.models import best_policy, ring
 
 CERTAIN = tabulate(envs.make("frozen_lake", slip=0.0))
 IDLE = np.eye(4)[np.zeros(16, int)]  # left, for ever: there is a wall, and nothing is paid
@@ -238,15 +239,6 @@ def test_the_true_error_is_within_the_bound(name, gamma, wide):
     assert found.converged.all()
 
 
-def best_policy(model, gamma):
-    """Howard's policy iteration in NumPy."""
-    policy = oracles.uniform(model)
-    for _ in range(50):
-        values = oracles.action_values(model, oracles.policy_values(model, policy, gamma), gamma)
-        policy = np.eye(model.num_actions)[values.argmax(-1)]
-    return policy
-
-
 @pytest.mark.parametrize("length", [60, 200])
 def test_the_way_is_found_from_far_away(length):
     """At discount 0.8 the far end of a corridor is worth 0.8^(L - 2), far below the rounding of its other end."""
@@ -323,29 +315,13 @@ def test_sweeps_agree_with_matrices(gamma, beyond):
 def test_matrices_are_left_where_they_are_too_large():
     """20,000 states in a ring: a matrix would take 3.2 GB."""
     states = 20_000
-    ring = ring_of(states)
-    evaluate = dynamic_programming._policy_evaluation.lower(ring, np.ones((states, 1)), 0.9, None, None, False).compile()
+    model, policy = ring(states), np.ones((states, 1))
+    evaluate = dynamic_programming._policy_evaluation.lower(model, policy, 0.9, None, None, False).compile()
     assert evaluate.memory_analysis().temp_size_in_bytes < 10_000_000
-    found = policy_evaluation(ring, np.ones((states, 1)), 0.9)
+    found = policy_evaluation(model, policy, 0.9)
     assert float(found.value[0]) == pytest.approx(0.9 ** (states - 1) / (1 - 0.9**states), abs=1e-12)
     assert float(found.value[-1]) == pytest.approx(1 / (1 - 0.9**states))
-    assert bool(policy_iteration(ring, 0.9).converged)
-
-
-def ring_of(states):
-    """Steps lead round a ring; the last one pays 1."""
-    here = np.arange(states, dtype=np.int32)
-    return TabularModel(
-        ((here + 1) % states)[:, None, None],
-        np.ones((states, 1, 1)),
-        (here == states - 1).astype(float)[:, None, None],
-        np.zeros((states, 1, 1), bool),
-        np.eye(1, states)[0],
-        np.ones((states, 1), bool),
-        here,
-        here,
-        (1,),
-    )
+    assert bool(policy_iteration(model, 0.9).converged)
 
 
 @pytest.mark.parametrize("dense", [True, False])

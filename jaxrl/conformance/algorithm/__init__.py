@@ -46,7 +46,8 @@ def check_algorithm(
         AlgorithmError: at the first check that fails, saying what must hold and what was found.
         ConfigError, EnvironmentError, EvaluatorError: likewise, where the fault is not the algorithm's.
     """
-    return conduct(_CHECKS, Subject(make, task, config, key, contracts.evaluators_of(WHERE, evaluators), rebuilt, trained, eager))
+    evaluators = contracts.evaluators_of(WHERE, evaluators, task)
+    return conduct(_CHECKS, Subject(make, task, config, key, evaluators, rebuilt, trained, eager))
 
 
 def _declares_steps(subject: Subject) -> bool:

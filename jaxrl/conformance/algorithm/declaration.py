@@ -16,7 +16,7 @@ from jaxrl.errors import AlgorithmError, ConfigError
 def check_arguments(subject: Subject) -> None:
     contracts.require_make(WHERE, subject.make)
     contracts.require_task(WHERE, subject.task)
-    contracts.evaluators_of(WHERE, subject.evaluators)
+    contracts.evaluators_of(WHERE, subject.evaluators, subject.task)
 
 
 def check_make_equal_when_rebuilt(subject: Subject) -> None:

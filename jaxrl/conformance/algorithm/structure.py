@@ -242,5 +242,5 @@ def _equations(jaxpr: core.Jaxpr) -> Iterator[Any]:
 def _programs(equation: Any) -> list[core.Jaxpr]:
     """Returns the programs that an equation runs: bodies of loops, branches, nested calls."""
     kinds = (core.Jaxpr, core.ClosedJaxpr)
-    values = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda value: isinstance(value, kinds))
+    values: Any = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda value: isinstance(value, kinds))
     return [getattr(value, "jaxpr", value) for value in values if isinstance(value, kinds)]

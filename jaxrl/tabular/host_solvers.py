@@ -1,0 +1,322 @@
+"""Exact solution of one model at a time, of up to millions of states, on the host in float64.
+
+Transitions are sparse matrices. Values are swept, and in between the greedy policy is evaluated: by a direct solver where states
+are few, by a Krylov method where they are many. Such a value is only kept if it misses the optimality equation by half as much as
+the one before. So discounts close to 1 take no more than a few policies, and every answer carries a bound of its error.
+
+Source: Puterman (1994), section 6.5 (modified policy iteration); Gargiani et al. (2024), "Inexact Policy Iteration Methods for
+Large-Scale Markov Decision Processes", algorithm 1.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxrl.errors import ConfigError, require, require_discount, require_distribution
+from jaxrl.finite import TabularModel, require_model
+from jaxrl.tabular.dynamic_programming import PolicyValue, Solution, require_one_reward
+from jaxrl.tabular.fixed_point import MAX_SWEEPS
+
+TOLERANCE = 1e-12  # of the error, relative to the largest value, as far as the precision goes
+DIRECT_STATES = 2_000  # up to which a policy is evaluated by factorising its matrix; random transitions fill the factors
+EPSILON = float(np.finfo(np.float64).eps)
+FIRST_SWEEPS = 32  # before the first policy is evaluated; doubled whenever that brings nothing
+MOST_OPERATIONS = 1e12  # of sweeps without discount, which nothing speeds up: less than an hour
+
+
+class _Problem(NamedTuple):
+    """A model as sparse matrices.
+
+    transition: csr [X A, X], probabilities of going on.
+    reward: float64[X A], expected.
+    mask: bool[X, A].
+    largest: the largest absolute reward that can be paid.
+    terms: K.
+    """
+
+    transition: Any
+    reward: np.ndarray
+    mask: np.ndarray
+    largest: float
+    terms: int
+
+    @classmethod
+    def of(cls, where: str, model: TabularModel) -> "_Problem":
+        from jaxrl import memory
+
+        states, actions, outcomes = np.shape(model.next_state)
+        memory.require_room(where, f"a model of {states} states", 48 * states * actions * outcomes, "Take a smaller one.")
+        require_one_reward(where, model)
+        require_model(where, model)
+        chance, reward = (np.asarray(table, np.float64) for table in (model.probability, model.reward))
+        possible = chance > 0
+        going_on = np.where(np.asarray(model.terminated), 0.0, chance)
+        expected = np.einsum("xak,xak->xa", chance, np.where(possible, reward, 0.0))
+        transition = _matrix(going_on.reshape(states * actions, outcomes), np.asarray(model.next_state), states)
+        largest = float(np.abs(reward[possible]).max(initial=0.0))
+        return cls(transition, expected.reshape(-1), np.asarray(model.action_mask), largest, outcomes)
+
+    def action_values(self, value: np.ndarray, gamma: float) -> np.ndarray:
+        """Returns float64[X, A], minus infinity where an action is illegal."""
+        values = self.reward + gamma * (self.transition @ value)
+        return np.where(self.mask, values.reshape(self.mask.shape), -np.inf)
+
+    def of_policy(self, action: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Returns the transitions csr [X, X] and expected rewards float64[X] of the actions int[X]."""
+        rows = np.arange(len(action)) * self.mask.shape[1] + action
+        return self.transition[rows], self.reward[rows]
+
+
+def _matrix(weight: np.ndarray, column: np.ndarray, width: int) -> Any:
+    """Returns csr [n, width] of the weights [n, M] in columns of the same shape."""
+    from scipy import sparse
+
+    rows, entries = weight.shape
+    bounds = np.arange(rows + 1) * entries
+    # Copied, since zeros are eliminated in place.
+    matrix = sparse.csr_matrix((weight.reshape(-1), column.reshape(-1), bounds), shape=(rows, width), copy=True)
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_sweeps: int = MAX_SWEEPS) -> Solution:
+    """Returns the optimal value of every state.
+
+    Args:
+        model: the environment's tables, with one reward (no agent axis).
+        gamma: discount in [0, 1].
+        tolerance: the error to accept, relative to the largest value; where the precision cannot tell it, the limit of the
+            precision. At gamma = 1, the last change of a sweep.
+        max_sweeps: an end for problems without discount that do not converge.
+
+    Returns:
+        The solution in NumPy float64. At gamma = 1 it has not converged if some policy earns or loses for ever.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1], or the model is too large for the memory of this machine.
+        EnvironmentError: the tables do not fit together, or have a reward for each of several agents.
+    """
+    where = "host_solvers.solve"
+    require_discount(where, gamma)
+    problem = _Problem.of(where, model)
+    most = max_sweeps if gamma < 1 else int(min(max_sweeps, max(1e4, MOST_OPERATIONS / problem.transition.nnz)))
+    value, sweeps, patience = np.zeros(len(problem.mask)), 0, FIRST_SWEEPS
+    while True:
+        value, values, residual, count, settled = _swept(problem, gamma, value, min(patience, most - sweeps), tolerance)
+        sweeps += count
+        if settled or sweeps >= most or not np.isfinite(residual):
+            break
+        if gamma == 1 and _never_settles(problem, values, values.max(-1) - value):
+            break
+        better = None if gamma == 1 else _greedily_improved(problem, gamma, value, values, patience, residual)
+        value, patience = (value, 2 * patience) if better is None else (better, patience)
+    size = np.abs(value).max()
+    rounding = (2 + problem.terms / 2) * EPSILON * (problem.largest + size)
+    bound = (gamma * residual + rounding) / (1 - gamma) if gamma < 1 else np.inf
+    found: Any = tuple(np.asarray(part) for part in (value, values, np.int32(sweeps), residual, bound, settled))
+    return Solution(*found)
+
+
+def finite_horizon(model: TabularModel, gamma: float, num_steps: int) -> np.ndarray:
+    """Returns the value of every state to a planner who has so many steps left, float64[X], exact but for rounding.
+
+    Args:
+        model: the environment's tables, with one reward (no agent axis).
+        gamma: discount in [0, 1].
+        num_steps: after which nothing is paid, at least 0.
+
+    Raises:
+        ConfigError, EnvironmentError: as for ``solve``.
+    """
+    where = "host_solvers.finite_horizon"
+    require_discount(where, gamma)
+    problem = _Problem.of(where, model)
+    value = np.zeros(len(problem.mask))
+    for _ in range(num_steps):
+        previous, value = value, problem.action_values(value, gamma).max(-1)
+        if np.array_equal(previous, value):
+            break  # and so would all steps before
+    return value
+
+
+def require_solved(where: str, model: TabularModel, solution: Solution, gamma: float) -> None:
+    """Raises ConfigError unless a solution has converged, and its error is small beside its values or the rewards.
+
+    Args:
+        where: who asks.
+        model: what was solved.
+        solution: what ``solve`` returned.
+        gamma: the discount in it.
+    """
+    size = max(float(np.abs(solution.value).max()), float(np.abs(model.reward).max()))
+    found = f"a residual of {float(solution.residual):g} after {int(solution.iterations)} sweeps at gamma = {gamma:g}"
+    fix = "Lower gamma, or let every episode end."
+    require(bool(solution.converged), where, "the optimum must converge", found, fix)
+    accurate = gamma == 1 or float(solution.error_bound) <= 1e-4 * size
+    require(accurate, where, "the optimum must be accurate to 1e-4", f"{float(solution.error_bound):g} of {size:g}", fix)
+
+
+def _swept(problem: _Problem, gamma: float, value: np.ndarray, count: int, tolerance: float) -> tuple:
+    """Sweeps ``count`` times, or until settled. Returns the value, its action values, the last change, the count, and whether."""
+    share = (1 - gamma) / gamma if 0 < gamma < 1 else 1.0
+    values = problem.action_values(value, gamma)
+    for done in range(1, count + 1):
+        new = values.max(-1)
+        residual, size = float(np.abs(new - value).max()), float(np.abs(new).max())
+        value, values = new, problem.action_values(new, gamma)
+        if not residual > max(tolerance * share * size, 2 * EPSILON * (problem.largest + size)):
+            return value, values, residual, done, bool(np.isfinite(residual))
+    return value, values, residual, count, False
+
+
+def _greedily_improved(
+    problem: _Problem, gamma: float, value: np.ndarray, values: np.ndarray, effort: int, residual: float
+) -> np.ndarray | None:
+    """Returns the value of the greedy policy, if it halves the residual of the optimality equation; else None."""
+    transition, reward = problem.of_policy(values.argmax(-1))
+    better = _linear(transition, reward, gamma, value, effort)
+    missed = np.abs(problem.action_values(better, gamma).max(-1) - better).max()
+    return better if missed <= residual / 2 else None  # NaN is not
+
+
+def _linear(transition: Any, reward: np.ndarray, gamma: float, start: np.ndarray, effort: int) -> np.ndarray:
+    """Solves v = reward + gamma transition v, approximately where states are many, with ``effort`` products of the matrix.
+
+    Returns:
+        float64[X], possibly not finite: whoever asks checks it.
+    """
+    import scipy.sparse.linalg as linalg
+    from scipy import sparse
+
+    system = sparse.identity(len(reward), format="csr") - gamma * transition
+    with np.errstate(all="ignore"):
+        if len(reward) > DIRECT_STATES:
+            return linalg.bicgstab(system, reward, x0=start, rtol=1e-3 * EPSILON, atol=0.0, maxiter=max(1, effort // 2))[0]
+        try:
+            factors = linalg.splu(system.tocsc())
+        except RuntimeError:  # exactly singular
+            return np.full_like(reward, np.nan)
+        value = factors.solve(reward)
+        return value + factors.solve(reward - system @ value)  # refined once
+
+
+def _never_settles(problem: _Problem, values: np.ndarray, change: np.ndarray) -> bool:
+    """Returns whether it is certain that values without discount grow, or fall, for ever.
+
+    If a policy cannot leave a set of states and a sweep adds something to each, it earns at least that much in every step for
+    ever. If no action leaves a set and a sweep takes something from each, every policy loses for ever.
+
+    Args:
+        problem: the model.
+        values: float64[X, A], of the action values that were swept.
+        change: float64[X], what the next sweep adds to each state.
+    """
+    resolution = 16 * EPSILON * (problem.largest + np.abs(values[problem.mask]).max())
+    states, actions = problem.mask.shape
+    greedy, _ = problem.of_policy(values.argmax(-1))
+    every = problem.transition[np.flatnonzero(problem.mask.reshape(-1))]
+    source = np.broadcast_to(np.arange(states)[:, None], (states, actions))[problem.mask]
+    return bool(
+        _closed(greedy, np.arange(states), change > resolution).any() or _closed(every, source, change < -resolution).any()
+    )
+
+
+def _closed(transition: Any, source: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Returns which states lie in a set of states that is never left, nor ended, and of which all are ``inside``, bool[X].
+
+    Args:
+        transition: csr [n, X], the probabilities of going on.
+        source: int[n], the state that each row starts from.
+        inside: bool[X].
+    """
+    from scipy import sparse
+
+    states = transition.shape[1]
+    ends = np.asarray(transition.sum(1))[:, 0] < 1 - 1e-9
+    rows = np.repeat(np.arange(len(source)), np.diff(transition.indptr))
+    graph = sparse.csr_matrix((np.ones(transition.nnz, bool), (source[rows], transition.indices)), shape=(states, states))
+    count, label = sparse.csgraph.connected_components(graph, connection="strong")
+    leaves = np.zeros(count, bool)
+    leaves[label[source[ends]]] = True
+    leaves[label[source[rows]][label[source[rows]] != label[transition.indices]]] = True
+    leaves[label[~inside]] = True
+    return ~leaves[label]
+
+
+def evaluate(model: TabularModel, policy: Any, gamma: float) -> PolicyValue:
+    """Returns what a policy is worth in every state.
+
+    Args:
+        model: the environment's tables, with one reward (no agent axis).
+        policy: float[X, A], probabilities of the actions.
+        gamma: discount in [0, 1]. At 1 the policy must end the episode from every state, or come to where nothing is paid.
+
+    Returns:
+        The value in NumPy float64.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1], a row of the policy is no distribution, the policy earns or loses for ever
+            without discount, or the model is too large for the memory of this machine.
+        EnvironmentError: the tables do not fit together, or have a reward for each of several agents.
+    """
+    where = "host_solvers.evaluate"
+    require_discount(where, gamma)
+    problem = _Problem.of(where, model)
+    states, actions = problem.mask.shape
+    policy = np.asarray(policy, np.float64)
+    require(policy.shape == (states, actions), where, f"the policy must be [{states}, {actions}]", policy.shape, "Match it.")
+    require_distribution(where, "the policy", policy, "Normalise its rows.")
+    chosen = _matrix(policy, np.arange(states * actions), states * actions)
+    transition, reward = (chosen @ problem.transition).tocsr(), chosen @ problem.reward
+    if gamma == 1:
+        transition = _without_rest(where, transition, reward)
+    resolution = (2 + problem.terms * actions / 2) * EPSILON
+    value, residual, settled = _refined(transition, reward, gamma, problem.largest, resolution)
+    rounding = resolution * (problem.largest + np.abs(value).max())
+    norm = 1 / (1 - gamma) if gamma < 1 else _longest(transition, resolution)
+    bound = norm * (residual + rounding)
+    found: Any = tuple(np.asarray(part) for part in (value, residual, bound, settled))
+    return PolicyValue(*found)
+
+
+def _without_rest(where: str, transition: Any, reward: np.ndarray) -> Any:
+    """Ends the chain where it would stay for ever without being paid; raises ConfigError where it is paid for ever."""
+    from scipy import sparse
+
+    rest = _closed(transition, np.arange(len(reward)), np.ones(len(reward), bool))
+    paid = np.flatnonzero(rest & (reward != 0))
+    must = "at gamma = 1 a policy must end the episode or come to where nothing is paid"
+    found = f"rewards for ever in state {paid[0]}" if len(paid) else ""
+    if len(paid):
+        raise ConfigError(f"{where}: {must}, got {found}. Lower gamma.")
+    return (sparse.diags((~rest).astype(float)) @ transition).tocsr()
+
+
+def _refined(
+    transition: Any, reward: np.ndarray, gamma: float, largest: float, resolution: float
+) -> tuple[np.ndarray, float, bool]:
+    """Solves v = reward + gamma transition v. Returns the value, by how much it misses, and whether that is only rounding."""
+    value, effort, total = np.zeros_like(reward), FIRST_SWEEPS, 0
+
+    def missing(guess: np.ndarray) -> float:
+        return float(np.abs(reward + gamma * (transition @ guess) - guess).max())
+
+    residual = missing(value)
+    while residual > resolution * (largest + np.abs(value).max()) and total < MAX_SWEEPS:
+        better = _linear(transition, reward, gamma, value, effort)
+        found = missing(better)
+        if found <= residual / 2:
+            value, residual = better, found
+        else:
+            for _ in range(effort):
+                value = reward + gamma * (transition @ value)
+            residual = missing(value)
+        total, effort = total + effort, 2 * effort
+    return value, residual, bool(residual <= resolution * (largest + np.abs(value).max()))
+
+
+def _longest(transition: Any, resolution: float) -> float:
+    """Bounds the expected number of steps of a chain that ends, from any state; infinite if that cannot be shown."""
+    ones = np.ones(transition.shape[0])
+    steps, residual, _ = _refined(transition, ones, 1.0, 1.0, resolution)
+    return float(steps.max() / (1 - residual)) if residual < 1 and steps.min() >= 0 else np.inf

@@ -1,0 +1,172 @@
+"""Solvers on the host against linear solves, closed forms and known numbers."""
+
+import copy
+
+import jax
+import numpy as np
+import pytest
+
+import envs
+from envs.gridworlds import corridor, gridworld
+from jaxrl import memory
+from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.finite import tabulate
+from jaxrl.tabular import host_solvers
+from tests import oracles
+from tests.tabular.models import best_policy, garnet, ring
+
+LAKE = tabulate(envs.make("frozen_lake"))
+ROOM = tabulate(gridworld.make(("S....", ".##..", "..a.G"), step=-0.05, rewards={"a": -0.3}, slip=0.3))
+
+
+@pytest.fixture(params=["direct", "krylov"])
+def _method(request, monkeypatch):
+    if request.param == "krylov":
+        monkeypatch.setattr(host_solvers, "DIRECT_STATES", 0)
+
+
+@pytest.mark.usefixtures("_method")
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 0.99, 0.99995, 1 - 1e-7])
+def test_the_optimum_of_random_processes(gamma):
+    for seed in range(3):
+        model = garnet(seed, num_states=12)
+        exact = oracles.policy_values(model, best_policy(model, gamma), gamma)
+        found = host_solvers.solve(model, gamma)
+        assert bool(found.converged)
+        assert np.abs(found.value - exact).max() <= found.error_bound + 1e-14 * np.abs(exact).max() / (1 - gamma)
+        assert float(found.error_bound) <= 1e-12 / (1 - gamma) * np.abs(exact).max()
+        np.testing.assert_allclose(found.action_value, oracles.action_values(model, found.value, gamma), atol=1e-9)
+
+
+@pytest.mark.usefixtures("_method")
+@pytest.mark.parametrize("gamma", [0.99, 0.99995, 1.0])
+def test_policies_against_linear_solves(gamma):
+    for model in (LAKE, ROOM):
+        policy = np.random.default_rng(0).dirichlet(np.ones(4), model.num_states)
+        found = host_solvers.evaluate(model, policy, gamma)
+        exact = oracles.policy_values(model, policy, gamma)
+        assert bool(found.converged)
+        assert np.abs(found.value - exact).max() <= float(found.error_bound) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("model", "gamma", "expected"),
+    [
+        (LAKE, 0.99, 0.542026),
+        (LAKE, 1.0, 14 / 17),
+        (tabulate(envs.make("frozen_lake_8x8")), 1.0, 1.0),
+        (tabulate(envs.make("cliff_walking")), 1.0, -13.0),
+        (tabulate(corridor.make(60)), 0.8, 0.8**58),
+        (ring(3000), 0.999, 0.999**2999 / (1 - 0.999**3000)),
+    ],
+)
+def test_known_numbers(model, gamma, expected):
+    found = host_solvers.solve(model, gamma)
+    assert bool(found.converged)
+    assert float(found.start_value(model)) == pytest.approx(expected, abs=1e-6, rel=1e-6)
+
+
+def test_units_change_no_digit():
+    model = garnet(0)
+    plain = host_solvers.solve(model, 0.999)
+    for factor in (2.0**-60, 2.0**40):
+        scaled = host_solvers.solve(model.replace(reward=model.reward * factor), 0.999)
+        np.testing.assert_array_equal(scaled.value, plain.value * factor)
+        assert float(scaled.error_bound) == float(plain.error_bound) * factor
+    odd = host_solvers.solve(model.replace(reward=model.reward * 1e-12), 0.999)
+    np.testing.assert_allclose(odd.value, plain.value * 1e-12, rtol=1e-10)
+
+
+def test_a_discount_close_to_one_takes_few_sweeps():
+    assert int(host_solvers.solve(garnet(0), 0.99995).iterations) < 1000  # value iteration alone takes half a million
+
+
+def loop(*pays, stay=0.0):
+    """States in a ring, each of which pays; the second action stays where it is."""
+    model = ring(len(pays))
+    here = np.arange(len(pays), dtype=np.int32)[:, None]
+    return model.replace(
+        next_state=np.stack([model.next_state[:, 0], here], axis=1),
+        probability=np.ones((len(pays), 2, 1)),
+        reward=np.stack([np.reshape(pays, (-1, 1)), np.full((len(pays), 1), stay)], axis=1),
+        terminated=np.zeros((len(pays), 2, 1), bool),
+        action_mask=np.ones((len(pays), 2), bool),
+        joint_shape=(2,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [(loop(1.0, 0.5), None), (loop(-1.0, -1.0, stay=-0.1), None), (loop(1.0, -2.0), [1.0, 0.0]), (loop(-1.0, -1.0), [0.0, 0.0])],
+    ids=["earns for ever", "loses for ever", "earns once and rests", "rests"],
+)
+def test_values_without_discount_or_the_word_that_there_are_none(model, expected):
+    found = host_solvers.solve(model, 1.0)
+    assert bool(found.converged) == (expected is not None)
+    if expected is not None:
+        np.testing.assert_array_equal(found.value, expected)
+        host_solvers.require_solved("here", model, found, 1.0)
+    else:
+        assert int(found.iterations) < 1000
+        with pytest.raises(ConfigError, match=r"here: the optimum must converge, got 'a residual of .* at gamma = 1'"):
+            host_solvers.require_solved("here", model, found, 1.0)
+
+
+def test_an_optimum_that_rounding_swallows_is_refused():
+    model, gamma = garnet(0), 1 - 1e-14
+    with pytest.raises(ConfigError, match="the optimum must be accurate to 1e-4"):
+        host_solvers.require_solved("here", model, host_solvers.solve(model, gamma), gamma)
+    nothing = model.replace(reward=np.zeros_like(model.reward))
+    host_solvers.require_solved("here", nothing, host_solvers.solve(nothing, 0.9), 0.9)
+
+
+def test_policies_without_discount_must_end_or_rest():
+    model = loop(1.0, -1.0)
+    rests = host_solvers.evaluate(model, [[1, 0], [0, 1]], 1.0)
+    np.testing.assert_array_equal(rests.value, [1.0, 0.0])
+    assert bool(rests.converged)
+    with pytest.raises(ConfigError, match="must end the episode or come to where nothing is paid"):
+        host_solvers.evaluate(model, [[1, 0], [1, 0]], 1.0)
+
+
+def test_models_are_left_as_they_are():
+    before = copy.deepcopy(ROOM)
+    host_solvers.solve(ROOM, 0.9)
+    policy = np.eye(4)[np.zeros(ROOM.num_states, int)]
+    host_solvers.evaluate(ROOM, policy, 0.9)
+    jax.tree.map(np.testing.assert_array_equal, ROOM, before)
+    np.testing.assert_array_equal(policy, np.eye(4)[np.zeros(ROOM.num_states, int)])
+
+
+def test_illegal_actions_are_not_taken():
+    model = loop(1.0, 0.5, stay=9.0)
+    model.action_mask[:, 1] = False
+    found = host_solvers.solve(model, 0.9)
+    assert float(found.value[0]) == pytest.approx((1 + 0.9 * 0.5) / (1 - 0.81))
+    assert (found.action_value[:, 1] == -np.inf).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda m: m.replace(reward=m.reward[..., None] * np.ones(1)), EnvironmentError, "one reward"),
+        (lambda m: m.replace(probability=0.9 * m.probability), EnvironmentError, "sum to 1, got 0.9"),
+        (lambda m: m.replace(reward=np.full_like(m.reward, np.nan)), EnvironmentError, "rewards must be finite"),
+    ],
+)
+def test_tables_that_are_none(change, error, message):
+    with pytest.raises(error, match=f"host_solvers.solve: .*{message}"):
+        host_solvers.solve(change(LAKE), 0.9)
+
+
+@pytest.mark.parametrize("gamma", [1.5, float("nan")])
+def test_discounts_that_are_none(gamma):
+    for solver in (host_solvers.solve, lambda model, gamma: host_solvers.evaluate(model, oracles.uniform(model), gamma)):
+        with pytest.raises(ConfigError, match="gamma must lie in"):
+            solver(LAKE, gamma)
+
+
+def test_models_that_do_not_fit_are_refused_before(monkeypatch):
+    monkeypatch.setattr(memory, "_free_on_host", lambda: 1e4)
+    with pytest.raises(ConfigError, match=r"a model of 16 states must fit into the memory of this machine \(0.0 GB free\)"):
+        host_solvers.solve(LAKE, 0.9)
