@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxrl.errors import nan_unless
 from jaxrl.spaces import Discrete, Space
 
 # Finite, so that differences of log-probabilities stay finite; a softmax turns it into exactly 0.
@@ -86,7 +87,7 @@ def categorical(logits: jax.Array, mask: jax.Array | None = None) -> Categorical
     """
     if mask is None:
         return Categorical(logits)
-    return Categorical(jnp.where(mask, logits, jnp.where(mask.any(-1, keepdims=True), MASKED_LOGIT, jnp.nan)))
+    return Categorical(nan_unless(mask.any(-1, keepdims=True), jnp.where(mask, logits, MASKED_LOGIT)))
 
 
 def of_space(space: Space, outputs: Any, mask: jax.Array | None = None) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -240,3 +241,16 @@ def missing_package(where: str, package: str, extra: str, error: ImportError) ->
     """Builds the error for a package that only an extra of jaxrl installs."""
     fix = f"Run: pip install 'jaxrl[{extra}]'."
     return ConfigError(f"{where}: the package {package} must be installed, got {str(error)!r}. {fix}")
+
+
+def nan_unless(sound: jax.Array, value: jax.Array) -> jax.Array:
+    """Returns a value where it is sound and NaN where not: what compiled code, which cannot raise, does with an unsound number.
+
+    No NaN is written into the program, so that jax_debug_nans stops only where a value is unsound.
+
+    Args:
+        sound: bool, broadcasts to ``value``.
+        value: float[...].
+    """
+    infinite = jnp.where(sound, jnp.zeros((), value.dtype), jnp.inf)
+    return value + (infinite - infinite)

@@ -16,7 +16,7 @@ from jaxrl import rollout
 from jaxrl.algorithm import Algorithm
 from jaxrl.averages import Average, average
 from jaxrl.env import Environment, static
-from jaxrl.errors import EnvironmentError, require, require_counts, require_discount
+from jaxrl.errors import EnvironmentError, nan_unless, require, require_counts, require_discount
 from jaxrl.finite import TabularModel, single_precision, tabulate
 from jaxrl.games import extensive, markov
 from jaxrl.games.extensive import ExtensiveGame
@@ -437,5 +437,5 @@ class Exploitability:
         if self.optimum is None:
             return {f"{prefix}exploitability": markov.exploitability(self.model, policies, self.gamma)}
         earned = markov.evaluate(self.model, policies, self.gamma)
-        value = jnp.where(earned.converged, self.model.initial @ earned.value[:, 0], jnp.nan)
+        value = nan_unless(earned.converged, self.model.initial @ earned.value[:, 0])
         return {f"{prefix}value": value, f"{prefix}optimality_gap": self.optimum - value}

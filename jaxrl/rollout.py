@@ -14,6 +14,7 @@ from flax import struct
 from jaxrl.averages import Average, average
 from jaxrl.batch_axis import divided
 from jaxrl.env import Environment, PyTree
+from jaxrl.errors import nan_unless
 from jaxrl.scan import scan
 
 
@@ -150,7 +151,7 @@ def _advance(step_key, reset, env: Environment, episode: Episode, decision: Deci
     mask = env.action_mask(episode.state)
     step = env.step(step_key, episode.state, decision.action)
     if mask is not None:
-        step = step._replace(reward=jnp.where(mask.any(-1), step.reward, jnp.nan))
+        step = step._replace(reward=nan_unless(mask.any(-1), step.reward))
     t = episode.t + 1
     return_ = episode.return_ + step.reward
     truncated = ~step.terminated & (t >= env.max_steps)

@@ -43,8 +43,13 @@ def comparisons() -> Any:
 
 def fitting(**changes: Any) -> reward_fitting.Config:
     """Returns the configuration of a tabular reward model."""
-    model = Tabular.of(reward_grid(), reads=("next_obs",))
+    model = Tabular.of(reward_grid(), reads=("next_obs",), init_scale=1.0)
     return reward_fitting.Config(model, learning_rate=0.05, num_epochs=2, num_minibatches=2, **changes)
+
+
+def differing() -> reward_fitting.Config:
+    """Returns that of a model that differs from seed to seed: members of an ensemble must."""
+    return fitting(bootstrap=True, anchored=True, weight_decay=0.1)
 
 
 def loop() -> rlhf.Config:
@@ -80,7 +85,7 @@ CASES = {
     ),
     "mappo": Case(mappo.make, env("speaker_listener"), small(mappo.Config)),
     "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),
-    "reward_fitting": Case(reward_fitting.make, comparisons, functools.partial(fitting, bootstrap=True, anchored=True)),
-    "ensembles": Case(ensembles.make, comparisons, lambda: ensembles.Config(fitting(), num_members=2)),
+    "reward_fitting": Case(reward_fitting.make, comparisons, differing),
+    "ensembles": Case(ensembles.make, comparisons, lambda: ensembles.Config(differing(), num_members=2)),
     "rlhf": Case(rlhf.make, reward_grid, loop),
 }

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl.env import Environment, PyTree, Step
+from jaxrl.errors import nan_unless
 from jaxrl.spaces import Discrete, Space
 
 _ROUNDING = 1e-3  # by how much the probabilities of a sampled step may miss a sum of 1 in float32
@@ -85,7 +86,7 @@ class _SampledStep:
         index, sound = _draw(key, outcomes.probability)
         state, reward, terminated = jax.tree.map(lambda leaf: leaf[index], outcomes[1:])
         # Probabilities that are none would be learned from without a word: a reward of NaN puts the seed into quarantine.
-        return Step(self.observe(state, params), state, jnp.where(sound, reward.astype(jnp.float32), jnp.nan), terminated)
+        return Step(self.observe(state, params), state, nan_unless(sound, reward.astype(jnp.float32)), terminated)
 
 
 def observe_state(state: PyTree, params: PyTree) -> PyTree:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrl.errors import nan_unless
 from jaxrl.games.precision import first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest regret of an answer that is returned, as a share of what is at stake for the player
@@ -67,7 +68,7 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
         return solution, finished & (solution.regret <= TOLERANCE * stake).all()
 
     solution, solved = refined(solve, payoff)
-    row, column = (jnp.where(solved, strategy, jnp.nan) for strategy in (solution.row, solution.column))
+    row, column = (nan_unless(solved, strategy) for strategy in (solution.row, solution.column))
     return solution._replace(row=row, column=column)
 
 

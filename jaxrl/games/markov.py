@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import EnvironmentError, is_traced, require, require_discount
+from jaxrl.errors import EnvironmentError, is_traced, nan_unless, require, require_discount
 from jaxrl.finite import TabularModel, byte_rows
 from jaxrl.games import zero_sum
 from jaxrl.tabular.dynamic_programming import action_values
@@ -167,7 +167,7 @@ def regrets(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, 
     best = [best_response(model, policies, player, gamma, tolerance) for player in range(len(model.joint_shape))]
     converged = jnp.stack([played.converged, *(response.converged for response in best)]).all()
     regret = jnp.stack([response.value for response in best], axis=-1) - played.value
-    return jnp.where(converged, regret, jnp.nan)
+    return nan_unless(converged, regret)
 
 
 def nash_conv(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, tolerance: float = 1e-6) -> jax.Array:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxrl.errors import require_discount
+from jaxrl.errors import nan_unless, require_discount
 from jaxrl.games.normal_form import joint_distribution
 
 
@@ -66,7 +66,7 @@ def occupancy(profile: Sequence[jax.Array], gamma: jax.Array | float) -> jax.Arr
     first, following = play(profile)
     leaving = jnp.asarray(1 - gamma, first.dtype)
     chances = _ends_of_walks(gamma * following, jnp.full_like(first, leaving), first)
-    return jnp.where(leaving > 0, chances, jnp.nan)
+    return nan_unless(leaving > 0, chances)
 
 
 def values(payoff: jax.Array, profile: Sequence[jax.Array], gamma: jax.Array | float) -> jax.Array:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrl.errors import nan_unless
 from jaxrl.games.precision import first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest gap of an answer that is returned, as a share of the distance between the security levels
@@ -73,7 +74,8 @@ def solve(
         return solution, solution.gap <= TOLERANCE * stake
 
     solution, solved = refined(checked, payoff)
-    return jax.tree.map(lambda part: jnp.where(solved, part, jnp.nan), solution)._replace(gap=solution.gap)
+    value, row, column = (nan_unless(solved, part) for part in solution[:3])
+    return Solution(value, row, column, solution.gap)
 
 
 def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tuple[Solution, jax.Array]:

@@ -24,6 +24,7 @@ from jaxrl.algorithm import Algorithm
 from jaxrl.env import Environment, require_discrete, static
 from jaxrl.errors import (
     EnvironmentError,
+    nan_unless,
     require,
     require_at_most,
     require_between,
@@ -136,7 +137,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
         obs, joint = seen.obs, seen.action * actions + seen.action[:, ::-1]  # [E, 2]
         onward = jnp.where(seen.terminated[:, None], 0.0, state.value[players, seen.next_obs])
-        reward = jnp.where(_sums_to_zero(seen.reward)[:, None], seen.reward, jnp.nan)
+        reward = nan_unless(_sums_to_zero(seen.reward)[:, None], seen.reward)
         error = reward + config.gamma * onward - state.q[players, obs, joint]
         left = config.learning_rate_final / config.learning_rate
         alpha = config.learning_rate * left ** (state.steps / config.decay_steps)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.env import static
-from jaxrl.errors import require, require_between, require_numbers, require_positive
+from jaxrl.errors import nan_unless, require, require_between, require_numbers, require_positive
 from jaxrl.preferences.segments import Preferences, Segments, summed
 
 
@@ -64,8 +64,8 @@ class Labeller:
         tied = (jnp.abs(first - second) < self.equal_within) | (jnp.isinf(self.rationality) & (first == second))
         label = probability if self.soft else jnp.where(tied, 0.5, drawn)
         better = jnp.maximum(first, second)
-        weight = jnp.where(jnp.isnan(better), jnp.nan, (better >= self.skip_below).astype(probability.dtype))
-        return Judgement(jnp.where(jnp.isnan(first - second), jnp.nan, label), weight)
+        weight = nan_unless(~jnp.isnan(better), (better >= self.skip_below).astype(probability.dtype))
+        return Judgement(nan_unless(~jnp.isnan(first - second), label), weight)
 
 
 def ask(

@@ -13,7 +13,7 @@ from flax import struct
 from jaxrl.algorithm import Algorithm
 from jaxrl.averages import Average, average
 from jaxrl.env import Environment, PyTree, static
-from jaxrl.errors import require, require_discount
+from jaxrl.errors import nan_unless, require, require_discount
 from jaxrl.evaluation import ExactValue
 from jaxrl.finite import TabularModel, tabulate
 from jaxrl.preferences.losses import bradley_terry_loss
@@ -210,7 +210,7 @@ def policy_return(model: TabularModel, reward: jax.Array, gamma: jax.Array | flo
     """
     require_discount("policy_return", gamma, below_one=True)
     policy, found = _optimal_policy(model, reward, gamma)
-    return jnp.where(found, policy_evaluation(model, policy, gamma).start_value(model), jnp.nan)
+    return nan_unless(found, policy_evaluation(model, policy, gamma).start_value(model))
 
 
 def _optimal_policy(model: TabularModel, reward: jax.Array, gamma: jax.Array | float) -> tuple[jax.Array, jax.Array]:

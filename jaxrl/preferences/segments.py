@@ -16,7 +16,7 @@ from flax import struct
 
 from jaxrl import rollout
 from jaxrl.env import Environment, PyTree
-from jaxrl.errors import DataError, is_traced, require
+from jaxrl.errors import DataError, is_traced, nan_unless, require
 from jaxrl.rollout import Decision, Policy, Transition
 from jaxrl.spaces import Space
 
@@ -272,5 +272,5 @@ def differences(reward: Callable, params: PyTree, segments: Segments, first: jax
         score = scores(reward, params, segments)[index]
     else:
         score = scores(reward, params, take(segments._replace(reward=None), index))
-    score = jnp.where((index >= 0) & (index < segments.count), score, jnp.nan)
+    score = nan_unless((index >= 0) & (index < segments.count), score)
     return score[: first.shape[0]] - score[first.shape[0] :]

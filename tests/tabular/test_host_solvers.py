@@ -150,7 +150,7 @@ def test_illegal_actions_are_not_taken():
     ("change", "error", "message"),
     [
         (lambda m: m.replace(reward=m.reward[..., None] * np.ones(1)), EnvironmentError, "one reward"),
-        (lambda m: m.replace(probability=0.9 * m.probability), EnvironmentError, "sum to 1, got 0.9"),
+        (lambda m: m.replace(probability=0.9 * m.probability), EnvironmentError, "outcome probabilities must sum to 1"),
         (lambda m: m.replace(reward=np.full_like(m.reward, np.nan)), EnvironmentError, "rewards must be finite"),
     ],
 )

@@ -242,5 +242,6 @@ def _equations(jaxpr: core.Jaxpr) -> Iterator[Any]:
 def _programs(equation: Any) -> list[core.Jaxpr]:
     """Returns the programs that an equation runs: bodies of loops, branches, nested calls."""
     kinds = (core.Jaxpr, core.ClosedJaxpr)
-    values: Any = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda value: isinstance(value, kinds))
-    return [getattr(value, "jaxpr", value) for value in values if isinstance(value, kinds)]
+    values = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda value: isinstance(value, kinds))
+    programs: Any = [getattr(value, "jaxpr", value) for value in values if isinstance(value, kinds)]
+    return programs
