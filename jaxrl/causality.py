@@ -193,7 +193,8 @@ def _changed_after(cut: int, data: PyTree, key: jax.Array, axis: int, change: st
             way = (TREND if change == "rise" else -TREND) / max(size - 1 - cut, 1)
             other = leaf * jnp.exp(way * jnp.maximum(jnp.arange(size) - cut, 0))
         else:
-            other = leaf * jnp.exp((NOISE if change == "noise" else WILD_NOISE) * jax.random.normal(leaf_key, leaf.shape))
+            size_of_noise = NOISE if change == "noise" else WILD_NOISE
+            other = leaf * jnp.exp(size_of_noise * jax.random.normal(leaf_key, leaf.shape, jnp.float32))
         changed.append(jnp.moveaxis(jnp.where(later, other, leaf), -1, axis))
     return jax.tree.unflatten(structure, changed)
 

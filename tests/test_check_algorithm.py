@@ -194,7 +194,7 @@ calls = 0
 def sometimes(metrics):
     global calls
     calls += 1
-    return metrics if calls % 2 else metrics | {"now_and_then": jnp.float32(0)}
+    return metrics | {f"now_{calls}": jnp.float32(0)}
 
 
 def counted_where_traced(metrics):
@@ -229,6 +229,11 @@ def divided_by_nothing(state, key, config):
 
 def wide_in_float64(state, key, config):
     return state.replace(logits=state.logits + jnp.zeros(3))
+
+
+def noise_without_a_dtype(state, key, config):
+    noise = jax.random.normal(jax.random.fold_in(key, 1), (2, config.size)).astype(jnp.float32)
+    return state.replace(logits=state.logits + noise)
 
 
 def noise_of_the_host(state, key, config):
@@ -512,12 +517,13 @@ BROKEN = [
     broken("probabilities structure", r"must return float32\[3, 3\].*got.*float32\[3\]", Changed(probabilities_of_one)),
     broken("keys are used once", r"update must use each key once", Updating(one_key_twice)),
     broken("keys are used once", r"policy\(state, False\) must use each key once", Acting(key_of_the_action_again)),
-    broken("metrics are always the same", r"\['now_and_then'\] in one of two updates", Measuring(sometimes)),
+    broken("metrics are always the same", r"\['now_.*'\] in one of two updates", Measuring(sometimes)),
     broken("traced twice the same", r"the same program whenever it is traced", Measuring(counted_where_traced)),
     broken("evaluators", r"Evaluator must measure a scalar.*'loss' too, got 'float32\[2\]'", evaluators=(Evaluator(sizes),)),
     broken("evaluators", r"names of its own, got \"'loss' of Evaluator and of Evaluator\"", evaluators=(Evaluator(total),) * 2),
     broken("dtypes are explicit", r"from init on, got 'float64\[2, 3\] at .logits", Starting(wide_table)),
     broken("dtypes are explicit", r"in update, got 'float64\[2, 3\] at .logits", Updating(wide_in_float64)),
+    broken("dtypes are explicit", r"update must draw the same random numbers", Updating(noise_without_a_dtype)),
     broken(
         "steps per update", r"as many steps as config.steps_per_update says \(8\), got 6", make_that_steps, config=Declaring()
     ),

@@ -96,6 +96,11 @@ def step_with_wide_noise(key, state, action, params):
     return right._replace(state=jnp.clip(right.state + 0 * jax.random.normal(key, (2,)), 0.0, 1.0))
 
 
+def step_with_noise_without_a_dtype(key, state, action, params):
+    right = step(key, state, action, params)
+    return right._replace(state=jnp.clip(right.state + 0.1 * jax.random.normal(key, (2,)).astype(jnp.float32), 0.0, 1.0))
+
+
 def step_in_python_numbers(key, state, action, params):
     return Step(state, state, 1.0, False)  # pyright: ignore[reportArgumentType]
 
@@ -201,7 +206,7 @@ def step_elsewhere(key, state, action, params):
 
 def step_with_other_odds(key, state, action, params):
     outcomes = corridor.outcomes(state, action, params)
-    index = jax.random.randint(key, (), 0, 2)
+    index = jax.random.randint(key, (), 0, 2, jnp.int32)
     position, reward, terminated = jax.tree.map(lambda leaf: leaf[index], outcomes[1:])
     return Step(position, position, reward, terminated)
 
@@ -259,6 +264,7 @@ BROKEN = [
     Broken("step structure", sampled(step_fn=step_in_python_numbers), "must return arrays, as reward too, got 'the float 1.0'"),
     Broken("dtypes are explicit", sampled(step_fn=step_with_a_weak_reward), "with jax_enable_x64.*got.*'reward': 'float64"),
     Broken("dtypes are explicit", sampled(step_fn=step_with_wide_noise), "with jax_enable_x64.*state.*got.*float64"),
+    Broken("dtypes are explicit", sampled(step_fn=step_with_noise_without_a_dtype), "step_fn must draw the same random numbers"),
     Broken("mask structure", sampled(action_mask_fn=mask_of_three), r"must return.*bool\[2\].*got.*bool\[3\]"),
     Broken("global observation structure", sampled(global_obs_fn=everything_in_a_dict), r"float32\[G\], got.*'state'"),
     Broken("outcomes structure", FINITE.replace(outcomes_fn=outcomes_without_axis), "outcomes_fn must return"),

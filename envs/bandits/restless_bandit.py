@@ -50,7 +50,7 @@ def draw(key: jax.Array, num_arms: int) -> Arms:
     """
     chance_key, order_key = jax.random.split(key)
     low, one, other, high = jnp.sort(jax.random.uniform(chance_key, (4, num_arms), jnp.float32), axis=0)
-    swap = jax.random.bernoulli(order_key, shape=(num_arms,))
+    swap = jax.random.bernoulli(order_key, jnp.float32(0.5), (num_arms,))
     alone, acted = jnp.where(swap, other, one), jnp.where(swap, one, other)
     good = jnp.stack([jnp.stack([low, alone], -1), jnp.stack([acted, high], -1)], axis=1)
     reward = jnp.broadcast_to(jnp.array([0.0, 1.0], jnp.float32), good.shape)

@@ -52,7 +52,7 @@ def order(spin: jax.Array) -> jax.Array:
 
 def reset(key, params):
     """Draws all spins independently. The state is int32[n, n], -1 or 1."""
-    spin = jnp.where(jax.random.uniform(key, params.up.shape) < params.up, 1, -1).astype(jnp.int32)
+    spin = jnp.where(jax.random.uniform(key, params.up.shape, jnp.float32) < params.up, 1, -1).astype(jnp.int32)
     return _observe(spin), spin
 
 

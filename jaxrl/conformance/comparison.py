@@ -37,12 +37,17 @@ def _same(one: np.ndarray, other: np.ndarray, rtol: float = 1e-4, atol: float = 
 
 def first_difference(one: PyTree, other: PyTree, rtol: float = 1e-4, atol: float = 1e-5) -> str:
     """Returns the first place where two pytrees differ, with the two values, or "" where they are the same."""
-    leaves = jax.tree_util.tree_leaves_with_path(on_host(one))
-    for (path, ours), theirs in zip(leaves, jax.tree.leaves(on_host(other)), strict=True):
-        same = _same(ours, theirs, rtol, atol)
+    ours, theirs = (dict(jax.tree_util.tree_leaves_with_path(on_host(tree))) for tree in (one, other))
+    for path in [*ours, *(path for path in theirs if path not in ours)]:
+        place = jax.tree_util.keystr(path)
+        if path not in ours or path not in theirs:
+            return f"a value in one of the two at {place}"
+        if ours[path].shape != theirs[path].shape:
+            return f"shapes {ours[path].shape} and {theirs[path].shape} at {place}"
+        same = _same(ours[path], theirs[path], rtol, atol)
         if not same.all():
             first = np.unravel_index(same.argmin(), same.shape)
-            return f"{ours[first]} and {theirs[first]} at {jax.tree_util.keystr(path)}"
+            return f"{ours[path][first]} and {theirs[path][first]} at {place}"
     return ""
 
 

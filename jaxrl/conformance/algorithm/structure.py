@@ -14,11 +14,13 @@ from jax.extend import core
 from jaxrl import contracts
 from jaxrl.averages import Average
 from jaxrl.conformance.algorithm.subject import WHERE, Subject, batched, require, trace
+from jaxrl.conformance.programs import draws_64_bits, equations, programs
 from jaxrl.env import Environment, PyTree
 from jaxrl.errors import AlgorithmError
 from jaxrl.rollout import Decision, View
 
 NUM_ENVS = 3  # environments whose policy is looked at
+DRAW = "Give a dtype wherever random numbers are drawn: jax.random.uniform(key, shape, jnp.float32)."
 
 
 # ---- init and update
@@ -79,7 +81,7 @@ def check_keys_are_used_once(subject: Subject) -> None:
                 jax.jit(function).trace(*given)
         except jax.errors.KeyReuseError as error:
             # A scan over keys under vmap transposes them, and jax takes keys that were transposed for used ones.
-            if not any(_transposes_keys(equation) for equation in _equations(jax.make_jaxpr(function)(*given).jaxpr)):
+            if not any(_transposes_keys(equation) for equation in equations(jax.make_jaxpr(function)(*given).jaxpr)):
                 reason = str(error).splitlines()[0]
                 raise AlgorithmError(f"{WHERE}: {who} must use each key once, got {reason!r}. Split it at the top.") from error
 
@@ -172,19 +174,22 @@ def check_evaluators(subject: Subject) -> None:
 
 
 def check_dtypes_are_explicit(subject: Subject) -> None:
-    """Under jax_enable_x64 whatever was given no dtype turns into 64 bits, and then meets what was."""
+    """Under jax_enable_x64 whatever was given no dtype turns into 64 bits, and then meets what was; other numbers are drawn."""
     must = "with jax_enable_x64 the state must keep its dtypes"
     fix = "Give a dtype wherever an array is made: jnp.zeros(shape, jnp.float32), jnp.arange(n, dtype=jnp.int32)."
     expected = subject.first_state
     with jax.enable_x64(True):
-        begun = jax.eval_shape(subject.begin, subject.task, subject.one, jax.random.key(0))
+        begin, begun = jax.make_jaxpr(subject.begin, return_shape=True)(subject.task, subject.one, jax.random.key(0))
         found = contracts.mismatch(expected, begun)
         require(not found, f"{must}, from init on", found, fix)
         made = contracts.algorithm(WHERE, subject.make, subject.task, subject.one)
         with contracts.translated(WHERE, f"{must}, in update", AlgorithmError, fix):
-            updated, _ = jax.eval_shape(made.update, begun, jax.random.key(0))
+            update, (updated, _) = jax.make_jaxpr(made.update, return_shape=True)(begun, jax.random.key(0))
         found = contracts.mismatch(begun, updated)
         require(not found, f"{must}, in update", found, fix)
+    for who, program in (("init", begin), ("update", update)):
+        must = f"with jax_enable_x64 {who} must draw the same random numbers"
+        require(not draws_64_bits(program.jaxpr), must, "random bits of another width", DRAW)
 
 
 # ---- steps
@@ -227,21 +232,5 @@ def _marks(jaxpr: core.Jaxpr, repeated: int | None = 1) -> Iterator[int | None]:
             yield None if repeated is None else actions.size // alone * repeated
         times = params["length"] if kind == "scan" else None if kind in ("while", "cond") else 1
         inside = None if times is None or repeated is None else times * repeated
-        for program in _programs(equation):
+        for program in programs(equation):
             yield from _marks(program, inside)
-
-
-def _equations(jaxpr: core.Jaxpr) -> Iterator[Any]:
-    """Yields the equations of a program and of all programs inside it."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for program in _programs(equation):
-            yield from _equations(program)
-
-
-def _programs(equation: Any) -> list[core.Jaxpr]:
-    """Returns the programs that an equation runs: bodies of loops, branches, nested calls."""
-    kinds = (core.Jaxpr, core.ClosedJaxpr)
-    values = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda value: isinstance(value, kinds))
-    programs: Any = [getattr(value, "jaxpr", value) for value in values if isinstance(value, kinds)]
-    return programs

@@ -18,6 +18,7 @@ from jaxrl.conformance.environment.subject import (
     require,
     reset_shapes,
 )
+from jaxrl.conformance.programs import draws_64_bits
 from jaxrl.env import Environment
 from jaxrl.errors import EnvironmentError
 
@@ -76,14 +77,19 @@ def check_global_observation_structure(subject: Subject) -> None:
 
 
 def check_dtypes_are_explicit(subject: Subject) -> None:
-    """Under jax_enable_x64 whatever was given no dtype turns into 64 bits, and then meets what was."""
-    where, expected = f"{WHERE} (with jax_enable_x64)", reset_shapes(subject)
+    """Under jax_enable_x64 whatever was given no dtype turns into 64 bits, and then meets what was; other numbers are drawn."""
+    where, expected, env = f"{WHERE} (with jax_enable_x64)", reset_shapes(subject), subject.env
     with jax.enable_x64(True):
-        wide = jax.eval_shape(partial(contracts.opening, where, subject.env), jax.random.key(0))
+        opening = partial(contracts.opening, where, env)
+        reset, wide = jax.make_jaxpr(opening, return_shape=True)(jax.random.key(0))
         found = contracts.mismatch(expected, wide)
         fix = "Give a dtype wherever an array is made: jnp.float32(...), jnp.zeros(shape, jnp.float32)."
         require(not found, "with jax_enable_x64 a state must keep its dtypes", found, fix)
-        jax.eval_shape(partial(contracts.transition, where, subject.env), jax.random.key(0), *wide)
+        step = jax.make_jaxpr(partial(contracts.transition, where, env))(jax.random.key(0), *wide)
+    for who, program in (("reset_fn", reset), ("step_fn", step)):
+        must = f"with jax_enable_x64 {who} must draw the same random numbers"
+        fix = "Give a dtype wherever random numbers are drawn: jax.random.uniform(key, shape, jnp.float32)."
+        require(not draws_64_bits(program.jaxpr), must, "random bits of another width", fix)
 
 
 # ---- purity

@@ -1,0 +1,28 @@
+"""Programs as jax has traced them: what is in them, wherever it is nested."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.extend import core
+
+
+def equations(jaxpr: core.Jaxpr) -> Iterator[Any]:
+    """Yields the equations of a program and of all programs inside it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for program in programs(equation):
+            yield from equations(program)
+
+
+def programs(equation: Any) -> list[core.Jaxpr]:
+    """Returns the programs that an equation runs: bodies of loops, branches, nested calls."""
+    kinds = (core.Jaxpr, core.ClosedJaxpr)
+    values = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda value: isinstance(value, kinds))
+    found: Any = [getattr(value, "jaxpr", value) for value in values if isinstance(value, kinds)]
+    return found
+
+
+def draws_64_bits(jaxpr: core.Jaxpr) -> bool:
+    """Returns whether a program draws random numbers of 64 bits: others than those of 32 bits that the same key gives."""
+    return any(equation.primitive.name == "random_bits" and equation.params["bit_width"] == 64 for equation in equations(jaxpr))
