@@ -9,7 +9,7 @@ endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-all bench lint clean
+.PHONY: run test test-all smoke bench lint clean
 
 run: $(READY)
 	$(BIN)/python -m experiments reproduce frozen_lake_q_learning four_rooms_ppo
@@ -19,6 +19,12 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -n 2 -q
+
+# A few tests of every part, for the other end of the range of versions.
+SMOKE := tests/test_runner.py
+
+smoke: $(READY)
+	$(BIN)/python -m pytest -n 2 -q -m "not slow" $(SMOKE)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

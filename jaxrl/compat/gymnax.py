@@ -83,7 +83,8 @@ class _Reset:
     observation_space: Space
 
     def __call__(self, key, params):
-        obs, state = self.held.env.reset_env(key, params)
+        with jax.enable_x64(False):  # theirs give no dtypes: under jax_enable_x64 they would draw other numbers
+            obs, state = self.held.env.reset_env(key, params)
         return _observation(self.observation_space, obs), jax.tree.map(_strict, state)
 
 
@@ -102,9 +103,10 @@ class _Step:
     limit: str
 
     def __call__(self, key, state, action, params):
-        true = getattr(params, self.limit)
+        true, action = getattr(params, self.limit), jax.tree.map(_strict, action)
         limits = jnp.stack([true, jnp.full_like(true, NEVER)])
-        both = jax.vmap(lambda limit: self.held.env.step_env(key, state, action, _with(params, self.limit, limit)))(limits)
+        with jax.enable_x64(False):
+            both = jax.vmap(lambda limit: self.held.env.step_env(key, state, action, _with(params, self.limit, limit)))(limits)
         limited, unlimited = (jax.tree.map(lambda leaf, index=index: leaf[index], both) for index in (0, 1))
         obs, state, reward, info = *limited[:3], limited[-1]
         obs, state, info = _observation(self.observation_space, obs), *jax.tree.map(_strict, (state, info))

@@ -245,7 +245,7 @@ def test_distribution_of_masked_actions():
             ConfigError,
             "must be at least 2.*got 1. Set num_steps",
         ),
-        ("cartpole", {"vf_coef": -0.5}, ConfigError, "vf_coef must lie in"),
+        ("cartpole", {"vf_coef": -0.5}, ConfigError, "vf_coef must be at least 0"),
         ("cartpole", {"activation": "tanhh"}, UnknownNameError, "Did you mean 'tanh'"),
         ("cartpole", {"hidden": ()}, ConfigError, "at least one layer"),
         ("cartpole", {"channels": (4,)}, SpaceError, r"shape \[H, W, C\]"),

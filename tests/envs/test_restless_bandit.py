@@ -61,6 +61,17 @@ def test_index_where_acting_moves_nothing():
     np.testing.assert_allclose(whittle_index(transition, reward, 0.95).index, reward[1] - reward[0], atol=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e9])
+@pytest.mark.parametrize("paid_for_both", [0.0, 1e3])
+def test_the_index_is_in_the_unit_of_the_reward(unit, paid_for_both):
+    transition, reward = random_arm(1, 3)
+    expected = whittle_index(transition, reward, 0.9).index
+    found = whittle_index(transition, unit * (reward + paid_for_both), 0.9)
+    assert found.indexable
+    np.testing.assert_allclose(found.index / unit, expected, rtol=1e-9)
+    assert found.residual.max() <= 1e-12 * unit
+
+
 def test_an_arm_without_an_index_is_found_out():
     """In this arm leaving is optimal in some state at one subsidy and not at a larger one."""
     transition, reward, gamma = NOT_INDEXABLE

@@ -342,7 +342,7 @@ def test_members_that_may_disagree_do():
     [
         ({"num_minibatches": 201}, r"must not exceed the number of comparisons \(200\), got 201. Try 200"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
-        ({"weight_decay": -1.0}, "weight_decay must lie in"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
         ({"flip_rate": 0.5}, "flip_rate must lie in"),
         ({"num_epochs": 0}, "num_epochs must be an integer of at least 1"),
     ],
