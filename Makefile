@@ -18,7 +18,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 -q -m "not slow" --durations=30
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -n 2 -q
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n 2 -q
 
 # A few tests of every part, for the other end of the range of versions.
 SMOKE := tests/test_runner.py

@@ -405,5 +405,5 @@ def _value(field: Field, text: str) -> Any:
             return {"true": True, "false": False}[text.lower()]
         return type(own)(text) if isinstance(own, (int, float)) else ast.literal_eval(text)
     except (ValueError, KeyError, SyntaxError) as error:
-        fix = "Correct it."
+        fix = f"Write it like {own!r}."
         raise ConfigError(f"sweep: {field.name} must be of type {type(own).__name__}, got {text!r}. {fix}") from error

@@ -78,7 +78,7 @@ def check_causality(
             on the data at all.
     """
     for name, count in (("num_envs", num_envs), ("num_cuts", num_cuts), ("num_steps", 1 if num_steps is None else num_steps)):
-        require(count >= 1, "check_causality", f"{name} must be at least 1", count, "Raise it.")
+        require(count >= 1, "check_causality", f"{name} must be at least 1", count, f"Set {name} to 1 or more.")
     play_key, change_key = jax.random.split(key)
     env = build(data)
     steps = env.max_steps if num_steps is None else min(num_steps, env.max_steps)
@@ -129,7 +129,7 @@ def check_causal_function(
         EnvironmentError: an entry depends on later rows, or none depends on the data at all.
     """
     where = "check_causal_function"
-    require(num_cuts >= 1, where, "num_cuts must be at least 1", num_cuts, "Raise it.")
+    require(num_cuts >= 1, where, "num_cuts must be at least 1", num_cuts, "Set num_cuts to 1 or more.")
     original = np.asarray(function(jnp.asarray(data, jnp.float32)))
     rows = np.arange(len(original))
     aligned = original.ndim >= 1 and len(original) == len(data) >= 2

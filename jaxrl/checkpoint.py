@@ -72,7 +72,8 @@ class Checkpoints:
         Raises:
             ConfigError: a value is out of range.
         """
-        require(seconds_between >= 0, "Checkpoints", "seconds_between must not be negative", seconds_between, "Raise it.")
+        fix = "Set it to 0 or more."
+        require(seconds_between >= 0, "Checkpoints", "seconds_between must not be negative", seconds_between, fix)
         require(keep >= 1, "Checkpoints", "keep must be at least 1", keep, "Keep one or more.")
         self.path = Path(path)
         self._seconds_between = seconds_between

@@ -179,7 +179,7 @@ def require_distribution(
     where: str,
     name: str,
     probability: Any,
-    fix: str = "Correct it.",
+    fix: str = "Divide it by its sum.",
     error: type[JaxrlError] = ConfigError,
     tolerance: float = 1e-5,
 ) -> np.ndarray:

@@ -145,7 +145,8 @@ def optimal_block_length(returns: Any) -> float:
     """
     where = "optimal_block_length"
     returns = require_finite(where, "returns", _record(where, returns))
-    require(returns.ndim == 1 and len(returns) >= 8, where, "returns must be float[T], T at least 8", returns.shape, "Add bars.")
+    long = returns.ndim == 1 and len(returns) >= 8
+    require(long, where, "returns must be float[T], T at least 8", returns.shape, "Measure 8 bars or more.")
     size = len(returns)
     longest = np.ceil(min(3 * np.sqrt(size), size / 3))
     deviation = returns - returns.mean()
@@ -243,7 +244,7 @@ def block_bootstrap_interval(
     where = "block_bootstrap_interval"
     returns = require_finite(where, "returns", _record(where, returns), "Leave out the bars that failed, and say so.")
     shaped = returns.ndim in (1, 2) and returns.shape[-1] >= 2
-    require(shaped, where, "returns must be float[T] or float[K, T], T at least 2", returns.shape, "Add bars.")
+    require(shaped, where, "returns must be float[T] or float[K, T], T at least 2", returns.shape, "Measure 2 bars or more.")
     require(0 < confidence < 1, where, "confidence must lie strictly between 0 and 1", confidence, "Try 0.95.")
     require(method in METHODS, where, f"method must be one of {METHODS}", method, "Paths need 'percentile'.")
     require(resamples >= 1, where, "resamples must be at least 1", resamples, "Thousands give stable intervals.")

@@ -154,7 +154,8 @@ class Integers:
 
     def __post_init__(self):
         _require_ends("Integers", self)
-        require(self.low > 0 or not self.log, "Integers", "low must be positive for log=True", self.low, "Raise it.")
+        fix = "Set low to 1 or more, or log=False."
+        require(self.low > 0 or not self.log, "Integers", "low must be positive for log=True", self.low, fix)
 
     def draw(self, generator: np.random.Generator) -> int:
         if not self.log:
@@ -243,13 +244,13 @@ def _checked(where: str, field: Field, value: Any) -> Any:
         must = f"{field.name} must be a number" + (" without a fraction" if kind in "iu" else " or infinite")
         array = np.asarray(value) if single else np.asarray("")
         fits = array.dtype.kind in "biuf" and not np.isnan(array) and (kind == "f" or array == np.trunc(array))
-        require(bool(fits), where, must, value, "Correct it.")
+        require(bool(fits), where, must, value, f"Give a number such as {own}.")
         if kind == "f":
             return float(str(np.float32(array)))  # what the program computes with, in its shortest form
         return bool(array) if kind == "b" else int(array)
     value = tuple(value) if isinstance(value, list) else value.item() if isinstance(value, np.generic) else value
     alike = own is None or value is None or callable(own) or type(value) is type(own) or (type(own), type(value)) == (float, int)
-    require(alike, where, f"{field.name} must be of type {type(own).__name__}", value, "Correct it.")
+    require(alike, where, f"{field.name} must be of type {type(own).__name__}", value, f"Give a value such as {own!r}.")
     require(isinstance(value, Hashable), where, f"{field.name} must be hashable", value, "Make it a tuple.")
     return float(value) if isinstance(own, float) and isinstance(value, int) else value
 

@@ -92,7 +92,7 @@ def search(
         UnknownNameError: no field has a name.
     """
     for name, value in (("num_trials", num_trials), ("batch_size", batch_size)):
-        require(value >= 1, "search", f"{name} must be at least 1", value, "Raise it.")
+        require(value >= 1, "search", f"{name} must be at least 1", value, f"Set {name} to 1 or more.")
     require(len(space) > 0, "search", "space must have a field", space, "Name fields and their values.")
     for name in space:
         if name not in fields(config):

@@ -120,7 +120,7 @@ def make(
         ("num_responses", num_responses, 2),
         ("num_features", num_features, 1),
     ):
-        require(count >= least, where, f"{name} must be at least {least}", count, "Raise it.")
+        require(count >= least, where, f"{name} must be at least {least}", count, f"Set {name} to {least} or more.")
     require(zipf >= 0, where, "zipf must not be negative", zipf, "0 labels all responses alike.")
     require(0 <= linear <= 1, where, "linear must lie in [0, 1]", linear, "It is a share of the variance.")
     return of(draw(jax.random.key(seed), num_contexts, num_responses, num_features, zipf, linear))

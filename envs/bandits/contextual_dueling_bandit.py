@@ -84,6 +84,6 @@ def make(num_arms: int = 10, num_features: int = 5, sharpness: float = 5.0, seed
     """
     where = "contextual_dueling_bandit"
     for name, count in (("num_arms", num_arms), ("num_features", num_features), ("max_steps", max_steps)):
-        require(count >= 1, where, f"{name} must be at least 1", count, "Raise it.")
+        require(count >= 1, where, f"{name} must be at least 1", count, f"Set {name} to 1 or more.")
     require(sharpness >= 0, where, "sharpness must not be negative", sharpness, "It is a length.")
     return of(draw(jax.random.key(seed), num_arms, num_features, sharpness), max_steps)

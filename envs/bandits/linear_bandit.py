@@ -79,6 +79,6 @@ def make(num_arms: int = 10, num_features: int = 5, deviation: float = 0.1, seed
     """
     where = "linear_bandit"
     for name, count in (("num_arms", num_arms), ("num_features", num_features), ("max_steps", max_steps)):
-        require(count >= 1, where, f"{name} must be at least 1", count, "Raise it.")
+        require(count >= 1, where, f"{name} must be at least 1", count, f"Set {name} to 1 or more.")
     require(deviation >= 0, where, "deviation must not be negative", deviation, "0 pays the mean.")
     return of(draw(jax.random.key(seed), num_arms, num_features, deviation), max_steps)

@@ -152,7 +152,7 @@ def _stationary(dynamics: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 def _require(where: str, counts: dict[str, int], radius: float, noises: dict[str, float]) -> None:
     for name, count in counts.items():
-        require(count >= 1, where, f"{name} must be at least 1", count, "Raise it.")
+        require(count >= 1, where, f"{name} must be at least 1", count, f"Set {name} to 1 or more.")
     require(0 <= radius < 1, where, "radius must lie in [0, 1)", radius, "It is the spectral radius of the dynamics.")
     for name, noise in noises.items():
         require(noise >= 0, where, f"{name} must not be negative", noise, "It is a standard deviation.")

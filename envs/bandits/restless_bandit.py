@@ -136,7 +136,7 @@ def by_priority(arms: Arms, budget: int = 1, max_steps: int = 100) -> Environmen
 
 
 def _require(where: str, num_arms: int, budget: int, max_steps: int) -> None:
-    require(num_arms >= 1, where, "num_arms must be at least 1", num_arms, "Raise it.")
+    require(num_arms >= 1, where, "num_arms must be at least 1", num_arms, "Set num_arms to 1 or more.")
     require(1 <= budget <= num_arms, where, "budget must lie in 1 .. num_arms", budget, "So many arms are acted on at each step.")
     require(max_steps >= 1, where, "max_steps must be at least 1", max_steps, "100 is the default.")
 

@@ -68,7 +68,8 @@ def initial(params):
 def limited(params, max_steps, error: type[JaxrlError] = EnvironmentError):
     """Returns the parameters, unless the junction lies beyond the time limit: then raises ``error``."""
     within = is_traced(params) or bool(np.all(max_steps > np.asarray(params.length)))
-    require(within, "t_maze", "max_steps must exceed length, or the turn is never reached", max_steps, "Raise it.", error)
+    must, fix = "max_steps must exceed length, or the turn is never reached", f"Set it above {params.length}."
+    require(within, "t_maze", must, max_steps, fix, error)
     return params
 
 

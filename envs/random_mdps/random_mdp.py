@@ -178,7 +178,7 @@ def make(
     if kind not in KINDS:
         raise unknown_name(where, "kind", kind, KINDS)
     for name, count in (("num_states", num_states), ("num_actions", num_actions), ("max_steps", max_steps)):
-        require(count >= 1, where, f"{name} must be at least 1", count, "Raise it.")
+        require(count >= 1, where, f"{name} must be at least 1", count, f"Set {name} to 1 or more.")
     key = jax.random.key(seed)
     if kind != "garnet":
         require(num_successors is None, where, f"{kind} takes no num_successors", num_successors, "Leave it out, or take garnet.")

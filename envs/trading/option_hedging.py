@@ -141,7 +141,7 @@ def make(
     numbers = (*holdings, start, strike, volatility, maturity, drift, shift)
     require_finite(where, "holdings, start, strike, volatility, maturity, drift and shift", numbers)
     for name, value in (("start", start), ("strike", strike), ("volatility", volatility), ("maturity", maturity)):
-        require(value > 0, where, f"{name} must be positive", value, "Raise it.")
+        require(value > 0, where, f"{name} must be positive", value, f"Set {name} to a number above 0.")
     require(0 <= cost < 1, where, "cost must lie in [0, 1)", cost, "0.005 is 50 basis points.")
     require(num_steps >= 1, where, "num_steps must be at least 1", num_steps, "10 is the default.")
     log_move = volatility * np.sqrt(maturity / num_steps)

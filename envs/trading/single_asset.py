@@ -199,7 +199,7 @@ def make(
     table = _table(where, "prices", table)
     costs = accounting.costs_of(where, proportional_fee, half_spread, slippage, fixed_fee)
     limits = accounting.limits_of(where, short, leverage, costs)
-    require(fixed_fee < capital < np.inf, where, "capital must exceed the fixed fee", capital, "Raise it.")
+    require(fixed_fee < capital < np.inf, where, "capital must exceed the fixed fee", capital, "Set capital above fixed_fee.")
     require(0 < ruin < 1, where, "ruin must lie strictly between 0 and 1", ruin, "It is a fraction of the capital.")
     require(0 < reward_scale < np.inf, where, "reward_scale must be positive", reward_scale, "1 leaves log growth as it is.")
     room = table.shape[1] - 1 - max_steps

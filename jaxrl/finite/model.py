@@ -143,8 +143,9 @@ def require_model(where: str, model: TabularModel) -> None:
     whole = np.issubdtype(successors.dtype, np.integer) and lowest >= 0 and highest < states
     must = f"next_state must hold whole numbers in [0, {states})"
     require(bool(whole), where, must, (lowest.item(), highest.item()), fix, EnvironmentError)
-    sound_outcomes(where, model.probability, model.reward, lambda row, action: f"action {action} in state {row}", "Correct it.")
-    require_distribution(where, "the initial distribution", model.initial, "Correct it.", EnvironmentError)
+    fix = "Rows of probabilities sum to 1, and rewards are finite."
+    sound_outcomes(where, model.probability, model.reward, lambda row, action: f"action {action} in state {row}", fix)
+    require_distribution(where, "the initial distribution", model.initial, "Divide it by its sum.", EnvironmentError)
     stuck = np.flatnonzero(~np.asarray(model.action_mask).any(-1))
     must, found = "every state must have a legal action", f"none in state {stuck[0]}" if len(stuck) else ""
     require(not len(stuck), where, must, found, "Allow one that does nothing.", EnvironmentError)

@@ -57,7 +57,7 @@ class Config:
         names = ("num_rounds", "num_segments", "segment_length", "num_queries", "learner_updates")
         require_counts("rlhf", self, *names)
         must = "a comparison needs num_segments of at least 2"
-        require(self.num_segments >= 2, "rlhf", must, self.num_segments, "Raise it.")
+        require(self.num_segments >= 2, "rlhf", must, self.num_segments, "Set num_segments to 2 or more.")
         must = "the environment must have no agent axis"
         require(env.num_agents is None, "rlhf", must, env.num_agents, "Learn one agent's reward.")
         self.labeller.validate()

@@ -264,7 +264,8 @@ def evaluate(model: TabularModel, policy: Any, gamma: float) -> PolicyValue:
     problem = _Problem.of(where, model)
     states, actions = problem.mask.shape
     policy = np.asarray(policy, np.float64)
-    require(policy.shape == (states, actions), where, f"the policy must be [{states}, {actions}]", policy.shape, "Match it.")
+    fix = "Give a row of probabilities for each state."
+    require(policy.shape == (states, actions), where, f"the policy must be [{states}, {actions}]", policy.shape, fix)
     require_distribution(where, "the policy", policy, "Normalise its rows.")
     chosen = _matrix(policy, np.arange(states * actions), states * actions)
     transition, reward = (chosen @ problem.transition).tocsr(), chosen @ problem.reward
