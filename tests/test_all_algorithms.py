@@ -9,14 +9,6 @@ from tests.small_algorithms import CASES
 COMPILED = ("q_learning", "iql", "reward_fitting")  # quickly enough for every test run
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quickly_compiled():
-    """What is checked here does not depend on how fast it runs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def check(name, **options):
     make, task, config = CASES[name]
     # Uncompiled updates are compared in the tests of jax's own switches, for all algorithms at once.

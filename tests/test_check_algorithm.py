@@ -25,14 +25,6 @@ from jaxrl.spaces import Discrete
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quickly_compiled():
-    """What is checked here does not depend on how fast it runs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 # ---- a task and an algorithm that are right
 
 

@@ -25,14 +25,6 @@ UNCOMPILED = ("q_learning",)
 FAMILIES = ("cartpole", "frozen_lake", "kuhn", "matching_pennies", "soccer", "gaussian_bandit", "restless_bandit", "token_mdp")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quickly_compiled():
-    """What is checked here does not depend on how fast it runs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @contextlib.contextmanager
 def switched(x64=True, nans=True, jit=True):
     with jax.enable_x64(x64), jax.debug_nans(nans), contextlib.nullcontext() if jit else jax.disable_jit():
