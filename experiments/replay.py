@@ -80,7 +80,9 @@ def replay(job: Job, seed: int, variant: str | None) -> int:
         job.module.run(job.config, session)
     watched, name = failure.place.partition(" ")[::2]
     path = f"[1]['{name}']" if watched == "metric" else f"[0]{failure.place.removeprefix('state')}"
-    first = next((operation for place, operation in session.operations.items() if place.startswith(path)), None)
+    parts = f"{path}.", f"{path}["  # of an Average, say
+    operations = session.operations.items()
+    first = next((operation for place, operation in operations if place == path or place.startswith(parts)), None)
     if not session.operations:
         print("Everything is finite this time: the program as a whole rounds otherwise than its steps. Look for overflow.")
         return 1

@@ -44,9 +44,10 @@ def average(values: jax.Array, where: jax.Array | None = None, weight: jax.Array
     """
     values = jnp.asarray(values)
     weight = jnp.broadcast_to(jnp.asarray(weight, jnp.float32), values.shape)
-    counts = weight > 0 if where is None else jnp.broadcast_to(where, values.shape) & (weight > 0)
+    counts = weight != 0 if where is None else jnp.broadcast_to(where, values.shape) & (weight != 0)
+    weight = jnp.where(counts, weight, 0.0)
     total = jnp.sum(jnp.where(counts, values, 0).astype(jnp.float32) * weight)
-    return Average(total, jnp.sum(jnp.where(counts, weight, 0.0)))
+    return Average(total, weight.sum())
 
 
 def pooled(metrics: Any) -> Any:

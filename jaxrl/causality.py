@@ -6,7 +6,7 @@ features, or the signals of a strategy. Both compare only what lies at or before
 does change, since a test of data that nothing reads would prove nothing.
 
 Later rows are changed in five ways, for a leak need not notice each: noise; noise so wild that it moves every quantile; calm, all
-of them like the row at the cut; a rise and a fall to twenty times and a twentieth. All are factors: a row of zeros stays one.
+of them like the row at the cut; a rise and a fall to twenty times and a twentieth. All but calm are factors, which leave zeros.
 """
 
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def check_causality(
     rounding (a part in 1e5).
 
     Args:
-        build: ``(data) -> Environment``, the factory under test; it must take data changed by factors of a thousand.
+        build: ``(data) -> Environment``, the factory under test; it must take data that are changed by factors of thousands.
         data: PyTree of float arrays whose rows along ``axis`` are in the order of time.
         seen: ``(state) -> int32[]``, the last row that may be known in a state.
         key: one key for episodes, actions and changes.
@@ -174,9 +174,13 @@ def _require_none_early(where: str, name: str, known: np.ndarray, early: np.ndar
 
 
 def _differs(one: np.ndarray, two: np.ndarray, leading: int) -> np.ndarray:
-    """Returns where two records differ by more than rounding, bool[leading axes]."""
-    real = np.issubdtype(one.dtype, np.floating)
-    same = np.asarray(np.isclose(one, two, rtol=1e-5, atol=1e-6, equal_nan=True) if real else one == two)
+    """Returns where two records differ by more than rounding, bool[leading axes]; each trailing entry has its own scale."""
+    if np.issubdtype(one.dtype, np.floating):
+        largest = np.where(np.isfinite(one), np.abs(one), 0).max(tuple(range(leading)), initial=0)
+        same = np.abs(one - two) <= 1e-5 * np.abs(two) + 1e-6 * np.minimum(largest, 1)
+        same |= (one == two) | (np.isnan(one) & np.isnan(two))
+    else:
+        same = one == two
     return np.logical_not(np.all(same.reshape(*same.shape[:leading], -1), axis=-1))
 
 

@@ -329,6 +329,9 @@ def require_record(where: str, env: Environment) -> None:
         space = getattr(env, name)
         fix = "Choose one of jaxrl.spaces."
         check(isinstance(space, Space), must=f"{name} must be a space", value=space, fix=fix)
+    countable = not env.is_finite or isinstance(env.action_space, Discrete)
+    must, fix = "action_space must be Discrete where outcomes are stated", "Discretise the actions, or leave outcomes_fn out."
+    check(countable, must=must, value=env.action_space, fix=fix)
     steps, agents = env.max_steps, env.num_agents
     fix = "Set the number of steps that truncates an episode."
     check(_is_count(steps), must="max_steps must be a positive int", value=steps, fix=fix)

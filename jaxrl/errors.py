@@ -120,7 +120,8 @@ def require_numbers(where: str, config: object, *infinite: str) -> None:
         if not field.metadata.get("pytree_node", True) or value is None or dataclasses.is_dataclass(value):
             continue
         kind = "a number" if field.name in infinite else "a finite number"
-        must, fix = f"{field.name} must be {kind}", f"Correct it; the default is {field.default!r}."
+        default = "" if field.default is dataclasses.MISSING else f" (the default is {field.default!r})"
+        must, fix = f"{field.name} must be {kind}", f"Set {field.name} to a number{default}."
         numbers = np.asarray(value)
         require(numbers.dtype.kind in "iuf", where, must, value, fix)
         sound = ~np.isnan(numbers) if field.name in infinite else np.isfinite(numbers)
@@ -194,15 +195,15 @@ def require_distribution(
         tolerance: by how much a sum may differ from 1; the default is what float32 rounds away over thousands of entries.
     """
     probability = require_finite(where, name, np.asarray(probability, np.float64), fix, error)
-    for good, must in (
-        (probability.min(-1, initial=0.0) >= 0, f"{name} must not be negative"),
-        (np.abs(probability.sum(-1) - 1) <= tolerance, f"{name} must sum to 1"),
+    lowest, total = probability.min(-1, initial=0.0), probability.sum(-1)
+    for good, must, found in (
+        (lowest >= 0, f"{name} must not be negative", lowest),
+        (np.abs(total - 1) <= tolerance, f"{name} must sum to 1", total),
     ):
         if not np.all(good):
             index = tuple(int(i) for i in np.argwhere(~np.asarray(good))[0])
-            row = probability[index]
-            found = f"{row.min():g}" if "negative" in must else f"a sum of {row.sum():g}"
-            require(False, where, must, found + (f" in row {index}" if index else ""), fix, error)
+            place = f" in row {index}" if index else ""
+            require(False, where, must, f"{'a sum of ' if found is total else ''}{found[index]:g}{place}", fix, error)
     return probability
 
 
@@ -221,6 +222,22 @@ def require_payoffs(where: str, payoff: Any) -> np.ndarray:
     must = "payoff must have shape [N, A_0, ..., A_{N-1}], an axis of actions for each of N players"
     require(shaped, where, must, table.shape, "Stack one table for each player.")
     return require_finite(where, "payoffs", table, "Replace those that are not.")
+
+
+def require_zero_sums(where: str, payoffs: np.ndarray, fix: str, error: type[JaxrlError] = ConfigError) -> None:
+    """Raises ``error`` unless what two players are paid cancels everywhere, as far as float32 can tell.
+
+    Args:
+        where: who asks.
+        payoffs: float64[..., 2].
+        fix: what the user can do, one sentence.
+        error: the class to raise.
+    """
+    off = np.abs(payoffs.sum(-1))
+    # float32 rounds numbers that are not halves, quarters ... to a ten-millionth of their size.
+    wrong = np.argwhere(~(off <= 1e-6 * np.abs(payoffs).max(-1, initial=0.0)))
+    first = tuple(wrong[0].tolist()) if len(wrong) else ()
+    require(not len(wrong), where, "what both players are paid must sum to zero", payoffs[first].tolist(), fix, error)
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

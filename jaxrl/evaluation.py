@@ -16,7 +16,7 @@ from jaxrl import rollout
 from jaxrl.algorithm import Algorithm
 from jaxrl.averages import Average, average
 from jaxrl.env import Environment, static
-from jaxrl.errors import EnvironmentError, nan_unless, require, require_counts, require_discount
+from jaxrl.errors import EnvironmentError, require, require_counts, require_discount
 from jaxrl.finite import TabularModel, single_precision, tabulate
 from jaxrl.games import extensive, markov
 from jaxrl.games.extensive import ExtensiveGame
@@ -98,7 +98,7 @@ class Episodes:
         known = bool(self.modes) and set(self.modes) <= set(MODES)
         require(known, "Episodes", f"modes must be some of {MODES}", self.modes, "Leave them out for both.")
         require_counts("Episodes", self, "num_episodes")
-        if isinstance(self.gamma, (int, float, np.generic)):  # what is traced has been looked at before
+        if isinstance(self.gamma, (int, float, np.generic, np.ndarray, jax.Array)):  # not what stands for leaves in a structure
             require_discount("Episodes", self.gamma)
 
     def validate(self, task: Any) -> None:
@@ -178,8 +178,8 @@ class ExactValue:
     steps). The policy must depend on the observation alone, so a recurrent one cannot be evaluated this way.
 
     The gap is summed, not subtracted: it is the expected discounted sum of what every action on the way is worth less than the
-    best one. So an optimal policy has a gap of 0, and others one that is accurate to several digits, in float32 and near a
-    discount of 1, too. Build it with ``ExactValue.of(env, gamma)``.
+    best one. So an optimal policy has a gap of 0, and others one that is accurate to three digits in float32 too, where values
+    have none in common with the optimum. Build it with ``ExactValue.of(env, gamma)``.
 
     Source: Kakade and Langford (2002), lemma 6.1 (the performance difference lemma).
     """
@@ -203,16 +203,25 @@ class ExactValue:
             max_states: see ``tabulate``.
 
         Raises:
-            ConfigError: gamma lies outside [0, 1], or the optimum does not converge, as where rewards without discount add up
-                for ever.
+            ConfigError: gamma lies outside [0, 1] or too close to 1 for float32, or the optimum does not converge, as where
+                rewards without discount add up for ever.
             EnvironmentError: the environment has agents, is not finite, or is too large.
         """
-        where = "ExactValue"
-        require_discount(where, gamma)
         alone = env.num_agents is None
         must, fix = "the environment must have no agent axis", "Use TeamReturn or Exploitability."
-        require(alone, where, must, env.num_agents, fix, EnvironmentError)
-        model = tabulate(env, max_states)
+        require(alone, "ExactValue", must, env.num_agents, fix, EnvironmentError)
+        require_discount("ExactValue", gamma)
+        return cls.of_model("ExactValue", env, tabulate(env, max_states), gamma)
+
+    @classmethod
+    def of_model(cls, where: str, env: Environment, model: TabularModel, gamma: float) -> "ExactValue":
+        """Solves a model with one reward, in float64. where: who asks. env: what it is the model of. Raises: as ``of``."""
+        require_discount(where, gamma)
+        # Who is evaluated with float32 has its discount, and 1 - gamma is the scale of everything that goes on for long.
+        off = abs(float(np.float32(gamma)) - gamma)
+        must, fix = "float32 must be able to tell gamma from 1 to a thousandth", "Use a gamma of at most 0.9999, or 1."
+        require(off <= 1e-3 * (1 - gamma), where, must, gamma, fix)
+        gamma = float(np.float32(gamma))
         solution = host_solvers.solve(model, gamma)
         host_solvers.require_solved(where, model, solution, gamma)
         with jax.enable_x64(True):
@@ -359,7 +368,7 @@ class Exploitability:
     information sets of the game in extensive form.
 
     Where all agents are paid alike: ``value`` and ``optimality_gap`` instead, what the agents earn and how far that lies below
-    the best of a planner who sees the state and moves them all.
+    the best of a planner who sees the state and moves them all; see ``ExactValue``.
 
     A value that was not reached because an undiscounted episode need not end is missing. Policies must depend on the observation
     alone. Build it with ``Exploitability.of(env, gamma)``.
@@ -369,7 +378,7 @@ class Exploitability:
     spaces: _Spaces = static()
     model: TabularModel | None = None
     game: ExtensiveGame | None = None  # where information is hidden, in place of the model
-    optimum: jax.Array | None = None  # float32[], what that planner earns; None where the agents are not paid alike
+    team: ExactValue | None = None  # where all agents are paid alike: that of a planner over joint actions
     mask: jax.Array | None = None  # bool[X, N, A], or bool[I, N, A] in the information sets of every agent
 
     @classmethod
@@ -393,18 +402,16 @@ class Exploitability:
         masked = env.action_mask_fn is not None
         mask = markov.agent_masks(model) if masked else None
         if bool(np.all(model.reward == model.reward[..., :1])):
-            alone = markov.for_player(model, 0)
-            solution = host_solvers.solve(alone, gamma)
-            host_solvers.require_solved(where, alone, solution, gamma)
-            optimum = jnp.float32(solution.start_value(alone))
-            return cls(jnp.float32(gamma), _Spaces.of(env), single_precision(model), optimum=optimum, mask=mask)
+            team = ExactValue.of_model(where, env, markov.for_player(model, 0), gamma)
+            return cls(jnp.float32(gamma), _Spaces.of(env), single_precision(model), team=team, mask=mask)
         hidden = markov.hidden_information(model)
         if hidden is not None:
             try:
                 game = extensive.from_environment(env, gamma=gamma)
             except EnvironmentError as error:
                 must = "agents must be able to tell apart the states in which they choose, or the game have an extensive form"
-                raise EnvironmentError(f"{where}: {must}, got {hidden}; {error}") from error
+                fix = "Let agents observe what they need to tell them apart, or end every episode within its time limit."
+                raise EnvironmentError(f"{where}: {must}, got {hidden!r}. {fix}") from error
             mask = jnp.swapaxes(jnp.asarray(game.legal), 0, 1) if masked else None
             return cls(jnp.float32(gamma), _Spaces.of(env), game=game, mask=mask)
         return cls(jnp.float32(gamma), _Spaces.of(env), single_precision(model), mask=mask)
@@ -434,8 +441,25 @@ class Exploitability:
         if self.game is not None:
             return {f"{prefix}exploitability": extensive.exploitability(self.game, jnp.swapaxes(policies, 0, 1))}
         assert self.model is not None
-        if self.optimum is None:
-            return {f"{prefix}exploitability": markov.exploitability(self.model, policies, self.gamma)}
-        earned = markov.evaluate(self.model, policies, self.gamma)
-        value = nan_unless(earned.converged, self.model.initial @ earned.value[:, 0])
-        return {f"{prefix}value": value, f"{prefix}optimality_gap": self.optimum - value}
+        if self.team is not None:
+            gap, error = self.team.gap(markov.joint_policy(self.model, policies))
+            found = jnp.isfinite(error)
+            return {
+                f"{prefix}value": average(self.team.optimum - gap, found),
+                f"{prefix}optimality_gap": average(gap, found),
+            }
+        return {f"{prefix}exploitability": self._on_the_model(self.model, policies)}
+
+    def _on_the_model(self, model: TabularModel, policies: jax.Array) -> jax.Array:
+        """Returns the mean regret at the start, float32[]: differences of long sums, which float32 would round away."""
+        with jax.enable_x64(True):
+            wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, (model, policies))
+            model, policies = wide
+            model = dataclasses.replace(model, probability=_normalised(model.probability))
+            gamma = self.gamma.astype(jnp.float64)
+            found = markov.exploitability(model, _normalised(policies), gamma, tolerance=1e-10)
+        return found.astype(jnp.float32)
+
+
+def _normalised(probability: jax.Array) -> jax.Array:
+    return probability / probability.sum(-1, keepdims=True)

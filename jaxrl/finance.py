@@ -68,8 +68,12 @@ def sharpe_ratio(returns: Any, bars_per_year: float = BARS_PER_YEAR) -> np.ndarr
 
 
 def drawdown(wealth: Any) -> np.ndarray:
-    """Returns by which fraction wealth lies below its highest value so far, float64[..., T], at least 0."""
+    """Returns by which fraction wealth lies below its highest value so far, float64[..., T], in [0, 1].
+
+    NaN from where on wealth is negative: a debt is no fraction of a fortune.
+    """
     wealth = _record("drawdown", wealth)
+    wealth = np.where(np.minimum.accumulate(wealth, axis=-1) >= 0, wealth, np.nan)
     highest = np.maximum.accumulate(wealth, axis=-1)
     return 1.0 - wealth / np.where(highest > 0, highest, np.nan)
 
@@ -88,8 +92,13 @@ def turnover(traded: Any, wealth: Any, bars_per_year: float = BARS_PER_YEAR) -> 
         traded: float[..., T], value bought or sold at each bar, quote currency, not negative.
         wealth: float[..., T], at each bar, quote currency.
         bars_per_year: how many bars a year has.
+
+    Raises:
+        ConfigError: a traded value is negative.
     """
     traded, wealth = _record("turnover", traded), _record("turnover", wealth)
+    least = traded.min(initial=0.0, where=~np.isnan(traded))
+    require(least >= 0, "turnover", "traded values must be at least 0", least, "Take their absolute values.")
     if traded.shape[-1] == 0:
         return np.full(traded.shape[:-1], np.nan)[()]
     return (traded / np.where(wealth > 0, wealth, np.nan)).mean(-1) * bars_per_year

@@ -114,8 +114,8 @@ def run(
         chunk_length: updates in one compiled call, a divisor of U; by default about a twentieth of U. Metrics are copied,
             evaluations made and sinks called once per chunk.
         root: number of the root key from which all seeds are derived.
-        evaluators: pytrees that can be called as ``(key, algorithm, state) -> dict of scalars`` after each chunk; see
-            ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times. One that has a method
+        evaluators: pytrees that can be called as ``(key, algorithm, state) -> dict of scalars and Averages`` after each chunk;
+            see ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times. One that has a method
             ``validate(task)`` is asked first.
         evaluation_seed: number of the key of the evaluations.
         sinks: see ``jaxrl.sink.Sink``. They are left alone where there is nothing to do.

@@ -70,23 +70,29 @@ def measured(exact, policy):
 ANYTHING = random_mdp.make("garnet", num_states=12, seed=3)  # nothing ends it
 
 
-@pytest.mark.parametrize("gamma", [0.9, 0.99995, 1 - 1e-6])
+@pytest.mark.parametrize("gamma", [0.9, 0.9999, 0.99995])
 def test_exact_values_of_random_policies_and_of_the_best(gamma):
     """Against linear solves in float64. A discount close to 1 leaves the values without a single common digit in float32."""
     model, exact = tabulate(ANYTHING), ExactValue.of(ANYTHING, gamma)
-    gamma = float(exact.gamma)  # as float32 has it
-    exact = ExactValue.of(ANYTHING, gamma)
     best = best_policy(model, gamma)
     optimum = oracles.start_value(model, oracles.policy_values(model, best, gamma))
-    assert float(exact.optimum) == pytest.approx(optimum, rel=1e-6)
-    found, error = measured(exact, best)
+    assert float(exact.optimum) == pytest.approx(optimum, rel=1e-3)
+    found, _ = measured(exact, best)
     assert found["optimality_gap"] == pytest.approx(0.0, abs=1e-6 * optimum)
-    assert found["exact_value"] == pytest.approx(optimum, rel=1e-6)
+    assert found["exact_value"] == pytest.approx(optimum, rel=1e-3)
     policy = np.random.default_rng(0).dirichlet(np.ones(3), 12)
     found, error = measured(exact, policy)
     gap = optimum - oracles.start_value(model, oracles.policy_values(model, policy, gamma))
-    assert abs(found["sampled_optimality_gap"] - gap) <= error
-    assert found["sampled_optimality_gap"] == pytest.approx(gap, rel=1e-5 + 1e-7 / (1 - gamma))
+    assert found["sampled_optimality_gap"] == pytest.approx(gap, rel=2e-3)
+    gamma = float(exact.gamma)  # as float32 has it: the bound is of the rounding along the way
+    optimum, value = (oracles.start_value(model, oracles.policy_values(model, way, gamma)) for way in (best, policy))
+    assert abs(found["sampled_optimality_gap"] - (optimum - value)) <= error
+
+
+@pytest.mark.parametrize("gamma", [1 - 1e-6, 1 - 1e-9])
+def test_a_discount_that_float32_cannot_tell_from_one_is_refused(gamma):
+    with pytest.raises(ConfigError, match="tell gamma from 1 to a thousandth"):
+        ExactValue.of(ANYTHING, gamma)
 
 
 def test_the_gap_is_accurate_where_values_have_no_digits_to_spare():

@@ -5,14 +5,16 @@ from typing import Any, NamedTuple
 
 
 class Report(NamedTuple):
-    """What was checked: the checks that passed, and those that do not apply to this subject."""
+    """What was checked: the checks that passed, and those that do not apply to this subject or cannot tell."""
 
     passed: tuple[str, ...]
     skipped: tuple[str, ...]
 
 
 class Check(NamedTuple):
-    """run: raises where the subject fails. applies: whether there is anything to check. Both are given the subject."""
+    """run: raises where the subject fails, and returns False where it could not tell; applies: says whether there is anything to
+    check. Both are given the subject.
+    """
 
     run: Callable
     applies: Callable
@@ -32,8 +34,6 @@ def conduct(checks: Sequence[Check], subject: Any) -> Report:
     """Makes checks in their order; the first that fails raises."""
     passed, skipped = [], []
     for check in checks:
-        applies = check.applies(subject)
-        if applies:
-            check.run(subject)
-        (passed if applies else skipped).append(check.name)
+        told = check.applies(subject) and check.run(subject) is not False
+        (passed if told else skipped).append(check.name)
     return Report(tuple(passed), tuple(skipped))

@@ -29,9 +29,13 @@ def joined(trees: list[PyTree]) -> PyTree:
 
 
 def _same(one: np.ndarray, other: np.ndarray, rtol: float = 1e-4, atol: float = 1e-5) -> np.ndarray:
-    """Returns which entries are equal; real numbers up to the rounding that another order of operations causes."""
+    """Returns which entries are equal; real numbers up to the rounding that another order of operations causes.
+
+    ``atol`` is for numbers of the order of 1 and above; where all are smaller, it shrinks with the largest.
+    """
     if np.issubdtype(one.dtype, np.floating):
-        return np.isclose(one, other, rtol=rtol, atol=atol, equal_nan=True)
+        largest = np.where(np.isfinite(one), np.abs(one), 0).max(initial=0)
+        return np.isclose(one, other, rtol=rtol, atol=atol * min(largest, 1), equal_nan=True)
     return one == other
 
 

@@ -5,7 +5,7 @@ The author gives ``outcomes(state, action, params) -> Outcomes`` (every successo
 states into a ``TabularModel``. The two therefore cannot disagree. ``from_table`` turns a model back into an environment.
 """
 
-from jaxrl.finite.model import TabularModel, byte_rows, require_model, single_precision
+from jaxrl.finite.model import TabularModel, byte_rows, require_model, require_shapes, single_precision
 from jaxrl.finite.outcomes import Initial, Outcomes, finite, observe_state, sample_index
 from jaxrl.finite.table import Table, from_table
 from jaxrl.finite.tabulation import tabulate
@@ -20,6 +20,7 @@ __all__ = [
     "from_table",
     "observe_state",
     "require_model",
+    "require_shapes",
     "sample_index",
     "single_precision",
     "tabulate",

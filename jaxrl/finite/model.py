@@ -119,9 +119,30 @@ def require_model(where: str, model: TabularModel) -> None:
         where: who asks.
         model: tables of whatever origin.
     """
+    require_shapes(where, model)
+    if is_traced(model):
+        return
+    states = model.num_states
+    fix = "See jaxrl.finite.TabularModel."
+    successors = np.asarray(model.next_state)
+    lowest, highest = successors.min(), successors.max()
+    whole = np.issubdtype(successors.dtype, np.integer) and lowest >= 0 and highest < states
+    must = f"next_state must hold whole numbers in [0, {states})"
+    require(bool(whole), where, must, (lowest.item(), highest.item()), fix, EnvironmentError)
+    fix = "Rows of probabilities sum to 1, and rewards are finite."
+    sound_outcomes(where, model.probability, model.reward, lambda row, action: f"action {action} in state {row}", fix)
+    require_distribution(where, "the initial distribution", model.initial, "Divide it by its sum.", EnvironmentError)
+    stuck = np.flatnonzero(~np.asarray(model.action_mask).any(-1))
+    must, found = "every state must have a legal action", f"none in state {stuck[0]}" if len(stuck) else ""
+    require(not len(stuck), where, must, found, "Allow one that does nothing.", EnvironmentError)
+
+
+def require_shapes(where: str, model: TabularModel) -> None:
+    """Raises EnvironmentError unless the tables of a model fit together, traced or not. where: who asks."""
     fix = "See jaxrl.finite.TabularModel."
     table = np.shape(model.next_state)
-    require(len(table) == 3, where, "next_state must have shape [X, A, K]", list(table), fix, EnvironmentError)
+    filled = len(table) == 3 and min(table) >= 1
+    require(filled, where, "next_state must have shape [X, A, K], each at least 1", list(table), fix, EnvironmentError)
     states, actions, _ = table
     agents = (len(model.joint_shape),) if np.ndim(model.reward) == 4 else ()
     for name, shape in (
@@ -136,16 +157,3 @@ def require_model(where: str, model: TabularModel) -> None:
     listed = math.prod(model.joint_shape) == actions
     must = f"joint_shape must be the numbers of actions of the agents, with a product of {actions}"
     require(listed, where, must, model.joint_shape, fix, EnvironmentError)
-    if is_traced(model):
-        return
-    successors = np.asarray(model.next_state)
-    lowest, highest = successors.min(), successors.max()
-    whole = np.issubdtype(successors.dtype, np.integer) and lowest >= 0 and highest < states
-    must = f"next_state must hold whole numbers in [0, {states})"
-    require(bool(whole), where, must, (lowest.item(), highest.item()), fix, EnvironmentError)
-    fix = "Rows of probabilities sum to 1, and rewards are finite."
-    sound_outcomes(where, model.probability, model.reward, lambda row, action: f"action {action} in state {row}", fix)
-    require_distribution(where, "the initial distribution", model.initial, "Divide it by its sum.", EnvironmentError)
-    stuck = np.flatnonzero(~np.asarray(model.action_mask).any(-1))
-    must, found = "every state must have a legal action", f"none in state {stuck[0]}" if len(stuck) else ""
-    require(not len(stuck), where, must, found, "Allow one that does nothing.", EnvironmentError)

@@ -185,6 +185,7 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
             21 X A K bytes.
 
     Raises:
+        ConfigError: the tables do not fit into the memory of this machine.
         EnvironmentError: the environment is not finite, has more than ``max_states`` states, or states outcomes or an initial
             distribution of a wrong shape, with probabilities that are negative or do not sum to 1, with rewards that are not
             finite, or with states that are NaN.

@@ -167,8 +167,9 @@ def replicator(
     players = range(payoff.shape[0])
     if not is_traced(payoff, step_size):
         span = max(float(np.ptp(table)) for table in np.asarray(payoff, np.float64))
-        must, fix = "step_size times the range of the payoffs must lie in (0, 1]", f"Use at most {1 / span if span else 1:.3g}."
-        require(0 < float(step_size) <= 1 / (span or 1), "replicator", must, step_size, fix)
+        must, fix = "step_size times the range of the payoffs must lie in (0, 1]", f"Use {0.9 / span if span else 1:.2g}, say."
+        step = np.asarray(step_size, np.float64)
+        require(bool(np.all((step > 0) & (step * span <= 1 + 1e-6))), "replicator", must, step_size, fix)
 
     def growth(shares):
         return tuple(action_payoffs(payoff, shares, player) for player in players)

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxrl.errors import SolverError, require, require_finite, require_payoffs
+from jaxrl.errors import SolverError, require, require_finite, require_payoffs, require_zero_sums
 
 
 class Equilibrium(NamedTuple):
@@ -186,9 +186,7 @@ def minimax(payoff: Any) -> Minimax:
     """
     table = _two_player_game("minimax", payoff)
     row = table[0]
-    largest = np.abs(table.sum(0)).max()
-    zero_sum = bool(largest <= 1e-9 * np.abs(row).max())
-    require(zero_sum, "minimax", "the payoffs must sum to zero", largest, "Use support_enumeration.")
+    require_zero_sums("minimax", np.moveaxis(table, 0, -1), "Use support_enumeration.")
     # In units of what is at stake: the value lies between what each player can secure by a pure strategy.
     lower, upper = row.min(1).max(), row.max(0).min()
     if lower == upper:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxrl.errors import nan_unless
+from jaxrl.errors import is_traced, nan_unless, require, require_finite
 from jaxrl.games.precision import first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest regret of an answer that is returned, as a share of what is at stake for the player
@@ -58,7 +59,19 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
 
     Returns:
         The solution, in the precision that jax is set to.
+
+    Raises:
+        ConfigError: the payoffs have another shape or are not finite, or there is no such label. What is traced is not looked at.
     """
+    where, shape = "lemke_howson", jnp.shape(payoff)
+    must, fix = "payoff must have shape [2, A, B]", "Stack one table for each player."
+    require(len(shape) == 3 and shape[0] == 2 and min(shape) >= 1, where, must, shape, fix)
+    if not is_traced(payoff):
+        require_finite(where, "payoffs", payoff)
+    if not is_traced(label):
+        labels = shape[1] + shape[2]
+        known = bool(np.all((np.asarray(label) >= 0) & (np.asarray(label) < labels)))
+        require(known, where, f"label must lie in [0, {labels})", label, "0 drops the row player's first action.")
     payoff = jnp.asarray(payoff, jnp.result_type(float))
     label = jnp.asarray(label, jnp.int32)
 

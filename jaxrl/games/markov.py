@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import EnvironmentError, is_traced, nan_unless, require, require_discount
+from jaxrl.errors import EnvironmentError, is_traced, nan_unless, require, require_discount, require_zero_sums
 from jaxrl.finite import TabularModel, byte_rows
 from jaxrl.games import zero_sum
 from jaxrl.tabular.dynamic_programming import action_values
-from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point
+from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point
 
 
 class BestResponse(NamedTuple):
@@ -106,11 +106,12 @@ def evaluate(
     reward = average(weight, jnp.asarray(model.reward, weight.dtype))
     onward = gamma * jnp.where(model.terminated, 0.0, weight)
 
-    def sweep(value):
-        return reward + average(onward, value[model.next_state])
+    magnitude, terms = average(weight, jnp.abs(jnp.asarray(model.reward, weight.dtype))).max(), model.probability[0].size
 
-    magnitude, terms = jnp.abs(reward).max(), model.probability[0].size
-    return fixed_point(sweep, jnp.zeros_like(reward), gamma, magnitude, tolerance, max_sweeps, terms)
+    def sweep(value):
+        return reward + average(onward, value[model.next_state]), magnitude
+
+    return fixed_point(sweep, jnp.zeros_like(reward), gamma, tolerance, max_sweeps, terms)
 
 
 def best_response(
@@ -145,7 +146,8 @@ def best_response(
 
     outcomes = model.next_state.shape[-1]
     chance = own_first(model.probability) * jnp.repeat(others, outcomes, axis=1)[:, None]
-    reward = (chance * own_first(model.reward[..., player])).sum(-1)
+    paid = own_first(model.reward[..., player])
+    reward, absolute = (chance * paid).sum(-1), (chance * jnp.abs(paid)).sum(-1)
     onward = gamma * jnp.where(own_first(model.terminated), 0.0, chance)
     successor = own_first(model.next_state)
     legal = agent_masks(model)[:, player, : shape[player]]
@@ -153,8 +155,12 @@ def best_response(
     def values(value):
         return jnp.where(legal, reward + (onward * value[successor]).sum(-1), -jnp.inf)
 
+    def sweep(value):
+        found = values(value)
+        return found.max(-1), deciding(found, absolute, terms)
+
     start, terms = jnp.zeros(states, reward.dtype), onward.shape[-1]
-    best = fixed_point(lambda value: values(value).max(-1), start, gamma, jnp.abs(reward).max(), tolerance, max_sweeps, terms)
+    best = fixed_point(sweep, start, gamma, tolerance, max_sweeps, terms)
     return BestResponse(best.value, values(best.value), best.error_bound, best.converged)
 
 
@@ -209,14 +215,20 @@ def shapley(
         stage = action_values(first, value, gamma).reshape(-1, *model.joint_shape)
         return solve(stage, row_masks, column_masks)
 
-    start = jnp.zeros(model.num_states, jnp.result_type(float))
-    magnitude, terms = jnp.abs(jnp.asarray(first.reward, start.dtype)).max(), model.probability.shape[-1]
-    found = fixed_point(lambda value: solutions(value).value, start, gamma, magnitude, tolerance, max_sweeps, terms)
+    start, terms = jnp.zeros(model.num_states, jnp.result_type(float)), model.probability.shape[-1]
+    absolute = (first.probability * jnp.abs(first.reward)).sum(-1).reshape(-1, *model.joint_shape).astype(start.dtype)
+
+    def sweep(value):
+        solution = solutions(value)
+        # What is not played does not decide what the game is worth.
+        return solution.value, jnp.einsum("xa,xab,xb->x", solution.row, absolute, solution.column).max()
+
+    found = fixed_point(sweep, start, gamma, tolerance, max_sweeps, terms)
     solution = solutions(found.value)
     widest = max(model.joint_shape)
     policies = [jnp.pad(strategy, ((0, 0), (0, widest - strategy.shape[1]))) for strategy in (solution.row, solution.column)]
-    gap = solution.gap.max()
-    return ZeroSumSolution(found.value, jnp.stack(policies, axis=1), found.sweeps, gap, found.error_bound, found.converged)
+    solved = found.converged & jnp.isfinite(solution.value).all()  # a stage game that is not solved has the value NaN
+    return ZeroSumSolution(found.value, jnp.stack(policies, axis=1), found.sweeps, solution.gap.max(), found.error_bound, solved)
 
 
 def require_zero_sum(where: str, model: TabularModel) -> None:
@@ -225,11 +237,9 @@ def require_zero_sum(where: str, model: TabularModel) -> None:
     require(players == 2, where, "the game must have two players", players, "Choose a two-player game.", EnvironmentError)
     if is_traced(model.reward, model.probability):
         return
-    reward = np.where(np.asarray(model.probability)[..., None] > 0, np.asarray(model.reward, np.float64), 0.0)
-    off = float(np.abs(reward.sum(-1)).max())
-    # float32 rounds rewards that are not halves, quarters ... to a ten-millionth of their size.
-    must, fix = "the rewards of both players must sum to zero", "Choose a zero-sum game, or evaluate it by best responses."
-    require(off <= 1e-6 * np.abs(reward).max(), where, must, off, fix, EnvironmentError)
+    possible = (np.asarray(model.probability) > 0) & np.asarray(model.action_mask)[..., None]
+    fix = "Choose a zero-sum game, or evaluate it by best responses."
+    require_zero_sums(where, np.asarray(model.reward, np.float64)[possible], fix, EnvironmentError)
 
 
 def hidden_information(model: TabularModel) -> str | None:

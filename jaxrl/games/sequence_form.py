@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import SolverError, require
+from jaxrl.errors import SolverError, require, require_zero_sums
 from jaxrl.games import extensive
 from jaxrl.games.equilibria import linprog, solved
 from jaxrl.games.extensive import ExtensiveGame
@@ -41,20 +41,24 @@ def minimax(game: ExtensiveGame) -> Minimax:
     """
     where = "sequence_form.minimax"
     require(game.num_players == 2, where, "the game must have two players", game.num_players, "Use regret minimisation.")
-    off, largest = float(np.abs(game.payoff.sum(1)).max()), float(np.abs(game.payoff).max())
-    require(off <= 1e-6 * largest, where, "payoffs must sum to 0", off, "Use regret minimisation.")
-    weights = [_best_guarantee(game, player, largest or 1.0) for player in range(2)]
+    require_zero_sums(where, np.asarray(game.payoff, np.float64), "Use regret minimisation.")
+    least, most = float(game.payoff[:, 0].min()), float(game.payoff[:, 0].max())
+    middle, spread = (least + most) / 2, (most - least) / 2
+    weights = [_best_guarantee(game, player, (-1) ** player * middle, spread or 1.0) for player in range(2)]
     strategy = np.stack([_behaviour(game, player, weight) for player, weight in enumerate(weights)])
     with jax.enable_x64(True):
         value = float(extensive.expected_payoffs(game, jnp.asarray(strategy))[0])
         gap = float(extensive.nash_conv(game, jnp.asarray(strategy)))
-    must = f"the gap between the players must be at most 1e-6 of the largest payoff ({largest:g})"
-    require(gap <= 1e-6 * largest, where, must, gap, "Round payoffs that are far from all others.", SolverError)
+    must = f"the gap between the players must be at most 1e-6 of the range of payoffs ({2 * spread:g})"
+    rounding = 1e-14 * max(abs(least), abs(most))
+    require(gap <= 2e-6 * spread + rounding, where, must, gap, "Round payoffs that are far from all others.", SolverError)
     return Minimax(value, strategy, max(gap, 0.0))
 
 
-def _best_guarantee(game: ExtensiveGame, player: int, unit: float) -> np.ndarray:
-    """Returns the realisation weights, float64[1 + I A], that guarantee a player the most; unit: of the payoffs.
+def _best_guarantee(game: ExtensiveGame, player: int, middle: float, spread: float) -> np.ndarray:
+    """Returns the realisation weights, float64[1 + I A], that guarantee a player the most.
+
+    Payoffs are taken in units of ``spread`` from ``middle``: some end is reached for certain, so that a constant changes nothing.
 
     Maximise p . e over weights x and the other's values p, with E x = e and F^T p <= U^T x: whatever sequence the other ends
     with, it leaves at least what the values say.
@@ -64,7 +68,7 @@ def _best_guarantee(game: ExtensiveGame, player: int, unit: float) -> np.ndarray
     other = 1 - player
     own, others = _constraints(game, player), _constraints(game, other)
     count = own.shape[1]
-    gain = game.chance * game.payoff[:, player] / unit
+    gain = game.chance * (game.payoff[:, player] - middle) / spread
     table = coo_matrix((gain, (game.sequence[:, other], game.sequence[:, player])), shape=(count, count))
     cost = np.zeros(count + others.shape[0])
     cost[count] = -1.0

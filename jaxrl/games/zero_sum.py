@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxrl.errors import nan_unless
+from jaxrl.errors import is_traced, nan_unless, require, require_finite
 from jaxrl.games.precision import first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest gap of an answer that is returned, as a share of the distance between the security levels
@@ -61,7 +62,11 @@ def solve(
 
     Returns:
         The solution, in the precision that jax is set to.
+
+    Raises:
+        ConfigError: a shape does not fit, a legal payoff is not finite, or no action is legal. What is traced is not looked at.
     """
+    _require_game(payoff, row_mask, column_mask)
     payoff = jnp.asarray(payoff, jnp.result_type(float))
     if row_mask is None and column_mask is None:
         legal = None
@@ -115,7 +120,27 @@ def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tu
     most, least = (shifted * column).sum(1), (shifted * row[:, None]).sum(0)
     if legal is not None:
         most, least = _else(legal.any(1), most, -jnp.inf), _else(legal.any(0), least, jnp.inf)
-    return Solution(lower + (row * (shifted * column).sum(1)).sum(), row, column, most.max() - least.min()), stake
+    gap = most.max() - least.min()
+    # Where a mask leaves nothing, so that minus infinity stands for the best, nothing is solved either.
+    gap = jnp.where(jnp.isfinite(gap), gap, jnp.asarray(jnp.inf, dtype))
+    return Solution(lower + (row * (shifted * column).sum(1)).sum(), row, column, gap), stake
+
+
+def _require_game(payoff: Any, row_mask: Any, column_mask: Any) -> None:
+    where, shape = "zero_sum", jnp.shape(payoff)
+    require(len(shape) == 2 and min(shape) >= 1, where, "payoff must have shape [A, B]", shape, "Give the row player's table.")
+    legal = np.ones(shape, bool)
+    for axis, (name, mask) in enumerate((("row_mask", row_mask), ("column_mask", column_mask))):
+        if mask is None:
+            continue
+        must, fix = f"{name} must have shape [{shape[axis]}]", "Give a flag for each action."
+        require(jnp.shape(mask) == (shape[axis],), where, must, jnp.shape(mask), fix)
+        if is_traced(mask):
+            return
+        require(bool(np.any(mask)), where, f"{name} must leave an action legal", np.asarray(mask).tolist(), "Set one to True.")
+        legal &= np.expand_dims(np.asarray(mask, bool), 1 - axis)
+    if not is_traced(payoff):
+        require_finite(where, "legal payoffs", np.where(legal, np.asarray(payoff, np.float64), 0.0))
 
 
 def _else(condition: jax.Array, array: jax.Array, other: Any) -> jax.Array:

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxrl.errors import EnvironmentError, is_traced, require, require_discount, require_distribution
 from jaxrl.finite import TabularModel
-from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point, rounding_of
+from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point, rounding_of
 from jaxrl.tabular.markov_chain import Chain, discounted_sums, doubling_is_faster
 
 
@@ -93,8 +93,9 @@ def require_one_reward(where: str, model: TabularModel) -> None:
     require(np.ndim(model.reward) == 3, where, must, found, "Use jaxrl.games.markov.for_player.", EnvironmentError)
 
 
-def _largest_reward(model: TabularModel) -> jax.Array:
-    return jnp.where(model.probability > 0, jnp.abs(model.reward), 0).max(initial=0)
+def _absolute_rewards(model: TabularModel) -> jax.Array:
+    """Returns the expected absolute reward of each state and action, float[X, A]."""
+    return jnp.asarray((model.probability * jnp.abs(model.reward)).sum(-1), jnp.result_type(float))
 
 
 def value_iteration(
@@ -178,12 +179,15 @@ def _entropic_value_iteration(model, risk_aversion, tolerance, max_sweeps) -> So
 def _iterate(model: TabularModel, backup: Callable, contraction: Any, tolerance: Any, max_sweeps: Any) -> Solution:
     """Sweeps with ``backup``, ``(value [X]) -> action values [X, A]``; see ``fixed_point`` for the rest."""
 
-    def sweep(value):
-        return _legal(model, backup(value)).max(-1)
-
     outcomes = model.next_state.shape[-1]
+    absolute = _absolute_rewards(model)
+
+    def sweep(value):
+        values = _legal(model, backup(value))
+        return values.max(-1), deciding(values, absolute, outcomes)
+
     start = jnp.zeros(model.num_states, jnp.result_type(float))
-    found: FixedPoint = fixed_point(sweep, start, contraction, _largest_reward(model), tolerance, max_sweeps, outcomes)
+    found: FixedPoint = fixed_point(sweep, start, contraction, tolerance, max_sweeps, outcomes)
     values = _legal(model, backup(found.value))
     return Solution(found.value, values, found.sweeps, found.residual, found.error_bound, found.converged)
 
@@ -256,7 +260,7 @@ def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> 
     paid = (jnp.asarray(policy)[..., None] * model.probability * model.reward).sum((1, 2))[:, None]
     # As many sweeps as steps, unless one changes nothing: then nor would the others.
     found = fixed_point(
-        lambda value: paid + chain.onward(value), jnp.zeros_like(paid), max_sweeps=num_steps, min_sweeps=num_steps
+        lambda value: (paid + chain.onward(value), jnp.float32(0)), jnp.zeros_like(paid), max_sweeps=num_steps, min_sweeps=num_steps
     )
     return found.value[:, 0]
 
@@ -334,7 +338,7 @@ def _policy_iteration(model, gamma, max_improvements, dense) -> Solution:
     best, going, count = jax.lax.while_loop(lambda carry: carry[1] & (carry[2] < max_improvements), improve, start)
     values = _legal(model, action_values(model, best.value, gamma))
     residual = jnp.abs(values.max(-1) - best.value).max()
-    rounding = rounding_of(outcomes, _largest_reward(model) + jnp.abs(best.value).max())
+    rounding = rounding_of(outcomes, deciding(values, _absolute_rewards(model), outcomes) + jnp.abs(best.value).max())
     discounted = jnp.asarray(gamma) < 1
     bound = jnp.where(discounted, (residual + rounding) / jnp.where(discounted, 1 - gamma, 1), jnp.inf)
     return Solution(best.value, values, count, residual, bound, ~going & best.complete)

@@ -33,10 +33,9 @@ class FixedPoint(NamedTuple):
 
 
 def fixed_point(
-    sweep: Callable[[jax.Array], jax.Array],
+    sweep: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
     start: jax.Array,
     contraction: jax.Array | float = 1.0,
-    magnitude: jax.Array | float = 0.0,
     tolerance: jax.Array | float = 1e-6,
     max_sweeps: jax.Array | int = MAX_SWEEPS,
     terms: int = 1,
@@ -45,12 +44,13 @@ def fixed_point(
     """Repeats a sweep until the value is as close to the fixed point as asked for, or as the precision allows.
 
     Args:
-        sweep: ``(value) -> value`` of the same shape and dtype.
+        sweep: ``(value) -> (value, magnitude)``: a value of the same shape and dtype, and the largest absolute number, float[],
+            that was added to its entries before they were rounded, a reward usually. It tells how far the precision goes where
+            the value itself is near 0. What did not decide an entry, as the reward of an action that is not taken, must not
+            count: it would hide changes that the precision can tell.
         start: float[...], the first value.
         contraction: by what factor, in [0, 1], a sweep at least shrinks the largest distance between entries of two values; a
             discount, usually. At 1 the distance to the fixed point cannot be bounded.
-        magnitude: the largest absolute number, at least 0, that a sweep adds to entries of the value before it rounds; a reward,
-            usually. It tells how far the precision goes where the value itself is near 0.
         tolerance: the error to accept, relative to the largest absolute entry; where ``contraction`` is 1, the change of a
             sweep, relative to the largest change of any: what grows without end never comes to that. 0 goes to the limit of the
             precision.
@@ -60,30 +60,30 @@ def fixed_point(
             felt by entries that are small compared with the largest.
     """
     dtype = start.dtype
-    contraction, magnitude, tolerance = (jnp.asarray(number, dtype) for number in (contraction, magnitude, tolerance))
+    contraction, tolerance = jnp.asarray(contraction, dtype), jnp.asarray(tolerance, dtype)
     resolution = jnp.finfo(dtype).eps
     # The error is at most contraction / (1 - contraction) times the last change (Banach).
     share = (1 - contraction) / jnp.maximum(contraction, resolution)
 
-    def limit(size: jax.Array, largest: jax.Array) -> jax.Array:
+    def limit(size: jax.Array, magnitude: jax.Array, largest: jax.Array) -> jax.Array:
         return jnp.maximum(tolerance * jnp.where(contraction < 1, share * size, largest), resolution * (magnitude + size))
 
     def again(carry):
-        value, _, _, largest, count = carry
-        new = sweep(value)
-        residual = jnp.abs(new - value).max(initial=0)
-        return new, residual, jnp.abs(new).max(initial=0), jnp.maximum(largest, residual), count + 1
+        value, _, _, _, largest, count = carry
+        new, magnitude = sweep(value)
+        residual, size = jnp.abs(new - value).max(initial=0), jnp.abs(new).max(initial=0)
+        return new, residual, size, jnp.asarray(magnitude, dtype), jnp.maximum(largest, residual), count + 1
 
     def unsettled(carry):
         # NaN compares false and ends the loop: it is not converged then.
-        _, residual, size, largest, count = carry
-        return ((residual > limit(size, largest)) | ((residual > 0) & (count < min_sweeps))) & (count < max_sweeps)
+        _, residual, size, magnitude, largest, count = carry
+        return ((residual > limit(size, magnitude, largest)) | ((residual > 0) & (count < min_sweeps))) & (count < max_sweeps)
 
     zero = jnp.zeros((), dtype)
-    first = (start, jnp.asarray(jnp.inf, dtype), zero, zero, jnp.int32(0))
-    value, residual, size, largest, count = jax.lax.while_loop(unsettled, again, first)
-    rounding = (2 + terms / 2) * resolution * (magnitude + size)
-    converged = jnp.isfinite(residual) & (residual <= limit(size, largest))
+    first = (start, jnp.asarray(jnp.inf, dtype), zero, zero, zero, jnp.int32(0))
+    value, residual, size, magnitude, largest, count = jax.lax.while_loop(unsettled, again, first)
+    rounding = rounding_of(terms, magnitude + size)
+    converged = jnp.isfinite(residual) & (residual <= limit(size, magnitude, largest))
     return FixedPoint(value, count, residual, error_bound(residual, contraction, rounding), converged)
 
 
@@ -103,3 +103,16 @@ def error_bound(residual: Any, contraction: Any, rounding: Any) -> jax.Array:
     contracts = contraction < 1
     bound = (contraction * residual + rounding) / jnp.where(contracts, 1 - contraction, 1)
     return jnp.where(contracts | jnp.isnan(residual), bound, jnp.inf)
+
+
+def deciding(values: jax.Array, absolute: jax.Array, terms: int) -> jax.Array:
+    """Returns the largest rewards that had a part in taking the best of each row, float[].
+
+    Args:
+        values: float[X, A], of the actions; minus infinity where one is illegal.
+        absolute: float[X, A], the expected absolute reward of each.
+        terms: how many numbers were added up for each.
+    """
+    # An action may have missed being the best by the rounding of its own sum.
+    near = values + rounding_of(terms, absolute) >= values.max(-1, keepdims=True)
+    return jnp.where(near, absolute, 0).max(initial=0)

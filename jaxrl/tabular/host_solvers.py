@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrl.errors import ConfigError, require, require_discount, require_distribution
-from jaxrl.finite import TabularModel, require_model
+from jaxrl.finite import TabularModel, require_model, require_shapes
 from jaxrl.tabular.dynamic_programming import PolicyValue, Solution, require_one_reward
 from jaxrl.tabular.fixed_point import MAX_SWEEPS
 
@@ -30,36 +30,44 @@ class _Problem(NamedTuple):
     transition: csr [X A, X], probabilities of going on.
     reward: float64[X A], expected.
     mask: bool[X, A].
-    largest: the largest absolute reward that can be paid.
+    absolute: float64[X A], the expected absolute reward.
     terms: K.
     """
 
     transition: Any
     reward: np.ndarray
     mask: np.ndarray
-    largest: float
+    absolute: np.ndarray
     terms: int
 
     @classmethod
     def of(cls, where: str, model: TabularModel) -> "_Problem":
         from jaxrl import memory
 
+        require_shapes(where, model)
         states, actions, outcomes = np.shape(model.next_state)
         memory.require_room(where, f"a model of {states} states", 48 * states * actions * outcomes, "Take a smaller one.")
         require_one_reward(where, model)
         require_model(where, model)
         chance, reward = (np.asarray(table, np.float64) for table in (model.probability, model.reward))
-        possible = chance > 0
+        # float32 leaves sums that miss 1, by as much as a discount may.
+        chance, possible = chance / chance.sum(-1, keepdims=True), chance > 0
         going_on = np.where(np.asarray(model.terminated), 0.0, chance)
-        expected = np.einsum("xak,xak->xa", chance, np.where(possible, reward, 0.0))
+        paid = np.where(possible, reward, 0.0)
+        expected, absolute = (np.einsum("xak,xak->xa", chance, part) for part in (paid, np.abs(paid)))
         transition = _matrix(going_on.reshape(states * actions, outcomes), np.asarray(model.next_state), states)
-        largest = float(np.abs(reward[possible]).max(initial=0.0))
-        return cls(transition, expected.reshape(-1), np.asarray(model.action_mask), largest, outcomes)
+        return cls(transition, expected.reshape(-1), np.asarray(model.action_mask), absolute.reshape(-1), outcomes)
 
     def action_values(self, value: np.ndarray, gamma: float) -> np.ndarray:
         """Returns float64[X, A], minus infinity where an action is illegal."""
         values = self.reward + gamma * (self.transition @ value)
         return np.where(self.mask, values.reshape(self.mask.shape), -np.inf)
+
+    def deciding(self, values: np.ndarray) -> float:
+        """Returns the largest rewards that had a part in taking the best of each row of ``values``; see ``fixed_point``."""
+        absolute = self.absolute.reshape(self.mask.shape)
+        near = values + (2 + self.terms / 2) * EPSILON * absolute >= values.max(-1, keepdims=True)
+        return float(absolute[near].max(initial=0.0))
 
     def of_policy(self, action: np.ndarray) -> tuple[Any, np.ndarray]:
         """Returns the transitions csr [X, X] and expected rewards float64[X] of the actions int[X]."""
@@ -111,7 +119,7 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
         better = None if gamma == 1 else _greedily_improved(problem, gamma, value, values, patience, residual)
         value, patience = (value, 2 * patience) if better is None else (better, patience)
     size = np.abs(value).max()
-    rounding = (2 + problem.terms / 2) * EPSILON * (problem.largest + size)
+    rounding = (2 + problem.terms / 2) * EPSILON * (problem.deciding(values) + size)
     bound = (gamma * residual + rounding) / (1 - gamma) if gamma < 1 else np.inf
     found: Any = tuple(np.asarray(part) for part in (value, values, np.int32(sweeps), residual, bound, settled))
     return Solution(*found)
@@ -148,7 +156,8 @@ def require_solved(where: str, model: TabularModel, solution: Solution, gamma: f
         solution: what ``solve`` returned.
         gamma: the discount in it.
     """
-    size = max(float(np.abs(solution.value).max()), float(np.abs(model.reward).max()))
+    paid = np.where(np.asarray(model.probability) > 0, np.asarray(model.reward), 0.0)
+    size = max(float(np.abs(solution.value).max()), float(np.abs(paid).max()))
     found = f"a residual of {float(solution.residual):g} after {int(solution.iterations)} sweeps at gamma = {gamma:g}"
     fix = "Lower gamma, or let every episode end."
     require(bool(solution.converged), where, "the optimum must converge", found, fix)
@@ -159,12 +168,15 @@ def require_solved(where: str, model: TabularModel, solution: Solution, gamma: f
 def _swept(problem: _Problem, gamma: float, value: np.ndarray, count: int, tolerance: float) -> tuple:
     """Sweeps ``count`` times, or until settled. Returns the value, its action values, the last change, the count, and whether."""
     share = (1 - gamma) / gamma if 0 < gamma < 1 else 1.0
-    values = problem.action_values(value, gamma)
+    values, most = problem.action_values(value, gamma), float(problem.absolute.max())
     for done in range(1, count + 1):
         new = values.max(-1)
         residual, size = float(np.abs(new - value).max()), float(np.abs(new).max())
+        limit = max(tolerance * share * size, 2 * EPSILON * (most + size))
+        if residual <= limit:  # only now is it worth to ask which rewards count
+            limit = max(tolerance * share * size, 2 * EPSILON * (problem.deciding(values) + size))
         value, values = new, problem.action_values(new, gamma)
-        if not residual > max(tolerance * share * size, 2 * EPSILON * (problem.largest + size)):
+        if not residual > limit:
             return value, values, residual, done, bool(np.isfinite(residual))
     return value, values, residual, count, False
 
@@ -211,7 +223,7 @@ def _never_settles(problem: _Problem, values: np.ndarray, change: np.ndarray) ->
         values: float64[X, A], of the action values that were swept.
         change: float64[X], what the next sweep adds to each state.
     """
-    resolution = 16 * EPSILON * (problem.largest + np.abs(values[problem.mask]).max())
+    resolution = 16 * EPSILON * (problem.deciding(values) + np.abs(values[problem.mask]).max())
     states, actions = problem.mask.shape
     greedy, _ = problem.of_policy(values.argmax(-1))
     every = problem.transition[np.flatnonzero(problem.mask.reshape(-1))]
@@ -267,13 +279,15 @@ def evaluate(model: TabularModel, policy: Any, gamma: float) -> PolicyValue:
     fix = "Give a row of probabilities for each state."
     require(policy.shape == (states, actions), where, f"the policy must be [{states}, {actions}]", policy.shape, fix)
     require_distribution(where, "the policy", policy, "Normalise its rows.")
+    policy = policy / policy.sum(-1, keepdims=True)
     chosen = _matrix(policy, np.arange(states * actions), states * actions)
     transition, reward = (chosen @ problem.transition).tocsr(), chosen @ problem.reward
     if gamma == 1:
         transition = _without_rest(where, transition, reward)
     resolution = (2 + problem.terms * actions / 2) * EPSILON
-    value, residual, settled = _refined(transition, reward, gamma, problem.largest, resolution)
-    rounding = resolution * (problem.largest + np.abs(value).max())
+    largest = float((chosen @ problem.absolute).max())
+    value, residual, settled = _refined(transition, reward, gamma, largest, resolution)
+    rounding = resolution * (largest + np.abs(value).max())
     norm = 1 / (1 - gamma) if gamma < 1 else _longest(transition, resolution)
     bound = norm * (residual + rounding)
     found: Any = tuple(np.asarray(part) for part in (value, residual, bound, settled))

@@ -167,7 +167,7 @@ def _swept(
     most = jnp.where(chain.discount < 1, MAX_SWEEPS, MAX_SWEEPS if max_steps is None else max_steps)
     magnitude, terms = jnp.abs(paid).max(initial=0), chain.weight.shape[1]
     least = jnp.where(chain.discount < 1, jnp.minimum(_steps(chain, negligible), most), 0).astype(jnp.int32)
-    found = fixed_point(lambda values: paid + onward(values), beyond, chain.discount, magnitude, 0.0, most, terms, least)
+    found = fixed_point(lambda values: (paid + onward(values), magnitude), beyond, chain.discount, 0.0, most, terms, least)
     # Without discount, the expected duration bounds the error; it is found long before the values are.
     limit = jnp.where(chain.discount < 1, 0, found.sweeps)
 

@@ -7,6 +7,7 @@ import pytest
 
 from envs.matrix_games import named, travellers_dilemma
 from envs.matrix_games.one_shot import table
+from jaxrl.errors import ConfigError
 from jaxrl.games.lemke_howson import lemke_howson
 
 every_label = jax.jit(jax.vmap(lemke_howson, (None, 0)))
@@ -68,5 +69,19 @@ def test_units_do_not_matter(unit):
 
 def test_an_answer_that_does_not_stand_its_check_is_no_answer():
     payoff = jnp.asarray(named.CHICKEN, jnp.float32)
-    assert np.isnan(lemke_howson(payoff.at[0, 0, 0].set(jnp.nan)).row).all()
+    assert np.isnan(jax.jit(lemke_howson)(payoff.at[0, 0, 0].set(jnp.nan)).row).all()
     assert np.isnan(lemke_howson(jnp.asarray(named.ROCK_PAPER_SCISSORS, jnp.float32), max_pivots=1).row).all()
+
+
+@pytest.mark.parametrize(
+    ("payoff", "label", "message"),
+    [
+        (named.CHICKEN[0], 0, r"payoff must have shape \[2, A, B\]"),
+        (named.CHICKEN, 4, r"label must lie in \[0, 4\), got 4"),
+        (named.CHICKEN, -1, r"label must lie in \[0, 4\), got -1"),
+        (np.full((2, 2, 2), np.inf), 0, "payoffs must be finite"),
+    ],
+)
+def test_games_that_are_none(payoff, label, message):
+    with pytest.raises(ConfigError, match=message):
+        lemke_howson(payoff, label)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrl.errors import ConfigError
 from jaxrl.games import equilibria, zero_sum
 from tests import oracles
 
@@ -116,7 +117,28 @@ def test_an_answer_without_a_small_gap_is_refused():
     assert np.isnan(unfinished.value)
     assert np.isnan(unfinished.row).all()
     assert not float(unfinished.gap) < 0.1
-    assert np.isnan(zero_sum.solve(rock_paper_scissors.at[0, 0].set(jnp.nan)).value)
+    assert np.isnan(jax.jit(zero_sum.solve)(rock_paper_scissors.at[0, 0].set(jnp.nan)).value)
+    nothing = jax.jit(zero_sum.solve)(rock_paper_scissors, jnp.zeros(3, bool))
+    assert np.isnan(nothing.value)
+    assert nothing.gap == np.inf
+
+
+@pytest.mark.parametrize(
+    ("payoff", "masks", "message"),
+    [
+        ([1.0, 2.0], (), r"payoff must have shape \[A, B\]"),
+        ([[1.0, np.nan]], (), "legal payoffs must be finite"),
+        ([[1.0, 2.0]], ([True, True],), r"row_mask must have shape \[1\]"),
+        ([[1.0, 2.0]], (None, [False, False]), "column_mask must leave an action legal"),
+    ],
+)
+def test_games_that_are_none(payoff, masks, message):
+    with pytest.raises(ConfigError, match=message):
+        zero_sum.solve(np.array(payoff), *(None if mask is None else np.array(mask) for mask in masks))
+
+
+def test_an_illegal_payoff_may_be_anything():
+    assert float(zero_sum.solve(np.array([[1.0, np.nan], [3.0, 2.0]]), None, np.array([True, False])).value) == 3.0
 
 
 def test_values_are_those_of_nashpy():

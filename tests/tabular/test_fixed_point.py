@@ -16,9 +16,9 @@ def solve(matrix, offset, gamma, tolerance=0.0, max_sweeps=1_000_000) -> FixedPo
     """The fixed point of v <- b + gamma M v, from 0."""
 
     def sweep(value):
-        return offset + gamma * matrix @ value
+        return offset + gamma * matrix @ value, jnp.abs(offset).max()
 
-    return fixed_point(sweep, jnp.zeros_like(offset), gamma, jnp.abs(offset).max(), tolerance, max_sweeps, matrix.shape[0])
+    return fixed_point(sweep, jnp.zeros_like(offset), gamma, tolerance, max_sweeps, matrix.shape[0])
 
 
 def exact(gamma, offset=OFFSET):
@@ -92,7 +92,7 @@ def test_a_value_of_zero_is_found_where_rewards_cancel():
     """Fair bets: the value is 0 up to the rounding of the bets, and no relative tolerance could be met."""
     bets = np.array([0.1, -0.3, 0.2])
     matrix = np.full((3, 3), 1 / 3)
-    found = jax.jit(lambda: fixed_point(lambda v: (matrix * (bets + 0.9 * v)).sum(-1), jnp.zeros(3), 0.9, 0.3, 0.0, terms=3))()
+    found = jax.jit(lambda: fixed_point(lambda v: ((matrix * (bets + 0.9 * v)).sum(-1), 0.3), jnp.zeros(3), 0.9, 0.0, terms=3))()
     assert bool(found.converged)
     np.testing.assert_allclose(found.value, 0.0, atol=float(found.error_bound))
     assert float(found.error_bound) < 1e-5

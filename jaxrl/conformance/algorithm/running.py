@@ -83,15 +83,20 @@ def check_sweep_equals_plain(subject: Subject) -> None:
 
 
 def _changed(subject: Subject) -> Any:
-    """Returns the configuration with all traced fields a little smaller, as far as it finds that valid."""
+    """Returns the configuration with other values in all traced fields, as far as it finds some of a few valid."""
     leaves, structure = jax.tree.flatten(subject.config)
     for index, leaf in enumerate(leaves):
-        candidate = [*leaves[:index], np.float32(0.9) * np.asarray(leaf, np.float32), *leaves[index + 1 :]]
-        try:
-            contracts.validate(WHERE, structure.unflatten(candidate), subject.task)
-        except JaxrlError:
-            continue
-        leaves = candidate
+        value = np.asarray(leaf, np.float32)
+        for other in (np.float32(0.9) * value, value + np.float32(0.1), np.float32(10)):
+            if other == value:  # 0 times a factor, or infinity
+                continue
+            candidate = [*leaves[:index], other, *leaves[index + 1 :]]
+            try:
+                contracts.validate(WHERE, structure.unflatten(candidate), subject.task)
+            except JaxrlError:
+                continue
+            leaves = candidate
+            break
     return structure.unflatten([np.asarray(leaf, np.float32) for leaf in leaves])
 
 

@@ -67,7 +67,8 @@ def check_traced_twice_the_same(subject: Subject) -> None:
 # ---- keys
 
 
-def check_keys_are_used_once(subject: Subject) -> None:
+def check_keys_are_used_once(subject: Subject) -> bool:
+    told = True
     key, state = jax.random.key(0), subject.first_state
     uses: dict[str, tuple[Callable, tuple]] = {
         "init": (subject.begin, (subject.task, subject.one, key)),
@@ -81,9 +82,11 @@ def check_keys_are_used_once(subject: Subject) -> None:
                 jax.jit(function).trace(*given)
         except jax.errors.KeyReuseError as error:
             # A scan over keys under vmap transposes them, and jax takes keys that were transposed for used ones.
+            told = False
             if not any(_transposes_keys(equation) for equation in equations(jax.make_jaxpr(function)(*given).jaxpr)):
                 reason = str(error).splitlines()[0]
                 raise AlgorithmError(f"{WHERE}: {who} must use each key once, got {reason!r}. Split it at the top.") from error
+    return told
 
 
 def _transposes_keys(equation: Any) -> bool:
@@ -209,17 +212,18 @@ class _Marked:
         return self.step(key, state, structure.unflatten(leaves), params)
 
 
-def check_steps_per_update(subject: Subject) -> None:
+def check_steps_per_update(subject: Subject) -> bool:
     """Counts the marks of an update on an environment whose steps leave them; inside a ``while`` they cannot be counted."""
     env: Any = subject.env
     marked = trace(subject, dataclasses.replace(env, step_fn=_Marked(env.step_fn)))
     counts = list(_marks(marked.program.jaxpr))
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
-        return
+        return False
     declared, taken = subject.config.steps_per_update, sum(known)
     must = f"an update must take as many steps as config.steps_per_update says ({declared})"
     require(taken == declared, must, taken, "Count the steps of all environments in all rounds.")
+    return True
 
 
 def _marks(jaxpr: core.Jaxpr, repeated: int | None = 1) -> Iterator[int | None]:
