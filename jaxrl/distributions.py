@@ -87,7 +87,9 @@ def categorical(logits: jax.Array, mask: jax.Array | None = None) -> Categorical
     """
     if mask is None:
         return Categorical(logits)
-    return Categorical(nan_unless(mask.any(-1, keepdims=True), jnp.where(mask, logits, MASKED_LOGIT)))
+    # Relative to the best legal action, so that a mask wins whatever the logits are.
+    best = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True, where=mask, initial=-jnp.inf))
+    return Categorical(nan_unless(mask.any(-1, keepdims=True), jnp.where(mask, logits - best, MASKED_LOGIT)))
 
 
 def of_space(space: Space, outputs: Any, mask: jax.Array | None = None) -> Any:

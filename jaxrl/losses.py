@@ -123,8 +123,19 @@ def kl_k3(log_ratio: jax.Array) -> jax.Array:
     Source: Schulman (2020), "Approximating KL Divergence", estimator k3. Ours: beyond e^20 the ratio is the tangent of the
     exponential; see ``exponential``.
     """
-    inside = jnp.minimum(log_ratio, LARGEST_EXPONENT)
-    return jnp.expm1(inside) + jnp.exp(inside) * jnp.maximum(log_ratio - LARGEST_EXPONENT, 0.0) - log_ratio
+    small = jnp.abs(log_ratio) < _SERIES
+    near, far = jnp.where(small, log_ratio, 0.0), jnp.where(small, 1.0, log_ratio)
+    inside = jnp.minimum(far, LARGEST_EXPONENT)
+    exact = jnp.expm1(inside) + jnp.exp(inside) * jnp.maximum(far - LARGEST_EXPONENT, 0.0) - far
+    return jnp.where(small, jnp.square(near) * _curvature(near), exact)
+
+
+_SERIES = 0.1  # below, exp(x) - 1 - x has lost digits to cancellation
+
+
+def _curvature(x: jax.Array) -> jax.Array:
+    """Returns (exp(x) - 1 - x) / x^2 by its Taylor series, for small x."""
+    return 0.5 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120 + x / 720)))
 
 
 def q_learning_target(
@@ -231,7 +242,11 @@ def itakura_saito_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.A
     Source: Udovichenko et al. (2025), "Risk-Averse Reinforcement Learning with Itakura-Saito Loss", the divergence written out.
     Ours: where -a d exceeds 20, the exponential goes on as its tangent; see ``exponential``.
     """
-    return kl_k3(-risk_aversion * (jax.lax.stop_gradient(target) - value)) / risk_aversion**2
+    error = jax.lax.stop_gradient(target) - value
+    exponent = -risk_aversion * error
+    small = jnp.abs(exponent) < _SERIES  # where risk aversion vanishes, this is half the squared error
+    near, far = jnp.where(small, exponent, 0.0), jnp.where(small, 1.0, exponent)
+    return jnp.where(small, jnp.square(error) * _curvature(near), kl_k3(far) / jnp.where(small, 1.0, risk_aversion**2))
 
 
 def exponential_squared_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.Array | float) -> jax.Array:

@@ -240,7 +240,8 @@ def _nearest_integer(space: Box, raw: jax.Array) -> jax.Array:
     low, high = first.astype(np.float32), last.astype(np.float32)
     if space.bounded:
         raw = jnp.asarray(low) + jnp.floor((jnp.clip(raw, -1.0, 1.0) + 1.0) / 2.0 * (high - low + 1.0))
-    return jnp.clip(jnp.round(raw), low, high).astype(first.dtype)
+    # float32 may round the last integer up.
+    return jnp.clip(jnp.clip(jnp.round(raw), low, high).astype(first.dtype), first, last)
 
 
 def example(space: Space) -> Any:

@@ -1,10 +1,9 @@
 """Settings of the test process: two CPU devices, so that the sharded path is the one that is tested, and the compile cache.
 
 Most tests take longer to compile than to run. So programs are compiled with little optimisation, also in processes that tests
-start, which takes a quarter of the time. ``make test-all`` compiles them as users do.
+start, which takes half of the time. ``make test-all`` compiles them as users do.
 """
 
-import importlib.metadata
 import os
 
 import jax
@@ -14,9 +13,6 @@ from jaxrl import platform
 
 quickly = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"  # processes that tests start read it
 jax.config.update("jax_disable_most_optimizations", quickly)
-if quickly and tuple(int(part) for part in importlib.metadata.version("jaxlib").split(".")[:2]) < (0, 11):
-    # The emitters that followed compile more slowly; jaxlib 0.12 has no others any more, and does not know the flag.
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 platform.setup(cpu_devices=2)
 
 

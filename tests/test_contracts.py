@@ -118,7 +118,11 @@ class Alarm:
         ({"evaluators": Episodes(GRID)}, EvaluatorError, r"evaluators must be a sequence.*Write evaluators=\(evaluator,\)"),
         ({"evaluators": (7.0,)}, EvaluatorError, r"an evaluator must be callable"),
         ({"evaluators": (envs.make,)}, EvaluatorError, r"must be a pytree of arrays, got <function make.*jax.tree_util.Partial"),
-        ({"evaluators": (Episodes(GRID),)}, EvaluatorError, r"Episodes\(key, algorithm, state\) must be traceable.*TypeError"),
+        (
+            {"evaluators": (jax.tree_util.Partial(len),)},
+            EvaluatorError,
+            r"\(key, algorithm, state\) must be traceable.*TypeError",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused(changes, error, message):

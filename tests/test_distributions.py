@@ -143,3 +143,15 @@ def test_tanh_gaussian_is_distraxs_and_has_a_mode():
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
     np.testing.assert_allclose(ours.mode(), np.tanh(mean), rtol=1e-6)
+
+
+@pytest.mark.parametrize("lowest", [-1e4, -2e9, -1e30])
+def test_a_mask_wins_whatever_the_logits_are(lowest):
+    probabilities = categorical(jnp.array([lowest, 0.0, lowest]), jnp.array([True, False, True])).probs
+    np.testing.assert_array_equal(probabilities, [0.5, 0.0, 0.5])
+
+
+def test_what_lies_outside_has_no_density():
+    distribution = tanh_gaussian(jnp.zeros(1), jnp.zeros(1))
+    assert distribution.log_prob(jnp.array([1.7])) == -jnp.inf
+    assert np.isfinite(distribution.log_prob(jnp.array([1.0])))

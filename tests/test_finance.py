@@ -107,7 +107,7 @@ MEASURES = {
     "sharpe_ratio": finance.sharpe_ratio,
     "max_drawdown": finance.max_drawdown,
     "cvar": finance.conditional_value_at_risk,
-    "turnover": lambda returns: finance.turnover(returns, np.ones_like(returns)),
+    "turnover": lambda returns: finance.turnover(np.abs(returns), np.ones_like(returns)),
 }
 
 
@@ -282,3 +282,11 @@ def test_a_statistic_that_no_bar_moves_has_one_value():
 def test_what_cannot_be_measured(returns, changes, message):
     with pytest.raises(ConfigError, match=message):
         finance.block_bootstrap_interval(np.array(returns), finance.growth, **changes)
+
+
+def test_a_debt_is_no_fraction_of_a_fortune():
+    np.testing.assert_array_equal(finance.drawdown([1, 0.5, -0.5, 5, 4.5]), [0, 0.5, np.nan, np.nan, np.nan])
+    assert np.isnan(finance.max_drawdown([-1.5, -11, -0.1]))
+    assert finance.max_drawdown([-1.0, 0.5]) == 1.0
+    with pytest.raises(ConfigError, match="traded values must be at least 0"):
+        finance.turnover([-1.0, 1.0], [1.0, 1.0])

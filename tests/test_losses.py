@@ -184,3 +184,16 @@ def test_rlax_agrees_on_every_target():
     np.testing.assert_allclose(batched(losses.sarsa_target, next_values, next_action), expected, atol=1e-6)
     expected = jax.vmap(rlax.expected_sarsa)(values, action, reward, discount, next_values, probabilities)
     np.testing.assert_allclose(batched(losses.expected_sarsa_target, next_values, probabilities), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("risk_aversion", [1e-20, 1e-8, 1e-6, 1e-3])
+def test_itakura_saito_is_half_the_squared_error_where_risk_aversion_vanishes(risk_aversion):
+    value, gradient = jax.value_and_grad(losses.itakura_saito_loss)(jnp.float32(0), jnp.float32(1), jnp.float32(risk_aversion))
+    assert float(value) == pytest.approx(0.5, rel=1e-3)
+    assert float(gradient) == pytest.approx(-1.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("log_ratio", [-0.5, -0.0999, -1e-3, 3e-6, 0.0999, 0.1001, 2.0])
+def test_k3_keeps_its_digits(log_ratio):
+    expected = np.expm1(np.float64(np.float32(log_ratio))) - np.float64(np.float32(log_ratio))
+    assert float(losses.kl_k3(jnp.float32(log_ratio))) == pytest.approx(expected, rel=1e-5)

@@ -167,3 +167,9 @@ def test_what_comes_from_gymnasium_is_not_truncated_to_an_integer():
     for wrong in ([2.5, 0.0], [4, 0], [np.nan, 0.0]):
         with pytest.raises(SpaceError, match="step: an action must lie in Box"):
             to_action("step", space, np.array(wrong))
+
+
+@pytest.mark.parametrize("last", [2**26 - 1, 2**30 - 1, 2**31 - 1])
+def test_the_last_integer_of_a_box_is_not_rounded_out_of_it(last):
+    box = Box(0, last, (1,), jnp.int32)
+    assert bool(box.contains(from_unit(box, jnp.array([1.0]))))

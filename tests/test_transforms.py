@@ -45,7 +45,7 @@ def wide(params, obs, action, next_obs):
 
 
 def one_hot(obs):
-    return jax.nn.one_hot(obs, 4)
+    return jax.nn.one_hot(obs, 4, dtype=jnp.float32)
 
 
 def only_right(state, params):

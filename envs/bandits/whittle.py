@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrl.errors import require, require_distribution, require_finite
+from jaxrl.errors import SolverError, require, require_distribution, require_finite
 
 MAX_STATES = 6  # 64 policies and their crossings
 
@@ -64,6 +64,7 @@ def whittle_index(transition: Any, reward: Any, gamma: float) -> WhittleIndex:
 
     Raises:
         ConfigError: shapes do not fit, rows are no distributions, gamma is out of range, or n exceeds ``MAX_STATES``.
+        SolverError: rounding hides the index of a state.
     """
     where = "whittle_index"
     p, r = np.asarray(transition, np.float64), np.asarray(reward, np.float64)
@@ -87,7 +88,11 @@ def whittle_index(transition: Any, reward: Any, gamma: float) -> WhittleIndex:
     if (passive[:-1] & ~passive[1:]).any():
         return WhittleIndex(np.full(n, np.nan), False, np.full(n, np.nan))
     index = changes[passive.argmax(0) - 1]
-    residual = np.abs(np.diagonal(_gain_of_leaving(index, base, slope, p, paid, gamma)[0]))
+    gain, value = _gain_of_leaving(index, base, slope, p, paid, gamma)
+    residual = np.abs(np.diagonal(gain))
+    accepted = 1e-6 * (np.abs(index) + np.abs(paid[1] - paid[0])) + 64 * np.finfo(np.float64).eps * np.abs(value).max()
+    must, fix = "both actions must be equally good at the index", "Bring the rewards to similar sizes, or lower gamma."
+    require(bool((residual <= accepted).all()), where, must, (unit * residual).tolist(), fix, SolverError)
     return WhittleIndex(unit * index, True, unit * residual)
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, require
+from jaxrl.errors import is_traced, require, require_distribution
 from jaxrl.games.normal_form import (
     Profile,
     action_payoffs,
@@ -93,6 +93,9 @@ def _play(
     require(len(start) == payoff.shape[0], "dynamics", "start must name a strategy for every player", len(start), "Add them.")
     dtype = jnp.result_type(payoff.dtype, jnp.float32)
     require_countable("dynamics", "num_steps", num_steps, dtype)
+    for player, strategy in enumerate(start):
+        if not is_traced(strategy):
+            require_distribution("dynamics", f"the start of player {player}", strategy, "Normalise it.")
     profile = tuple(jnp.asarray(strategy, dtype) for strategy in start)
 
     def step(play: _Play, _):

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxrl.errors import nan_unless, require_discount
+from jaxrl.errors import is_traced, nan_unless, require_discount, require_distribution
 from jaxrl.games.normal_form import joint_distribution
 
 
@@ -39,6 +39,9 @@ def play(profile: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
     Args:
         profile: N strategies, float[1 + A^N, A].
     """
+    for player, strategy in enumerate(profile):
+        if not is_traced(strategy):
+            require_distribution("memory_one", f"every row of strategy {player}", strategy, "Normalise its rows.")
     players, actions = len(profile), profile[0].shape[1]
     first = joint_distribution([strategy[0] for strategy in profile]).reshape(-1)
 

@@ -37,7 +37,7 @@ def minimax(game: ExtensiveGame) -> Minimax:
 
     Raises:
         ConfigError: the game has another number of players, or is not zero-sum.
-        SolverError: the programme has no solution, or one with a gap of more than a millionth of the range of payoffs.
+        SolverError: the programme has no solution, or one with a gap of more than a millionth of what is won and lost in it.
     """
     where = "sequence_form.minimax"
     require(game.num_players == 2, where, "the game must have two players", game.num_players, "Use regret minimisation.")
@@ -49,9 +49,11 @@ def minimax(game: ExtensiveGame) -> Minimax:
     with jax.enable_x64(True):
         value = float(extensive.expected_payoffs(game, jnp.asarray(strategy))[0])
         gap = float(extensive.nash_conv(game, jnp.asarray(strategy)))
-    must = f"the gap between the players must be at most 1e-6 of the range of payoffs ({2 * spread:g})"
-    rounding = 1e-14 * max(abs(least), abs(most))
-    require(gap <= 2e-6 * spread + rounding, where, must, gap, "Round payoffs that are far from all others.", SolverError)
+        apart = jnp.abs(jnp.asarray(game.payoff, jnp.float64) - jnp.array([value, -value]))
+        stake = float(extensive.expected_payoffs(game.replace(payoff=apart), jnp.asarray(strategy))[0])
+    must = f"the gap between the players must be at most 1e-6 of what they win and lose, {stake:g} on average"
+    rounding = 1e-12 * spread + 1e-14 * abs(middle)
+    require(gap <= 1e-6 * stake + rounding, where, must, gap, "Round payoffs that are far from all others.", SolverError)
     return Minimax(value, strategy, max(gap, 0.0))
 
 

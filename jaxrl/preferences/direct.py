@@ -291,7 +291,12 @@ def exo(pairs: Pairs, config: Any) -> jax.Array:
     """
     e, scaled = config.smoothing, config.beta * pairs.margin
     chosen, rejected = log_sigmoid(scaled), log_sigmoid(-scaled)
-    return jnp.exp(chosen) * (chosen - jnp.log1p(-e)) + jnp.exp(rejected) * (rejected - jnp.log(e))
+
+    def part(log_probability, log_label):
+        never = log_probability == -jnp.inf
+        return jnp.exp(log_probability) * (jnp.where(never, 0.0, log_probability) - log_label)
+
+    return part(chosen, jnp.log1p(-e)) + part(rejected, jnp.log(e))
 
 
 WITHOUT_REFERENCE = ("slic", "rrhf", "simpo", "cpo", "orpo")

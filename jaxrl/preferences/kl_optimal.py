@@ -27,21 +27,25 @@ def kl_optimal(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | fl
     Returns:
         float[K].
     """
-    return jax.nn.log_softmax(_tilted(log_reference, reward, beta)[0])
+    return jax.nn.log_softmax(log_reference + _behind(log_reference, reward, beta)[0])
 
 
 def optimal_value(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> jax.Array:
     """Returns the value of that maximum, ``beta log Z``, float[]."""
-    tilted, best = _tilted(log_reference, reward, beta)
-    return beta * jax.nn.logsumexp(tilted) + best
+    exponent, best = _behind(log_reference, reward, beta)
+    log_reference = jax.nn.log_softmax(log_reference)
+    less = jnp.sum(jnp.exp(log_reference) * jnp.expm1(exponent))
+    # For a large beta the sum is close to 1, and its logarithm must not be rounded before it is multiplied.
+    near = less > -0.5
+    far = jax.nn.logsumexp(log_reference + exponent)
+    return beta * jnp.where(near, jnp.log1p(jnp.where(near, less, 0.0)), far) + best
 
 
-def _tilted(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> tuple[jax.Array, jax.Array]:
-    """Returns log ref + (r - max r) / beta, and max r: with the best reward taken out, a small beta cannot overflow."""
+def _behind(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> tuple[jax.Array, jax.Array]:
+    """Returns (r - max r) / beta, and max r: with the best reward taken out, a small beta cannot overflow."""
     possible = log_reference > -jnp.inf
     best = jax.lax.stop_gradient(jnp.max(reward, where=possible, initial=-jnp.inf))
-    gap = jnp.where(possible, reward, best) - best
-    return log_reference + gap / beta, best
+    return (jnp.where(possible, reward, best) - best) / beta, best
 
 
 def best_of_n(reference: jax.Array, score: jax.Array, n: jax.Array | int) -> jax.Array:

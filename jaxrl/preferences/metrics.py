@@ -114,19 +114,22 @@ def epic_distance(
     weight = state[:, None, None] * action[:, None] * state
 
     def canonical(reward):
-        reward = reward - jnp.sum(weight * reward)  # a constant has no meaning here, and would cost precision
         mean = jnp.einsum("xay,a,y->x", reward, action, state)
         return reward + gamma * mean - mean[:, None, None] - gamma * state @ mean
 
     def standardised(reward):
-        centred = canonical(reward)
+        # A constant has no meaning here, and would cost precision. A difference of numbers close to each other is exact.
+        offset = reward.reshape(-1)[0]
+        reward = reward - offset
+        centred = canonical(reward - jnp.sum(weight * reward))
         centred = centred - jnp.sum(weight * centred)
         largest = jnp.max(jnp.abs(centred))
         # Scaled by the largest entry first, so that no square leaves the range of numbers.
         unit = centred / jnp.where(largest > 0, largest, 1.0)
         size = jnp.sqrt(jnp.sum(weight * jnp.square(unit)))
         # What canonicalising leaves of a reward without differences is the rounding of its parts.
-        flat = largest <= 64 * jnp.finfo(reward.dtype).eps * jnp.max(jnp.abs(reward))
+        resolution = jnp.finfo(reward.dtype).eps
+        flat = largest <= 64 * resolution * jnp.max(jnp.abs(reward)) + resolution * jnp.abs(offset)
         return jnp.where(flat, 0.0, unit / jnp.where(flat, 1.0, size)), flat
 
     (one, one_flat), (other, other_flat) = standardised(first), standardised(second)

@@ -58,8 +58,10 @@ class Segments(NamedTuple):
             if space is None or tree is None or not mask.any():
                 continue
             steps = jax.tree.map(lambda leaf: np.asarray(leaf)[mask], tree)
-            if not space.contains(steps):
-                number = int(np.argmin(jax.vmap(space.contains)(steps)))
+            with jax.ensure_compile_time_eval():  # who asks may be traced, though the data are not
+                inside = np.asarray(jax.vmap(space.contains)(steps))
+            if not inside.all():
+                number = int(np.argmin(inside))
                 segment, t = np.argwhere(mask)[number].tolist()
                 found = jax.tree.map(lambda leaf, number=number: leaf[number].tolist(), steps)
                 must, fix = f"{name} of step {t} of segment {segment} must lie in {space}", "Correct it, or mask the step."

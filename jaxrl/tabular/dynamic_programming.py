@@ -258,11 +258,12 @@ def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> 
     """
     chain = policy_chain(model, policy, 1.0)
     paid = (jnp.asarray(policy)[..., None] * model.probability * model.reward).sum((1, 2))[:, None]
+
+    def sweep(value):
+        return paid + chain.onward(value), jnp.abs(paid).max()
+
     # As many sweeps as steps, unless one changes nothing: then nor would the others.
-    found = fixed_point(
-        lambda value: (paid + chain.onward(value), jnp.float32(0)), jnp.zeros_like(paid), max_sweeps=num_steps, min_sweeps=num_steps
-    )
-    return found.value[:, 0]
+    return fixed_point(sweep, jnp.zeros_like(paid), max_sweeps=num_steps, min_sweeps=num_steps).value[:, 0]
 
 
 def _going_on(terminated: jax.Array, weight: jax.Array, gamma: jax.Array | float) -> jax.Array:

@@ -9,7 +9,7 @@ import pytest
 
 from envs.bandits import restless_bandit
 from envs.bandits.whittle import whittle_index
-from jaxrl.errors import ConfigError
+from jaxrl.errors import ConfigError, SolverError
 from jaxrl.finite import tabulate
 from tests import oracles
 
@@ -195,3 +195,10 @@ def test_wrong_parameters(parameters, message):
 def test_wrong_arms(transition, reward, gamma, message):
     with pytest.raises(ConfigError, match=message):
         whittle_index(transition, reward, gamma)
+
+
+def test_an_index_that_rounding_hides_is_refused():
+    """States that stay: the index of each is what acting pays there, which a reward of 3e11 leaves no digits for."""
+    transition = np.broadcast_to(np.eye(4), (2, 4, 4))
+    with pytest.raises(SolverError, match="equally good at the index"):
+        whittle_index(transition, np.array([[0.0] * 4, [1.0, 2.0, 1e11, 3e11]]), 0.9)

@@ -1,5 +1,6 @@
 """Learning dynamics: nashpy and open_spiel step by step, conserved quantities, and convergence where theory promises it."""
 
+import re
 from functools import partial
 
 import jax
@@ -184,7 +185,7 @@ def test_records_and_vmapping_change_nothing():
         (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),)), "strategy for every player"),
         (
             lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),) * 2, step_size=0.5),
-            r"\(0, 1\], got 0.5. Use at most 0.143",
+            r"\(0, 1\], got 0.5. Use 0.13, say",
         ),
         (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),) * 2, step_size=jnp.nan), "step_size times the range"),
         (lambda payoff: fictitious_play(payoff.astype(jnp.float32), 2**24 + 1), "at most 16,777,216 in float32, got 16777217"),
@@ -202,3 +203,13 @@ def test_shares_stay_shares_whatever_the_step():
     course = jax.jit(lambda step: replicator(payoff, 50, start=start, step_size=step))(0.5)
     np.testing.assert_allclose(course.profile[0], [0, 1], atol=1e-6)
     assert np.isfinite(jax.tree.leaves(course.average)).all()
+
+
+def test_the_step_that_is_proposed_is_accepted():
+    payoff, start = jnp.asarray(1.5 * np.asarray(named.MATCHING_PENNIES) / 2), [jnp.array([0.5, 0.5])] * 2
+    with pytest.raises(ConfigError, match=r"Use (\S+), say") as refused:
+        replicator(payoff, 3, start=start, step_size=5.0)
+    proposed = float(re.search(r"Use (\S+), say", str(refused.value)).group(1))  # pyright: ignore
+    replicator(payoff, 3, start=start, step_size=proposed)
+    with pytest.raises(ConfigError, match="the start of player 1 must sum to 1"):
+        replicator(payoff, 3, start=[start[0], jnp.array([2.0, 2.0])])

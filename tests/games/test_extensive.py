@@ -240,7 +240,7 @@ def test_what_is_no_game_with_perfect_recall_is_explained():
 
 
 def test_only_zero_sum_games_of_two_have_a_linear_programme():
-    with pytest.raises(ConfigError, match="must sum to 0"):
+    with pytest.raises(ConfigError, match="must sum to zero"):
         sequence_form.minimax(extensive.from_environment(matrix_game.make(named.CHICKEN)))
     with pytest.raises(ConfigError, match="two players"):
         sequence_form.minimax(extensive.from_environment(matrix_game.make(np.zeros((3, 2, 2, 2)))))

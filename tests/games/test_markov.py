@@ -301,3 +301,30 @@ def test_policies_that_do_not_end_the_episode_do_not_converge():
     found = markov.evaluate(model, np.full((1, 2, 2), 0.5), 1.0, max_sweeps=100)
     assert not bool(found.converged)
     assert np.isinf(found.error_bound)
+
+
+def test_actions_that_are_never_played_hide_no_change():
+    """The third row costs 1e9, and is dominated: the value is that of the other two, and so is a best response."""
+    row = np.array([[3.0, -1.0], [-2.0, 1.3], [-1e9, -1e9]]).reshape(1, 6, 1)
+    reward, alone = np.stack([row, -row], -1), np.zeros(1)
+    nowhere, never = np.zeros((1, 6, 1), np.int32), np.zeros((1, 6, 1), bool)
+    model = TabularModel(
+        nowhere, np.ones((1, 6, 1)), reward, never, np.ones(1), np.ones((1, 6), bool), alone[None], alone, (3, 2)
+    )
+    assert float(markov.shapley(model, 0.99).value[0]) == pytest.approx(100 * (3 * 1.3 - 2) / 7.3, rel=1e-4)
+    half = jnp.array([[[0.5, 0.5, 0], [0.5, 0.5, 0]]])
+    assert float(markov.nash_conv(model, half, 0.99)) == pytest.approx(85, rel=1e-4)
+
+
+def test_an_illegal_fine_does_not_make_a_game_unfair_and_a_large_reward_does_not_make_it_fair():
+    payoff = np.array([[[1.0, -1], [-1, 1]]]).reshape(1, 4, 1)
+    reward, alone = np.stack([payoff, -payoff], -1), np.zeros(1)
+    reward[0, 3] = -5.0
+    nowhere, over = np.zeros((1, 4, 1), np.int32), np.ones((1, 4, 1), bool)
+    mask = np.array([[True, True, True, False]])
+    game = TabularModel(nowhere, np.ones((1, 4, 1)), reward, over, np.ones(1), mask, alone[None], alone, (2, 2))
+    markov.require_zero_sum("here", game)
+    unfair = game.replace(action_mask=np.ones((1, 4), bool))
+    unfair.reward[0, 0] = 1e9, -1e9
+    with pytest.raises(EnvironmentError, match=r"must sum to zero, got \[-5.0, -5.0\]"):
+        markov.require_zero_sum("here", unfair)

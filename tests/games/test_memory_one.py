@@ -143,3 +143,9 @@ def test_single_precision_is_precise_at_every_discount(gamma):
     exact = np.linalg.solve(np.eye(len(first)) - gamma * following.T, (1 - gamma) * first)
     found = memory_one.occupancy([jnp.asarray(part, jnp.float32) for part in profile], jnp.float32(gamma))
     np.testing.assert_allclose(found, exact, rtol=1e-4)
+
+
+def test_strategies_that_are_no_distributions_are_refused():
+    strategy = np.full((5, 2), 0.45)
+    with pytest.raises(ConfigError, match="every row of strategy 0 must sum to 1"):
+        memory_one.occupancy([strategy, np.full((5, 2), 0.5)], 0.9)

@@ -98,3 +98,11 @@ def test_psi_with_the_logit_is_rlhf_and_with_the_identity_is_ipo():
         half = jnp.log(jnp.full(2, 0.5))
         gap = closed.psi_optimal(half, certain, jnp.full(2, 0.5), 0.5, lambda p: p)
         np.testing.assert_allclose(gap[0] - gap[1], 1 / (2 * 0.5), atol=1e-12)
+
+
+@pytest.mark.parametrize("beta", [1e-3, 1.0, 1e4, 1e7, 1e30])
+def test_the_optimal_value_keeps_its_digits_at_every_beta(beta):
+    reference, reward = np.array([0.2, 0.5, 0.3]), np.array([1.0, 2.0, 5.0])
+    expected = 5 + beta * np.log1p((reference * np.expm1((reward - 5) / beta)).sum())
+    found = closed.optimal_value(jnp.log(jnp.asarray(reference, jnp.float32)), jnp.asarray(reward, jnp.float32), beta)
+    assert float(found) == pytest.approx(expected, rel=1e-5)

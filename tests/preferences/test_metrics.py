@@ -245,3 +245,13 @@ def test_an_environment_where_nothing_matters_has_no_regret():
     env = envs.make("reward_grid", rows=3, columns=3, rewards=(1.0,) * 9)
     with pytest.raises(ConfigError, match="the uniform policy must be worth less than the optimum"):
         metrics.PolicyRegret.of(env, Tabular.of(env), GAMMA)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
+def test_a_constant_costs_epic_no_digit(offset):
+    """Of whole numbers, which float32 still holds exactly beside it."""
+    random = np.random.default_rng(0)
+    first, second = (random.integers(-2, 3, (4, 2, 4)).astype(np.float32) for _ in range(2))
+    expected = float(metrics.epic_distance(jnp.asarray(first), jnp.asarray(second), 0.9))
+    found = metrics.epic_distance(jnp.asarray(first + np.float32(offset)), jnp.asarray(second + np.float32(offset)), 0.9)
+    assert float(found) == pytest.approx(expected, rel=1e-4)

@@ -9,8 +9,8 @@ import envs
 from envs.gridworlds import corridor
 from envs.random_mdps import random_mdp
 from jaxrl.errors import ConfigError, EnvironmentError
-from jaxrl.finite import tabulate
-from jaxrl.tabular import dynamic_programming, markov_chain
+from jaxrl.finite import TabularModel, tabulate
+from jaxrl.tabular import dynamic_programming, host_solvers, markov_chain
 from jaxrl.tabular.dynamic_programming import (
     action_values,
     certainty_equivalents,
@@ -404,3 +404,36 @@ def test_methods_are_chosen_by_size():
     assert not markov_chain.doubling_is_faster(1000, 8, 0.9)
     assert markov_chain.doubling_is_faster(1000, 8, 1.0)
     assert not markov_chain.doubling_is_faster(10_000, 8, 1.0)
+
+
+# ---- what is not played decides nothing
+
+
+def with_a_ruinous_action(ends=False):
+    """One state: the first action pays 1 (and goes on with probability 0.9, if it ends); the second costs more than anything."""
+    chance = np.array([[[0.9, 0.1]] * 2]) if ends else np.ones((1, 2, 1))
+    reward = np.array([[[1.0, 0.0], [-1e9, -1e9]]]) if ends else np.array([[[1.0], [-1e9]]])
+    over = np.broadcast_to(np.array([False, True]), chance.shape).copy() if ends else np.zeros(chance.shape, bool)
+    states, legal = np.arange(1), np.ones((1, 2), bool)
+    return TabularModel(np.zeros(chance.shape, np.int32), chance, reward, over, np.ones(1), legal, states, states, (2,))
+
+
+@pytest.mark.parametrize("legal", [True, False])
+def test_an_action_that_is_never_taken_hides_no_change(legal):
+    model = with_a_ruinous_action()
+    model = model.replace(action_mask=np.array([[True, legal]]))
+    solution = value_iteration(model, 0.99)
+    assert bool(solution.converged)
+    assert float(solution.value[0]) == pytest.approx(100, rel=1e-4)
+    assert float(solution.error_bound) < 0.01
+    assert float(policy_iteration(model, 0.99).value[0]) == pytest.approx(100, rel=1e-4)
+    assert float(host_solvers.solve(model, 0.99).value[0]) == pytest.approx(100, rel=1e-11)
+
+
+def test_without_discount_it_hides_none_either():
+    model = with_a_ruinous_action(ends=True)
+    assert float(value_iteration(model, 1.0).value[0]) == pytest.approx(9, rel=1e-4)
+    assert float(host_solvers.solve(model, 1.0).value[0]) == pytest.approx(9, rel=1e-9)
+    # The certainty equivalent of a geometric number of ones: -log(0.1 / (1 - 0.9 exp(-b))) / b.
+    expected = -np.log(0.1 / (1 - 0.9 * np.exp(-0.01))) / 0.01
+    assert float(entropic_value_iteration(model, 0.01).value[0]) == pytest.approx(expected, rel=1e-4)

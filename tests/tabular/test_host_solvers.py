@@ -10,7 +10,7 @@ import envs
 from envs.gridworlds import corridor, gridworld
 from jaxrl import memory
 from jaxrl.errors import ConfigError, EnvironmentError
-from jaxrl.finite import tabulate
+from jaxrl.finite import TabularModel, tabulate
 from jaxrl.tabular import host_solvers
 from tests import oracles
 from tests.tabular.models import best_policy, garnet, ring
@@ -170,3 +170,25 @@ def test_models_that_do_not_fit_are_refused_before(monkeypatch):
     monkeypatch.setattr(memory, "_free_on_host", lambda: 1e4)
     with pytest.raises(ConfigError, match=r"a model of 16 states must fit into the memory of this machine \(0.0 GB free\)"):
         host_solvers.solve(LAKE, 0.9)
+
+
+@pytest.mark.parametrize("gamma", [0.9999, 1 - 1e-6, 1 - 1e-8])
+def test_probabilities_in_single_precision_leak_nothing(gamma):
+    """Rows of float32 miss a sum of 1 by up to 1e-7: more than a discount near 1 does."""
+    reward, chance = np.ones((1, 3, 2)), np.broadcast_to(np.array([0.1, 0.9], np.float32), (1, 3, 2))
+    states = np.arange(1)
+    never, nowhere = np.zeros((1, 3, 2), bool), np.zeros((1, 3, 2), np.int32)
+    model = TabularModel(nowhere, chance, reward, never, np.ones(1), np.ones((1, 3), bool), states, states, (3,))
+    found = host_solvers.evaluate(model, np.full((1, 3), np.float32(1 / 3)), gamma)
+    assert abs(float(found.value[0]) - 1 / (1 - gamma)) <= float(found.error_bound)
+    assert float(found.value[0]) == pytest.approx(1 / (1 - gamma), rel=1e-7)
+    assert float(host_solvers.solve(model, gamma).value[0]) == pytest.approx(1 / (1 - gamma), rel=1e-7)
+    with pytest.raises(ConfigError, match="rewards for ever"):
+        host_solvers.evaluate(model, np.full((1, 3), np.float32(1 / 3)), 1.0)
+
+
+def test_shapes_that_are_none():
+    model = garnet(0)
+    for changed in (model.replace(next_state=model.next_state[0]), jax.tree.map(lambda leaf: leaf[:0], model)):
+        with pytest.raises(EnvironmentError, match="next_state must have shape"):
+            host_solvers.solve(changed, 0.9)
