@@ -420,7 +420,7 @@ class Exploitability:
         """Raises EnvironmentError where the task is an environment of other spaces."""
         _require_alike("Exploitability", self.spaces, task)
 
-    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
         if self.game is None:
             assert self.model is not None
             observation, shape = self.model.observation, self.model.joint_shape
@@ -437,7 +437,7 @@ class Exploitability:
             metrics |= self._measures(_probabilities(where, algorithm, state, view, (*of_each, actions)), "")
         return metrics
 
-    def _measures(self, policies: jax.Array, prefix: str) -> dict[str, jax.Array]:
+    def _measures(self, policies: jax.Array, prefix: str) -> dict[str, jax.Array | Average]:
         if self.game is not None:
             return {f"{prefix}exploitability": extensive.exploitability(self.game, jnp.swapaxes(policies, 0, 1))}
         assert self.model is not None

@@ -208,7 +208,7 @@ def make(
     fix = f"Give more bars than warm_up + max_steps = {warm_up + max_steps}, or lower them."
     require(0 <= begin <= end <= room, where, f"0 <= first <= last <= {room} must hold", (begin, end), fix)
     if weights is not None:
-        weights = require_finite(where, "weights", weights).tolist()
+        weights = tuple(require_finite(where, "weights", weights).tolist())
         within = len(weights) >= 1 and -min(short, leverage) <= min(weights) and max(weights) <= leverage
         require(within, where, "weights must lie within the limits", tuple(weights), "Raise short or leverage, or drop some.")
     observed = jax.vmap(observe)(jnp.asarray(table)).astype(jnp.float32)

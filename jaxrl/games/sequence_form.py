@@ -6,6 +6,7 @@ of the game tree, where that of the normal form is exponential.
 Source: Koller, Megiddo and von Stengel (1996), Efficient computation of equilibria for extensive two-person games.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +51,7 @@ def minimax(game: ExtensiveGame) -> Minimax:
         value = float(extensive.expected_payoffs(game, jnp.asarray(strategy))[0])
         gap = float(extensive.nash_conv(game, jnp.asarray(strategy)))
         apart = jnp.abs(jnp.asarray(game.payoff, jnp.float64) - jnp.array([value, -value]))
-        stake = float(extensive.expected_payoffs(game.replace(payoff=apart), jnp.asarray(strategy))[0])
+        stake = float(extensive.expected_payoffs(dataclasses.replace(game, payoff=apart), jnp.asarray(strategy))[0])
     must = f"the gap between the players must be at most 1e-6 of what they win and lose, {stake:g} on average"
     rounding = 1e-12 * spread + 1e-14 * abs(middle)
     require(gap <= 1e-6 * stake + rounding, where, must, gap, "Round payoffs that are far from all others.", SolverError)
