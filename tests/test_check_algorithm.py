@@ -199,10 +199,6 @@ def whole_logits(state, key, config):
     return state.replace(logits=state.logits.astype(jnp.int32))
 
 
-def weak_logits(state, key, config):
-    return state.replace(count=jax.lax.convert_element_type(1, int) + 0 * 1)
-
-
 def no_count(state, key, config):
     return {"logits": state.logits}
 
@@ -427,10 +423,6 @@ def make_that_steps(task, config):
         return (inner, episodes), metrics
 
     return Algorithm(lambda key: (right.init(jax.random.fold_in(key, 0)), start(jax.random.fold_in(key, 1))), update)
-
-
-def plain_evaluator(key, algorithm, state):
-    return {"zero": jnp.float32(0)}
 
 
 @struct.dataclass
