@@ -1,8 +1,8 @@
 """What must hold of an environment, an algorithm and an evaluator before anything is computed.
 
 The functions here look at structures, shapes and dtypes, while a function is traced or before: that costs nothing at run time.
-Only the probabilities of a finite environment's first outcomes are computed, once, before a run. ``jaxrl.runner.run`` calls them on
-its way, and ``jaxrl.conformance`` begins with them and goes on to look at numbers. ``where`` is always who asks, for the message.
+Only the probabilities of a finite environment's first outcomes are computed, once, before a run. ``jaxrl.runner.run`` calls them
+on its way, and ``jaxrl.conformance`` begins with them and goes on to look at numbers. ``where`` is always who asks.
 """
 
 import contextlib
