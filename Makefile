@@ -21,7 +21,7 @@ test-all: $(READY)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n 2 -q
 
 # A few tests of every part, for the other end of the range of versions.
-SMOKE := tests/test_switches.py tests/test_runner.py tests/test_diagnosis.py tests/test_all_algorithms.py tests/games/test_zero_sum.py tests/tabular/test_host_solvers.py
+SMOKE := tests/test_runner.py tests/test_diagnosis.py tests/test_all_algorithms.py tests/games/test_zero_sum.py tests/tabular/test_host_solvers.py
 
 smoke: $(READY)
 	$(BIN)/python -m pytest -n 2 -q -m "not slow" $(SMOKE)

@@ -10,6 +10,8 @@ from envs.matrix_games import bayesian_game, beauty_contest, cournot, iterated, 
 from envs.token_mdps import token_mdp
 from jaxrl.conformance import check_environment
 
+pytestmark = pytest.mark.slow  # the defaults are checked by the tests of the registry
+
 CORNERS = {
     "kuhn": (kuhn.make, dict(cards=2), dict(cards=2)),
     "leduc": (leduc.make, dict(ante=0.0, raises=(0.0, 100.0)), dict()),

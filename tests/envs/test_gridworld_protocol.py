@@ -9,6 +9,8 @@ import envs
 from jaxrl.conformance import check_environment
 from jaxrl.env import Environment
 
+pytestmark = pytest.mark.slow  # the defaults are checked by the tests of the registry
+
 EXTREMES = [
     ("blocking_maze", dict(opening="both", then="left", switch_at=1)),
     ("blocking_maze", dict(opening="left", max_steps=1)),

@@ -10,6 +10,8 @@ from envs.bandits import restless_bandit
 from envs.random_mdps import random_mdp
 from jaxrl.conformance import check_environment
 
+pytestmark = pytest.mark.slow  # the defaults are checked by the tests of the registry
+
 EXTREMES = {
     "acrobot": dict(gravity=50.0, mass_1=5.0, mass_2=0.05, centre_2=1.0, inertia=0.1, torque=50.0, time_step=0.05),
     "mountain_car": dict(force=0.05, gravity=0.0, goal_position=0.6, goal_speed=0.07),
