@@ -233,11 +233,12 @@ def require_zero_sums(where: str, payoffs: np.ndarray, fix: str, error: type[Jax
         fix: what the user can do, one sentence.
         error: the class to raise.
     """
-    off = np.abs(payoffs.sum(-1))
-    # float32 rounds numbers that are not halves, quarters ... to a ten-millionth of their size.
-    wrong = np.argwhere(~(off <= 1e-6 * np.abs(payoffs).max(-1, initial=0.0)))
-    first = tuple(wrong[0].tolist()) if len(wrong) else ()
-    require(not len(wrong), where, "what both players are paid must sum to zero", payoffs[first].tolist(), fix, error)
+    size = np.abs(payoffs).max(-1, initial=0.0)
+    # float32 rounds numbers that are not halves, quarters ... to a ten-millionth of their size; differences that are 0 but for
+    # rounding in float64 have only the size of the others.
+    wrong = ~(np.abs(payoffs.sum(-1)) <= np.maximum(1e-6 * size, 1e-12 * size.max(initial=0.0)))
+    found = payoffs[wrong][0].tolist() if wrong.any() else None
+    require(found is None, where, "what both players are paid must sum to zero", found, fix, error)
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

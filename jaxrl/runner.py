@@ -201,7 +201,7 @@ def run(
 
 
 def _validate(make, task, config, evaluators, checkpoints) -> tuple[tuple, int | None]:
-    """Refuses what cannot be run, as far as it shows without tracing; returns the evaluators, and the steps of an update."""
+    """Refuses what cannot be run, as far as it shows before an update is traced; returns evaluators, and steps per update."""
     contracts.require_make("run", make)
     contracts.require_task("run", task)
     contracts.require_config("run", config)

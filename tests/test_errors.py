@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl.errors import ConfigError, DataError, is_traced, require_discount, require_distribution, require_finite
+from jaxrl.errors import (
+    ConfigError,
+    DataError,
+    is_traced,
+    require_discount,
+    require_distribution,
+    require_finite,
+    require_zero_sums,
+)
 
 
 @pytest.mark.parametrize("gamma", [-0.1, 1.0000001, np.nan, np.inf, np.array([0.5, 2.0])])
@@ -53,3 +61,14 @@ def test_what_is_no_distribution_is_refused(rows, reason):
 def test_rounding_is_no_fault():
     row = np.full(7, 1 / 7, np.float32)
     np.testing.assert_array_equal(require_distribution("model", "probabilities", row), row.astype(np.float64))
+
+
+@pytest.mark.parametrize("paid", [(np.float32(0.1), -0.1), (1e-17, 0.0), (0.0, 0.0), (1e-6, -1e-6)])
+def test_payoffs_that_cancel_but_for_rounding(paid):
+    require_zero_sums("game", np.array([[3.0, -3.0], paid]), "Balance it.")
+
+
+@pytest.mark.parametrize("paid", [(1.0, 0.0), (1e-6, -2e-6), (np.nan, 0.0)])
+def test_payoffs_that_do_not_cancel_beside_large_ones_that_do(paid):
+    with pytest.raises(ConfigError, match="must sum to zero, got"):
+        require_zero_sums("game", np.array([[1e5, -1e5], paid]), "Balance it.")

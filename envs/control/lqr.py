@@ -16,9 +16,10 @@ import numpy as np
 from flax import struct
 
 from jaxrl.env import Environment, Step
-from jaxrl.errors import ConfigError, require
+from jaxrl.errors import ConfigError, SolverError, require
 from jaxrl.spaces import Box
 
+_SIZES = "Bring the matrices to similar sizes."
 _ROUNDING = 1e-6  # what float32 may have done to a matrix, relative to its largest entry
 DOUBLE_INTEGRATOR = (((1.0, 0.1), (0.0, 1.0)), ((0.0,), (0.1,)))  # A and B: position and speed, pushed, time step 0.1
 
@@ -171,7 +172,8 @@ def riccati(params: Params, gamma: float) -> Solution:
         gamma: discount in (0, 1], below 1 where there is noise.
 
     Raises:
-        ConfigError: gamma is out of range, no linear policy keeps the discounted cost finite, or rounding hides the solution.
+        ConfigError: gamma is out of range, or no linear policy keeps the discounted cost finite.
+        SolverError: rounding hides the solution.
     """
     from scipy.linalg import LinAlgWarning, solve_discrete_are
 
@@ -193,7 +195,7 @@ def riccati(params: Params, gamma: float) -> Solution:
             fix = "Give the unstable states an input and a cost, or lower gamma."
             raise ConfigError(f"{message} {m.b.tolist()}. {fix}") from error
     must = "the solution must fulfil the Riccati equation to 1e-8"
-    require(residual <= 1e-8, where, must, f"a residual of {residual:.1e}", "Bring the matrices to similar sizes.")
+    require(residual <= 1e-8, where, must, f"a residual of {residual:.1e}", _SIZES, SolverError)
     p = unit * basis @ p @ basis.T
     return Solution(p, _best(m, p, gamma)[0], _forever(where, m, p, gamma), residual)
 
@@ -234,7 +236,8 @@ def policy_cost(params: Params, gain: Any, gamma: float) -> float:
         Infinity where the policy lets some state that costs grow as fast as the discount shrinks its cost.
 
     Raises:
-        ConfigError: gamma is out of range, the gain has another shape, or rounding hides the cost.
+        ConfigError: gamma is out of range, or the gain has another shape.
+        SolverError: rounding hides the cost.
     """
     where = "lqr.policy_cost"
     m = _matrices(where, params, gamma)
@@ -250,7 +253,7 @@ def policy_cost(params: Params, gain: Any, gamma: float) -> float:
     p = _cost_of(closed, cost)
     residual = float(np.abs(closed.T @ p @ closed + cost - p).max() / np.abs(p).max())
     must = "the cost must fulfil the Lyapunov equation to 1e-8"
-    require(residual <= 1e-8, where, must, f"a residual of {residual:.1e}", "Bring the matrices to similar sizes.")
+    require(residual <= 1e-8, where, must, f"a residual of {residual:.1e}", _SIZES, SolverError)
     return _forever(where, m, basis @ p @ basis.T, gamma)
 
 

@@ -12,7 +12,7 @@ Source: Almgren and Chriss (2001); the closed form follows by Lagrange's rule.
 
 import numpy as np
 
-from jaxrl.errors import require
+from jaxrl.errors import SolverError, require
 
 _GAP = 1e-5  # of the cost, by which a schedule may miss the optimum
 
@@ -61,7 +61,8 @@ def optimal(lots: float, temporary: np.ndarray, permanent: np.ndarray) -> np.nda
         lots: X. temporary, permanent: float[T], mean impacts of each step.
 
     Raises:
-        ConfigError: C is not convex, so that the optimum found might not be the best, or none is found.
+        ConfigError: C is not convex, so that the optimum found might not be the best.
+        SolverError: none is found to a hundred-thousandth of its cost.
     """
     from scipy import optimize
 
@@ -84,7 +85,14 @@ def optimal(lots: float, temporary: np.ndarray, permanent: np.ndarray) -> np.nda
     # No schedule is cheaper by more than the linear bound (Frank and Wolfe 1956) at this one.
     slope = 2 * matrix @ share
     gap = (slope @ share - slope.min()) / (share @ matrix @ share)
-    require(gap <= _GAP, "schedules.optimal", f"the optimum must be found to within {_GAP:g}", gap, "Rescale the impacts.")
+    require(
+        gap <= _GAP,
+        "schedules.optimal",
+        f"the optimum must be found to within {_GAP:g}",
+        gap,
+        "Rescale the impacts.",
+        SolverError,
+    )
     return lots * share
 
 

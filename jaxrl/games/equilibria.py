@@ -215,7 +215,8 @@ def _security_strategies(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class CorrelatedEquilibrium(NamedTuple):
     """probability: float64[A_0, ..., A_{N-1}], of each joint action. payoffs: float64[N], what every player expects.
 
-    regret: float64[N], the most that a player could gain on average by one deviation: 0 up to rounding.
+    regret: float64[N], the most that a player could gain on average by one deviation: 0 up to rounding; at the maximum of the
+        entropy, which is only approached, up to a thousandth of the range of the player's payoffs.
     """
 
     probability: np.ndarray

@@ -267,7 +267,8 @@ class PolicyRegret:
             EnvironmentError: the environment has agents, is not finite, or is too large.
         """
         require_discount("PolicyRegret", gamma, below_one=True)
-        exact, model = ExactValue.of(env, gamma, max_states), tabulate(env, max_states)
+        model = tabulate(env, max_states)
+        exact = ExactValue.of_model("PolicyRegret", env, model, gamma)
         legal = model.action_mask / model.action_mask.sum(-1, keepdims=True)
         uniform = host_solvers.evaluate(model, legal, gamma)
         worse = float(exact.optimum) - float(uniform.start_value(model))
