@@ -1,6 +1,7 @@
 """Programs as jax has traced them: what is in them, wherever it is nested."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -26,3 +27,13 @@ def programs(equation: Any) -> list[core.Jaxpr]:
 def draws_64_bits(jaxpr: core.Jaxpr) -> bool:
     """Returns whether a program draws random numbers of 64 bits: others than those of 32 bits that the same key gives."""
     return any(equation.primitive.name == "random_bits" and equation.params["bit_width"] == 64 for equation in equations(jaxpr))
+
+
+def traced_afresh(function: Callable, *inputs: Any) -> core.ClosedJaxpr:
+    """Returns the program of a function; it is traced even if jax remembers an earlier trace."""
+    return jax.make_jaxpr(lambda *values: function(*values))(*inputs)
+
+
+def without_addresses(line: str) -> str:
+    """Returns a printed line of a program without the places of Python objects in memory, which are others each time."""
+    return re.sub("0x[0-9a-f]+", "", line)

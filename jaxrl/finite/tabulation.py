@@ -52,18 +52,27 @@ def _with_rows(kept: np.ndarray, count: int, new: np.ndarray) -> np.ndarray:
     return kept
 
 
+# Module-level and compiled as a whole: a second environment of the same functions finds these programs.
+
+
+@partial(jax.jit, static_argnums=0)
+def _expand(outcomes: Callable, states: PyTree, actions: jax.Array, params: PyTree) -> Outcomes:
+    return jax.vmap(lambda state: jax.vmap(lambda action: outcomes(state, action, params))(actions))(states)
+
+
+@partial(jax.jit, static_argnums=0)
+def _in_every(function: Callable, states: PyTree, params: PyTree) -> PyTree:
+    return jax.vmap(function, in_axes=(0, None))(states, params)
+
+
 def _expander(env: Environment, params: PyTree, dtypes: PyTree, actions: np.ndarray) -> Callable:
     """Returns ``(states [n], size) -> Outcomes [n, A, K]`` on the host, checked, for n up to the size of a compiled block."""
-    outcomes_fn: Any = env.outcomes_fn
-
-    @jax.jit
-    def expand(states):
-        return jax.vmap(lambda state: jax.vmap(lambda action: outcomes_fn(state, action, params))(jnp.asarray(actions)))(states)
 
     def on_host(states: PyTree, size: int) -> Outcomes:
         count, rows = jax.tree.leaves(states)[0].shape[0], np.arange(size)
         padded = jax.tree.map(lambda leaf: leaf[np.where(rows < count, rows, 0)], states)
-        outcomes: Any = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], expand(padded))
+        outcomes: Any = _expand(env.outcomes_fn, padded, actions, params)
+        outcomes = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], outcomes)
 
         def at(row: int, action: int) -> str:
             state = jax.tree.map(lambda leaf: leaf[row].tolist(), states)
@@ -169,7 +178,7 @@ def _joint_masks(env: Environment, states: PyTree, joint: np.ndarray) -> np.ndar
     count = jax.tree.leaves(states)[0].shape[0]
     if env.action_mask_fn is None:
         return np.ones((count, len(joint)), bool)
-    legal = np.asarray(jax.vmap(env.action_mask_fn, in_axes=(0, None))(states, env.params))
+    legal = np.asarray(_in_every(env.action_mask_fn, states, env.params))
     legal = legal if env.num_agents is not None else legal[:, None, :]
     return np.all([legal[:, agent, joint[:, agent]] for agent in range(joint.shape[1])], axis=0)
 
@@ -206,7 +215,7 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
     large = max(_BLOCK, min(_LARGE_BLOCK, _BLOCK_BYTES // bytes_of_state))
     with jax.enable_x64(True):
         params = jax.tree.map(_widen, env.params)
-        first = jax.tree.map(np.asarray, env.initial_fn(params))
+        first = jax.tree.map(np.asarray, jax.jit(env.initial_fn)(params))
         name, fix = "the initial distribution", "Check initial(params)."
         chance = require_distribution(where, name, first.probability, fix, EnvironmentError)
         possible = np.flatnonzero(chance)
@@ -215,10 +224,10 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
     states = number.states(slice(None))
     initial = np.bincount(starts, chance[possible] / chance.sum(), len(number))
     # Observations and masks are what the agent is given, so they are computed at the ordinary precision.
-    observation = jax.tree.map(np.asarray, jax.vmap(env.observe_fn or observe_state, in_axes=(0, None))(states, env.params))
+    observation = jax.tree.map(np.asarray, _in_every(env.observe_fn or observe_state, states, env.params))
     return TabularModel(*tables, initial, _joint_masks(env, states, joint), observation, states, joint_shape)
 
 
 def _widen(leaf):
     leaf = jnp.asarray(leaf)
-    return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+    return np.asarray(leaf, np.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

@@ -1,7 +1,6 @@
 """What a finite environment must keep: its outcomes are distributions, agree with sampled steps, and with their table."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ from jaxrl.conformance.environment.subject import (
     BATCH,
     WHERE,
     Subject,
+    batched_observations,
     batched_outcomes,
     batched_resets,
     batched_steps,
@@ -31,9 +31,8 @@ def check_outcomes_structure(subject: Subject) -> None:
 
 
 def check_probabilities(subject: Subject) -> None:
-    env: Any = subject.env
-    initial = on_host(env.initial_fn(env.params))
-    for where, probability in (("outcomes_fn", subject.outcomes.probability), ("initial_fn", initial.probability[None])):
+    initial = subject.initial.probability[None]
+    for where, probability in (("outcomes_fn", subject.outcomes.probability), ("initial_fn", initial)):
         total, lowest = probability.sum(-1), probability.min()
         require(lowest >= 0, f"{where} must return no negative probability", float(lowest), "Check the formula.")
         worst = float(total[np.abs(total - 1).argmax()])
@@ -41,9 +40,8 @@ def check_probabilities(subject: Subject) -> None:
 
 
 def check_observations_follow_from_states(subject: Subject) -> None:
-    env: Any = subject.env
     step = subject.played.step
-    difference = first_difference(jax.vmap(env.observe_fn, in_axes=(0, None))(step.state, env.params), step.obs)
+    difference = first_difference(batched_observations(subject.env, step.state), step.obs)
     must = "observe_fn must observe what step_fn returned"
     require(not difference, must, difference, "Use one function for both.")
 
@@ -58,9 +56,7 @@ def check_steps_are_possible_outcomes(subject: Subject) -> None:
 
 
 def check_frequencies(subject: Subject) -> None:
-    env: Any = subject.env
-    played = subject.played
-    initial = on_host(env.initial_fn(env.params))
+    env, played, initial = subject.env, subject.played, subject.initial
     # From the half with more outcomes, which has more to show.
     pairs = np.argsort(-(subject.outcomes.probability > 0).sum(-1), kind="stable")[: BATCH // 2 : BATCH // 2 // NUM_PAIRS]
     keys = jax.random.split(jax.random.fold_in(subject.key, 1), (1 + len(pairs), NUM_REPEATS, BATCH))

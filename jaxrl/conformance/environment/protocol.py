@@ -1,6 +1,7 @@
 """What every environment must keep: the record, the structure of what its functions return, purity, and sound values."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
@@ -13,14 +14,14 @@ from jaxrl.conformance.environment.subject import (
     BATCH,
     WHERE,
     Subject,
-    compiled_reset,
-    compiled_step,
     require,
     reset_shapes,
+    single_step,
 )
-from jaxrl.conformance.programs import draws_64_bits
-from jaxrl.env import Environment
+from jaxrl.conformance.programs import draws_64_bits, traced_afresh, without_addresses
+from jaxrl.env import Environment, PyTree
 from jaxrl.errors import EnvironmentError
+from jaxrl.spaces import Space
 
 # ---- the record
 
@@ -95,11 +96,16 @@ def check_dtypes_are_explicit(subject: Subject) -> None:
 # ---- purity
 
 
-def check_keys_are_used_once(subject: Subject) -> None:
-    env = subject.env
+def _functions(subject: Subject) -> tuple[tuple[str, Callable, tuple], ...]:
+    """Returns the functions that draw random numbers, by name, each with inputs to trace it with."""
+    env, key = subject.env, subject.key
     _, state = reset_shapes(subject)
-    key, action = jax.random.key(0), contracts.of_all_agents(env, env.action_space)
-    for where, function, values in (("reset_fn", env.reset, (key,)), ("step_fn", env.step, (key, state, action))):
+    action = contracts.of_all_agents(env, env.action_space)
+    return ("reset_fn", env.reset, (key,)), ("step_fn", env.step, (key, state, action))
+
+
+def check_keys_are_used_once(subject: Subject) -> None:
+    for where, function, values in _functions(subject):
         try:
             with jax.debug_key_reuse(True):
                 jax.jit(function).trace(*values)
@@ -109,33 +115,25 @@ def check_keys_are_used_once(subject: Subject) -> None:
             raise EnvironmentError(message) from error
 
 
-def check_same_key_same_result(subject: Subject) -> None:
-    env, played = subject.env, subject.played
-    inputs = take((played.key, played.state, played.action), 0)
-    for where, function, values in (("reset_fn", env.reset, (subject.key,)), ("step_fn", env.step, inputs)):
-        difference = first_difference(function(*values), function(*values))
-        must = f"{where} must return the same for the same inputs"
-        require(not difference, must, difference, "Draw only from the key; keep no state outside.")
-
-
-def check_compiled_equals_eager(subject: Subject) -> None:
-    env, played = subject.env, subject.played
-    must, fix = "must return the same compiled and uncompiled", "Keep Python and NumPy randomness, and printing, out of it."
-    difference = first_difference(compiled_reset(env, subject.key), env.reset(subject.key))
-    require(not difference, f"reset_fn {must}", difference, fix)
-    for index in (0, 1, BATCH - 1):
-        inputs = take((played.key, played.state, played.action), index)
-        difference = first_difference(compiled_step(env, *inputs), env.step(*inputs))
-        require(not difference, f"step_fn {must}", difference, fix)
+def check_traced_again_the_same(subject: Subject) -> None:
+    """Python and NumPy randomness, clocks and counters are frozen into a program when it is traced, differently each time."""
+    for where, function, values in _functions(subject):
+        one, other = (traced_afresh(function, *values) for _ in range(2))
+        lines = zip(str(one.jaxpr).splitlines(), str(other.jaxpr).splitlines(), strict=False)
+        programs = ((without_addresses(ours), without_addresses(theirs)) for ours, theirs in lines)
+        difference = next((f"{ours.strip()!r} and {theirs.strip()!r}" for ours, theirs in programs if ours != theirs), "")
+        difference = difference or first_difference(one.consts, other.consts, rtol=0, atol=0)
+        fix = "Draw only from the key; keep no state outside."
+        require(not difference, f"{where} must be the same program each time that it is traced", difference, fix)
 
 
 def check_batched_equals_single(subject: Subject) -> None:
-    played = subject.played
-    for index in range(0, BATCH, BATCH // 8):
-        single = compiled_step(subject.env, *take((played.key, played.state, played.action), index))
-        difference = first_difference(single, take(played.step, index))
-        must = "step_fn must return the same one by one and under vmap"
-        require(not difference, must, difference, "Use no operation that sees the other environments.")
+    env, played, chosen = subject.env, subject.played, np.arange(0, BATCH, BATCH // 8)
+    singles = [single_step(env, *take((played.key, played.state, played.action), index)) for index in chosen]
+    one_by_one = jax.tree.map(lambda *leaves: np.stack(leaves), *map(on_host, singles))  # compared at one scale
+    difference = first_difference(one_by_one, take(on_host(played.step), chosen))
+    must = "step_fn must return the same one by one and under vmap"
+    require(not difference, must, difference, "Use no operation that sees the other environments.")
 
 
 def check_rebuilt_compiles_once(subject: Subject) -> None:
@@ -167,12 +165,17 @@ def check_rebuilt_compiles_once(subject: Subject) -> None:
 # ---- values
 
 
+@partial(jax.jit, static_argnums=0)
+def _contains(space: Space, value: PyTree) -> jax.Array:
+    return space.contains(value)
+
+
 def check_observations_in_space(subject: Subject) -> None:
     space, played = subject.env.observation_space, subject.played
     for where, obs in (("reset_fn", played.obs), ("step_fn", played.step.obs)):
         bounds = jax.tree.map(lambda leaf: (leaf.min().item(), leaf.max().item()), on_host(obs))
         must = f"{where} must return observations in {space}"
-        require(space.contains(obs), must, f"values in {bounds}", "Widen the space or mend the observation.")
+        require(_contains(space, obs), must, f"values in {bounds}", "Widen the space or mend the observation.")
 
 
 def check_rewards_are_finite(subject: Subject) -> None:
@@ -181,6 +184,6 @@ def check_rewards_are_finite(subject: Subject) -> None:
 
 
 def check_some_action_is_legal(subject: Subject) -> None:
-    legal = np.asarray(jax.vmap(subject.env.action_mask)(subject.played.state)).any(-1)
+    legal = cast(np.ndarray, subject.played.legal).any(-1)
     must, fix = "action_mask_fn must leave at least one action legal in every state", "Allow one, for example staying."
     require(legal.all(), must, f"none in {np.sum(~legal)} of {legal.size} cases", fix)

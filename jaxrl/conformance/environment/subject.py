@@ -5,39 +5,41 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxrl import contracts, errors
-from jaxrl.conformance.comparison import on_host, take
+from jaxrl.conformance.comparison import as_numpy, joined, on_host, take, where
 from jaxrl.env import Environment, PyTree, Step
 from jaxrl.errors import EnvironmentError
-from jaxrl.finite import Outcomes, TabularModel, tabulate
+from jaxrl.finite import Initial, Outcomes, TabularModel, tabulate
 from jaxrl.rollout import View, uniform_policy
 
 WHERE = "check_environment"
 
-BATCH = 512  # environments stepped at once: one compiled program for everything that is batched
+BATCH = 512  # environments stepped at once
 NUM_STEPS = 32  # of random play that the checks look at
 
 
 class Played(NamedTuple):
-    """Steps of random play, leading axis BATCH everywhere: where each was taken, and what it returned."""
+    """Steps of random play, on the host, leading axis BATCH everywhere: where each was taken, and what it returned.
+
+    legal: bool[BATCH, ..., A], or None where the environment has no mask.
+    """
 
     key: jax.Array
-    state: PyTree
     obs: PyTree
+    state: PyTree
+    legal: np.ndarray | None
     action: PyTree
     step: Step
 
 
-@jax.jit
-def compiled_reset(env: Environment, key: jax.Array) -> tuple[PyTree, PyTree]:
-    return env.reset(key)
+# A few compiled programs, and NumPy between them: an operation of jax that runs by itself is compiled by itself, and a hundred of
+# them take longer than all of the checks.
 
 
 @jax.jit
-def compiled_step(env: Environment, key: jax.Array, state: PyTree, action: PyTree) -> Step:
+def single_step(env: Environment, key: jax.Array, state: PyTree, action: PyTree) -> Step:
     return env.step(key, state, action)
 
 
@@ -52,31 +54,41 @@ def batched_steps(env: Environment, keys: jax.Array, states: PyTree, actions: Py
 
 
 @jax.jit
+def _random_actions(env: Environment, key: jax.Array, states: PyTree) -> tuple[jax.Array | None, PyTree]:
+    """Returns which actions are legal in each state, None where all are, and a legal one."""
+    legal = None if env.action_mask_fn is None else jax.vmap(env.action_mask)(states)
+    return legal, uniform_policy(env)(key, View(states, legal, ())).action
+
+
+@jax.jit
 def batched_outcomes(env: Any, states: PyTree, actions: PyTree) -> Outcomes:
     return jax.vmap(env.outcomes_fn, in_axes=(0, 0, None))(states, actions, env.params)
 
 
 @jax.jit
-def _go_on(env: Environment, key: jax.Array, over: jax.Array, fresh: tuple, current: tuple) -> tuple:
-    """Begins again where an episode is over. Returns ``(obs, state, legal random action)``."""
-    obs, state = jax.vmap(lambda end, *pair: jax.tree.map(functools.partial(jnp.where, end), *pair))(over, fresh, current)
-    mask = None if env.action_mask_fn is None else jax.vmap(env.action_mask)(state)
-    return obs, state, uniform_policy(env)(key, View(obs, mask, ())).action
+def batched_observations(env: Any, states: PyTree) -> PyTree:
+    return jax.vmap(env.observe_fn, in_axes=(0, None))(states, env.params)
+
+
+@jax.jit
+def _initial(env: Any) -> Initial:
+    return env.initial_fn(env.params)
 
 
 def _play(env: Environment, key: jax.Array) -> Played:
     """Plays BATCH environments and takes an equal share of the record from every step."""
     reset_key, step_key, action_key = jax.random.split(key, 3)
     step_keys, action_keys = jax.random.split(step_key, (NUM_STEPS, BATCH)), jax.random.split(action_key, NUM_STEPS)
-    fresh = current = batched_resets(env, jax.random.split(reset_key, BATCH))
-    over, t, record = jnp.zeros(BATCH, bool), jnp.zeros(BATCH, jnp.int32), []
-    for index, shares in enumerate(np.split(np.arange(BATCH), NUM_STEPS)):
-        obs, state, action = _go_on(env, action_keys[index], over, fresh, current)
-        step = batched_steps(env, step_keys[index], state, action)
-        t = jnp.where(over, 1, t + 1)
+    fresh = current = as_numpy(batched_resets(env, jax.random.split(reset_key, BATCH)))
+    over, t, record = np.zeros(BATCH, bool), np.zeros(BATCH, np.int32), []
+    for index, share in enumerate(np.split(np.arange(BATCH), NUM_STEPS)):
+        obs, state = where(over, fresh, current)
+        legal, action = as_numpy(_random_actions(env, action_keys[index], state))
+        step = as_numpy(batched_steps(env, step_keys[index], state, action))
+        t = np.where(over, 1, t + 1)
         over, current = step.terminated | (t >= env.max_steps), (step.obs, step.state)
-        record.append(take(Played(step_keys[index], state, obs, action, step), shares))
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *record)
+        record.append(take(Played(step_keys[index], obs, state, legal, action, step), share))
+    return joined(record)
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,10 @@ class Subject:
     @functools.cached_property
     def played(self) -> Played:
         return _play(self.env, jax.random.fold_in(self.key, 0))
+
+    @functools.cached_property
+    def initial(self) -> Initial:
+        return on_host(_initial(self.env))
 
     @functools.cached_property
     def outcomes(self) -> Outcomes:
