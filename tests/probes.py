@@ -2,74 +2,80 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import struct
 
 from jaxrl.env import Environment, Step
 from jaxrl.finite import Initial, Outcomes, finite
 from jaxrl.spaces import Box, Dict, Discrete
 
 
-def _only_state(params):
-    return Initial(jnp.ones(1), jnp.zeros(1, jnp.int32))
+@struct.dataclass
+class Rules:
+    """Three states, of which the last is only ever reached by terminating, and two actions. Nothing but the first state is drawn.
+
+    start: float32[2], the chance to begin in state 0 and 1. next_state, reward: [3, 2], by state and action. ends: bool[3, 2].
+    """
+
+    start: jax.Array
+    next_state: jax.Array
+    reward: jax.Array
+    ends: jax.Array
 
 
-def _constant(state, action, params):
-    return Outcomes(jnp.ones(1), jnp.ones(1, jnp.int32), jnp.ones(1), jnp.ones(1, bool))
+def _outcomes(state, action, rules):
+    rows = (table[state, action][None] for table in (rules.next_state, rules.reward, rules.ends))
+    return Outcomes(jnp.ones(1, jnp.float32), *rows)
+
+
+def _initial(rules):
+    return Initial(rules.start, jnp.arange(2, dtype=jnp.int32))
+
+
+def _probe(start: list, next_state: list, reward: list, ends: list) -> Environment:
+    """All of these are one program with other numbers, so that an algorithm is compiled once for all of them."""
+
+    def by_state(values, dtype):
+        return np.broadcast_to(np.asarray(values, dtype).reshape(2, -1), (2, 2))
+
+    tables = by_state(next_state, np.int32), by_state(reward, np.float32), by_state(ends, bool)
+    last = np.full((1, 2), 2, np.int32), np.zeros((1, 2), np.float32), np.ones((1, 2), bool)
+    rules = Rules(np.asarray(start, np.float32), *(np.concatenate(rows) for rows in zip(tables, last, strict=True)))
+    return finite(jax.tree.map(jnp.asarray, rules), _outcomes, _initial, Discrete(3), Discrete(2), max_steps=2)
 
 
 def constant_reward() -> Environment:
     """One state, one step, reward 1: V = 1. Fails if values are not learned at all."""
-    return finite(None, _constant, _only_state, Discrete(2), Discrete(2), max_steps=10)
-
-
-def _two_starts(params):
-    return Initial(jnp.full(2, 0.5), jnp.arange(2, dtype=jnp.int32))
-
-
-def _by_observation(state, action, params):
-    reward = jnp.where(state == 1, 1.0, -1.0)
-    return Outcomes(jnp.ones(1), jnp.full(1, 2, jnp.int32), reward[None], jnp.ones(1, bool))
+    return _probe([1, 0], [2, 2], [1, 1], [True, True])
 
 
 def observation_dependent_reward() -> Environment:
     """Two states, one step, reward -1 in state 0 and 1 in state 1. Fails if the value ignores the observation."""
-    return finite(None, _by_observation, _two_starts, Discrete(3), Discrete(2), max_steps=10)
-
-
-def _delayed(state, action, params):
-    return Outcomes(jnp.ones(1), (state + 1)[None], jnp.where(state == 1, 1.0, 0.0)[None], (state == 1)[None])
+    return _probe([0.5, 0.5], [2, 2], [-1, 1], [True, True])
 
 
 def delayed_reward() -> Environment:
     """Two steps, reward 1 on the second: V(0) = gamma, V(1) = 1. Fails if discounting or bootstrapping is wrong."""
-    return finite(None, _delayed, _only_state, Discrete(3), Discrete(2), max_steps=10)
-
-
-def _by_action(state, action, params):
-    return Outcomes(jnp.ones(1), jnp.full(1, 2, jnp.int32), jnp.where(action == state, 1.0, 0.0)[None], jnp.ones(1, bool))
+    return _probe([1, 0], [1, 2], [0, 1], [False, True])
 
 
 def action_dependent_reward() -> Environment:
     """One step, reward 1 if the action equals the observation. Fails if the policy does not learn from its actions."""
-    return finite(None, _by_action, _two_starts, Discrete(3), Discrete(2), max_steps=10)
-
-
-def _loop(state, action, params):
-    return Outcomes(jnp.ones(1), state[None], jnp.ones(1), jnp.zeros(1, bool))
+    return _probe([0.5, 0.5], [2, 2], [[1, 0], [0, 1]], [True, True])
 
 
 def time_limit_loop() -> Environment:
-    """One state, reward 1 for ever, a time limit of 3: V = 1 / (1 - gamma). Fails if a time limit is taken for an end."""
-    return finite(None, _loop, _only_state, Discrete(1), Discrete(2), max_steps=3)
-
-
-def _limit_or_end(state, action, params):
-    # From state 0 the episode loops until the time limit; from state 1 it ends at once. Both pay 1 a step.
-    return Outcomes(jnp.ones(1), state[None], jnp.ones(1), (state == 1)[None])
+    """One state, reward 1 for ever, a time limit of 2: V = 1 / (1 - gamma). Fails if a time limit is taken for an end."""
+    return _probe([1, 0], [0, 1], [1, 1], [False, False])
 
 
 def limit_or_end() -> Environment:
     """Two states that pay 1 a step: V(0) = 1 / (1 - gamma) behind a time limit of 2, V(1) = 1 behind a termination."""
-    return finite(None, _limit_or_end, _two_starts, Discrete(2), Discrete(2), max_steps=2)
+    return _probe([0.5, 0.5], [0, 2], [1, 1], [False, True])
+
+
+def _only_state(params):
+    return Initial(jnp.ones(1), jnp.zeros(1, jnp.int32))
 
 
 def _masked(state, action, params):

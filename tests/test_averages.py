@@ -10,6 +10,7 @@ from jaxrl.algorithm import Algorithm
 from jaxrl.averages import Average, average, divided, is_sound, pooled
 from jaxrl.multiagent import mappo
 from jaxrl.runner import run
+from tests.marks import slow
 
 VALUES = jnp.array([1.0, 5.0, 3.0, 7.0, jnp.nan, 2.0])
 COUNTS = jnp.array([True, True, False, True, False, True])
@@ -55,7 +56,7 @@ def test_a_run_divides_on_the_host_and_a_missing_value_is_no_failure():
     np.testing.assert_array_equal(done.metrics["x"], [[1.5, np.nan, np.nan, 1.5, np.nan, np.nan]] * 3)
 
 
-@pytest.mark.parametrize("num_minibatches", [1, 4, 16, 32])
+@pytest.mark.parametrize("num_minibatches", [1, slow(4), slow(16), 32])
 def test_entropy_is_the_same_in_any_number_of_minibatches(num_minibatches):
     """Turns: in every state one of two agents chooses between two actions, so the entropy of a first policy is near log 2."""
     env = envs.make("kuhn")

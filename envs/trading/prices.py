@@ -4,6 +4,7 @@ Every source is pure, and a pytree of numbers, so paths can be drawn under jit a
 Drift and volatility are per year, a bar is a trading day of which a year has 252.
 """
 
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -27,6 +28,11 @@ class Source(Protocol):
 
 def paths(source: Source, key: jax.Array, num_paths: int, num_bars: int) -> jax.Array:
     """Draws a table of independent paths, float32[num_paths, num_bars]."""
+    return _paths(source, key, num_paths, num_bars)
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _paths(source: Source, key: jax.Array, num_paths: int, num_bars: int) -> jax.Array:
     return jax.vmap(lambda k: source.path(k, num_bars))(jax.random.split(key, num_paths))
 
 

@@ -14,6 +14,7 @@ The tables lie in ``params``: one copy serves all environments and seeds, and a 
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -211,10 +212,10 @@ def make(
         weights = tuple(require_finite(where, "weights", weights).tolist())
         within = len(weights) >= 1 and -min(short, leverage) <= min(weights) and max(weights) <= leverage
         require(within, where, "weights must lie within the limits", tuple(weights), "Raise short or leverage, or drop some.")
-    observed = jax.vmap(observe)(jnp.asarray(table)).astype(jnp.float32)
+    observed = np.asarray(_observed(observe, table))
     columns = [table] if opens is None else [table, _table(where, "opens", opens, table.shape)]
     params = Params(
-        table=jnp.concatenate([*(jnp.asarray(column)[..., None] for column in columns), observed], axis=-1),
+        table=jnp.asarray(np.concatenate([*(column[..., None] for column in columns), observed], axis=-1)),
         first=jnp.int32(begin),
         last=jnp.int32(end),
         weights=jnp.asarray(() if weights is None else weights, jnp.float32),
@@ -228,6 +229,11 @@ def make(
     actions = Discrete(len(weights)) if weights is not None else Box(-float(min(short, leverage)), float(leverage), (1,))
     step = _Trade(weights is not None, delay, len(columns))
     return Environment(params, _Reset(len(columns)), step, space, actions, max_steps, limit_fn=_Limit(last))
+
+
+@partial(jax.jit, static_argnums=0)
+def _observed(observe: Callable[[jax.Array], jax.Array], table: jax.Array) -> jax.Array:
+    return jax.vmap(observe)(table).astype(jnp.float32)
 
 
 def _table(where: str, name: str, table: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:

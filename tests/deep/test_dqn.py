@@ -48,7 +48,7 @@ KINDS = [
 ]
 
 
-def trained(env, num_updates=20, **changes):
+def trained(env, num_updates=50, **changes):
     config = CONFIG.replace(**changes)
     return config, run(dqn.make, env, config, seeds=4, num_updates=num_updates, chunk_length=num_updates)
 
@@ -71,7 +71,7 @@ def test_delayed_reward(changes):
 def test_a_time_limit_is_not_an_end(changes):
     """Q -> r / (1 - gamma) through time limits, and r where the episode really ends."""
     env = probes.limit_or_end()
-    config, done = trained(env, 50, **changes)
+    config, done = trained(env, **changes)
     expected = np.broadcast_to([[1 / (1 - GAMMA)] * 2, [1.0] * 2], (4, 2, 2))
     np.testing.assert_allclose(values(env, config, done, jnp.array([0, 1])), expected, rtol=0.1)
 

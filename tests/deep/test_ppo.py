@@ -17,6 +17,7 @@ from jaxrl.rollout import View
 from jaxrl.runner import run
 from jaxrl.spaces import Box, Dict, Discrete
 from tests import probes
+from tests.marks import slow
 
 GAMMA = 0.8
 CONFIG = ppo.Config(
@@ -31,7 +32,7 @@ CONFIG = ppo.Config(
 )
 
 
-def trained(env, num_updates=60, **changes):
+def trained(env, num_updates=100, **changes):
     config = CONFIG.replace(anneal_updates=float(num_updates), **changes)
     return config, run(ppo.make, env, config, seeds=4, num_updates=num_updates, chunk_length=num_updates)
 
@@ -80,17 +81,17 @@ def test_action_dependent_reward():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"clip_value": True}, {"gae_lambda": 0.0}, {"gae_lambda": 1.0}, {"memory_size": 8}], ids=str
+    "changes", [{}, slow({"clip_value": True}), {"gae_lambda": 0.0}, {"gae_lambda": 1.0}, {"memory_size": 8}], ids=str
 )
 def test_a_time_limit_is_not_an_end(changes):
     """V -> r / (1 - gamma) through time limits, and r where the episode really ends."""
     if "memory_size" in changes:
         env = probes.time_limit_loop()
-        _, done = trained(env, 100, **changes)
+        _, done = trained(env, **changes)
         assert done.metrics["value_loss"][:, -1].max() < 0.1
         return
     env = probes.limit_or_end()
-    config, done = trained(env, 100, **changes)
+    config, done = trained(env, **changes)
     found = values(env, config, done, jnp.array([0, 1]))
     np.testing.assert_allclose(found, [[1 / (1 - GAMMA), 1.0]] * 4, rtol=0.1)
 
@@ -106,7 +107,9 @@ def test_masked_actions_are_never_taken():
     assert np.isfinite(done.metrics["entropy"]).all()
 
 
-@pytest.mark.parametrize("changes", [{}, {"normalize_observation": True}, {"memory_size": 8, "num_minibatches": 2}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [slow({}), {"normalize_observation": True}, slow({"memory_size": 8, "num_minibatches": 2})], ids=str
+)
 def test_nested_observations(changes):
     _, done = trained(probes.nested_observation(), **changes)
     assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
@@ -117,7 +120,7 @@ def test_images():
     assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
 
 
-@pytest.mark.parametrize("bound", [2.0, np.inf])
+@pytest.mark.parametrize("bound", [2.0, slow(np.inf)])
 def test_continuous_actions(bound):
     """The reward is minus the squared distance to the observation; a policy that ignores it gets -1/3 at best."""
     _, done = trained(probes.continuous_action(bound), 150, ent_coef=0.0, normalize_reward=True)
@@ -151,7 +154,9 @@ def test_value_clipping_limits_the_critic():
     assert first_update(clip_value=True).metrics["value_loss"][0, 0] >= first_update().metrics["value_loss"][0, 0] - 1e-6
 
 
-@pytest.mark.parametrize("changes", [{"num_envs": 4, "num_steps": 8}, {"memory_size": 4, "num_envs": 8, "num_steps": 1}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"num_envs": 4, "num_steps": 8}, slow({"memory_size": 4, "num_envs": 8, "num_steps": 1})], ids=str
+)
 def test_minibatches_of_one_step_learn(changes):
     """Standardised on its own, a single advantage is 0, and the entropy stayed what it was for ever."""
     env = probes.action_dependent_reward()
@@ -214,7 +219,7 @@ def test_policies_of_all_kinds_have_the_right_shapes():
     for name in ("cartpole", "pendulum", "lqr", "t_maze"):
         env = envs.make(name)
         algorithm = ppo.make(env, CONFIG)
-        state = algorithm.init(jax.random.key(0))
+        state = jax.jit(algorithm.init)(jax.random.key(0))
         decision = algorithm.policy(state, True)(jax.random.key(1), View(state.episodes.obs, None, ()))
         assert decision.action.shape == (4, *env.action_space.shape)
         assert env.action_space.contains(decision.action)

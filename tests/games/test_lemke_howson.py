@@ -11,6 +11,7 @@ from jaxrl.errors import ConfigError
 from jaxrl.games.lemke_howson import lemke_howson
 
 every_label = jax.jit(jax.vmap(lemke_howson, (None, 0)))
+every_game = jax.jit(jax.vmap(jax.vmap(lemke_howson, (None, 0)), (0, None)))
 
 
 def regrets(payoff, solution):
@@ -38,7 +39,7 @@ def test_one_extreme_joint_action_costs_no_precision(extreme):
     payoffs = random.normal(size=(200, 2, 4, 4))
     payoffs[np.arange(200), :, random.integers(4, size=200), random.integers(4, size=200)] += extreme
     payoffs = payoffs.astype(np.float32)
-    solutions = jax.jit(jax.vmap(jax.vmap(lemke_howson, (None, 0)), (0, None)))(payoffs, jnp.arange(8))
+    solutions = every_game(payoffs, jnp.arange(8))
     found = [regrets(game.astype(np.float64), [part[i] for part in solutions[:2]]) for i, game in enumerate(payoffs)]
     regret, smallest = (np.array(part) for part in zip(*found, strict=True))
     assert np.isfinite(solutions.row).all()

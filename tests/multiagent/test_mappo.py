@@ -23,6 +23,7 @@ from jaxrl.spaces import Discrete
 from jaxrl.transforms import with_action_mask, with_reward
 from tests import probes
 from tests.copies import copies
+from tests.marks import slow
 
 GAMMA = 0.8
 PPO: Any = ppo.Config(
@@ -38,13 +39,13 @@ PPO: Any = ppo.Config(
 CONFIG: Any = mappo.Config(**{**vars(PPO), "normalize_value": True})
 KINDS = [
     {},
-    {"centralized": False, "agent_ids": True},
+    slow({"centralized": False, "agent_ids": True}),
     {"shared_parameters": False},
-    {"centralized": False, "shared_parameters": False, "normalize_value": False},
+    slow({"centralized": False, "shared_parameters": False, "normalize_value": False}),
 ]
 
 
-def trained(env, num_updates=60, evaluators=(), **changes):
+def trained(env, num_updates=100, evaluators=(), **changes):
     config = CONFIG.replace(anneal_updates=float(num_updates), **changes)
     whole = num_updates
     return config, run(mappo.make, env, config, seeds=2, num_updates=whole, chunk_length=whole, evaluators=evaluators)
@@ -80,9 +81,9 @@ def probabilities(env, config, done, obs, mask=None):
     ("name", "changes"),
     [
         ("cartpole", {}),
-        ("cartpole", {"normalize_value": True, "clip_value": True}),
-        ("pendulum", {"normalize_observation": True, "normalize_reward": True}),
-        ("cartpole", {"memory_size": 8}),
+        slow("cartpole", {"normalize_value": True, "clip_value": True}),
+        slow("pendulum", {"normalize_observation": True, "normalize_reward": True}),
+        slow("cartpole", {"memory_size": 8}),
     ],
     ids=str,
 )
@@ -106,15 +107,15 @@ def test_one_agent_is_ppo(name, changes):
 def test_a_time_limit_is_not_an_end(changes):
     """V -> r / (1 - gamma) through time limits, and r where the episode really ends."""
     env = copies(probes.limit_or_end(), 2)
-    config, done = trained(env, 100, **changes)
+    config, done = trained(env, **changes)
     found = values(env, config, done, jnp.array([0, 1]))
     np.testing.assert_allclose(found[:, 0], 1 / (1 - GAMMA), rtol=0.1)
     np.testing.assert_allclose(found[:, 1], 1.0, rtol=0.1)
 
 
-@pytest.mark.parametrize("changes", [{}, {"centralized": False}, {"shared_parameters": False}], ids=str)
+@pytest.mark.parametrize("changes", [{}, slow({"centralized": False}), {"shared_parameters": False}], ids=str)
 def test_action_dependent_reward(changes):
-    env = copies(probes.action_dependent_reward(), 3)
+    env = copies(probes.action_dependent_reward(), 2)
     config, done = trained(env, **changes)
     chosen = probabilities(env, config, done, jnp.array([0, 1]))
     assert (chosen[:, [0, 1], :, [0, 1]] > 0.9).all()
@@ -124,7 +125,9 @@ def _by_rank(pay, obs, action, next_obs):
     return pay
 
 
-@pytest.mark.parametrize("changes", [{}, {"centralized": False, "agent_ids": True}, {"shared_parameters": False}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, slow({"centralized": False, "agent_ids": True}), slow({"shared_parameters": False})], ids=str
+)
 def test_agents_are_valued_by_what_each_is_paid(changes):
     env = with_reward(copies(probes.constant_reward(), 3), _by_rank, jnp.array([1.0, -2.0, 5.0]))
     config, done = trained(env, **changes)
@@ -141,7 +144,7 @@ def test_masked_actions_are_never_taken():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"normalize_observation": True, "shared_parameters": False}, {"memory_size": 8}], ids=str
+    "changes", [{}, slow({"normalize_observation": True, "shared_parameters": False}), slow({"memory_size": 8})], ids=str
 )
 def test_nested_observations(changes):
     env = copies(probes.nested_observation(), 2)
@@ -155,7 +158,7 @@ def test_images():
     assert (done.evaluations["greedy_return"][:, -1] == 2).all()
 
 
-@pytest.mark.parametrize("changes", [{}, {"shared_parameters": False}], ids=str)
+@pytest.mark.parametrize("changes", [{}, slow({"shared_parameters": False})], ids=str)
 def test_continuous_actions(changes):
     """The reward is minus the squared distance to the observation; an agent that ignores it gets -1/3 at best."""
     env = copies(probes.continuous_action(2.0), 2)
@@ -163,7 +166,7 @@ def test_continuous_actions(changes):
     assert (done.metrics["episode_return"][:, -5:].mean(1) > -0.2).all()
 
 
-@pytest.mark.parametrize(("memory_size", "low", "high"), [(16, 1.9, 2.0), (0, 0.8, 1.2)])
+@pytest.mark.parametrize(("memory_size", "low", "high"), [slow(16, 1.9, 2.0), slow(0, 0.8, 1.2)])
 def test_memory_brings_the_cue_to_the_junction(memory_size, low, high):
     env = copies(envs.make("t_maze", length=2), 2)
     evaluator = Episodes(env, num_episodes=256, modes=("greedy",))
@@ -263,8 +266,8 @@ def test_a_minibatch_in_which_one_step_counts_is_standardised_by_the_batch():
     np.testing.assert_allclose(ppo.standardised(x.at[0, 0, 0].set(-1.0), several, whole)[2, 1, 0], 0.5**0.5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"shared_parameters": False}], ids=str)
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("changes", [{}, slow({"shared_parameters": False})], ids=str)
+@pytest.mark.parametrize("masked", [slow(False), True])
 def test_minibatches_of_one_step_learn(changes, masked):
     """As many minibatches as joint steps; with masks, the agents have a choice in every second step alone."""
     env = copies(probes.action_dependent_reward(), 2)
@@ -320,7 +323,7 @@ def permuted(batch, order):
     return rollout.Transition(**leaves)
 
 
-@pytest.mark.parametrize("changes", [{}, {"agent_ids": True}, {"shared_parameters": False}], ids=str)
+@pytest.mark.parametrize("changes", [{}, slow({"agent_ids": True}), {"shared_parameters": False}], ids=str)
 def test_permuted_agents_learn_permuted_things(changes):
     """Shared parameters do not notice the order unless agents are numbered; networks of their own change places."""
     order = jnp.array([2, 0, 1])
@@ -360,12 +363,20 @@ def test_the_unit_of_the_reward_does_not_matter():
 # ---- shapes and refusals
 
 
-@pytest.mark.parametrize("name", ["simple_spread", "pursuit"])
-@pytest.mark.parametrize("changes", [{}, {"shared_parameters": False, "memory_size": 8}], ids=str)
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("simple_spread", {}),
+        slow("pursuit", {}),
+        slow("simple_spread", {"shared_parameters": False, "memory_size": 8}),
+        ("pursuit", {"shared_parameters": False, "memory_size": 8}),
+    ],
+    ids=str,
+)
 def test_shapes_where_there_is_a_global_observation(name, changes):
     env = envs.make(name)
     algorithm = mappo.make(env, CONFIG.replace(**changes))
-    state, metrics = jax.jit(algorithm.update)(algorithm.init(jax.random.key(0)), jax.random.key(1))
+    state, metrics = jax.jit(algorithm.update)(jax.jit(algorithm.init)(jax.random.key(0)), jax.random.key(1))
     assert all(is_sound(value) for value in metrics.values())
     decision = algorithm.policy(state, True)(jax.random.key(1), View(state.episodes.obs, None, state.episodes.memory))
     assert decision.action.shape == (4, env.num_agents)

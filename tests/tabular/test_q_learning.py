@@ -17,7 +17,7 @@ GAMMA = 0.9
 CONFIG = q_learning.Config(gamma=GAMMA, num_steps=100, epsilon=0.5)
 
 
-def learned(env, num_updates=20, **changes):
+def learned(env, num_updates=60, **changes):
     """Returns the tables of four seeds, [4, X, A]."""
     return np.asarray(run(q_learning.make, env, CONFIG.replace(**changes), seeds=4, num_updates=num_updates).state.q)
 
@@ -43,8 +43,8 @@ def test_action_dependent_reward():
 
 
 def test_a_time_limit_is_not_an_end():
-    np.testing.assert_allclose(learned(probes.time_limit_loop(), 60), 1 / (1 - GAMMA), rtol=0.02)
-    q = learned(probes.limit_or_end(), 60)
+    np.testing.assert_allclose(learned(probes.time_limit_loop())[:, 0], 1 / (1 - GAMMA), rtol=0.02)
+    q = learned(probes.limit_or_end())
     np.testing.assert_allclose(q[:, 0], 1 / (1 - GAMMA), rtol=0.02)
     np.testing.assert_allclose(q[:, 1], 1.0, rtol=0.02)
 
@@ -72,6 +72,7 @@ def test_converges_to_the_exact_values_of_a_stochastic_environment():
     assert error.mean(0).max() < 0.05
 
 
+@pytest.mark.slow
 def test_the_greedy_policy_is_good_after_a_hundred_thousand_steps():
     """core-td: the mean exact value is at least 0.50 of the optimal 0.542026; here over 64 seeds."""
     env = envs.make("frozen_lake")
