@@ -1,7 +1,7 @@
 """The Lemke-Howson algorithm: one Nash equilibrium of a two-player game by complementary pivoting.
 
 Pure and without LAPACK: jit it, vmap it over games and labels. Every answer is checked by its regret. If float32 leaves too much
-of it, the path is followed again in float64; games side by side wait for that only if one of them needs it.
+of it, the path is followed again in float64, for no other of the games side by side.
 
 Source: Lemke and Howson (1964); von Stengel (2002), Computing equilibria for two-person games, sections 2.3 and 2.5.
 """
@@ -75,12 +75,12 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
     payoff = jnp.asarray(payoff, jnp.result_type(float))
     label = jnp.asarray(label, jnp.int32)
 
-    def solve(payoff: jax.Array) -> tuple[Solution, jax.Array]:
-        solution, stake = _followed(payoff, label, max_pivots)
+    def solve(game: tuple[jax.Array, jax.Array]) -> tuple[Solution, jax.Array]:
+        solution, stake = _followed(*game, max_pivots)
         finished = solution.pivots < max_pivots
         return solution, finished & (solution.regret <= TOLERANCE * stake).all()
 
-    solution, solved = refined(solve, payoff)
+    solution, solved = refined(solve, (payoff, label))
     row, column = (nan_unless(solved, strategy) for strategy in (solution.row, solution.column))
     return solution._replace(row=row, column=column)
 

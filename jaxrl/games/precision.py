@@ -8,40 +8,81 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
 
 PyTree = Any
+
+
+_LANES = 128  # problems that are solved again at a time
 
 
 def refined(solve: Callable, problem: PyTree) -> tuple[PyTree, jax.Array]:
     """Solves a problem, and if its own check finds the answer wanting, solves it again in float64.
 
-    The second time is a loop of at most one turn, not a branch: of problems side by side, a branch would solve all of them
-    twice. In a loop they wait only if one of them needs it.
+    Of problems side by side (under ``jax.vmap``), only those that need it are solved again.
 
     Args:
         solve: ``(problem) -> (solution, solved)``: computes in the precision of the problem's floats, and says in ``solved``,
-            bool[], whether the solution passes its check. It must use no operation that compiles in jax's own precision only
-            (``argmin`` and ``argmax``; ``first_smallest`` serves).
+            bool[], whether the solution passes its check. All arrays that it reads are in the problem. It must use no operation
+            that compiles in jax's own precision only (``argmin`` and ``argmax``; ``first_smallest`` serves).
         problem: PyTree of arrays. Where its floats are float64, one try is all there is.
 
     Returns:
         The solution in the precision of the problem, and whether it is solved.
     """
-    solution, solved = solve(problem)
     if not any(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(problem)):
-        return solution, solved
+        return solve(problem)
+
+    # vmap turns a branch into both of its sides and a loop into the longest of all. So the rule for vmap is written here: it
+    # gathers the problems that are left and solves these.
+    @custom_vmap
+    def one(problem):
+        return jax.tree.map(lambda leaf: leaf[0], many(jax.tree.map(lambda leaf: leaf[None], problem)))
+
+    @one.def_vmap
+    def _(count, batched, problem):
+        return _and_batched(many(_all_batched(count, batched[0], problem)))
+
+    @custom_vmap
+    def many(problems):
+        return _refined_together(solve, problems)
+
+    @many.def_vmap
+    def _(count, batched, problems):
+        problems = _all_batched(count, batched[0], problems)
+        found = many(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), problems))
+        return _and_batched(jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), found))
+
+    return one(problem)
+
+
+def _all_batched(count: int, batched: PyTree, tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf, own: leaf if own else jnp.broadcast_to(leaf, (count, *leaf.shape)), tree, batched)
+
+
+def _and_batched(tree: PyTree) -> tuple[PyTree, PyTree]:
+    return tree, jax.tree.map(lambda _: True, tree)
+
+
+def _refined_together(solve: Callable, problems: PyTree) -> tuple[PyTree, jax.Array]:
+    """Solves n problems, PyTree[n, ...], and those whose answers do not pass again, some at a time."""
+    solutions, solved = jax.vmap(solve)(problems)
+    count = len(solved)
 
     def again(carry):
-        # The barrier keeps XLA from moving what does not depend on the first try out of the loop, and so from always doing it.
-        narrow, _ = jax.lax.optimization_barrier((problem, carry[1]))
+        solutions, solved, left = carry
+        lanes = jnp.nonzero(left, size=min(count, _LANES), fill_value=count)[0]
+        narrow = jax.tree.map(lambda leaf: leaf.at[lanes].get(mode="clip"), problems)
         with jax.enable_x64(True):
             wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, narrow)
-            precise, solved = solve(wide)
-        like = jax.tree.map(lambda leaf: leaf.dtype, carry[0])
-        return jax.tree.map(jax.lax.convert_element_type, precise, like), solved, jnp.bool_(True)
+            precise, passed = jax.vmap(solve)(wide)
 
-    start = solution, solved, jnp.bool_(False)
-    return jax.lax.while_loop(lambda carry: ~(carry[1] | carry[2]), again, start)[:2]
+        def put(leaf, new):
+            return leaf.at[lanes].set(jax.lax.convert_element_type(new, leaf.dtype), mode="drop")
+
+        return jax.tree.map(put, solutions, precise), put(solved, passed), put(left, jnp.zeros_like(passed))
+
+    return jax.lax.while_loop(lambda carry: carry[2].any(), again, (solutions, solved, ~solved))[:2]
 
 
 def first_smallest(values: jax.Array) -> jax.Array:

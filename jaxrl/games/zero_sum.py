@@ -6,7 +6,7 @@ program on the host.
 Payoffs are measured from the lower security level, the most that the row player can secure by a pure strategy, in units of the
 distance to the upper one: the value lies between the two. An outcome that is far better or worse than that, but is not played,
 then costs no precision. Every answer is checked by its duality gap. If float32 leaves too large a gap, the game is solved again
-in float64; games side by side wait for that only if one of them needs it.
+in float64, and no other of the games side by side with it.
 
 Source: von Neumann and Morgenstern (1944); Dantzig (1951); the rule against cycling: Bland (1977).
 """
@@ -74,11 +74,11 @@ def solve(
         rows, columns = (True if mask is None else mask for mask in (row_mask, column_mask))
         legal = jnp.broadcast_to(jnp.asarray(rows)[..., None] & columns, payoff.shape)
 
-    def checked(payoff: jax.Array) -> tuple[Solution, jax.Array]:
-        solution, stake = _solution(payoff, legal, max_pivots)
+    def checked(game: tuple[jax.Array, jax.Array | None]) -> tuple[Solution, jax.Array]:
+        solution, stake = _solution(*game, max_pivots)
         return solution, solution.gap <= TOLERANCE * stake
 
-    solution, solved = refined(checked, payoff)
+    solution, solved = refined(checked, (payoff, legal))
     value, row, column = (nan_unless(solved, part) for part in solution[:3])
     return Solution(value, row, column, solution.gap)
 

@@ -1,11 +1,17 @@
 """Exact solution of one model at a time, of up to millions of states, on the host in float64.
 
 Transitions are sparse matrices. Values are swept, and in between the greedy policy is evaluated: by a direct solver where states
-are few, by a Krylov method where they are many. Such a value is only kept if it misses the optimality equation by half as much as
-the one before. So discounts close to 1 take no more than a few policies, and every answer carries a bound of its error.
+are few, by a Krylov method where they are many. Such a value is only kept if it is that of the policy, or misses the optimality
+equation by half as much as the one before. So discounts close to 1 take no more than a few policies, and every answer carries a
+bound of its error.
+
+A sweep, and a step of a Krylov method, carries values on by one transition. Where states are many and a long way from each other,
+as in a large gridworld, the first policy therefore heads for the rewards along shortest paths, and the Krylov method is
+preconditioned by an incomplete factorisation in the order of the values, in which almost all transitions lead to earlier states.
 
 Source: Puterman (1994), section 6.5 (modified policy iteration); Gargiani et al. (2024), "Inexact Policy Iteration Methods for
-Large-Scale Markov Decision Processes", algorithm 1.
+Large-Scale Markov Decision Processes", algorithm 1; Saad (2003), "Iterative Methods for Sparse Linear Systems", section 10.4
+(incomplete factorisation with a threshold).
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +26,9 @@ from jaxrl.tabular.fixed_point import MAX_SWEEPS
 TOLERANCE = 1e-12  # of the error, relative to the largest value, as far as the precision goes
 DIRECT_STATES = 2_000  # up to which a policy is evaluated by factorising its matrix; random transitions fill the factors
 EPSILON = float(np.finfo(np.float64).eps)
-FIRST_SWEEPS = 32  # before the first policy is evaluated; doubled whenever that brings nothing
+FAR = 64  # transitions: states that are further apart than this are a long way from each other
+FIRST_SWEEPS = 8  # before the first policy is evaluated; doubled whenever that brings little
+EFFORT = 4  # products of a Krylov method for each sweep
 MOST_OPERATIONS = 1e12  # of sweeps without discount, which nothing speeds up: less than an hour
 
 
@@ -69,6 +77,10 @@ class _Problem(NamedTuple):
         near = values + (2 + self.terms / 2) * EPSILON * absolute >= values.max(-1, keepdims=True)
         return float(absolute[near].max(initial=0.0))
 
+    def rounding(self, values: np.ndarray, size: float) -> float:
+        """Returns by how much rounding may shift the best of each row of ``values``, if the largest value is ``size``."""
+        return (2 + self.terms / 2) * EPSILON * (self.deciding(values) + size)
+
     def of_policy(self, action: np.ndarray) -> tuple[Any, np.ndarray]:
         """Returns the transitions csr [X, X] and expected rewards float64[X] of the actions int[X]."""
         rows = np.arange(len(action)) * self.mask.shape[1] + action
@@ -108,7 +120,7 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
     require_discount(where, gamma)
     problem = _Problem.of(where, model)
     most = max_sweeps if gamma < 1 else int(min(max_sweeps, max(1e4, MOST_OPERATIONS / problem.transition.nnz)))
-    value, sweeps, patience = np.zeros(len(problem.mask)), 0, FIRST_SWEEPS
+    value, sweeps, patience, action = _first_guess(problem, gamma), 0, FIRST_SWEEPS, None
     while True:
         value, values, residual, count, settled = _swept(problem, gamma, value, min(patience, most - sweeps), tolerance)
         sweeps += count
@@ -116,10 +128,14 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
             break
         if gamma == 1 and _never_settles(problem, values, values.max(-1) - value):
             break
-        better = None if gamma == 1 else _greedily_improved(problem, gamma, value, values, patience, residual)
-        value, patience = (value, 2 * patience) if better is None else (better, patience)
+        if gamma == 1:
+            patience *= 2
+            continue
+        action = _greedy(problem, value, values, action)
+        value, halved = _improved(problem, gamma, value, action, EFFORT * patience, residual)
+        patience = patience if halved else 2 * patience
     size = np.abs(value).max()
-    rounding = (2 + problem.terms / 2) * EPSILON * (problem.deciding(values) + size)
+    rounding = problem.rounding(values, size)
     bound = (gamma * residual + rounding) / (1 - gamma) if gamma < 1 else np.inf
     found: Any = tuple(np.asarray(part) for part in (value, values, np.int32(sweeps), residual, bound, settled))
     return Solution(*found)
@@ -165,6 +181,38 @@ def require_solved(where: str, model: TabularModel, solution: Solution, gamma: f
     require(accurate, where, "the optimum must be accurate to 1e-4", f"{float(solution.error_bound):g} of {size:g}", fix)
 
 
+def _first_guess(problem: _Problem, gamma: float) -> np.ndarray:
+    """Returns values that rise towards the rewards, float64[X]; zeros where states are few or nothing is discounted.
+
+    The value of the best reward that can come next, if every transition led where the agent would like it to: the largest over
+    all s' of gamma^d(s, s') u(s'), with the number of transitions d from s to s' and the best reward u. All rewards are raised
+    so that none is negative; then an episode that ends misses the raise for ever after, which counts as a reward of its end.
+    """
+    from scipy import sparse
+
+    states, actions = problem.mask.shape
+    if states <= DIRECT_STATES or not 0 < gamma < 1:
+        return np.zeros(states)
+    legal = problem.mask.reshape(-1)
+    lowest = min(float(problem.reward[legal].min()), 0.0) / (1 - gamma)  # of a state that pays the lowest reward for ever
+    ends = np.maximum(1 - np.asarray(problem.transition.sum(1))[:, 0], 0.0)
+    best = np.where(legal, problem.reward - (1 - gamma) * lowest - gamma * ends * lowest, 0.0).reshape(problem.mask.shape).max(-1)
+    paid = np.flatnonzero(best > 0)
+    if not len(paid):
+        return np.zeros(states)
+    # Shortest paths, from a node of its own to where rewards are and then against the transitions, in -log(value).
+    length = 1.0 + np.log(best.max() / best[paid])
+    every = problem.transition[np.flatnonzero(legal)].tocoo()
+    source = np.flatnonzero(legal)[every.row] // actions
+    rows, columns = np.append(every.col, np.full(len(paid), states)), np.append(source, paid)
+    lengths = np.append(np.full(every.nnz, -np.log(gamma)), length)
+    # Between two states there may be several transitions, all of one length, which a csr matrix would add up.
+    keep = np.unique(rows.astype(np.int64) * (states + 1) + columns, return_index=True)[1]
+    graph = sparse.csr_matrix((lengths[keep], (rows[keep], columns[keep])), shape=(states + 1, states + 1))
+    away = sparse.csgraph.dijkstra(graph, indices=states)[:states] - 1.0
+    return best.max() * np.exp(-away) + lowest
+
+
 def _swept(problem: _Problem, gamma: float, value: np.ndarray, count: int, tolerance: float) -> tuple:
     """Sweeps ``count`` times, or until settled. Returns the value, its action values, the last change, the count, and whether."""
     share = (1 - gamma) / gamma if 0 < gamma < 1 else 1.0
@@ -181,18 +229,39 @@ def _swept(problem: _Problem, gamma: float, value: np.ndarray, count: int, toler
     return value, values, residual, count, False
 
 
-def _greedily_improved(
-    problem: _Problem, gamma: float, value: np.ndarray, values: np.ndarray, effort: int, residual: float
-) -> np.ndarray | None:
-    """Returns the value of the greedy policy, if it halves the residual of the optimality equation; else None."""
-    transition, reward = problem.of_policy(values.argmax(-1))
-    better = _linear(transition, reward, gamma, value, effort)
-    missed = np.abs(problem.action_values(better, gamma).max(-1) - better).max()
-    return better if missed <= residual / 2 else None  # NaN is not
+def _greedy(problem: _Problem, value: np.ndarray, values: np.ndarray, before: np.ndarray | None) -> np.ndarray:
+    """Returns the best actions, int[X]; an action of ``before`` stays unless another is better by more than rounding.
+
+    Otherwise rounding chooses among actions that are alike, anew each time, and no policy is the last.
+    """
+    best = values.argmax(-1)
+    if before is None:
+        return best
+    rounding = problem.rounding(values, np.abs(value).max())
+    rows = np.arange(len(best))
+    return np.where(values[rows, before] >= values[rows, best] - rounding, before, best)
 
 
-def _linear(transition: Any, reward: np.ndarray, gamma: float, start: np.ndarray, effort: int) -> np.ndarray:
+def _improved(
+    problem: _Problem, gamma: float, value: np.ndarray, action: np.ndarray, effort: int, residual: float
+) -> tuple[np.ndarray, bool]:
+    """Returns the value of a policy, or the one before if it is not found; and whether it halves the residual of the optimum."""
+    transition, reward = problem.of_policy(action)
+    better = _linear(transition, reward, gamma, value, effort, heading=True)
+    missed = np.abs(reward + gamma * (transition @ better) - better).max()
+    halved = np.abs(problem.action_values(better, gamma).max(-1) - better).max() <= residual / 2
+    # A comparison with NaN does not hold.
+    return (better if halved or missed <= 1e-3 * residual else value), bool(halved)
+
+
+def _linear(
+    transition: Any, reward: np.ndarray, gamma: float, start: np.ndarray, effort: int, heading: bool = False
+) -> np.ndarray:
     """Solves v = reward + gamma transition v, approximately where states are many, with ``effort`` products of the matrix.
+
+    Args:
+        heading: whether most transitions lead to states of a larger ``start``. Then the incomplete factorisation is cheap, and
+            is not left for the case that nothing else helps.
 
     Returns:
         float64[X], possibly not finite: whoever asks checks it.
@@ -203,13 +272,53 @@ def _linear(transition: Any, reward: np.ndarray, gamma: float, start: np.ndarray
     system = sparse.identity(len(reward), format="csr") - gamma * transition
     with np.errstate(all="ignore"):
         if len(reward) > DIRECT_STATES:
-            return linalg.bicgstab(system, reward, x0=start, rtol=1e-3 * EPSILON, atol=0.0, maxiter=max(1, effort // 2))[0]
+            return _krylov(system, reward, start, effort, heading)
         try:
             factors = linalg.splu(system.tocsc())
         except RuntimeError:  # exactly singular
             return np.full_like(reward, np.nan)
         value = factors.solve(reward)
         return value + factors.solve(reward - system @ value)  # refined once
+
+
+def _krylov(system: Any, reward: np.ndarray, start: np.ndarray, effort: int, heading: bool) -> np.ndarray:
+    """Solves ``system`` v = reward approximately; see ``_linear``."""
+    import scipy.sparse.linalg as linalg
+
+    options: Any = dict(rtol=1e-3 * EPSILON, atol=0.0, maxiter=max(1, effort // 2))
+
+    def missing(guess: np.ndarray) -> float:
+        return float(np.abs(reward - system @ guess).max())
+
+    far = heading and _are_far_apart(system, int(start.argmax()))
+    if not far:
+        value = linalg.bicgstab(system, reward, x0=start, **options)[0]
+        if missing(value) <= missing(start) / 2 or heading or not _are_far_apart(system, int(start.argmax())):
+            return value
+    order = np.argsort(-start, kind="stable")
+    ordered = system[order][:, order].tocsc()
+    try:
+        factors = linalg.spilu(ordered, drop_tol=1e-3, fill_factor=5, permc_spec="NATURAL", diag_pivot_thresh=0.0)
+    except RuntimeError:  # exactly singular
+        return np.full_like(reward, np.nan)
+    operator: Any = linalg.LinearOperator
+    preconditioner = operator(system.shape, matvec=factors.solve)
+    value = np.empty_like(reward)
+    value[order] = linalg.bicgstab(ordered, reward[order], x0=start[order], M=preconditioner, **options)[0]
+    return value
+
+
+def _are_far_apart(system: Any, state: int) -> bool:
+    """Returns whether there are states from which it takes more than ``FAR`` transitions to a given one."""
+    leads, reached = abs(system), np.zeros(system.shape[0])
+    reached[state] = 1.0
+    for _ in range(FAR):
+        before = np.count_nonzero(reached)
+        reached = np.minimum(reached + leads @ reached, 1.0)
+        reached[reached > 0] = 1.0
+        if np.count_nonzero(reached) == before:
+            return False
+    return True
 
 
 def _never_settles(problem: _Problem, values: np.ndarray, change: np.ndarray) -> bool:
@@ -311,7 +420,7 @@ def _refined(
     transition: Any, reward: np.ndarray, gamma: float, largest: float, resolution: float
 ) -> tuple[np.ndarray, float, bool]:
     """Solves v = reward + gamma transition v. Returns the value, by how much it misses, and whether that is only rounding."""
-    value, effort, total = np.zeros_like(reward), FIRST_SWEEPS, 0
+    value, effort, total = np.zeros_like(reward), EFFORT * FIRST_SWEEPS, 0
 
     def missing(guess: np.ndarray) -> float:
         return float(np.abs(reward + gamma * (transition @ guess) - guess).max())

@@ -81,6 +81,26 @@ def test_a_discount_close_to_one_takes_few_sweeps():
     assert int(host_solvers.solve(garnet(0), 0.99995).iterations) < 1000  # value iteration alone takes half a million
 
 
+@pytest.mark.parametrize("step", [0.0, -1 / 128])
+@pytest.mark.parametrize("slip", [0.0, 0.2])
+def test_values_travel_a_long_way_in_few_sweeps(step, slip):
+    """A room of 3,600 cells, whose goal is 118 moves away: sweeps alone carry its value one cell further each."""
+    gamma, size = 0.9999, 60
+    rows = ("S" + "." * (size - 1), *["." * size] * (size - 2), "." * (size - 1) + "G")
+    model = tabulate(gridworld.make(rows, step=step, slip=slip))
+    found = host_solvers.solve(model, gamma)
+    assert bool(found.converged)
+    assert int(found.iterations) < 100
+    exact = oracles.policy_values(model, np.eye(4)[found.action_value.argmax(-1)], gamma)
+    np.testing.assert_allclose(found.value, exact, atol=1e-9)
+    assert np.abs(found.value - exact).max() <= float(found.error_bound)
+    assert (oracles.action_values(model, exact, gamma).max(-1) - exact).max() < 1e-10
+    if slip == 0:
+        moves = 2 * size - 2
+        expected = gamma ** (moves - 1) + step * (1 - gamma ** (moves - 1)) / (1 - gamma)
+        assert float(found.start_value(model)) == pytest.approx(expected, abs=1e-10)
+
+
 def loop(*pays, stay=0.0):
     """States in a ring, each of which pays; the second action stays where it is."""
     model = ring(len(pays))
