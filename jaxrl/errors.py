@@ -89,14 +89,25 @@ def require_counts(where: str, config: object, *names: str) -> None:
         require(whole and bool(value >= 1), where, f"{name} must be an integer of at least 1", value, f"Set {name} to 1 or more.")
 
 
-def require_between(where: str, config: object, low: float, high: float, *names: str) -> None:
-    """Raises ConfigError unless every named field of ``config``, a number or an array of them, lies in [low, high]."""
+def require_between(where: str, config: object, low: float, high: float, *names: str, below: bool = False) -> None:
+    """Raises ConfigError unless every named field of ``config``, a number or an array of them, lies in [low, high].
+
+    Args:
+        where: who asks.
+        config: a dataclass.
+        low, high: the ends; infinite where there is none.
+        names: fields.
+        below: whether ``high`` itself is too much.
+    """
     for name in names:
         value = np.asarray(getattr(config, name))
-        inside = bool(np.all((value >= low) & (value <= high)))
-        bounded = np.isfinite(high)
-        must = f"{name} must lie in [{low:g}, {high:g}]" if bounded else f"{name} must be at least {low:g}"
-        fix = f"Set {name} to a number from {low:g} to {high:g}." if bounded else f"Set {name} to {low:g} or more."
+        inside = bool(np.all((value >= low) & ((value < high) if below else (value <= high))))
+        if below:
+            must, fix = f"{name} must lie in [{low:g}, {high:g})", f"Set {name} to a number from {low:g} to below {high:g}."
+        elif np.isfinite(high):
+            must, fix = f"{name} must lie in [{low:g}, {high:g}]", f"Set {name} to a number from {low:g} to {high:g}."
+        else:
+            must, fix = f"{name} must be at least {low:g}", f"Set {name} to {low:g} or more."
         require(inside, where, must, getattr(config, name), fix)
 
 

@@ -535,8 +535,9 @@ def check(make=make, task: Any = CELLS, config: Any = None, **options):
 def test_broken_algorithm_is_caught(broken):
     global calls
     calls = 0
-    with pytest.raises(JaxrlError, match=broken.message):
+    with pytest.raises(JaxrlError, match=broken.message) as caught:
         check(**broken.changes)
+    assert caught.value.__notes__[-1] == f"Found by the check {broken.check!r}."
 
 
 @pytest.fixture(scope="module")

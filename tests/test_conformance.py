@@ -260,7 +260,7 @@ BROKEN = [
     Broken("step structure", sampled(step_fn=step_with_another_state), r"return the state.*got.*float16\[2\]"),
     Broken("step structure", sampled(step_fn=step_with_a_wide_reward), r"must return.*got.*float32\[1\]"),
     Broken("step structure", sampled(step_fn=step_with_a_float_end), "terminated': 'float32"),
-    Broken("step structure", sampled(num_agents=2), r"reset_fn must return an observation of its space.*float32\[2, 2\]"),
+    Broken("reset structure", sampled(num_agents=2), r"reset_fn must return an observation of its space.*float32\[2, 2\]"),
     Broken("step structure", sampled(step_fn=step_in_python_numbers), "must return arrays, as reward too, got 'the float 1.0'"),
     Broken("dtypes are explicit", sampled(step_fn=step_with_a_weak_reward), "with jax_enable_x64.*got.*'reward': 'float64"),
     Broken("dtypes are explicit", sampled(step_fn=step_with_wide_noise), "with jax_enable_x64.*state.*got.*float64"),
@@ -270,8 +270,12 @@ BROKEN = [
     Broken("outcomes structure", FINITE.replace(outcomes_fn=outcomes_without_axis), "outcomes_fn must return"),
     Broken("keys are used once", sampled(step_fn=step_with_one_key_twice), "step_fn must use each key once"),
     Broken("some action is legal", sampled(action_mask_fn=mask_of_none), "at least one action legal"),
-    Broken("traced again the same", sampled(step_fn=step_that_counts), "step_fn must be the same program each time"),
-    Broken("traced again the same", sampled(reset_fn=reset_with_numpy_noise), "reset_fn must be the same program each time"),
+    Broken("traced twice the same", sampled(step_fn=step_that_counts), "step_fn must be the same program"),
+    Broken(
+        "traced twice the same",
+        sampled(reset_fn=reset_with_numpy_noise),
+        "reset_fn must be the same program whenever it is traced",
+    ),
     Broken("batched equals single", sampled(step_fn=step_that_feels_the_batch), "one by one and under vmap"),
     Broken("observations in space", sampled(step_fn=step_out_of_the_box), "observations in Box"),
     Broken("rewards are finite", sampled(step_fn=step_with_infinite_reward), "finite rewards"),
@@ -298,8 +302,9 @@ def report_on_finite():
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.check)
 def test_broken_environment_is_caught(broken):
-    with pytest.raises(EnvironmentError, match=broken.message):
+    with pytest.raises(EnvironmentError, match=broken.message) as caught:
         check_environment(broken.env, KEY)
+    assert caught.value.__notes__[-1] == f"Found by the check {broken.check!r}."
 
 
 def test_rebuilt_environment_that_compiles_again_is_caught():

@@ -31,9 +31,13 @@ def always(subject: Any) -> bool:
 
 
 def conduct(checks: Sequence[Check], subject: Any) -> Report:
-    """Makes checks in their order; the first that fails raises."""
+    """Makes checks in their order; the first that fails raises, with a note that names it."""
     passed, skipped = [], []
     for check in checks:
-        told = check.applies(subject) and check.run(subject) is not False
+        try:
+            told = check.applies(subject) and check.run(subject) is not False
+        except Exception as error:
+            error.add_note(f"Found by the check {check.name!r}.")
+            raise
         (passed if told else skipped).append(check.name)
     return Report(tuple(passed), tuple(skipped))

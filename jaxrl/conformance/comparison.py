@@ -12,15 +12,16 @@ from jaxrl.env import PyTree
 def on_host(tree: PyTree) -> PyTree:
     """Returns NumPy arrays; keys become their numbers."""
 
-    return jax.tree.map(lambda leaf: np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf), tree)
+    return jax.tree.map(lambda leaf: np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf), tree)
 
 
 def as_numpy(tree: PyTree) -> PyTree:
     """Returns NumPy arrays, and keys as they are, for further steps."""
-    return jax.tree.map(lambda leaf: leaf if _is_key(leaf) else np.asarray(leaf), tree)
+    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else np.asarray(leaf), tree)
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Returns whether an array holds random keys."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
@@ -28,14 +29,14 @@ def where(condition: np.ndarray, one: PyTree, other: PyTree) -> PyTree:
     """Returns entries of the leading axis of one tree where a condition holds, bool[n], and of another elsewhere."""
 
     def choose(one, other):
-        return (jnp if _is_key(one) else np).where(condition.reshape(-1, *(1,) * (one.ndim - 1)), one, other)
+        return (jnp if is_key(one) else np).where(condition.reshape(-1, *(1,) * (one.ndim - 1)), one, other)
 
     return jax.tree.map(choose, one, other)
 
 
 def joined(trees: list[PyTree]) -> PyTree:
     """Joins along the leading axis."""
-    return jax.tree.map(lambda *leaves: (jnp if _is_key(leaves[0]) else np).concatenate(leaves), *trees)
+    return jax.tree.map(lambda *leaves: (jnp if is_key(leaves[0]) else np).concatenate(leaves), *trees)
 
 
 def take(tree: PyTree, index: Any) -> PyTree:

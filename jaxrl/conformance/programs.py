@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend import core
+
+from jaxrl.conformance.comparison import is_key
 
 
 def equations(jaxpr: core.Jaxpr) -> Iterator[Any]:
@@ -34,6 +37,7 @@ def traced_afresh(function: Callable, *inputs: Any) -> core.ClosedJaxpr:
     return jax.make_jaxpr(lambda *values: function(*values))(*inputs)
 
 
-def without_addresses(line: str) -> str:
-    """Returns a printed line of a program without the places of Python objects in memory, which are others each time."""
-    return re.sub("0x[0-9a-f]+", "", line)
+def text(program: core.ClosedJaxpr) -> str:
+    """Returns a program as jax prints it, with the values of its constants, without the addresses of Python objects."""
+    constants = [np.asarray(constant).tolist() for constant in program.consts if not is_key(constant)]
+    return re.sub("0x[0-9a-f]+", "", f"{program} {constants}")

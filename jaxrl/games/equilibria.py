@@ -217,11 +217,13 @@ class CorrelatedEquilibrium(NamedTuple):
 
     regret: float64[N], the most that a player could gain on average by one deviation: 0 up to rounding; at the maximum of the
         entropy, which is only approached, up to a thousandth of the range of the player's payoffs.
+    gap: by how much the objective (the entropy in nats) could at most be larger: the duality gap.
     """
 
     probability: np.ndarray
     payoffs: np.ndarray
     regret: np.ndarray
+    gap: float
 
 
 Objective = Literal["utilitarian", "egalitarian", "maximum_entropy"]
@@ -243,7 +245,8 @@ def correlated_equilibrium(
 
     Raises:
         ConfigError: the payoffs or the objective do not fit.
-        SolverError: the programme has no solution, or players could still gain by deviating.
+        SolverError: the programme has no solution, players could still gain by deviating, or the duality gap is more than 1e-6
+            of the range of the objective (1e-3 nats of the entropy).
 
     Source: Aumann (1974, 1987); the programme of Shoham and Leyton-Brown (2008), section 4.6; Ortiz, Schapire and Kakade (2007),
     Maximum entropy correlated equilibria.
@@ -254,22 +257,24 @@ def correlated_equilibrium(
     gains = _in_units(deviations)
     payoffs = table.reshape(table.shape[0], -1)
     if not isinstance(objective, str):
-        probability = _maximise_smallest(where, gains, _worth(where, objective, table.shape[1:]))
+        probability, gap, scale = _maximise_smallest(where, gains, _worth(where, objective, table.shape[1:]))
     elif objective == "utilitarian":
-        probability = _maximise_smallest(where, gains, payoffs.sum(0, keepdims=True))
+        probability, gap, scale = _maximise_smallest(where, gains, payoffs.sum(0, keepdims=True))
     elif objective == "egalitarian":
-        probability = _maximise_smallest(where, gains, payoffs)
+        probability, gap, scale = _maximise_smallest(where, gains, payoffs)
     else:
         known = "objective must be 'utilitarian', 'egalitarian', 'maximum_entropy' or a table"
         require(objective == "maximum_entropy", where, known, objective, "Use one of them.")
-        probability = _maximum_entropy(gains)
+        (probability, gap), scale = _maximum_entropy(gains), 1e3
     regret = np.array([(one @ probability).max(initial=0.0) for one in deviations])
     entropic = isinstance(objective, str) and objective == "maximum_entropy"
     # The entropy's prices grow without bound where an action must never be played, so that it is only approached.
     limit = 1e-3 * np.ptp(payoffs, axis=1) if entropic else 1e-6 * np.array([_stake(table, i) for i in range(len(table))])
     must = f"no player may gain by deviating, up to {limit.tolist()}"
     require(bool((regret <= limit).all()), where, must, regret.tolist(), "Round payoffs that are far from others.", SolverError)
-    return CorrelatedEquilibrium(probability.reshape(table.shape[1:]), payoffs @ probability, regret)
+    must, fix = f"the duality gap must be at most {1e-6 * scale:g}", "Round payoffs that are far from others."
+    require(gap <= 1e-6 * scale, where, must, gap, fix, SolverError)
+    return CorrelatedEquilibrium(probability.reshape(table.shape[1:]), payoffs @ probability, regret, max(gap, 0.0))
 
 
 def _worth(where: str, objective: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -315,13 +320,18 @@ def _in_units(deviations: list[Any]) -> Any:
     return sparse.diags_array(1 / largest[matter]) @ gains[matter]
 
 
-def _maximise_smallest(where: str, gains: Any, worths: np.ndarray) -> np.ndarray:
-    """Returns the distribution float64[P] under which the smallest of the mean worths, float[M, P], is largest."""
+def _maximise_smallest(where: str, gains: Any, worths: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Returns the distribution float64[P] under which the smallest of the mean worths, float[M, P], is largest.
+
+    Returns:
+        The distribution, its duality gap, and the range of the worths.
+    """
     from scipy import sparse
 
     count, joint_actions = worths.shape
     lowest, span = worths.min(), np.ptp(worths)
-    worths = (worths - lowest) / (span if span > 0 else 1.0)
+    unit = float(span) if span > 0 else 1.0
+    worths = (worths - lowest) / unit
     # Variables: the probabilities, and a number that no mean worth may fall below, which is made large.
     most = sparse.vstack(
         [sparse.hstack([gains, sparse.csr_matrix((gains.shape[0], 1))]), np.column_stack([-worths, np.ones(count)])]
@@ -331,20 +341,24 @@ def _maximise_smallest(where: str, gains: Any, worths: np.ndarray) -> np.ndarray
     cost = -np.eye(1, joint_actions + 1, joint_actions)[0]
     solution = solved(where, linprog(cost, most, np.zeros(gains.shape[0] + count), equal, np.ones(1), bounds))
     probability = solution.x[:-1].clip(0)
-    return probability / probability.sum()
+    probability = probability / probability.sum()
+    # Whatever the prices of deviations and the weights of worths are, no equilibrium has a larger smallest worth than this.
+    prices, weights = np.split((-solution.ineqlin.marginals).clip(0), [gains.shape[0]])
+    most_possible = ((weights @ worths - gains.T @ prices) / weights.sum()).max()
+    return probability, unit * float(most_possible - (worths @ probability).min()), unit
 
 
-def _maximum_entropy(gains: Any) -> np.ndarray:
-    """Returns the correlated equilibrium of largest entropy, float64[P], which is proportional to exp(-gains' prices).
+def _maximum_entropy(gains: Any) -> tuple[np.ndarray, float]:
+    """Returns the correlated equilibrium of largest entropy, float64[P], proportional to exp(-gains' prices), and its gap.
 
     The prices, one for each deviation and none negative, minimise the logarithm of the sum of these exponentials. Where some
     joint action has probability 0 they grow without bound, and the result comes close to the equilibrium but not onto it.
     """
     from scipy import optimize
-    from scipy.special import logsumexp, softmax
+    from scipy.special import logsumexp, softmax, xlogy
 
     if not gains.shape[0]:
-        return np.full(gains.shape[1], 1 / gains.shape[1])
+        return np.full(gains.shape[1], 1 / gains.shape[1]), 0.0
 
     def dual(prices):
         logits = -(gains.T @ prices)
@@ -353,7 +367,8 @@ def _maximum_entropy(gains: Any) -> np.ndarray:
     options = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-15, "gtol": 1e-10}
     bounds = [(0, None)] * gains.shape[0]
     solution = optimize.minimize(dual, np.zeros(gains.shape[0]), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return softmax(-(gains.T @ solution.x))
+    probability = softmax(-(gains.T @ solution.x))
+    return probability, float(dual(solution.x)[0] + xlogy(probability, probability).sum())
 
 
 def linprog(cost, most, most_bound, equal, equal_bound, bounds) -> Any:

@@ -85,7 +85,7 @@ class Config:
         require_numbers("direct", self)
         given = ("beta",) if self.beta is not None else ()
         require_positive("direct", self, *given, "tau", "eta", "smoothing")
-        require_between("direct", self, 0, 0.499, "flip_rate", "smoothing")
+        require_between("direct", self, 0, 0.5, "flip_rate", "smoothing", below=True)
         given = ("sft",) if self.sft is not None else ()
         names = ("odds", "drop", "desirable", "undesirable", "beta_gain")
         require_between("direct", self, 0, float("inf"), *given, *names)

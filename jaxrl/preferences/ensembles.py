@@ -85,7 +85,7 @@ class Aggregated:
                 "Leave penalty out, or set aggregate='uncertainty_weighted'.",
             )
             require(weighted, "Aggregated", f"penalty must be left out with {self.aggregate!r}", self.penalty, fix)
-            require_between("Aggregated", self, 0, 1e38, "penalty")
+            require_between("Aggregated", self, 0, float("inf"), "penalty", below=True)
 
     def init(self, key: jax.Array) -> PyTree:
         """Draws one member: the smallest ensemble."""

@@ -41,7 +41,7 @@ class Labeller:
         require_positive("labeller", self, "rationality")
         require_between("labeller", self, 0, 1, "flip_rate")
         require_between("labeller", self, 0, float("inf"), "equal_within")
-        require_between("labeller", self, -float("inf"), 1e38, "skip_below")
+        require_between("labeller", self, -float("inf"), float("inf"), "skip_below", below=True)
 
     def probability(self, first: jax.Array, second: jax.Array) -> jax.Array:
         """Returns the probability that the first of two segments is labelled as preferred, float32[...]; ties are 1/2."""

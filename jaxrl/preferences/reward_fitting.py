@@ -60,7 +60,7 @@ class Config:
         require_numbers(where, self)
         require_positive(where, self, "learning_rate")
         require_between(where, self, 0, float("inf"), "weight_decay")
-        require_between(where, self, 0, 0.499, "flip_rate")
+        require_between(where, self, 0, 0.5, "flip_rate", below=True)
         require(num_pairs >= 1, where, "there must be a comparison", num_pairs, "Label some pairs.")
         must = f"num_minibatches must not exceed the number of comparisons ({num_pairs})"
         require(self.num_minibatches <= num_pairs, where, must, self.num_minibatches, f"Try {num_pairs}.")

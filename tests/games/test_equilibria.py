@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from envs.matrix_games import named
 from experiments.games import core_ce_lp, core_nash
@@ -221,6 +222,28 @@ def test_one_extreme_joint_action_leaves_programmes_exact(extreme):
             regret = np.asarray(normal_form.correlated_regrets(jnp.asarray(table), jnp.asarray(found.probability)))
         assert regret.max() < 1e-6
         assert found.regret.max() < 1e-6
+
+
+@pytest.mark.parametrize("objective", ["utilitarian", "egalitarian", "maximum_entropy"])
+def test_no_correlated_equilibrium_is_better_than_the_gap_allows(objective):
+    """Against mixtures of the equilibria that other objectives lead to: all are correlated equilibria, too."""
+    random = np.random.default_rng(5)
+
+    def worth(probability, payoffs):
+        if objective == "maximum_entropy":
+            return stats.entropy(probability.ravel())
+        return payoffs.sum() if objective == "utilitarian" else payoffs.min()
+
+    for _ in range(20):
+        table = random.normal(size=(2, 3, 3))
+        found = correlated_equilibrium(table, objective)
+        assert 0 <= found.gap <= (1e-3 if objective == "maximum_entropy" else 1e-8)
+        others = [correlated_equilibrium(table, random.normal(size=(3, 3))) for _ in range(4)]
+        mixture = np.tensordot(random.dirichlet(np.ones(4)), [other.probability for other in others], 1)
+        best = worth(found.probability, found.payoffs)
+        for probability in [other.probability for other in others] + [mixture]:
+            payoffs = (table * probability).sum((1, 2))
+            assert worth(probability, payoffs) <= best + found.gap + 1e-7
 
 
 def test_a_correlated_equilibrium_says_how_much_a_deviation_would_gain():

@@ -1,7 +1,6 @@
 """What is checked: an algorithm on a task, how it is traced, and a few updates of it, run in several ways."""
 
 import functools
-import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from jaxrl import contracts, errors, rollout, seed_axis
 from jaxrl.algorithm import Algorithm
 from jaxrl.checkpoint import Checkpoints
+from jaxrl.conformance.programs import text
 from jaxrl.env import Environment, PyTree
 from jaxrl.errors import AlgorithmError
 from jaxrl.rollout import View
@@ -208,16 +208,7 @@ def trace(subject: Subject, task: Any) -> Traced:
         return state, metrics
 
     traced = jax.jit(update).trace(task, subject.one, subject.first_state, jax.random.key(0))
-    constants = [np.asarray(const).tolist() for const in traced.jaxpr.consts if not _is_key(const)]
-    return Traced(traced.jaxpr, _without_addresses(f"{traced.jaxpr} {constants}"), traced.out_info[0], measured[0])
-
-
-def _is_key(array: Any) -> bool:
-    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
-
-
-def _without_addresses(text: str) -> str:
-    return re.sub(r"0x[0-9a-f]+", "", text)
+    return Traced(traced.jaxpr, text(traced.jaxpr), traced.out_info[0], measured[0])
 
 
 def require(condition: Any, must: str, value: object, fix: str) -> None:

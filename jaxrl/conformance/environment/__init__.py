@@ -63,7 +63,7 @@ _CHECKS = (
     Check(protocol.check_keys_are_used_once, always),
     Check(protocol.check_rebuilt_compiles_once, _is_rebuilt),
     Check(protocol.check_some_action_is_legal, _is_masked),
-    Check(protocol.check_traced_again_the_same, always),
+    Check(protocol.check_traced_twice_the_same, always),
     Check(protocol.check_batched_equals_single, always),
     Check(protocol.check_observations_in_space, always),
     Check(exact_model.check_probabilities, _is_finite),  # steps drawn from what is no distribution are paid NaN
