@@ -144,6 +144,29 @@ def test_direct_losses():
             np.testing.assert_allclose(np.asarray(one)[same], np.asarray(other)[same], rtol=2e-3, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.parametrize("name", direct.LOSSES)
+def test_a_response_that_is_impossible_leaves_the_other_pairs_alone(name):
+    """The policy gives the last pair's rejected response probability 0; means over the batch used to be NaN then."""
+    numbers = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
+    pairs = direct.Pairs(*(-1 - np.abs(numbers)), *(-1 - np.abs(numbers[::-1])), *np.full((2, 5), 3, np.float32))
+    without = direct.Pairs(*(leaf[:-1] for leaf in pairs))
+
+    def losses(chosen, rejected, pairs):
+        values = direct.LOSSES[name](pairs._replace(chosen=chosen, rejected=rejected), direct.Config(eta=1.0))
+        return values[:4].sum(), values
+
+    of_all = jax.grad(losses, argnums=(0, 1), has_aux=True)
+    impossible = jnp.asarray(pairs.rejected).at[-1].set(-jnp.inf)
+    found, values = of_all(jnp.asarray(pairs.chosen), impossible, pairs)
+    expected, alone = of_all(jnp.asarray(without.chosen), jnp.asarray(without.rejected), without)
+    if name not in ("kto", "bco"):  # their mean is over the chosen response of that pair, too
+        np.testing.assert_allclose(values[:4], alone, rtol=1e-5)
+        np.testing.assert_allclose(np.stack(found)[:, :4], np.stack(expected), rtol=1e-4, atol=1e-7)
+    assert np.isfinite(values[:4]).all()
+    regressed = name in ("ipo", "sppo")  # onto a number: an infinite log-ratio is infinitely far from it
+    assert np.isfinite(np.stack(found)[:, :4] if regressed else np.stack(found)).all()
+
+
 def test_orpo_at_every_gap_of_two_logits():
     """The odds ratio of two responses that share all probability is that of the logits, twice the gap."""
     gaps = np.array([0.0, 1.0, 10.0, 16.6, 20.0, 40.0, 80.0, 200.0], np.float32)

@@ -180,10 +180,16 @@ def unpaired_kto(
     Source: Ethayarajh et al. (2024), equation 8. There z is estimated from responses to other contexts.
     """
     numbers = filled("kto", config)
-    z = jnp.concatenate([desirable, undesirable]).mean() if divergence is None else jnp.asarray(divergence)
+    z = _mean_of_possible(jnp.concatenate([desirable, undesirable])) if divergence is None else jnp.asarray(divergence)
     z = jax.lax.stop_gradient(jnp.maximum(0.0, z))
     gain, loss = sigmoid(numbers.beta * (desirable - z)), sigmoid(numbers.beta * (z - undesirable))
     return numbers.desirable * (1.0 - gain), numbers.undesirable * (1.0 - loss)
+
+
+def _mean_of_possible(ratios: jax.Array) -> jax.Array:
+    """Returns the mean over the responses whose probability is not 0: the others would carry the whole batch to infinity."""
+    possible = jnp.isfinite(ratios)
+    return jnp.where(possible, ratios, 0.0).sum() / jnp.maximum(possible.sum(), 1)
 
 
 @_published(beta=2.0)
@@ -249,7 +255,7 @@ def r_dpo(pairs: Pairs, config: Any) -> jax.Array:
 @_published(beta=0.1)
 def beta_dpo(pairs: Pairs, config: Any) -> jax.Array:
     """DPO with beta (1 + alpha (mean h - M_0)), at least 1e-3 and a constant to the gradient."""
-    gain = 1.0 + config.beta_gain * (pairs.margin.mean() - config.margin_average)
+    gain = 1.0 + config.beta_gain * (_mean_of_possible(pairs.margin) - config.margin_average)
     beta = jax.lax.stop_gradient(jnp.maximum(1e-3, config.beta * gain))
     return -log_sigmoid(beta * pairs.margin)
 
@@ -277,7 +283,7 @@ def apo_zero(pairs: Pairs, config: Any) -> jax.Array:
 def bco(pairs: Pairs, config: Any) -> jax.Array:
     """-log sigmoid(beta rho_w - delta) - log sigmoid(delta - beta rho_l), delta the batch's mean of beta rho, a constant."""
     chosen, rejected = config.beta * pairs.chosen_ratio, config.beta * pairs.rejected_ratio
-    shift = jax.lax.stop_gradient(0.5 * (chosen.mean() + rejected.mean()))
+    shift = jax.lax.stop_gradient(0.5 * (_mean_of_possible(chosen) + _mean_of_possible(rejected)))
     return -log_sigmoid(chosen - shift) - log_sigmoid(shift - rejected)
 
 
