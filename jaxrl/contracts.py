@@ -12,7 +12,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -203,18 +203,34 @@ def _require_pytree(where: str, name: str, tree: Any, error: type[JaxrlError], f
         require(is_array(leaf) or isinstance(leaf, (bool, int, float, complex)), where, must, _short(leaf), fix, error)
 
 
-def declared_steps(where: str, config: Any) -> int | None:
-    """Returns how many environment steps an update takes by its configuration, or None where that does not say.
+class DeclaredSteps(NamedTuple):
+    """Environment steps of one seed, by a configuration. per_update: in an update, or None where it does not say. before: before
+    the first update.
+    """
+
+    per_update: int | None
+    before: int
+
+
+def declared_steps(where: str, config: Any) -> DeclaredSteps:
+    """Returns how many environment steps a training takes by its configuration.
 
     Raises:
-        ConfigError: it says so by something else than an integer of at least 1.
+        ConfigError: it says so by something else than integers, of at least 1 in an update and of at least 0 before.
     """
-    with translated(where, "config.steps_per_update must be an integer", ConfigError, "Multiply counts from static fields."):
-        steps = getattr(config, "steps_per_update", None)
-    must, fix = "config.steps_per_update must be an integer of at least 1", "Multiply counts from static fields, or leave it out."
-    whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
-    require(steps is None or (whole and int(steps) >= 1), where, must, _short(steps), fix)
-    return None if steps is None else int(steps)
+
+    def declared(name: str, least: int) -> int | None:
+        with translated(where, f"config.{name} must be an integer", ConfigError, "Multiply counts from static fields."):
+            steps = getattr(config, name, None)
+        must, fix = (
+            f"config.{name} must be an integer of at least {least}",
+            "Multiply counts from static fields, or leave it out.",
+        )
+        whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
+        require(steps is None or (whole and int(steps) >= least), where, must, _short(steps), fix)
+        return None if steps is None else int(steps)
+
+    return DeclaredSteps(declared("steps_per_update", 1), declared("steps_before_first_update", 0) or 0)
 
 
 # ---- algorithms, while they are traced

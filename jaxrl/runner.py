@@ -147,9 +147,8 @@ def run(
     chunk_length = _chunk_length(num_updates, chunk_length)
     for name, value in (("group", group), ("at_once", at_once)):
         require(value is None or value >= 1, "run", f"{name} must be at least 1", value, "Leave it out for the default.")
-    evaluators, steps_per_update = _validate(make, task, config, evaluators, checkpoints)
+    evaluators, steps = _validate(make, task, config, evaluators, checkpoints)
     configs = seed_axis.spread(config, len(numbers))
-    steps_before = getattr(config, "steps_before_first_update", 0)
     devices = list(jax.local_devices() if devices is None else devices)
     memory.make_room_for_programs()
 
@@ -177,7 +176,7 @@ def run(
     done = sum(batch.first_update * len(batch.rows) for batch in batches)
     if done < num_updates * len(own):
         trainer.trace(next(batch for batch in batches if batch.first_update < num_updates), devices, group)
-        measurements.begin(Plan(own, num_updates, chunk_length, steps_per_update, len(devices), done, steps_before))
+        measurements.begin(Plan(own, num_updates, chunk_length, steps.per_update, len(devices), done, steps.before))
     carries: list[Carry] = []
     interrupted = False
     try:
@@ -197,11 +196,11 @@ def run(
         summary = measurements.end(time.perf_counter() - started, trainer.compile_seconds, interrupted)
 
     state = None if interrupted else seed_batches.in_order([carry.state for carry in carries], batches)
-    return Run(numbers, *measurements.tables(), state, steps_per_update, summary, steps_before)
+    return Run(numbers, *measurements.tables(), state, steps.per_update, summary, steps.before)
 
 
-def _validate(make, task, config, evaluators, checkpoints) -> tuple[tuple, int | None]:
-    """Refuses what cannot be run, as far as it shows before an update is traced; returns evaluators, and steps per update."""
+def _validate(make, task, config, evaluators, checkpoints) -> tuple[tuple, contracts.DeclaredSteps]:
+    """Refuses what cannot be run, as far as it shows before an update is traced; returns evaluators, and the steps."""
     contracts.require_make("run", make)
     contracts.require_task("run", task)
     contracts.require_config("run", config)

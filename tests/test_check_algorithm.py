@@ -399,6 +399,11 @@ class DeclaringHalves(Config):
 
 
 @struct.dataclass
+class DeclaringBefore(Config):
+    steps_before_first_update: int = static(default=-8)
+
+
+@struct.dataclass
 class OfPandas(Config):
     def validate(self, task):
         task.to_csv()
@@ -474,6 +479,7 @@ BROKEN = [
     broken("validate", r"must accept fields that hold an entry for each seed", config=OfOneSeed()),
     broken("declared steps", r"steps_per_update must be an integer of at least 1, got 0", config=Declaring(steps_per_update=0)),
     broken("declared steps", r"steps_per_update must be an integer.*got 1.5", config=DeclaringHalves()),
+    broken("declared steps", r"steps_before_first_update must be an integer.*0, got -8", config=DeclaringBefore()),
     broken("init structure", r"make\(task, config\) must return an Algorithm, got", make_a_pair),
     broken(
         "init structure",
