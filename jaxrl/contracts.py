@@ -379,7 +379,7 @@ def opening(where: str, env: Environment, key: jax.Array) -> tuple[PyTree, PyTre
         EnvironmentError: ``reset_fn`` cannot be traced, returns something else than arrays, or an observation out of its space.
     """
     with traced(where, "reset_fn(key, params)", EnvironmentError):
-        returned = env.reset(key)
+        returned = env.reset_fn(key, env.params)
     pair = isinstance(returned, tuple) and len(returned) == 2
     _environment_is(pair, where, "reset_fn must return (obs, state)", type(returned).__name__, "Return both.")
     _require_arrays(where, "reset_fn", {"obs": returned[0], "state": returned[1]})
@@ -396,7 +396,7 @@ def transition(where: str, env: Environment, key: jax.Array, obs: PyTree, state:
         EnvironmentError: ``step_fn`` cannot be traced, or returns something else than a Step in the structures of ``opening``.
     """
     with traced(where, "step_fn(key, state, action, params)", EnvironmentError):
-        step = env.step(key, state, of_all_agents(env, env.action_space))
+        step = env.step_fn(key, state, of_all_agents(env, env.action_space), env.params)
     _environment_is(
         isinstance(step, Step), where, "step_fn must return a Step", type(step).__name__, "Return jaxrl.env.Step(...)."
     )
@@ -424,7 +424,7 @@ def _require_arrays(where: str, who: str, named: dict[str, PyTree]) -> None:
 def legal(where: str, env: Any, state: PyTree) -> jax.Array:
     """Returns the action mask. Raises EnvironmentError where it is no mask of a Discrete space."""
     with traced(where, "action_mask_fn(state, params)", EnvironmentError):
-        mask = env.action_mask(state)
+        mask = env.action_mask_fn(state, env.params)
     must, fix = "action_space must be Discrete where actions are masked", "Leave the mask out."
     _environment_is(isinstance(env.action_space, Discrete), where, must, env.action_space, fix)
     agents = () if env.num_agents is None else (env.num_agents,)
@@ -437,7 +437,7 @@ def legal(where: str, env: Any, state: PyTree) -> jax.Array:
 def seen_by_all(where: str, env: Any, state: PyTree) -> jax.Array:
     """Returns the global observation. Raises EnvironmentError where it is no vector of float32."""
     with traced(where, "global_obs_fn(state, params)", EnvironmentError):
-        found = env.global_obs(state)
+        found = env.global_obs_fn(state, env.params)
     flat = is_array(found) and found.ndim == 1 and found.dtype == jnp.float32
     must, fix = "global_obs_fn must return float32[G]", "Flatten and concatenate what it holds."
     _environment_is(flat, where, must, described(found), fix)

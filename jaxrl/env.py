@@ -12,6 +12,7 @@ episode ends for all agents at once. The spaces are those of one agent; unequal 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -52,6 +53,8 @@ class Environment:
     A pytree whose only traced leaf is ``params``, so environments can be passed through ``jax.jit`` and their parameters
     vmapped (domain randomisation, price paths). The functions must live at module level, or be frozen dataclasses, so that an
     environment built again compares equal and finds its compiled program.
+
+    Its methods are compiled: called by themselves, each is one program; while something else is traced, they are part of that.
     """
 
     params: PyTree
@@ -70,24 +73,44 @@ class Environment:
 
     def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
         """Draws an initial state. Returns ``(obs, state)``."""
-        return self.reset_fn(key, self.params)
+        return _reset(self, key)
 
     def step(self, key: jax.Array, state: PyTree, action: PyTree) -> Step:
         """Moves one step on from ``state``."""
-        return self.step_fn(key, state, action, self.params)
+        return _step(self, key, state, action)
 
     def action_mask(self, state: PyTree) -> jax.Array | None:
         """Returns the legal actions, bool[A] (bool[N, A] with agents), or None where every action is always legal."""
-        return None if self.action_mask_fn is None else self.action_mask_fn(state, self.params)
+        return None if self.action_mask_fn is None else _action_mask(self, state)
 
     def global_obs(self, state: PyTree) -> jax.Array | None:
         """Returns what a centralised critic may see, float32[G], or None where the environment names nothing of the kind."""
-        return None if self.global_obs_fn is None else self.global_obs_fn(state, self.params)
+        return None if self.global_obs_fn is None else _global_obs(self, state)
 
     @property
     def is_finite(self) -> bool:
         """Whether the environment states its outcome probabilities, so that it can be tabulated and solved exactly."""
         return self.outcomes_fn is not None
+
+
+@partial(jax.jit, inline=True)
+def _reset(env: Any, key: jax.Array) -> tuple[PyTree, PyTree]:
+    return env.reset_fn(key, env.params)
+
+
+@partial(jax.jit, inline=True)
+def _step(env: Any, key: jax.Array, state: PyTree, action: PyTree) -> Step:
+    return env.step_fn(key, state, action, env.params)
+
+
+@partial(jax.jit, inline=True)
+def _action_mask(env: Any, state: PyTree) -> jax.Array:
+    return env.action_mask_fn(state, env.params)
+
+
+@partial(jax.jit, inline=True)
+def _global_obs(env: Any, state: PyTree) -> jax.Array:
+    return env.global_obs_fn(state, env.params)
 
 
 def require_discrete(where: str, env: Environment, fix: str) -> None:

@@ -101,7 +101,7 @@ def _functions(subject: Subject) -> tuple[tuple[str, Callable, tuple], ...]:
     env, key = subject.env, subject.key
     _, state = reset_shapes(subject)
     action = contracts.of_all_agents(env, env.action_space)
-    return ("reset_fn", env.reset, (key,)), ("step_fn", env.step, (key, state, action))
+    return ("reset_fn", env.reset_fn, (key, env.params)), ("step_fn", env.step_fn, (key, state, action, env.params))
 
 
 def check_keys_are_used_once(subject: Subject) -> None:
@@ -143,7 +143,7 @@ def check_rebuilt_compiles_once(subject: Subject) -> None:
     def reset(env, key):
         nonlocal traces
         traces += 1
-        return env.reset(key)
+        return env.reset_fn(key, env.params)
 
     for each in (env, rebuilt):
         reset.lower(each, subject.key)
