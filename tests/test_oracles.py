@@ -24,4 +24,4 @@ def test_states_beyond_the_end_are_worth_nothing():
 def test_a_state_that_is_left_by_itself_or_by_an_end(gamma):
     """From state 0 the reward 1 comes for ever, from state 1 once, although both lead to themselves."""
     model = tabulate(probes.limit_or_end())
-    np.testing.assert_allclose(oracles.policy_values(model, oracles.uniform(model), gamma), [1 / (1 - gamma), 1.0])
+    np.testing.assert_allclose(oracles.policy_values(model, oracles.uniform(model), gamma), [1 / (1 - gamma), 1.0, 0.0])

@@ -20,6 +20,11 @@ def as_numpy(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf if is_key(leaf) else np.asarray(leaf), tree)
 
 
+def as_arrays(tree: PyTree) -> PyTree:
+    """Returns arrays of jax: what environments are given even where nothing is compiled (``jax.disable_jit``)."""
+    return jax.tree.map(jnp.asarray, tree)
+
+
 def is_key(leaf: Any) -> bool:
     """Returns whether an array holds random keys."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,5 +1,6 @@
 """The exact model of a finite environment as tables, and what they must keep, whoever made them."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -50,6 +51,11 @@ class TabularModel:
     @property
     def num_actions(self) -> int:
         return self.next_state.shape[1]
+
+    @property
+    def tables(self) -> "TabularModel":
+        """The model without observations and states: programs of it do not depend on how states look."""
+        return dataclasses.replace(self, observation=(), state=())
 
 
 def single_precision(model: TabularModel) -> TabularModel:

@@ -230,4 +230,4 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
 
 def _widen(leaf):
     leaf = jnp.asarray(leaf)
-    return np.asarray(leaf, np.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+    return jnp.asarray(np.asarray(leaf, np.float64)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

@@ -12,6 +12,7 @@ Source: von Stengel (1996), Efficient computation of behavior strategies; Zinkev
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -55,12 +56,14 @@ class ExtensiveGame:
         return self.legal.shape[0]
 
 
+@jax.jit
 def uniform_strategy(game: ExtensiveGame) -> jax.Array:
     """Returns the strategies that take all legal actions with the same probability, float[N, I, A]."""
     legal = jnp.asarray(game.legal, jnp.result_type(float))
     return legal / legal.sum(-1, keepdims=True)
 
 
+@jax.jit
 def realizations(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
     """Returns the probability that a player takes all actions of a sequence, if the others let it, float[N, 1 + I A]."""
     players = strategy.shape[0]
@@ -78,6 +81,7 @@ def _taken(game: ExtensiveGame, strategy: jax.Array) -> list[jax.Array]:
     return [weight[player, jnp.asarray(game.sequence)[:, player]] for player in range(game.num_players)]
 
 
+@jax.jit
 def expected_payoffs(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
     """Returns what every player earns on average, float[N]."""
     reached = jnp.asarray(game.chance, strategy.dtype)
@@ -94,6 +98,7 @@ def _ends(game: ExtensiveGame, strategy: jax.Array, player: int) -> jax.Array:
     return jnp.zeros(1 + strategy[0].size, strategy.dtype).at[game.sequence[:, player]].add(gain)
 
 
+@partial(jax.jit, static_argnames="player")
 def counterfactual_values(game: ExtensiveGame, strategy: jax.Array, player: int) -> jax.Array:
     """Returns what each action of a player earns, given that it does all to come to the information set, float[I, A].
 
@@ -115,6 +120,7 @@ class BestResponse(NamedTuple):
     action: jax.Array
 
 
+@partial(jax.jit, static_argnames="player")
 def best_response(game: ExtensiveGame, strategy: jax.Array, player: int) -> BestResponse:
     """Returns the best that a player can do against the strategies of the others; its own is not looked at."""
     ends, value = (_ends(game, strategy, player),) * 2
@@ -126,17 +132,20 @@ def best_response(game: ExtensiveGame, strategy: jax.Array, player: int) -> Best
     return BestResponse(value[0], action)
 
 
+@jax.jit
 def regrets(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
     """Returns how much more every player would earn by its best response, float[N], non-negative up to rounding."""
     best = jnp.stack([best_response(game, strategy, player).value for player in range(game.num_players)])
     return best - expected_payoffs(game, strategy)
 
 
+@jax.jit
 def nash_conv(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
     """Returns the sum of all players' regrets, float[]: 0 at a Nash equilibrium and nowhere else."""
     return regrets(game, strategy).sum()
 
 
+@jax.jit
 def exploitability(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
     """Returns the mean of all players' regrets, float[]: in a zero-sum game, what a best-responding opponent wins on average."""
     return regrets(game, strategy).mean()

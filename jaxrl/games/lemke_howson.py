@@ -6,6 +6,7 @@ of it, the path is followed again in float64, for no other of the games side by 
 Source: Lemke and Howson (1964); von Stengel (2002), Computing equilibria for two-person games, sections 2.3 and 2.5.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -72,9 +73,11 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
         labels = shape[1] + shape[2]
         known = bool(np.all((np.asarray(label) >= 0) & (np.asarray(label) < labels)))
         require(known, where, f"label must lie in [0, {labels})", label, "0 drops the row player's first action.")
-    payoff = jnp.asarray(payoff, jnp.result_type(float))
-    label = jnp.asarray(label, jnp.int32)
+    return _solve(jnp.asarray(payoff, jnp.result_type(float)), jnp.asarray(label, jnp.int32), max_pivots)
 
+
+@partial(jax.jit, static_argnames="max_pivots")
+def _solve(payoff: jax.Array, label: jax.Array, max_pivots: int) -> Solution:
     def solve(game: tuple[jax.Array, jax.Array]) -> tuple[Solution, jax.Array]:
         solution, stake = _followed(*game, max_pivots)
         finished = solution.pivots < max_pivots

@@ -67,6 +67,11 @@ def agent_masks(model: TabularModel) -> jax.Array:
 
     A is the largest number of actions that an agent has; those that another one lacks are illegal.
     """
+    return _agent_masks(model.tables)
+
+
+@jax.jit
+def _agent_masks(model: TabularModel) -> jax.Array:
     agents, widest = range(len(model.joint_shape)), max(model.joint_shape)
     joint = jnp.reshape(jnp.asarray(model.action_mask), (model.num_states, *model.joint_shape))
 
@@ -101,6 +106,11 @@ def evaluate(
         ConfigError: the discount is out of range.
     """
     require_discount("markov.evaluate", gamma)
+    return _evaluate(model.tables, policies, gamma, tolerance, max_sweeps)
+
+
+@jax.jit
+def _evaluate(model, policies, gamma, tolerance, max_sweeps) -> FixedPoint:
     weight = joint_policy(model, policies)[:, :, None] * model.probability  # [X, J, K]
     average = partial(jnp.einsum, "xjk,xjkn->xn", precision="highest")
     reward = average(weight, jnp.asarray(model.reward, weight.dtype))
@@ -133,6 +143,11 @@ def best_response(
         ConfigError: the discount is out of range.
     """
     require_discount("markov.best_response", gamma)
+    return _best_response(model.tables, policies, player, gamma, tolerance, max_sweeps)
+
+
+@partial(jax.jit, static_argnames="player")
+def _best_response(model, policies, player, gamma, tolerance, max_sweeps) -> BestResponse:
     shape, states = model.joint_shape, model.num_states
     # The others' choices become part of chance: outcomes [X, A, O K], with O the joint actions of the others.
     others = jnp.ones((states, 1), policies.dtype)
@@ -169,6 +184,12 @@ def regrets(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, 
 
     All are NaN if the policies' values or the best responses did not converge, as without discount if an episode need not end.
     """
+    require_discount("markov.regrets", gamma)
+    return _regrets(model.tables, policies, gamma, tolerance)
+
+
+@jax.jit
+def _regrets(model, policies, gamma, tolerance) -> jax.Array:
     played = evaluate(model, policies, gamma, tolerance)
     best = [best_response(model, policies, player, gamma, tolerance) for player in range(len(model.joint_shape))]
     converged = jnp.stack([played.converged, *(response.converged for response in best)]).all()
@@ -206,6 +227,11 @@ def shapley(
     """
     require_discount("shapley", gamma)
     require_zero_sum("shapley", model)
+    return _shapley(model.tables, gamma, tolerance, max_sweeps)
+
+
+@jax.jit
+def _shapley(model, gamma, tolerance, max_sweeps) -> ZeroSumSolution:
     first = for_player(model, 0)
     masks = agent_masks(model)
     row_masks, column_masks = (masks[:, player, :actions] for player, actions in enumerate(model.joint_shape))

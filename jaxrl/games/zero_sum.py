@@ -11,6 +11,7 @@ in float64, and no other of the games side by side with it.
 Source: von Neumann and Morgenstern (1944); Dantzig (1951); the rule against cycling: Bland (1977).
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -67,7 +68,11 @@ def solve(
         ConfigError: a shape does not fit, a legal payoff is not finite, or no action is legal. What is traced is not looked at.
     """
     _require_game(payoff, row_mask, column_mask)
-    payoff = jnp.asarray(payoff, jnp.result_type(float))
+    return _solve(jnp.asarray(payoff, jnp.result_type(float)), row_mask, column_mask, max_pivots)
+
+
+@partial(jax.jit, static_argnames="max_pivots")
+def _solve(payoff: jax.Array, row_mask: jax.Array | None, column_mask: jax.Array | None, max_pivots: int) -> Solution:
     if row_mask is None and column_mask is None:
         legal = None
     else:

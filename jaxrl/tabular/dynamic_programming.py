@@ -82,11 +82,6 @@ def greedy_policy(model: TabularModel, values: jax.Array) -> jax.Array:
     return jax.nn.one_hot(_legal(model, values).argmax(-1), model.num_actions, dtype=values.dtype)
 
 
-def _tables(model: TabularModel) -> TabularModel:
-    """Returns the tables alone: programs do not depend on how states are observed."""
-    return dataclasses.replace(model, observation=(), state=())
-
-
 def require_one_reward(where: str, model: TabularModel) -> None:
     """Raises EnvironmentError where rewards have an agent axis. where: who asks."""
     must, found = "the model must have one reward, [X, A, K]", list(np.shape(model.reward))
@@ -116,7 +111,7 @@ def value_iteration(
     """
     require_discount("value_iteration", gamma)
     require_one_reward("value_iteration", model)
-    return _value_iteration(_tables(model), gamma, tolerance, max_sweeps)
+    return _value_iteration(model.tables, gamma, tolerance, max_sweeps)
 
 
 @jax.jit
@@ -168,7 +163,7 @@ def entropic_value_iteration(
     sound = is_traced(risk_aversion) or bool(np.all(np.isfinite(risk_aversion) & (np.asarray(risk_aversion) > 0)))
     require(sound, where, "risk_aversion must be positive", risk_aversion, "value_iteration is indifferent to risk.")
     require_one_reward(where, model)
-    return _entropic_value_iteration(_tables(model), risk_aversion, tolerance, max_sweeps)
+    return _entropic_value_iteration(model.tables, risk_aversion, tolerance, max_sweeps)
 
 
 @jax.jit
@@ -225,7 +220,7 @@ def policy_evaluation(
         require_distribution(where, "the policy", policy, "Normalise its rows.")
     states, actions, outcomes = model.next_state.shape
     dense = doubling_is_faster(states, actions * outcomes, gamma) if dense is None else dense
-    return _policy_evaluation(_tables(model), policy, gamma, beyond, max_steps, dense)
+    return _policy_evaluation(model.tables, policy, gamma, beyond, max_steps, dense)
 
 
 @partial(jax.jit, static_argnames=("max_steps", "dense"))
@@ -301,7 +296,7 @@ def policy_iteration(model: TabularModel, gamma: jax.Array | float, max_improvem
     require_discount("policy_iteration", gamma)
     require_one_reward("policy_iteration", model)
     dense = doubling_is_faster(model.num_states, model.next_state.shape[-1], gamma)
-    return _policy_iteration(_tables(model), gamma, max_improvements, dense)
+    return _policy_iteration(model.tables, gamma, max_improvements, dense)
 
 
 @partial(jax.jit, static_argnames="dense")

@@ -81,11 +81,11 @@ def test_a_learned_reward_meets_the_time_limit_as_any_other():
     config = config.replace(fitting=config.fitting.replace(weight_decay=0.0))
     algorithm = rlhf.make(env, config)
     state, update = algorithm.init(jax.random.key(0)), jax.jit(algorithm.update)
-    state = state.replace(reward=state.reward.replace(params=jnp.ones(1)))  # equal segments leave the reward where it is
+    state = state.replace(reward=state.reward.replace(params=jnp.ones(3)))  # equal segments leave the reward where it is
     for round in range(3):
         state, _ = update(state, jax.random.key(round))
     np.testing.assert_allclose(state.reward_params, 1.0)
-    np.testing.assert_allclose(state.learner.q, 1 / (1 - 0.9), rtol=0.02)
+    np.testing.assert_allclose(state.learner.q[0], 1 / (1 - 0.9), rtol=0.02)
 
 
 @pytest.mark.slow

@@ -33,8 +33,8 @@ def test_a_segment_ends_with_its_episode():
 def test_a_segment_ends_with_the_time_limit():
     env = probes.time_limit_loop()
     segments = collect(KEY, env, rollout.uniform_policy(env), 2, 7)
-    np.testing.assert_array_equal(segments.mask.sum(1), 3)
-    np.testing.assert_array_equal(summed(segments.reward, segments.mask), 3.0)
+    np.testing.assert_array_equal(segments.mask.sum(1), 2)
+    np.testing.assert_array_equal(summed(segments.reward, segments.mask), 2.0)
 
 
 def test_segments_of_an_environment_with_vectors():

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxrl import contracts, errors
-from jaxrl.conformance.comparison import as_numpy, joined, on_host, take, where
+from jaxrl.conformance.comparison import as_arrays, as_numpy, joined, on_host, take, where
 from jaxrl.env import Environment, PyTree, Step
 from jaxrl.errors import EnvironmentError
 from jaxrl.finite import Initial, Outcomes, TabularModel, tabulate
@@ -40,7 +40,7 @@ class Played(NamedTuple):
 
 @jax.jit
 def single_step(env: Environment, key: jax.Array, state: PyTree, action: PyTree) -> Step:
-    return env.step(key, state, action)
+    return env.step(key, as_arrays(state), as_arrays(action))
 
 
 @jax.jit
@@ -50,24 +50,24 @@ def batched_resets(env: Environment, keys: jax.Array) -> tuple[PyTree, PyTree]:
 
 @jax.jit
 def batched_steps(env: Environment, keys: jax.Array, states: PyTree, actions: PyTree) -> Step:
-    return jax.vmap(env.step)(keys, states, actions)
+    return jax.vmap(env.step)(keys, as_arrays(states), as_arrays(actions))
 
 
 @jax.jit
 def _random_actions(env: Environment, key: jax.Array, states: PyTree) -> tuple[jax.Array | None, PyTree]:
     """Returns which actions are legal in each state, None where all are, and a legal one."""
-    legal = None if env.action_mask_fn is None else jax.vmap(env.action_mask)(states)
+    legal = None if env.action_mask_fn is None else jax.vmap(env.action_mask)(as_arrays(states))
     return legal, uniform_policy(env)(key, View(states, legal, ())).action
 
 
 @jax.jit
 def batched_outcomes(env: Any, states: PyTree, actions: PyTree) -> Outcomes:
-    return jax.vmap(env.outcomes_fn, in_axes=(0, 0, None))(states, actions, env.params)
+    return jax.vmap(env.outcomes_fn, in_axes=(0, 0, None))(as_arrays(states), as_arrays(actions), env.params)
 
 
 @jax.jit
 def batched_observations(env: Any, states: PyTree) -> PyTree:
-    return jax.vmap(env.observe_fn, in_axes=(0, None))(states, env.params)
+    return jax.vmap(env.observe_fn, in_axes=(0, None))(as_arrays(states), env.params)
 
 
 @jax.jit
