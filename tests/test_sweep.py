@@ -212,6 +212,7 @@ def test_the_default_groups_change_the_order_of_sums_at_most():
         chex.assert_trees_all_close(tables, others, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_networks_too_to_the_last_bit_in_groups_of_one():
     task, options = envs.make("cartpole"), {"seeds": [5, 2], "num_updates": 4, "chunk_length": 4, "group": 1}
     done = sweep(ppo.make, task, PPO, grid({"learning_rate": [1e-4, 1e-2], "gamma": [0.9, 0.99]}), **options)

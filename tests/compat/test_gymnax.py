@@ -225,6 +225,7 @@ def test_q_learning_bootstraps_through_the_limit():
     np.testing.assert_allclose(q[:, 1], 1.0, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_ppo_learns_to_walk():
     """By chance few episodes reach the end within six steps, by walking on nearly all."""
     config = ppo.Config(learning_rate=1e-2, num_envs=8, num_steps=32, hidden=(16,), anneal_updates=30.0)

@@ -81,7 +81,7 @@ def test_action_dependent_reward():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, slow({"clip_value": True}), {"gae_lambda": 0.0}, {"gae_lambda": 1.0}, {"memory_size": 8}], ids=str
+    "changes", [{}, slow({"clip_value": True}), {"gae_lambda": 0.0}, {"gae_lambda": 1.0}, slow({"memory_size": 8})], ids=str
 )
 def test_a_time_limit_is_not_an_end(changes):
     """V -> r / (1 - gamma) through time limits, and r where the episode really ends."""
@@ -115,6 +115,7 @@ def test_nested_observations(changes):
     assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
 
 
+@pytest.mark.slow
 def test_images():
     _, done = trained(probes.image_observation(), channels=(4,), learning_rate=3e-3)
     assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
@@ -133,7 +134,7 @@ def first_update(**changes):
     return run(ppo.make, envs.make("cartpole"), config, seeds=2, num_updates=2, chunk_length=1)
 
 
-@pytest.mark.parametrize("changes", [{}, {"memory_size": 8}, {"normalize_observation": True}], ids=str)
+@pytest.mark.parametrize("changes", [{}, slow({"memory_size": 8}), slow({"normalize_observation": True})], ids=str)
 def test_the_ratio_is_one_before_the_first_step(changes):
     """A single pass over the whole batch sees the policy that collected it, memory and normalisation included."""
     metrics = first_update(**changes).metrics
@@ -216,7 +217,7 @@ def test_a_box_of_integers_is_acted_in_by_integers():
 
 
 def test_policies_of_all_kinds_have_the_right_shapes():
-    for name in ("cartpole", "pendulum", "lqr", "t_maze"):
+    for name in ("pendulum", "t_maze"):
         env = envs.make(name)
         algorithm = ppo.make(env, CONFIG)
         state = jax.jit(algorithm.init)(jax.random.key(0))

@@ -182,6 +182,7 @@ def test_plan_shows_every_training(capsys):
     assert line.split()[1:4] == ["64", "32", "536B"]
 
 
+@pytest.mark.slow
 def test_verify_says_what_changes_bits(capsys):
     assert main(["verify", "frozen_lake_q_learning", "--seeds", "4"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("frozen")]

@@ -55,6 +55,7 @@ def test_a_grid(tmp_path, capsys):
     assert (folder / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_member_with_the_experiments_own_value_is_the_experiment(tmp_path):
     status, folder = sweep(tmp_path, "--grid", "learning_rate=0.5,0.1")
     assert status == 0
@@ -64,6 +65,7 @@ def test_the_member_with_the_experiments_own_value_is_the_experiment(tmp_path):
     np.testing.assert_allclose(mine, RunDirectory.open(plain).curves("exact_value").values, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_halving_of_random_members(tmp_path, capsys):
     options = ["--random", "learning_rate=log:0.01..1", "--random", "num_envs=1,2", "--draws", "5", "--halving"]
     status, folder = sweep(tmp_path, *options, "--steps", "1600")

@@ -40,7 +40,7 @@ CONFIG: Any = mappo.Config(**{**vars(PPO), "normalize_value": True})
 KINDS = [
     {},
     slow({"centralized": False, "agent_ids": True}),
-    {"shared_parameters": False},
+    slow({"shared_parameters": False}),
     slow({"centralized": False, "shared_parameters": False, "normalize_value": False}),
 ]
 
@@ -143,6 +143,7 @@ def test_masked_actions_are_never_taken():
     np.testing.assert_allclose(values(env, config, done, jnp.array([0])), 0.5, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{}, slow({"normalize_observation": True, "shared_parameters": False}), slow({"memory_size": 8})], ids=str
 )
@@ -152,12 +153,14 @@ def test_nested_observations(changes):
     assert (done.evaluations["greedy_return"][:, -1] == 2).all()
 
 
+@pytest.mark.slow
 def test_images():
     env = copies(probes.image_observation(), 2)
     _, done = trained(env, channels=(4,), learning_rate=3e-3, evaluators=(Episodes(env, modes=("greedy",)),))
     assert (done.evaluations["greedy_return"][:, -1] == 2).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, slow({"shared_parameters": False})], ids=str)
 def test_continuous_actions(changes):
     """The reward is minus the squared distance to the observation; an agent that ignores it gets -1/3 at best."""
@@ -369,7 +372,7 @@ def test_the_unit_of_the_reward_does_not_matter():
         ("simple_spread", {}),
         slow("pursuit", {}),
         slow("simple_spread", {"shared_parameters": False, "memory_size": 8}),
-        ("pursuit", {"shared_parameters": False, "memory_size": 8}),
+        slow("pursuit", {"shared_parameters": False, "memory_size": 8}),
     ],
     ids=str,
 )

@@ -100,6 +100,7 @@ def test_the_same_loop_improves_a_network_by_ppo():
     assert not done.summary.failed_seeds
 
 
+@pytest.mark.slow
 def test_seeds_differ_and_repeat():
     env = envs.make("reward_grid", rows=2, columns=2)
     tables = [
