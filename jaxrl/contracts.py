@@ -204,8 +204,10 @@ def _require_pytree(where: str, name: str, tree: Any, error: type[JaxrlError], f
 
 
 class DeclaredSteps(NamedTuple):
-    """Environment steps of one seed, by a configuration. per_update: in an update, or None where it does not say. before: before
-    the first update.
+    """Environment steps of one seed, by a configuration.
+
+    per_update: in an update, or None where it does not say.
+    before: before the first update.
     """
 
     per_update: int | None
@@ -213,24 +215,34 @@ class DeclaredSteps(NamedTuple):
 
 
 def declared_steps(where: str, config: Any) -> DeclaredSteps:
-    """Returns how many environment steps a training takes by its configuration.
+    """Returns how many environment steps an update takes by its configuration, and how many come before the first.
 
     Raises:
         ConfigError: it says so by something else than integers, of at least 1 in an update and of at least 0 before.
     """
+    per_update, before = (declared(where, config, *name) for name in (("steps_per_update", 1), ("steps_before_first_update", 0)))
+    return DeclaredSteps(per_update, before or 0)
 
-    def declared(name: str, least: int) -> int | None:
-        with translated(where, f"config.{name} must be an integer", ConfigError, "Multiply counts from static fields."):
-            steps = getattr(config, name, None)
-        must, fix = (
-            f"config.{name} must be an integer of at least {least}",
-            "Multiply counts from static fields, or leave it out.",
-        )
-        whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
-        require(steps is None or (whole and int(steps) >= least), where, must, _short(steps), fix)
-        return None if steps is None else int(steps)
 
-    return DeclaredSteps(declared("steps_per_update", 1), declared("steps_before_first_update", 0) or 0)
+def declared(where: str, config: Any, name: str, least: int, of: str = "config") -> int | None:
+    """Returns a count that a configuration may declare, or None.
+
+    Args:
+        where: who asks.
+        config: the configuration.
+        name: of the count.
+        least: the smallest that is allowed.
+        of: how a message names the configuration.
+
+    Raises:
+        ConfigError: it is no such integer.
+    """
+    must, fix = f"{of}.{name} must be an integer of at least {least}", "Multiply counts from static fields, or leave it out."
+    with translated(where, must, ConfigError, fix):
+        count = getattr(config, name, None)
+    whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+    require(count is None or (whole and int(count) >= least), where, must, _short(count), fix)
+    return None if count is None else int(count)
 
 
 # ---- algorithms, while they are traced
@@ -336,6 +348,8 @@ def evaluation(where: str, evaluators: Sequence[Any], key: jax.Array, made: Algo
 
 
 # ---- environments, while they are traced
+#
+# Their functions, not their methods: these hide what is no array, and jax remembers their programs.
 
 
 def require_record(where: str, env: Environment) -> None:

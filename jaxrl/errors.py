@@ -101,10 +101,17 @@ def require_between(where: str, config: object, low: float, high: float, *names:
     """
     for name in names:
         value = np.asarray(getattr(config, name))
-        inside = bool(np.all((value >= low) & ((value < high) if below else (value <= high))))
-        if below:
-            must, fix = f"{name} must lie in [{low:g}, {high:g})", f"Set {name} to a number from {low:g} to below {high:g}."
-        elif np.isfinite(high):
+        inside = bool(np.all((value >= low) & (value <= high)))
+        if below:  # and in the precision of a traced field, too
+            with np.errstate(over="ignore"):
+                inside = inside and bool(np.all((value < high) & (value.astype(np.float32) < np.float32(high))))
+        bounded, bounded_below = np.isfinite(high), np.isfinite(low)
+        if below and bounded:
+            must, fix = f"{name} must lie in [{low:g}, {high:g})", f"Set {name} to {low:g} or more, and below {high:g}."
+        elif below:
+            least = f" of at least {low:g}" if bounded_below else ""
+            must, fix = f"{name} must be a number{least} that float32 can hold", f"Set {name} to a smaller number."
+        elif bounded:
             must, fix = f"{name} must lie in [{low:g}, {high:g}]", f"Set {name} to a number from {low:g} to {high:g}."
         else:
             must, fix = f"{name} must be at least {low:g}", f"Set {name} to {low:g} or more."

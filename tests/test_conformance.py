@@ -131,6 +131,24 @@ def step_with_one_key_twice(key, state, action, params):
     return right._replace(reward=jax.random.normal(key, (), jnp.float32))
 
 
+def noise_of_the_host():
+    return np.random.random(2).astype(np.float32)  # noqa: NPY002
+
+
+def reset_with_a_callback(key, params):
+    noise = jax.pure_callback(noise_of_the_host, jax.ShapeDtypeStruct((2,), jnp.float32), vmap_method="sequential")
+    state = jnp.clip(reset(key, params)[1] + noise, 0.0, 1.0)
+    return state, state
+
+
+def reset_without_memory(key, params):
+    return reset(key, params)[0], ()
+
+
+def step_without_memory(key, state, action, params):
+    return step(key, jnp.zeros(2, jnp.float32), action, params)._replace(state=())
+
+
 def step_that_counts(key, state, action, params):
     global calls
     calls += 1
@@ -276,6 +294,7 @@ BROKEN = [
         sampled(reset_fn=reset_with_numpy_noise),
         "reset_fn must be the same program whenever it is traced",
     ),
+    Broken("same key same result", sampled(reset_fn=reset_with_a_callback), "reset_fn must return the same for the same inputs"),
     Broken("batched equals single", sampled(step_fn=step_that_feels_the_batch), "one by one and under vmap"),
     Broken("observations in space", sampled(step_fn=step_out_of_the_box), "observations in Box"),
     Broken("rewards are finite", sampled(step_fn=step_with_infinite_reward), "finite rewards"),
@@ -325,6 +344,11 @@ def test_report_lists_what_applies(report_on_sampled, report_on_finite):
     assert "frequencies" in report_on_sampled.skipped
     assert "frequencies" in report_on_finite.passed
     assert "mask structure" in report_on_finite.skipped
+
+
+def test_a_state_may_be_empty():
+    env = sampled(reset_fn=reset_without_memory, step_fn=step_without_memory, action_mask_fn=None, global_obs_fn=None)
+    assert "batched equals single" in check_environment(env, KEY).passed
 
 
 def test_table_can_be_left_out():

@@ -163,6 +163,8 @@ def test_a_response_that_is_impossible_leaves_the_other_pairs_alone(name):
         np.testing.assert_allclose(values[:4], alone, rtol=1e-5)
         np.testing.assert_allclose(np.stack(found)[:, :4], np.stack(expected), rtol=1e-4, atol=1e-7)
     assert np.isfinite(values[:4]).all()
+    average = direct.updated_margin_average(jnp.float32(0.5), jnp.array([1.0, jnp.inf]))
+    assert float(average) == pytest.approx(0.9 * 0.5 + 0.1 * 1.0)
     regressed = name in ("ipo", "sppo")  # onto a number: an infinite log-ratio is infinitely far from it
     assert np.isfinite(np.stack(found)[:, :4] if regressed else np.stack(found)).all()
 

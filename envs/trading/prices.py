@@ -26,13 +26,9 @@ class Source(Protocol):
         ...
 
 
+@partial(jax.jit, static_argnames=("num_paths", "num_bars"))
 def paths(source: Source, key: jax.Array, num_paths: int, num_bars: int) -> jax.Array:
     """Draws a table of independent paths, float32[num_paths, num_bars]."""
-    return _paths(source, key, num_paths, num_bars)
-
-
-@partial(jax.jit, static_argnums=(2, 3))
-def _paths(source: Source, key: jax.Array, num_paths: int, num_bars: int) -> jax.Array:
     return jax.vmap(lambda k: source.path(k, num_bars))(jax.random.split(key, num_paths))
 
 

@@ -169,7 +169,7 @@ def make(
         table: float[T], or float[P, T] with a path in each row, positive closing prices in quote currency; by default 256 paths
             drawn from ``prices.regime_switching()``.
         weights: the target weights that the agent can choose from; None makes the action a weight of shape (1,).
-        observe: ``(prices float32[T]) -> float32[T, F]``, causal features of one path.
+        observe: ``(prices float32[T]) -> float32[T, F]``, causal features of one path; it must be hashable.
         proportional_fee: fraction of the traded value, in [0, 1) (0.0005 = 5 basis points).
         half_spread: distance from the mid price to the price at which one can buy or sell, as a fraction of the mid price.
         slippage: by how much the price moves against a trade before it is filled, as a fraction of the price.

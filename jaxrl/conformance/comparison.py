@@ -30,7 +30,7 @@ def is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def where(condition: np.ndarray, one: PyTree, other: PyTree) -> PyTree:
+def chosen(condition: np.ndarray, one: PyTree, other: PyTree) -> PyTree:
     """Returns entries of the leading axis of one tree where a condition holds, bool[n], and of another elsewhere."""
 
     def choose(one, other):

@@ -1,5 +1,6 @@
 """Programs as jax has traced them: what is in them, wherever it is nested."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,11 +34,25 @@ def draws_64_bits(jaxpr: core.Jaxpr) -> bool:
 
 
 def traced_afresh(function: Callable, *inputs: Any) -> core.ClosedJaxpr:
-    """Returns the program of a function; it is traced even if jax remembers an earlier trace."""
+    """Returns the program of a function; it is traced even if jax remembers an earlier trace, all but calls of ``jax.jit``."""
     return jax.make_jaxpr(lambda *values: function(*values))(*inputs)
 
 
 def text(program: core.ClosedJaxpr) -> str:
-    """Returns a program as jax prints it, with the values of its constants, without the addresses of Python objects."""
-    constants = [np.asarray(constant).tolist() for constant in program.consts if not is_key(constant)]
-    return re.sub("0x[0-9a-f]+", "", f"{program} {constants}")
+    """Returns a program as jax prints it, without the addresses of Python objects, and a line for each array that is in it."""
+    return "\n".join([re.sub("0x[0-9a-f]+", "", str(program)), *map(_fingerprint, _constants(program))])
+
+
+def _constants(program: Any) -> Iterator[Any]:
+    """Yields the constants of a program and of all programs inside it."""
+    yield from getattr(program, "consts", ())
+    closed = core.ClosedJaxpr
+    for equation in getattr(program, "jaxpr", program).eqns:
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda value: isinstance(value, closed)):
+            if isinstance(value, closed):
+                yield from _constants(value)
+
+
+def _fingerprint(constant: Any) -> str:
+    array = np.asarray(jax.random.key_data(constant) if is_key(constant) else constant)
+    return f"{array.dtype}{list(array.shape)} {hashlib.sha256(array.tobytes()).hexdigest()}"

@@ -12,7 +12,7 @@ import numpy as np
 from jaxrl.env import Environment, PyTree
 from jaxrl.errors import EnvironmentError, require, require_distribution
 from jaxrl.finite.model import TabularModel, byte_rows, sound_outcomes
-from jaxrl.finite.outcomes import Outcomes, observe_state
+from jaxrl.finite.outcomes import Initial, Outcomes, observe_state
 from jaxrl.spaces import Discrete
 
 _BLOCK = 128  # states expanded per device call: one compiled shape, and a second one where the frontier is many times as long
@@ -58,6 +58,11 @@ def _with_rows(kept: np.ndarray, count: int, new: np.ndarray) -> np.ndarray:
 @partial(jax.jit, static_argnums=0)
 def _expand(outcomes: Callable, states: PyTree, actions: jax.Array, params: PyTree) -> Outcomes:
     return jax.vmap(lambda state: jax.vmap(lambda action: outcomes(state, action, params))(actions))(states)
+
+
+@partial(jax.jit, static_argnums=0)
+def _first(initial: Callable, params: PyTree) -> Initial:
+    return initial(params)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -215,7 +220,7 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
     large = max(_BLOCK, min(_LARGE_BLOCK, _BLOCK_BYTES // bytes_of_state))
     with jax.enable_x64(True):
         params = jax.tree.map(_widen, env.params)
-        first = jax.tree.map(np.asarray, jax.jit(env.initial_fn)(params))
+        first = jax.tree.map(np.asarray, _first(env.initial_fn, params))
         name, fix = "the initial distribution", "Check initial(params)."
         chance = require_distribution(where, name, first.probability, fix, EnvironmentError)
         possible = np.flatnonzero(chance)

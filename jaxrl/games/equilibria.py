@@ -257,23 +257,23 @@ def correlated_equilibrium(
     gains = _in_units(deviations)
     payoffs = table.reshape(table.shape[0], -1)
     if not isinstance(objective, str):
-        probability, gap, scale = _maximise_smallest(where, gains, _worth(where, objective, table.shape[1:]))
+        probability, gap, limit = _maximise_smallest(where, gains, _worth(where, objective, table.shape[1:]))
     elif objective == "utilitarian":
-        probability, gap, scale = _maximise_smallest(where, gains, payoffs.sum(0, keepdims=True))
+        probability, gap, limit = _maximise_smallest(where, gains, payoffs.sum(0, keepdims=True))
     elif objective == "egalitarian":
-        probability, gap, scale = _maximise_smallest(where, gains, payoffs)
+        probability, gap, limit = _maximise_smallest(where, gains, payoffs)
     else:
         known = "objective must be 'utilitarian', 'egalitarian', 'maximum_entropy' or a table"
         require(objective == "maximum_entropy", where, known, objective, "Use one of them.")
-        (probability, gap), scale = _maximum_entropy(gains), 1e3
+        probability, gap, limit = _maximum_entropy(gains)
     regret = np.array([(one @ probability).max(initial=0.0) for one in deviations])
     entropic = isinstance(objective, str) and objective == "maximum_entropy"
     # The entropy's prices grow without bound where an action must never be played, so that it is only approached.
-    limit = 1e-3 * np.ptp(payoffs, axis=1) if entropic else 1e-6 * np.array([_stake(table, i) for i in range(len(table))])
-    must = f"no player may gain by deviating, up to {limit.tolist()}"
-    require(bool((regret <= limit).all()), where, must, regret.tolist(), "Round payoffs that are far from others.", SolverError)
-    must, fix = f"the duality gap must be at most {1e-6 * scale:g}", "Round payoffs that are far from others."
-    require(gap <= 1e-6 * scale, where, must, gap, fix, SolverError)
+    most = 1e-3 * np.ptp(payoffs, axis=1) if entropic else 1e-6 * np.array([_stake(table, i) for i in range(len(table))])
+    must = f"no player may gain by deviating, up to {most.tolist()}"
+    require(bool((regret <= most).all()), where, must, regret.tolist(), "Round payoffs that are far from others.", SolverError)
+    must, fix = f"the duality gap must be at most {limit:g}", "Round payoffs that are far from others."
+    require(gap <= limit, where, must, gap, fix, SolverError)
     return CorrelatedEquilibrium(probability.reshape(table.shape[1:]), payoffs @ probability, regret, max(gap, 0.0))
 
 
@@ -324,7 +324,7 @@ def _maximise_smallest(where: str, gains: Any, worths: np.ndarray) -> tuple[np.n
     """Returns the distribution float64[P] under which the smallest of the mean worths, float[M, P], is largest.
 
     Returns:
-        The distribution, its duality gap, and the range of the worths.
+        The distribution, its duality gap, and the largest gap of a solution.
     """
     from scipy import sparse
 
@@ -345,20 +345,23 @@ def _maximise_smallest(where: str, gains: Any, worths: np.ndarray) -> tuple[np.n
     # Whatever the prices of deviations and the weights of worths are, no equilibrium has a larger smallest worth than this.
     prices, weights = np.split((-solution.ineqlin.marginals).clip(0), [gains.shape[0]])
     most_possible = ((weights @ worths - gains.T @ prices) / weights.sum()).max()
-    return probability, unit * float(most_possible - (worths @ probability).min()), unit
+    return probability, unit * float(most_possible - (worths @ probability).min()), 1e-6 * unit
 
 
-def _maximum_entropy(gains: Any) -> tuple[np.ndarray, float]:
-    """Returns the correlated equilibrium of largest entropy, float64[P], proportional to exp(-gains' prices), and its gap.
+def _maximum_entropy(gains: Any) -> tuple[np.ndarray, float, float]:
+    """Returns the correlated equilibrium of largest entropy, float64[P], which is proportional to exp(-gains' prices).
 
     The prices, one for each deviation and none negative, minimise the logarithm of the sum of these exponentials. Where some
     joint action has probability 0 they grow without bound, and the result comes close to the equilibrium but not onto it.
+
+    Returns:
+        The distribution, its duality gap, and the largest gap of a solution, in nats.
     """
     from scipy import optimize
     from scipy.special import logsumexp, softmax, xlogy
 
     if not gains.shape[0]:
-        return np.full(gains.shape[1], 1 / gains.shape[1]), 0.0
+        return np.full(gains.shape[1], 1 / gains.shape[1]), 0.0, 1e-3
 
     def dual(prices):
         logits = -(gains.T @ prices)
@@ -368,7 +371,7 @@ def _maximum_entropy(gains: Any) -> tuple[np.ndarray, float]:
     bounds = [(0, None)] * gains.shape[0]
     solution = optimize.minimize(dual, np.zeros(gains.shape[0]), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     probability = softmax(-(gains.T @ solution.x))
-    return probability, float(dual(solution.x)[0] + xlogy(probability, probability).sum())
+    return probability, float(dual(solution.x)[0] + xlogy(probability, probability).sum()), 1e-3
 
 
 def linprog(cost, most, most_bound, equal, equal_bound, bounds) -> Any:

@@ -10,6 +10,7 @@ Source: Shapley (1953), Stochastic games; Littman (1994); exploitability: Lancto
 """
 
 import dataclasses
+import operator
 from functools import partial
 from typing import NamedTuple
 
@@ -143,7 +144,7 @@ def best_response(
         ConfigError: the discount is out of range.
     """
     require_discount("markov.best_response", gamma)
-    return _best_response(model.tables, policies, player, gamma, tolerance, max_sweeps)
+    return _best_response(model.tables, policies, operator.index(player), gamma, tolerance, max_sweeps)
 
 
 @partial(jax.jit, static_argnames="player")

@@ -13,7 +13,7 @@ from jax.custom_batching import custom_vmap
 PyTree = Any
 
 
-_LANES = 128  # problems that are solved again at a time
+_LANES = 16  # problems that are solved again at a time
 
 
 def refined(solve: Callable, problem: PyTree) -> tuple[PyTree, jax.Array]:
@@ -37,7 +37,8 @@ def refined(solve: Callable, problem: PyTree) -> tuple[PyTree, jax.Array]:
     # gathers the problems that are left and solves these.
     @custom_vmap
     def one(problem):
-        return jax.tree.map(lambda leaf: leaf[0], many(jax.tree.map(lambda leaf: leaf[None], problem)))
+        solution, solved = solve(problem)
+        return jax.lax.cond(solved, lambda: (solution, solved), lambda: _in_float64(solve, problem, solution))
 
     @one.def_vmap
     def _(count, batched, problem):
@@ -51,7 +52,8 @@ def refined(solve: Callable, problem: PyTree) -> tuple[PyTree, jax.Array]:
     def _(count, batched, problems):
         problems = _all_batched(count, batched[0], problems)
         found = many(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), problems))
-        return _and_batched(jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), found))
+        inner = jax.tree.leaves(problems)[0].shape[1]
+        return _and_batched(jax.tree.map(lambda leaf: leaf.reshape(count, inner, *leaf.shape[1:]), found))
 
     return one(problem)
 
@@ -64,6 +66,14 @@ def _and_batched(tree: PyTree) -> tuple[PyTree, PyTree]:
     return tree, jax.tree.map(lambda _: True, tree)
 
 
+def _in_float64(solve: Callable, problem: PyTree, like: PyTree) -> tuple[PyTree, jax.Array]:
+    """Solves in float64; returns the solution in the dtypes of ``like``, and whether it is solved."""
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, problem)
+        solution, solved = solve(wide)
+    return jax.tree.map(lambda leaf, old: jax.lax.convert_element_type(leaf, old.dtype), solution, like), solved
+
+
 def _refined_together(solve: Callable, problems: PyTree) -> tuple[PyTree, jax.Array]:
     """Solves n problems, PyTree[n, ...], and those whose answers do not pass again, some at a time."""
     solutions, solved = jax.vmap(solve)(problems)
@@ -72,13 +82,13 @@ def _refined_together(solve: Callable, problems: PyTree) -> tuple[PyTree, jax.Ar
     def again(carry):
         solutions, solved, left = carry
         lanes = jnp.nonzero(left, size=min(count, _LANES), fill_value=count)[0]
-        narrow = jax.tree.map(lambda leaf: leaf.at[lanes].get(mode="clip"), problems)
-        with jax.enable_x64(True):
-            wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, narrow)
-            precise, passed = jax.vmap(solve)(wide)
+        # Where fewer are left, the first of them is solved several times, rather than one that needs no second try.
+        some = jnp.where(lanes < count, lanes, lanes[0])
+        problem, first = jax.tree.map(lambda leaf: leaf[some], (problems, solutions))
+        precise, passed = _in_float64(jax.vmap(solve), problem, first)
 
         def put(leaf, new):
-            return leaf.at[lanes].set(jax.lax.convert_element_type(new, leaf.dtype), mode="drop")
+            return leaf.at[lanes].set(new, mode="drop")
 
         return jax.tree.map(put, solutions, precise), put(solved, passed), put(left, jnp.zeros_like(passed))
 

@@ -157,8 +157,8 @@ def rrhf(pairs: Pairs, config: Any) -> jax.Array:
 def kto(pairs: Pairs, config: Any) -> jax.Array:
     """lambda_w (1 - sigmoid(beta (rho_w - z))) + lambda_l (1 - sigmoid(beta (z - rho_l))), rho the log-ratios.
 
-    z is the batch's mean log-ratio, a constant to the gradient and never negative: an estimate of KL(pi || ref). The two sides
-    are not compared with each other: for responses that are not in pairs see ``unpaired_kto``.
+    z is the batch's mean log-ratio (of responses that are possible), a constant to the gradient and never negative: an estimate
+    of KL(pi || ref). The two sides are not compared with each other: for responses that are not in pairs see ``unpaired_kto``.
     """
     chosen, rejected = unpaired_kto(pairs.chosen_ratio, pairs.rejected_ratio, config)
     return chosen + rejected
@@ -175,7 +175,8 @@ def unpaired_kto(
     Args:
         desirable, undesirable: float[N], float[M], log pi(y) / ref(y) of each response.
         config: reads beta, desirable and undesirable.
-        divergence: z, an estimate of KL(pi || ref), at least 0; by default the mean log-ratio of all responses, cut at 0.
+        divergence: z, an estimate of KL(pi || ref), at least 0; by default the mean log-ratio of all responses that
+            are possible, cut at 0.
 
     Source: Ethayarajh et al. (2024), equation 8. There z is estimated from responses to other contexts.
     """
@@ -187,8 +188,8 @@ def unpaired_kto(
 
 
 def _mean_of_possible(ratios: jax.Array) -> jax.Array:
-    """Returns the mean over the responses whose probability is not 0: the others would carry the whole batch to infinity."""
-    possible = jnp.isfinite(ratios)
+    """Returns the mean over the log-ratios that are not infinite: a response of probability 0 would carry the batch with it."""
+    possible = ~jnp.isinf(ratios)
     return jnp.where(possible, ratios, 0.0).sum() / jnp.maximum(possible.sum(), 1)
 
 
@@ -254,7 +255,7 @@ def r_dpo(pairs: Pairs, config: Any) -> jax.Array:
 
 @_published(beta=0.1)
 def beta_dpo(pairs: Pairs, config: Any) -> jax.Array:
-    """DPO with beta (1 + alpha (mean h - M_0)), at least 1e-3 and a constant to the gradient."""
+    """DPO with beta (1 + alpha (mean h - M_0)), at least 1e-3 and a constant to the gradient; the mean is of finite margins."""
     gain = 1.0 + config.beta_gain * (_mean_of_possible(pairs.margin) - config.margin_average)
     beta = jax.lax.stop_gradient(jnp.maximum(1e-3, config.beta * gain))
     return -log_sigmoid(beta * pairs.margin)
@@ -281,7 +282,10 @@ def apo_zero(pairs: Pairs, config: Any) -> jax.Array:
 
 @_published(beta=0.01)
 def bco(pairs: Pairs, config: Any) -> jax.Array:
-    """-log sigmoid(beta rho_w - delta) - log sigmoid(delta - beta rho_l), delta the batch's mean of beta rho, a constant."""
+    """-log sigmoid(beta rho_w - delta) - log sigmoid(delta - beta rho_l), delta the batch's mean of beta rho, a constant.
+
+    The mean is over responses that are possible.
+    """
     chosen, rejected = config.beta * pairs.chosen_ratio, config.beta * pairs.rejected_ratio
     shift = jax.lax.stop_gradient(0.5 * (_mean_of_possible(chosen) + _mean_of_possible(rejected)))
     return -log_sigmoid(chosen - shift) - log_sigmoid(shift - rejected)
@@ -339,7 +343,7 @@ def pairs_of(log_policy: jax.Array, log_reference: jax.Array, length: jax.Array,
 
 def updated_margin_average(average: jax.Array, margin: jax.Array, momentum: jax.Array | float = 0.9) -> jax.Array:
     """Returns beta-DPO's running mean of the margin after a batch; margin: float[N]."""
-    return momentum * average + (1.0 - momentum) * margin.mean()
+    return momentum * average + (1.0 - momentum) * _mean_of_possible(margin)
 
 
 def keep_probability(margin: jax.Array, average: jax.Array, deviation: jax.Array) -> jax.Array:

@@ -20,7 +20,7 @@ from flax import struct
 
 from jaxrl import rollout
 from jaxrl.algorithm import Algorithm
-from jaxrl.contracts import declared_steps
+from jaxrl.contracts import declared
 from jaxrl.env import Environment, PyTree, static
 from jaxrl.errors import require, require_counts
 from jaxrl.preferences import reward_fitting
@@ -51,7 +51,7 @@ class Config:
     @property
     def steps_before_first_update(self) -> int:
         """Environment steps of one seed before the first update: those that the learner begins with."""
-        return declared_steps("rlhf", self.learner).before
+        return declared("rlhf", self.learner, "steps_before_first_update", 0, of="config.learner") or 0
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""

@@ -6,8 +6,9 @@ equation by half as much as the one before. So discounts close to 1 take no more
 bound of its error.
 
 A sweep, and a step of a Krylov method, carries values on by one transition. Where states are many and a long way from each other,
-as in a large gridworld, the first policy therefore heads for the rewards along shortest paths, and the Krylov method is
-preconditioned by an incomplete factorisation in the order of the values, in which almost all transitions lead to earlier states.
+as in a large gridworld, the first policy therefore heads for the rewards along shortest paths, if that is no bad start, and the
+Krylov method is preconditioned by an incomplete factorisation in the order of the values, in which almost all transitions lead to
+earlier states.
 
 Source: Puterman (1994), section 6.5 (modified policy iteration); Gargiani et al. (2024), "Inexact Policy Iteration Methods for
 Large-Scale Markov Decision Processes", algorithm 1; Saad (2003), "Iterative Methods for Sparse Linear Systems", section 10.4
@@ -26,7 +27,7 @@ from jaxrl.tabular.fixed_point import MAX_SWEEPS
 TOLERANCE = 1e-12  # of the error, relative to the largest value, as far as the precision goes
 DIRECT_STATES = 2_000  # up to which a policy is evaluated by factorising its matrix; random transitions fill the factors
 EPSILON = float(np.finfo(np.float64).eps)
-FAR = 64  # transitions: states that are further apart than this are a long way from each other
+FAR = 64  # transitions: states that are at least so far apart are a long way from each other
 FIRST_SWEEPS = 8  # before the first policy is evaluated; doubled whenever that brings little
 EFFORT = 4  # products of a Krylov method for each sweep
 MOST_OPERATIONS = 1e12  # of sweeps without discount, which nothing speeds up: less than an hour
@@ -54,7 +55,7 @@ class _Problem(NamedTuple):
 
         require_shapes(where, model)
         states, actions, outcomes = np.shape(model.next_state)
-        memory.require_room(where, f"a model of {states} states", 48 * states * actions * outcomes, "Take a smaller one.")
+        memory.require_room(where, f"a model of {states} states", 128 * states * actions * outcomes, "Take a smaller one.")
         require_one_reward(where, model)
         require_model(where, model)
         chance, reward = (np.asarray(table, np.float64) for table in (model.probability, model.reward))
@@ -131,8 +132,10 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
         if gamma == 1:
             patience *= 2
             continue
-        action = _greedy(problem, value, values, action)
-        value, halved = _improved(problem, gamma, value, action, EFFORT * patience, residual)
+        before, action = action, _greedy(problem, values, action)
+        better, halved, found = _value_of(problem, gamma, value, action, EFFORT * patience, residual)
+        # The value of a policy that is the same again only has more rounding in it than what was swept.
+        value = better if halved or (found and not np.array_equal(before, action)) else value
         patience = patience if halved else 2 * patience
     size = np.abs(value).max()
     rounding = problem.rounding(values, size)
@@ -182,7 +185,7 @@ def require_solved(where: str, model: TabularModel, solution: Solution, gamma: f
 
 
 def _first_guess(problem: _Problem, gamma: float) -> np.ndarray:
-    """Returns values that rise towards the rewards, float64[X]; zeros where states are few or nothing is discounted.
+    """Returns values that rise towards the rewards, float64[X]; zeros where states are few or near, or nothing is discounted.
 
     The value of the best reward that can come next, if every transition led where the agent would like it to: the largest over
     all s' of gamma^d(s, s') u(s'), with the number of transitions d from s to s' and the best reward u. All rewards are raised
@@ -199,6 +202,10 @@ def _first_guess(problem: _Problem, gamma: float) -> np.ndarray:
     best = np.where(legal, problem.reward - (1 - gamma) * lowest - gamma * ends * lowest, 0.0).reshape(problem.mask.shape).max(-1)
     paid = np.flatnonzero(best > 0)
     if not len(paid):
+        return np.full(states, lowest)
+    entries = np.ones(legal.sum()), np.flatnonzero(legal), np.append(0, problem.mask.sum(1).cumsum())
+    any_action = sparse.csr_matrix(entries, shape=(states, states * actions)) @ problem.transition
+    if not _are_far_apart(any_action, best >= best.max() / 2):
         return np.zeros(states)
     # Shortest paths, from a node of its own to where rewards are and then against the transitions, in -log(value).
     length = 1.0 + np.log(best.max() / best[paid])
@@ -210,7 +217,10 @@ def _first_guess(problem: _Problem, gamma: float) -> np.ndarray:
     keep = np.unique(rows.astype(np.int64) * (states + 1) + columns, return_index=True)[1]
     graph = sparse.csr_matrix((lengths[keep], (rows[keep], columns[keep])), shape=(states + 1, states + 1))
     away = sparse.csgraph.dijkstra(graph, indices=states)[:states] - 1.0
-    return best.max() * np.exp(-away) + lowest
+    guess, zeros = best.max() * np.exp(-away) + lowest, np.zeros(states)
+    # One large fine, for example, puts all values far from where they end.
+    missed, of_zeros = (np.abs(problem.action_values(value, gamma).max(-1) - value).max() for value in (guess, zeros))
+    return guess if missed <= 10 * of_zeros else zeros
 
 
 def _swept(problem: _Problem, gamma: float, value: np.ndarray, count: int, tolerance: float) -> tuple:
@@ -229,7 +239,7 @@ def _swept(problem: _Problem, gamma: float, value: np.ndarray, count: int, toler
     return value, values, residual, count, False
 
 
-def _greedy(problem: _Problem, value: np.ndarray, values: np.ndarray, before: np.ndarray | None) -> np.ndarray:
+def _greedy(problem: _Problem, values: np.ndarray, before: np.ndarray | None) -> np.ndarray:
     """Returns the best actions, int[X]; an action of ``before`` stays unless another is better by more than rounding.
 
     Otherwise rounding chooses among actions that are alike, anew each time, and no policy is the last.
@@ -237,21 +247,25 @@ def _greedy(problem: _Problem, value: np.ndarray, values: np.ndarray, before: np
     best = values.argmax(-1)
     if before is None:
         return best
-    rounding = problem.rounding(values, np.abs(value).max())
     rows = np.arange(len(best))
+    rounding = 8 * EPSILON * (np.abs(values[rows, best]) + problem.absolute.reshape(values.shape)[rows, best])
     return np.where(values[rows, before] >= values[rows, best] - rounding, before, best)
 
 
-def _improved(
-    problem: _Problem, gamma: float, value: np.ndarray, action: np.ndarray, effort: int, residual: float
-) -> tuple[np.ndarray, bool]:
-    """Returns the value of a policy, or the one before if it is not found; and whether it halves the residual of the optimum."""
+def _value_of(
+    problem: _Problem, gamma: float, start: np.ndarray, action: np.ndarray, effort: int, residual: float
+) -> tuple[np.ndarray, bool, bool]:
+    """Evaluates a policy.
+
+    Returns:
+        Its value, whether that halves the residual of the optimality equation, and whether it is found: up to a thousandth of
+        the residual. What is NaN does neither.
+    """
     transition, reward = problem.of_policy(action)
-    better = _linear(transition, reward, gamma, value, effort, heading=True)
-    missed = np.abs(reward + gamma * (transition @ better) - better).max()
-    halved = np.abs(problem.action_values(better, gamma).max(-1) - better).max() <= residual / 2
-    # A comparison with NaN does not hold.
-    return (better if halved or missed <= 1e-3 * residual else value), bool(halved)
+    value = _linear(transition, reward, gamma, start, effort, heading=True)
+    missed = np.abs(reward + gamma * (transition @ value) - value).max()
+    halved = np.abs(problem.action_values(value, gamma).max(-1) - value).max() <= residual / 2
+    return value, bool(halved), bool(missed <= 1e-3 * residual)
 
 
 def _linear(
@@ -285,37 +299,38 @@ def _krylov(system: Any, reward: np.ndarray, start: np.ndarray, effort: int, hea
     """Solves ``system`` v = reward approximately; see ``_linear``."""
     import scipy.sparse.linalg as linalg
 
-    options: Any = dict(rtol=1e-3 * EPSILON, atol=0.0, maxiter=max(1, effort // 2))
+    def far() -> bool:
+        return _are_far_apart(system, start >= np.quantile(start, 0.99))
 
     def missing(guess: np.ndarray) -> float:
         return float(np.abs(reward - system @ guess).max())
 
-    far = heading and _are_far_apart(system, int(start.argmax()))
-    if not far:
+    options: Any = dict(rtol=1e-3 * EPSILON, atol=0.0, maxiter=max(1, effort // 2))
+    if not (heading and far()):
         value = linalg.bicgstab(system, reward, x0=start, **options)[0]
-        if missing(value) <= missing(start) / 2 or heading or not _are_far_apart(system, int(start.argmax())):
+        if heading or missing(value) <= missing(start) / 2 or not far():
             return value
     order = np.argsort(-start, kind="stable")
-    ordered = system[order][:, order].tocsc()
+    ordered, value = system[order][:, order].tocsc(), np.empty_like(reward)
     try:
         factors = linalg.spilu(ordered, drop_tol=1e-3, fill_factor=5, permc_spec="NATURAL", diag_pivot_thresh=0.0)
     except RuntimeError:  # exactly singular
         return np.full_like(reward, np.nan)
     operator: Any = linalg.LinearOperator
-    preconditioner = operator(system.shape, matvec=factors.solve)
-    value = np.empty_like(reward)
-    value[order] = linalg.bicgstab(ordered, reward[order], x0=start[order], M=preconditioner, **options)[0]
+    inverse = operator(system.shape, matvec=factors.solve, dtype=np.float64)
+    value[order] = linalg.bicgstab(ordered, reward[order], x0=start[order], M=inverse, **options)[0]
     return value
 
 
-def _are_far_apart(system: Any, state: int) -> bool:
-    """Returns whether there are states from which it takes more than ``FAR`` transitions to a given one."""
-    leads, reached = abs(system), np.zeros(system.shape[0])
-    reached[state] = 1.0
+def _are_far_apart(transition: Any, ends: np.ndarray) -> bool:
+    """Returns whether there are states from which it takes at least ``FAR`` transitions to the nearest of ``ends``, bool[X].
+
+    States that never come there do not count.
+    """
+    leads, reached = abs(transition), ends.astype(np.float64)
     for _ in range(FAR):
         before = np.count_nonzero(reached)
-        reached = np.minimum(reached + leads @ reached, 1.0)
-        reached[reached > 0] = 1.0
+        reached = ((reached > 0) | (leads @ reached > 0)).astype(np.float64)
         if np.count_nonzero(reached) == before:
             return False
     return True

@@ -90,7 +90,7 @@ def test_values_travel_a_long_way_in_few_sweeps(step, slip):
     model = tabulate(gridworld.make(rows, step=step, slip=slip))
     found = host_solvers.solve(model, gamma)
     assert bool(found.converged)
-    assert int(found.iterations) < 100
+    assert int(found.iterations) < 200
     exact = oracles.policy_values(model, np.eye(4)[found.action_value.argmax(-1)], gamma)
     np.testing.assert_allclose(found.value, exact, atol=1e-9)
     assert np.abs(found.value - exact).max() <= float(found.error_bound)

@@ -1,8 +1,8 @@
 """``check_environment`` finds out whether an environment keeps the protocol of ``jaxrl.env``.
 
 It plays random legal actions, looks at the structure of everything that the functions return, traces them twice, compares batched
-with single calls, and holds the sampled steps of a finite environment against its outcome probabilities. Each check
-is one function of ``protocol`` or ``exact_model``.
+with single calls, and holds the sampled steps of a finite environment against its outcome probabilities. Each check is a function
+of ``protocol`` or ``exact_model``.
 """
 
 import jax
@@ -64,6 +64,7 @@ _CHECKS = (
     Check(protocol.check_rebuilt_compiles_once, _is_rebuilt),
     Check(protocol.check_some_action_is_legal, _is_masked),
     Check(protocol.check_traced_twice_the_same, always),
+    Check(protocol.check_same_key_same_result, always),
     Check(protocol.check_batched_equals_single, always),
     Check(protocol.check_observations_in_space, always),
     Check(exact_model.check_probabilities, _is_finite),  # steps drawn from what is no distribution are paid NaN

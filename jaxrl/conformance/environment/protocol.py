@@ -1,6 +1,7 @@
 """What every environment must keep: the record, the structure of what its functions return, purity, and sound values."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import cast
@@ -14,6 +15,8 @@ from jaxrl.conformance.environment.subject import (
     BATCH,
     WHERE,
     Subject,
+    batched_resets,
+    batched_steps,
     require,
     reset_shapes,
     single_step,
@@ -98,6 +101,7 @@ def check_dtypes_are_explicit(subject: Subject) -> None:
 
 def _functions(subject: Subject) -> tuple[tuple[str, Callable, tuple], ...]:
     """Returns the functions that draw random numbers, by name, each with inputs to trace it with."""
+    # Not the environment's methods: jax remembers the programs of these.
     env, key = subject.env, subject.key
     _, state = reset_shapes(subject)
     action = contracts.of_all_agents(env, env.action_space)
@@ -116,14 +120,29 @@ def check_keys_are_used_once(subject: Subject) -> None:
 
 
 def check_traced_twice_the_same(subject: Subject) -> None:
-    """Python and NumPy randomness, clocks and counters are frozen into a program when it is traced, differently each time."""
+    """Python and NumPy randomness and counters are frozen into a program when it is traced, differently each time.
+
+    Not of functions that ``jax.jit`` wraps themselves: jax remembers their programs.
+    """
     for where, function, values in _functions(subject):
         one, other = (text(traced_afresh(function, *values)).splitlines() for _ in range(2))
-        differing = [
-            f"{ours.strip()!r} and {theirs.strip()!r}" for ours, theirs in zip(one, other, strict=False) if ours != theirs
-        ]
+        lines = itertools.zip_longest(one, other, fillvalue="nothing")
+        differing = [f"{ours.strip()[:200]!r} and {theirs.strip()[:200]!r}" for ours, theirs in lines if ours != theirs]
         fix = "Draw only from the key; keep no state outside."
-        require(one == other, f"{where} must be the same program whenever it is traced", differing[:1], fix)
+        require(one == other, f"{where} must be the same program whenever it is traced", "".join(differing[:1]), fix)
+
+
+def check_same_key_same_result(subject: Subject) -> None:
+    """What is drawn on the host while a program runs, by a callback, is another thing each time."""
+    env, played = subject.env, subject.played
+    keys = jax.random.split(subject.key, BATCH)
+    for where, run, inputs in (
+        ("reset_fn", batched_resets, (keys,)),
+        ("step_fn", batched_steps, (played.key, played.state, played.action)),
+    ):
+        difference = first_difference(run(env, *inputs), run(env, *inputs), rtol=0, atol=0)
+        must = f"{where} must return the same for the same inputs"
+        require(not difference, must, difference, "Draw only from the key; keep no state outside.")
 
 
 def check_batched_equals_single(subject: Subject) -> None:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxrl import contracts, errors
-from jaxrl.conformance.comparison import as_arrays, as_numpy, joined, on_host, take, where
+from jaxrl.conformance.comparison import as_arrays, as_numpy, chosen, joined, on_host, take
 from jaxrl.env import Environment, PyTree, Step
 from jaxrl.errors import EnvironmentError
 from jaxrl.finite import Initial, Outcomes, TabularModel, tabulate
@@ -54,10 +54,10 @@ def batched_steps(env: Environment, keys: jax.Array, states: PyTree, actions: Py
 
 
 @jax.jit
-def _random_actions(env: Environment, key: jax.Array, states: PyTree) -> tuple[jax.Array | None, PyTree]:
+def _random_actions(env: Environment, key: jax.Array, obs: PyTree, states: PyTree) -> tuple[jax.Array | None, PyTree]:
     """Returns which actions are legal in each state, None where all are, and a legal one."""
     legal = None if env.action_mask_fn is None else jax.vmap(env.action_mask)(as_arrays(states))
-    return legal, uniform_policy(env)(key, View(states, legal, ())).action
+    return legal, uniform_policy(env)(key, View(obs, legal, ())).action
 
 
 @jax.jit
@@ -82,8 +82,8 @@ def _play(env: Environment, key: jax.Array) -> Played:
     fresh = current = as_numpy(batched_resets(env, jax.random.split(reset_key, BATCH)))
     over, t, record = np.zeros(BATCH, bool), np.zeros(BATCH, np.int32), []
     for index, share in enumerate(np.split(np.arange(BATCH), NUM_STEPS)):
-        obs, state = where(over, fresh, current)
-        legal, action = as_numpy(_random_actions(env, action_keys[index], state))
+        obs, state = chosen(over, fresh, current)
+        legal, action = as_numpy(_random_actions(env, action_keys[index], obs, state))
         step = as_numpy(batched_steps(env, step_keys[index], state, action))
         t = np.where(over, 1, t + 1)
         over, current = step.terminated | (t >= env.max_steps), (step.obs, step.state)
