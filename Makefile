@@ -9,13 +9,17 @@ endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-all smoke bench lint clean
+.PHONY: run test conformance test-all smoke bench lint clean
 
 run: $(READY)
 	$(BIN)/python -m experiments reproduce frozen_lake_q_learning four_rooms_ppo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -q -m "not slow" --durations=30
+	$(BIN)/python -m pytest -n 2 -q -m "not slow and not each" --durations=30
+
+# The protocol, and jax's switches, on all environments and algorithms; make test has one of each kind.
+conformance: $(READY)
+	$(BIN)/python -m pytest -n 2 -q -m each
 
 test-all: $(READY)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n 2 -q
@@ -24,7 +28,7 @@ test-all: $(READY)
 SMOKE := tests/test_runner.py tests/test_diagnosis.py tests/test_all_algorithms.py tests/games/test_zero_sum.py tests/tabular/test_host_solvers.py
 
 smoke: $(READY)
-	$(BIN)/python -m pytest -n 2 -q -m "not slow" $(SMOKE)
+	$(BIN)/python -m pytest -n 2 -q -m "not slow and not each" $(SMOKE)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -18,11 +18,10 @@ from jaxrl.evaluation import Episodes, ExactValue
 from jaxrl.finite import tabulate
 from jaxrl.rollout import View
 from jaxrl.runner import run
+from tests.marks import ENVIRONMENTS, every, rest_is_slow
 from tests.small_algorithms import CASES
 
-# What takes seconds in a process of its own would take minutes for all; the rest of them run in the slow tests.
-UNCOMPILED = ("q_learning",)
-FAMILIES = ("cartpole", "frozen_lake", "kuhn", "matching_pennies", "soccer", "gaussian_bandit", "restless_bandit", "token_mdp")
+UNCOMPILED = ("q_learning",)  # what takes seconds for one would take minutes for all
 
 
 @contextlib.contextmanager
@@ -48,11 +47,7 @@ def assert_narrow(tree):
     assert not wide
 
 
-def rest_is_slow(names, quick):
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", every(CASES))
 def test_algorithm_runs_in_64_bit_mode_without_a_nan(name):
     with switched():
         _, state = finished(name)
@@ -100,7 +95,7 @@ def play_switched(name):
         return play(env, jax.random.key(0))
 
 
-@pytest.mark.parametrize("name", envs.REGISTRY)
+@pytest.mark.parametrize("name", every(envs.REGISTRY))
 def test_environment_works_under_all_switches_at_once(name):
     switched_on = play_switched(name)
     assert_narrow(switched_on)
@@ -108,7 +103,7 @@ def test_environment_works_under_all_switches_at_once(name):
     chex.assert_trees_all_equal_shapes_and_dtypes(switched_on, plain)
 
 
-@pytest.mark.parametrize("name", rest_is_slow(envs.REGISTRY, FAMILIES))
+@pytest.mark.parametrize("name", rest_is_slow(envs.REGISTRY, ENVIRONMENTS))
 def test_environment_comes_to_the_same_under_all_switches_at_once(name):
     chex.assert_trees_all_close(play_switched(name), play(envs.make(name), jax.random.key(0)), rtol=1e-4, atol=1e-5)
 

@@ -10,11 +10,12 @@ import envs
 from jaxrl.conformance import check_environment
 from jaxrl.errors import UnknownNameError
 from jaxrl.finite import from_table, tabulate
+from tests.marks import every
 
 LARGE = ("gathering", "traffic_junction")  # finite, but with too many states to walk; their tests walk small ones
 
 
-@pytest.mark.parametrize("name", envs.REGISTRY)
+@pytest.mark.parametrize("name", every(envs.REGISTRY))
 def test_environment_keeps_the_protocol(name):
     with jax.debug_nans(True):  # no environment has a NaN, not even on the way
         check_environment(envs.make(name), jax.random.key(0), rebuilt=envs.make(name), tabulated=name not in LARGE)
