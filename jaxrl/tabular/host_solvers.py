@@ -135,7 +135,7 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
         before, action = action, _greedy(problem, values, action)
         better, halved, found = _value_of(problem, gamma, value, action, EFFORT * patience, residual)
         # The value of a policy that is the same again only has more rounding in it than what was swept.
-        value = better if halved or (found and not np.array_equal(before, action)) else value
+        value = better if halved or (found and (before is None or (before != action).any())) else value
         patience = patience if halved else 2 * patience
     size = np.abs(value).max()
     rounding = problem.rounding(values, size)

@@ -61,7 +61,7 @@ def check_frequencies(subject: Subject) -> None:
     pairs = np.argsort(-(subject.outcomes.probability > 0).sum(-1), kind="stable")[: BATCH // 2 : BATCH // 2 // NUM_PAIRS]
     keys = jax.random.split(jax.random.fold_in(subject.key, 1), (1 + len(pairs), NUM_REPEATS, BATCH))
     resets = [on_host(batched_resets(env, each)[1]) for each in keys[0]]
-    tests = [chi_square(joined(resets), initial.state, initial.probability)]
+    tests = [chi_square(joined(resets), initial.state, np.asarray(initial.probability))]
     for pair, pair_keys in zip(pairs, keys[1:], strict=True):
         state, action = take((played.state, played.action), np.full(BATCH, pair))
         step = joined([on_host(batched_steps(env, each, state, action)) for each in pair_keys])
