@@ -17,7 +17,7 @@ run: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -q -m "not slow and not each" --durations=30
 
-# The protocol, and jax's switches, on all environments and algorithms; make test has one of each kind.
+# The protocol, and jax's switches, on all environments, algorithms and numbers of devices; make test has one of each kind.
 conformance: $(READY)
 	$(BIN)/python -m pytest -n 2 -q -m each
 

@@ -68,6 +68,7 @@ def alone(tmp_path_factory):
     return only(runs)
 
 
+@pytest.mark.each
 def test_two_processes_write_the_table_of_one(tmp_path, alone):
     codes, texts = finish(start_together(tmp_path, 20_000, 2))
     assert all(code in (0, 1) for code in codes), texts

@@ -16,6 +16,7 @@ from jaxrl.rollout import Decision, uniform_policy
 from jaxrl.runner import run
 from jaxrl.tabular import q_learning
 from tests import oracles, probes
+from tests.marks import slow
 from tests.tabular.models import best_policy
 from tests.test_rollout import MEMORY, counter, remember
 
@@ -169,7 +170,7 @@ def test_exact_value_is_of_one_agent():
         ExactValue.of(envs.make("prisoners_dilemma"), 0.9)
 
 
-@pytest.mark.parametrize("gamma", [0.9, 1.0])
+@pytest.mark.parametrize("gamma", [0.9, slow(1.0)])
 def test_large_models_are_evaluated_by_sweeps(gamma):
     """A room of 2,116 cells, whose matrix would take 18 MB for each seed."""
     rows = tuple("." * 46 for _ in range(45)) + ("." * 45 + "G",)

@@ -32,12 +32,12 @@ CONFIG = dqn.Config(
 )
 # Every kind passes the two probes that know most; compiling is what takes the time.
 KINDS = [
-    {},
     {"double": True, "dueling": True, "hidden": (16, 16)},
-    {"replay": False, "num_envs": 16, "batch_size": 16, "buffer_size": 0, "learning_starts": 0},
     *(
         pytest.param(changes, marks=pytest.mark.slow)
         for changes in (
+            {},
+            {"replay": False, "num_envs": 16, "batch_size": 16, "buffer_size": 0, "learning_starts": 0},
             {"double": True},
             {"dueling": True},
             {"target_interval": 1, "target_step_size": 0.05},

@@ -108,7 +108,7 @@ def test_masked_actions_are_never_taken():
 
 
 @pytest.mark.parametrize(
-    "changes", [slow({}), {"normalize_observation": True}, slow({"memory_size": 8, "num_minibatches": 2})], ids=str
+    "changes", [{}, slow({"normalize_observation": True}), slow({"memory_size": 8, "num_minibatches": 2})], ids=str
 )
 def test_nested_observations(changes):
     _, done = trained(probes.nested_observation(), **changes)

@@ -22,6 +22,7 @@ def test_copies_of_actions_do_the_same():
         np.testing.assert_array_equal(other.reward[:, copy], model.reward[:, copy // 5])
 
 
+@pytest.mark.slow
 def test_the_overestimate_is_belief_minus_truth():
     env = envs.make("noisy_grid")
     config = dqn.Config(gamma=0.95, batch_size=8, buffer_size=50, learning_starts=8, hidden=(8,))

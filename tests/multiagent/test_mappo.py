@@ -113,7 +113,7 @@ def test_a_time_limit_is_not_an_end(changes):
     np.testing.assert_allclose(found[:, 1], 1.0, rtol=0.1)
 
 
-@pytest.mark.parametrize("changes", [{}, slow({"centralized": False}), {"shared_parameters": False}], ids=str)
+@pytest.mark.parametrize("changes", [{}, slow({"centralized": False}), slow({"shared_parameters": False})], ids=str)
 def test_action_dependent_reward(changes):
     env = copies(probes.action_dependent_reward(), 2)
     config, done = trained(env, **changes)

@@ -61,6 +61,7 @@ def test_labels_follow_the_environments_reward():
     np.testing.assert_array_equal(data.label, expected)
 
 
+@pytest.mark.slow
 def test_the_policy_learns_what_the_labels_say():
     """16 seeds, a 2 x 3 grid, 256 perfect labels: the mean normalised return is at least 0.8; the bar was set beforehand."""
     env = envs.make("reward_grid", rows=2, columns=3)
