@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 import envs
 from experiments.control import core_dqn
