@@ -28,6 +28,7 @@ _ISO = re.compile(
 )
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
 _FORMS = "Write it as 2020-01-31, as 20200131, or as an epoch."
+_ONE_FORM = "Write all dates of the column as 20200131, or all as epochs."
 _MEANING = "a number must be YYYYMMDD, or an epoch between 1973 and 2100"
 _DAY = 86_400
 _UNITS = (1, 10**3, 10**6, 10**9)  # how many make a second
@@ -140,6 +141,9 @@ def _of_numbers(numbers: dict[int, float], where: str, local: datetime.tzinfo | 
         seconds = number / units[0]
         plausible = (YEARS[0] - 1970) * 365.25 * _DAY <= seconds
         require_row(plausible, where, row, f"the year must lie between {YEARS[0]} and {YEARS[1]}", number, _FORMS)
+        # As seconds, 20200102 is a quarter past two in August 1970.
+        mixed = seconds % _DAY != 0 and _is_calendar_day(number)
+        require_row(not mixed, where, row, "the date must be an epoch, as in other rows of the column", number, _ONE_FORM)
         moments[row] = start + datetime.timedelta(seconds=seconds)
         if local is not None:
             moments[row] = moments[row].astimezone(local)
@@ -155,13 +159,23 @@ def _of_numbers(numbers: dict[int, float], where: str, local: datetime.tzinfo | 
 
 
 def _of_digits(number: float, where: str, row: int) -> datetime.datetime:
+    day = _calendar_day(number)
+    if day is None:
+        raise DataError(f"{where}, row {row}: {_MEANING}, got {number:g}. {_FORMS}")
+    return day
+
+
+def _is_calendar_day(number: float) -> bool:
+    return YEARS[0] * 10_000 <= number <= YEARS[1] * 10_000 + 1231 and _calendar_day(number) is not None
+
+
+def _calendar_day(number: float) -> datetime.datetime | None:
+    """Reads YYYYMMDD; None if there is no such day."""
     year, month_and_day = divmod(int(number), 10_000)
     try:
-        if number != int(number):
-            raise ValueError
-        return datetime.datetime(year, *divmod(month_and_day, 100))
+        return datetime.datetime(year, *divmod(month_and_day, 100)) if number == int(number) else None
     except ValueError:
-        raise DataError(f"{where}, row {row}: {_MEANING}, got {number:g}. {_FORMS}") from None
+        return None
 
 
 def _seconds(moment: datetime.datetime) -> float:

@@ -4,7 +4,8 @@ Payoff tables are float[N, A_0, ..., A_{N-1}], as in ``jaxrl.games.normal_form``
 there are ``jaxrl.games.zero_sum``, ``jaxrl.games.lemke_howson`` and ``jaxrl.games.dynamics``.
 
 Every answer is checked, and the check is part of it: what the players could still gain. Games are solved in units of what is at
-stake in them, so that neither the unit of the payoffs nor a payoff that is far from all others costs precision.
+stake in them, so that neither the unit of the payoffs nor a payoff that is far from all others costs precision. Payoffs of a
+player that only differ by rounding are equal.
 
 Source: Shoham and Leyton-Brown (2008), Multiagent Systems, chapter 4.
 """
@@ -16,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxrl.errors import SolverError, require, require_finite, require_payoffs, require_zero_sums
+from jaxrl.games.precision import ROUNDING
 
 
 class Equilibrium(NamedTuple):
@@ -50,7 +52,7 @@ def support_enumeration(payoff: Any, all_supports: bool = False, tolerance: floa
     Source: Porter, Nudelman and Shoham (2008), Simple search methods for finding a Nash equilibrium; the linear system of
     Nisan et al. (2007), Algorithmic Game Theory, algorithm 3.4.
     """
-    table = _two_player_game("support_enumeration", payoff)
+    table = _tied(_two_player_game("support_enumeration", payoff))
     scales = [np.ptp(one) or 1.0 for one in table]
     # What a player misses against each action of the other, own actions first. Equilibria do not change by counting payoffs from
     # the best one against every action, and a payoff that is far below it then lies far from the others, not they beneath it.
@@ -71,6 +73,20 @@ def _two_player_game(where: str, payoff: Any) -> np.ndarray:
     table = require_payoffs(where, payoff)
     require(table.shape[0] == 2, where, "the game must have two players", table.shape[0], "Use a correlated equilibrium.")
     return table
+
+
+def _tied(table: np.ndarray) -> np.ndarray:
+    """Makes payoffs equal that only rounding tells apart, table by table: they were computed before they came here."""
+
+    def of_player(payoffs: np.ndarray) -> np.ndarray:
+        values, places = np.unique(payoffs, return_inverse=True)
+        apart = np.diff(values) > ROUNDING * np.abs(values[1:])
+        first = np.concatenate([[0], np.flatnonzero(apart) + 1])
+        group = np.concatenate([[0], np.cumsum(apart)])
+        last = np.append(first[1:] - 1, len(values) - 1)
+        return ((values[first] + values[last]) / 2)[group][places].reshape(payoffs.shape)
+
+    return np.stack([of_player(payoffs) for payoffs in table])
 
 
 def _gain(missed: np.ndarray, own: np.ndarray, other: np.ndarray) -> tuple[float, float]:
@@ -185,8 +201,8 @@ def minimax(payoff: Any) -> Minimax:
     Source: von Neumann (1928); Shoham and Leyton-Brown (2008), section 4.1.
     """
     table = _two_player_game("minimax", payoff)
-    row = table[0]
     require_zero_sums("minimax", np.moveaxis(table, 0, -1), "Use support_enumeration.")
+    row = _tied(table)[0]
     # In units of what is at stake: the value lies between what each player can secure by a pure strategy.
     lower, upper = row.min(1).max(), row.max(0).min()
     if lower == upper:
@@ -252,7 +268,7 @@ def correlated_equilibrium(
     Maximum entropy correlated equilibria.
     """
     where = "correlated_equilibrium"
-    table = require_payoffs(where, payoff)
+    table = _tied(require_payoffs(where, payoff))
     deviations = [_gains_of_deviation(table, player, coarse) for player in range(table.shape[0])]
     gains = _in_units(deviations)
     payoffs = table.reshape(table.shape[0], -1)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.errors import is_traced, nan_unless, require, require_finite
-from jaxrl.games.precision import first_smallest, refined
+from jaxrl.games.precision import ROUNDING, first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest regret of an answer that is returned, as a share of what is at stake for the player
 
@@ -93,7 +93,7 @@ def _followed(payoff: jax.Array, label: jax.Array, max_pivots: int) -> tuple[Sol
     dtype, (actions, answers) = payoff.dtype, payoff.shape[1:]
     labels = actions + answers
     own_first = payoff[0], payoff[1].T
-    missed = [table.max(0) - table for table in own_first]  # how much better the best answer would have been
+    missed = [_missed(table) for table in own_first]
     stakes = [_stake(table) for table in missed]
     # Equilibria do not change if a number is added to what a player gets against one action of the other, or if its payoffs are
     # scaled. Measured from the best answer and in units of the stake, payoffs that are never played cost no precision; and some
@@ -124,6 +124,13 @@ def _followed(payoff: jax.Array, label: jax.Array, max_pivots: int) -> tuple[Sol
     lost = (missed[0] * y).sum(1), (missed[1] * x).sum(1)
     regret = jnp.stack([(own * loss).sum() - loss.min() for own, loss in zip((x, y), lost, strict=True)])
     return Solution(x, y, regret, path.pivots), jnp.stack(stakes)
+
+
+def _missed(table: jax.Array) -> jax.Array:
+    """Returns how much better the best answer would have been, float[own, other]; 0 where only rounding tells them apart."""
+    best = table.max(0)
+    missed = best - table
+    return jnp.where(missed <= ROUNDING * jnp.abs(best), 0, missed)
 
 
 def _stake(missed: jax.Array) -> jax.Array:

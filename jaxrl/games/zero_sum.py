@@ -5,7 +5,8 @@ program on the host.
 
 Payoffs are measured from the lower security level, the most that the row player can secure by a pure strategy, in units of the
 distance to the upper one: the value lies between the two. An outcome that is far better or worse than that, but is not played,
-then costs no precision. Every answer is checked by its duality gap. If float32 leaves too large a gap, the game is solved again
+then costs no precision. Security levels that differ by the rounding of the payoffs are equal. Every answer is checked by its
+duality gap. If float32 leaves too large a gap, the game is solved again
 in float64, and no other of the games side by side with it.
 
 Source: von Neumann and Morgenstern (1944); Dantzig (1951); the rule against cycling: Bland (1977).
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.errors import is_traced, nan_unless, require, require_finite
-from jaxrl.games.precision import first_smallest, refined
+from jaxrl.games.precision import ROUNDING, first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest gap of an answer that is returned, as a share of the distance between the security levels
 
@@ -29,7 +30,7 @@ class Solution(NamedTuple):
 
     gap: float[], by how much the row player's best answer to ``column`` earns more than the column player's best answer to
     ``row`` leaves; the value of the game lies in between. If it exceeds ``TOLERANCE`` times the distance between the security
-    levels, nothing was solved and the other fields are NaN.
+    levels, and the rounding of the payoffs that are played, nothing was solved and the other fields are NaN.
     """
 
     value: jax.Array
@@ -80,8 +81,8 @@ def _solve(payoff: jax.Array, row_mask: jax.Array | None, column_mask: jax.Array
         legal = jnp.broadcast_to(jnp.asarray(rows)[..., None] & columns, payoff.shape)
 
     def checked(game: tuple[jax.Array, jax.Array | None]) -> tuple[Solution, jax.Array]:
-        solution, stake = _solution(*game, max_pivots)
-        return solution, solution.gap <= TOLERANCE * stake
+        solution, tolerated = _solution(*game, max_pivots)
+        return solution, jnp.isfinite(solution.gap) & (solution.gap <= tolerated)
 
     solution, solved = refined(checked, (payoff, legal))
     value, row, column = (nan_unless(solved, part) for part in solution[:3])
@@ -89,7 +90,7 @@ def _solve(payoff: jax.Array, row_mask: jax.Array | None, column_mask: jax.Array
 
 
 def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tuple[Solution, jax.Array]:
-    """Returns the solution and the distance between the security levels, in the precision of the payoffs.
+    """Returns the solution and the largest gap of one that counts as solved, in the precision of the payoffs.
 
     The column player's program, with the payoffs M moved and scaled so that the lower security level is 1: maximise the sum of y
     subject to M y <= 1, y >= 0. Its value is 1 / v, its solution y = column / v and that of its dual x = row / v.
@@ -101,8 +102,8 @@ def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tu
     if legal is not None:
         secured, conceded = _else(legal.any(1), secured, -jnp.inf), _else(legal.any(0), conceded, jnp.inf)
     lower, upper = secured.max(), conceded.min()
-    stake = upper - lower
-    saddle = stake <= 0
+    stake, level = upper - lower, jnp.maximum(jnp.abs(lower), jnp.abs(upper))
+    saddle = stake <= ROUNDING * level
     scaled = (payoff - lower) / jnp.where(saddle, 1, stake)
     # An illegal row of zeros never limits, and an illegal column of zeros never improves: neither enters a strategy.
     positive = 1 + scaled if legal is None else _else(legal, 1 + scaled, 0)
@@ -128,7 +129,9 @@ def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tu
     gap = most.max() - least.min()
     # Where a mask leaves nothing, so that minus infinity stands for the best, nothing is solved either.
     gap = jnp.where(jnp.isfinite(gap), gap, jnp.asarray(jnp.inf, dtype))
-    return Solution(lower + (row * (shifted * column).sum(1)).sum(), row, column, gap), stake
+    played = (row * (jnp.abs(shifted) * column).sum(1)).sum() + level
+    solution = Solution(lower + (row * (shifted * column).sum(1)).sum(), row, column, gap)
+    return solution, TOLERANCE * stake + ROUNDING * played
 
 
 def _require_game(payoff: Any, row_mask: Any, column_mask: Any) -> None:

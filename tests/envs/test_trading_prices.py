@@ -285,6 +285,16 @@ def test_epochs_of_a_column_share_their_unit_and_may_begin_before_1970():
         dates.parse([20200102, 43833], "here")
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_a_column_that_mixes_epochs_with_days_as_digits_is_refused(unit):
+    """Read as seconds, 20200102 was a date of August 1970. That month's own epochs, at midnight, are read."""
+    epoch = int(np.datetime64("2020-01-01").astype(f"datetime64[{unit}]").astype(np.int64))
+    with pytest.raises(DataError, match=r"row 2: the date must be an epoch, as in other rows of the column, got 20200102.0"):
+        dates.parse([epoch, 20200102], "here")
+    days = np.arange("1970-07-15", "1975-09-01", dtype="datetime64[D]")
+    np.testing.assert_array_equal(dates.parse(days.astype(f"datetime64[{unit}]").astype(np.int64), "here").days, days)
+
+
 def test_days_of_instants_are_counted_in_the_zone_that_is_given():
     """Midnight in Shanghai is the day before in London."""
     midnight = int(pd.Timestamp("2020-01-02", tz="Asia/Shanghai").timestamp())

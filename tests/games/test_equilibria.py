@@ -197,6 +197,21 @@ def test_equilibria_come_with_their_regrets():
             assert (np.abs(regret - gains) <= 1e-9 * np.ptp(table, axis=(1, 2))).all()
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_payoffs_that_only_rounding_tells_apart_are_equal(seed):
+    """Programmes in units of a stake that is rounding had no solution, and supports that carry an equilibrium carried none."""
+    random = np.random.default_rng(seed)
+    payoff = random.choice([0.1, 0.7, -0.3, 0.0], size=(2, 3, 3))
+    computed = payoff * (1 + random.integers(-2, 3, size=payoff.shape) * np.finfo(float).eps / 2)
+    one, other = minimax(named.zero_sum(payoff[0])), minimax(named.zero_sum(computed[0]))
+    assert other.value == pytest.approx(one.value, abs=1e-12)
+    expected, found = (support_enumeration(table, all_supports=True) for table in (payoff, computed))
+    np.testing.assert_allclose(flat(found), flat(expected), atol=1e-9)
+    for coarse in (False, True):
+        best, same = (correlated_equilibrium(table, coarse=coarse) for table in (payoff, computed))
+        assert same.payoffs.sum() == pytest.approx(best.payoffs.sum(), abs=1e-9)
+
+
 @pytest.mark.parametrize("unit", [1e-12, 1e-8, 1.0, 1e9])
 def test_programmes_do_not_depend_on_the_unit_of_the_payoffs(unit):
     """The solver of linear programmes keeps constraints up to an absolute 1e-7: payoffs of 1e-8 used to be solved wrong."""

@@ -60,6 +60,18 @@ def test_every_answer_to_the_travellers_dilemma_is_the_lowest_claim():
     assert (np.asarray(solution.pivots)[~answered] == 1_000).all()  # why there is no answer
 
 
+def test_payoffs_that_only_rounding_tells_apart_are_equal():
+    random = np.random.default_rng(0)
+    payoff = random.choice([0.1, 0.7, -0.3, 0.0], size=(100, 2, 4, 4))
+    computed = payoff * (1 + random.integers(-2, 3, size=payoff.shape) * np.finfo(float).eps / 2)
+    with jax.enable_x64(True):
+        solutions = jax.jit(jax.vmap(jax.vmap(lemke_howson, (None, 0)), (0, None)))(computed, jnp.array([0, 5]))
+    for number, game in enumerate(computed):
+        regret, least = regrets(game, jax.tree.map(lambda leaf, number=number: np.asarray(leaf[number]), solutions))
+        assert regret.max() < 1e-14
+        assert least.min() >= 0
+
+
 @pytest.mark.parametrize("unit", [1e-30, 1e-8, 1e12])
 def test_units_do_not_matter(unit):
     payoff = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 4)), jnp.float32)

@@ -110,6 +110,18 @@ def test_one_extreme_payoff_leaves_the_value_exact(sign, spread):
     np.testing.assert_allclose(solution.gap, high - low, atol=1e-4)
 
 
+def test_payoffs_that_only_rounding_tells_apart_are_equal():
+    """Payoffs of a stage game are computed: those that ought to be equal differ in the last bit."""
+    random = np.random.default_rng(0)
+    payoff = random.choice([0.1, 0.7, -0.3, 0.0], size=(300, 4, 4))
+    computed = payoff * (1 + random.integers(-2, 3, size=payoff.shape) * np.finfo(float).eps / 2)
+    with jax.enable_x64(True):
+        solution = jax.tree.map(np.asarray, jax.jit(jax.vmap(zero_sum.solve))(computed))
+    np.testing.assert_allclose(solution.value, [oracles.game_value(game) for game in payoff], atol=1e-12)
+    low, high = guarantees(computed, solution)
+    assert (high - low).max() < 1e-14
+
+
 def test_an_answer_without_a_small_gap_is_refused():
     """Out of pivots, and without numbers: the strategies are NaN, and the gap says why."""
     rock_paper_scissors = jnp.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]])
