@@ -8,6 +8,9 @@ VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info
 endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Work is stolen, not dealt out: the tests of a file stay together, and share what it compiled.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
+QUICK := not slow and not each and not optimised
 
 .PHONY: run test conformance test-all smoke bench lint clean
 
@@ -15,20 +18,21 @@ run: $(READY)
 	$(BIN)/python -m experiments reproduce frozen_lake_q_learning four_rooms_ppo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -q -m "not slow and not each" --durations=30
+	$(PYTEST) -m "$(QUICK)" --durations=30
 
 # The protocol, and jax's switches, on all environments, algorithms and numbers of devices; make test has one of each kind.
 conformance: $(READY)
-	$(BIN)/python -m pytest -n 2 -q -m each
+	$(PYTEST) -m each
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m optimised
 
 test-all: $(READY)
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n 2 -q
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST)
 
 # A few tests of every part, for the other end of the range of versions.
 SMOKE := tests/test_runner.py tests/test_diagnosis.py tests/test_all_algorithms.py tests/games/test_zero_sum.py tests/tabular/test_host_solvers.py
 
 smoke: $(READY)
-	$(BIN)/python -m pytest -n 2 -q -m "not slow and not each" $(SMOKE)
+	$(PYTEST) -m "$(QUICK)" $(SMOKE)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

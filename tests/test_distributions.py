@@ -122,9 +122,10 @@ def test_saturated_samples_of_a_tanh_gaussian():
     """tanh reaches 1 in float32: the sample's own log-probability was NaN."""
     policy = tanh_gaussian(jnp.array([3.0, -8.0]), jnp.array([1.5, 0.5]))
     samples, log_prob = policy.sample_and_log_prob(seed=jax.random.key(0), sample_shape=(500,))
-    saturated = np.abs(samples) == 1.0
+    saturated = np.abs(samples) > 1 - 1e-6  # how near to 1 tanh comes depends on how it is compiled
     assert saturated.any()
     assert np.isfinite(policy.log_prob(samples)).all()
+    assert np.isfinite(policy.log_prob(jnp.array([1.0, -1.0]))).all()
     assert np.isfinite(log_prob).all()
     plain = (np.abs(samples) < 0.99).all(-1) if ((np.abs(samples) < 0.99).all(-1)).any() else ~saturated.any(-1)
     np.testing.assert_allclose(policy.log_prob(samples)[plain], log_prob[plain], rtol=0.1, atol=0.1)

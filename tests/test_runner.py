@@ -76,6 +76,7 @@ def test_a_seed_is_the_same_whoever_runs_beside_it(name):
         np.testing.assert_allclose(mine, beside, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.optimised
 def test_groups_of_one_are_independent_of_the_others_to_the_last_bit():
     few = run(*CASES["ppo"], seeds=2, num_updates=6, chunk_length=6, group=1)
     many = run(*CASES["ppo"], seeds=6, num_updates=6, chunk_length=6, group=1)

@@ -255,6 +255,7 @@ def test_dueling_advantages_sum_to_zero():
     assert value.std() > 0.1
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("num_envs", [1, 4])
 def test_the_buffer_is_updated_in_place(num_envs):
     config = CONFIG.replace(num_envs=num_envs, buffer_size=100_000)

@@ -18,7 +18,6 @@ from jaxrl.spaces import Box
 from jaxrl.tabular import q_learning
 from tests import probes
 from tests.copies import copies
-from tests.marks import slow
 
 GAMMA = 0.9
 CONFIG = iql.Config(gamma=GAMMA, num_steps=100, epsilon=0.5)
@@ -29,9 +28,10 @@ def learned(env, num_updates=60, **changes):
     return np.asarray(run(iql.make, env, CONFIG.replace(**changes), seeds=4, num_updates=num_updates).state.q)
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize(
     "env",
-    [slow(envs.make("frozen_lake")), slow(probes.masked_action()), probes.limit_or_end()],
+    [envs.make("frozen_lake"), probes.masked_action(), probes.limit_or_end()],
     ids=["frozen_lake", "masked", "limit_or_end"],
 )
 def test_one_agent_is_q_learning_to_the_last_bit(env):
