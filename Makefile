@@ -20,9 +20,10 @@ run: $(READY)
 test: $(READY)
 	$(PYTEST) -m "$(QUICK)" --durations=30
 
-# The protocol, and jax's switches, on all environments, algorithms and numbers of devices; make test has one of each kind.
+# The protocol, and jax's switches, on all environments, algorithms, variants of them and numbers of devices; make test has one of
+# each kind.
 conformance: $(READY)
-	$(PYTEST) -m each
+	$(PYTEST) -m "each and not slow"
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m optimised
 
 test-all: $(READY)

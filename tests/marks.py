@@ -27,9 +27,14 @@ def slow(*values: Any) -> Any:
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+def each(*values: Any) -> Any:
+    """A case that ``make conformance`` runs: a variant of cases that ``make test`` runs, and nothing else has."""
+    return pytest.param(*values, marks=pytest.mark.each)
+
+
 def every(names: Iterable[str]) -> list:
     """All environments or algorithms: one of each kind as usual, the others for ``make conformance``."""
-    return [name if name in ENVIRONMENTS + ALGORITHMS else pytest.param(name, marks=pytest.mark.each) for name in names]
+    return [name if name in ENVIRONMENTS + ALGORITHMS else each(name) for name in names]
 
 
 def rest_is_slow(names: Iterable[str], quick: Iterable[str]) -> list:

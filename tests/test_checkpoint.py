@@ -20,7 +20,7 @@ from jaxrl.deep import dqn, ppo
 from jaxrl.errors import CheckpointError, ConfigError, ResultsError
 from jaxrl.runner import run
 from jaxrl.tabular import q_learning
-from tests.marks import slow
+from tests.marks import each
 
 GRID = envs.make("cliff_walking")
 CARTPOLE = envs.make("cartpole")
@@ -69,7 +69,7 @@ def assert_same_end(resumed, whole):
     chex.assert_trees_all_equal(resumed.metrics, {name: v[:, v.shape[1] - made :] for name, v in whole.metrics.items() if made})
 
 
-@pytest.mark.parametrize("name", [slow(name) if name == "dqn" else name for name in CASES])
+@pytest.mark.parametrize("name", [each(name) if name == "dqn" else name for name in CASES])
 def test_a_run_that_broke_off_ends_as_if_it_had_not(name, tmp_path):
     for update in (4, 8):
         with pytest.raises(RuntimeError, match="stopped"):

@@ -20,7 +20,7 @@ from jaxrl.evaluation import Episodes, ExactValue
 from jaxrl.quarantine import Failure
 from jaxrl.runner import run, train
 from jaxrl.tabular import q_learning
-from tests.marks import slow
+from tests.marks import each
 
 GRID = envs.make("cliff_walking")
 CARTPOLE = envs.make("cartpole")
@@ -34,7 +34,7 @@ def finished(name, seeds=4, num_updates=12, chunk_length=12, group=None):
     return run(*CASES[name], seeds=seeds, num_updates=num_updates, chunk_length=chunk_length, group=group)
 
 
-@pytest.mark.parametrize("name", ["q_learning", slow("ppo")])
+@pytest.mark.parametrize("name", ["q_learning", each("ppo")])
 def test_chunk_length_changes_nothing(name):
     whole = finished(name)
     for chunk_length in (1, 4):
@@ -47,7 +47,7 @@ def _data(state):
     return jax.tree.map(np.asarray, state)
 
 
-@pytest.mark.parametrize("name", ["q_learning", slow("ppo")])
+@pytest.mark.parametrize("name", ["q_learning", each("ppo")])
 def test_resuming_from_a_saved_state_changes_nothing(name):
     make, task, config = CASES[name]
     key = jax.random.fold_in(jax.random.key(0), 5)
@@ -65,7 +65,7 @@ def test_resuming_from_a_saved_state_changes_nothing(name):
     chex.assert_trees_all_equal(later, jax.tree.map(lambda leaf: leaf[4:], metrics))
 
 
-@pytest.mark.parametrize("name", ["q_learning", slow("ppo")])
+@pytest.mark.parametrize("name", ["q_learning", each("ppo")])
 def test_a_seed_is_the_same_whoever_runs_beside_it(name):
     alone = run(*CASES[name], seeds=[2], num_updates=12, chunk_length=12)
     beside = finished(name).metrics["td_error" if name == "q_learning" else "value_loss"][2]
@@ -83,7 +83,7 @@ def test_groups_of_one_are_independent_of_the_others_to_the_last_bit():
     chex.assert_trees_all_equal(few.metrics, jax.tree.map(lambda leaf: leaf[:2], many.metrics))
 
 
-@pytest.mark.parametrize("name", ["q_learning", slow("ppo")])
+@pytest.mark.parametrize("name", ["q_learning", each("ppo")])
 def test_train_is_the_same_program_for_one_seed(name):
     make, task, config = CASES[name]
     keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(0), s))(jnp.arange(4))
@@ -102,7 +102,7 @@ def test_another_root_gives_other_results():
     assert (other.metrics["td_error"] != finished("q_learning").metrics["td_error"]).any()
 
 
-@pytest.mark.parametrize("name", ["q_learning", slow("ppo")])
+@pytest.mark.parametrize("name", ["q_learning", each("ppo")])
 def test_a_swept_member_equals_a_plain_run(name):
     make, task, config = CASES[name]
     rates = (

@@ -128,7 +128,7 @@ def test_the_value_of_an_illegal_action_never_enters_a_target(double):
     assert (found[:, 2] > 900).all()
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_nested_observations():
     env = probes.nested_observation()
     config, done = trained(env)
@@ -136,7 +136,7 @@ def test_nested_observations():
     np.testing.assert_allclose(values(env, config, done, obs), [np.eye(2)] * 4, atol=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize("dueling", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_images(dueling):
     env = probes.image_observation()

@@ -17,7 +17,7 @@ from jaxrl.rollout import View
 from jaxrl.runner import run
 from jaxrl.spaces import Box, Dict, Discrete
 from tests import probes
-from tests.marks import slow
+from tests.marks import each, slow
 
 GAMMA = 0.8
 CONFIG = ppo.Config(
@@ -81,7 +81,7 @@ def test_action_dependent_reward():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, slow({"clip_value": True}), {"gae_lambda": 0.0}, {"gae_lambda": 1.0}, slow({"memory_size": 8})], ids=str
+    "changes", [{}, slow({"clip_value": True}), {"gae_lambda": 0.0}, {"gae_lambda": 1.0}, each({"memory_size": 8})], ids=str
 )
 def test_a_time_limit_is_not_an_end(changes):
     """V -> r / (1 - gamma) through time limits, and r where the episode really ends."""
@@ -115,7 +115,7 @@ def test_nested_observations(changes):
     assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_images():
     _, done = trained(probes.image_observation(), channels=(4,), learning_rate=3e-3)
     assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()

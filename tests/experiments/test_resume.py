@@ -161,7 +161,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_plan_foresees_the_memory_of_a_training(tmp_path):
     """The prediction against the peak that the system measures, each in a process of its own."""
     options = ["frozen_lake_q_learning", "--seeds", "4096", "--steps", "20000"]
@@ -182,7 +182,7 @@ def test_plan_shows_every_training(capsys):
     assert line.split()[1:4] == ["64", "32", "536B"]
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_verify_says_what_changes_bits(capsys):
     assert main(["verify", "frozen_lake_q_learning", "--seeds", "4"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("frozen")]

@@ -16,6 +16,7 @@ from experiments.sweep import Options
 from jaxrl.members import fields
 from jaxrl.results import RunDirectory
 from jaxrl.statistics import final_values
+from tests.marks import each, slow
 
 ROOT = Path(__file__).parent.parent.parent
 NAME = "frozen_lake_q_learning"
@@ -55,7 +56,7 @@ def test_a_grid(tmp_path, capsys):
     assert (folder / "report.html").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_the_member_with_the_experiments_own_value_is_the_experiment(tmp_path):
     status, folder = sweep(tmp_path, "--grid", "learning_rate=0.5,0.1")
     assert status == 0
@@ -65,7 +66,7 @@ def test_the_member_with_the_experiments_own_value_is_the_experiment(tmp_path):
     np.testing.assert_allclose(mine, RunDirectory.open(plain).curves("exact_value").values, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_halving_of_random_members(tmp_path, capsys):
     options = ["--random", "learning_rate=log:0.01..1", "--random", "num_envs=1,2", "--draws", "5", "--halving"]
     status, folder = sweep(tmp_path, *options, "--steps", "1600")
@@ -101,8 +102,7 @@ def test_a_search_that_goes_on(tmp_path):
     assert (resumed["members"], resumed["selected"]) == (table["members"], table["selected"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("by", ["the same command", "its folder", "its name"])
+@pytest.mark.parametrize("by", [each("the same command"), slow("its folder"), slow("its name")])
 def test_a_sweep_that_was_killed_goes_on(tmp_path, by):
     options = [*RATES, "--halving", "--steps", "1600", "--checkpoint-seconds", "0"]
     program = (

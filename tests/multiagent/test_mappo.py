@@ -23,7 +23,7 @@ from jaxrl.spaces import Discrete
 from jaxrl.transforms import with_action_mask, with_reward
 from tests import probes
 from tests.copies import copies
-from tests.marks import slow
+from tests.marks import each, slow
 
 GAMMA = 0.8
 PPO: Any = ppo.Config(
@@ -143,7 +143,7 @@ def test_masked_actions_are_never_taken():
     np.testing.assert_allclose(values(env, config, done, jnp.array([0])), 0.5, atol=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize(
     "changes", [{}, slow({"normalize_observation": True, "shared_parameters": False}), slow({"memory_size": 8})], ids=str
 )
@@ -153,14 +153,14 @@ def test_nested_observations(changes):
     assert (done.evaluations["greedy_return"][:, -1] == 2).all()
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_images():
     env = copies(probes.image_observation(), 2)
     _, done = trained(env, channels=(4,), learning_rate=3e-3, evaluators=(Episodes(env, modes=("greedy",)),))
     assert (done.evaluations["greedy_return"][:, -1] == 2).all()
 
 
-@pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize("changes", [{}, slow({"shared_parameters": False})], ids=str)
 def test_continuous_actions(changes):
     """The reward is minus the squared distance to the observation; an agent that ignores it gets -1/3 at best."""
@@ -169,7 +169,7 @@ def test_continuous_actions(changes):
     assert (done.metrics["episode_return"][:, -5:].mean(1) > -0.2).all()
 
 
-@pytest.mark.parametrize(("memory_size", "low", "high"), [slow(16, 1.9, 2.0), slow(0, 0.8, 1.2)])
+@pytest.mark.parametrize(("memory_size", "low", "high"), [each(16, 1.9, 2.0), slow(0, 0.8, 1.2)])
 def test_memory_brings_the_cue_to_the_junction(memory_size, low, high):
     env = copies(envs.make("t_maze", length=2), 2)
     evaluator = Episodes(env, num_episodes=256, modes=("greedy",))

@@ -197,7 +197,7 @@ def test_linear_and_tabular_agree_on_one_part():
     np.testing.assert_allclose(tabular, weights.reshape(2, 2))
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_a_network_learns_from_continuous_observations():
     """Preferences by minus the squared observation: held-out accuracy well above chance on all seeds."""
     obs = jax.random.uniform(KEY, (400, 3, 1), minval=-2.0, maxval=2.0)

@@ -61,7 +61,7 @@ def test_labels_follow_the_environments_reward():
     np.testing.assert_array_equal(data.label, expected)
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_the_policy_learns_what_the_labels_say():
     """16 seeds, a 2 x 3 grid, 256 perfect labels: the mean normalised return is at least 0.8; the bar was set beforehand."""
     env = envs.make("reward_grid", rows=2, columns=3)
@@ -89,7 +89,7 @@ def test_a_learned_reward_meets_the_time_limit_as_any_other():
     np.testing.assert_allclose(state.learner.q[0], 1 / (1 - 0.9), rtol=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_the_same_loop_improves_a_network_by_ppo():
     """Nothing but names changes; metrics are finite and the learned reward prefers what was preferred."""
     env = envs.make("cartpole")
@@ -101,7 +101,7 @@ def test_the_same_loop_improves_a_network_by_ppo():
     assert not done.summary.failed_seeds
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_seeds_differ_and_repeat():
     env = envs.make("reward_grid", rows=2, columns=2)
     tables = [

@@ -72,7 +72,7 @@ def test_converges_to_the_exact_values_of_a_stochastic_environment():
     assert error.mean(0).max() < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.each
 def test_the_greedy_policy_is_good_after_a_hundred_thousand_steps():
     """core-td: the mean exact value is at least 0.50 of the optimal 0.542026; here over 64 seeds."""
     env = envs.make("frozen_lake")
