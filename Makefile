@@ -24,7 +24,7 @@ test: $(READY)
 # each kind.
 conformance: $(READY)
 	$(PYTEST) -m "each and not slow"
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m optimised
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m "optimised and not slow"
 
 test-all: $(READY)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST)

@@ -29,7 +29,7 @@ def slow():
     return wrong("slow")
 
 
-@pytest.mark.each
+@pytest.mark.optimised
 @pytest.mark.parametrize("check", CHECKS["fast"])
 def test_on_eight_devices(check, fast):
     assert check not in fast, fast[check]
