@@ -1,4 +1,4 @@
-"""Eight devices: what they must not change, and one run that they share. One process makes all checks of a kind."""
+"""Eight devices: what they must not change, and one run that they share. One process, with eight devices, makes all checks."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.many_devices import CHECKS
+from tests.marks import slow
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,23 +19,8 @@ def wrong(pace):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.fixture(scope="module")
-def fast():
-    return wrong("fast")
-
-
-@pytest.fixture(scope="module")
-def slow():
-    return wrong("slow")
-
-
 @pytest.mark.optimised
-@pytest.mark.parametrize("check", CHECKS["fast"])
-def test_on_eight_devices(check, fast):
-    assert check not in fast, fast[check]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("check", CHECKS["slow"])
-def test_more_on_eight_devices(check, slow):
-    assert check not in slow, slow[check]
+@pytest.mark.parametrize("pace", ["fast", slow("slow")])
+def test_on_eight_devices(pace):
+    found = wrong(pace)
+    assert not found, "\n".join(f"{name}: {error}" for name, error in found.items())
