@@ -161,7 +161,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.each
+@pytest.mark.slow
 def test_plan_foresees_the_memory_of_a_training(tmp_path):
     """The prediction against the peak that the system measures, each in a process of its own."""
     options = ["frozen_lake_q_learning", "--seeds", "4096", "--steps", "20000"]
