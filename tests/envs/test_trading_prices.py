@@ -263,7 +263,7 @@ def test_a_date_is_the_calendar_day_as_written(written):
         "9999-12-31",
         datetime.date(20, 1, 2),
         pd.NaT,
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "D"),
         np.datetime64("20200102"),  # the year 20,200,102
         np.datetime64("2020-01"),
         np.datetime64("20200-01-02"),
