@@ -1,8 +1,8 @@
 """Settings of the test process: two CPU devices, so that the sharded path is the one that is tested, and the compile cache.
 
 Most tests take longer to compile than to run. So programs are compiled with little optimisation, also in processes that tests
-start, which takes a quarter of the time. ``make test-all`` compiles them as users do, and so does ``make conformance`` where a
-test is about bits or memory.
+start, which takes a quarter of the time (half with jax 0.12). ``make test-all`` compiles them as users do, and so does
+``make conformance`` where a test is about bits or memory.
 """
 
 import gc

@@ -141,7 +141,7 @@ def _of_numbers(numbers: dict[int, float], where: str, local: datetime.tzinfo | 
         seconds = number / units[0]
         plausible = (YEARS[0] - 1970) * 365.25 * _DAY <= seconds
         require_row(plausible, where, row, f"the year must lie between {YEARS[0]} and {YEARS[1]}", number, _FORMS)
-        # As seconds, 20200102 is a quarter past two in August 1970.
+        # As seconds, 20200102 is an evening in August 1970; the epochs of days are midnights.
         mixed = seconds % _DAY != 0 and _is_calendar_day(number)
         require_row(not mixed, where, row, "the date must be an epoch, as in other rows of the column", number, _ONE_FORM)
         moments[row] = start + datetime.timedelta(seconds=seconds)

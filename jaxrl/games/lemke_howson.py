@@ -23,8 +23,9 @@ class Solution(NamedTuple):
     """An equilibrium, or NaN where none was found.
 
     row: float[A], column: float[B], the strategies.
-    regret: float[2], how much each player would gain by its best response: 0 up to rounding. If it exceeds ``TOLERANCE`` times
-        the regret that a pure strategy of the player can rule out, the strategies are NaN.
+    regret: float[2], how much each player would gain by its best response: 0 up to rounding; payoffs that differ by the rounding
+        of float64 are equal. If it exceeds ``TOLERANCE`` times the regret that a pure strategy of the player can rule out, the
+        strategies are NaN.
     pivots: int32[], how many it took. If they reach ``max_pivots`` the path had not ended, and the strategies are NaN.
     """
 

@@ -14,7 +14,7 @@ PyTree = Any
 
 
 # Numbers that differ by less, relative to their size, are equal: payoffs are computed, and rounded, before they come here. It is
-# that of float64 in float32 too, where all numbers that differ differ by more: these are taken as they are.
+# the rounding of float64 in float32 too: numbers of float32 differ by more, and are taken as they are.
 ROUNDING = 8 * float(jnp.finfo(jnp.float64).eps)
 _LANES = 16  # problems that are solved again at a time
 

@@ -6,8 +6,7 @@ program on the host.
 Payoffs are measured from the lower security level, the most that the row player can secure by a pure strategy, in units of the
 distance to the upper one: the value lies between the two. An outcome that is far better or worse than that, but is not played,
 then costs no precision. Security levels that differ by the rounding of the payoffs are equal. Every answer is checked by its
-duality gap. If float32 leaves too large a gap, the game is solved again
-in float64, and no other of the games side by side with it.
+duality gap. If float32 leaves too large a gap, the game is solved again in float64, and none of the games beside it.
 
 Source: von Neumann and Morgenstern (1944); Dantzig (1951); the rule against cycling: Bland (1977).
 """
@@ -30,7 +29,7 @@ class Solution(NamedTuple):
 
     gap: float[], by how much the row player's best answer to ``column`` earns more than the column player's best answer to
     ``row`` leaves; the value of the game lies in between. If it exceeds ``TOLERANCE`` times the distance between the security
-    levels, and the rounding of the payoffs that are played, nothing was solved and the other fields are NaN.
+    levels, plus the rounding of the payoffs that are played, nothing was solved and the other fields are NaN.
     """
 
     value: jax.Array
