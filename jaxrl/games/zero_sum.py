@@ -6,7 +6,8 @@ program on the host.
 Payoffs are measured from the lower security level, the most that the row player can secure by a pure strategy, in units of the
 distance to the upper one: the value lies between the two. An outcome that is far better or worse than that, but is not played,
 then costs no precision. Security levels that differ by the rounding of the payoffs are equal. Every answer is checked by its
-duality gap. If float32 leaves too large a gap, the game is solved again in float64, and none of the games beside it.
+duality gap. If float32 leaves too large a gap, the game is solved again in float64, by other paths if need be, and none of the
+games beside it.
 
 Source: von Neumann and Morgenstern (1944); Dantzig (1951); the rule against cycling: Bland (1977).
 """
@@ -22,6 +23,7 @@ from jaxrl.errors import is_traced, nan_unless, require, require_finite
 from jaxrl.games.precision import ROUNDING, first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest gap of an answer that is returned, as a share of the distance between the security levels
+PRECISE, TRIES = 1e-9, 4  # in float64: the gap that ends the search, in the same unit, and how many tries there are at most
 
 
 class Solution(NamedTuple):
@@ -80,19 +82,52 @@ def _solve(payoff: jax.Array, row_mask: jax.Array | None, column_mask: jax.Array
         legal = jnp.broadcast_to(jnp.asarray(rows)[..., None] & columns, payoff.shape)
 
     def checked(game: tuple[jax.Array, jax.Array | None]) -> tuple[Solution, jax.Array]:
-        solution, tolerated = _solution(*game, max_pivots)
-        return solution, jnp.isfinite(solution.gap) & (solution.gap <= tolerated)
+        # float32 has one try: where that fails, float64 is next.
+        solve = _tried if game[0].dtype == jnp.float64 else _try
+        solution, miss = solve(*game, max_pivots)
+        return solution, miss <= TOLERANCE
 
     solution, solved = refined(checked, (payoff, legal))
     value, row, column = (nan_unless(solved, part) for part in solution[:3])
     return Solution(value, row, column, solution.gap)
 
 
-def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tuple[Solution, jax.Array]:
-    """Returns the solution and the largest gap of one that counts as solved, in the precision of the payoffs.
+def _tried(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tuple[Solution, jax.Array]:
+    """Returns the best solution of several tries, which end with the first that is precise, and its miss; see ``_try``.
 
-    The column player's program, with the payoffs M moved and scaled so that the lower security level is 1: maximise the sum of y
-    subject to M y <= 1, y >= 0. Its value is 1 / v, its solution y = column / v and that of its dual x = row / v.
+    Payoffs that nearly tie may lead the simplex method through a vertex where it decides by rounding. Each try takes another
+    path: it solves the program of the other player, or that of payoffs moved by a constant.
+    """
+    actions, answers = payoff.shape
+    size = max(actions, answers)
+    if actions != answers:  # square, so that the program of either player has the same shape
+        legal = jnp.ones(payoff.shape, bool) if legal is None else legal
+        payoff, legal = (jnp.pad(table, ((0, size - actions), (0, size - answers))) for table in (payoff, legal))
+
+    def attempt(carry: tuple[jax.Array, Solution, jax.Array]) -> tuple[jax.Array, Solution, jax.Array]:
+        number, *best = carry
+        turned = number % 2 == 1
+        game = jnp.where(turned, -payoff.T, payoff)
+        mask = None if legal is None else jnp.where(turned, legal.T, legal)
+        found, miss = _try(game, mask, max_pivots, jnp.where(number < 2, 1, 3).astype(payoff.dtype))
+        mine = found._replace(value=jnp.where(turned, -found.value, found.value))
+        mine = mine._replace(row=jnp.where(turned, found.column, found.row), column=jnp.where(turned, found.row, found.column))
+        return number + 1, *jax.tree.map(lambda new, old: jnp.where(miss < best[1], new, old), (mine, miss), tuple(best))
+
+    def imprecise(carry: tuple[jax.Array, Solution, jax.Array]) -> jax.Array:
+        return (carry[2] > PRECISE) & (carry[0] < TRIES)
+
+    nothing = Solution(*(jnp.full(shape, jnp.inf, payoff.dtype) for shape in ((), size, size, ())))
+    _, found, miss = jax.lax.while_loop(imprecise, attempt, (jnp.int32(0), nothing, nothing.gap))
+    return Solution(found.value, found.row[:actions], found.column[:answers], found.gap), miss
+
+
+def _try(payoff: jax.Array, legal: jax.Array | None, max_pivots: int, level: Any = 1) -> tuple[Solution, jax.Array]:
+    """Returns the solution, in the precision of the payoffs, and its miss: the gap beyond rounding in units of the stake.
+
+    The column player's program, with the payoffs M moved and scaled so that the security levels are ``level``, float[], and 1
+    more: maximise the sum of y subject to M y <= 1, y >= 0. Its value is 1 / v, its solution y = column / v and that of its dual
+    x = row / v.
     """
     dtype, (actions, answers) = payoff.dtype, payoff.shape
     # What an illegal action pays is put out of sight of the minimum of its row and of the maximum of its column.
@@ -101,11 +136,11 @@ def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tu
     if legal is not None:
         secured, conceded = _else(legal.any(1), secured, -jnp.inf), _else(legal.any(0), conceded, jnp.inf)
     lower, upper = secured.max(), conceded.min()
-    stake, level = upper - lower, jnp.maximum(jnp.abs(lower), jnp.abs(upper))
-    saddle = stake <= ROUNDING * level
+    stake, size = upper - lower, jnp.maximum(jnp.abs(lower), jnp.abs(upper))
+    saddle = stake <= ROUNDING * size
     scaled = (payoff - lower) / jnp.where(saddle, 1, stake)
     # An illegal row of zeros never limits, and an illegal column of zeros never improves: neither enters a strategy.
-    positive = 1 + scaled if legal is None else _else(legal, 1 + scaled, 0)
+    positive = level + scaled if legal is None else _else(legal, level + scaled, 0)
     column_cost = -1 if legal is None else -legal.any(0).astype(dtype)
     objective = jnp.zeros(answers + actions + 1, dtype).at[:answers].set(column_cost)
     constraints = jnp.concatenate([positive, jnp.eye(actions, dtype=dtype), jnp.ones((actions, 1), dtype)], axis=1)
@@ -118,7 +153,7 @@ def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tu
 
     rows, basis, _ = jax.lax.while_loop(unfinished, lambda tableau: _pivot(tableau, rounding), tableau)
     column = jnp.where(basis == jnp.arange(answers, dtype=jnp.int32)[:, None], rows[:-1, -1], 0).sum(1)
-    pure_row, pure_column = (jnp.arange(len(level)) == first_smallest(level) for level in (-secured, conceded))
+    pure_row, pure_column = (jnp.arange(len(loss)) == first_smallest(loss) for loss in (-secured, conceded))
     row = jnp.where(saddle, pure_row, _normalised(rows[-1, answers:-1]))
     column = jnp.where(saddle, pure_column, _normalised(column))
     shifted = payoff - lower if legal is None else _else(legal, payoff - lower, 0)
@@ -128,9 +163,9 @@ def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tu
     gap = most.max() - least.min()
     # Where a mask leaves nothing, so that minus infinity stands for the best, nothing is solved either.
     gap = jnp.where(jnp.isfinite(gap), gap, jnp.asarray(jnp.inf, dtype))
-    played = (row * (jnp.abs(shifted) * column).sum(1)).sum() + level
+    played = (row * (jnp.abs(shifted) * column).sum(1)).sum() + size
     solution = Solution(lower + (row * (shifted * column).sum(1)).sum(), row, column, gap)
-    return solution, TOLERANCE * stake + ROUNDING * played
+    return solution, jnp.maximum(gap - ROUNDING * played, 0) / jnp.where(gap > ROUNDING * played, stake, 1)
 
 
 def _require_game(payoff: Any, row_mask: Any, column_mask: Any) -> None:

@@ -122,6 +122,41 @@ def test_payoffs_that_only_rounding_tells_apart_are_equal():
     assert (high - low).max() < 1e-14
 
 
+# A stage game that minimax-Q meets in soccer: in the middle of its first path stands a pivot of 0.002, and all precision is lost.
+SOCCER = np.array(
+    [
+        [0.8660343885421753, 1.0, 1.0, 1.0, 0.8999999761581421],
+        [0.8999999761581421, 1.0, 1.0, 1.0, 1.0],
+        [0.8999999761581421, 1.0, 1.0, 1.0, 0.8765931129455566],
+        [1.0, 1.0, 0.8458858132362366, 1.0, 1.0],
+        [1.0, 1.0, 0.8460928201675415, 0.8999999761581421, 1.0],
+    ]
+)
+
+
+@pytest.mark.parametrize("precise", [False, True])
+def test_a_game_whose_payoffs_nearly_tie(precise):
+    with jax.enable_x64(precise):
+        solution = zero_sum.solve(jnp.asarray(SOCCER))
+    expected = equilibria.minimax(np.stack([SOCCER, -SOCCER]))
+    assert float(solution.value) == pytest.approx(expected.value, abs=1e-6)
+    low, high = guarantees(SOCCER[None], jax.tree.map(lambda leaf: leaf[None], solution))
+    assert (high - low)[0] < 1e-5 * np.ptp(SOCCER)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (5, 4)])
+def test_many_games_whose_payoffs_nearly_tie(shape):
+    random = np.random.default_rng(0)
+    tied = random.integers(0, 3, size=(5_000, *shape)).astype(float)
+    payoff = tied + 1e-6 * random.normal(size=tied.shape)
+    with jax.enable_x64(True):
+        solution = jax.jit(jax.vmap(zero_sum.solve))(payoff)
+    low, high = guarantees(payoff, solution)
+    assert (high - low < 1e-4).all()
+    # float32 rounds the payoffs; of the games that are left every one has an answer.
+    assert np.isfinite(jax.jit(jax.vmap(zero_sum.solve))(payoff.astype(np.float32)).value).all()
+
+
 def test_an_answer_without_a_small_gap_is_refused():
     """Out of pivots, and without numbers: the strategies are NaN, and the gap says why."""
     rock_paper_scissors = jnp.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]])
