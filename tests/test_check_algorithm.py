@@ -211,6 +211,11 @@ def one_key_twice(state, key, config):
     return state.replace(logits=state.logits + jax.random.normal(key, (2, 3), jnp.float32))
 
 
+def drawing_from_its_own_key(task, config):
+    right = make(task, config)
+    return right._replace(update=lambda state, key: right.update(state, jax.random.key(7)))
+
+
 def divided_by_nothing(state, key, config):
     return state.replace(logits=state.logits / (state.logits - state.logits))
 
@@ -505,6 +510,7 @@ BROKEN = [
     broken("policy structure", r"the memory in the structure of Algorithm.memory, got 'nothing at", Changed(forgotten_memory)),
     broken("policy structure", r"its extras as a dict, got 'list'", Acting(extras_in_a_list)),
     broken("probabilities structure", r"must return float32\[3, 3\].*got.*float32\[3\]", Changed(probabilities_of_one)),
+    broken("given keys are used", r"update must draw from the key that it is given", drawing_from_its_own_key),
     broken("keys are used once", r"update must use each key once", Updating(one_key_twice)),
     broken("keys are used once", r"policy\(state, False\) must use each key once", Acting(key_of_the_action_again)),
     broken("metrics are always the same", r"\['now_.*'\] in one of two updates", Measuring(sometimes)),

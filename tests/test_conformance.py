@@ -114,6 +114,14 @@ def reset_with_a_narrow_observation(key, params):
     return obs[:1], state
 
 
+def reset_of_its_own_key(key, params):
+    return reset(jax.random.key(3), params)
+
+
+def step_of_its_own_key(key, state, action, params):
+    return step(jax.random.key(3), state, action, params)
+
+
 def mask_of_three(state, params):
     return jnp.ones(3, bool)
 
@@ -286,6 +294,8 @@ BROKEN = [
     Broken("mask structure", sampled(action_mask_fn=mask_of_three), r"must return.*bool\[2\].*got.*bool\[3\]"),
     Broken("global observation structure", sampled(global_obs_fn=everything_in_a_dict), r"float32\[G\], got.*'state'"),
     Broken("outcomes structure", FINITE.replace(outcomes_fn=outcomes_without_axis), "outcomes_fn must return"),
+    Broken("given keys are used", sampled(reset_fn=reset_of_its_own_key), "reset_fn must draw from the key that it is given"),
+    Broken("given keys are used", sampled(step_fn=step_of_its_own_key), "step_fn must draw from the key that it is given"),
     Broken("keys are used once", sampled(step_fn=step_with_one_key_twice), "step_fn must use each key once"),
     Broken("some action is legal", sampled(action_mask_fn=mask_of_none), "at least one action legal"),
     Broken("traced twice the same", sampled(step_fn=step_that_counts), "step_fn must be the same program"),
@@ -296,7 +306,7 @@ BROKEN = [
     ),
     Broken("same key same result", sampled(reset_fn=reset_with_a_callback), "reset_fn must return the same for the same inputs"),
     Broken("batched equals single", sampled(step_fn=step_that_feels_the_batch), "one by one and under vmap"),
-    Broken("observations in space", sampled(step_fn=step_out_of_the_box), "observations in Box"),
+    Broken("observations in space", sampled(step_fn=step_out_of_the_box), "step_fn must return observations in Box"),
     Broken("rewards are finite", sampled(step_fn=step_with_infinite_reward), "finite rewards"),
     Broken("probabilities", tabular(improbable_outcomes), r"sum to 1, got 0\.(9|8999)"),
     Broken("probabilities", tabular(negative_outcomes), "no negative probability, got -0.5"),

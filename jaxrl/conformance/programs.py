@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.extend import core
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from jaxrl.conformance.comparison import is_key
 
@@ -31,6 +32,15 @@ def programs(equation: Any) -> list[core.Jaxpr]:
 def draws_64_bits(jaxpr: core.Jaxpr) -> bool:
     """Returns whether a program draws random numbers of 64 bits: others than those of 32 bits that the same key gives."""
     return any(equation.primitive.name == "random_bits" and equation.params["bit_width"] == 64 for equation in equations(jaxpr))
+
+
+def draws_from_another_key(function: Callable, *inputs: Any) -> bool:
+    """Returns whether a function draws random numbers, but from none of the random keys that it is given."""
+    program = jax.make_jaxpr(function)(*inputs).jaxpr
+    needed, used = dce_jaxpr(program, [True] * len(program.outvars))
+    draws = any(equation.primitive.name == "random_bits" for equation in equations(needed))
+    given = [uses for uses, variable in zip(used, program.invars, strict=True) if is_key(variable.aval)]
+    return draws and not any(given)
 
 
 def traced_afresh(function: Callable, *inputs: Any) -> core.ClosedJaxpr:

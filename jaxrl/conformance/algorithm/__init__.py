@@ -101,6 +101,7 @@ _CHECKS = (
     Check(structure.check_metrics, always),
     Check(structure.check_policy_structure, acts),
     Check(structure.check_probabilities_structure, states_probabilities),
+    Check(structure.check_given_keys_are_used, always),
     Check(structure.check_keys_are_used_once, always),
     Check(structure.check_metrics_are_always_the_same, always),
     Check(structure.check_traced_twice_the_same, always),

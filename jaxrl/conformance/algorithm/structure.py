@@ -14,7 +14,7 @@ from jax.extend import core
 from jaxrl import contracts
 from jaxrl.averages import Average
 from jaxrl.conformance.algorithm.subject import WHERE, Subject, batched, require, trace
-from jaxrl.conformance.programs import draws_64_bits, equations, programs
+from jaxrl.conformance.programs import draws_64_bits, draws_from_another_key, equations, programs
 from jaxrl.env import Environment, PyTree
 from jaxrl.errors import AlgorithmError
 from jaxrl.rollout import Decision, View
@@ -67,14 +67,26 @@ def check_traced_twice_the_same(subject: Subject) -> None:
 # ---- keys
 
 
+def _functions(subject: Subject) -> dict[str, tuple[Callable, tuple]]:
+    """Returns init and update by name, each with inputs to trace it with."""
+    key = jax.random.key(0)
+    return {
+        "init": (subject.begin, (subject.task, subject.one, key)),
+        "update": (subject.update, (subject.task, subject.one, subject.first_state, key)),
+    }
+
+
+def check_given_keys_are_used(subject: Subject) -> None:
+    for who, (function, given) in _functions(subject).items():
+        must, fix = f"{who} must draw from the key that it is given", "Use it in place of the key that is made inside."
+        require(not draws_from_another_key(function, *given), must, "random numbers of a constant key", fix)
+
+
 def check_keys_are_used_once(subject: Subject) -> bool:
     told = True
-    key, state = jax.random.key(0), subject.first_state
-    uses: dict[str, tuple[Callable, tuple]] = {
-        "init": (subject.begin, (subject.task, subject.one, key)),
-        "update": (subject.update, (subject.task, subject.one, state, key)),
-    }
+    uses = _functions(subject)
     if acts(subject):
+        state = subject.first_state
         uses |= {f"policy(state, {greedy})": (partial(_decide, subject, greedy), (state,)) for greedy in (True, False)}
     for who, (function, given) in uses.items():
         try:

@@ -60,6 +60,7 @@ _CHECKS = (
     Check(protocol.check_mask_structure, _is_masked),
     Check(protocol.check_global_observation_structure, _is_observed_globally),
     Check(exact_model.check_outcomes_structure, _is_finite),
+    Check(protocol.check_given_keys_are_used, always),
     Check(protocol.check_keys_are_used_once, always),
     Check(protocol.check_rebuilt_compiles_once, _is_rebuilt),
     Check(protocol.check_some_action_is_legal, _is_masked),

@@ -21,7 +21,7 @@ from jaxrl.conformance.environment.subject import (
     reset_shapes,
     single_step,
 )
-from jaxrl.conformance.programs import draws_64_bits, text, traced_afresh
+from jaxrl.conformance.programs import draws_64_bits, draws_from_another_key, text, traced_afresh
 from jaxrl.env import Environment, PyTree
 from jaxrl.errors import EnvironmentError
 from jaxrl.spaces import Space
@@ -108,6 +108,12 @@ def _functions(subject: Subject) -> tuple[tuple[str, Callable, tuple], ...]:
     return ("reset_fn", env.reset_fn, (key, env.params)), ("step_fn", env.step_fn, (key, state, action, env.params))
 
 
+def check_given_keys_are_used(subject: Subject) -> None:
+    for where, function, values in _functions(subject):
+        must, fix = f"{where} must draw from the key that it is given", "Use it in place of the key that is made inside."
+        require(not draws_from_another_key(function, *values), must, "random numbers of a constant key", fix)
+
+
 def check_keys_are_used_once(subject: Subject) -> None:
     for where, function, values in _functions(subject):
         try:
@@ -190,7 +196,8 @@ def _contains(space: Space, value: PyTree) -> jax.Array:
 
 def check_observations_in_space(subject: Subject) -> None:
     space, played = subject.env.observation_space, subject.played
-    for where, obs in (("reset_fn", played.obs), ("step_fn", played.step.obs)):
+    # Beside those of resets, played.obs holds what steps returned: they are looked at first.
+    for where, obs in (("step_fn", played.step.obs), ("reset_fn", played.obs)):
         bounds = jax.tree.map(lambda leaf: (leaf.min().item(), leaf.max().item()), on_host(obs))
         must = f"{where} must return observations in {space}"
         require(_contains(space, obs), must, f"values in {bounds}", "Widen the space or mend the observation.")
