@@ -16,18 +16,18 @@ import jax.numpy as jnp
 
 import envs
 from benchmarks.measure import serve
-from jaxrl import platform, runner
-from jaxrl.checkpoint import Checkpoints
-from jaxrl.deep import dqn, ppo
-from jaxrl.env import Environment
+from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.multiagent import mappo
+from jaxrl.algorithms.preferences import reward_fitting
+from jaxrl.algorithms.preferences.reward_models import MLP
+from jaxrl.algorithms.preferences.segments import Preferences, Segments
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.core.environment import Environment
 from jaxrl.evaluation import Episodes
-from jaxrl.multiagent import mappo
-from jaxrl.preferences import reward_fitting
-from jaxrl.preferences.reward_models import MLP
-from jaxrl.preferences.segments import Preferences, Segments
-from jaxrl.recorder import Recorder
-from jaxrl.results import RunDirectory
-from jaxrl.tabular import q_learning
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.training import platform, runner
+from jaxrl.training.checkpoint import Checkpoints
 
 RUNS = ("q_learning", "ppo", "dqn", "mappo", "reward_fitting")
 SHAPES = 6

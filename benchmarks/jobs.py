@@ -14,23 +14,25 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import envs
 from benchmarks.measure import Case, outcome, serve, speed
-from jaxrl import data_parallel, platform, provenance, rollout, runner
-from jaxrl.checkpoint import Checkpoints
-from jaxrl.deep import dqn, ppo
-from jaxrl.env import Step
+from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.multiagent import mappo
+from jaxrl.algorithms.preferences import reward_fitting
+from jaxrl.algorithms.preferences.reward_models import MLP
+from jaxrl.algorithms.preferences.segments import Preferences, Segments
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.core import rollout
+from jaxrl.core.environment import Step
+from jaxrl.core.finite import from_table, tabulate
+from jaxrl.core.scan import scan
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.evaluation import Episodes
-from jaxrl.finite import from_table, tabulate
-from jaxrl.games.dynamics import regret_matching
-from jaxrl.multiagent import mappo
-from jaxrl.preferences import reward_fitting
-from jaxrl.preferences.reward_models import MLP
-from jaxrl.preferences.segments import Preferences, Segments
-from jaxrl.progress import Progress
-from jaxrl.recorder import Recorder
-from jaxrl.results import RunDirectory
-from jaxrl.scan import scan
-from jaxrl.spaces import Box, Discrete
-from jaxrl.tabular import q_learning
+from jaxrl.results import provenance
+from jaxrl.results.progress import Progress
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers.dynamics import regret_matching
+from jaxrl.training import data_parallel, platform, runner
+from jaxrl.training.checkpoint import Checkpoints
 
 ALGORITHMS = {"dqn": dqn, "mappo": mappo, "ppo": ppo, "q_learning": q_learning}
 STEPS_PER_BLOCK = 64  # of each environment in one unroll
@@ -49,7 +51,7 @@ def training(
     devices: int | None = None,
     together: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Trains with the algorithm's default configuration, changed if asked for, through ``jaxrl.runner.run``.
+    """Trains with the algorithm's default configuration, changed if asked for, through ``jaxrl.training.runner.run``.
 
     A piece is ``updates`` updates. With ``recorded`` a results folder, lines of progress and checkpoints follow it, as the
     command line has them. ``devices`` says how many are used, by default all; with ``together`` they share every seed.

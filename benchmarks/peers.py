@@ -15,7 +15,7 @@ from benchmarks.measure import Case, outcome, serve, speed
 
 STEPS_PER_BLOCK = 64  # as in our jobs
 NUM_ENVS, NUM_STEPS = 4, 128
-# The configuration of jaxrl.deep.ppo.Config in rejax's words.
+# The configuration of jaxrl.algorithms.deep.ppo.Config in rejax's words.
 PPO = {
     "num_envs": NUM_ENVS,
     "num_steps": NUM_STEPS,

@@ -29,7 +29,7 @@ from rich.table import Table
 from benchmarks import report
 from benchmarks.measure import ROOT, JobError, Worker
 from jaxrl.errors import ResultsError
-from jaxrl.results import TABLES, RunDirectory
+from jaxrl.results.run_directory import TABLES, RunDirectory
 
 WIDTH = 140  # columns, where the output is not a terminal
 LIMIT = 900.0  # seconds after which a run that nobody kills counts as hung

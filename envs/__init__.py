@@ -72,7 +72,7 @@ from envs.matrix_games.matrix_game import make as matrix_game
 from envs.random_mdps import random_mdp
 from envs.token_mdps import token_mdp
 from envs.trading import binomial_market, execution, gaussian_portfolio, option_hedging, single_asset
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import unknown_name
 
 REGISTRY: dict[str, Callable[..., Environment]] = {

@@ -36,7 +36,7 @@ from envs.markov_games import (
     tag,
 )
 from envs.markov_games import rendering as games
-from jaxrl.env import Environment, PyTree
+from jaxrl.core.environment import Environment, PyTree
 from jaxrl.errors import EnvironmentError
 
 # Type of the parameters -> (state, params) -> picture.

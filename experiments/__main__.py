@@ -15,7 +15,7 @@ import experiments
 from experiments.conduct import INTERRUPTED, Job, Running, Storage, conduct, going_on, say
 from experiments.protocol import Experiment
 from jaxrl.errors import JaxrlError, unknown_name
-from jaxrl.results import find_run
+from jaxrl.results.run_directory import find_run
 
 PROGRAM = "python -m experiments"
 
@@ -143,7 +143,7 @@ def _list(arguments: list[str]) -> int:
 
 def _envs(arguments: list[str]) -> int:
     options = tyro.cli(Environments, args=arguments, prog=f"{PROGRAM} envs")
-    from jaxrl import platform
+    from jaxrl.training import platform
 
     platform.setup()
     if options.write is None:
@@ -182,7 +182,7 @@ def _plan(arguments: list[str]) -> int:
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
     experiment, default, rest = _load(arguments)
     running, config = _parse_run(arguments[0], experiment.Config, default, rest)
-    from jaxrl import platform
+    from jaxrl.training import platform
 
     platform.setup(deterministic=running.deterministic)
     from experiments.plan import plan
@@ -248,7 +248,7 @@ def _compare(arguments: list[str]) -> int:
 def _replay(arguments: list[str]) -> int:
     options = tyro.cli(Replay, args=arguments, prog=f"{PROGRAM} replay")
     from experiments.replay import replay
-    from jaxrl import platform
+    from jaxrl.training import platform
 
     platform.setup()
     return replay(going_on(find_run(options.runs, options.run)), options.seed, options.variant)
@@ -258,7 +258,7 @@ def _verify(arguments: list[str]) -> int:
     options = tyro.cli(Verify, args=arguments, prog=f"{PROGRAM} verify")
     module = experiments.load(options.name)
     from experiments.verify import verify
-    from jaxrl import platform
+    from jaxrl.training import platform
 
     platform.setup(options.cpu_devices)
     return verify(options.name.replace("-", "_"), module, module.QUICK, options.seeds)

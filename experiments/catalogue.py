@@ -12,8 +12,8 @@ from rich.table import Table
 
 import envs
 from experiments.docstrings import source_of
-from jaxrl.env import Environment
-from jaxrl.spaces import Box, Dict, Discrete
+from jaxrl.core.environment import Environment
+from jaxrl.core.spaces import Box, Dict, Discrete
 
 WIDTH = 160  # columns, where the output is not a terminal
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import figures
-from jaxrl.results import TABLES, RunDirectory
+from jaxrl.results.run_directory import TABLES, RunDirectory
+from jaxrl.results.tables import Curves
 from jaxrl.statistics import Intervals, final_values
-from jaxrl.tables import Curves
 
 POINTS = (40, 200)  # along a curve: the more curves, the fewer
 ALL_POINTS = 40_000  # aimed at in one page, about a megabyte

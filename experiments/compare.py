@@ -28,9 +28,10 @@ from tyro.conf import Positional
 
 from experiments import figures
 from experiments.comparison import Comparison, Methods, Sample, compare_methods
-from jaxrl import statistics, storage
+from jaxrl import statistics
 from jaxrl.errors import ConfigError, require, unknown_name
-from jaxrl.results import TABLES, RunDirectory, find_run
+from jaxrl.results import storage
+from jaxrl.results.run_directory import TABLES, RunDirectory, find_run
 
 USUAL_METRICS = ("greedy_return", "sampled_return", "episode_return")  # looked for in this order
 

@@ -13,11 +13,11 @@ from rich.table import Table
 
 import experiments
 from experiments.protocol import Experiment
-from jaxrl import distributed
-from jaxrl.distributed import Processes
-from jaxrl.provenance import from_json
-from jaxrl.results import RunDirectory, find_unfinished
-from jaxrl.sink import Sink
+from jaxrl.results.provenance import from_json
+from jaxrl.results.run_directory import RunDirectory, find_unfinished
+from jaxrl.results.sinks import Sink
+from jaxrl.training import distributed
+from jaxrl.training.distributed import Processes
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
@@ -84,7 +84,7 @@ def going_on(directory: RunDirectory) -> Job:
 
 def conduct(jobs: Sequence[Job], options: Running) -> int:
     """Runs experiments and returns the exit status: 0, 1 where a claim failed, 130 after Ctrl-C."""
-    from jaxrl import platform
+    from jaxrl.training import platform
 
     platform.setup(deterministic=options.deterministic)
     launch = distributed.start(options.coordinator, options.num_processes, options.process_id)
@@ -161,7 +161,7 @@ def _run(job: Job, directory: RunDirectory, options: Running, processes: Process
 
 def trackers(options: Running, directory: RunDirectory, config: Any, variant: str) -> list[Sink]:
     """Returns the sinks for other tools that were asked for."""
-    from jaxrl.trackers import TensorBoard, WeightsAndBiases
+    from jaxrl.results.trackers import TensorBoard, WeightsAndBiases
 
     sinks: list[Sink] = []
     if options.tensorboard:

@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.figures import COLOURS, GREY
 from experiments.replays import play
-from jaxrl.env import Environment, PyTree
-from jaxrl.rollout import Decision, uniform_policy
-from jaxrl.spaces import flat_size
+from jaxrl.core.environment import Environment, PyTree
+from jaxrl.core.rollout import Decision, uniform_policy
+from jaxrl.core.spaces import flat_size
 
 KEY = jax.random.key
 DRAWS = 1000  # of a reward

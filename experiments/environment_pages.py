@@ -17,7 +17,7 @@ from experiments import docstrings
 from experiments.catalogue import Entry, catalogue, describe_space, unbound
 from experiments.docstrings import cell, first_paragraph, inline, markdown, source_of, table, without_sections
 from experiments.environment_pictures import caption, pictures
-from jaxrl.storage import replacing
+from jaxrl.results.storage import replacing
 
 COMMAND = "python -m experiments envs --write docs/environments"
 LONGEST_DEFAULT, LONGEST_FLOAT = 80, 8  # characters; what is longer is shown as it stands in the code

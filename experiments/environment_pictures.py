@@ -16,7 +16,7 @@ from experiments import game_drawings as games
 from experiments.catalogue import Entry
 from experiments.environment_drawings import at, some_steps
 from experiments.figures import STYLE
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 
 WIDTH = 480  # pixels, at most
 NUM_COLOURS = 256

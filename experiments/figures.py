@@ -18,9 +18,9 @@ from PIL import Image
 
 from jaxrl import statistics
 from jaxrl.errors import ConfigError, ResultsError, require
-from jaxrl.results import TABLES, RunDirectory
+from jaxrl.results.run_directory import TABLES, RunDirectory
+from jaxrl.results.storage import replacing
 from jaxrl.statistics import final_values
-from jaxrl.storage import replacing
 
 SIZE = (6.4, 4.0)  # inches
 DPI = 150

@@ -9,9 +9,9 @@ from matplotlib.patches import Circle, Rectangle
 from experiments.environment_drawings import KEY, LEGEND, Always, at, name_choices, some_steps
 from experiments.figures import COLOURS, GREY
 from experiments.replays import play
-from jaxrl.env import Environment
-from jaxrl.finite import tabulate
-from jaxrl.spaces import flat_size
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import tabulate
+from jaxrl.core.spaces import flat_size
 
 NUMBERED = 6  # payoffs are written into tables of so many rows and columns at most
 

@@ -11,11 +11,12 @@ from rich.table import Table
 from experiments.protocol import Experiment
 from experiments.rehearsal import Rehearsal, rehearse
 from experiments.session import Training
-from jaxrl import memory, seed_axis
-from jaxrl.progress import duration, quantity
-from jaxrl.recorder import Recorder
-from jaxrl.results import RunDirectory
-from jaxrl.runner import Run, run
+from jaxrl.core import machine
+from jaxrl.results.progress import duration, quantity
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.training import memory, seed_axis
+from jaxrl.training.runner import Run, run
 
 TRIAL_UPDATES = 2
 
@@ -68,7 +69,7 @@ class PlanningSession(Rehearsal):
                 seeds,
                 at_once,
                 need,
-                memory.peak_of_process() + metrics if on_host else need.bytes,
+                machine.peak_of_process() + metrics if on_host else need.bytes,
                 done.summary.compile_seconds,
                 pace * num_updates * seeds / at_once,
             )

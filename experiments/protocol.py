@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jaxrl.results import RunDirectory
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 
 

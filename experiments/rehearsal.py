@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from experiments.conduct import say
 from experiments.protocol import Experiment
 from experiments.session import Session, Training
-from jaxrl.results import RunDirectory
-from jaxrl.runner import Run
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.training.runner import Run
 
 Looking = TypeVar("Looking", bound="Rehearsal")
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from experiments.conduct import Job, say
 from experiments.session import Session, Training
-from jaxrl import seed_axis
-from jaxrl.checkpoint import Checkpoints
-from jaxrl.diagnosis import Operation, first_bad_operation
 from jaxrl.errors import unknown_name
-from jaxrl.quarantine import Failure
-from jaxrl.results import RunDirectory
-from jaxrl.runner import Run
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.results.sinks import Failure
+from jaxrl.training import seed_axis
+from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.diagnosis import Operation, first_bad_operation
+from jaxrl.training.runner import Run
 
 
 class _Found(Exception):

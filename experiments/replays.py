@@ -20,12 +20,12 @@ import envs
 from envs.gridworlds import random_maze
 from envs.rendering import can_render, render
 from experiments.figures import STYLE
-from jaxrl.env import Environment, PyTree
+from jaxrl.core.environment import Environment, PyTree
+from jaxrl.core.finite import TabularModel, from_table
+from jaxrl.core.rollout import Decision, Policy, View, uniform_policy
 from jaxrl.errors import EnvironmentError, require
-from jaxrl.finite import TabularModel, from_table
-from jaxrl.results import RunDirectory
-from jaxrl.rollout import Decision, Policy, View, uniform_policy
-from jaxrl.storage import replacing
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.results.storage import replacing
 
 SECONDS_PER_FRAME, SECONDS_AT_END = 0.16, 1.2
 LONGEST = 300  # steps of an episode that are shown
@@ -89,7 +89,7 @@ def play(key: jax.Array, env: Environment, policy: Policy, memory: PyTree = (), 
     Args:
         key: one key; the same key plays the same episode.
         env: the environment.
-        policy: see ``jaxrl.rollout.Policy``.
+        policy: see ``jaxrl.core.rollout.Policy``.
         memory: what the policy remembers, for one environment; it starts as zeros.
         max_steps: at most so many steps, and never more than the environment's limit.
     """

@@ -12,9 +12,9 @@ from typing import Any
 
 from experiments.charts import charts
 from experiments.figures import caption
-from jaxrl.progress import duration, quantity
-from jaxrl.results import RunDirectory
-from jaxrl.storage import replacing
+from jaxrl.results.progress import duration, quantity
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.results.storage import replacing
 
 LONGEST_VALUE = 160  # characters of a configuration value before it is cut
 LONGEST_TABLE = 30  # rows; a longer one is folded

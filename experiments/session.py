@@ -11,15 +11,15 @@ import numpy as np
 from envs.rendering import can_render
 from experiments import figures
 from experiments.replays import play, write_replay
-from jaxrl import seed_axis
-from jaxrl.checkpoint import Checkpoints
-from jaxrl.distributed import Processes
-from jaxrl.env import Environment
-from jaxrl.progress import Progress
-from jaxrl.recorder import Recorder
-from jaxrl.results import TABLES, RunDirectory
-from jaxrl.runner import Run, run
-from jaxrl.sink import Chunk, Plan, RunSummary, Sink
+from jaxrl.core.environment import Environment
+from jaxrl.results.progress import Progress
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import TABLES, RunDirectory
+from jaxrl.results.sinks import Chunk, Plan, RunSummary, Sink
+from jaxrl.training import seed_axis
+from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.distributed import Processes
+from jaxrl.training.runner import Run, run
 
 
 class Training(NamedTuple):
@@ -58,7 +58,7 @@ class Session:
         """
         Args:
             directory: of the run.
-            seconds_between_checkpoints: see ``jaxrl.checkpoint.Checkpoints``.
+            seconds_between_checkpoints: see ``jaxrl.training.checkpoint.Checkpoints``.
             at_once: how many seeds lie in memory at once, by default as many as fit.
             sinks: further sinks for a variant of this name.
             processes: those that share the seeds; each goes through the experiment, and the first writes what is written once.
@@ -83,10 +83,10 @@ class Session:
         show: Sequence[str] = ("episode_return",),
         chunk_length: int | None = None,
     ) -> Run:
-        """Calls ``jaxrl.runner.run`` with a progress bar, the run's directory and its checkpoints.
+        """Calls ``jaxrl.training.runner.run`` with a progress bar, the run's directory and its checkpoints.
 
         Args:
-            make, task, config, seeds, num_updates, evaluators, chunk_length: see ``jaxrl.runner.run``.
+            make, task, config, seeds, num_updates, evaluators, chunk_length: see ``jaxrl.training.runner.run``.
             variant: what this training is called in the tables, if the experiment has several.
             show: metrics whose means stand beside the progress bar.
 

@@ -20,20 +20,20 @@ from experiments.conduct import INTERRUPTED, Running, say, trackers
 from experiments.protocol import Experiment
 from experiments.session import Interrupted, Session, Training
 from experiments.sweep_report import Tried, write
-from jaxrl import members
-from jaxrl.checkpoint import Checkpoints
 from jaxrl.errors import ConfigError, require, unknown_name
-from jaxrl.halving import halve, rungs_of
-from jaxrl.members import Choice, Field, Integers, LogUniform, Uniform, Values
-from jaxrl.progress import Progress
-from jaxrl.provenance import digest, from_json
-from jaxrl.recorder import Recorder
-from jaxrl.results import RunDirectory, find_unfinished
-from jaxrl.runner import Run
-from jaxrl.search import search
-from jaxrl.selection import Objective, held_out_seeds, select
-from jaxrl.sink import Chunk, Plan, RunSummary, Sink
-from jaxrl.sweep import Sweep, sweep
+from jaxrl.results.progress import Progress
+from jaxrl.results.provenance import digest, from_json
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory, find_unfinished
+from jaxrl.results.sinks import Chunk, Plan, RunSummary, Sink
+from jaxrl.sweeps import members
+from jaxrl.sweeps.halving import halve, rungs_of
+from jaxrl.sweeps.members import Choice, Field, Integers, LogUniform, Uniform, Values
+from jaxrl.sweeps.search import search
+from jaxrl.sweeps.selection import Objective, held_out_seeds, select
+from jaxrl.sweeps.sweep import Sweep, sweep
+from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.runner import Run
 
 SUFFIX = ".sweep"  # ends the name under which the sweeps of an experiment are stored
 EXAMPLES = """Every combination: --grid learning_rate=1e-4,3e-4 --grid gamma=0.9,0.99
@@ -319,7 +319,7 @@ def sweep_experiment(name: str, module: Experiment, config: Any, options: Option
         options: what is swept.
         directory: of a sweep to go on with; by default a new one, or with ``options.resume`` the newest of these settings.
     """
-    from jaxrl import platform
+    from jaxrl.training import platform
 
     must = "a sweep must have a process of its own"
     require(options.num_processes in (None, 1), "sweep", must, options.num_processes, "Leave --num-processes out.")

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import figures
-from jaxrl import storage
-from jaxrl.members import Field
-from jaxrl.results import RunDirectory
-from jaxrl.selection import Objective, Selection, interval
+from jaxrl.results import storage
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.sweeps.members import Field
+from jaxrl.sweeps.selection import Objective, Selection, interval
 
 TABLE = "sweep.json"
 

@@ -11,9 +11,9 @@ from experiments.conduct import say
 from experiments.protocol import Experiment
 from experiments.rehearsal import Rehearsal, rehearse
 from experiments.session import Training
-from jaxrl.recorder import Recorder
-from jaxrl.results import RunDirectory
-from jaxrl.runner import Run, run
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.training.runner import Run, run
 
 WIDTHS = (1, 8, 64)
 

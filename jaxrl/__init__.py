@@ -3,12 +3,12 @@
 ``import jaxrl`` is cheap: what needs plotting, tables or a progress bar imports it when used.
 """
 
-from jaxrl.algorithm import Algorithm
-from jaxrl.conformance import check_algorithm, check_environment
-from jaxrl.env import Environment, Step
-from jaxrl.finite import Initial, Outcomes, TabularModel, finite, from_table, tabulate
-from jaxrl.platform import setup
-from jaxrl.runner import run, train
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.finite import Initial, Outcomes, TabularModel, finite, from_table, tabulate
+from jaxrl.testing.conformance import check_algorithm, check_environment
+from jaxrl.training.platform import setup
+from jaxrl.training.runner import run, train
 
 __all__ = [
     "Algorithm",

@@ -23,11 +23,11 @@ class ConfigError(JaxrlError, ValueError):
 
 
 class EnvironmentError(JaxrlError, ValueError):
-    """An environment breaks the protocol of ``jaxrl.env``."""
+    """An environment breaks the protocol of ``jaxrl.core.environment``."""
 
 
 class AlgorithmError(JaxrlError, ValueError):
-    """An algorithm, or its configuration, breaks the protocol of ``jaxrl.algorithm``."""
+    """An algorithm, or its configuration, breaks the protocol of ``jaxrl.core.algorithm``."""
 
 
 class EvaluatorError(JaxrlError, ValueError):

@@ -11,7 +11,7 @@ import os
 import jax
 import pytest
 
-from jaxrl import platform
+from jaxrl.training import platform
 
 quickly = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"  # processes that tests start read it
 if quickly and jax.__version_info__[:2] == (0, 10):  # later versions no longer have these emitters, and end at an unknown flag

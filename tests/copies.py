@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
 
 
 class Copies(NamedTuple):

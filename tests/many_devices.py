@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
-from jaxrl import data_parallel, platform, seed_axis
-from jaxrl.batch_axis import Together
-from jaxrl.checkpoint import Checkpoints
-from jaxrl.deep import dqn, ppo
-from jaxrl.multiagent import mappo
-from jaxrl.runner import run
-from jaxrl.seed_axis import Layout
-from jaxrl.tabular import q_learning
+from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.multiagent import mappo
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.core.batch_axis import Together
+from jaxrl.training import data_parallel, platform, seed_axis
+from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.runner import run
+from jaxrl.training.seed_axis import Layout
 
 DEVICES = 8
 platform.setup(cpu_devices=DEVICES)  # before an environment makes its first array; a process that has its devices keeps them

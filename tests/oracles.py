@@ -1,6 +1,6 @@
 """Reference computations in NumPy, independent of the library's own solvers, for the tests.
 
-They work on the arrays of a ``jaxrl.finite.TabularModel``: probability, next_state, reward, terminated, all [X, A, K].
+They work on the arrays of a ``jaxrl.core.finite.TabularModel``: probability, next_state, reward, terminated, all [X, A, K].
 """
 
 import itertools

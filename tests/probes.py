@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.env import Environment, Step
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Box, Dict, Discrete
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Box, Dict, Discrete
 
 
 @struct.dataclass

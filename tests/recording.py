@@ -6,8 +6,8 @@ import os
 
 import numpy as np
 
-from jaxrl.recorder import Recorder
-from jaxrl.sink import Chunk, Plan
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.sinks import Chunk, Plan
 
 SEEDS = np.array([4, 7, 40_000_000_000 % 2**32])
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import jax
 
 import envs
-from jaxrl import rollout
-from jaxrl.deep import dqn, ppo
-from jaxrl.multiagent import iql, mappo, minimax_q
-from jaxrl.preferences import ensembles, reward_fitting, rlhf
-from jaxrl.preferences.labellers import Labeller, ask
-from jaxrl.preferences.reward_models import Tabular
-from jaxrl.preferences.segments import collect, sample_pairs
-from jaxrl.tabular import entropic_td, q_learning
+from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
+from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
+from jaxrl.algorithms.preferences.labellers import Labeller, ask
+from jaxrl.algorithms.preferences.reward_models import Tabular
+from jaxrl.algorithms.preferences.segments import collect, sample_pairs
+from jaxrl.algorithms.tabular import entropic_td, q_learning
+from jaxrl.core import rollout
 
 
 class Case(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 FILES = sorted(path for folder in ("jaxrl", "envs", "experiments") for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -23,10 +23,11 @@ def imported(path: Path) -> set[str]:
 
 
 def offenders(folder: str, forbidden, allowed=()) -> list[str]:
+    """Returns the forbidden imports of the files of a folder, or of the one file of that name."""
     return [
         f"{path.relative_to(ROOT)} imports {module}"
         for path in FILES
-        if path.is_relative_to(ROOT / folder) and str(path.relative_to(ROOT)) not in allowed
+        if path.with_suffix("").is_relative_to(ROOT / folder) and str(path.relative_to(ROOT)) not in allowed
         for module in imported(path)
         if forbidden(module)
     ]
@@ -36,36 +37,50 @@ def within(module: str, *packages: str) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def test_the_library_imports_nothing_that_stands_above_it():
-    assert not offenders("jaxrl", lambda module: within(module, "envs", "experiments", "tests", "benchmarks"))
-    assert not offenders("envs", lambda module: within(module, "experiments", "tests", "benchmarks"))
+# Every room imports from the rooms before it alone, and so does everything outside of the library.
+ROOMS = ["errors", "statistics", "core", "blocks", "solvers", "results", "evaluation", "algorithms", "training"]
+ROOMS += ["testing", "compat", "sweeps"]
+ABOVE = ["envs", "experiments", "benchmarks", "tests"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_downwards(room):
+    above = [f"jaxrl.{name}" for name in ROOMS[ROOMS.index(room) + 1 :]]
+    assert not offenders(f"jaxrl/{room}", lambda module: within(module, *above, *ABOVE))
+
+
+def test_every_module_stands_in_a_room():
+    there = {
+        path.relative_to(ROOT / "jaxrl").parts[0].removesuffix(".py") for path in FILES if path.is_relative_to(ROOT / "jaxrl")
+    }
+    assert there == {*ROOMS, "__init__"}
 
 
 def test_environments_rest_on_four_modules_only():
-    known = ("jaxrl.env", "jaxrl.finite", "jaxrl.spaces", "jaxrl.errors")
-    assert not offenders("envs", lambda module: within(module, "jaxrl") and not within(module, *known))
+    known = ("jaxrl.core.environment", "jaxrl.core.finite", "jaxrl.core.spaces", "jaxrl.errors")
+    assert not offenders("envs", lambda module: within(module, *ABOVE[1:], "jaxrl") and not within(module, *known))
 
 
 # The one-agent algorithm of which each is the multi-agent one.
 BUILT_ON = {
-    "iql.py": ("jaxrl.tabular.q_learning",),
-    "mappo.py": ("jaxrl.deep.ppo",),
-    "minimax_q.py": ("jaxrl.tabular.q_learning",),
+    "iql.py": ("jaxrl.algorithms.tabular.q_learning",),
+    "mappo.py": ("jaxrl.algorithms.deep.ppo",),
+    "minimax_q.py": ("jaxrl.algorithms.tabular.q_learning",),
 }
 
 
-@pytest.mark.parametrize("folder", ["tabular", "deep", "multiagent"])
-def test_algorithms_do_not_import_each_other(folder):
-    solvers = [f"jaxrl.tabular.{name}" for name in ("dynamic_programming", "fixed_point", "host_solvers", "markov_chain")]
-    areas = {"jaxrl.tabular", "jaxrl.deep", "jaxrl.multiagent"}  # by themselves these are empty packages
-    for path in (ROOT / "jaxrl" / folder).glob("*.py"):
-        others = {module for module in imported(path) - areas if within(module, *areas)}
-        assert not {module for module in others if not within(module, *solvers, *BUILT_ON.get(path.name, ()))}, path.name
+@pytest.mark.parametrize("area", ["tabular", "deep", "multiagent"])
+def test_algorithms_do_not_import_each_other(area):
+    areas = {path.name for path in (ROOT / "jaxrl/algorithms").iterdir() if path.is_dir()}
+    packages = {f"jaxrl.algorithms.{name}" for name in areas}  # by themselves these are empty
+    for path in (ROOT / "jaxrl/algorithms" / area).glob("*.py"):
+        others = {module for module in imported(path) - packages if within(module, "jaxrl.algorithms")}
+        assert not {module for module in others if not within(module, *BUILT_ON.get(path.name, ()))}, path.name
 
 
 def test_networks_and_distributions_are_the_only_doors():
-    assert not offenders("jaxrl", lambda m: within(m, "flax.linen", "flax.nnx"), allowed=("jaxrl/networks.py",))
-    assert not offenders("jaxrl", lambda m: within(m, "distrax"), allowed=("jaxrl/distributions.py",))
+    assert not offenders("jaxrl", lambda m: within(m, "flax.linen", "flax.nnx"), allowed=("jaxrl/blocks/networks.py",))
+    assert not offenders("jaxrl", lambda m: within(m, "distrax"), allowed=("jaxrl/blocks/distributions.py",))
 
 
 @pytest.mark.parametrize("word", ["pmap", "pure_callback", "io_callback", "debug.callback", "debug.print", "jax.random.PRNGKey"])
@@ -76,7 +91,7 @@ def test_no_callbacks_and_no_old_interfaces(word):
 def test_importing_the_library_is_cheap():
     """Neither plotting, tables, the command line, nor distrax may be loaded, and no backend may start."""
     code = (
-        "import sys, jaxrl, envs, jaxrl.deep.ppo; from jax._src import xla_bridge\n"
+        "import sys, jaxrl, envs, jaxrl.algorithms.deep.ppo; from jax._src import xla_bridge\n"
         "print([m for m in ('pyarrow', 'matplotlib', 'distrax', 'scipy', 'tyro') if m in sys.modules])\n"
         "print(xla_bridge.backends_are_initialized())"
     )

@@ -9,17 +9,17 @@ import pytest
 
 import envs
 from envs.matrix_games import matrix_game
-from jaxrl.deep import dqn, ppo
+from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
+from jaxrl.algorithms.preferences import beyond_pairs, direct, ensembles, reward_fitting, rlhf
+from jaxrl.algorithms.preferences.ensembles import Aggregated
+from jaxrl.algorithms.preferences.labellers import Labeller
+from jaxrl.algorithms.preferences.reward_models import MLP, Linear, Tabular
+from jaxrl.algorithms.preferences.segments import Preferences, single_steps
+from jaxrl.algorithms.tabular import entropic_td, q_learning
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, require_at_most, require_numbers
-from jaxrl.multiagent import iql, mappo, minimax_q
-from jaxrl.preferences import beyond_pairs, direct, ensembles, reward_fitting, rlhf
-from jaxrl.preferences.ensembles import Aggregated
-from jaxrl.preferences.labellers import Labeller
-from jaxrl.preferences.reward_models import MLP, Linear, Tabular
-from jaxrl.preferences.segments import Preferences, single_steps
-from jaxrl.runner import run
-from jaxrl.spaces import Discrete
-from jaxrl.tabular import entropic_td, q_learning
+from jaxrl.training.runner import run
 from tests import probes
 
 GRID, GAME = envs.make("reward_grid", rows=2, columns=2), matrix_game.make(np.array([[[1.0, 0], [0, 1]], [[-1, 0], [0, -1]]]))

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl import distributions, losses, returns
-from jaxrl.exploration import boltzmann_probabilities
-from jaxrl.preferences import beyond_pairs, direct, kl_optimal
-from jaxrl.preferences.losses import bradley_terry_loss
+from jaxrl.algorithms.preferences import beyond_pairs, direct
+from jaxrl.algorithms.preferences.losses import bradley_terry_loss
+from jaxrl.blocks import distributions, losses, returns
+from jaxrl.blocks.exploration import boltzmann_probabilities
+from jaxrl.solvers import kl_optimal
 
 LOG_RATIOS = (0.0, 1e-8, -1e-8, 1.0, -1.0, 19.0, 21.0, 89.0, -89.0, 1e4, -1e4, 1e9, -1e9)
 NUMBERS = (0.0, 1e-8, 1.0, -1.0, 1e4, -1e4)

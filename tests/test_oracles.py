@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxrl.finite import tabulate
+from jaxrl.core.finite import tabulate
 from tests import oracles, probes
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import envs
-from jaxrl import rollout
+from jaxrl.core import rollout
+from jaxrl.core.finite import tabulate
+from jaxrl.core.rollout import View
 from jaxrl.evaluation import Episodes, ExactValue
-from jaxrl.finite import tabulate
-from jaxrl.rollout import View
-from jaxrl.runner import run
+from jaxrl.training.runner import run
 from tests.marks import ENVIRONMENTS, every, rest_is_slow
 from tests.small_algorithms import CASES
 
@@ -122,7 +122,7 @@ def test_switches_of_the_environment_variables():
     """As a user sets them: before jax is imported."""
     script = (
         "import envs, jax, jaxrl, numpy as np\n"
-        "from jaxrl.tabular import q_learning\n"
+        "from jaxrl.algorithms.tabular import q_learning\n"
         "done = jaxrl.run(q_learning.make, envs.make('corridor'), q_learning.Config(num_steps=4), seeds=2, num_updates=2)\n"
         "assert {str(leaf.dtype) for leaf in jax.tree.leaves(done.state)} == {'float32', 'int32'}, done.state\n"
         "assert jax.config.jax_enable_x64 and jax.config.jax_debug_nans\n"

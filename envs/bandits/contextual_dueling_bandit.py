@@ -14,9 +14,9 @@ from flax import struct
 
 from envs.bandits import dueling_bandit
 from envs.bandits.linear_bandit import draw_features, unit_vectors
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Box, Dict, Discrete
 from jaxrl.errors import require
-from jaxrl.spaces import Box, Dict, Discrete
 
 
 class State(NamedTuple):

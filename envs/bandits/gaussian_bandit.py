@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require
-from jaxrl.spaces import Discrete
 
 
 @struct.dataclass

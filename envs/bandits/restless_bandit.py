@@ -15,10 +15,10 @@ import numpy as np
 from flax import struct
 
 from envs.bandits.whittle import WhittleIndex, whittle_index
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Box, Discrete
 
 MAX_ARMS = 10  # of ``make``: 1024 joint states
 

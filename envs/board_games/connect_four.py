@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from envs.board_games import in_a_row
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require
-from jaxrl.spaces import Box, Discrete
 
 
 @dataclass(frozen=True)

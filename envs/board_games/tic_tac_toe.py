@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from envs.board_games import in_a_row
-from jaxrl.env import Environment
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Box, Discrete
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Box, Discrete
 
 SIZE = 3
 

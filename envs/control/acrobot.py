@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require
-from jaxrl.spaces import Box, Discrete
 
 MAX_SPEEDS = (4 * jnp.pi, 9 * jnp.pi)  # rad/s, of the first and of the second link
 

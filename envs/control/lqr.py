@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Box
 from jaxrl.errors import ConfigError, SolverError, require
-from jaxrl.spaces import Box
 
 _SIZES = "Bring the matrices to similar sizes."
 _ROUNDING = 1e-6  # what float32 may have done to a matrix, relative to its largest entry

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Box
 from jaxrl.errors import require
-from jaxrl.spaces import Box
 
 MAX_TORQUE = 2.0  # N m
 MAX_SPEED = 8.0  # rad/s

@@ -16,9 +16,9 @@ import numpy as np
 from flax import struct
 
 from envs.gridworlds import grid
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Box
 from jaxrl.errors import require, unknown_name
-from jaxrl.spaces import Box
 
 MAPS = {
     "open": ("S....", ".....", ".....", ".....", "....G"),

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from envs.extensive_games import turns
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Discrete
 
 HISTORIES = ("", "c", "r", "cr", "cc", "crf", "crc", "rf", "rc")
 # To pass is to fold, or to check where there is nothing to pay; to bet is to raise, or to call. Both can always be done.

@@ -17,10 +17,10 @@ import numpy as np
 from flax import struct
 
 from envs.extensive_games import turns
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Box, Discrete
 
 RANKS, COPIES = 3, 2
 HIDDEN = RANKS  # in the place of the public card

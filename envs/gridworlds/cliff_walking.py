@@ -7,7 +7,7 @@ slippery version). Gymnasium orders the actions up, right, down, left: ours 0, 1
 """
 
 from envs.gridworlds import grid
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 
 MAP = ("............", "............", "............", "SCCCCCCCCCCG")
 

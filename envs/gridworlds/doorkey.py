@@ -39,10 +39,10 @@ from envs.gridworlds.egocentric import (
     turned,
     with_clock,
 )
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, TabularModel, finite
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require
-from jaxrl.finite import Initial, TabularModel, finite
-from jaxrl.spaces import Box, Discrete
 
 PICK_UP, DROP, TOGGLE = range(3, 6)  # beside turning left, right and going forward
 

@@ -4,7 +4,7 @@ Source: Sutton (1990); Sutton and Barto (2018), Example 8.1.
 """
 
 from envs.gridworlds import grid
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 
 MAP = (
     ".......#G",

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.env import Environment
-from jaxrl.finite import Outcomes
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Outcomes
 
 TURN_LEFT, TURN_RIGHT, FORWARD = range(3)  # actions
 OPEN, CLOSED, LOCKED = range(3)  # states of a door

@@ -30,10 +30,10 @@ from envs.gridworlds.egocentric import (
     turned,
     with_clock,
 )
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, finite
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require
-from jaxrl.finite import Initial, finite
-from jaxrl.spaces import Box, Discrete
 
 
 class State(NamedTuple):

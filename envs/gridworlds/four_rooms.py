@@ -9,7 +9,7 @@ cells.
 import numpy as np
 
 from envs.gridworlds import grid
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import require
 
 MAP = (

@@ -7,7 +7,7 @@ Source: Gymnasium's FrozenLake-v1 (slip 2/3), maps 4x4 and 8x8.
 """
 
 from envs.gridworlds import grid
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import require, unknown_name
 
 MAPS = {

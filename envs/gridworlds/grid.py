@@ -28,10 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, require
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Discrete
 
 LEFT, DOWN, RIGHT, UP = range(4)  # the action order of every gridworld here
 MOVES = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])  # (row, column) of each action

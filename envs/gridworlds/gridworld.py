@@ -8,7 +8,7 @@ begins at S, pays 0.5 in the cell of the letter a, and ends in lava L or in the 
 from collections.abc import Mapping, Sequence
 
 from envs.gridworlds import grid
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import require
 
 MAP = ("S....#...", ".#.L.+.a.", ".#...#.#.", "...HH#..G")

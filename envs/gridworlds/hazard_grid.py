@@ -19,9 +19,9 @@ import numpy as np
 from flax import struct
 
 from envs.gridworlds import grid
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import TabularModel
 from jaxrl.errors import require
-from jaxrl.finite import TabularModel
 
 HAZARD = "h"
 MAP = (".....", ".....", ".....", ".....", "ShhhG")

@@ -13,10 +13,10 @@ import numpy as np
 from flax import struct
 
 from envs.gridworlds import grid
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Discrete
 
 
 @struct.dataclass

@@ -19,9 +19,9 @@ import numpy as np
 from flax import struct
 
 from envs.gridworlds.grid import MOVES
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require, unknown_name
-from jaxrl.spaces import Box, Discrete
 
 
 class State(NamedTuple):

@@ -7,7 +7,7 @@ segments of one length can tell is all that matters. A slip turns the chosen dir
 import numpy as np
 
 from envs.gridworlds import grid
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import ConfigError, require
 
 

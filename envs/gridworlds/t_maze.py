@@ -20,10 +20,10 @@ import numpy as np
 from flax import struct
 
 from envs.gridworlds.grid import DOWN, LEFT, RIGHT, UP
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, EnvironmentError, JaxrlError, is_traced, require
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Discrete
 
 CUE_DOWN, CUE_UP, CORRIDOR, JUNCTION = range(4)  # the observations
 

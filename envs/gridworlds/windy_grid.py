@@ -9,7 +9,7 @@ Source: Sutton and Barto (2018), Example 6.5, and Exercises 6.9 (king's moves) a
 import numpy as np
 
 from envs.gridworlds import grid
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import unknown_name
 
 WIND = "0001112210"

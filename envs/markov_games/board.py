@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.env import Environment
-from jaxrl.finite import Initial, finite
-from jaxrl.spaces import Box, Discrete
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, finite
+from jaxrl.core.spaces import Box, Discrete
 
 MOVES = np.array([(0, 0), (0, -1), (1, 0), (0, 1), (-1, 0)], np.int32)  # stay, left, down, right, up, as (row, column)
 
@@ -92,7 +92,7 @@ def game(
 
     Args:
         params: numbers and tables that the functions read; ``start`` is one of them.
-        outcomes: see ``jaxrl.finite.finite``.
+        outcomes: see ``jaxrl.core.finite.finite``.
         features: of an agent's observation, each in [low, 1].
         max_steps: the time limit.
         observe: ``(state, params) -> float32[N, features]``.

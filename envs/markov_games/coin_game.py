@@ -15,9 +15,9 @@ import numpy as np
 from flax import struct
 
 from envs.markov_games import board
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Outcomes
 from jaxrl.errors import require
-from jaxrl.finite import Outcomes
 
 
 class State(NamedTuple):

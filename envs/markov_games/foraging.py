@@ -19,9 +19,9 @@ from flax import struct
 
 from envs.markov_games import board
 from envs.markov_games.agents import distinct_among, others
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Outcomes
 from jaxrl.errors import require
-from jaxrl.finite import Outcomes
 
 LOAD = 5
 

@@ -21,10 +21,10 @@ from flax import struct
 
 from envs.gridworlds import grid
 from envs.markov_games import board
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Box, Discrete
 
 STAND, FORWARD, STEP_LEFT, BACKWARD, STEP_RIGHT, TURN_LEFT, TURN_RIGHT, BEAM = range(8)
 # Headings are the directions of the gridworlds, each a quarter turn to the left of the one before: left, down, right, up.

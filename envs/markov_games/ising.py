@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require
-from jaxrl.spaces import Discrete
 
 CRITICAL_TEMPERATURE = 2 / math.log(1 + math.sqrt(2))  # in units of the coupling, on an infinite board
 

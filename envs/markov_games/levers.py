@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from envs.markov_games.agents import distinct
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require
-from jaxrl.spaces import Discrete
 
 
 @struct.dataclass

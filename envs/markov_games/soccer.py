@@ -16,10 +16,10 @@ import numpy as np
 from flax import struct
 
 from envs.markov_games import board
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Discrete
 
 ROWS, COLUMNS = 4, 5
 OVER = 2  # in the place of the ball's owner

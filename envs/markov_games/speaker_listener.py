@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from envs.markov_games import particles
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require
-from jaxrl.spaces import Box, Discrete
 
 MOVES = 5  # of the listener
 

@@ -20,9 +20,9 @@ from flax import struct
 
 from envs.markov_games import board
 from envs.markov_games.agents import distinct, others
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Outcomes
 from jaxrl.errors import require
-from jaxrl.finite import Outcomes
 
 
 class State(NamedTuple):

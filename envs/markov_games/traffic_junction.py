@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from envs.markov_games.agents import without_diagonal
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Box, Discrete
 
 BRAKE, GAS = range(2)
 ABSENT = -1

@@ -19,7 +19,7 @@ import numpy as np
 from flax import struct
 
 from envs.matrix_games import one_shot
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import require
 
 

@@ -2,7 +2,7 @@
 
 Played once. What a player gets depends on all types and all actions. A strategy names an action for every type, and
 ``ex_ante`` is the table of what strategies earn before types are drawn: its Nash equilibria are the Bayes-Nash equilibria, so the
-solvers of ``jaxrl.games`` apply.
+solvers of ``jaxrl.solvers`` apply.
 
 Source: Harsanyi (1967); Shoham and Leyton-Brown (2008), Multiagent Systems, section 6.3.
 """
@@ -16,10 +16,10 @@ import numpy as np
 from flax import struct
 
 from envs.matrix_games import matrix_game
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Discrete
 
 
 class State(NamedTuple):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from envs.matrix_games import one_shot
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import require
 
 ROUNDING = 1e-5  # guesses as close as this to each other, relative to the highest, share the prize

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from envs.matrix_games import one_shot
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import require
 
 

@@ -2,8 +2,8 @@
 
 Without end: only the time limit truncates an episode, so values beyond it count. A player observes 0 before the first round, and
 then 1 + the number of the last joint action, its own action first and those of the others after it, in a circle: so players in
-the same position see the same numbers, and tit for tat is one strategy for both. ``jaxrl.games.memory_one`` computes exactly what
-strategies of this memory earn. ``matrix_game.make(..., rounds=None)`` is the repeated game of players who remember nothing.
+the same position see the same numbers, and tit for tat is one strategy for both. ``jaxrl.solvers.memory_one`` computes exactly
+what strategies of this memory earn. ``matrix_game.make(..., rounds=None)`` is the repeated game of players who remember nothing.
 
 Source: Axelrod (1984), The Evolution of Cooperation; Press and Dyson (2012) on memory one.
 """
@@ -16,10 +16,10 @@ import numpy as np
 from flax import struct
 
 from envs.matrix_games import matrix_game, named
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require, require_payoffs
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Discrete
 
 START = -1  # in the place of the actions of the last round, before the first
 

@@ -1,7 +1,7 @@
 """Payoff tables of well-known games, and of families of games with parameters.
 
 A table is float64[N, A_0, ..., A_{N-1}]: ``table[i, a0, a1, ...]`` is what player i gets. ``matrix_game.make(CHICKEN)`` makes a
-table an environment; ``jaxrl.games`` solves it. ``TABLES`` holds all tables by name, families with their default parameters.
+table an environment; ``jaxrl.solvers`` solves it. ``TABLES`` holds all tables by name, families with their default parameters.
 
 Sources: Shoham and Leyton-Brown (2008), Multiagent Systems, chapter 3, unless an entry names another one.
 """
@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 
 from envs.matrix_games import matrix_game
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import require
 
 

@@ -1,7 +1,7 @@
 """Games that are played once by N agents, whose payoffs are computed from the joint action instead of looked up in a table.
 
 A table of joint actions has A^N entries; a formula serves any N. ``table`` writes the formula out where that is small, for the
-solvers of ``jaxrl.games`` and, through ``matrix_game.make``, as a finite environment.
+solvers of ``jaxrl.solvers`` and, through ``matrix_game.make``, as a finite environment.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.env import Environment, PyTree, Step
+from jaxrl.core.environment import Environment, PyTree, Step
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require
-from jaxrl.spaces import Discrete
 
 
 @dataclass(frozen=True)

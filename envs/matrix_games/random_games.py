@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.matrix_games import matrix_game
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
 from jaxrl.errors import require, unknown_name
 
 

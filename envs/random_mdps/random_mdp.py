@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, TabularModel, finite
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require, unknown_name
-from jaxrl.finite import Initial, Outcomes, TabularModel, finite
-from jaxrl.spaces import Discrete
 
 
 @struct.dataclass
@@ -131,7 +131,7 @@ def initial(params):
 
 
 def table(params: Params) -> TabularModel:
-    """Returns the exact model, as ``jaxrl.finite.tabulate`` does, but pure: it compiles, and vmaps over drawn processes."""
+    """Returns the exact model, as ``jaxrl.core.finite.tabulate`` does, but pure: it compiles, and vmaps over drawn processes."""
     num_states, num_actions, _ = params.probability.shape
     states = jnp.arange(num_states, dtype=jnp.int32)
     return TabularModel(

@@ -2,7 +2,7 @@
 
     space = env.observation_space
     weights = random_reward.draw(key, space, env.action_space)
-    env = jaxrl.transforms.with_reward(env, random_reward.RandomReward(space), weights)
+    env = jaxrl.core.transforms.with_reward(env, random_reward.RandomReward(space), weights)
 
 Over a discrete observation the function is a table with a number for each observation and action, over features it is linear. A
 finite environment stays finite and is solved exactly. The weights are a traced part of it, so many rewards can be vmapped.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from jaxrl.spaces import Discrete, Space, flat_size, flatten
+from jaxrl.core.spaces import Discrete, Space, flat_size, flatten
 
 
 @dataclass(frozen=True)

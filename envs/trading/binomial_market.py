@@ -18,10 +18,10 @@ from flax import struct
 
 from envs.trading import accounting, prices
 from envs.trading.accounting import Costs, Limits
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require, require_finite
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Discrete
 
 WEIGHTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 

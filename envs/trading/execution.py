@@ -24,9 +24,9 @@ import numpy as np
 from flax import struct
 
 from envs.trading import schedules
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require, require_finite
-from jaxrl.spaces import Box, Discrete
 
 
 @struct.dataclass
@@ -113,7 +113,7 @@ def legal(state, params):
 
 
 def steps_used(state: State) -> jax.Array:
-    """Returns the last step whose liquidity may be known in this state, int32[]: for ``jaxrl.causality.check_causality``."""
+    """Returns the last step whose liquidity may be known in this state, int32[]; ``check_causality`` takes it."""
     return state.t - 1
 
 

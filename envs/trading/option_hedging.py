@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require, require_finite
-from jaxrl.finite import Initial, Outcomes, finite
-from jaxrl.spaces import Discrete
 
 HOLDINGS = tuple(tenths / 10 for tenths in range(11))
 

@@ -24,9 +24,9 @@ from flax import struct
 
 from envs.trading import accounting, features, prices
 from envs.trading.accounting import Account, Costs, Limits
-from jaxrl.env import Environment, Step
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import EnvironmentError, is_traced, require, require_finite
-from jaxrl.spaces import Box, Discrete
 
 WEIGHTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 BARS = 250  # of an episode: about a year
@@ -139,7 +139,7 @@ class _Limit:
 
 
 def bars_seen(state: State) -> jax.Array:
-    """Returns the last bar whose price may be known in this state, int32[]: for ``jaxrl.causality.check_causality``."""
+    """Returns the last bar whose price may be known in this state, int32[]: for ``jaxrl.testing.causality.check_causality``."""
     return state.bar
 
 

@@ -19,13 +19,13 @@ import envs
 from experiments import figures
 from experiments.protocol import Claim, Verdict, equals, last, mean_at_least
 from experiments.session import Session
-from jaxrl.algorithm import Algorithm
-from jaxrl.deep import dqn
-from jaxrl.env import Environment, static
+from jaxrl.algorithms.deep import dqn
+from jaxrl.blocks.networks import QNetwork
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.environment import Environment, static
+from jaxrl.core.spaces import Discrete
 from jaxrl.evaluation import Episodes, ExactValue
-from jaxrl.networks import QNetwork
-from jaxrl.results import RunDirectory
-from jaxrl.spaces import Discrete
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 
 EVALUATIONS = 50  # of each learner, evenly spaced

@@ -10,10 +10,10 @@ from matplotlib.colors import ListedColormap
 from envs.gridworlds import grid
 from envs.gridworlds.rendering import cells
 from experiments.figures import GREY, new_figure, plain_text, save_figure
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import TabularModel
 from jaxrl.errors import EnvironmentError, require
-from jaxrl.finite import TabularModel
-from jaxrl.results import RunDirectory
+from jaxrl.results.run_directory import RunDirectory
 
 TIES = 1e-6  # of the largest action value: actions that differ by less are equally good
 WALLS, NOWHERE = "#4a505c", "#e4e4e4"
@@ -23,7 +23,7 @@ def best_actions(action_value: np.ndarray) -> np.ndarray:
     """Returns the policy float64[X, A] that draws equally among the best actions of each state, ties within rounding.
 
     Args:
-        action_value: float[X, A], such as that of ``jaxrl.tabular.dynamic_programming.value_iteration``.
+        action_value: float[X, A], such as that of ``jaxrl.solvers.dynamic_programming.value_iteration``.
     """
     values = np.asarray(action_value, np.float64)
     scale = max(float(np.abs(values[np.isfinite(values)]).max(initial=0.0)), 1.0)

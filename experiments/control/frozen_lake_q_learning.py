@@ -12,9 +12,9 @@ import envs
 from experiments.control.q_learning_settings import QLearningSettings
 from experiments.protocol import Claim, equals, mean_at_least
 from experiments.session import Session
-from jaxrl.finite import tabulate
-from jaxrl.tabular import q_learning
-from jaxrl.tabular.dynamic_programming import policy_iteration, value_iteration
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.core.finite import tabulate
+from jaxrl.solvers.dynamic_programming import policy_iteration, value_iteration
 
 GAMMA = 0.99
 OPTIMUM = 0.542026

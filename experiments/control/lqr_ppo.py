@@ -10,7 +10,7 @@ from envs.control.lqr import riccati
 from experiments.control.ppo_settings import CONTINUOUS, PPOSettings
 from experiments.protocol import Claim, equals, mean_at_least
 from experiments.session import Session
-from jaxrl.deep import ppo
+from jaxrl.algorithms.deep import ppo
 from jaxrl.evaluation import Episodes
 
 GAMMA = 0.99

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from experiments.session import Session
-from jaxrl.deep import ppo
-from jaxrl.env import Environment
+from jaxrl.algorithms.deep import ppo
+from jaxrl.core.environment import Environment
 
 # For continuous control: more passes over the data, no entropy bonus, rewards scaled since their size is arbitrary.
 CONTINUOUS = ppo.Config(

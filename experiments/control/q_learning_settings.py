@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from experiments.session import Session
-from jaxrl.env import Environment
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.core.environment import Environment
 from jaxrl.evaluation import ExactValue
-from jaxrl.tabular import q_learning
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import envs
 from experiments.control.ppo_settings import PPOSettings
 from experiments.protocol import Claim, mean_at_least, mean_within
 from experiments.session import Session
-from jaxrl.deep import ppo
+from jaxrl.algorithms.deep import ppo
 from jaxrl.evaluation import Episodes
 
 

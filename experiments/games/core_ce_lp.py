@@ -14,9 +14,9 @@ from envs.matrix_games import named
 from experiments.games import figures
 from experiments.protocol import Claim, Verdict, recorded, recorded_within
 from experiments.session import Session
-from jaxrl.games.equilibria import correlated_equilibrium, minimax, support_enumeration
-from jaxrl.games.normal_form import correlated_regrets, expected_payoffs, joint_distribution
-from jaxrl.results import RunDirectory
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers.equilibria import correlated_equilibrium, minimax, support_enumeration
+from jaxrl.solvers.normal_form import correlated_regrets, expected_payoffs, joint_distribution
 
 # The largest sum of payoffs in a correlated equilibrium.
 BEST_SUM = {

@@ -18,11 +18,11 @@ from experiments.figures import relation
 from experiments.games import figures
 from experiments.protocol import Claim, Verdict, last
 from experiments.session import Session
-from jaxrl.algorithm import Algorithm
+from jaxrl.algorithms.multiagent import iql
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.rollout import View
 from jaxrl.evaluation import NashConv
-from jaxrl.multiagent import iql
-from jaxrl.results import RunDirectory
-from jaxrl.rollout import View
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 
 TWO_BY_TWO = (

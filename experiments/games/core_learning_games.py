@@ -21,9 +21,9 @@ from experiments.figures import relation
 from experiments.games import figures
 from experiments.protocol import Claim, Verdict, recorded, recorded_within
 from experiments.session import Session
-from jaxrl.games.dynamics import Course, fictitious_play, regret_matching, replicator
-from jaxrl.games.normal_form import coarse_correlated_regrets
-from jaxrl.results import RunDirectory
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers.dynamics import Course, fictitious_play, regret_matching, replicator
+from jaxrl.solvers.normal_form import coarse_correlated_regrets
 
 INTERVAL = 10  # plays between two records
 STEP_SIZE = 0.01  # time units in an integration step of the replicator dynamics

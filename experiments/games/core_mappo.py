@@ -15,9 +15,9 @@ import envs
 from experiments import figures
 from experiments.protocol import Claim, Verdict, last, mean_at_least, recorded_within
 from experiments.session import Session
+from jaxrl.algorithms.multiagent import mappo
 from jaxrl.evaluation import Episodes, TeamReturn
-from jaxrl.multiagent import mappo
-from jaxrl.results import RunDirectory
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 
 # Simple spread, the team's return over 25 steps, measured over 4000 episodes.

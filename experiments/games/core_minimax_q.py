@@ -13,12 +13,12 @@ from flax import struct
 import envs
 from experiments.protocol import Claim, Verdict, equals, mean_at_least, mean_within
 from experiments.session import Session
-from jaxrl.env import Environment
+from jaxrl.algorithms.multiagent import iql, minimax_q
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import tabulate
 from jaxrl.evaluation import Exploitability
-from jaxrl.finite import tabulate
-from jaxrl.games import markov
-from jaxrl.multiagent import iql, minimax_q
-from jaxrl.results import RunDirectory
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers import markov_games
 
 GAMMA = 0.9  # Littman's games end in a draw with probability 0.1 a step
 START_VALUE = 0.218484  # what the owner of the ball at the kick-off wins
@@ -66,7 +66,7 @@ class ValueGap:
         """Solves a two-player zero-sum game in float64."""
         model = tabulate(env)
         with jax.enable_x64(True):
-            value = np.asarray(jax.jit(markov.shapley)(model, gamma, 1e-12).value)
+            value = np.asarray(jax.jit(markov_games.shapley)(model, gamma, 1e-12).value)
         return cls(jnp.asarray(model.observation[:, 0]), jnp.asarray(value, jnp.float32))
 
     def __call__(self, key, algorithm, state):
@@ -104,13 +104,13 @@ def _start_value() -> float:
     """Returns what the first player wins if it has the ball at the kick-off."""
     model = tabulate(envs.make("soccer", ball=1.0))
     with jax.enable_x64(True):
-        return float(jnp.asarray(model.initial) @ jax.jit(markov.shapley)(model, GAMMA, 1e-12).value)
+        return float(jnp.asarray(model.initial) @ jax.jit(markov_games.shapley)(model, GAMMA, 1e-12).value)
 
 
 def _residual_after_46_sweeps(run: RunDirectory) -> Verdict:
     model = tabulate(envs.make("soccer"))
     with jax.enable_x64(True):
-        sweeps = jax.jit(markov.shapley)
+        sweeps = jax.jit(markov_games.shapley)
         change = sweeps(model, GAMMA, 0.0, 47).value - sweeps(model, GAMMA, 0.0, 46).value
         residual = float(jnp.abs(change).max())
     return Verdict(residual < 8.5e-8, residual, "the next sweep changes no value by more than 8e-8")

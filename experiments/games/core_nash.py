@@ -13,10 +13,10 @@ from envs.matrix_games import named
 from experiments.games import figures
 from experiments.protocol import Claim, Verdict, recorded
 from experiments.session import Session
-from jaxrl.games.equilibria import minimax, support_enumeration
-from jaxrl.games.lemke_howson import lemke_howson
-from jaxrl.games.normal_form import nash_conv
-from jaxrl.results import RunDirectory
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers.equilibria import minimax, support_enumeration
+from jaxrl.solvers.lemke_howson import lemke_howson
+from jaxrl.solvers.normal_form import nash_conv
 
 # Every equilibrium, as (row strategy, column strategy).
 THIRDS, FIFTHS = (1 / 3, 1 / 3, 1 / 3), (1 / 5,) * 5

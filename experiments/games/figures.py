@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.figures import COLOURS, GREY, LEGEND, new_figure, plain_text, save_figure, wrapped
-from jaxrl.results import RunDirectory
+from jaxrl.results.run_directory import RunDirectory
 
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the simplex of three actions, in the plane
 

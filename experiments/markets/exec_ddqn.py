@@ -20,11 +20,11 @@ from envs.trading import execution, schedules
 from experiments import figures
 from experiments.protocol import Claim, Verdict, recorded
 from experiments.session import Session
-from jaxrl import rollout
-from jaxrl.deep import dqn
-from jaxrl.env import Environment
-from jaxrl.results import RunDirectory
-from jaxrl.rollout import Decision
+from jaxrl.algorithms.deep import dqn
+from jaxrl.core import rollout
+from jaxrl.core.environment import Environment
+from jaxrl.core.rollout import Decision
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 
 LOTS, STEPS = 20, 10

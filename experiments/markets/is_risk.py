@@ -19,12 +19,12 @@ from envs.trading import gaussian_portfolio, option_hedging
 from experiments import figures
 from experiments.protocol import Claim, Verdict, equals
 from experiments.session import Session
-from jaxrl.env import Environment
-from jaxrl.finite import TabularModel, tabulate
-from jaxrl.results import RunDirectory
+from jaxrl.algorithms.tabular import entropic_td
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import TabularModel, tabulate
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers.dynamic_programming import entropic_value_iteration
 from jaxrl.statistics import bootstrap_interval
-from jaxrl.tabular import entropic_td
-from jaxrl.tabular.dynamic_programming import entropic_value_iteration
 
 RISK_AVERSIONS = (0.5, 1.0, 2.0, 5.0, 10.0)
 SHIFT = 20.0

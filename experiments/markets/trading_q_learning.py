@@ -12,9 +12,9 @@ import envs
 from experiments.control.q_learning_settings import QLearningSettings
 from experiments.protocol import Claim, Verdict, last
 from experiments.session import Session
-from jaxrl.results import RunDirectory
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
-from jaxrl.tabular import q_learning
 
 GAMMA = 0.95
 # A drift this strong can be told from the noise within a million bars; real drifts would take some hundred times as many.

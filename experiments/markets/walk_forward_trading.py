@@ -24,12 +24,12 @@ from envs.trading import accounting, baselines, features, market_data, single_as
 from experiments import figures
 from experiments.protocol import Claim, Verdict, recorded
 from experiments.session import Session
-from jaxrl import finance
-from jaxrl.causality import check_causal_function, check_causality
-from jaxrl.deep import dqn, ppo
-from jaxrl.env import Environment
-from jaxrl.results import RunDirectory
-from jaxrl.rollout import View
+from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.core.environment import Environment
+from jaxrl.core.rollout import View
+from jaxrl.evaluation import finance
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.testing.causality import check_causal_function, check_causality
 
 TICKERS = ("AAPL", "IBM", "MSFT")
 WARM_UP = features.LONG

@@ -19,18 +19,18 @@ from envs.gridworlds.reward_grid import cell_rewards
 from experiments import figures
 from experiments.protocol import Claim, above_zero, equals, last, mean_at_least, mean_within
 from experiments.session import Session
-from jaxrl.algorithm import Algorithm
-from jaxrl.env import Environment, static
-from jaxrl.exploration import boltzmann_probabilities
-from jaxrl.finite import tabulate
-from jaxrl.preferences import reward_fitting
-from jaxrl.preferences.labellers import Labeller, ask
-from jaxrl.preferences.losses import bradley_terry_loss
-from jaxrl.preferences.metrics import HeldOut, PolicyRegret
-from jaxrl.preferences.reward_models import MLP, RewardModel, Tabular
-from jaxrl.preferences.segments import Preferences, collect, mixture, sample_pairs, scores
-from jaxrl.results import RunDirectory
-from jaxrl.tabular.dynamic_programming import policy_iteration
+from jaxrl.algorithms.preferences import reward_fitting
+from jaxrl.algorithms.preferences.labellers import Labeller, ask
+from jaxrl.algorithms.preferences.losses import bradley_terry_loss
+from jaxrl.algorithms.preferences.metrics import HeldOut, PolicyRegret
+from jaxrl.algorithms.preferences.reward_models import MLP, RewardModel, Tabular
+from jaxrl.algorithms.preferences.segments import Preferences, collect, mixture, sample_pairs, scores
+from jaxrl.blocks.exploration import boltzmann_probabilities
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.environment import Environment, static
+from jaxrl.core.finite import tabulate
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers.dynamic_programming import policy_iteration
 
 GAMMA = 0.95
 LENGTH = 10

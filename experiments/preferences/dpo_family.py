@@ -3,7 +3,7 @@
 Tabular policies over a few responses, exact populations instead of samples, float64. Only the losses are tested: no
 generalisation across prompts and no language model.
 
-Source: Rafailov et al. (2023); Azar et al. (2023); and those of ``jaxrl.preferences.direct``.
+Source: Rafailov et al. (2023); Azar et al. (2023); and those of ``jaxrl.algorithms.preferences.direct``.
 """
 
 import functools
@@ -19,11 +19,11 @@ from scipy import optimize
 from experiments import figures
 from experiments.protocol import Claim, Verdict, exceeds, recorded, recorded_within
 from experiments.session import Session
-from jaxrl.preferences import direct
-from jaxrl.preferences.direct import Config as Numbers
-from jaxrl.preferences.direct import Pairs
-from jaxrl.preferences.kl_optimal import kl_optimal, logit, psi_optimal
-from jaxrl.results import RunDirectory
+from jaxrl.algorithms.preferences import direct
+from jaxrl.algorithms.preferences.direct import Config as Numbers
+from jaxrl.algorithms.preferences.direct import Pairs
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers.kl_optimal import kl_optimal, logit, psi_optimal
 
 RESPONSES = 10
 BETA, FLIPS, TOKEN_PRICE = 0.5, 0.2, 0.05

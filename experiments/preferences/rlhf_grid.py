@@ -19,14 +19,14 @@ import envs
 from experiments import figures
 from experiments.protocol import Claim, exceeds, last, mean_at_least
 from experiments.session import Session
-from jaxrl.algorithm import Algorithm
-from jaxrl.env import Environment
+from jaxrl.algorithms.preferences import reward_fitting, rlhf
+from jaxrl.algorithms.preferences.labellers import Labeller
+from jaxrl.algorithms.preferences.metrics import PolicyRegret
+from jaxrl.algorithms.preferences.reward_models import Tabular
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.environment import Environment
 from jaxrl.evaluation import ExactValue
-from jaxrl.preferences import reward_fitting, rlhf
-from jaxrl.preferences.labellers import Labeller
-from jaxrl.preferences.metrics import PolicyRegret
-from jaxrl.preferences.reward_models import Tabular
-from jaxrl.tabular import q_learning
 
 GAMMA = 0.95
 LABELS, COINS = "labels", "random labels"

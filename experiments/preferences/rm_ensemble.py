@@ -21,14 +21,14 @@ from envs.bandits import contextual_bandit
 from experiments import figures
 from experiments.protocol import Claim, Verdict, above_zero, exceeds, recorded
 from experiments.session import Session
-from jaxrl.env import static
-from jaxrl.preferences import ensembles, reward_fitting
-from jaxrl.preferences.kl_optimal import best_of_n, best_of_n_kl, kl_divergence, kl_optimal
-from jaxrl.preferences.labellers import Labeller, ask
-from jaxrl.preferences.reward_models import Linear, RewardModel, Tabular
-from jaxrl.preferences.segments import Preferences, scores, single_steps
-from jaxrl.results import RunDirectory
-from jaxrl.spaces import Box, Discrete
+from jaxrl.algorithms.preferences import ensembles, reward_fitting
+from jaxrl.algorithms.preferences.labellers import Labeller, ask
+from jaxrl.algorithms.preferences.reward_models import Linear, RewardModel, Tabular
+from jaxrl.algorithms.preferences.segments import Preferences, scores, single_steps
+from jaxrl.core.environment import static
+from jaxrl.core.spaces import Box, Discrete
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers.kl_optimal import best_of_n, best_of_n_kl, kl_divergence, kl_optimal
 
 DRAWS = 2 ** np.arange(13)  # n of best-of-n, 1 to 4096
 BETAS = np.geomspace(10.0, 0.1, 13)  # strength of the KL penalty

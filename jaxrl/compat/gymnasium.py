@@ -11,7 +11,7 @@ environments in one compiled program. Both return numpy arrays that the caller m
 - Actions outside their space are refused: cut what a policy draws with ``gymnasium.wrappers.ClipAction``.
 
 A loop on the host pays for every call, a tenth of a millisecond or more. Where the learner is written in jax, too,
-``jaxrl.runner`` leaves the host out of the loop.
+``jaxrl.training.runner`` leaves the host out of the loop.
 
 Source: Towers et al. (2024), Gymnasium, version 1.1 or later.
 """
@@ -26,9 +26,9 @@ import numpy as np
 from jaxrl.compat import stepping
 from jaxrl.compat.spaces import Render, fetch, rendering, row, to_action, to_host, to_info, to_mask, to_space
 from jaxrl.compat.stepping import Stream
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.rollout import View
 from jaxrl.errors import ConfigError, EnvironmentError, missing_package, require
-from jaxrl.rollout import View
 
 try:
     import gymnasium

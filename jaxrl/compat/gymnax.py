@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.env import Environment, PyTree, Step
+from jaxrl.core.environment import Environment, PyTree, Step
+from jaxrl.core.spaces import Box, Dict, Discrete, Space, example
 from jaxrl.errors import EnvironmentError, SpaceError, require
-from jaxrl.spaces import Box, Dict, Discrete, Space, example
 
 NEVER = 2**30  # steps; twice as many still fit into int32
 MERGED, SPLIT = 5, 6  # values that step returns: one flag for every end, or two
@@ -58,7 +58,7 @@ def from_gymnax(
     where = f"from_gymnax({type(gymnax_env).__name__})"
     for name in ("step_env", "reset_env"):
         own = hasattr(type(gymnax_env), name)  # a wrapper hands out that of the environment underneath, and would be passed by
-        fix = "Hand over the environment that a wrapper wraps, and change it with jaxrl.transforms."
+        fix = "Hand over the environment that a wrapper wraps, and change it with jaxrl.core.transforms."
         _require(own, where, f"the class must define {name}, which does not begin a new episode by itself", "none", fix)
     given = gymnax_env.default_params if env_params is None else env_params
     max_steps = _max_steps(where, given, limit)

@@ -19,9 +19,9 @@ import numpy as np
 from jaxrl.compat import stepping
 from jaxrl.compat.spaces import Render, fetch, rendering, row, to_action, to_host, to_info, to_mask, to_space
 from jaxrl.compat.stepping import Stream
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.core.rollout import View
 from jaxrl.errors import EnvironmentError, SpaceError, missing_package, require
-from jaxrl.rollout import View
 
 try:
     import pettingzoo
@@ -118,7 +118,7 @@ class PettingZooEnv(pettingzoo.ParallelEnv[str, Any, Any]):
         """Returns what a centralised critic may see, float32[G]; ``state_space`` is its space.
 
         It is ``Environment.global_obs``, or where the game names nothing of the kind the observations of all agents, one after
-        another, as for ``jaxrl.multiagent.mappo``.
+        another, as for ``jaxrl.algorithms.multiagent.mappo``.
 
         Raises:
             gymnasium.error.ResetNeeded: no episode has begun.

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxrl.env import PyTree
+from jaxrl.core.environment import PyTree
+from jaxrl.core.spaces import Box, Dict, Discrete, Space
 from jaxrl.errors import ConfigError, SpaceError, require
-from jaxrl.spaces import Box, Dict, Discrete, Space
 
 if TYPE_CHECKING:
     import gymnasium

@@ -2,7 +2,8 @@
 
 Every environment carries its own stream of random numbers, of which each reset and each step splits off its part. So an
 environment plays the same episodes whether it is stepped alone or in a batch, and whichever way the next episode is begun.
-That, and the info of a step, is what these functions have beyond ``jaxrl.rollout``, which is made for loops that are compiled.
+That, and the info of a step, is what these functions have beyond ``jaxrl.core.rollout``, which is made for loops that are
+compiled.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.env import Environment, PyTree
-from jaxrl.rollout import View
-from jaxrl.spaces import joint
+from jaxrl.core.environment import Environment, PyTree
+from jaxrl.core.rollout import View
+from jaxrl.core.spaces import joint
 
 
 class Stream(NamedTuple):

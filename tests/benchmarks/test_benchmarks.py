@@ -16,7 +16,7 @@ from benchmarks import __main__ as command
 from benchmarks import jobs, measure, peer_environment, peers, plan, report
 from benchmarks.measure import JobError, Worker, in_turn
 from benchmarks.peer_environment import PeersError
-from jaxrl.deep import dqn, ppo
+from jaxrl.algorithms.deep import dqn, ppo
 
 # A worker without jax: the first piece of its work takes 0.2 s more than the others, which take 10 ms each.
 WORKER = """

@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks import endurance, soak
 from benchmarks.soak import compare, slope
-from jaxrl.recorder import Recorder
-from jaxrl.results import RunDirectory
-from jaxrl.sink import Chunk, Plan, RunSummary
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.results.sinks import Chunk, Plan, RunSummary
 
 SEEDS = np.array([3, 1])
 

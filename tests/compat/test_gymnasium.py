@@ -22,10 +22,10 @@ import envs
 from envs.rendering import can_render, render
 from jaxrl.compat.gymnasium import to_gymnasium, to_gymnasium_vector
 from jaxrl.compat.spaces import to_space
-from jaxrl.env import Step
+from jaxrl.core.environment import Step
+from jaxrl.core.spaces import Box, Dict, Discrete
+from jaxrl.core.transforms import with_time_limit
 from jaxrl.errors import ConfigError, EnvironmentError, SpaceError
-from jaxrl.spaces import Box, Dict, Discrete
-from jaxrl.transforms import with_time_limit
 
 NEXT, SAME, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 SEED = 7

@@ -9,15 +9,15 @@ import pytest
 from flax import struct
 
 import envs
+from jaxrl.algorithms.deep import ppo
+from jaxrl.algorithms.tabular import q_learning
 from jaxrl.compat.gymnax import from_gymnax
-from jaxrl.conformance import check_environment
-from jaxrl.deep import ppo
+from jaxrl.core.rollout import Decision, start, unroll
+from jaxrl.core.spaces import Box, Dict, Discrete
+from jaxrl.core.transforms import with_time_limit
 from jaxrl.errors import EnvironmentError, SpaceError
-from jaxrl.rollout import Decision, start, unroll
-from jaxrl.runner import run
-from jaxrl.spaces import Box, Dict, Discrete
-from jaxrl.tabular import q_learning
-from jaxrl.transforms import with_time_limit
+from jaxrl.testing.conformance import check_environment
+from jaxrl.training.runner import run
 
 KEY = jax.random.key(0)
 LIMIT = 6

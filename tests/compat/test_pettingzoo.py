@@ -15,9 +15,9 @@ from gymnasium.utils.env_checker import data_equivalence
 import envs
 from envs.rendering import render
 from jaxrl.compat.pettingzoo import to_pettingzoo
+from jaxrl.core.spaces import joint
+from jaxrl.core.transforms import with_time_limit
 from jaxrl.errors import ConfigError, EnvironmentError, SpaceError
-from jaxrl.spaces import joint
-from jaxrl.transforms import with_time_limit
 
 with warnings.catch_warnings():  # PettingZoo's tests import an environment in the way that it has deprecated
     warnings.filterwarnings("ignore", "The old environment creation API", DeprecationWarning)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from envs.matrix_games import bayesian_game
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.games import equilibria
+from jaxrl.solvers import equilibria
 
 
 def test_four_games_before_types_are_drawn():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from envs.bandits import bernoulli_bandit
-from jaxrl import exploration
+from jaxrl.blocks import exploration
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from envs.gridworlds import blocking_maze
 from envs.gridworlds.grid import DOWN, LEFT, RIGHT, UP
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError, UnknownNameError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 RIGHT_WAY = [RIGHT] * 5 + [UP] * 5

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from envs.board_games import connect_four, in_a_row, tic_tac_toe
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 
 MAKERS = {"tic_tac_toe": tic_tac_toe.make, "connect_four": connect_four.make}
 

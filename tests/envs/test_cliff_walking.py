@@ -6,8 +6,8 @@ import pytest
 
 from envs.gridworlds import cliff_walking
 from envs.gridworlds.grid import DOWN, LEFT, RIGHT, UP
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 GYMNASIUM_ACTION = {LEFT: 3, DOWN: 2, RIGHT: 1, UP: 0}

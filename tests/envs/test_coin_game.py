@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from envs.markov_games import coin_game
-from jaxrl.conformance import check_environment
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.games import markov
+from jaxrl.solvers import markov_games
+from jaxrl.testing.conformance import check_environment
 
 STAY, LEFT, DOWN, RIGHT, UP = range(5)
 GAMMA = 0.96
@@ -92,7 +92,9 @@ def toward_the_coin(model, own_only):
 def test_greed_earns_nothing_and_restraint_does(model):
     with jax.enable_x64(True):
         greedy, restrained = (
-            np.asarray(model.initial @ markov.evaluate(model, toward_the_coin(model, own_only), GAMMA, tolerance=1e-10).value)
+            np.asarray(
+                model.initial @ markov_games.evaluate(model, toward_the_coin(model, own_only), GAMMA, tolerance=1e-10).value
+            )
             for own_only in (False, True)
         )
     np.testing.assert_allclose(greedy, 0, atol=1e-7)

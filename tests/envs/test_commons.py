@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from envs.markov_games import commons, social_outcomes
-from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError
+from jaxrl.testing.conformance import check_environment
 
 
 def played(env, action, steps, stock=None):

@@ -7,8 +7,8 @@ import pytest
 
 from envs.bandits import contextual_bandit
 from envs.bandits.contextual_bandit import Params
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 

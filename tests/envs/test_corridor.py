@@ -3,8 +3,8 @@
 import pytest
 
 from envs.gridworlds import corridor
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 

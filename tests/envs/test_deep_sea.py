@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from envs.gridworlds import deep_sea
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.tabular.dynamic_programming import value_iteration
+from jaxrl.solvers.dynamic_programming import value_iteration
 from tests import oracles
 
 

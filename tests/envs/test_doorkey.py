@@ -10,8 +10,8 @@ import pytest
 from envs.gridworlds import doorkey
 from envs.gridworlds.doorkey import DROP, PICK_UP, TOGGLE
 from envs.gridworlds.egocentric import CLOSED, FORWARD, LOCKED, OPEN, TURN_LEFT, TURN_RIGHT
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 
 OBJECTS = {0: "?", 1: ".", 2: "#", 4: "D", 5: "K", 8: "G", 10: "A"}
 CARRIED = (-1, -1)

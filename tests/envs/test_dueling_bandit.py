@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from envs.bandits import dueling_bandit
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 # Arm 1 beats all others, which beat each other in a circle.

@@ -7,9 +7,9 @@ import pytest
 
 from envs.gridworlds import empty_room
 from envs.gridworlds.egocentric import FORWARD, TURN_RIGHT
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.tabular.dynamic_programming import value_iteration
+from jaxrl.solvers.dynamic_programming import value_iteration
 
 OBJECTS = {0: "?", 1: ".", 2: "#", 8: "G", 10: "A"}
 

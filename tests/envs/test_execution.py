@@ -7,10 +7,10 @@ import pytest
 
 import envs
 from envs.trading import execution, schedules
-from jaxrl import rollout
-from jaxrl.conformance import check_environment
+from jaxrl.core import rollout
+from jaxrl.core.rollout import Decision
 from jaxrl.errors import ConfigError
-from jaxrl.rollout import Decision
+from jaxrl.testing.conformance import check_environment
 
 KEY = jax.random.key(0)
 RISING = np.linspace(1.0, 3.0, 10)

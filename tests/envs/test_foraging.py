@@ -10,11 +10,11 @@ from scipy import stats
 
 from envs.markov_games import foraging
 from envs.markov_games.board import MOVES
-from jaxrl.conformance import check_environment
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.games.markov import for_player
-from jaxrl.tabular.dynamic_programming import value_iteration
+from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.markov_games import for_player
+from jaxrl.testing.conformance import check_environment
 
 STAY, LEFT, DOWN, RIGHT, UP, LOAD = range(6)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from envs.gridworlds import four_rooms, grid
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from envs.gridworlds import frozen_lake
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError, UnknownNameError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 SAME_ACTIONS = (0, 1, 2, 3)

@@ -8,7 +8,7 @@ from envs.board_games import connect_four
 from envs.extensive_games import kuhn, leduc, lewis
 from envs.matrix_games import bayesian_game, beauty_contest, cournot, iterated, matrix_game, public_goods, travellers_dilemma
 from envs.token_mdps import token_mdp
-from jaxrl.conformance import check_environment
+from jaxrl.testing.conformance import check_environment
 
 pytestmark = pytest.mark.slow  # the defaults are checked by the tests of the registry
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from envs.bandits import gaussian_bandit
-from jaxrl import exploration
+from jaxrl.blocks import exploration
 from jaxrl.errors import ConfigError
 
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import optimize
 
 from envs.markov_games import gaussian_squeeze
-from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError
+from jaxrl.testing.conformance import check_environment
 
 
 def test_reward():

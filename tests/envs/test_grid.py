@@ -7,8 +7,8 @@ import pytest
 
 from envs.gridworlds import frozen_lake, grid, gridworld, noisy_grid, reward_grid
 from envs.gridworlds.grid import DOWN, LEFT, RIGHT, UP
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from envs.markov_games import grid_game
-from jaxrl.conformance import check_environment
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.games import markov
+from jaxrl.solvers import markov_games
+from jaxrl.testing.conformance import check_environment
 
 LEFT, DOWN, RIGHT, UP = range(4)
 STEP = {LEFT: (0, -1), DOWN: (1, 0), RIGHT: (0, 1), UP: (-1, 0)}
@@ -101,8 +101,8 @@ def test_crossing_ways_are_an_equilibrium_of_game_1():
     ways = {(0, 0): RIGHT, (0, 1): RIGHT}, {(2, 2): LEFT, (2, 1): LEFT}
     chosen = policies(model, ways)
     with jax.enable_x64(True):
-        np.testing.assert_allclose(model.initial @ markov.evaluate(model, chosen, GAMMA).value, 97.0299, atol=1e-6)
-        np.testing.assert_allclose(markov.nash_conv(model, chosen, GAMMA), 0, atol=1e-6)
+        np.testing.assert_allclose(model.initial @ markov_games.evaluate(model, chosen, GAMMA).value, 97.0299, atol=1e-6)
+        np.testing.assert_allclose(markov_games.nash_conv(model, chosen, GAMMA), 0, atol=1e-6)
 
 
 def test_one_goes_aside_and_one_tries_the_barrier_in_game_2():
@@ -111,8 +111,8 @@ def test_one_goes_aside_and_one_tries_the_barrier_in_game_2():
     chosen = policies(model, ways)
     with jax.enable_x64(True):
         # The first takes three moves for certain, the second with the first throw only.
-        np.testing.assert_allclose(model.initial @ markov.evaluate(model, chosen, GAMMA).value, [98.01, 49.005], atol=1e-6)
-        np.testing.assert_allclose(markov.nash_conv(model, chosen, GAMMA), 0, atol=1e-6)
+        np.testing.assert_allclose(model.initial @ markov_games.evaluate(model, chosen, GAMMA).value, [98.01, 49.005], atol=1e-6)
+        np.testing.assert_allclose(markov_games.nash_conv(model, chosen, GAMMA), 0, atol=1e-6)
 
 
 def test_extreme_parameters_keep_the_protocol():

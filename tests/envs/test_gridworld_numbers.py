@@ -16,7 +16,7 @@ from scipy.optimize import linprog, minimize_scalar
 import envs
 from envs.gridworlds import doorkey, four_rooms, grid, hazard_grid, random_maze
 from envs.gridworlds.grid import DOWN, LEFT, RIGHT, UP
-from jaxrl.finite import tabulate
+from jaxrl.core.finite import tabulate
 from tests import oracles
 
 

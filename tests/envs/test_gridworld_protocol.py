@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import envs
-from jaxrl.conformance import check_environment
-from jaxrl.env import Environment
+from jaxrl.core.environment import Environment
+from jaxrl.testing.conformance import check_environment
 
 pytestmark = pytest.mark.slow  # the defaults are checked by the tests of the registry
 

@@ -7,8 +7,8 @@ import pytest
 
 from envs.gridworlds import hazard_grid
 from envs.gridworlds.grid import DOWN, RIGHT, UP
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 
 
 def test_every_step_that_ends_in_a_hazard_costs():

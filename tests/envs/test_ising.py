@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from envs.markov_games import ising
-from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError
+from jaxrl.testing.conformance import check_environment
 
 
 def test_pay_is_shared_by_neighbours_and_sums_to_minus_the_energy():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from envs.matrix_games import iterated, named
-from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError
+from jaxrl.testing.conformance import check_environment
 
 
 def test_players_see_their_own_action_first():

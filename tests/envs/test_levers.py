@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from envs.markov_games import levers
-from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError
+from jaxrl.testing.conformance import check_environment
 
 
 def test_pulling_at_random():

@@ -1,4 +1,4 @@
-"""Signalling: who sees what when, and what is paid. What codes earn is tested in tests/games/test_extensive.py."""
+"""Signalling: who sees what when, and what is paid. What codes earn is tested in tests/solvers/test_extensive.py."""
 
 import jax
 import jax.numpy as jnp

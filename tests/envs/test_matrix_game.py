@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from envs.matrix_games import matrix_game, named
-from jaxrl.conformance import check_environment
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
+from jaxrl.testing.conformance import check_environment
 
 ASYMMETRIC = np.arange(18.0).reshape(2, 3, 3)
 

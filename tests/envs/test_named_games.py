@@ -7,8 +7,8 @@ import pytest
 
 import envs
 from envs.matrix_games import bar_game, named
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 
 SYMMETRIC = ("chicken", "penalty", "prisoners_dilemma", "pure_coordination", "shapley", "stag_hunt")
 ZERO_SUM = ("blotto", "matching_pennies", "rock_paper_scissors", "weighted_rock_paper_scissors")

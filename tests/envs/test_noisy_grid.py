@@ -7,8 +7,8 @@ import pytest
 
 from envs.gridworlds import noisy_grid
 from envs.gridworlds.grid import LEFT, RIGHT, UP
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 

@@ -10,7 +10,7 @@ import pytest
 import envs
 from envs.matrix_games import bar_game, beauty_contest, cournot, named, one_shot, public_goods, travellers_dilemma
 from jaxrl.errors import ConfigError
-from jaxrl.games import equilibria
+from jaxrl.solvers import equilibria
 
 
 def play(env, action):

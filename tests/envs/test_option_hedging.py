@@ -9,10 +9,10 @@ from scipy import stats
 
 import envs
 from envs.trading import option_hedging
-from jaxrl.conformance import check_environment
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.tabular.dynamic_programming import entropic_value_iteration
+from jaxrl.solvers.dynamic_programming import entropic_value_iteration
+from jaxrl.testing.conformance import check_environment
 
 KEY = jax.random.key(0)
 

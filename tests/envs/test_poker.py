@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from envs.extensive_games import kuhn, leduc
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 
 
 def ways_of_open_spiel(name, rank):

@@ -9,11 +9,11 @@ import pytest
 
 from envs.markov_games import pursuit
 from envs.markov_games.board import MOVES
-from jaxrl.conformance import check_environment
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.games import markov
-from jaxrl.tabular.dynamic_programming import value_iteration
+from jaxrl.solvers import markov_games
+from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.testing.conformance import check_environment
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +37,14 @@ def test_number_of_states(model):
 def test_optimal_capture_time(model):
     """Without discount, the value of a state is minus the steps until the capture."""
     with jax.enable_x64(True):
-        planned = value_iteration(markov.for_player(model, 0), 1.0, tolerance=1e-12)
+        planned = value_iteration(markov_games.for_player(model, 0), 1.0, tolerance=1e-12)
     assert start_value(model, planned.value) == pytest.approx(-3.121267, abs=1e-6)
 
 
 def test_capture_time_of_random_predators(model):
     policies = np.full((model.num_states, 2, 5), 0.2)
     with jax.enable_x64(True):
-        value = np.asarray(markov.evaluate(model, policies, 1.0, tolerance=1e-10).value)
+        value = np.asarray(markov_games.evaluate(model, policies, 1.0, tolerance=1e-10).value)
     assert start_value(model, value[:, 0]) == pytest.approx(-33.801972, abs=1e-6)
     np.testing.assert_allclose(value[:, 0], value[:, 1])
 

@@ -8,7 +8,7 @@ import pytest
 import envs
 from envs.matrix_games import preference_games, random_games
 from jaxrl.errors import ConfigError, UnknownNameError
-from jaxrl.games import equilibria, zero_sum
+from jaxrl.solvers import equilibria, zero_sum
 
 KEYS = jax.random.split(jax.random.key(0), 200)
 

@@ -8,8 +8,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import shortest_path
 
 from envs.gridworlds import gridworld, random_maze
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError, UnknownNameError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 

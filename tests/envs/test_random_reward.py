@@ -7,11 +7,11 @@ import pytest
 
 import envs
 from envs.random_mdps import random_mdp, random_reward
-from jaxrl.conformance import check_environment
-from jaxrl.finite import tabulate
-from jaxrl.spaces import flatten
-from jaxrl.tabular.dynamic_programming import value_iteration
-from jaxrl.transforms import with_reward
+from jaxrl.core.finite import tabulate
+from jaxrl.core.spaces import flatten
+from jaxrl.core.transforms import with_reward
+from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.testing.conformance import check_environment
 from tests import oracles
 
 

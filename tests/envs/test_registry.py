@@ -7,9 +7,9 @@ import jax
 import pytest
 
 import envs
-from jaxrl.conformance import check_environment
+from jaxrl.core.finite import from_table, tabulate
 from jaxrl.errors import UnknownNameError
-from jaxrl.finite import from_table, tabulate
+from jaxrl.testing.conformance import check_environment
 from tests.marks import every
 
 LARGE = ("gathering", "traffic_junction")  # finite, but with too many states to walk; their tests walk small ones

@@ -9,8 +9,8 @@ import pytest
 
 from envs.bandits import restless_bandit
 from envs.bandits.whittle import whittle_index
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError, SolverError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 # Found by drawing arms of three states at random; there is none of two states among twenty thousand.

@@ -5,8 +5,8 @@ import pytest
 
 from envs.gridworlds import reward_grid
 from envs.gridworlds.grid import DOWN, LEFT, RIGHT, UP
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 PAYS = (0.0, 1.0, 2.0, 3.0)  # two by two

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from envs.markov_games import particles, simple_spread
-from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError
+from jaxrl.testing.conformance import check_environment
 
 NUM_EPISODES = 4_000
 STAY, LEFT, RIGHT, DOWN, UP = range(5)

@@ -7,15 +7,15 @@ import pytest
 
 import envs
 from envs.trading import accounting, baselines, binomial_market, execution, features, prices, single_asset
-from jaxrl import rollout
-from jaxrl.causality import check_causal_function, check_causality
-from jaxrl.conformance import check_environment
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.core import rollout
+from jaxrl.core.finite import tabulate
+from jaxrl.core.rollout import Decision
+from jaxrl.core.transforms import with_time_limit
 from jaxrl.errors import ConfigError, EnvironmentError
-from jaxrl.finite import tabulate
-from jaxrl.rollout import Decision
-from jaxrl.runner import run
-from jaxrl.tabular import q_learning
-from jaxrl.transforms import with_time_limit
+from jaxrl.testing.causality import check_causal_function, check_causality
+from jaxrl.testing.conformance import check_environment
+from jaxrl.training.runner import run
 
 KEY = jax.random.key(0)
 TABLE = np.asarray(prices.paths(prices.regime_switching(), KEY, 3, 160))
@@ -398,7 +398,7 @@ def test_binomial_market_has_a_table():
 
 
 def test_binomial_market_without_drift_is_best_left_alone():
-    from jaxrl.tabular.dynamic_programming import value_iteration
+    from jaxrl.solvers.dynamic_programming import value_iteration
 
     env = binomial_market.make(drift=(0.0, 0.0))
     model = tabulate(env)

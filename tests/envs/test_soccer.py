@@ -10,9 +10,9 @@ import pytest
 
 from envs.markov_games import soccer
 from envs.markov_games.board import MOVES
-from jaxrl.conformance import check_environment
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
+from jaxrl.testing.conformance import check_environment
 
 STAY, LEFT, DOWN, RIGHT, UP = range(5)
 

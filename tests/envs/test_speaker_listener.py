@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from envs.markov_games import speaker_listener
-from jaxrl.conformance import check_environment
+from jaxrl.core.rollout import Decision, start, unroll
 from jaxrl.errors import ConfigError
-from jaxrl.rollout import Decision, start, unroll
+from jaxrl.testing.conformance import check_environment
 
 STAY, LEFT, RIGHT, DOWN, UP = range(5)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from envs.markov_games import spread_grid
-from jaxrl.conformance import check_environment
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.games.markov import for_player
-from jaxrl.tabular.dynamic_programming import action_values
+from jaxrl.solvers.dynamic_programming import action_values
+from jaxrl.solvers.markov_games import for_player
+from jaxrl.testing.conformance import check_environment
 
 STEPS = 6
 

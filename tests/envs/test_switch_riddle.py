@@ -8,11 +8,11 @@ import pytest
 
 from envs.markov_games import switch_riddle
 from envs.markov_games.switch_riddle import OFF, ON, TELL
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.games import markov
-from jaxrl.games.markov import for_player
-from jaxrl.tabular.dynamic_programming import value_iteration
+from jaxrl.solvers import markov_games
+from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.markov_games import for_player
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_three_reach_the_bound_by_one_bit_and_the_date(model):
     for state, agent in np.ndindex(model.num_states, 3):
         policies[state, agent, protocol(model.observation[state, agent])] = 1
     with jax.enable_x64(True):
-        value = model.initial @ markov.evaluate(model, policies, 1.0).value
+        value = model.initial @ markov_games.evaluate(model, policies, 1.0).value
     np.testing.assert_allclose(value, 20 / 27, atol=1e-9)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from envs.gridworlds import t_maze
 from envs.gridworlds.grid import DOWN, LEFT, RIGHT, UP
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
 from tests import oracles
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from envs.markov_games import particles, tag
-from jaxrl.conformance import check_environment
 from jaxrl.errors import ConfigError
+from jaxrl.testing.conformance import check_environment
 
 STAY, LEFT, RIGHT, DOWN, UP = range(5)
 

@@ -7,8 +7,8 @@ import pytest
 
 import envs
 from envs.token_mdps import token_mdp
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError, UnknownNameError
-from jaxrl.finite import tabulate
 from tests.oracles import start_value, value_iteration
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from envs.markov_games import traffic_junction
 from envs.markov_games.traffic_junction import BRAKE, GAS
-from jaxrl.conformance import check_environment
+from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.finite import tabulate
-from jaxrl.games import markov
+from jaxrl.solvers import markov_games
+from jaxrl.testing.conformance import check_environment
 
 
 def state_of(cars, num_cars):
@@ -95,7 +95,7 @@ def test_careless_drivers_collide_as_often_as_computed():
     gas[~there] = (1, 0)
     with jax.enable_x64(True):
         crash = np.where(model.reward < -5, -10.0, 0.0)
-        value = model.initial @ markov.evaluate(model.replace(reward=crash), gas, 0.5, tolerance=1e-9).value
+        value = model.initial @ markov_games.evaluate(model.replace(reward=crash), gas, 0.5, tolerance=1e-9).value
     law, expected = {(): 1.0}, 0.0
     for t in range(60):
         following = defaultdict(float)

@@ -8,7 +8,7 @@ import pytest
 import envs
 from envs.bandits import restless_bandit
 from envs.random_mdps import random_mdp
-from jaxrl.conformance import check_environment
+from jaxrl.testing.conformance import check_environment
 
 pytestmark = pytest.mark.slow  # the defaults are checked by the tests of the registry
 

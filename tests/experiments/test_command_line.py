@@ -14,9 +14,9 @@ import experiments
 from experiments import protocol
 from experiments.__main__ import main
 from experiments.protocol import Claim, Verdict, decide
-from jaxrl.results import RunDirectory
+from jaxrl.results.run_directory import RunDirectory
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_list_names_every_experiment(capsys):

@@ -14,13 +14,13 @@ from experiments import figures
 from experiments.compare import Compare, compare, read_methods
 from experiments.comparison import PLACES, Sample, compare_methods, interpolate
 from jaxrl import statistics
-from jaxrl.deep import dqn
+from jaxrl.algorithms.deep import dqn
 from jaxrl.errors import ConfigError, UnknownNameError
-from jaxrl.recorder import Recorder
-from jaxrl.results import RunDirectory
-from jaxrl.runner import run as train
-from jaxrl.sink import Chunk, Plan, RunSummary
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.results.sinks import Chunk, Plan, RunSummary
 from jaxrl.statistics import final_values
+from jaxrl.training.runner import run as train
 
 STEPS = 10
 

@@ -6,10 +6,10 @@ import pytest
 
 import envs
 from experiments.control import core_dqn
-from jaxrl.conformance import check_environment
-from jaxrl.deep import dqn
+from jaxrl.algorithms.deep import dqn
+from jaxrl.core.finite import tabulate
 from jaxrl.evaluation import ExactValue
-from jaxrl.finite import tabulate
+from jaxrl.testing.conformance import check_environment
 from tests import oracles
 
 

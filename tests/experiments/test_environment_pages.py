@@ -15,7 +15,7 @@ from experiments.__main__ import main
 from experiments.catalogue import catalogue
 from experiments.environment_pictures import DRAWINGS, pictures
 
-FOLDER = Path(__file__).parent.parent.parent / "docs" / "environments"
+FOLDER = Path(__file__).parents[2] / "docs" / "environments"
 RENEW = f"The pages are not those of the code. Renew them: {environment_pages.COMMAND}"
 MOST_BYTES, MOST_BYTES_TOGETHER = 30_000, 2_000_000
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.markets import is_risk
-from jaxrl.finite import tabulate
+from jaxrl.core.finite import tabulate
 
 
 @pytest.mark.parametrize("aversion", [0.5, 10.0])

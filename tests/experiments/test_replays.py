@@ -12,11 +12,11 @@ from envs.rendering import render
 from experiments import replays
 from experiments.control.figures import best_actions, value_map
 from experiments.figures import caption
+from jaxrl.core.finite import tabulate
+from jaxrl.core.rollout import Decision, uniform_policy
 from jaxrl.errors import ConfigError, EnvironmentError
-from jaxrl.finite import tabulate
-from jaxrl.results import RunDirectory
-from jaxrl.rollout import Decision, uniform_policy
-from jaxrl.tabular.dynamic_programming import value_iteration
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers.dynamic_programming import value_iteration
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ from PIL import Image
 
 from experiments import charts, figures
 from experiments.report import write_report
-from jaxrl import tables
 from jaxrl.errors import ConfigError, ResultsError
-from jaxrl.quarantine import Failure
-from jaxrl.recorder import Recorder
-from jaxrl.results import RunDirectory
-from jaxrl.sink import Chunk, Plan, RunSummary
+from jaxrl.results import tables
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.results.sinks import Chunk, Failure, Plan, RunSummary
 from jaxrl.statistics import bootstrap_interval, final_values, iqm, summarise
 
 SEEDS, UPDATES, LENGTH = 64, 200, 20

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from experiments.__main__ import main
-from jaxrl import provenance
 from jaxrl.errors import ConfigError
-from jaxrl.results import HALF_MADE, RunDirectory
+from jaxrl.results import provenance
+from jaxrl.results.run_directory import HALF_MADE, RunDirectory
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 COMMAND = ["frozen_lake_q_learning", "--seeds", "8", "--steps", "40000", "--checkpoint-seconds", "0"]
 
 
@@ -120,7 +120,7 @@ def test_resume_by_its_folder(tmp_path, whole, capsys):
 def test_two_processes_may_not_write_into_one_run(tmp_path, capsys):
     assert main(["run", "frozen_lake_q_learning", "--quick", "--runs", str(tmp_path)]) == 0
     directory = RunDirectory.open(only(tmp_path))
-    hold = "import sys, time\nfrom jaxrl.results import HALF_MADE, RunDirectory\n"
+    hold = "import sys, time\nfrom jaxrl.results.run_directory import HALF_MADE, RunDirectory\n"
     hold += "with RunDirectory.open(sys.argv[1]).locked():\n    print('held', flush=True)\n    time.sleep(60)\n"
     with subprocess.Popen([sys.executable, "-c", hold, str(directory.path)], stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout is not None
@@ -148,12 +148,13 @@ def test_a_seed_in_quarantine_is_replayed(tmp_path, capsys):
 TRAINED = """
 import sys
 from experiments.__main__ import main
-from jaxrl import memory, runner
+from jaxrl.core import machine
+from jaxrl.training import runner
 from experiments import session
 
 def run(*args, **kwargs):
     done = runner.run(*args, **kwargs)
-    print("peak", memory.peak_of_process(), flush=True)
+    print("peak", machine.peak_of_process(), flush=True)
     return done
 
 session.run = run
@@ -203,7 +204,7 @@ def test_a_stored_configuration_comes_back(tmp_path):
 
 
 def test_a_full_disk_stops_a_run_cleanly(tmp_path, capsys, monkeypatch):
-    from jaxrl import storage
+    from jaxrl.results import storage
 
     written = []
     table = storage.write_table

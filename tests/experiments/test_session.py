@@ -7,8 +7,8 @@ import envs
 from experiments import figures
 from experiments.protocol import above_zero, exceeds, recorded, recorded_within
 from experiments.session import Session
-from jaxrl.results import RunDirectory
-from jaxrl.tabular import q_learning
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.results.run_directory import RunDirectory
 
 
 @pytest.fixture

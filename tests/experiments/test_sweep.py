@@ -13,12 +13,12 @@ import experiments
 from experiments import figures
 from experiments.__main__ import main
 from experiments.sweep import Options
-from jaxrl.members import fields
-from jaxrl.results import RunDirectory
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import final_values
+from jaxrl.sweeps.members import fields
 from tests.marks import each, slow
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 NAME = "frozen_lake_q_learning"
 QUICK = ["sweep", NAME, "--quick", "--seeds", "4"]
 RATES = ["--grid", "learning_rate=0.1,0.5"]
@@ -106,7 +106,7 @@ def test_a_search_that_goes_on(tmp_path):
 def test_a_sweep_that_was_killed_goes_on(tmp_path, by):
     options = [*RATES, "--halving", "--steps", "1600", "--checkpoint-seconds", "0"]
     program = (
-        "import os, signal, sys, jaxrl.recorder as r, experiments.__main__ as m\n"
+        "import os, signal, sys, jaxrl.results.recorder as r, experiments.__main__ as m\n"
         "chunk, left = r.Recorder.chunk, [7]\n"
         "def kill(self, given):\n"
         "    left[0] -= 1\n"

@@ -1,0 +1,1 @@
+"""Training loops: ``make(task, config)`` in every file."""

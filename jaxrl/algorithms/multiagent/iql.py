@@ -1,0 +1,81 @@
+"""Independent Q-learning: every agent learns a table of its own, as if the others were part of the environment.
+
+    Q_i(s_i, a_i) <- Q_i(s_i, a_i) + alpha_n [r_i + gamma max_a Q_i(s_i', a) - Q_i(s_i, a_i)]
+
+with epsilon-greedy behaviour, and step sizes alpha_n as in ``jaxrl.algorithms.tabular.q_learning``. A hysteretic learner takes
+smaller steps towards bad news (a negative error) than towards good ones: with a common reward, bad news may be another's
+exploration.
+
+Source: Tan (1993), Multi-agent reinforcement learning: independent vs. cooperative agents; Claus and Boutilier (1998); Matignon,
+Laurent and Le Fort-Piat (2007), Hysteretic Q-learning, equation 4.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.blocks.exploration import harmonic_schedule
+from jaxrl.blocks.policies import epsilon_greedy_over
+from jaxrl.core import counters, rollout, spaces
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.environment import Environment
+from jaxrl.core.rollout import Episode
+from jaxrl.core.scan import scan
+from jaxrl.errors import require, require_between
+
+
+@struct.dataclass
+class Config(q_learning.Config):
+    """Hyper-parameters of every agent. Floats are traced: sweeping them recompiles nothing."""
+
+    beta: float = 1.0  # a negative error moves the table by this share of the step, in [0, 1]; below 1 is hysteretic
+
+    def validate(self, env: Environment) -> None:
+        """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
+        fix = "Use jaxrl.algorithms.tabular.q_learning."
+        require(env.num_agents is not None, "iql", "the environment must have an agent axis", env.num_agents, fix)
+        self.validate_tables("iql", env)
+        require_between("iql", self, 0, 1, "beta")
+
+
+@struct.dataclass
+class State:
+    """q: float32[N, X, A], action values. visits: int32[N, X, A]. episodes: E environments under way."""
+
+    q: jax.Array
+    visits: jax.Array
+    episodes: Episode
+
+
+def make(env: Environment, config: Config) -> Algorithm:
+    """Builds independent Q-learning on an environment with N agents, discrete observations and discrete actions."""
+    agents = jnp.arange(env.num_agents)
+    tables = (agents.size, spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space))
+    step_size = harmonic_schedule(config.learning_rate, config.learning_rate_half_life, config.learning_rate_min)
+    # Action values are [E, N, A].
+    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[agents, obs], lambda state: config.epsilon)
+
+    def init(key):
+        return State(jnp.zeros(tables, jnp.float32), counters.zeros(*tables), rollout.start(key, env, config.num_envs))
+
+    def step(state, key):
+        policy_key, env_key = jax.random.split(key)
+        decision = policy(state, False)(policy_key, rollout.view(env, state.episodes))
+        episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
+
+        # An agent's table is the first axis of q, its column of the batch the second axis of what was seen.
+        errors_of_agents = jax.vmap(q_learning.td_errors, in_axes=(0, 1, 1, 1, 1, None, None, 1), out_axes=1)
+        error = errors_of_agents(
+            state.q, seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, config.gamma, seen.next_mask
+        )
+        hysteretic = jnp.where(error < 0, config.beta, 1.0) * error
+        learn = jax.vmap(q_learning.learn, in_axes=(0, 0, 1, 1, 1, None))
+        q, visits = learn(state.q, state.visits, seen.obs, seen.action, hysteretic, step_size)
+        return State(q, visits, episodes), (seen, jnp.abs(error))
+
+    def update(state, key):
+        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+
+    return Algorithm(init, update, policy, probabilities=probabilities)

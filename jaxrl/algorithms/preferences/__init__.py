@@ -1,0 +1,1 @@
+"""Learning from comparisons: labels, reward models, direct losses, and whole loops."""

@@ -1,0 +1,160 @@
+"""Reinforcement learning from preferences, the whole loop as one algorithm.
+
+    repeat
+        collect   segments of behaviour with the current policy
+        query     the labeller on pairs of them
+        fit       the reward model to all answers so far
+        improve   the policy on the learned reward, with any algorithm, unchanged
+
+Since a round is one ``update``, the loop runs over thousands of seeds like any other algorithm.
+
+Source: Christiano et al. (2017), section 2.2.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl.algorithms.preferences import reward_fitting
+from jaxrl.algorithms.preferences.labellers import Labeller, ask
+from jaxrl.algorithms.preferences.segments import Preferences, cut, sample_pairs
+from jaxrl.core import rollout
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.contracts import declared
+from jaxrl.core.environment import Environment, PyTree, static
+from jaxrl.core.rollout import Episode
+from jaxrl.core.transforms import with_reward
+from jaxrl.errors import require, require_counts
+
+
+@struct.dataclass
+class Config:
+    """Hyper-parameters of the loop; those of its parts are nested."""
+
+    fitting: reward_fitting.Config  # of the reward model, on all answers so far
+    learner: Any  # the configuration of the algorithm that improves the policy
+    make_learner: Callable = static()  # its ``make``, for example ``ppo.make`` or ``q_learning.make``
+    labeller: Labeller = Labeller()
+    num_rounds: int = static(default=20)  # rounds whose answers are kept (count); later ones replace the oldest
+    num_segments: int = static(default=8)  # collected in each round, side by side (count)
+    segment_length: int = static(default=10)  # steps of a segment (count)
+    num_queries: int = static(default=8)  # pairs that are labelled in each round (count)
+    learner_updates: int = static(default=10)  # of the policy in each round (count)
+
+    @property
+    def steps_per_update(self) -> int:
+        return self.num_segments * self.segment_length + self.learner_updates * self.learner.steps_per_update
+
+    @property
+    def steps_before_first_update(self) -> int:
+        """Environment steps of one seed before the first update: those that the learner begins with."""
+        return declared("rlhf", self.learner, "steps_before_first_update", 0, of="config.learner") or 0
+
+    def validate(self, env: Environment) -> None:
+        """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
+        names = ("num_rounds", "num_segments", "segment_length", "num_queries", "learner_updates")
+        require_counts("rlhf", self, *names)
+        must = "a comparison needs num_segments of at least 2"
+        require(self.num_segments >= 2, "rlhf", must, self.num_segments, "Set num_segments to 2 or more.")
+        must = "the environment must have no agent axis"
+        require(env.num_agents is None, "rlhf", must, env.num_agents, "Learn one agent's reward.")
+        self.labeller.validate()
+        self.fitting.check(self.num_rounds * self.num_queries)
+        self.learner.validate(env)
+
+
+@struct.dataclass
+class State:
+    """reward: the fitted model. learner: the policy's. episodes: those that segments are cut from, going on between rounds.
+
+    preferences: all answers; those of rounds to come have weight 0. round: int32[], how many rounds were made.
+    """
+
+    reward: reward_fitting.State
+    learner: PyTree
+    episodes: Episode
+    preferences: Preferences
+    round: jax.Array
+
+    @property
+    def reward_params(self) -> PyTree:
+        """The parameters of the fitted reward."""
+        return self.reward.params
+
+
+def make(env: Environment, config: Config) -> Algorithm:
+    """Builds the loop on an environment, whose own reward only the labeller sees."""
+    model = config.fitting.model
+    num_pairs, pool = config.num_rounds * config.num_queries, config.num_rounds * config.num_segments
+    acting = config.make_learner(env, config.learner)  # its policy does not depend on the reward
+
+    def learner(params):
+        return config.make_learner(with_reward(env, model, params), config.learner)
+
+    def collect(key, learner_state, episodes):
+        policy = acting.policy(learner_state, False)
+        return rollout.unroll(key, env, policy, episodes, config.segment_length)
+
+    def query(key, segments):
+        pair_key, label_key = jax.random.split(key)
+        first, second = sample_pairs(pair_key, config.num_segments, config.num_queries)
+        return ask(label_key, config.labeller, segments, first, second)
+
+    def init(key):
+        reward_key, learner_key, episode_key, example_key = jax.random.split(key, 4)
+        reward = reward_fitting.begin(reward_key, config.fitting, num_pairs)
+        learner_state = learner(reward.params).init(learner_key)
+        episodes = rollout.start(episode_key, env, config.num_segments, acting.memory)
+
+        def one_round(key):
+            collect_key, query_key = jax.random.split(key)
+            return query(query_key, cut(collect(collect_key, learner_state, episodes)[1]))
+
+        def empty(size):
+            return lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype)
+
+        shapes = jax.eval_shape(one_round, example_key)
+        preferences = jax.tree.map(empty(num_pairs), shapes.replace(segments=None))
+        preferences = preferences.replace(segments=jax.tree.map(empty(pool), shapes.segments))
+        return State(reward, learner_state, episodes, preferences, jnp.int32(0))
+
+    def update(state, key):
+        collect_key, query_key, fit_key, improve_key = jax.random.split(key, 4)
+        episodes, batch = collect(collect_key, state.learner, state.episodes)
+        answers = query(query_key, cut(batch))
+        preferences = remember(state.preferences, answers, state.round % config.num_rounds)
+        reward, fit_metrics = reward_fitting.fit(fit_key, state.reward, preferences, config.fitting)
+
+        improve = learner(reward.params).update
+        keys = jax.random.split(improve_key, config.learner_updates)
+        learner_state, learner_metrics = jax.lax.scan(improve, state.learner, keys)
+        metrics = {f"reward_{name}": value for name, value in fit_metrics.items()} | rollout.episode_metrics(batch)
+        metrics["labelled"] = (preferences.weight > 0).sum().astype(jnp.float32)
+        last = jax.tree.map(lambda values: values[-1], learner_metrics)
+        metrics |= {
+            f"learner_{name}": value for name, value in last.items() if not name.startswith("episode")
+        }  # of its own episodes it measures the learned reward, which has no unit
+        return State(reward, learner_state, episodes, preferences, state.round + 1), metrics
+
+    def remember(preferences, answers, place):
+        """Writes the answers of one round, and the segments they speak of, over those of an old round."""
+        shift = place * config.num_segments
+        answers = answers.replace(first=answers.first + shift, second=answers.second + shift)
+
+        def write(size):
+            return lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, place * size, axis=0)
+
+        segments = jax.tree.map(write(config.num_segments), preferences.segments, answers.segments)
+        pairs = jax.tree.map(write(config.num_queries), preferences.replace(segments=None), answers.replace(segments=None))
+        return pairs.replace(segments=segments)
+
+    def policy(state, greedy):
+        return acting.policy(state.learner, greedy)
+
+    def probabilities(state, view):
+        return acting.probabilities(state.learner, view)
+
+    return Algorithm(init, update, policy, acting.memory, probabilities if acting.probabilities else None)

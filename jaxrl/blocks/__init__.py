@@ -1,0 +1,1 @@
+"""Formulas that algorithms are made of: returns, losses, exploration, policies, networks, replay."""

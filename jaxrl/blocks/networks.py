@@ -1,0 +1,269 @@
+"""Neural networks. The only file that imports flax.linen; algorithms see modules with ``init`` and ``apply``.
+
+Initialisation uses no LAPACK: QR under vmap can hang on a CPU with two cores, and thousands of seeds are initialised at once.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxrl.core import spaces
+from jaxrl.core.batch_axis import divided
+from jaxrl.core.spaces import Box, Discrete, Space
+from jaxrl.errors import SpaceError, unknown_name
+
+ACTIVATIONS: dict[str, Callable] = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish, "gelu": nn.gelu}
+
+
+def activation(name: str) -> Callable:
+    """Returns the activation function with this name."""
+    if name not in ACTIVATIONS:
+        raise unknown_name("networks", "activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]
+
+
+def orthonormal_columns(matrix: jax.Array) -> jax.Array:
+    """Orthonormalises the columns of a tall matrix by Gram-Schmidt, each column projected twice.
+
+    Once loses orthogonality in float32, twice is enough (Giraud, Langou and Rozloznik 2005).
+
+    Args:
+        matrix: float32[m, n] with m >= n, of full rank.
+
+    Returns:
+        float32[m, n] with orthonormal columns; uniformly distributed if the entries were standard normal.
+    """
+
+    def add_column(j, basis):
+        column = matrix[:, j]
+        for _ in range(2):
+            column = column - basis @ (column @ basis)
+        return basis.at[:, j].set(column / jnp.linalg.norm(column))
+
+    return jax.lax.fori_loop(0, matrix.shape[1], add_column, jnp.zeros_like(matrix))
+
+
+def orthogonal(scale: float = 1.0) -> Callable:
+    """Returns an orthogonal initialiser ``(key, shape, dtype) -> array``; all axes but the last count as inputs.
+
+    Source: Saxe, McClelland and Ganguli (2014).
+    """
+
+    def initialise(key, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None):
+        columns = shape[-1]
+        rows = functools.reduce(int.__mul__, shape[:-1], 1)
+        tall = jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype)
+        basis = orthonormal_columns(tall)
+        return scale * (basis if rows >= columns else basis.T).reshape(shape)
+
+    return initialise
+
+
+def dense(size: int, scale: float, name: str | None = None) -> nn.Dense:
+    """Returns a linear layer with orthogonal weights and zero bias."""
+    return nn.Dense(size, kernel_init=orthogonal(scale), name=name)
+
+
+class MLP(nn.Module):
+    """Hidden layers of the given sizes and, if ``output`` is given, a linear head.
+
+    Called with float32[..., F], returns float32[..., output] (or the last hidden size).
+    """
+
+    hidden: tuple[int, ...]
+    activation: str = "tanh"
+    output: int | None = None
+    output_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x):
+        # As matrices: with more than one batch axis, XLA transposes what it multiplies for the gradient of the weights.
+        batch, x = x.shape[:-1], divided(x.reshape(-1, x.shape[-1]))
+        for size in self.hidden:
+            x = activation(self.activation)(dense(size, 2**0.5)(x))
+        x = x if self.output is None else dense(self.output, self.output_scale)(x)
+        return x.reshape(*batch, x.shape[-1])
+
+
+class CNN(nn.Module):
+    """3x3 convolutions over images float32[..., H, W, C], flattened: float32[..., H * W * channels[-1]]."""
+
+    channels: tuple[int, ...]
+    activation: str = "relu"
+
+    @nn.compact
+    def __call__(self, x):
+        for size in self.channels:
+            x = nn.Conv(size, (3, 3), kernel_init=orthogonal(2**0.5))(x)
+            x = activation(self.activation)(x)
+        return x.reshape(*x.shape[:-3], -1)
+
+
+class GRU(nn.Module):
+    """A gated recurrent unit over a sequence (Cho et al. 2014). Its memory is zeroed where an episode starts.
+
+    Called with memory float32[B, H] and (inputs float32[T, B, F], first bool[T, B]), returns the last memory and all
+    memories float32[T, B, H]; entry t has taken in input t.
+    """
+
+    size: int
+
+    @functools.partial(nn.scan, variable_broadcast="params", split_rngs={"params": False})
+    @nn.compact
+    def __call__(self, memory, inputs):
+        x, first = inputs
+        memory = jnp.where(first[..., None], 0.0, memory)
+        cell = nn.GRUCell(self.size, kernel_init=orthogonal(), recurrent_kernel_init=orthogonal())
+        memory, _ = cell(memory, x)
+        return memory, memory
+
+
+class ActorCritic(nn.Module):
+    """An actor and a critic, on features that may come from a convolution and a recurrent core they share.
+
+    observation_space, action_space: what is seen and done.
+    hidden: sizes of the hidden layers of each of the two.
+    channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
+    memory_size: of a GRU before the two; 0 for none.
+    agent_ids: N, appends to the features of each of N agents (the last batch axis) its number, one-hot; 0 for none.
+    centralized: whether the critic sees a global observation float32[..., G] in place of the features, with a GRU of its own.
+    num_values: how many values the critic estimates, one for each of as many agents; None for one value without an axis.
+
+    The head is float32[..., A] logits for Discrete actions, and (mean, log_std), each float32[..., D], for Box actions.
+    """
+
+    observation_space: Space
+    action_space: Space
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
+    channels: tuple[int, ...] = ()
+    memory_size: int = 0
+    agent_ids: int = 0
+    centralized: bool = False
+    num_values: int | None = None
+
+    def setup(self):
+        self.convolution = CNN(self.channels) if self.channels else None
+        self.embedding = MLP(self.hidden[:1], self.activation) if self.memory_size else None
+        self.core = GRU(self.memory_size) if self.memory_size else None
+        if self.centralized and self.memory_size:
+            self.global_embedding, self.global_core = MLP(self.hidden[:1], self.activation), GRU(self.memory_size)
+        if isinstance(self.action_space, Discrete):
+            outputs = self.action_space.n
+        elif isinstance(self.action_space, Box):
+            outputs = spaces.flat_size(self.action_space)
+            self.log_std = self.param("log_std", nn.initializers.zeros, (outputs,), jnp.float32)
+        else:
+            raise SpaceError(f"ActorCritic: the action space must be Discrete or Box, got {self.action_space}. Flatten it.")
+        # A small last layer starts the policy near uniform (Andrychowicz et al. 2021, section 3.2).
+        self.actor = MLP(self.hidden, self.activation, outputs, 0.01)
+        self.critic = MLP(self.hidden, self.activation, 1 if self.num_values is None else self.num_values, 1.0)
+
+    def features(self, obs, first, memory):
+        """Turns observations PyTree[T, B, ...] into features float32[T, B, F] and the memories PyTree[T, B, ...].
+
+        first: bool[T, B], an episode starts here: what came before is forgotten. memory: PyTree[B, ...], before step 0.
+        """
+        x = self.convolution(obs.astype(jnp.float32)) if self.convolution else spaces.flatten(self.observation_space, obs)
+        if self.agent_ids:
+            ids = jnp.eye(self.agent_ids, dtype=jnp.float32)
+            x = jnp.concatenate([x, jnp.broadcast_to(ids, (*x.shape[:-1], self.agent_ids))], axis=-1)
+        if self.core is None or self.embedding is None:
+            return x, memory
+        memories = _unroll(self.core, memory, self.embedding(x), first)
+        return memories, memories
+
+    def critic_features(self, obs, first, memory, global_obs=None):
+        """As ``features``, of what the critic looks at. ``memory`` is the critic's: the actor's, unless it is central."""
+        if not self.centralized:
+            return self.features(obs, first, memory)
+        if not self.memory_size:
+            return global_obs, memory
+        memories = _unroll(self.global_core, memory, self.global_embedding(global_obs), first)
+        return memories, memories
+
+    def head(self, features):
+        """Returns the parameters of the action distribution."""
+        output = self.actor(features)
+        return output if isinstance(self.action_space, Discrete) else (output, jnp.broadcast_to(self.log_std, output.shape))
+
+    def value(self, features):
+        """Returns the value estimates float32[T, B], or float32[T, B, num_values]."""
+        values = self.critic(features)
+        return values[..., 0] if self.num_values is None else values
+
+    def act(self, obs, first, memory):
+        """Returns the parameters of the action distribution and the memories; arguments as for ``features``."""
+        features, memories = self.features(obs, first, memory)
+        return self.head(features), memories
+
+    def assess(self, obs, first, memory, global_obs=None):
+        """Returns the value estimates and the critic's memories; arguments as for ``critic_features``."""
+        features, memories = self.critic_features(obs, first, memory, global_obs)
+        return self.value(features), memories
+
+    def __call__(self, obs, first, memory, global_obs=None, critic_memory=()):
+        features, _ = self.features(obs, first, memory)
+        seen = self.critic_features(obs, first, critic_memory, global_obs)[0] if self.centralized else features
+        return self.head(features), self.value(seen)
+
+    def initial_memory(self):
+        """Returns the memory of one environment at the start of an episode: float32[H] zeros, or () without a core."""
+        return jnp.zeros(self.memory_size, jnp.float32) if self.memory_size else ()
+
+
+def _unroll(core: GRU, memory, x, first):
+    """Applies a core to float32[T, B, F], or with agents to [T, B, N, F] as if they were B * N sequences."""
+    agents = x.shape[2:-1]
+    first = jnp.broadcast_to(first.reshape(*first.shape, *(1,) * len(agents)), x.shape[:-1])
+    flat = x.reshape(x.shape[0], -1, x.shape[-1]), first.reshape(x.shape[0], -1)
+    _, memories = core(memory.reshape(-1, memory.shape[-1]), flat)
+    return memories.reshape(*x.shape[:-1], memory.shape[-1])
+
+
+class QNetwork(nn.Module):
+    """Action values, on features that may come from a convolution.
+
+    observation_space: what is seen. num_actions: A.
+    hidden: sizes of the hidden layers.
+    channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
+    dueling: the last hidden layer is split into two streams, Q = V + A - mean A (Wang et al. 2016, eq. 9).
+
+    Called with observations PyTree[..., ...] of any batch axes, returns float32[..., A].
+    """
+
+    observation_space: Space
+    num_actions: int
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "relu"
+    channels: tuple[int, ...] = ()
+    dueling: bool = False
+
+    def setup(self):
+        self.convolution = CNN(self.channels) if self.channels else None
+        if self.dueling:
+            self.shared = MLP(self.hidden[:-1], self.activation)
+            self.value_stream = MLP(self.hidden[-1:], self.activation, 1)
+            self.advantage_stream = MLP(self.hidden[-1:], self.activation, self.num_actions)
+        else:
+            self.values = MLP(self.hidden, self.activation, self.num_actions)
+
+    def features(self, obs):
+        """Turns observations into what the first linear layer sees, float32[..., F]."""
+        return self.convolution(obs.astype(jnp.float32)) if self.convolution else spaces.flatten(self.observation_space, obs)
+
+    def streams(self, obs):
+        """Returns the two streams of the dueling network: the value float32[..., 1] and the advantages float32[..., A]."""
+        shared = self.shared(self.features(obs))
+        advantage = self.advantage_stream(shared)
+        return self.value_stream(shared), advantage - advantage.mean(-1, keepdims=True)
+
+    def __call__(self, obs):
+        if not self.dueling:
+            return self.values(self.features(obs))
+        value, advantage = self.streams(obs)
+        return value + advantage

@@ -1,0 +1,80 @@
+"""Policies from actors and from action values: what a network or a table says of observations, turned into actions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl.blocks import distributions, exploration
+from jaxrl.blocks.exploration import epsilon_greedy, epsilon_greedy_probabilities
+from jaxrl.core import spaces
+from jaxrl.core.rollout import Decision, Policy, View
+from jaxrl.core.spaces import Space
+
+
+def behaviour(act: Callable, action_space: Space, choose: Callable) -> Policy:
+    """Returns the policy of an actor for a batch of environments: one step of a sequence.
+
+    Args:
+        act: ``(obs [1, E, ...], first [1, E], memory [E, ...]) -> (outputs, memories [1, E, ...])``.
+        action_space: what it acts in.
+        choose: ``sample`` or ``mode``.
+    """
+
+    def decide(key: jax.Array, view: View) -> Decision:
+        obs = jax.tree.map(lambda leaf: leaf[None], view.obs)
+        # The rollout zeroes the memory itself where an episode ends, so no step is a first one here.
+        first = jnp.zeros((1, jax.tree.leaves(view.obs)[0].shape[0]), bool)
+        outputs, memories = jax.tree.map(lambda leaf: leaf[0], act(obs, first, view.memory))
+        raw = choose(distributions.of_space(action_space, outputs, view.mask), key)
+        return Decision(spaces.from_unit(action_space, raw), {"raw_action": raw, "outputs": outputs}, memories)
+
+    return decide
+
+
+def action_probabilities(act: Callable, action_space: Space, view: View) -> jax.Array:
+    """Returns the probabilities float32[E, ..., A] with which a feed-forward actor takes each action."""
+    obs = jax.tree.map(lambda leaf: leaf[None], view.obs)
+    outputs, _ = act(obs, jnp.zeros((1, jax.tree.leaves(view.obs)[0].shape[0]), bool), ())
+    return distributions.of_space(action_space, outputs[0], view.mask).probs
+
+
+def sample(distribution: Any, key: jax.Array) -> jax.Array:
+    """Draws an action."""
+    return distribution.sample(seed=key)
+
+
+def mode(distribution: Any, key: jax.Array) -> jax.Array:
+    """Returns the most likely action."""
+    return distribution.mode()
+
+
+def epsilon_greedy_over(values_of: Callable, epsilon_of: Callable, random_ties: bool = True) -> tuple[Callable, Callable]:
+    """Returns how a learner of action values acts: the functions ``policy`` and ``probabilities`` of its ``Algorithm``.
+
+    Sampled, it explores: with probability epsilon it takes a uniform legal action.
+
+    Args:
+        values_of: ``(state, obs) -> float32[E, ..., A]``, the action values of a batch of observations.
+        epsilon_of: ``(state) -> float32[]``, the probability in [0, 1] of a uniform action.
+        random_ties: whether ties are broken at random: a table that starts as zeros would take the first action everywhere,
+            and so explore nothing. A network has none.
+
+    Returns:
+        ``policy``: ``(state, greedy) -> Policy``, and ``probabilities``: ``(state, view) -> float32[E, ..., A]``.
+    """
+
+    def policy(state: Any, greedy: bool) -> Policy:
+        def act(key: jax.Array, view: View) -> Decision:
+            values = values_of(state, view.obs)
+            if greedy:
+                return Decision(exploration.greedy(values, view.mask))
+            return Decision(epsilon_greedy(key, values, epsilon_of(state), view.mask, random_ties))
+
+        return act
+
+    def probabilities(state: Any, view: View) -> jax.Array:
+        return epsilon_greedy_probabilities(values_of(state, view.obs), epsilon_of(state), view.mask, random_ties)
+
+    return policy, probabilities

@@ -1,0 +1,104 @@
+"""Replay: a ring of items in the carry of a training loop, written batch by batch and sampled uniformly.
+
+An item is any pytree: a transition with nested observations and masks, or something else. Adding and sampling cost time in
+proportion to the batch, whatever the capacity; in a loop whose carry holds the buffer it is written in place.
+
+Source: Lin (1992); Mnih et al. (2015), algorithm 1.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl.core.batch_axis import divided
+from jaxrl.core.environment import PyTree
+from jaxrl.errors import require
+
+
+@struct.dataclass
+class ReplayBuffer:
+    """The newest C items.
+
+    items: PyTree[C, ...]; zeros where nothing has been written.
+    position: int32[], where the next item goes.
+    size: int32[], how many have been written, at most C.
+    """
+
+    items: PyTree
+    position: jax.Array
+    size: jax.Array
+
+    @property
+    def capacity(self) -> int:
+        return _length(self.items)
+
+
+def create(example: PyTree, capacity: int) -> ReplayBuffer:
+    """Returns an empty buffer.
+
+    Args:
+        example: one item; only its shapes and dtypes matter.
+        capacity: C, how many items are kept.
+
+    Raises:
+        ConfigError: the capacity is below 1.
+    """
+    require(capacity >= 1, "replay", "the capacity must be at least 1", capacity, "Keep more items.")
+    items = jax.tree.map(lambda leaf: jnp.zeros((capacity, *jnp.shape(leaf)), jnp.result_type(leaf)), example)
+    return ReplayBuffer(items, jnp.int32(0), jnp.int32(0))
+
+
+def add(buffer: ReplayBuffer, batch: PyTree) -> ReplayBuffer:
+    """Writes a batch after what was written last, over the oldest items once the buffer is full.
+
+    Args:
+        buffer: the buffer.
+        batch: PyTree[B, ...], B at most the capacity.
+
+    Raises:
+        ConfigError: the batch is larger than the buffer.
+    """
+    capacity, count = buffer.capacity, _length(batch)
+    _require_fit("add", capacity, count)
+    items = jax.tree.map(functools.partial(_write, buffer.position), buffer.items, batch)
+    return ReplayBuffer(items, (buffer.position + count) % capacity, jnp.minimum(buffer.size + count, capacity))
+
+
+def sample(key: jax.Array, buffer: ReplayBuffer, batch_size: int) -> PyTree:
+    """Draws items uniformly, with replacement, from those that have been written: at least one must have been.
+
+    Args:
+        key: one key.
+        buffer: the buffer.
+        batch_size: B, at most the capacity.
+
+    Returns:
+        PyTree[B, ...].
+
+    Raises:
+        ConfigError: the batch is larger than the buffer.
+    """
+    _require_fit("sample", buffer.capacity, batch_size)
+    # A remainder of 32 random bits: half the draws of randint, and no item is likelier than another by more than size / 2^32.
+    index = (jax.random.bits(key, (batch_size,), jnp.uint32) % buffer.size.astype(jnp.uint32)).astype(jnp.int32)
+    return divided(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items))
+
+
+def _length(tree: PyTree) -> int:
+    return jax.tree.leaves(tree)[0].shape[0]
+
+
+def _require_fit(where: str, capacity: int, count: int) -> None:
+    must = f"a batch must not be larger than the buffer (capacity {capacity})"
+    require(1 <= count <= capacity, f"replay.{where}", must, count, "Raise the capacity, or take a smaller batch.")
+
+
+def _write(position: jax.Array, leaf: jax.Array, batch: jax.Array) -> jax.Array:
+    """Writes ``batch`` [B, ...] into ``leaf`` [C, ...] from ``position`` on, going round at the end."""
+    capacity, count = leaf.shape[0], batch.shape[0]
+    if count == 1:
+        return jax.lax.dynamic_update_index_in_dim(leaf, batch[0], position, 0)
+    index = (position + jnp.arange(count, dtype=jnp.int32)) % capacity
+    return leaf.at[index].set(batch, mode="promise_in_bounds", unique_indices=True)

@@ -1,0 +1,126 @@
+"""The protocol that every environment follows: two pure functions bound to their parameters in one record.
+
+An environment author writes ``reset(key, params) -> (obs, state)`` and ``step(key, state, action, params) -> Step`` at module
+level and a factory that validates its arguments. Everything else (automatic reset, time limits, batching, seeds) is done once,
+in ``jaxrl.core.rollout`` and ``jaxrl.training.runner``, and never seen by the environment.
+
+Finite environments are better written with ``jaxrl.core.finite.finite``: the outcome probabilities are written down and both the
+sampled step and the exact model follow from them.
+
+Multi-agent environments set ``num_agents = N``: observations are ``[N, ...]``, actions ``[N]``, rewards ``[N]``, and the
+episode ends for all agents at once. The spaces are those of one agent; unequal agents are padded to the widest and masked.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+from flax import struct
+
+from jaxrl.core.spaces import Discrete, Space
+from jaxrl.errors import SpaceError, require
+
+PyTree = Any
+
+
+def static(**kwargs: Any) -> Any:
+    """A dataclass field that is part of the structure, not of the data: it is hashed, never traced."""
+    return struct.field(pytree_node=False, **kwargs)
+
+
+class Step(NamedTuple):
+    """What one transition returns.
+
+    obs: PyTree, the true successor observation (``[N, ...]`` with agents), never that of a new episode.
+    state: PyTree, the successor state.
+    reward: float32[] or float32[N], in the environment's reward units.
+    terminated: bool[], the successor is absorbing and its value is 0. Time limits are not the environment's business.
+    info: dict of arrays with a fixed structure, for diagnosis; never seen by the agent.
+    """
+
+    obs: PyTree
+    state: PyTree
+    reward: jax.Array
+    terminated: jax.Array
+    info: dict = {}
+
+
+@struct.dataclass
+class Environment:
+    """An environment: pure functions, and the parameters they are bound to.
+
+    A pytree whose only traced leaf is ``params``, so environments can be passed through ``jax.jit`` and their parameters
+    vmapped (domain randomisation, price paths). The functions must live at module level, or be frozen dataclasses, so that an
+    environment built again compares equal and finds its compiled program.
+
+    Its methods are compiled: called by themselves, each is one program; while something else is traced, they are part of that.
+    """
+
+    params: PyTree
+    reset_fn: Callable = static()  # (key, params) -> (obs, state)
+    step_fn: Callable = static()  # (key, state, action, params) -> Step
+    observation_space: Space = static()
+    action_space: Space = static()
+    max_steps: int = static()  # reached without termination: truncated, decided in rollout.py
+    num_agents: int | None = static(default=None)  # None: no agent axis
+    action_mask_fn: Callable | None = static(default=None)  # (state, params) -> bool[A] or bool[N, A], True = legal
+    global_obs_fn: Callable | None = static(default=None)  # (state, params) -> float32[G], for centralised critics
+    outcomes_fn: Callable | None = static(default=None)  # finite environments: see jaxrl.core.finite
+    initial_fn: Callable | None = static(default=None)  # finite environments: the initial distribution
+    observe_fn: Callable | None = static(default=None)  # finite environments: (state, params) -> obs
+    limit_fn: Callable | None = static(default=None)  # (params, max_steps) -> params, where these depend on the time limit
+
+    def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
+        """Draws an initial state. Returns ``(obs, state)``."""
+        return _reset(self, key)
+
+    def step(self, key: jax.Array, state: PyTree, action: PyTree) -> Step:
+        """Moves one step on from ``state``."""
+        return _step(self, key, state, action)
+
+    def action_mask(self, state: PyTree) -> jax.Array | None:
+        """Returns the legal actions, bool[A] (bool[N, A] with agents), or None where every action is always legal."""
+        return None if self.action_mask_fn is None else _action_mask(self, state)
+
+    def global_obs(self, state: PyTree) -> jax.Array | None:
+        """Returns what a centralised critic may see, float32[G], or None where the environment names nothing of the kind."""
+        return None if self.global_obs_fn is None else _global_obs(self, state)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the environment states its outcome probabilities, so that it can be tabulated and solved exactly."""
+        return self.outcomes_fn is not None
+
+
+@partial(jax.jit, inline=True)
+def _reset(env: Any, key: jax.Array) -> tuple[PyTree, PyTree]:
+    return env.reset_fn(key, env.params)
+
+
+@partial(jax.jit, inline=True)
+def _step(env: Any, key: jax.Array, state: PyTree, action: PyTree) -> Step:
+    return env.step_fn(key, state, action, env.params)
+
+
+@partial(jax.jit, inline=True)
+def _action_mask(env: Any, state: PyTree) -> jax.Array:
+    return env.action_mask_fn(state, env.params)
+
+
+@partial(jax.jit, inline=True)
+def _global_obs(env: Any, state: PyTree) -> jax.Array:
+    return env.global_obs_fn(state, env.params)
+
+
+def require_discrete(where: str, env: Environment, fix: str) -> None:
+    """Raises SpaceError unless observations and actions are numbers, so that a table can hold a value for each pair.
+
+    Args:
+        where: who asks.
+        env: the environment.
+        fix: what the user can do, one sentence.
+    """
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name)
+        require(isinstance(space, Discrete), where, f"the {name} must be Discrete", space, fix, SpaceError)

@@ -1,0 +1,260 @@
+"""Rollouts: the only place that knows about automatic reset, time limits and the memory of a policy.
+
+``next_obs`` is always the true successor of ``obs``, also where the episode ends; ``terminated`` and ``truncated`` are never
+merged. A one-step target is ``reward + gamma * (1 - terminated) * V(next_obs)``; a lambda-trace is cut where either is set.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl.core.averages import Average, average
+from jaxrl.core.batch_axis import divided
+from jaxrl.core.environment import Environment, PyTree
+from jaxrl.core.scan import scan
+from jaxrl.errors import nan_unless
+
+
+class View(NamedTuple):
+    """What a policy is shown, for a batch of E environments.
+
+    obs: PyTree[E, ...] (``[E, N, ...]`` with agents).
+    mask: bool[E, A] or bool[E, N, A], True = legal, or None where every action is always legal.
+    memory: PyTree[E, ...], what the policy returned a step ago; zeros at the first step of an episode.
+    """
+
+    obs: PyTree
+    mask: jax.Array | None
+    memory: PyTree
+
+
+class Decision(NamedTuple):
+    """What a policy returns, for a batch of E environments.
+
+    action: what the environment receives.
+    extras: dict of arrays [E, ...] to be kept with the transition (a raw action, a log-probability).
+    memory: PyTree[E, ...], handed back in the next view; zeroed by the rollout when the episode ends.
+    """
+
+    action: PyTree
+    extras: dict = {}
+    memory: PyTree = ()
+
+
+Policy = Callable[[jax.Array, View], Decision]  # (key, view) -> decision; one key serves the whole batch
+
+
+@struct.dataclass
+class Episode:
+    """An episode under way. Batched: every leaf has a leading axis E.
+
+    state, obs: PyTree, where the environment stands and what it shows.
+    t: int32[], steps taken so far.
+    return_: float32[] or float32[N], undiscounted sum of rewards so far.
+    memory: PyTree, the policy's.
+    """
+
+    state: PyTree
+    obs: PyTree
+    t: jax.Array
+    return_: jax.Array
+    memory: PyTree
+
+
+class Transition(NamedTuple):
+    """One step of a batch of environments; from ``unroll`` every leaf is [T, E, ...].
+
+    obs, action, reward, next_obs: as the environment gave them; next_obs is the true successor. The reward of an agent to whom
+        the environment left no legal action is NaN: whatever it did was illegal, and its seed goes into quarantine.
+    terminated: bool, the value beyond is 0. truncated: bool, the time limit was reached without termination.
+    mask, next_mask: bool[..., A], the legal actions in obs and in next_obs, or None.
+    t: int32, steps taken in this episode before this one (0 = the first).
+    return_: float32, the sum of the episode's rewards up to and including this one.
+    extras: what the policy added.
+    global_obs, next_global_obs: float32[..., G], what a centralised critic sees of the same two states, or None where the
+        environment has no ``global_obs_fn``.
+    """
+
+    obs: PyTree
+    action: PyTree
+    reward: jax.Array
+    next_obs: PyTree
+    terminated: jax.Array
+    truncated: jax.Array
+    mask: jax.Array | None
+    next_mask: jax.Array | None
+    t: jax.Array
+    return_: jax.Array
+    extras: dict
+    global_obs: jax.Array | None = None
+    next_global_obs: jax.Array | None = None
+
+    @property
+    def done(self) -> jax.Array:
+        """bool, the episode ended with this step, for whatever reason."""
+        return self.terminated | self.truncated
+
+
+def start(key: jax.Array, env: Environment, num_envs: int, memory: PyTree = ()) -> Episode:
+    """Begins ``num_envs`` episodes.
+
+    Args:
+        key: one key.
+        env: the environment.
+        num_envs: E.
+        memory: what the policy remembers, for one environment; only its shapes and dtypes matter, it starts as zeros.
+    """
+    return divided(jax.vmap(lambda k: _begin(env.reset(k), env, memory))(jax.random.split(key, num_envs)))
+
+
+def _begin(reset, env: Environment, memory: PyTree) -> Episode:
+    obs, state = reset
+    shape = () if env.num_agents is None else (env.num_agents,)
+    return Episode(state, obs, jnp.int32(0), jnp.zeros(shape, jnp.float32), jax.tree.map(jnp.zeros_like, memory))
+
+
+def view(env: Environment, episodes: Episode) -> View:
+    """Returns what the policy sees of a batch of episodes."""
+    mask = None if env.action_mask_fn is None else jax.vmap(env.action_mask)(episodes.state)
+    return View(episodes.obs, mask, episodes.memory)
+
+
+def advance(key: jax.Array, env: Environment, episode: Episode, decision: Decision) -> tuple[Episode, Transition]:
+    """Takes one step in one environment and, where the episode ends, begins the next.
+
+    For a single step of a single environment; ``advance_all`` takes one in a batch, and ``unroll`` is the fast way to take many.
+    """
+    step_key, reset_key = jax.random.split(key)
+    return _advance(step_key, env.reset(reset_key), env, episode, decision)
+
+
+def advance_all(key: jax.Array, env: Environment, episodes: Episode, decision: Decision) -> tuple[Episode, Transition]:
+    """Takes one step in each of E environments, as a learner does that learns at every step.
+
+    Args:
+        key: one key for the batch.
+        env: the environment.
+        episodes: where the environments stand, leading axis E.
+        decision: of the policy, leading axis E.
+
+    Returns:
+        The episodes after the step and the transitions [E, ...].
+    """
+    keys = jax.random.split(key, episodes.t.shape[0])
+    return jax.vmap(advance, in_axes=(0, None, 0, 0))(keys, env, episodes, decision)
+
+
+def _advance(step_key, reset, env: Environment, episode: Episode, decision: Decision) -> tuple[Episode, Transition]:
+    mask = env.action_mask(episode.state)
+    step = env.step(step_key, episode.state, decision.action)
+    if mask is not None:
+        step = step._replace(reward=nan_unless(mask.any(-1), step.reward))
+    t = episode.t + 1
+    return_ = episode.return_ + step.reward
+    truncated = ~step.terminated & (t >= env.max_steps)
+    done = step.terminated | truncated
+    transition = Transition(
+        episode.obs,
+        decision.action,
+        step.reward,
+        step.obs,
+        step.terminated,
+        truncated,
+        mask,
+        env.action_mask(step.state),
+        episode.t,
+        return_,
+        decision.extras,
+        env.global_obs(episode.state),
+        env.global_obs(step.state),
+    )
+    onward = Episode(step.state, step.obs, t, return_, decision.memory)
+    afresh = _begin(reset, env, decision.memory)
+    return jax.tree.map(lambda new, old: jnp.where(done, new, old), afresh, onward), transition
+
+
+def unroll(
+    key: jax.Array, env: Environment, policy: Policy, episodes: Episode, num_steps: int, reset_pool: int = 0
+) -> tuple[Episode, Transition]:
+    """Takes ``num_steps`` steps in every environment.
+
+    The randomness of the whole block is drawn at once, before the loop (see ``jaxrl.core.scan``).
+
+    Args:
+        key: one key for the block.
+        env: the environment.
+        policy: ``(key, view) -> decision`` for the whole batch.
+        episodes: where the environments stand, leading axis E.
+        num_steps: T.
+        reset_pool: 0 draws a fresh initial state for every step, used or not, which is exact. P > 0 draws P initial states
+            per environment for the whole block and uses them in turn: cheaper where a reset is dear, and exact only while
+            no environment begins more than P episodes within the block (after that, initial states repeat).
+
+    Returns:
+        The episodes after the block and the transitions [T, E, ...].
+    """
+    num_envs = episodes.t.shape[0]
+    policy_key, step_key, reset_key = jax.random.split(key, 3)
+    policy_keys = jax.random.split(policy_key, num_steps)
+    step_keys = jax.random.split(step_key, (num_steps, num_envs))
+    advance_each = jax.vmap(_advance, in_axes=(0, 0, None, 0, 0))
+
+    if not reset_pool:
+
+        def step(episodes, keys):
+            policy_key, step_keys, reset_keys = keys
+            decision = policy(policy_key, view(env, episodes))
+            return advance_each(step_keys, jax.vmap(env.reset)(reset_keys), env, episodes, decision)
+
+        reset_keys = jax.random.split(reset_key, (num_steps, num_envs))
+        episodes, batch = scan(step, episodes, (policy_keys, step_keys, reset_keys))
+        return episodes, divided(batch, axis=1)
+
+    pool = jax.vmap(jax.vmap(env.reset))(jax.random.split(reset_key, (num_envs, reset_pool)))
+
+    def step_from_pool(carry, keys):
+        episodes, used = carry
+        policy_key, step_keys = keys
+        decision = policy(policy_key, view(env, episodes))
+        reset = jax.vmap(lambda states, index: jax.tree.map(lambda leaf: leaf[index], states))(pool, used)
+        episodes, transition = advance_each(step_keys, reset, env, episodes, decision)
+        return (episodes, (used + transition.done) % reset_pool), transition
+
+    (episodes, _), batch = scan(step_from_pool, (episodes, jnp.zeros(num_envs, jnp.int32)), (policy_keys, step_keys))
+    return episodes, divided(batch, axis=1)
+
+
+def episode_metrics(batch: Transition) -> dict[str, jax.Array | Average]:
+    """Returns statistics of the episodes that ended in a block.
+
+    Returns:
+        ``episodes``: float32[], how many ended; ``episode_return`` (summed over agents) and ``episode_length``: their averages,
+        a missing value where none ended.
+    """
+    done = batch.done
+    total = batch.return_.reshape(*done.shape, -1).sum(-1)
+    return {
+        "episodes": done.sum().astype(jnp.float32),
+        "episode_return": average(total, done),
+        "episode_length": average(batch.t + 1.0, done),
+    }
+
+
+def uniform_policy(env: Environment) -> Policy:
+    """Returns the policy that draws legal actions uniformly (box actions by ``Box.sample``)."""
+    agents = () if env.num_agents is None else (env.num_agents,)
+
+    def act(key: jax.Array, view: View) -> Decision:
+        batch = (jax.tree.leaves(view.obs)[0].shape[0], *agents)
+        if view.mask is not None:
+            logits = jnp.where(view.mask, 0.0, -jnp.inf).astype(jnp.float32)
+            return Decision(jax.random.categorical(key, logits).astype(jnp.int32))
+        sample: Any = env.action_space.sample
+        for _ in batch:
+            sample = jax.vmap(sample)
+        return Decision(sample(jax.random.split(key, batch)))
+
+    return act

@@ -1,0 +1,246 @@
+"""Transforms: an environment in, a changed environment out. Algorithms and exact solvers cannot tell the difference.
+
+Every transform changes the sampled functions and, where the environment is finite, its outcome probabilities alike, so that
+``jaxrl.core.finite.tabulate`` of the result is still the exact model of what is sampled. The changed functions are frozen
+dataclasses: applied again to the same environment with the same functions, a transform gives an environment that compares
+equal and finds its compiled program. Functions handed in must therefore live at module level, or be frozen dataclasses.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxrl.core.environment import Environment, PyTree, Step
+from jaxrl.core.finite import Initial, Outcomes
+from jaxrl.core.spaces import Discrete, Space, example
+from jaxrl.errors import EnvironmentError, require
+
+
+@struct.dataclass
+class RewardParams:
+    """The parameters of an environment whose reward was replaced.
+
+    env: PyTree, the parameters of the environment underneath.
+    reward: PyTree, the parameters of the reward function.
+    """
+
+    env: PyTree
+    reward: PyTree
+
+
+class Seen(NamedTuple):
+    """The state of an environment whose reward was replaced.
+
+    obs: PyTree, what the environment underneath shows in its state; the reward is a function of it.
+    over: bool[], the episode has terminated; whatever follows pays nothing.
+    state: PyTree, the state of the environment underneath.
+    """
+
+    obs: PyTree
+    over: jax.Array
+    state: PyTree
+
+
+def with_reward(env: Environment, reward: Callable, params: PyTree = ()) -> Environment:
+    """Replaces the reward by a function of what the agent sees and does.
+
+    The parameters of the reward are a traced part of the environment's. A reward that is learned is exchanged without
+    compiling again: ``env.replace(params=env.params.replace(reward=fitted))``.
+
+    Args:
+        env: the environment.
+        reward: ``(params, obs, action, next_obs) -> float32[]``; with agents everything has its leading axis N and the reward
+            is float32[N]. ``next_obs`` is the true successor, also where the episode ends.
+        params: the parameters of the reward, any pytree of arrays.
+
+    Returns:
+        The environment with ``params`` of type ``RewardParams`` and states of type ``Seen``.
+
+    Raises:
+        EnvironmentError: the reward has another shape.
+    """
+    agents = () if env.num_agents is None else (env.num_agents,)
+    obs, _ = jax.eval_shape(env.reset, jax.random.key(0))
+    action = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*agents, *leaf.shape), leaf.dtype), example(env.action_space))
+    found = jax.eval_shape(reward, params, obs, action, obs)
+    must = f"the reward function must return float32{list(agents)}"
+    value = f"{found.dtype}{list(found.shape)}"
+    require(found.shape == agents, "with_reward", must, value, "Squeeze or sum the axes beyond.", EnvironmentError)
+    changed = dataclasses.replace(
+        env,
+        params=RewardParams(env.params, params),
+        reset_fn=_RewardReset(env.reset_fn),
+        step_fn=_RewardStep(env.step_fn, reward),
+        action_mask_fn=env.action_mask_fn and _OfInnerState(env.action_mask_fn),
+        global_obs_fn=env.global_obs_fn and _OfInnerState(env.global_obs_fn),
+        limit_fn=env.limit_fn and _LimitOfInner(env.limit_fn),
+    )
+    if env.outcomes_fn is None or env.initial_fn is None or env.observe_fn is None:
+        return changed
+    return dataclasses.replace(
+        changed,
+        outcomes_fn=_RewardOutcomes(env.outcomes_fn, env.observe_fn, reward),
+        initial_fn=_RewardInitial(env.initial_fn, env.observe_fn),
+        observe_fn=_seen_obs,
+    )
+
+
+def with_observation(env: Environment, observe: Callable, observation_space: Space) -> Environment:
+    """Replaces the observation by a function of it.
+
+    Args:
+        env: the environment.
+        observe: ``(obs) -> obs``; with agents, of the observations of all N at once.
+        observation_space: the space of one agent's new observation.
+    """
+    return dataclasses.replace(
+        env,
+        reset_fn=_ObservationReset(env.reset_fn, observe),
+        step_fn=_ObservationStep(env.step_fn, observe),
+        observe_fn=env.observe_fn and _Observation(env.observe_fn, observe),
+        observation_space=observation_space,
+    )
+
+
+def with_time_limit(env: Environment, max_steps: int) -> Environment:
+    """Replaces the number of steps after which an episode is truncated, and what the environment derives from it.
+
+    The result is that of the environment's factory with this ``max_steps``. An environment whose parameters depend on its time
+    limit (a reward that falls until then, a table of prices that must reach so far) says how in its ``limit_fn``.
+
+    Raises:
+        ConfigError: max_steps is no positive integer.
+        EnvironmentError: the environment cannot have this limit, for example since its data end before.
+    """
+    whole = isinstance(max_steps, (int, np.integer)) and max_steps >= 1
+    require(whole, "with_time_limit", "max_steps must be an integer of at least 1", max_steps, "Give a number of steps.")
+    max_steps = int(max_steps)
+    params = env.params if env.limit_fn is None else env.limit_fn(env.params, max_steps)
+    return dataclasses.replace(env, params=params, max_steps=max_steps)
+
+
+def with_action_mask(env: Environment, mask: Callable) -> Environment:
+    """Forbids actions, beside those that the environment forbids already.
+
+    Args:
+        env: an environment with discrete actions.
+        mask: ``(state, params) -> bool[A]`` (bool[N, A] with agents), True = legal.
+
+    Raises:
+        EnvironmentError: the actions are not discrete.
+    """
+    discrete = isinstance(env.action_space, Discrete)
+    must = "the action space must be Discrete"
+    require(discrete, "with_action_mask", must, env.action_space, "Only single choices can be masked.", EnvironmentError)
+    both = mask if env.action_mask_fn is None else _BothMasks(env.action_mask_fn, mask)
+    return dataclasses.replace(env, action_mask_fn=both)
+
+
+@dataclass(frozen=True)
+class _RewardReset:
+    reset: Callable
+
+    def __call__(self, key, params):
+        obs, state = self.reset(key, params.env)
+        return obs, Seen(obs, jnp.bool_(False), state)
+
+
+@dataclass(frozen=True)
+class _RewardStep:
+    step: Callable
+    reward: Callable
+
+    def __call__(self, key, state, action, params):
+        inner: Step = self.step(key, state.state, action, params.env)
+        reward = self.reward(params.reward, state.obs, action, inner.obs)
+        seen = Seen(inner.obs, inner.terminated, inner.state)
+        return inner._replace(state=seen, reward=jnp.where(state.over, 0.0, reward).astype(jnp.float32))
+
+
+@dataclass(frozen=True)
+class _OfInnerState:
+    function: Callable
+
+    def __call__(self, state, params):
+        return self.function(state.state, params.env)
+
+
+@dataclass(frozen=True)
+class _LimitOfInner:
+    limit: Callable
+
+    def __call__(self, params, max_steps):
+        return params.replace(env=self.limit(params.env, max_steps))
+
+
+@dataclass(frozen=True)
+class _RewardOutcomes:
+    outcomes: Callable
+    observe: Callable
+    reward: Callable
+
+    def __call__(self, state, action, params):
+        inner: Outcomes = self.outcomes(state.state, action, params.env)
+        obs = jax.vmap(self.observe, in_axes=(0, None))(inner.state, params.env)
+        reward = jax.vmap(self.reward, in_axes=(None, None, None, 0))(params.reward, state.obs, action, obs)
+        reward = jnp.where(state.over, 0.0, reward).astype(inner.reward.dtype)
+        return inner._replace(state=Seen(obs, inner.terminated, inner.state), reward=reward)
+
+
+@dataclass(frozen=True)
+class _RewardInitial:
+    initial: Callable
+    observe: Callable
+
+    def __call__(self, params):
+        inner: Initial = self.initial(params.env)
+        obs = jax.vmap(self.observe, in_axes=(0, None))(inner.state, params.env)
+        return inner._replace(state=Seen(obs, jnp.zeros(inner.probability.shape, bool), inner.state))
+
+
+def _seen_obs(state, params):
+    return state.obs
+
+
+@dataclass(frozen=True)
+class _ObservationReset:
+    reset: Callable
+    observe: Callable
+
+    def __call__(self, key, params):
+        obs, state = self.reset(key, params)
+        return self.observe(obs), state
+
+
+@dataclass(frozen=True)
+class _ObservationStep:
+    step: Callable
+    observe: Callable
+
+    def __call__(self, key, state, action, params):
+        inner: Step = self.step(key, state, action, params)
+        return inner._replace(obs=self.observe(inner.obs))
+
+
+@dataclass(frozen=True)
+class _Observation:
+    inner: Callable
+    observe: Callable
+
+    def __call__(self, state, params):
+        return self.observe(self.inner(state, params))
+
+
+@dataclass(frozen=True)
+class _BothMasks:
+    first: Callable
+    second: Callable
+
+    def __call__(self, state, params):
+        return self.first(state, params) & self.second(state, params)

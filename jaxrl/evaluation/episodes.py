@@ -1,0 +1,106 @@
+"""Evaluating a policy by episodes that are played to their end, with the same random numbers for every seed."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxrl.core import rollout
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.environment import Environment, static
+from jaxrl.core.rollout import Policy
+from jaxrl.errors import require, require_counts, require_discount
+from jaxrl.evaluation.policy_tables import require_alike
+
+
+class EpisodeOutcome(NamedTuple):
+    """One evaluated episode. return_: float32[] or [N], undiscounted; discounted_return likewise; length: int32[]."""
+
+    return_: jax.Array
+    discounted_return: jax.Array
+    length: jax.Array
+
+
+def evaluate(
+    key: jax.Array, env: Environment, policy: Policy, num_episodes: int, gamma: jax.Array | float = 1.0, memory: Any = ()
+) -> EpisodeOutcome:
+    """Plays ``num_episodes`` episodes side by side to their end and returns the outcome of each.
+
+    Only the first episode of every environment counts, so long episodes are not under-represented.
+
+    Args:
+        key: one key; the same key gives every policy the same initial states and environment randomness.
+        env: the environment.
+        policy: see ``jaxrl.core.rollout.Policy``.
+        num_episodes: leading axis of the result.
+        gamma: discount of ``discounted_return``.
+        memory: the policy's, for one environment.
+    """
+    start_key, play_key = jax.random.split(key)
+    episodes = rollout.start(start_key, env, num_episodes, memory)
+    zeros = jnp.zeros_like(episodes.return_)
+
+    def unfinished(carry):
+        return ~carry[1].all()
+
+    def step(carry):
+        episodes, finished, outcome = carry
+        t = outcome.length.max()
+        policy_key, env_key = jax.random.split(jax.random.fold_in(play_key, t))
+        decision = policy(policy_key, rollout.view(env, episodes))
+        episodes, seen = rollout.advance_all(env_key, env, episodes, decision)
+        agents = (..., *(None,) * (zeros.ndim - 1))
+        counted = jnp.where(finished[agents], 0.0, seen.reward)
+        outcome = EpisodeOutcome(
+            outcome.return_ + counted,
+            outcome.discounted_return + counted * (jnp.float32(gamma) ** seen.t)[agents],
+            outcome.length + ~finished,
+        )
+        return episodes, finished | seen.done, outcome
+
+    start = (episodes, jnp.zeros(num_episodes, bool), EpisodeOutcome(zeros, zeros, jnp.zeros(num_episodes, jnp.int32)))
+    return jax.lax.while_loop(unfinished, step, start)[2]
+
+
+MODES = ("greedy", "sampled")
+
+
+@struct.dataclass
+class Episodes:
+    """Evaluates by playing episodes: metrics ``greedy_return`` and ``sampled_return``, means over episodes (summed over agents).
+
+    With ``discounted`` the discounted returns are reported as well, as ``greedy_discounted_return`` and
+    ``sampled_discounted_return``.
+    """
+
+    env: Environment
+    gamma: float = 1.0
+    num_episodes: int = static(default=32)
+    modes: tuple[str, ...] = static(default=MODES)
+    discounted: bool = static(default=False)
+
+    def __post_init__(self):
+        known = bool(self.modes) and set(self.modes) <= set(MODES)
+        require(known, "Episodes", f"modes must be some of {MODES}", self.modes, "Leave them out for both.")
+        require_counts("Episodes", self, "num_episodes")
+        if isinstance(self.gamma, (int, float, np.generic, np.ndarray, jax.Array)):  # not what stands for leaves in a structure
+            require_discount("Episodes", self.gamma)
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where episodes are played in an environment of other spaces than the task's."""
+        require_alike("Episodes", self.env, task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        require(algorithm.policy is not None, "Episodes", "the algorithm must have a policy", None, "Leave the evaluator out.")
+        metrics = {}
+        for mode in self.modes:
+            policy = algorithm.policy(state, mode == "greedy")
+            outcome = evaluate(key, self.env, policy, self.num_episodes, self.gamma, algorithm.memory)
+            total = outcome.return_.reshape(self.num_episodes, -1).sum(-1)
+            metrics[f"{mode}_return"] = total.mean()
+            metrics[f"{mode}_length"] = outcome.length.astype(jnp.float32).mean()
+            if self.discounted:
+                metrics[f"{mode}_discounted_return"] = outcome.discounted_return.reshape(self.num_episodes, -1).sum(-1).mean()
+        return metrics

@@ -1,0 +1,122 @@
+"""Evaluating a policy exactly, on the model of a finite environment."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.averages import Average, average
+from jaxrl.core.environment import Environment, static
+from jaxrl.core.finite import TabularModel, single_precision, tabulate
+from jaxrl.core.rollout import View
+from jaxrl.errors import EnvironmentError, require, require_discount
+from jaxrl.evaluation.policy_tables import Spaces, action_probabilities, greedy_actions, require_alike
+from jaxrl.solvers import host
+from jaxrl.solvers.dynamic_programming import action_values, policy_chain
+from jaxrl.solvers.markov_chain import discounted_sums, doubling_is_faster
+
+MOST_STEPS = 2**20  # for which a policy is followed that need not end the episode, where nothing is discounted
+
+
+@struct.dataclass
+class ExactValue:
+    """Evaluates on the model of a finite environment, exactly: infinite horizon, discounted, at the initial distribution.
+
+    Metrics: ``exact_value`` and ``optimality_gap`` (how far it lies below the optimum) of the greedy policy, and
+    ``sampled_exact_value`` and ``sampled_optimality_gap`` of the policy that is sampled, where the algorithm can say with which
+    probabilities it acts; ``exact_value_error``, how far any of these can be from the truth for rounding, a missing value where
+    nothing bounds it (without discount, and with a policy that need not end the episode: this is worth its return over 2^20
+    steps). The policy must depend on the observation alone, so a recurrent one cannot be evaluated this way.
+
+    The gap is summed, not subtracted: it is the expected discounted sum of what every action on the way is worth less than the
+    best one. So an optimal policy has a gap of 0, and others one that is accurate to three digits in float32 too, where values
+    have none in common with the optimum. Build it with ``ExactValue.of(env, gamma)``.
+
+    Source: Kakade and Langford (2002), lemma 6.1 (the performance difference lemma).
+    """
+
+    model: TabularModel
+    gamma: jax.Array
+    optimum: jax.Array  # float32[], the value of an optimal policy at the start
+    value: jax.Array  # float32[X], of every state
+    shortfall: jax.Array  # float32[X, A], how much less than that each action is worth
+    spaces: Spaces = static()
+    masked: bool = static(default=False)
+    dense: bool = static(default=True)
+
+    @classmethod
+    def of(cls, env: Environment, gamma: float, max_states: int = 100_000) -> "ExactValue":
+        """Tabulates and solves the environment, in float64.
+
+        Args:
+            env: a finite environment without agents whose policy sees enough to act optimally.
+            gamma: discount in [0, 1].
+            max_states: see ``tabulate``.
+
+        Raises:
+            ConfigError: gamma lies outside [0, 1] or too close to 1 for float32, or the optimum does not converge, as where
+                rewards without discount add up for ever.
+            EnvironmentError: the environment has agents, is not finite, or is too large.
+        """
+        alone = env.num_agents is None
+        must, fix = "the environment must have no agent axis", "Use TeamReturn or Exploitability."
+        require(alone, "ExactValue", must, env.num_agents, fix, EnvironmentError)
+        require_discount("ExactValue", gamma)
+        return cls.of_model("ExactValue", env, tabulate(env, max_states), gamma)
+
+    @classmethod
+    def of_model(cls, where: str, env: Environment, model: TabularModel, gamma: float) -> "ExactValue":
+        """Solves a model with one reward, in float64. where: who asks. env: what it is the model of. Raises: as ``of``."""
+        require_discount(where, gamma)
+        # Who is evaluated with float32 has its discount, and 1 - gamma is the scale of everything that goes on for long.
+        off = abs(float(np.float32(gamma)) - gamma)
+        must, fix = "float32 must be able to tell gamma from 1 to a thousandth", "Use a gamma of at most 0.9999, or 1."
+        require(off <= 1e-3 * (1 - gamma), where, must, gamma, fix)
+        gamma = float(np.float32(gamma))
+        solution = host.solve(model, gamma)
+        host.require_solved(where, model, solution, gamma)
+        with jax.enable_x64(True):
+            shortfall = solution.value[:, None] - action_values(model, solution.value, gamma)
+        states, actions, outcomes = model.next_state.shape
+        return cls(
+            single_precision(model),
+            jnp.float32(gamma),
+            jnp.float32(solution.start_value(model)),
+            jnp.asarray(solution.value, jnp.float32),
+            jnp.asarray(np.asarray(shortfall), jnp.float32),
+            Spaces.of(env),
+            env.action_mask_fn is not None,
+            doubling_is_faster(states, actions * outcomes, gamma),
+        )
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where the task is an environment of other spaces."""
+        require_alike("ExactValue", self.spaces, task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
+        where, shape = "ExactValue", self.shortfall.shape
+        view = View(self.model.observation, self.model.action_mask if self.masked else None, ())
+        action = greedy_actions(where, key, algorithm, state, view, shape[:1])
+        gap, error = self.gap(jax.nn.one_hot(action, shape[1]))
+        metrics = {"exact_value": self.optimum - gap, "optimality_gap": gap}
+        if algorithm.probabilities is not None:
+            gap, other = self.gap(action_probabilities(where, algorithm, state, view, shape))
+            metrics |= {"sampled_exact_value": self.optimum - gap, "sampled_optimality_gap": gap}
+            error = jnp.maximum(error, other)
+        return metrics | {"exact_value_error": average(error, jnp.isfinite(error))}
+
+    def gap(self, policy: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns how far a policy lies below the optimum at the start, and how far this can be from the truth, float32[] each.
+
+        Args:
+            policy: float32[X, A], the probabilities of the actions.
+        """
+        chain = policy_chain(self.model, policy, self.gamma)
+        less = (policy * self.shortfall).sum(1, keepdims=True)
+        # A policy that is not followed to its end has not earned yet what the states are worth where it stands then.
+        sums = discounted_sums(chain, less, self.value[:, None], MOST_STEPS, dense=self.dense)
+        _, error = sums.check(chain, less, jnp.abs(less).max())
+        return self.model.initial @ sums.value[:, 0], error

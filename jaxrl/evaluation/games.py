@@ -1,0 +1,219 @@
+"""Evaluating the policies of several agents exactly: one-shot games, teams, and games with states or hidden information."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.averages import Average, average
+from jaxrl.core.environment import Environment, static
+from jaxrl.core.finite import TabularModel, single_precision, tabulate
+from jaxrl.core.rollout import View
+from jaxrl.errors import EnvironmentError, require, require_discount
+from jaxrl.evaluation.exact import ExactValue
+from jaxrl.evaluation.policy_tables import Spaces, action_probabilities, greedy_actions, require_alike
+from jaxrl.solvers import extensive, host, markov_games
+from jaxrl.solvers.dynamic_programming import return_of_policy
+from jaxrl.solvers.extensive import ExtensiveGame
+from jaxrl.solvers.normal_form import expected_payoffs, nash_conv
+
+
+@struct.dataclass
+class NashConv:
+    """Evaluates what agents have learned in a one-shot matrix game, exactly: how far from a Nash equilibrium, and what it pays.
+
+    Metrics: ``greedy_nash_conv``, the sum of what every player could gain by deviating from the greedy policies, and
+    ``greedy_welfare``, the sum of what they earn; ``nash_conv`` and ``welfare`` of the policies that are sampled, where the
+    algorithm can say with which probabilities it acts.
+
+    payoff: float[N, A_0, ..., A_{N-1}], the table from which the environment was made.
+    """
+
+    payoff: Any
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        payoff = jnp.asarray(self.payoff, jnp.float32)
+        counts = jnp.array(payoff.shape[1:])
+        widest = max(payoff.shape[1:])
+        mask = None if min(payoff.shape[1:]) == widest else (jnp.arange(widest) < counts[:, None])[None]
+        view = View(jnp.zeros((1, counts.size), jnp.int32), mask, ())
+
+        def measures(probabilities, prefix):
+            profile = [strategy[:actions] for strategy, actions in zip(probabilities[0], payoff.shape[1:], strict=True)]
+            welfare = expected_payoffs(payoff, profile).sum()
+            return {f"{prefix}nash_conv": nash_conv(payoff, profile), f"{prefix}welfare": welfare}
+
+        action = algorithm.policy(state, True)(key, view).action
+        metrics = measures(jax.nn.one_hot(action, widest), "greedy_")
+        if algorithm.probabilities is not None:
+            metrics |= measures(algorithm.probabilities(state, view), "")
+        return metrics
+
+
+@struct.dataclass
+class TeamReturn:
+    """Evaluates what agents earn together in a finite environment, exactly: up to its time limit, without discount.
+
+    Metrics: ``exact_return``, the expected return of the greedy policies at the initial distribution, a mean over agents, and
+    ``optimality_gap``, how far it lies below what one planner for all agents would earn; ``sampled_exact_return`` and
+    ``sampled_optimality_gap`` of the policies that are sampled, where the algorithm can say with which probabilities it acts.
+    The policies must depend on their observations alone. Build it with ``TeamReturn.of(env)``.
+    """
+
+    model: TabularModel
+    optimum: jax.Array  # float32[], the return of an optimal joint policy
+    max_steps: int = static()
+    spaces: Spaces = static()
+    masked: bool = static(default=False)
+
+    @classmethod
+    def of(cls, env: Environment, max_states: int = 100_000) -> "TeamReturn":
+        """Tabulates the environment and plans for all agents at once, in float64.
+
+        Args:
+            env: a finite environment with agents.
+            max_states: see ``tabulate``.
+
+        Raises:
+            EnvironmentError: the environment has no agents, is not finite, or is too large.
+        """
+        must = "the environment must have an agent axis"
+        require(env.num_agents is not None, "TeamReturn", must, env.num_agents, "Use ExactValue.", EnvironmentError)
+        model = tabulate(env, max_states)
+        team = dataclasses.replace(model, reward=model.reward.mean(-1))
+        optimum = model.initial @ host.finite_horizon(team, 1.0, env.max_steps)
+        masked = env.action_mask_fn is not None
+        return cls(single_precision(model), jnp.float32(optimum), env.max_steps, Spaces.of(env), masked)
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where the task is an environment of other spaces."""
+        require_alike("TeamReturn", self.spaces, task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        where, agents, actions = "TeamReturn", len(self.model.joint_shape), max(self.model.joint_shape)
+        view = View(self.model.observation, markov_games.agent_masks(self.model) if self.masked else None, ())
+        team = dataclasses.replace(self.model, reward=self.model.reward.mean(-1))
+        of_each = (self.model.num_states, agents)
+
+        def at_start(policies):
+            return self.model.initial @ return_of_policy(team, markov_games.joint_policy(self.model, policies), self.max_steps)
+
+        action = greedy_actions(where, key, algorithm, state, view, of_each)
+        greedy = at_start(jax.nn.one_hot(action, actions))
+        metrics = {"exact_return": greedy, "optimality_gap": self.optimum - greedy}
+        if algorithm.probabilities is not None:
+            sampled = at_start(action_probabilities(where, algorithm, state, view, (*of_each, actions)))
+            metrics |= {"sampled_exact_return": sampled, "sampled_optimality_gap": self.optimum - sampled}
+        return metrics
+
+
+@struct.dataclass
+class Exploitability:
+    """Evaluates the policies of several agents in a finite environment, exactly, at the initial distribution.
+
+    Metrics, of the policies that are sampled and, with the prefix ``greedy_``, of their modes: ``exploitability``, the mean over
+    agents of what each could gain by its best response to the others; in a two-player zero-sum game, how far what the policies
+    guarantee lies below the value of the game. A best response is a policy of what its agent observes. Where every agent can
+    tell all states apart in which it has a choice, it is found on the model; otherwise, with hidden information, on the
+    information sets of the game in extensive form.
+
+    Where all agents are paid alike: ``value`` and ``optimality_gap`` instead, what the agents earn and how far that lies below
+    the best of a planner who sees the state and moves them all; see ``ExactValue``.
+
+    A value that was not reached because an undiscounted episode need not end is missing. Policies must depend on the observation
+    alone. Build it with ``Exploitability.of(env, gamma)``.
+    """
+
+    gamma: jax.Array
+    spaces: Spaces = static()
+    model: TabularModel | None = None
+    game: ExtensiveGame | None = None  # where information is hidden, in place of the model
+    team: ExactValue | None = None  # where all agents are paid alike: that of a planner over joint actions
+    mask: jax.Array | None = None  # bool[X, N, A], or bool[I, N, A] in the information sets of every agent
+
+    @classmethod
+    def of(cls, env: Environment, gamma: float) -> "Exploitability":
+        """Tabulates the environment and, where all agents are paid alike, finds the joint optimum in float64.
+
+        Args:
+            env: a finite environment with agents. If information is hidden, it must always terminate within its time limit, and
+                agents must observe enough to recall what they observed and did before.
+            gamma: discount in [0, 1]; at 1 every policy must end the episode.
+
+        Raises:
+            ConfigError: the discount is out of range, or the joint optimum does not converge.
+            EnvironmentError: the environment has no agents, is not finite, or hides information and has no extensive form.
+        """
+        where = "Exploitability"
+        agents = env.num_agents is not None
+        require(agents, where, "the environment must have agents", env.num_agents, "Use ExactValue.", EnvironmentError)
+        require_discount(where, gamma)
+        model = tabulate(env)
+        masked = env.action_mask_fn is not None
+        mask = markov_games.agent_masks(model) if masked else None
+        if bool(np.all(model.reward == model.reward[..., :1])):
+            team = ExactValue.of_model(where, env, markov_games.for_player(model, 0), gamma)
+            return cls(jnp.float32(gamma), Spaces.of(env), single_precision(model), team=team, mask=mask)
+        hidden = markov_games.hidden_information(model)
+        if hidden is not None:
+            try:
+                game = extensive.from_environment(env, gamma=gamma)
+            except EnvironmentError as error:
+                must = "agents must be able to tell apart the states in which they choose, or the game have an extensive form"
+                fix = "Let agents observe what they need to tell them apart, or end every episode within its time limit."
+                raise EnvironmentError(f"{where}: {must}, got {hidden!r}. {fix}") from error
+            mask = jnp.swapaxes(jnp.asarray(game.legal), 0, 1) if masked else None
+            return cls(jnp.float32(gamma), Spaces.of(env), game=game, mask=mask)
+        return cls(jnp.float32(gamma), Spaces.of(env), single_precision(model), mask=mask)
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where the task is an environment of other spaces."""
+        require_alike("Exploitability", self.spaces, task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
+        if self.game is None:
+            assert self.model is not None
+            observation, shape = self.model.observation, self.model.joint_shape
+            of_each, actions = (self.model.num_states, len(shape)), max(shape)
+        else:
+            # A policy is asked about the information sets of all agents side by side: for each it looks at the agent's own.
+            observation = jax.tree.map(lambda leaf: jnp.swapaxes(jnp.asarray(leaf), 0, 1), self.game.information)
+            agents, sets, actions = self.game.legal.shape
+            of_each = (sets, agents)
+        where, view = "Exploitability", View(observation, self.mask, ())
+        action = greedy_actions(where, key, algorithm, state, view, of_each)
+        metrics = self._measures(jax.nn.one_hot(action, actions), "greedy_")
+        if algorithm.probabilities is not None:
+            metrics |= self._measures(action_probabilities(where, algorithm, state, view, (*of_each, actions)), "")
+        return metrics
+
+    def _measures(self, policies: jax.Array, prefix: str) -> dict[str, jax.Array | Average]:
+        if self.game is not None:
+            return {f"{prefix}exploitability": extensive.exploitability(self.game, jnp.swapaxes(policies, 0, 1))}
+        assert self.model is not None
+        if self.team is not None:
+            gap, error = self.team.gap(markov_games.joint_policy(self.model, policies))
+            found = jnp.isfinite(error)
+            return {
+                f"{prefix}value": average(self.team.optimum - gap, found),
+                f"{prefix}optimality_gap": average(gap, found),
+            }
+        return {f"{prefix}exploitability": self._on_the_model(self.model, policies)}
+
+    def _on_the_model(self, model: TabularModel, policies: jax.Array) -> jax.Array:
+        """Returns the mean regret at the start, float32[]: differences of long sums, which float32 would round away."""
+        with jax.enable_x64(True):
+            wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, (model, policies))
+            model, policies = wide
+            model = dataclasses.replace(model, probability=_normalised(model.probability))
+            gamma = self.gamma.astype(jnp.float64)
+            found = markov_games.exploitability(model, _normalised(policies), gamma, tolerance=1e-10)
+        return found.astype(jnp.float32)
+
+
+def _normalised(probability: jax.Array) -> jax.Array:
+    return probability / probability.sum(-1, keepdims=True)

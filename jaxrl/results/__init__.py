@@ -1,0 +1,1 @@
+"""Numbers on disk: the folder of a run, its tables, and what follows a run."""

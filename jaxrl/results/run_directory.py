@@ -1,0 +1,347 @@
+"""The folder of a run: what it measured, written while it runs, and read back.
+
+A run directory is ``<root>/<experiment>/<UTC time>-<hash of the configuration>/``:
+
+    config.json  versions.json      written when it is created
+    metrics.parquet                 a row per variant, seed and update; a column per metric; a missing value is null
+    evaluations.parquet             a row per variant, seed and evaluation
+    metrics/part-00000.parquet ...  while running: a file per chunk; see ``jaxrl.results.tables``. ``close`` merges them
+    checkpoints/<variant>/          see ``jaxrl.training.checkpoint``
+    summary.json  claims.json  figures/  report.html
+
+Every file appears whole or not at all. ``jaxrl.results.recorder`` is the sink that fills the tables.
+"""
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxrl.errors import ResultsError, require, unknown_name
+from jaxrl.results import storage
+from jaxrl.results.provenance import digest, to_json, versions
+from jaxrl.results.tables import Curves, Table
+from jaxrl.statistics import summarise_all
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLES = ("metrics", "evaluations")
+HALF_MADE = ".partial"  # ends the name of a folder that is no run yet
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The folder of one run. ``create`` makes a new one, ``open`` checks an old one; all else reads or writes its files.
+
+    writer: number of this process where several record into the folder at the same time; the first of them merges, at the end.
+    """
+
+    path: Path
+    writer: int | None = None
+
+    @classmethod
+    def create(cls, root: str | os.PathLike, experiment: str, config: Any) -> "RunDirectory":
+        """Makes a folder for a new run and writes its configuration and versions. Starts jax's backend.
+
+        Args:
+            root: folder of all results; made if missing.
+            experiment: name of the experiment: letters, digits, ``_``, ``-`` and ``.``.
+            config: the resolved configuration; see ``jaxrl.results.provenance.to_json``.
+
+        Raises:
+            ConfigError: the name or the configuration cannot be stored.
+            ResultsError: the folder cannot be written.
+        """
+        require(
+            re.fullmatch(r"\w[\w.-]*", experiment) is not None,
+            "RunDirectory.create",
+            "an experiment's name must consist of letters, digits, '_', '-' and '.'",
+            experiment,
+            "Rename it.",
+        )
+        resolved = to_json(config)
+        found = versions()  # may take a while; the folder shall not wait half made for it
+        while True:
+            now = datetime.now(UTC)
+            path = Path(root) / experiment / f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03}Z-{digest(resolved)}"
+            unfinished = path.with_name(f"{path.name}.{os.getpid()}{HALF_MADE}")
+            storage.write_json(unfinished / "config.json", resolved)
+            storage.write_json(unfinished / "versions.json", found)
+            with storage.writing(path):
+                try:
+                    unfinished.rename(path)
+                except OSError as error:
+                    shutil.rmtree(unfinished)
+                    if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # another run of this configuration began just now
+                        continue
+                    raise
+            return cls(path)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> "RunDirectory":
+        """Opens a run and checks that every file in it can be read.
+
+        Raises:
+            ResultsError: a file is missing, cut short or corrupt; the message names it.
+        """
+        run = cls(Path(path))
+        require(
+            run.path.is_dir(),
+            "RunDirectory.open",
+            "there must be a folder of results",
+            str(path),
+            "Give the path of a run, or the name of an experiment to find_run.",
+            ResultsError,
+        )
+        for read in (run.config, run.versions, run.summary, run.claims):
+            read()
+        for name in TABLES:
+            for file in run.table(name).files():
+                storage.read_schema(file)
+        return run
+
+    @property
+    def experiment(self) -> str:
+        """The name of the experiment."""
+        return self.path.resolve().parent.name
+
+    @property
+    def figures(self) -> Path:
+        """The folder for figures; whoever saves one makes it."""
+        return self.path / "figures"
+
+    def checkpoints(self, variant: str = "") -> Path:
+        """Returns the folder for the checkpoints of a variant."""
+        readable = re.sub(r"[^\w.-]+", "-", variant)
+        unique = readable if readable == variant and readable != "run" else f"{readable}-{digest(variant)}"
+        return self.path / "checkpoints" / (unique if variant else "run")
+
+    def table(self, name: str) -> Table:
+        """Returns one of the ``TABLES``."""
+        return Table(self.path / name, self.writer)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return bool(self.summary().get("finished"))
+
+    # Writing
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes of this machine from writing into the folder meanwhile.
+
+        Raises:
+            ResultsError: another process is writing into it.
+        """
+        with storage.writing(self.path), (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                fix = "Wait for it, or end it."
+                raise ResultsError(f"results: no other process may write into {self.path}, got one that does. {fix}") from error
+            except OSError:  # some network file systems have no locks
+                pass
+            yield
+
+    def resume(self) -> None:
+        """Notes that a run goes on: where the versions or devices are others than before, they are written beside the first.
+
+        Removes what a kill left half written.
+        """
+        for partial in self.path.rglob("*.partial"):
+            if partial.is_file():
+                partial.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "facts", ignore_errors=True)
+        now = versions()
+        if now != self.versions():
+            storage.write_json(self.path / f"versions-{datetime.now(UTC):%Y%m%dT%H%M%S}Z.json", now)
+        self.write_summary({"finished": False})
+
+    def close(self) -> None:
+        """Merges the parts of each table into one file. May be called at any time and repeatedly; recording can go on.
+
+        Where several processes record, the first of them calls it when all are done.
+        """
+        self._merge_facts()
+        for name in TABLES:
+            self.table(name).merge()
+
+    def write_summary(self, values: Mapping[str, Any]) -> None:
+        """Puts entries into ``summary.json``, keeping those that are there under other names.
+
+        Args:
+            values: ``"results"`` is what the report shows in a table: a list of ``{"variant": ..., "metric": ...,
+                **summarise(values)}``, for example from ``self.summarise()``. ``"runs"`` is written by the recorders:
+                variant -> seeds, updates, seconds, compile_seconds, env_steps_per_second, failed_seeds and so on.
+        """
+        storage.write_json(self.path / "summary.json", {**self.summary(), **values})
+
+    def write_facts(self, variant: str, facts: dict[str, Any]) -> None:
+        """Notes what recording a variant took; of several processes each for itself, since they may end at the same time."""
+        if self.writer is None:
+            self.write_summary({"runs": {**self.summary().get("runs", {}), variant: facts}})
+        else:
+            path = self.path / "facts" / f"{digest(variant)}-{self.writer}.json"
+            storage.write_json(path, {"variant": variant, **facts})
+
+    def write_claims(self, claims: Sequence[Mapping[str, Any]]) -> None:
+        """Writes ``claims.json``.
+
+        Args:
+            claims: for each ``"text"`` (str), ``"passed"`` (bool, or None where it could not be decided), and where they
+                apply ``"source"`` (str), ``"value"``, ``"low"``, ``"high"`` (float, the measured value and its interval),
+                ``"criterion"`` (str, what the interval is held against) and ``"detail"`` (str).
+        """
+        for index, claim in enumerate(claims):
+            missing = sorted({"text", "passed"} - set(claim))
+            require(not missing, f"claim {index}", "a claim must have a text and a verdict", missing, "Add what is missing.")
+        storage.write_json(self.path / "claims.json", list(claims))
+
+    # Reading
+
+    def config(self) -> Any:
+        """Returns the resolved configuration."""
+        return storage.read_json(self.path / "config.json", object)
+
+    def versions(self) -> dict[str, Any]:
+        """Returns the versions of packages, the devices and the settings; see ``jaxrl.results.provenance.versions``."""
+        return storage.read_json(self.path / "versions.json", dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the summary, empty while there is none."""
+        return storage.read_json(self.path / "summary.json", dict, missing={})
+
+    def claims(self) -> list[dict[str, Any]]:
+        """Returns the claims and their verdicts, empty while there are none."""
+        return storage.read_json(self.path / "claims.json", list, missing=[])
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """Returns the names of what a table holds for any variant, in the order in which they appeared."""
+        return self.table(table).columns()
+
+    def variants(self, table: str | None = None) -> tuple[str, ...]:
+        """Returns the names of the variants in a table, or in any, in the order in which they were recorded."""
+        names = [self.table(name).variants() for name in (TABLES if table is None else (table,))]
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
+
+    def metrics(self, variant: str | None = None) -> "pa.Table":
+        """Returns the rows of one variant or of all: ``variant, seed, update, env_steps`` and a column per metric."""
+        return self.table("metrics").rows(variant)
+
+    def evaluations(self, variant: str | None = None) -> "pa.Table":
+        """Returns what was measured between chunks, as ``metrics`` does."""
+        return self.table("evaluations").rows(variant)
+
+    def curves(self, metric: str, variant: str = "", table: str | None = None) -> Curves:
+        """Returns one quantity for all seeds and updates of a variant, for example to draw it.
+
+        Args:
+            metric: name of a column.
+            variant: name of a variant.
+            table: ``"metrics"`` or ``"evaluations"``; may be left out where only one of them has this column.
+
+        Raises:
+            UnknownNameError: there is no such metric, variant or table.
+            ConfigError: both tables have this column and ``table`` is not given.
+        """
+        if table is not None and table not in TABLES:
+            raise unknown_name("curves", "table", table, TABLES)
+        tables = {name: self.columns(name) for name in (TABLES if table is None else (table,))}
+        found = [name for name, columns in tables.items() if metric in columns]
+        if not found:
+            raise unknown_name(f"run {self.path.name}", "metric", metric, {c for columns in tables.values() for c in columns})
+        require(len(found) == 1, "curves", f"one table must have {metric!r}", found, "Say which one: table='evaluations'.")
+        return self.table(found[0]).curves(metric, variant)
+
+    def summarise(self, metrics: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """Returns statistics over seeds of the final values of every variant.
+
+        Args:
+            metrics: which quantities, by default all. One that is in both tables is reported for both.
+
+        Returns:
+            A list of ``{"variant", "metric", "table", **summarise(final_values(...))}``; variants that have no value of a
+            metric are left out.
+        """
+        rows, finals = [], []
+        for table in TABLES:
+            wanted = [name for name in self.columns(table) if metrics is None or name in metrics]
+            for variant in self.variants(table) if wanted else ():
+                for metric, values in self.table(table).ends(wanted, variant).items():
+                    if np.isfinite(values).any():
+                        rows.append({"variant": variant, "metric": metric, "table": table})
+                        finals.append(values)
+        rows = [{**row, **summary} for row, summary in zip(rows, summarise_all(finals), strict=True)]
+        # A metric after the other, as they are read in the report.
+        order = {key: index for index, key in enumerate(dict.fromkeys((row["table"], row["metric"]) for row in rows))}
+        return sorted(rows, key=lambda row: order[row["table"], row["metric"]])
+
+    def _merge_facts(self) -> None:
+        """Adds up what the processes noted and removes their notes."""
+        runs: dict[str, dict[str, Any]] = {}
+        paths = sorted((self.path / "facts").glob("*.json"))
+        for path in paths:
+            facts = storage.read_json(path, dict)
+            variant = facts.pop("variant")
+            runs[variant] = _sum_of_facts(runs[variant], facts) if variant in runs else facts
+        if runs:
+            self.write_summary({"runs": {**self.summary().get("runs", {}), **runs}})
+            with storage.writing(self.path / "facts"):
+                shutil.rmtree(self.path / "facts")
+
+
+def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
+    """Opens the run that a user means.
+
+    Args:
+        root: folder of all results.
+        name: an experiment (its newest run), or the path of a run, as it stands or below ``root``.
+
+    Raises:
+        UnknownNameError: there is no such experiment and no such folder.
+        ResultsError: the run cannot be read.
+    """
+    root = Path(root)
+    folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
+    experiments = {folder.name for folder in folders if not folder.name.startswith(".")}
+    if str(name) in experiments:
+        runs = sorted(path for path in (root / name).iterdir() if path.is_dir() and path.suffix != HALF_MADE)
+        require(bool(runs), "find_run", "the experiment must have a run", str(root / name), "Run it first.", ResultsError)
+        return RunDirectory.open(runs[-1])
+    for path in (Path(name), root / name):
+        if path.is_dir():
+            return RunDirectory.open(path)
+    raise unknown_name(f"find_run in {root}", "experiment or run", str(name), experiments)
+
+
+def find_unfinished(root: str | os.PathLike, experiment: str, config: Any) -> RunDirectory | None:
+    """Returns the newest run of an experiment with this configuration if it did not come to its end, else None."""
+    folders = sorted((Path(root) / experiment).glob(f"*-{digest(to_json(config))}"))
+    newest = RunDirectory.open(folders[-1]) if folders else None
+    return None if newest is None or newest.finished else newest
+
+
+def _sum_of_facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Returns what two processes took that recorded seeds of their own at the same time."""
+    total = {
+        **one,
+        **{name: one[name] + other[name] for name in ("seeds", "devices")},
+        **{name: max(one[name], other[name]) for name in ("seconds", "compile_seconds", "interrupted")},
+        **{name: min(one[name], other[name]) for name in ("first_update", "updates")},
+        "failed_seeds": {**one["failed_seeds"], **other["failed_seeds"]},
+    }
+    for name in ("env_steps", "env_steps_per_second"):
+        total[name] = None if one[name] is None or other[name] is None else one[name] + other[name]
+    return total

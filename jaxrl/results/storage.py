@@ -1,0 +1,140 @@
+"""Files that appear whole or not at all, and errors that name the file: JSON and Parquet for the folder of a run.
+
+Whatever cannot be written or read raises a ``ResultsError`` that says which file it is and what to do.
+"""
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from jaxrl.errors import JaxrlError, ResultsError
+from jaxrl.results.provenance import to_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Files are written in row groups of about this many rows, so that merging and filtering need little memory.
+ROWS_PER_GROUP = 1 << 18
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns the errors of the file system, inside, into one that says what cannot be written."""
+    try:
+        yield
+    except JaxrlError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        fix = "Free some space, then resume." if full else "Choose another folder, or make this one writable."
+        raise ResultsError(f"results: {path} must be writable, got {error.strerror or str(error)!r}. {fix}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that takes the place of ``path`` at the end, or leaves no trace where something fails."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")  # processes may write the same file at the same time
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+@contextlib.contextmanager
+def reading(path: Path, corrupt: type[Exception]) -> Iterator[None]:
+    """Turns the errors of the file system, and those of a corrupt file, into one that says what cannot be read."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        fix = "It is not the folder of a run, or the run was stopped while it was made."
+        raise ResultsError(f"results: {path} must exist, got nothing there. {fix}") from error
+    except (OSError, corrupt) as error:
+        reason = str(error).partition("\n")[0]
+        fix = "Restore the file from a copy, or remove it and run again."
+        raise ResultsError(f"results: {path} must be whole, got {reason!r}: cut short or corrupt. {fix}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes strict JSON; see ``jaxrl.results.provenance.to_json`` for what may be written."""
+    text = json.dumps(to_json(value, path.stem), indent=2, allow_nan=False, ensure_ascii=False)
+    with replacing(path) as file:
+        file.write(f"{text}\n".encode())
+
+
+def read_json(path: Path, kind: type, missing: Any = None) -> Any:
+    """Reads a JSON value of a kind, ``missing`` (unless None) where there is no file."""
+    if missing is not None and not path.exists():
+        return missing
+    with reading(path, ValueError):
+        value = json.loads(path.read_bytes())
+        if not isinstance(value, kind):
+            raise ValueError(f"a {type(value).__name__} where a {kind.__name__} belongs")
+        return value
+
+
+def read_schema(path: Path) -> "pa.Schema":
+    """Reads the columns of a Parquet file and its metadata, which lie at its end: a file cut short has none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with reading(path, pa.ArrowException):
+        return pq.read_schema(path)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None, rows: Any = None) -> "pa.Table":
+    """Reads those of the columns that a Parquet file has, and the rows for which an expression holds."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    present = None if columns is None else [name for name in columns if name in read_schema(path).names]
+    with reading(path, pa.ArrowException):
+        return pq.read_table(path, columns=present, filters=rows, page_checksum_verification=True)
+
+
+def read_batches(path: Path, columns: Sequence[str] | None = None, rows: Any = None) -> "Iterator[pa.Table]":
+    """Reads a Parquet file piece by piece: those of the columns that it has, and the rows for which an expression holds."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with reading(path, pa.ArrowException), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        present = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+        for batch in file.iter_batches(ROWS_PER_GROUP, columns=present):
+            table = pa.Table.from_batches([batch])
+            yield table if rows is None else table.filter(rows)
+
+
+def write_table(path: Path, schema: "pa.Schema", tables: "Iterable[pa.Table]") -> None:
+    """Writes tables one below the other into a Parquet file, holding one row group in memory.
+
+    Args:
+        path: the file, replaced if it exists; it may be one that ``tables`` is being read from.
+        schema: the columns; one that a table lacks is null there.
+        tables: what to write.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with (
+        replacing(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        held: list[pa.Table] = []
+        for table in tables:
+            held.append(pa.concat_tables([schema.empty_table(), table], promote_options="default"))
+            if sum(map(len, held)) >= ROWS_PER_GROUP:
+                writer.write_table(pa.concat_tables(held))
+                held = []
+        if held:
+            writer.write_table(pa.concat_tables(held))

@@ -1,0 +1,1 @@
+"""Exact answers from a model, in one call: dynamic programming, equilibria, games."""

@@ -1,0 +1,112 @@
+"""Counterfactual regret minimisation: every information set runs its own regret matching on counterfactual values.
+
+    repeat
+        for every player, one after the other
+            add the strategy to the average, weighted by the player's own probability of getting there
+            regret, for every action of every information set, what it would have earned more than the strategy
+            play actions in proportion to their positive regrets
+
+In a two-player zero-sum game the average converges to equilibrium. Regrets live on all information sets at once, so an iteration
+is a few gathers and sums; the whole run is one scan, which compiles, and vmaps over games.
+
+Source: Zinkevich et al. (2007), Regret minimization in games with incomplete information; for CFR+ Tammelin (2014) and Tammelin
+et al. (2015): regrets are cut at 0, and iteration t counts with weight t.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl.errors import require
+from jaxrl.solvers import extensive
+from jaxrl.solvers.dynamics import require_countable
+from jaxrl.solvers.extensive import ExtensiveGame
+
+
+class Course(NamedTuple):
+    """What a run returns.
+
+    average: float[N, I, A], the average strategy, uniform where its player never came. strategy: float[N, I, A], the last one.
+    exploitability: float[C], of the average after each of C equal parts of the run. value: float[C, N], what it earns.
+    """
+
+    average: jax.Array
+    strategy: jax.Array
+    exploitability: jax.Array
+    value: jax.Array
+
+
+class _Play(NamedTuple):
+    """iteration: float[], the one to come, from 1. regret, strategy, total (weighted strategies): float[N, I, A]."""
+
+    iteration: jax.Array
+    regret: jax.Array
+    strategy: jax.Array
+    total: jax.Array
+
+
+def cfr(
+    game: ExtensiveGame,
+    num_iterations: int,
+    *,
+    plus: bool = False,
+    alternating: bool = True,
+    averaging: float | None = None,
+    num_records: int = 1,
+) -> Course:
+    """Minimises regret.
+
+    Args:
+        game: from ``extensive.from_environment``.
+        num_iterations: in which every player moves once.
+        plus: CFR+: a regret that turns negative is forgotten.
+        alternating: each player answers what those before it have just chosen; otherwise all what was played last.
+        averaging: iteration t counts with weight ``t ** averaging``; by default 0, and 1 with ``plus``.
+        num_records: C, how often the average is examined; a divisor of ``num_iterations``.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+    require(num_iterations >= 1, "cfr", "num_iterations must be at least 1", num_iterations, "Play at least once.")
+    fits = num_records >= 1 and num_iterations % num_records == 0
+    must = f"num_records must divide num_iterations ({num_iterations})"
+    require(fits, "cfr", must, num_records, "1 examines the end alone.")
+    power = float(plus) if averaging is None else averaging
+    uniform = extensive.uniform_strategy(game)
+    require_countable("cfr", "num_iterations", num_iterations, uniform.dtype)
+
+    def iterate(play: _Play, _):
+        seen, regret = play.strategy, play.regret
+        for player in range(game.num_players):
+            value = extensive.counterfactual_values(game, seen if alternating else play.strategy, player)
+            own = play.strategy[player]
+            gained = jnp.where(game.legal[player], value - (value * own).sum(-1, keepdims=True), 0)
+            accumulated = regret[player] + gained
+            regret = regret.at[player].set(jnp.maximum(accumulated, 0) if plus else accumulated)
+            seen = seen.at[player].set(_in_proportion(regret[player], uniform[player]))
+        weight = play.iteration**power * _own_reach(game, play.strategy)
+        total = play.total + weight[..., None] * play.strategy
+        return _Play(play.iteration + 1, regret, seen, total), None
+
+    def part(play: _Play, _):
+        play = jax.lax.scan(iterate, play, None, num_iterations // num_records)[0]
+        average = _in_proportion(play.total, uniform)
+        return play, (extensive.exploitability(game, average), extensive.expected_payoffs(game, average))
+
+    nothing = jnp.zeros_like(uniform)
+    start = _Play(jnp.ones((), uniform.dtype), nothing, uniform, nothing)
+    last, (exploitability, value) = jax.lax.scan(part, start, None, num_records)
+    return Course(_in_proportion(last.total, uniform), last.strategy, exploitability, value)
+
+
+def _own_reach(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
+    """Returns the probability that a player comes to its information set, if the others let it, float[N, I]."""
+    return jnp.take_along_axis(extensive.realizations(game, strategy), jnp.asarray(game.parent), axis=1)
+
+
+def _in_proportion(weight: jax.Array, otherwise: jax.Array) -> jax.Array:
+    """Returns probabilities in proportion to the positive part, float[..., A]; ``otherwise`` where nothing is positive."""
+    positive = jnp.maximum(weight, 0)
+    total = positive.sum(-1, keepdims=True)
+    return jnp.where(total > 0, positive / jnp.where(total > 0, total, 1), otherwise)

@@ -1,0 +1,250 @@
+"""Games in extensive form as arrays: who knows what when, what strategies earn, how far they are from equilibrium.
+
+A game tree is kept by its ends. With perfect recall, what a player has done on the way to an end is one sequence: its last
+information set and the action taken there, since those before follow. So an end is one sequence for each player, the probability
+of what chance did, and what everybody gets; an information set is the sequence that its player comes from. Sequence 0 is to have
+done nothing yet, sequence ``1 + i A + a`` to have taken action a in information set i last.
+
+A strategy is float[N, I, A]: the probabilities of every player's actions in each of its information sets. Everything but
+``from_environment`` is pure gathers and sums over the ends, and can be jitted, differentiated and vmapped.
+
+Source: von Stengel (1996), Efficient computation of behavior strategies; Zinkevich et al. (2007), section 2.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxrl.core.environment import Environment, static
+from jaxrl.core.finite import TabularModel, byte_rows, tabulate
+from jaxrl.errors import EnvironmentError, require, require_discount
+from jaxrl.solvers.markov_games import agent_masks
+
+
+@struct.dataclass
+class ExtensiveGame:
+    """N players with up to I information sets each of up to A actions, and Z ends.
+
+    legal: bool[N, I, A], the actions of every information set. One that only pads the table has action 0 alone.
+    parent: int32[N, I], the player's sequence on coming to the information set.
+    sequence: int32[Z, N], every player's sequence at the end.
+    chance: float64[Z], the probability of everything that chance does on the way to the end.
+    payoff: float64[Z, N], the rewards on the way, added up.
+    information: PyTree[N, I, ...], what is observed in the information set; zeros where it only pads.
+    size: int32[N], how many information sets each player has; the rest pads.
+    depth: the most decisions that one player takes on one way.
+
+    The tables are NumPy arrays: jax computes with them in float32, or in float64 inside ``jax.enable_x64(True)``.
+    """
+
+    legal: Any
+    parent: Any
+    sequence: Any
+    chance: Any
+    payoff: Any
+    information: Any
+    size: Any
+    depth: int = static()
+
+    @property
+    def num_players(self) -> int:
+        return self.legal.shape[0]
+
+
+@jax.jit
+def uniform_strategy(game: ExtensiveGame) -> jax.Array:
+    """Returns the strategies that take all legal actions with the same probability, float[N, I, A]."""
+    legal = jnp.asarray(game.legal, jnp.result_type(float))
+    return legal / legal.sum(-1, keepdims=True)
+
+
+@jax.jit
+def realizations(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
+    """Returns the probability that a player takes all actions of a sequence, if the others let it, float[N, 1 + I A]."""
+    players = strategy.shape[0]
+    start = jnp.ones((players, 1), strategy.dtype)
+    weight = jnp.ones((players, 1 + strategy[0].size), strategy.dtype)
+    for _ in range(game.depth):  # each time right for one decision more
+        arrives = jnp.take_along_axis(weight, jnp.asarray(game.parent), axis=1)
+        weight = jnp.concatenate([start, (arrives[..., None] * strategy).reshape(players, -1)], axis=1)
+    return weight
+
+
+def _taken(game: ExtensiveGame, strategy: jax.Array) -> list[jax.Array]:
+    """Returns every player's probability of doing its part on the way to each end, N of float[Z]."""
+    weight = realizations(game, strategy)
+    return [weight[player, jnp.asarray(game.sequence)[:, player]] for player in range(game.num_players)]
+
+
+@jax.jit
+def expected_payoffs(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
+    """Returns what every player earns on average, float[N]."""
+    reached = jnp.asarray(game.chance, strategy.dtype)
+    for taken in _taken(game, strategy):
+        reached = reached * taken
+    return (reached[:, None] * jnp.asarray(game.payoff, strategy.dtype)).sum(0)
+
+
+def _ends(game: ExtensiveGame, strategy: jax.Array, player: int) -> jax.Array:
+    """Returns what a player's sequences earn where the game ends with them, weighted by the others and chance, float[1 + I A]."""
+    gain = jnp.asarray(game.chance * game.payoff[:, player], strategy.dtype)
+    for other, taken in enumerate(_taken(game, strategy)):
+        gain = gain if other == player else gain * taken
+    return jnp.zeros(1 + strategy[0].size, strategy.dtype).at[game.sequence[:, player]].add(gain)
+
+
+@partial(jax.jit, static_argnames="player")
+def counterfactual_values(game: ExtensiveGame, strategy: jax.Array, player: int) -> jax.Array:
+    """Returns what each action of a player earns, given that it does all to come to the information set, float[I, A].
+
+    Weighted by the probability that chance and the others let it come there; afterwards it keeps to its strategy.
+
+    Source: Zinkevich et al. (2007), equation 4.
+    """
+    ends, value = (_ends(game, strategy, player),) * 2
+    for _ in range(game.depth):
+        of_information = (value[1:].reshape(strategy[player].shape) * strategy[player]).sum(-1)
+        value = ends.at[game.parent[player]].add(of_information)
+    return value[1:].reshape(strategy[player].shape)
+
+
+class BestResponse(NamedTuple):
+    """value: float[], what it earns. action: int32[I], what it does in each information set, the first among equals."""
+
+    value: jax.Array
+    action: jax.Array
+
+
+@partial(jax.jit, static_argnames="player")
+def best_response(game: ExtensiveGame, strategy: jax.Array, player: int) -> BestResponse:
+    """Returns the best that a player can do against the strategies of the others; its own is not looked at."""
+    ends, value = (_ends(game, strategy, player),) * 2
+    action = jnp.zeros(strategy.shape[1], jnp.int32)
+    for _ in range(game.depth):
+        legal = jnp.where(jnp.asarray(game.legal[player]), value[1:].reshape(strategy[player].shape), -jnp.inf)
+        action = legal.argmax(-1).astype(jnp.int32)
+        value = ends.at[game.parent[player]].add(legal.max(-1))
+    return BestResponse(value[0], action)
+
+
+@jax.jit
+def regrets(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
+    """Returns how much more every player would earn by its best response, float[N], non-negative up to rounding."""
+    best = jnp.stack([best_response(game, strategy, player).value for player in range(game.num_players)])
+    return best - expected_payoffs(game, strategy)
+
+
+@jax.jit
+def nash_conv(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
+    """Returns the sum of all players' regrets, float[]: 0 at a Nash equilibrium and nowhere else."""
+    return regrets(game, strategy).sum()
+
+
+@jax.jit
+def exploitability(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
+    """Returns the mean of all players' regrets, float[]: in a zero-sum game, what a best-responding opponent wins on average."""
+    return regrets(game, strategy).mean()
+
+
+def from_environment(env: Environment, max_ends: int = 100_000, gamma: float = 1.0) -> ExtensiveGame:
+    """Walks all ways through a finite environment with agents and returns the game that they play, on the host in float64.
+
+    Agents move by turns or at the same time: one whose mask leaves one action does not decide. What an agent observes when it
+    decides is its information set, so observations must let it recall what it observed and did before.
+
+    Args:
+        env: an environment built by ``jaxrl.core.finite.finite`` that always terminates within its time limit.
+        max_ends: how many ways to accept before giving up.
+        gamma: discount in [0, 1] of the rewards on a way.
+
+    Raises:
+        ConfigError: the discount is out of range.
+        EnvironmentError: the environment has no agents, is not finite, has too many ways, may be truncated, or an agent forgets.
+    """
+    where = "extensive.from_environment"
+    require_discount(where, gamma)
+    require(env.num_agents is not None, where, "the environment must have agents", None, "Set num_agents.", EnvironmentError)
+    model = tabulate(env)
+    sets = _InformationSets(model)
+    ends = []
+    for end in _ways(model, sets, env.max_steps, gamma):
+        ends.append(end)
+        fix = "Raise max_ends, or make the game smaller."
+        require(len(ends) <= max_ends, where, f"the game must have at most {max_ends} ends", "more", fix, EnvironmentError)
+    chance, sequence, payoff = (np.array(part) for part in zip(*ends, strict=True))
+    return sets.game(sequence.astype(np.int32), chance, payoff)
+
+
+class _InformationSets:
+    """Numbers the information sets of every agent in the order in which they are found, and notes where each comes from."""
+
+    def __init__(self, model: TabularModel):
+        self.model = model
+        self.masks = np.asarray(agent_masks(model))  # bool[X, N, A]
+        self.seen = byte_rows("extensive.from_environment", model.observation, axes=2)  # uint8[X, N, bytes], what agents observe
+        self.number: list[dict[bytes, int]] = [{} for _ in model.joint_shape]
+        self.parent: list[list[int]] = [[] for _ in model.joint_shape]
+        self.state: list[list[int]] = [[] for _ in model.joint_shape]  # the first that was found of each
+        self.depth: list[list[int]] = [[] for _ in model.joint_shape]
+
+    def find(self, state: int, agent: int, sequence: int) -> int:
+        """Returns the number of the information set in which an agent decides that comes from this sequence."""
+        numbers, parents, states = self.number[agent], self.parent[agent], self.state[agent]
+        found = numbers.setdefault(self.seen[state, agent].tobytes(), len(numbers))
+        if found == len(parents):
+            parents.append(sequence)
+            states.append(state)
+            before = 0 if sequence == 0 else self.depth[agent][(sequence - 1) // self.masks.shape[2]]
+            self.depth[agent].append(before + 1)
+        same = parents[found] == sequence and bool((self.masks[states[found], agent] == self.masks[state, agent]).all())
+        must = f"agent {agent} must observe enough to know what it did before and what it may do (perfect recall)"
+        value = jax.tree.map(lambda leaf: leaf[state, agent], self.model.observation)
+        require(same, "extensive.from_environment", must, value, "Observe the history.", EnvironmentError)
+        return found
+
+    def game(self, sequence: np.ndarray, chance: np.ndarray, payoff: np.ndarray) -> ExtensiveGame:
+        """Pads the tables to the player with the most information sets."""
+        agents, actions = len(self.parent), self.masks.shape[2]
+        most = max(1, *(len(parents) for parents in self.parent))
+        legal = np.zeros((agents, most, actions), bool)
+        legal[:, :, 0] = True
+        parent = np.zeros((agents, most), np.int32)
+        information = jax.tree.map(lambda leaf: np.zeros((agents, most, *leaf.shape[2:]), leaf.dtype), self.model.observation)
+        for agent, states in enumerate(self.state):
+            legal[agent, : len(states)] = self.masks[states, agent]
+            parent[agent, : len(states)] = self.parent[agent]
+            for table, leaf in zip(jax.tree.leaves(information), jax.tree.leaves(self.model.observation), strict=True):
+                table[agent, : len(states)] = np.asarray(leaf)[states, agent]
+        size = np.array([len(states) for states in self.state], np.int32)
+        depth = max(1, *(max(depths, default=0) for depths in self.depth))
+        return ExtensiveGame(legal, parent, sequence, chance, payoff, information, size, depth)
+
+
+def _ways(
+    model: TabularModel, sets: _InformationSets, max_steps: int, gamma: float
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Yields ``(chance, sequence [N], payoff [N])`` of every end, depth first."""
+    agents = range(len(model.joint_shape))
+    joint_actions = np.stack(np.unravel_index(np.arange(model.num_actions), model.joint_shape), axis=-1)
+    nothing = np.zeros(len(agents), np.int64), np.zeros(len(agents))
+    stack = [(int(state), float(model.initial[state]), *nothing, 0) for state in np.flatnonzero(model.initial)[::-1]]
+    while stack:
+        state, chance, sequence, payoff, steps = stack.pop()
+        fix = "Raise max_steps, or let the game end."
+        require(steps < max_steps, "extensive.from_environment", "no way may be truncated", steps, fix, EnvironmentError)
+        decides = sets.masks[state].sum(-1) > 1
+        offset = np.array([sets.find(state, i, sequence[i]) if decides[i] else 0 for i in agents]) * sets.masks.shape[2]
+        for joint in np.flatnonzero(model.action_mask[state])[::-1]:
+            after = np.where(decides, 1 + offset + joint_actions[joint], sequence)
+            for k in np.flatnonzero(model.probability[state, joint])[::-1]:
+                paid = payoff + gamma**steps * model.reward[state, joint, k]
+                way = chance * float(model.probability[state, joint, k]), after, paid
+                if model.terminated[state, joint, k]:
+                    yield way
+                else:
+                    stack.append((int(model.next_state[state, joint, k]), *way, steps + 1))

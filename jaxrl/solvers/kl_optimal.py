@@ -1,0 +1,123 @@
+"""Policies that are optimal for a reward under a penalty on their distance from a reference, in closed form; and best-of-n.
+
+    argmax_pi  E_pi[r] - beta KL(pi || ref)  =  ref exp(r / beta) / Z
+
+Everything is over K responses to one context; ``jax.vmap`` over contexts. Sums over few numbers, no sampling.
+
+Source: Ziebart (2010); Rafailov et al. (2023), equation 4; best-of-n: Gao et al. (2022), Beirami et al. (2024).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxrl.blocks.distributions import kl_divergence as kl_divergence
+
+
+def kl_optimal(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> jax.Array:
+    """Returns the log-probabilities of the policy that maximises reward less ``beta`` times its divergence from the reference.
+
+    Args:
+        log_reference: float[K]; minus infinity where a response is impossible, which it stays.
+        reward: float[K].
+        beta: positive, in units of the reward.
+
+    Returns:
+        float[K].
+    """
+    return jax.nn.log_softmax(log_reference + _behind(log_reference, reward, beta)[0])
+
+
+def optimal_value(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> jax.Array:
+    """Returns the value of that maximum, ``beta log Z``, float[]."""
+    exponent, best = _behind(log_reference, reward, beta)
+    log_reference = jax.nn.log_softmax(log_reference)
+    less = jnp.sum(jnp.exp(log_reference) * jnp.expm1(exponent))
+    # For a large beta the sum is close to 1, and its logarithm must not be rounded before it is multiplied.
+    near = less > -0.5
+    far = jax.nn.logsumexp(log_reference + exponent)
+    return beta * jnp.where(near, jnp.log1p(jnp.where(near, less, 0.0)), far) + best
+
+
+def _behind(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> tuple[jax.Array, jax.Array]:
+    """Returns (r - max r) / beta, and max r: with the best reward taken out, a small beta cannot overflow."""
+    possible = log_reference > -jnp.inf
+    best = jax.lax.stop_gradient(jnp.max(reward, where=possible, initial=-jnp.inf))
+    return (jnp.where(possible, reward, best) - best) / beta, best
+
+
+def best_of_n(reference: jax.Array, score: jax.Array, n: jax.Array | int) -> jax.Array:
+    """Returns the probability that each response is the best of n draws from the reference, exactly, from ranks.
+
+    Responses of equal score share their probability in proportion to the reference, as if ties were broken at random.
+
+    Args:
+        reference: float[K], probabilities.
+        score: float[K].
+        n: how many draws, at least 1.
+
+    Returns:
+        float[K], sums to 1.
+    """
+    order = jnp.argsort(-score)
+    ranked, mass = score[order], reference[order]
+    # Counted from the best down: the tail is small where the probabilities of large n are decided.
+    upto = jnp.concatenate([jnp.zeros(1, mass.dtype), jnp.cumsum(mass)])
+    above = upto[jnp.searchsorted(-ranked, -ranked, side="left")]
+    including = upto[jnp.searchsorted(-ranked, -ranked, side="right")]
+
+    def missed(tail):
+        """The probability that none of n draws falls into a tail."""
+        inside = tail < 1.0
+        return jnp.where(inside, jnp.exp(n * jnp.log1p(-jnp.where(inside, tail, 0.0))), 0.0)
+
+    # The whole mass may sum to a little more or less than 1 through rounding.
+    including = jnp.where(including >= upto[-1], 1.0, including)
+    tied = including - above
+    share = jnp.where(tied > 0, mass / jnp.where(tied > 0, tied, 1.0), 0.0)
+    chosen = share * (missed(above) - missed(including))
+    return jnp.zeros_like(chosen).at[order].set(chosen)
+
+
+def best_of_n_kl(n: ArrayLike) -> jax.Array:
+    """Returns ``log n - (n - 1) / n``: the divergence of best-of-n from its reference where every response is improbable.
+
+    With finitely many responses it is an upper bound (Beirami et al. 2024, theorem 1).
+    """
+    draws = jnp.asarray(n, jnp.result_type(float))
+    return jnp.log(draws) - (draws - 1.0) / draws
+
+
+def psi_optimal(
+    log_reference: jax.Array, preference: jax.Array, behaviour: jax.Array, tau: jax.Array | float, psi: Callable
+) -> jax.Array:
+    """Returns the log-probabilities of the optimal policy of the Psi-PO objective.
+
+        argmax_pi  E_{y ~ pi, y' ~ mu}[Psi(p(y > y'))] - tau KL(pi || ref)
+
+    Psi may be infinite, as the logit is where a preference is certain. The answer then is the limit of preferences that become
+    certain together: what is surely preferred to more of mu than any other response takes all, whatever tau is.
+
+    Args:
+        log_reference: float[K]; minus infinity where a response is impossible, which it stays.
+        preference: float[K, K], the probability that the row is preferred to the column.
+        behaviour: float[K], mu, the distribution of the other response.
+        tau: positive.
+        psi: increasing, elementwise: the identity gives IPO, the logit RLHF (on Bradley-Terry preferences).
+
+    Source: Azar et al. (2023), equation 6 and its solution in section 4; section 4.2 on certain preferences.
+    """
+    value = psi(preference)
+    certain = jnp.isinf(value)
+    surely = jnp.where(certain, jnp.sign(value), 0.0) @ behaviour
+    most = jnp.max(surely, where=log_reference > -jnp.inf, initial=-jnp.inf)
+    # Sums of a few probabilities of one behaviour, equal up to rounding where the same ones are added in another order.
+    first = surely >= most - 8 * jnp.finfo(surely.dtype).eps
+    return kl_optimal(jnp.where(first, log_reference, -jnp.inf), jnp.where(certain, 0.0, value) @ behaviour, tau)
+
+
+def logit(probability: jax.Array) -> jax.Array:
+    """Returns log p / (1 - p), minus infinity at 0 and infinity at 1."""
+    return jnp.log(probability) - jnp.log1p(-probability)

@@ -1,0 +1,126 @@
+"""Iterated games between strategies that remember the last joint action, exactly: the play is a Markov chain of joint actions.
+
+A strategy of player i is float[1 + A^N, A]: its action probabilities in the first round (row 0), and after each joint action,
+which is numbered with the player's own action first and those of the others after it, in a circle. In the prisoner's dilemma,
+where actions are cooperate and defect, rows 1 to 4 are: both cooperated, only the other defected, only the player itself did,
+both did.
+
+Everything is pure and differentiable, in float32 or, inside ``jax.enable_x64(True)``, in float64.
+
+Source: Press and Dyson (2012), Iterated prisoner's dilemma contains strategies that dominate any evolutionary opponent; Foerster
+et al. (2018), Learning with opponent-learning awareness.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl.errors import is_traced, nan_unless, require_discount, require_distribution
+from jaxrl.solvers.normal_form import joint_distribution
+
+
+def of_cooperation(first: float, after: Sequence[float]) -> jax.Array:
+    """Returns the strategy of a two-action game that takes action 0 with these probabilities, float[5, 2].
+
+    Args:
+        first: in the first round.
+        after: four probabilities, after both took action 0, only the player itself, only the other, neither.
+    """
+    cooperates = jnp.asarray([first, *after], jnp.result_type(float))
+    return jnp.stack([cooperates, 1 - cooperates], axis=-1)
+
+
+def play(profile: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Returns the chain that strategies make: the law of the first joint action, float[J], and of the next one, float[J, J].
+
+    Joint actions are numbered as by ``numpy.ravel_multi_index``, player 0 first.
+
+    Args:
+        profile: N strategies, float[1 + A^N, A].
+    """
+    for player, strategy in enumerate(profile):
+        if not is_traced(strategy):
+            require_distribution("memory_one", f"every row of strategy {player}", strategy, "Normalise its rows.")
+    players, actions = len(profile), profile[0].shape[1]
+    first = joint_distribution([strategy[0] for strategy in profile]).reshape(-1)
+
+    def in_joint_order(player):
+        """Rows by joint action as the player numbers it, rearranged to the common number: axes i, i+1, ... back to 0, 1, ..."""
+        own_first = profile[player][1:].reshape(*(actions,) * players, actions)
+        axes = [(axis - player) % players for axis in range(players)]
+        return own_first.transpose(*axes, players).reshape(-1, actions)
+
+    following = jax.vmap(lambda *rows: joint_distribution(rows).reshape(-1))(*(in_joint_order(i) for i in range(players)))
+    return first, following
+
+
+def occupancy(profile: Sequence[jax.Array], gamma: jax.Array | float) -> jax.Array:
+    """Returns how often each joint action is played, discounted and normalised, float[J]: ``(1 - gamma) sum_t gamma^t P(t)``.
+
+    Args:
+        profile: N strategies, float[1 + A^N, A].
+        gamma: the discount, in [0, 1). Without discount, at 1, there is no such number: NaN if it is traced.
+
+    Raises:
+        ConfigError: the discount is out of range.
+    """
+    require_discount("memory_one", gamma, below_one=True)
+    first, following = play(profile)
+    leaving = jnp.asarray(1 - gamma, first.dtype)
+    chances = _ends_of_walks(gamma * following, jnp.full_like(first, leaving), first)
+    return nan_unless(leaving > 0, chances)
+
+
+def values(payoff: jax.Array, profile: Sequence[jax.Array], gamma: jax.Array | float) -> jax.Array:
+    """Returns what every player earns per round, float[N]: the discounted sum of rewards, times ``1 - gamma``.
+
+    Args:
+        payoff: float[N, A, ..., A], as many actions for every player.
+        profile: N strategies, float[1 + A^N, A].
+        gamma: the discount, in [0, 1).
+
+    Raises:
+        ConfigError: the discount is out of range.
+    """
+    return (payoff.reshape(payoff.shape[0], -1) * occupancy(profile, gamma)).sum(-1)
+
+
+def _ends_of_walks(onward: jax.Array, stop: jax.Array, first: jax.Array) -> jax.Array:
+    """Returns where walks stop that begin at ``first`` and go on as ``onward`` says, float[J]; it sums to 1.
+
+    States are taken out one by one: ways through them become ways around them. Nothing is ever subtracted, so every entry is
+    precise, however rarely walks stop. It needs no LAPACK.
+
+    Args:
+        onward: float[J, J], the chance of each step.
+        stop: float[J], the chance to stop; with the steps it sums to 1.
+        first: float[J], the distribution of the first state.
+
+    Source: Alfa, Xue and Ye (2002), Accurate computation of the smallest eigenvalue of a diagonally dominant M-matrix.
+    """
+    size = len(first)
+    states = jnp.arange(size)
+
+    def take_out(carry, state):
+        onward, stop = carry
+        later = states > state
+        # What leads on from this state, relative to leaving it at all.
+        leaves = stop[state] + jnp.sum(onward[state], where=later)
+        share = jnp.where(later, onward[:, state] / leaves, 0.0)
+        around = share[:, None] * jnp.where(later, onward[state], 0.0)
+        return (onward + around * ~jnp.eye(size, dtype=bool), stop + share * stop[state]), (onward[state], share, leaves)
+
+    (_, _), (ways, shares, leaves) = jax.lax.scan(take_out, (onward, stop), states)
+    ahead = jnp.where(states[None] > states[:, None], ways / leaves[:, None], 0.0)  # from each state to those taken out later
+
+    def arrive(reached, state):
+        return reached + reached[state] * ahead[state], None
+
+    def spread(total, state):
+        back = jnp.where(states > state, shares[state], 0.0)
+        return total.at[state].add(jnp.sum(back * total)), None
+
+    reached = jax.lax.scan(arrive, first, states)[0]
+    total = jax.lax.scan(spread, reached / leaves, states[::-1])[0]
+    return total * stop

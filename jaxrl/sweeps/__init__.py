@@ -1,0 +1,1 @@
+"""Many configurations: grids, random draws, halving, searches, and an honest choice."""

@@ -1,0 +1,1 @@
+"""Checks of environments and algorithms that a user may call."""

@@ -1,0 +1,1 @@
+"""Running an algorithm: seeds side by side, chunks, checkpoints, devices, quarantine."""

@@ -1,0 +1,117 @@
+"""What a run measures, on its way from the devices to the host: one copy per chunk, kept for the end and handed to the sinks."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrl.core import averages
+from jaxrl.results.sinks import Chunk, Failure, Plan, RunSummary, Sink
+from jaxrl.training import quarantine
+
+
+class Measured(NamedTuple):
+    """What a batch measured in one chunk, on the devices; seeds that fill up the layout included. See ``sinks.Chunk``.
+
+    rows: int[B], the places of the batch's seeds in the run's list of seeds.
+    """
+
+    rows: np.ndarray
+    first_update: int
+    metrics: dict[str, jax.Array]
+    evaluation: dict[str, jax.Array]
+    health: quarantine.Health
+
+
+class Measurements:
+    """Takes what is measured to the host, keeps it and hands it to the sinks.
+
+    numbers: int[S], of all seeds of the run. places: names what the quarantine watches; called only where a seed goes there.
+    """
+
+    def __init__(self, numbers: np.ndarray, sinks: Sequence[Sink], places: Callable[[], list[str]]):
+        self._numbers, self._sinks, self._places = numbers, sinks, places
+        self._begun = False
+        self._clock = time.perf_counter()
+        self._chunks: list[tuple[np.ndarray, Chunk]] = []
+        self._failures: dict[int, Failure] = {}
+
+    def begin(self, plan: Plan) -> None:
+        """Tells the sinks the plan. Without it they are left alone at the end, too."""
+        self._begun = True
+        for sink in self._sinks:
+            sink.begin(plan)
+
+    def deliver(self, measured: Measured | None) -> None:
+        """Waits for a chunk, copies it to the host and hands it on."""
+        if measured is None:
+            return
+        rows = measured.rows
+        metrics, evaluation, health = _on_host(measured)
+        failures = self.note(rows, health)
+        now = time.perf_counter()
+        chunk = Chunk(measured.first_update, self._numbers[rows], metrics, evaluation, now - self._clock, failures)
+        self._clock = now
+        self._chunks.append((rows, chunk))
+        for sink in self._sinks:
+            sink.chunk(chunk)
+
+    def note(self, rows: np.ndarray, health: quarantine.Health) -> dict[int, Failure]:
+        """Returns the seeds that are newly in quarantine, and remembers them."""
+        update, place = map(np.asarray, health)
+        bad = [i for i in np.flatnonzero(update != quarantine.GOOD) if int(self._numbers[rows[i]]) not in self._failures]
+        names = self._places() if bad else []
+        new = {int(self._numbers[rows[i]]): Failure(int(update[i]), names[place[i]]) for i in bad}
+        self._failures |= new
+        return new
+
+    def end(self, seconds: float, compile_seconds: float, interrupted: bool) -> RunSummary:
+        """Tells the sinks how the run ended."""
+        summary = RunSummary(seconds, compile_seconds, interrupted, self._failures)
+        for sink in self._sinks if self._begun else ():
+            sink.end(summary)
+        return summary
+
+    def tables(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """Returns metrics [S, U], evaluations [S, C] and int[C], how many updates had been made at each evaluation."""
+        metrics, _ = self._table([(rows, c.first_update, c.metrics) for rows, c in self._chunks])
+        at_ends = [
+            (rows, c.first_update + c.num_updates, {name: values[:, None] for name, values in c.evaluation.items()})
+            for rows, c in self._chunks
+        ]
+        return metrics, *self._table(at_ends)
+
+    def _table(self, parts: list[tuple[np.ndarray, int, dict[str, np.ndarray]]]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Puts pieces [B, n] that begin in some column into tables with a row for each seed."""
+        widths = [next((values.shape[1] for values in columns.values()), 1) for _, _, columns in parts]
+        places = [first + np.arange(width) for (_, first, _), width in zip(parts, widths, strict=True)]
+        present = np.unique(np.concatenate([np.arange(0), *places]))
+        tables: dict[str, np.ndarray] = {}
+        for (rows, _, columns), place in zip(parts, places, strict=True):
+            at = np.searchsorted(present, place)
+            for name, values in columns.items():
+                empty = functools.partial(np.full, (len(self._numbers), len(present)), np.nan, np.float32)
+                table = tables[name] if name in tables else tables.setdefault(name, empty())
+                table[rows[:, None], at] = values
+        return tables, present
+
+
+def _on_host(measured: Measured) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], quarantine.Health]:
+    """Copies what was measured to the host and divides averages.
+
+    Of a seed in quarantine, the metrics of updates that were thrown away and the evaluations are missing: NaN is written here,
+    so that no compiled program holds one.
+    """
+    everything = jax.device_get((measured.metrics, measured.evaluation, measured.health))  # one copy per chunk
+    metrics, evaluation, health = jax.tree.map(lambda leaf: leaf[: len(measured.rows)], everything)
+    bad = health.update != quarantine.GOOD
+
+    def kept(values: np.ndarray) -> np.ndarray:
+        thrown_away = measured.first_update + np.arange(values.shape[1]) > health.update[:, None]
+        return np.where(bad[:, None] & thrown_away, np.nan, values)
+
+    metrics = {name: kept(values) for name, values in averages.divided(metrics).items()}
+    return metrics, {name: np.where(bad, np.nan, values) for name, values in averages.divided(evaluation).items()}, health

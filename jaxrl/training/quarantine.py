@@ -1,0 +1,92 @@
+"""Quarantine: a seed with a value that turns non-finite is frozen at its last good update, and named.
+
+Seeds run side by side in one program, so a seed that diverges can be neither stopped nor dropped. Its later updates are
+computed and thrown away; the other seeds notice nothing.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl.blocks.replay import ReplayBuffer
+from jaxrl.core import averages
+
+PyTree = Any
+
+GOOD = -1
+"""Stands for the number of the first bad update while there is none."""
+
+
+class Health(NamedTuple):
+    """What is known about one seed.
+
+    update: int32[], number of the first update that brought a value which is not finite, ``GOOD`` while none did.
+    place: int32[], where that value was, as an index into ``places``.
+    """
+
+    update: jax.Array
+    place: jax.Array
+
+    @property
+    def good(self) -> jax.Array:
+        return self.update == GOOD
+
+
+def healthy() -> Health:
+    """Returns the health of a seed that has made no update yet."""
+    return Health(jnp.int32(GOOD), jnp.int32(0))
+
+
+def places(state: PyTree, metrics: dict[str, Any]) -> list[str]:
+    """Returns the names of all that is watched, in the order in which it is looked at. Only the structures matter."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_buffer)
+    watched = [f"state{jax.tree_util.keystr(path)}" for path, leaf in leaves if _is_watched(leaf)]
+    return [f"metric {name}" for name in sorted(metrics)] + watched
+
+
+def guard(update: Callable, state: PyTree, health: Health, index: jax.Array, key: jax.Array) -> tuple[PyTree, Health, dict]:
+    """Makes one update of one seed, unless the seed is in quarantine or gets there by this update.
+
+    Args:
+        update: of an Algorithm.
+        state: before the update.
+        health: of the seed.
+        index: int32[], the number of the update.
+        key: the update's key.
+
+    Returns:
+        The state: the new one, or the old one where the seed is in quarantine; of a replay buffer the position is the old one
+        then, while its items may have been written over (copying them in every update would cost more than the update). The
+        health. The metrics, float32, as the update measured them: those after the first bad update mean nothing.
+    """
+    new, metrics = update(state, key)
+    bad = jnp.stack([~averages.is_sound(metrics[name]) for name in sorted(metrics)] + _turned(state, new) or [False])
+    fails = health.good & bad.any()
+    metrics = jax.tree.map(jnp.float32, metrics)
+    keep = health.good & ~fails
+    state = jax.tree.map(functools.partial(_choose, keep), new, state, is_leaf=_is_buffer)
+    health = Health(jnp.where(fails, index, health.update), jnp.where(fails, jnp.argmax(bad).astype(jnp.int32), health.place))
+    return state, health, metrics
+
+
+def _turned(old: PyTree, new: PyTree) -> list[jax.Array]:
+    """Returns for every watched leaf whether an element that was finite no longer is: an infinity may be there from the start."""
+    pairs = zip(*(jax.tree.leaves(tree, is_leaf=_is_buffer) for tree in (old, new)), strict=True)
+    return [jnp.any(jnp.isfinite(before) & ~jnp.isfinite(after)) for before, after in pairs if _is_watched(before)]
+
+
+def _choose(keep: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+    if _is_buffer(new):  # what goes in is watched where it comes from: in the episodes and the metrics
+        return new.replace(position=jnp.where(keep, new.position, old.position), size=jnp.where(keep, new.size, old.size))
+    return jnp.where(keep, new, old)
+
+
+def _is_buffer(node: Any) -> bool:
+    return isinstance(node, ReplayBuffer)
+
+
+def _is_watched(leaf: Any) -> bool:
+    return not _is_buffer(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)

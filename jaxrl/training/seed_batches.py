@@ -1,0 +1,69 @@
+"""Batches: the seeds of a run that lie in memory together, and how a run's seeds are cut into them.
+
+What a checkpoint holds goes on as the batch that it was; the other seeds are shared out evenly.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrl.training.checkpoint import Saved
+from jaxrl.training.distributed import Processes
+
+PyTree = Any
+
+
+class Batch(NamedTuple):
+    """Seeds that lie in memory together.
+
+    rows: int[B], their places in the run's list of seeds.
+    room: for how many seeds the compiled program is made, at least B: batches of one run share it.
+    first_update: number of the first update that is to be made.
+    saved: the checkpoint to go on from. picked: int[B], which of its seeds these are.
+    """
+
+    rows: np.ndarray
+    room: int
+    first_update: int = 0
+    saved: Saved | None = None
+    picked: np.ndarray | None = None
+
+
+def cut(numbers: np.ndarray, saved: Sequence[Saved], at_once: int, processes: Processes | None = None) -> list[Batch]:
+    """Cuts the share of a process into batches: one for what each checkpoint holds, which goes on as it was, others for the rest.
+
+    Args:
+        numbers: of all seeds.
+        saved: all checkpoints.
+        at_once: how many seeds lie in memory at once.
+        processes: those that share the seeds; None for all that there is to do.
+    """
+    mine, count = (processes.index, processes.count) if processes else (0, 1)
+    newest: dict[int, tuple[int, int]] = {}  # of a seed in several checkpoints the latest counts
+    for index in sorted(range(len(saved)), key=lambda index: saved[index].next_update):
+        newest |= {int(seed): (index, place) for place, seed in enumerate(saved[index].seeds)}
+    found: dict[int, list[tuple[int, int]]] = {}
+    for row, seed in enumerate(numbers):
+        if int(seed) in newest:
+            index, place = newest[int(seed)]
+            found.setdefault(index, []).append((place, row))
+    batches = []
+    for index, pairs in sorted(found.items()):
+        picked, rows = np.array(sorted(pairs)).T
+        batches.append(Batch(rows, saved[index].room, saved[index].next_update, saved[index], picked))
+    batches = batches[mine::count]
+    fresh = np.array([row for row, seed in enumerate(numbers) if int(seed) not in newest], int)
+    share = np.array_split(fresh, count)[mine]
+    # As even as it goes; but what is left of a run that was cut before is cut likewise.
+    room = at_once if saved else -(-len(share) // max(1, -(-len(share) // at_once)))
+    return batches + [Batch(share[first : first + room], room) for first in range(0, len(share), max(1, room))]
+
+
+def in_order(states: list[PyTree], batches: list[Batch]) -> PyTree:
+    """Joins the states of batches, [B, ...] each, in the order of the run's seeds."""
+    if len(states) == 1:
+        return states[0]
+    order = np.argsort(np.concatenate([batch.rows for batch in batches]))
+    return jax.tree.map(lambda *leaves: np.concatenate(jax.device_get(leaves))[order], *states)

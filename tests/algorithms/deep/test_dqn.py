@@ -1,0 +1,290 @@
+"""DQN: the probes with exact values, its target by hand, the target network, options, and refusal of what it cannot do."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from jaxrl.algorithms.deep import dqn
+from jaxrl.core.rollout import View
+from jaxrl.core.spaces import Discrete
+from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
+from jaxrl.training.runner import run, scan_updates
+from tests import probes
+
+GAMMA = 0.8
+CONFIG = dqn.Config(
+    learning_rate=3e-3,
+    gamma=GAMMA,
+    epsilon_end=0.5,
+    epsilon_steps=500.0,
+    target_interval=20,
+    num_envs=4,
+    num_steps=1,
+    num_rounds=40,
+    batch_size=32,
+    buffer_size=302,  # not a multiple of the 4 steps that are written at once
+    learning_starts=50,
+    hidden=(16,),
+)
+# Every kind passes the two probes that know most; compiling is what takes the time.
+KINDS = [
+    {"double": True, "dueling": True, "hidden": (16, 16)},
+    *(
+        pytest.param(changes, marks=pytest.mark.slow)
+        for changes in (
+            {},
+            {"replay": False, "num_envs": 16, "batch_size": 16, "buffer_size": 0, "learning_starts": 0},
+            {"double": True},
+            {"dueling": True},
+            {"target_interval": 1, "target_step_size": 0.05},
+            {"num_steps": 4, "num_gradient_steps": 4, "num_rounds": 10},
+            {"num_envs": 1, "num_rounds": 160},
+        )
+    ),
+]
+
+
+def trained(env, num_updates=50, **changes):
+    config = CONFIG.replace(**changes)
+    return config, run(dqn.make, env, config, seeds=4, num_updates=num_updates, chunk_length=num_updates)
+
+
+def values(env, config, done, obs):
+    """Returns the action values of a batch of observations, [4, B, A]."""
+    network = dqn.q_network(env, config)
+    return np.asarray(jax.vmap(lambda params: network.apply(params, obs))(done.state.params))
+
+
+@pytest.mark.parametrize("changes", KINDS, ids=str)
+def test_delayed_reward(changes):
+    env = probes.delayed_reward()
+    config, done = trained(env, **changes)
+    expected = np.broadcast_to([[GAMMA, GAMMA], [1.0, 1.0]], (4, 2, 2))
+    np.testing.assert_allclose(values(env, config, done, jnp.array([0, 1])), expected, atol=0.1)
+
+
+@pytest.mark.parametrize("changes", KINDS, ids=str)
+def test_a_time_limit_is_not_an_end(changes):
+    """Q -> r / (1 - gamma) through time limits, and r where the episode really ends."""
+    env = probes.limit_or_end()
+    config, done = trained(env, **changes)
+    expected = np.broadcast_to([[1 / (1 - GAMMA)] * 2, [1.0] * 2], (4, 2, 2))
+    np.testing.assert_allclose(values(env, config, done, jnp.array([0, 1])), expected, rtol=0.1)
+
+
+def test_constant_reward():
+    env = probes.constant_reward()
+    config, done = trained(env)
+    np.testing.assert_allclose(values(env, config, done, jnp.array([0])), 1.0, atol=0.05)
+
+
+def test_observation_dependent_reward():
+    env = probes.observation_dependent_reward()
+    config, done = trained(env)
+    expected = np.broadcast_to([[-1.0, -1.0], [1.0, 1.0]], (4, 2, 2))
+    np.testing.assert_allclose(values(env, config, done, jnp.array([0, 1])), expected, atol=0.1)
+
+
+def test_action_dependent_reward():
+    env = probes.action_dependent_reward()
+    config, done = trained(env)
+    np.testing.assert_allclose(values(env, config, done, jnp.array([0, 1])), [np.eye(2)] * 4, atol=0.1)
+
+
+def test_masked_actions_are_never_taken():
+    env = probes.masked_action()
+    config, done = trained(env, epsilon_end=1.0)
+    assert set(np.unique(done.state.buffer.items.action)) == {0, 1}
+    np.testing.assert_allclose(values(env, config, done, jnp.array([0]))[:, 0, :2], [[0.5, 0.0]] * 4, atol=0.05)
+    view = View(jnp.array([0]), jnp.array([[True, True, False]]), ())
+    algorithm = dqn.make(env, config.replace(epsilon_end=0.2))
+    chosen = jax.vmap(lambda state: algorithm.probabilities(state, view))(done.state)
+    np.testing.assert_allclose(chosen[:, 0], [[0.9, 0.1, 0.0]] * 4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("double", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_the_value_of_an_illegal_action_never_enters_a_target(double):
+    """The illegal action is given a huge value before training; it is never taken, so nothing else can bring it down."""
+    masked = probes.masked_action()
+    env = probes.delayed_reward().replace(action_space=Discrete(3), action_mask_fn=masked.action_mask_fn)
+    config = CONFIG.replace(double=double, epsilon_end=0.2)
+    algorithm = dqn.make(env, config)
+
+    def prejudiced(params):
+        return jax.tree.map(lambda leaf: leaf.at[2].add(1000.0) if leaf.shape == (3,) else leaf, params)
+
+    def learn(key):
+        state = algorithm.init(key)
+        state = state.replace(params=prejudiced(state.params), target_params=prejudiced(state.target_params))
+        return scan_updates(algorithm, state, key, jnp.arange(20))[0]
+
+    state = jax.jit(learn)(jax.random.key(0))
+    found = dqn.q_network(env, config).apply(state.params, jnp.array([0, 1]))
+    np.testing.assert_allclose(found[:, :2], [[GAMMA] * 2, [1.0] * 2], atol=0.1)
+    assert (found[:, 2] > 900).all()
+
+
+@pytest.mark.each
+def test_nested_observations():
+    env = probes.nested_observation()
+    config, done = trained(env)
+    obs = {"side": jnp.array([0, 1]), "vector": jnp.array([[0.0, 1.0], [1.0, 0.0]])}
+    np.testing.assert_allclose(values(env, config, done, obs), [np.eye(2)] * 4, atol=0.1)
+
+
+@pytest.mark.each
+@pytest.mark.parametrize("dueling", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_images(dueling):
+    env = probes.image_observation()
+    config, done = trained(env, channels=(4,), dueling=dueling)
+    obs = jnp.zeros((2, 4, 4, 1)).at[0, 0, 0].set(1.0).at[1, 3, 3].set(1.0)
+    np.testing.assert_allclose(values(env, config, done, obs), [np.eye(2)] * 4, atol=0.1)
+
+
+def numpy_target(config, item, online, target):
+    """r + gamma max Q_target, or with the action that the online network selects; nothing beyond a termination."""
+    best = target[online.argmax()] if config.double else target.max()
+    return item.reward + config.gamma * (0.0 if item.terminated else best)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_the_loss_is_that_of_the_paper(double):
+    """With room for one step only, the step that is learned from is known."""
+    env, delta = envs.make("cartpole"), 0.5
+    config = CONFIG.replace(double=double, huber_delta=delta, num_envs=1, num_rounds=1)
+    config = config.replace(batch_size=1, buffer_size=1, learning_starts=1)
+    algorithm, network = dqn.make(env, config), dqn.q_network(env, config)
+    update, q = jax.jit(algorithm.update), jax.jit(network.apply)
+    state = algorithm.init(jax.random.key(0))
+    # Another target network, so that the two disagree on the best action.
+    state = state.replace(target_params=algorithm.init(jax.random.key(1)).target_params)
+    disagreed = 0
+    for i in range(60):
+        before = state
+        state, metrics = update(before, jax.random.key(i))
+        item = jax.tree.map(lambda leaf: np.asarray(leaf)[0], state.buffer.items)
+        online, target = (np.asarray(q(params, item.next_obs)) for params in (before.params, before.target_params))
+        error = numpy_target(config, item, online, target) - np.asarray(q(before.params, item.obs))[item.action]
+        disagreed += online.argmax() != target.argmax()
+        np.testing.assert_allclose(metrics["td_error"], np.abs(error), rtol=1e-4, atol=1e-5)
+        huber = 0.5 * error**2 if np.abs(error) <= delta else delta * (np.abs(error) - 0.5 * delta)
+        np.testing.assert_allclose(metrics["loss"], huber, rtol=1e-4, atol=1e-5)
+    assert disagreed
+
+
+@functools.cache
+def one_step(**changes):
+    """States before and after 1, 2, 3, 4 gradient steps."""
+    env = envs.make("cartpole")
+    algorithm = dqn.make(env, CONFIG.replace(num_rounds=1, **changes))
+    update, states = jax.jit(algorithm.update), [algorithm.init(jax.random.key(0))]
+    for i in range(4):
+        states.append(update(states[-1], jax.random.key(i))[0])
+    return [(leaves(state.params), leaves(state.target_params)) for state in states]
+
+
+def leaves(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def test_a_hard_target_is_copied_every_interval():
+    states = one_step(target_interval=3)
+    for _, target in states[:3]:
+        np.testing.assert_array_equal(target, states[0][0])
+    np.testing.assert_array_equal(states[3][1], states[3][0])
+    np.testing.assert_array_equal(states[4][1], states[3][0])
+    assert (states[4][0] != states[3][0]).any()
+
+
+def test_a_soft_target_moves_by_its_step_size():
+    states = one_step(target_interval=2, target_step_size=0.1)
+    np.testing.assert_array_equal(states[1][1], states[0][1])
+    for before, after in ((0, 2), (2, 4)):
+        expected = 0.9 * states[before][1] + 0.1 * states[after][0]
+        np.testing.assert_allclose(states[after][1], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_without_a_target_network():
+    for params, target in one_step(target_interval=1, target_step_size=1.0):
+        np.testing.assert_array_equal(params, target)
+
+
+def test_epsilon_falls_linearly_and_then_stays():
+    config = CONFIG.replace(epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=640.0)
+    done = run(dqn.make, envs.make("cartpole"), config, seeds=2, num_updates=6, chunk_length=6)
+    np.testing.assert_allclose(done.metrics["epsilon"], [[0.7, 0.5, 0.3, 0.1, 0.1, 0.1]] * 2, rtol=1e-5)
+
+
+def test_probabilities_are_those_of_epsilon_greedy():
+    env = envs.make("cartpole")
+    algorithm = dqn.make(env, CONFIG.replace(epsilon_start=0.4, epsilon_end=0.4))
+    state = algorithm.init(jax.random.key(0))
+    view = View(state.episodes.obs, None, ())
+    greedy = np.asarray(algorithm.policy(state, True)(jax.random.key(1), view).action)
+    expected = 0.2 + 0.6 * np.eye(2)[greedy]
+    np.testing.assert_allclose(algorithm.probabilities(state, view), expected, rtol=1e-5)
+    sample = jax.vmap(lambda key: algorithm.policy(state, False)(key, view).action)
+    taken = np.asarray(sample(jax.random.split(jax.random.key(2), 4000)))
+    np.testing.assert_allclose((taken == greedy).mean(0), 0.8, atol=0.03)
+
+
+def test_the_first_steps_are_random_and_stored():
+    env = envs.make("corridor")
+    state = dqn.make(env, CONFIG).init(jax.random.key(0))
+    assert int(state.buffer.size) == 52  # 13 steps in each of 4 environments
+    items = jax.tree.map(lambda leaf: np.asarray(leaf)[:52], state.buffer.items)
+    moves = 2 * items.action - 1
+    np.testing.assert_array_equal(items.next_obs, np.maximum(items.obs + moves, 0))
+    np.testing.assert_array_equal(items.reward, items.terminated)
+    assert 0.25 < items.action.mean() < 0.75
+
+
+def test_dueling_advantages_sum_to_zero():
+    env = envs.make("cartpole")
+    network = dqn.q_network(env, CONFIG.replace(dueling=True, hidden=(32, 16)))
+    obs = jax.random.normal(jax.random.key(0), (100, 4))
+    params = network.init(jax.random.key(1), obs)
+    value, advantage = network.apply(params, obs, method="streams")
+    np.testing.assert_allclose(advantage.mean(-1), 0.0, atol=1e-6)
+    np.testing.assert_allclose(network.apply(params, obs).mean(-1), value[:, 0], atol=1e-6)
+    assert advantage.std() > 0.1
+    assert value.std() > 0.1
+
+
+@pytest.mark.optimised
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_the_buffer_is_updated_in_place(num_envs):
+    config = CONFIG.replace(num_envs=num_envs, buffer_size=100_000)
+    algorithm = dqn.make(envs.make("cartpole"), config)
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    updates = jax.jit(lambda state, key: scan_updates(algorithm, state, key, jnp.arange(8)), donate_argnums=0)
+    memory = updates.lower(state, jax.random.key(0)).compile().memory_analysis()
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.buffer))
+    assert memory.alias_size_in_bytes > size
+    assert memory.temp_size_in_bytes < size / 4
+
+
+@pytest.mark.parametrize(
+    ("env", "changes", "error", "message"),
+    [
+        ("prisoners_dilemma", {}, ConfigError, "no agent axis, got 2"),
+        ("pendulum", {}, SpaceError, "must be Discrete"),
+        ("cartpole", {"gamma": 1.1}, ConfigError, r"gamma must lie in \[0, 1\], got 1.1"),
+        ("cartpole", {"target_step_size": 1.5}, ConfigError, "target_step_size must lie in"),
+        ("cartpole", {"epsilon_steps": 0.0}, ConfigError, "epsilon_steps must be positive"),
+        ("cartpole", {"target_interval": 0}, ConfigError, "target_interval must be an integer of at least 1"),
+        ("cartpole", {"buffer_size": 31}, ConfigError, r"at least batch_size \(32\), got 31. Try buffer_size=32"),
+        ("cartpole", {"learning_starts": 303}, ConfigError, r"at least learning_starts \(304\), got 302"),
+        ("cartpole", {"num_steps": 100}, ConfigError, r"num_envs \* num_steps \(400\), got 302"),
+        ("cartpole", {"activation": "reluu"}, UnknownNameError, "Did you mean 'relu'"),
+        ("cartpole", {"hidden": ()}, ConfigError, "at least one layer"),
+        ("cartpole", {"channels": (4,)}, SpaceError, r"shape \[H, W, C\]"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_tracing(env, changes, error, message):
+    with pytest.raises(error, match=message):
+        run(dqn.make, envs.make(env), CONFIG.replace(**changes), seeds=2, num_updates=2)

@@ -1,0 +1,262 @@
+"""PPO: the probes with exact values, what the first epoch must look like, options, and refusal of what it cannot do."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from jaxrl.algorithms.deep import ppo
+from jaxrl.blocks import distributions, moments
+from jaxrl.blocks.networks import ActorCritic
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.rollout import View
+from jaxrl.core.spaces import Box, Dict, Discrete
+from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
+from jaxrl.training.runner import run
+from tests import probes
+from tests.marks import each, slow
+
+GAMMA = 0.8
+CONFIG = ppo.Config(
+    learning_rate=1e-2,
+    gamma=GAMMA,
+    num_envs=4,
+    num_steps=32,
+    hidden=(16,),
+    num_minibatches=2,
+    activation="relu",
+    clip_value=False,
+)
+
+
+def trained(env, num_updates=100, **changes):
+    config = CONFIG.replace(anneal_updates=float(num_updates), **changes)
+    return config, run(ppo.make, env, config, seeds=4, num_updates=num_updates, chunk_length=num_updates)
+
+
+def values(env, config, done, obs):
+    """Returns the critic's values of a batch of observations, [4, B]."""
+    network = ActorCritic(env.observation_space, env.action_space, config.hidden, config.activation, config.channels)
+    batch = jax.tree.map(lambda leaf: leaf[None], obs)
+
+    def value(params):
+        features, _ = network.apply(params, batch, None, (), method="features")
+        return network.apply(params, features, method="value")[0]
+
+    return np.asarray(jax.vmap(value)(done.state.params))
+
+
+def probabilities(env, config, done, obs, mask=None):
+    """Returns the probabilities of the actions, [4, B, A]."""
+    algorithm = ppo.make(env, config)
+    return np.asarray(jax.vmap(lambda state: algorithm.probabilities(state, View(obs, mask, ())))(done.state))
+
+
+def test_constant_reward():
+    env = probes.constant_reward()
+    config, done = trained(env)
+    np.testing.assert_allclose(values(env, config, done, jnp.array([0])), 1.0, atol=0.05)
+
+
+def test_observation_dependent_reward():
+    env = probes.observation_dependent_reward()
+    config, done = trained(env)
+    np.testing.assert_allclose(values(env, config, done, jnp.array([0, 1])), [[-1.0, 1.0]] * 4, atol=0.1)
+
+
+def test_delayed_reward():
+    env = probes.delayed_reward()
+    config, done = trained(env)
+    np.testing.assert_allclose(values(env, config, done, jnp.array([0, 1])), [[GAMMA, 1.0]] * 4, atol=0.1)
+
+
+def test_action_dependent_reward():
+    env = probes.action_dependent_reward()
+    config, done = trained(env)
+    chosen = probabilities(env, config, done, jnp.array([0, 1]))
+    assert (chosen[:, [0, 1], [0, 1]] > 0.9).all()
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, slow({"clip_value": True}), {"gae_lambda": 0.0}, {"gae_lambda": 1.0}, each({"memory_size": 8})], ids=str
+)
+def test_a_time_limit_is_not_an_end(changes):
+    """V -> r / (1 - gamma) through time limits, and r where the episode really ends."""
+    if "memory_size" in changes:
+        env = probes.time_limit_loop()
+        _, done = trained(env, **changes)
+        assert done.metrics["value_loss"][:, -1].max() < 0.1
+        return
+    env = probes.limit_or_end()
+    config, done = trained(env, **changes)
+    found = values(env, config, done, jnp.array([0, 1]))
+    np.testing.assert_allclose(found, [[1 / (1 - GAMMA), 1.0]] * 4, rtol=0.1)
+
+
+def test_masked_actions_are_never_taken():
+    env = probes.masked_action()
+    config, done = trained(env)
+    mask = jnp.array([[True, True, False]])
+    chosen = probabilities(env, config, done, jnp.array([0]), mask)
+    assert (chosen[:, 0, 2] == 0).all()
+    assert (chosen[:, 0, 0] > 0.9).all()
+    np.testing.assert_allclose(values(env, config, done, jnp.array([0])), 0.5, atol=0.05)
+    assert np.isfinite(done.metrics["entropy"]).all()
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, slow({"normalize_observation": True}), slow({"memory_size": 8, "num_minibatches": 2})], ids=str
+)
+def test_nested_observations(changes):
+    _, done = trained(probes.nested_observation(), **changes)
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
+
+
+@pytest.mark.each
+def test_images():
+    _, done = trained(probes.image_observation(), channels=(4,), learning_rate=3e-3)
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
+
+
+@pytest.mark.parametrize("bound", [2.0, slow(np.inf)])
+def test_continuous_actions(bound):
+    """The reward is minus the squared distance to the observation; a policy that ignores it gets -1/3 at best."""
+    _, done = trained(probes.continuous_action(bound), 150, ent_coef=0.0, normalize_reward=True)
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > -0.1).all()
+
+
+@functools.cache
+def first_update(**changes):
+    config = CONFIG.replace(num_epochs=1, num_minibatches=1, **changes)
+    return run(ppo.make, envs.make("cartpole"), config, seeds=2, num_updates=2, chunk_length=1)
+
+
+@pytest.mark.parametrize("changes", [{}, slow({"memory_size": 8}), slow({"normalize_observation": True})], ids=str)
+def test_the_ratio_is_one_before_the_first_step(changes):
+    """A single pass over the whole batch sees the policy that collected it, memory and normalisation included."""
+    metrics = first_update(**changes).metrics
+    np.testing.assert_allclose(metrics["approximate_kl"], 0.0, atol=1e-6)
+    np.testing.assert_array_equal(metrics["clip_fraction"], 0.0)
+    np.testing.assert_allclose(metrics["policy_loss"], 0.0, atol=1e-5)  # standardised advantages sum to zero
+
+
+def test_annealing_ends_at_zero():
+    config = CONFIG.replace(anneal_updates=3.0)
+    done = run(ppo.make, envs.make("cartpole"), config, seeds=1, num_updates=6, chunk_length=6)
+    assert (done.metrics["clip_fraction"][0, :3] > 0).any()
+    np.testing.assert_allclose(done.metrics["approximate_kl"][0, 3:], 0.0, atol=1e-6)
+
+
+def test_value_clipping_limits_the_critic():
+    """With a huge step size the clipped critic's loss is the larger of the two, so it cannot be below the plain one."""
+    assert first_update(clip_value=True).metrics["value_loss"][0, 0] >= first_update().metrics["value_loss"][0, 0] - 1e-6
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_envs": 4, "num_steps": 8}, slow({"memory_size": 4, "num_envs": 8, "num_steps": 1})], ids=str
+)
+def test_minibatches_of_one_step_learn(changes):
+    """Standardised on its own, a single advantage is 0, and the entropy stayed what it was for ever."""
+    env = probes.action_dependent_reward()
+    count = changes["num_envs"] * changes["num_steps"]
+    _, done = trained(env, 40, ent_coef=0.0, learning_rate=3e-3, num_minibatches=count, num_epochs=2, **{"num_envs": 4} | changes)
+    assert done.metrics["entropy"][:, -1].max() < 0.5 * np.log(2)
+    assert done.metrics["episode_return"][:, -5:].mean() > 0.9
+
+
+def _pixels(state):
+    return jnp.full((2, 2, 1), 200, jnp.uint8) + 20 * state.astype(jnp.uint8)
+
+
+def _pixels_reset(key, params):
+    state = jax.random.randint(key, (), 0, 2, jnp.int32)
+    return _pixels(state), state
+
+
+def _pixels_step(key, state, action, params):
+    return Step(_pixels(state), state, jnp.where(action == state, 1.0, 0.0), jnp.bool_(True))
+
+
+def test_integers_in_a_box_are_normalised_and_classes_are_not():
+    """Images of 200s arrived as 200. A nested observation is normalised part by part."""
+    space = Dict.of(image=Box(0, 255, (2, 2, 1), jnp.uint8), cell=Discrete(5), speed=Box(-1.0, 1.0, (2,)))
+    obs = {
+        "image": jnp.full((7, 2, 2, 1), 200, jnp.uint8).at[:3].set(220),
+        "cell": jnp.arange(7, dtype=jnp.int32) % 5,
+        "speed": jnp.linspace(-1.0, 1.0, 14).reshape(7, 2),
+    }
+    seen = moments.update(moments.init(jax.tree.map(lambda leaf: leaf[0], obs)), obs)
+    found = ppo.normalised(seen, obs, space)
+    for name in ("image", "speed"):
+        np.testing.assert_allclose(found[name].mean(0), 0.0, atol=1e-4)
+        np.testing.assert_allclose(found[name].std(0), 1.0, rtol=1e-3)
+    np.testing.assert_array_equal(found["cell"], obs["cell"])
+    env = Environment(None, _pixels_reset, _pixels_step, space.items[1][1], Discrete(2), max_steps=10)
+    _, done = trained(env, 30, normalize_observation=True, channels=(4,), learning_rate=3e-3)
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
+
+
+def _counts_reset(key, params):
+    state = jax.random.randint(key, (1,), -3, 4, jnp.int32)
+    return state, state
+
+
+def _counts_step(key, state, action, params):
+    whole = jnp.issubdtype(action.dtype, jnp.integer)
+    return Step(state, state, -jnp.abs(action - state)[0].astype(jnp.float32) if whole else jnp.float32(jnp.nan), jnp.bool_(True))
+
+
+def test_a_box_of_integers_is_acted_in_by_integers():
+    env = Environment(None, _counts_reset, _counts_step, Box(-3, 3, (1,), jnp.int32), Box(-3, 3, (1,), jnp.int32), max_steps=10)
+    _, done = trained(env, 3)
+    assert not done.summary.failed_seeds
+    assert (done.metrics["episode_return"] == np.round(done.metrics["episode_return"] * 128) / 128).all()
+
+
+def test_policies_of_all_kinds_have_the_right_shapes():
+    for name in ("pendulum", "t_maze"):
+        env = envs.make(name)
+        algorithm = ppo.make(env, CONFIG)
+        state = jax.jit(algorithm.init)(jax.random.key(0))
+        decision = algorithm.policy(state, True)(jax.random.key(1), View(state.episodes.obs, None, ()))
+        assert decision.action.shape == (4, *env.action_space.shape)
+        assert env.action_space.contains(decision.action)
+
+
+def test_distribution_of_masked_actions():
+    policy = distributions.categorical(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([[True, True, False]]))
+    np.testing.assert_allclose(policy.probs, [[1 / (1 + np.e), np.e / (1 + np.e), 0.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("env", "changes", "error", "message"),
+    [
+        ("prisoners_dilemma", {}, ConfigError, "no agent axis, got 2"),
+        (
+            "cartpole",
+            {"num_minibatches": 3},
+            ConfigError,
+            r"num_envs \* num_steps \(128\) must be divisible by num_minibatches, got 3. Try 2",
+        ),
+        ("cartpole", {"memory_size": 8, "num_minibatches": 3}, ConfigError, r"num_envs \(4\) must be divisible .* got 3. Try 2"),
+        ("cartpole", {"gamma": -0.1}, ConfigError, r"gamma must lie in \[0, 1\], got -0.1"),
+        ("cartpole", {"learning_rate": 0.0}, ConfigError, "learning_rate must be positive"),
+        ("cartpole", {"num_envs": 2.5}, ConfigError, "num_envs must be an integer of at least 1"),
+        (
+            "cartpole",
+            {"num_envs": 1, "num_steps": 1, "num_minibatches": 1},
+            ConfigError,
+            "must be at least 2.*got 1. Set num_steps",
+        ),
+        ("cartpole", {"vf_coef": -0.5}, ConfigError, "vf_coef must be at least 0"),
+        ("cartpole", {"activation": "tanhh"}, UnknownNameError, "Did you mean 'tanh'"),
+        ("cartpole", {"hidden": ()}, ConfigError, "at least one layer"),
+        ("cartpole", {"channels": (4,)}, SpaceError, r"shape \[H, W, C\]"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_tracing(env, changes, error, message):
+    with pytest.raises(error, match=message):
+        run(ppo.make, envs.make(env), CONFIG.replace(**changes), seeds=2, num_updates=2)

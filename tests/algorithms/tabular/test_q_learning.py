@@ -1,0 +1,101 @@
+"""Tabular Q-learning: the probes, convergence to the exact values, and refusal of what it cannot do."""
+
+import jax
+import numpy as np
+import pytest
+
+import envs
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.core.finite import tabulate
+from jaxrl.errors import ConfigError, SpaceError
+from jaxrl.evaluation import ExactValue
+from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.training.runner import run
+from tests import probes
+
+GAMMA = 0.9
+CONFIG = q_learning.Config(gamma=GAMMA, num_steps=100, epsilon=0.5)
+
+
+def learned(env, num_updates=60, **changes):
+    """Returns the tables of four seeds, [4, X, A]."""
+    return np.asarray(run(q_learning.make, env, CONFIG.replace(**changes), seeds=4, num_updates=num_updates).state.q)
+
+
+def test_constant_reward():
+    np.testing.assert_allclose(learned(probes.constant_reward())[:, 0], 1.0, atol=0.05)
+
+
+def test_observation_dependent_reward():
+    q = learned(probes.observation_dependent_reward())
+    np.testing.assert_allclose(q[:, 0], -1.0, atol=0.05)
+    np.testing.assert_allclose(q[:, 1], 1.0, atol=0.05)
+
+
+def test_delayed_reward():
+    q = learned(probes.delayed_reward())
+    np.testing.assert_allclose(q[:, 0], GAMMA, atol=0.05)
+    np.testing.assert_allclose(q[:, 1], 1.0, atol=0.05)
+
+
+def test_action_dependent_reward():
+    np.testing.assert_allclose(learned(probes.action_dependent_reward())[:, :2], np.broadcast_to(np.eye(2), (4, 2, 2)), atol=0.05)
+
+
+def test_a_time_limit_is_not_an_end():
+    np.testing.assert_allclose(learned(probes.time_limit_loop())[:, 0], 1 / (1 - GAMMA), rtol=0.02)
+    q = learned(probes.limit_or_end())
+    np.testing.assert_allclose(q[:, 0], 1 / (1 - GAMMA), rtol=0.02)
+    np.testing.assert_allclose(q[:, 1], 1.0, rtol=0.02)
+
+
+def test_masked_actions_are_neither_taken_nor_valued():
+    q = learned(probes.masked_action())
+    assert (q[:, 0, 2] == 0).all()
+    np.testing.assert_allclose(q[:, 0, 0], 0.5, atol=0.02)
+
+
+def test_converges_to_the_exact_values_of_a_stochastic_environment():
+    """With full exploration and a falling step size every table must approach Q*: 64 seeds, mean error, fixed beforehand."""
+    env = envs.make("frozen_lake", slip=0.3)
+    # Step sizes near 10 / n: large enough to forget the start, small enough to average out the maximisation bias.
+    config = q_learning.Config(
+        gamma=GAMMA, epsilon=1.0, num_envs=8, learning_rate=1.0, learning_rate_half_life=10.0, learning_rate_min=0.0
+    )
+    done = run(q_learning.make, env, config, seeds=64, num_updates=200)
+    model = tabulate(env)
+    with jax.enable_x64(True):
+        exact = np.asarray(value_iteration(model, GAMMA, 1e-12).action_value)
+    numbers = np.asarray(model.observation)  # tabulated states are numbered in order of discovery
+    error = np.abs(np.asarray(done.state.q)[:, numbers] - exact)
+    assert error.mean() < 0.01
+    assert error.mean(0).max() < 0.05
+
+
+@pytest.mark.each
+def test_the_greedy_policy_is_good_after_a_hundred_thousand_steps():
+    """core-td: the mean exact value is at least 0.50 of the optimal 0.542026; here over 64 seeds."""
+    env = envs.make("frozen_lake")
+    evaluators = (ExactValue.of(env, 0.99),)
+    done = run(q_learning.make, env, q_learning.Config(), seeds=64, num_updates=1000, chunk_length=100, evaluators=evaluators)
+    value = done.evaluations["exact_value"].mean(0)
+    assert value[-1] >= 0.50
+    assert value[0] < value[-1]
+    np.testing.assert_allclose(done.evaluations["optimality_gap"] + done.evaluations["exact_value"], 0.542026, atol=1e-4)
+    assert done.evaluations["sampled_exact_value"][:, -1].mean() < value[-1]  # exploring costs
+
+
+@pytest.mark.parametrize(
+    ("env", "changes", "error", "message"),
+    [
+        (envs.make("cartpole"), {}, SpaceError, "observation_space must be Discrete"),
+        (envs.make("prisoners_dilemma"), {}, ConfigError, "no agent axis, got 2"),
+        (envs.make("corridor"), {"gamma": 1.5}, ConfigError, r"gamma must lie in \[0, 1\], got 1.5"),
+        (envs.make("corridor"), {"epsilon": np.array([0.1, -0.1])}, ConfigError, "epsilon must lie in"),
+        (envs.make("corridor"), {"num_steps": 0}, ConfigError, "num_steps must be an integer of at least 1"),
+        (envs.make("corridor"), {"learning_rate_half_life": 0.0}, ConfigError, "must be positive"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_tracing(env, changes, error, message):
+    with pytest.raises(error, match=message):
+        run(q_learning.make, env, q_learning.Config(**changes), seeds=2, num_updates=2)

@@ -1,0 +1,158 @@
+"""Action distributions against scipy, and the edges where others return NaN."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxrl.blocks.distributions import Categorical, categorical, diagonal_gaussian, kl_divergence, tanh_gaussian
+
+LOGITS = jnp.array([[0.5, -1.0, 2.0, 0.0], [3.0, 0.0, 0.0, -3.0]])
+MASK = jnp.array([[True, False, True, False], [False, False, False, True]])
+
+
+def test_masked_categorical_is_the_softmax_over_legal_actions():
+    policy = categorical(LOGITS, MASK)
+    expected = np.where(MASK, np.exp(LOGITS), 0)
+    expected /= expected.sum(-1, keepdims=True)
+    np.testing.assert_allclose(policy.probs, expected, rtol=1e-6)
+    np.testing.assert_allclose(policy.entropy(), [stats.entropy(expected[0]), 0.0], atol=1e-6)
+    samples = policy.sample(seed=jax.random.key(0), sample_shape=(500,))
+    assert MASK[jnp.arange(2), samples].all()
+
+
+def test_entropy_of_a_masked_categorical_has_a_finite_gradient():
+    gradient = jax.grad(lambda logits: categorical(logits, MASK).entropy().sum())(LOGITS)
+    assert np.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient[~MASK], 0.0)
+
+
+def test_diagonal_gaussian():
+    mean, log_std = jnp.array([[0.5, -1.0]]), jnp.array([0.3, -0.2])
+    policy, value = diagonal_gaussian(mean, log_std), jnp.array([[0.1, 0.4]])
+    expected = stats.norm.logpdf(np.asarray(value), np.asarray(mean), np.exp(log_std)).sum(-1)
+    np.testing.assert_allclose(policy.log_prob(value), expected, rtol=1e-5)
+    np.testing.assert_allclose(policy.entropy(), stats.norm.entropy(scale=np.exp(log_std)).sum(), rtol=1e-5)
+    np.testing.assert_allclose(policy.mode(), mean)
+
+
+@pytest.mark.parametrize("raw", [0.3, -2.0, 5.0])
+def test_tanh_gaussian_has_the_change_of_variables(raw):
+    mean, log_std = jnp.array([0.5]), jnp.array([0.3])
+    policy = tanh_gaussian(mean, log_std)
+    expected = stats.norm.logpdf(raw, 0.5, np.exp(0.3)) - np.log(1 - np.tanh(raw) ** 2)
+    np.testing.assert_allclose(policy.log_prob(jnp.tanh(jnp.array([raw]))), expected, rtol=2e-2 if raw == 5.0 else 1e-4)
+    samples, log_prob = policy.sample_and_log_prob(seed=jax.random.key(0), sample_shape=(1000,))
+    assert (jnp.abs(samples) <= 1).all()
+    assert jnp.isfinite(log_prob).all()
+
+
+def test_categorical_agrees_with_distrax():
+    import distrax
+
+    masked = jnp.where(MASK, LOGITS, -1e9)
+    for logits, mask, theirs in ((LOGITS, None, distrax.Categorical(LOGITS)), (LOGITS, MASK, distrax.Categorical(masked))):
+        ours, value = categorical(logits, mask), jnp.array([0, 3])
+        np.testing.assert_allclose(ours.log_prob(value), theirs.log_prob(value), rtol=1e-6)
+        np.testing.assert_allclose(ours.entropy(), theirs.entropy(), atol=1e-6)
+        np.testing.assert_allclose(ours.probs, theirs.probs, atol=1e-7)
+        np.testing.assert_array_equal(ours.mode(), theirs.mode())
+        gradient = jax.grad(lambda logits, mask=mask, value=value: categorical(logits, mask).log_prob(value).sum())(logits)
+        np.testing.assert_allclose(gradient, jax.nn.one_hot(value, 4) - ours.probs, atol=1e-6)
+
+
+def test_categorical_samples_with_its_probabilities():
+    policy = categorical(LOGITS)
+    counts = np.stack(
+        [np.bincount(column, minlength=4) for column in policy.sample(seed=jax.random.key(0), sample_shape=(4000,)).T]
+    )
+    for found, expected in zip(counts, np.asarray(policy.probs, np.float64), strict=True):
+        assert stats.chisquare(found, expected / expected.sum() * found.sum()).pvalue > 1e-3
+
+
+def test_kl_of_masked_categoricals_is_distraxs():
+    import distrax
+
+    other, half = LOGITS[:, ::-1] * 0.5, jnp.array([[True, False, True, False], [False, True, True, True]])
+    for mask in (None, half):
+        ours = categorical(LOGITS, mask).kl_divergence(categorical(other, mask))
+        one, two = (distrax.Categorical(x if mask is None else jnp.where(mask, x, -1e9)) for x in (LOGITS, other))
+        np.testing.assert_allclose(ours, one.kl_divergence(two), rtol=1e-5)
+
+
+def test_kl_against_a_reference_of_the_same_support():
+    """The given case: what is masked here has log-probability -1e9, and minus infinity in the reference."""
+    policy = categorical(jnp.array([1.0, 2.0, 3.0]), jnp.array([True, True, False]))
+    reference = np.array([0.5, 0.5, 0.0])
+    expected = stats.entropy([1 / (1 + np.e), np.e / (1 + np.e)], reference[:2])
+    assert expected == pytest.approx(0.111, abs=5e-4)
+    gradient = jax.grad(lambda log_p: kl_divergence(log_p, jnp.log(reference)))(policy.log_probs)
+    np.testing.assert_allclose(kl_divergence(policy.log_probs, jnp.log(reference)), expected, rtol=1e-5)
+    assert np.isfinite(gradient).all()
+    same = Categorical(jnp.log(jnp.array(reference)))
+    np.testing.assert_allclose(policy.kl_divergence(same), expected, rtol=1e-5)
+    np.testing.assert_allclose(same.kl_divergence(policy), stats.entropy([0.5, 0.5], np.asarray(policy.probs)[:2]), rtol=1e-5)
+
+
+def test_kl_is_infinite_where_the_reference_excludes_what_is_done():
+    narrow, wide = categorical(jnp.zeros(3), jnp.array([True, False, True])), categorical(jnp.zeros(3))
+    assert float(wide.kl_divergence(narrow)) == np.inf
+    np.testing.assert_allclose(narrow.kl_divergence(wide), np.log(1.5), rtol=1e-6)
+    assert np.isnan(kl_divergence(jnp.array([np.nan, 0.0]), jnp.zeros(2)))
+
+
+@pytest.mark.parametrize("value", [-1, 4, 99])
+def test_what_is_no_action_has_no_probability(value):
+    """-1 had log-probability 0: that it is certain."""
+    policy = categorical(LOGITS, jnp.ones((2, 4), bool))
+    np.testing.assert_array_equal(policy.log_prob(jnp.full(2, value)), -np.inf)
+    gradient = jax.grad(lambda logits: jnp.exp(categorical(logits).log_prob(jnp.full(2, value))).sum())(LOGITS)
+    np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_a_row_without_a_legal_action_has_no_distribution():
+    policy = categorical(LOGITS, jnp.array([[True, True, False, True], [False] * 4]))
+    for found in (policy.probs, policy.log_probs, policy.log_prob(jnp.zeros(2, jnp.int32)), policy.entropy()):
+        assert np.isfinite(found[0]).all()
+        assert np.isnan(found[1]).all()
+
+
+def test_saturated_samples_of_a_tanh_gaussian():
+    """tanh reaches 1 in float32: the sample's own log-probability was NaN."""
+    policy = tanh_gaussian(jnp.array([3.0, -8.0]), jnp.array([1.5, 0.5]))
+    samples, log_prob = policy.sample_and_log_prob(seed=jax.random.key(0), sample_shape=(500,))
+    saturated = np.abs(samples) > 1 - 1e-6  # how near to 1 tanh comes depends on how it is compiled
+    assert saturated.any()
+    assert np.isfinite(policy.log_prob(samples)).all()
+    assert np.isfinite(policy.log_prob(jnp.array([1.0, -1.0]))).all()
+    assert np.isfinite(log_prob).all()
+    plain = (np.abs(samples) < 0.99).all(-1) if ((np.abs(samples) < 0.99).all(-1)).any() else ~saturated.any(-1)
+    np.testing.assert_allclose(policy.log_prob(samples)[plain], log_prob[plain], rtol=0.1, atol=0.1)
+    np.testing.assert_array_equal(policy.sample(seed=jax.random.key(0), sample_shape=(500,)), samples)
+
+
+def test_tanh_gaussian_is_distraxs_and_has_a_mode():
+    import distrax
+
+    mean, log_std = jnp.array([[0.5, -0.3]]), jnp.array([0.2, -0.4])
+    ours = tanh_gaussian(mean, log_std)
+    theirs = distrax.Transformed(diagonal_gaussian(mean, log_std), distrax.Block(distrax.Tanh(), 1))
+    value = jnp.array([[0.2, -0.9]])
+    np.testing.assert_allclose(ours.log_prob(value), theirs.log_prob(value), rtol=1e-5)
+    found, expected = (d.sample_and_log_prob(seed=jax.random.key(3)) for d in (ours, theirs))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    np.testing.assert_allclose(ours.mode(), np.tanh(mean), rtol=1e-6)
+
+
+@pytest.mark.parametrize("lowest", [-1e4, -2e9, -1e30])
+def test_a_mask_wins_whatever_the_logits_are(lowest):
+    probabilities = categorical(jnp.array([lowest, 0.0, lowest]), jnp.array([True, False, True])).probs
+    np.testing.assert_array_equal(probabilities, [0.5, 0.0, 0.5])
+
+
+def test_what_lies_outside_has_no_density():
+    distribution = tanh_gaussian(jnp.zeros(1), jnp.zeros(1))
+    assert distribution.log_prob(jnp.array([1.7])) == -jnp.inf
+    assert np.isfinite(distribution.log_prob(jnp.array([1.0])))

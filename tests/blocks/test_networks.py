@@ -1,0 +1,113 @@
+"""Networks: initialisation that cannot hang, orthogonality, memory that resets, convolution against a direct sum."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl.blocks.networks import CNN, GRU, MLP, ActorCritic, activation, orthogonal, orthonormal_columns
+from jaxrl.core.spaces import Box, Discrete
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (4, 64), (64, 2), (256, 256), (3, 3, 2, 8)])
+def test_orthogonal(shape):
+    matrix = np.asarray(orthogonal(2.0)(jax.random.key(0), shape)).reshape(-1, shape[-1]) / 2.0
+    small = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    np.testing.assert_allclose(small.T @ small, np.eye(small.shape[1]), atol=3e-6)
+
+
+def test_orthonormal_columns_span_what_qr_spans():
+    matrix = jax.random.normal(jax.random.key(1), (12, 5))
+    q, r = np.linalg.qr(np.asarray(matrix, np.float64))
+    np.testing.assert_allclose(orthonormal_columns(matrix), q * np.sign(np.diag(r)), atol=1e-5)
+
+
+def uses_lapack(compiled):
+    return 'custom_call_target="lapack' in compiled.as_text()
+
+
+def test_lapack_would_be_noticed():
+    assert uses_lapack(jax.jit(jnp.linalg.qr).lower(jnp.eye(3)).compile())
+
+
+def test_a_thousand_seeds_are_initialised_without_lapack():
+    """QR under vmap can hang on two cores; the compiled program must not contain it."""
+    network = ActorCritic(Box(-1.0, 1.0, (4,)), Discrete(2))
+
+    def init(key):
+        return network.init(key, jnp.zeros((1, 1, 4)), jnp.zeros((1, 1), bool), ())
+
+    compiled = jax.jit(jax.vmap(init)).lower(jax.random.split(jax.random.key(0), 1024)).compile()
+    assert not uses_lapack(compiled)
+    params = compiled(jax.random.split(jax.random.key(0), 1024))
+    kernel = np.asarray(params["params"]["actor"]["Dense_1"]["kernel"])
+    assert kernel.shape == (1024, 64, 64)
+    np.testing.assert_allclose(kernel[1000] @ kernel[1000].T, 2 * np.eye(64), atol=1e-5)
+    assert len(np.unique(kernel[:, 0, 0])) == 1024
+
+
+def test_recurrent_initialisation_has_no_lapack_either():
+    network = ActorCritic(Box(-1.0, 1.0, (4,)), Discrete(2), memory_size=16)
+    arguments = jnp.zeros((1, 1, 4)), jnp.zeros((1, 1), bool), jnp.zeros((1, 16))
+    assert not uses_lapack(jax.jit(lambda key: network.init(key, *arguments)).lower(jax.random.key(0)).compile())
+
+
+def test_memory_is_forgotten_where_an_episode_starts():
+    gru = GRU(6)
+    x = jax.random.normal(jax.random.key(0), (8, 2, 3))
+    first = jnp.zeros((8, 2), bool).at[5, 0].set(True)
+    params = gru.init(jax.random.key(1), jnp.zeros((2, 6)), (x, first))
+    memory = jax.random.normal(jax.random.key(2), (2, 6))
+    last, memories = gru.apply(params, memory, (x, first))
+    np.testing.assert_array_equal(last, memories[-1])
+    _, restarted = gru.apply(params, jnp.zeros((2, 6)), (x[5:], jnp.zeros((3, 2), bool)))
+    np.testing.assert_allclose(memories[5:, 0], restarted[:, 0], atol=1e-6)
+    assert np.abs(memories[5:, 1] - restarted[:, 1]).max() > 1e-3  # the other environment goes on
+    one_by_one = memory
+    for t in range(8):
+        one_by_one, _ = gru.apply(params, one_by_one, (x[t : t + 1], first[t : t + 1]))
+    np.testing.assert_allclose(one_by_one, last, atol=1e-6)
+
+
+def test_convolution_is_a_direct_sum():
+    net = CNN((2,), "relu")
+    image = jax.random.normal(jax.random.key(0), (5, 6, 3))
+    params = net.init(jax.random.key(1), image)
+    kernel, bias = (np.asarray(params["params"]["Conv_0"][name]) for name in ("kernel", "bias"))
+    padded = np.pad(np.asarray(image), ((1, 1), (1, 1), (0, 0)))
+    direct = np.array([[np.tensordot(padded[r : r + 3, c : c + 3], kernel, 3) + bias for c in range(6)] for r in range(5)])
+    np.testing.assert_allclose(net.apply(params, image), np.maximum(direct, 0).ravel(), atol=1e-5)
+
+
+def test_mlp_shapes_and_swish():
+    net = MLP((8, 4), "swish", 3)
+    x = jnp.ones((2, 5, 7))
+    assert net.apply(net.init(jax.random.key(0), x), x).shape == (2, 5, 3)
+    np.testing.assert_allclose(activation("swish")(jnp.array([0.0, 50.0, -50.0])), [0.0, 50.0, 0.0], atol=1e-6)
+
+
+def test_agents_share_a_core_but_not_a_memory():
+    """Agents on an axis of their own are as many sequences."""
+    network = ActorCritic(Box(-1.0, 1.0, (3,)), Discrete(2), (4,), memory_size=5)
+    obs = jax.random.normal(jax.random.key(0), (6, 2, 3, 3))  # [T, B, N, F]
+    first, memory = jnp.zeros((6, 2), bool).at[3, 1].set(True), jax.random.normal(jax.random.key(1), (2, 3, 5))
+    params = network.init(jax.random.key(2), obs, first, memory)
+    outputs, memories = network.apply(params, obs, first, memory, method="act")
+    for agent in range(3):
+        alone = network.apply(params, obs[:, :, agent], first, memory[:, agent], method="act")
+        np.testing.assert_allclose(outputs[:, :, agent], alone[0], atol=1e-6)
+        np.testing.assert_allclose(memories[:, :, agent], alone[1], atol=1e-6)
+
+
+def test_agent_ids_and_a_central_critic():
+    """A numbered agent differs from another that sees the same; the central critic looks at the global observation alone."""
+    network = ActorCritic(Box(-1.0, 1.0, (3,)), Discrete(2), (4,), agent_ids=3, centralized=True, num_values=3)
+    obs, first = jnp.ones((1, 2, 3, 3)), jnp.zeros((1, 2), bool)
+    global_obs = jax.random.normal(jax.random.key(0), (1, 2, 7))
+    params = network.init(jax.random.key(1), obs, first, (), global_obs)
+    outputs, value = network.apply(params, obs, first, (), global_obs)
+    assert outputs.shape == (1, 2, 3, 2)
+    assert value.shape == (1, 2, 3)
+    assert np.abs(outputs[..., 0, :] - outputs[..., 1, :]).max() > 1e-5
+    np.testing.assert_array_equal(network.apply(params, 5 * obs, first, (), global_obs)[1], value)
+    assert np.abs(network.apply(params, obs, first, (), 2 * global_obs)[1] - value).max() > 1e-3

@@ -1,0 +1,241 @@
+"""run refuses what it cannot run by one sentence, before anything is computed, written or shown."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+import envs
+from jaxrl.algorithms.deep import ppo
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.core import contracts
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.environment import static
+from jaxrl.core.finite import Initial, Outcomes, finite
+from jaxrl.core.spaces import Discrete
+from jaxrl.errors import AlgorithmError, ConfigError, EnvironmentError, EvaluatorError, SpaceError
+from jaxrl.evaluation import Episodes
+from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.runner import run
+
+GRID = envs.make("cliff_walking")
+Q = q_learning.Config(num_steps=2)
+
+
+@struct.dataclass
+class Config:
+    rate: float = 0.5
+    size: int = static(default=3)
+
+
+@struct.dataclass
+class Whole:
+    rate: float = 0.5
+    size: int = 3
+
+
+@struct.dataclass
+class Named:
+    rate: float = 0.5
+    kind: str = "fast"
+
+
+@struct.dataclass
+class Steps(Config):
+    steps_per_update: Any = static(default=0)
+
+
+def make(task, config):
+    def update(state, key):
+        return state + config.rate, {"total": state.sum()}
+
+    return Algorithm(lambda key: jnp.zeros(config.size, jnp.float32), update)
+
+
+def make_vector(task, config):
+    right = make(task, config)
+    return right._replace(update=lambda state, key: (state, {"total": state}))
+
+
+def make_another_state(task, config):
+    right = make(task, config)
+    return right._replace(update=lambda state, key: ({"q": state}, {"total": state.sum()}))
+
+
+def make_no_metrics(task, config):
+    right = make(task, config)
+    return right._replace(update=lambda state, key: state)
+
+
+def make_nothing(task, config):
+    return None
+
+
+def make_python_state(task, config):
+    right = make(task, config)
+    return right._replace(init=lambda key: {"q": right.init(key), "step": 0})
+
+
+class Alarm:
+    """A sink that must not be called."""
+
+    def begin(self, plan):
+        raise AssertionError("a run that is refused has begun")
+
+    chunk = end = begin
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"make": ppo}, AlgorithmError, r"make must be a function.*got <module.*Give jaxrl.algorithms.deep.ppo.make"),
+        ({"make": "ppo"}, AlgorithmError, r"make must be a function.*got 'ppo'"),
+        ({"make": make_nothing}, AlgorithmError, r"must return an Algorithm, got None"),
+        ({"make": make_vector}, AlgorithmError, r"'total' too, got 'float32\[3\]'. Take its mean"),
+        ({"make": make_no_metrics}, AlgorithmError, r"update must return \(state, metrics\)"),
+        ({"make": make_another_state}, AlgorithmError, r"the structure that it was given, got 'nothing at itself"),
+        ({"make": make_python_state}, AlgorithmError, r"arrays only, at state\['step'\] too, got 'the int 0'"),
+        (
+            {"config": Whole()},
+            AlgorithmError,
+            r"init\(key\).*declare integers and flags \(size\) with jaxrl.core.environment",
+        ),
+        ({"config": Named()}, ConfigError, r"config.kind must be a number or an array, got 'fast'. Declare"),
+        ({"config": Config}, ConfigError, r"config must be a Config.*Give an instance"),
+        ({"config": Steps()}, ConfigError, r"steps_per_update must be an integer of at least 1, got 0"),
+        ({"task": "cliff_walking"}, EnvironmentError, r"task must be an Environment or a data set, got 'cliff_walking'"),
+        (
+            {"task": envs.make},
+            EnvironmentError,
+            r"task must be a number or an array.*Call it if it is a factory",
+        ),
+        ({"make": q_learning.make, "task": {"a": 1.0}, "config": Q}, ConfigError, r"must accept the task, got AttributeError"),
+        ({"make": q_learning.make, "config": Config()}, AlgorithmError, r"make\(task, config\) .*AttributeError.*learning_rate"),
+        ({"evaluators": Episodes(GRID)}, EvaluatorError, r"evaluators must be a sequence.*Write evaluators=\(evaluator,\)"),
+        ({"evaluators": (7.0,)}, EvaluatorError, r"an evaluator must be callable"),
+        ({"evaluators": (envs.make,)}, EvaluatorError, r"must be a pytree of arrays, got <function make.*jax.tree_util.Partial"),
+        (
+            {"evaluators": (jax.tree_util.Partial(len),)},
+            EvaluatorError,
+            r"\(key, algorithm, state\) must be traceable.*TypeError",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changes, error, message):
+    arguments = {"make": make, "task": GRID, "config": Config()} | changes
+    with pytest.raises(error, match=f"^run: .*{message}"):
+        run(arguments.pop("make"), arguments.pop("task"), arguments.pop("config"), num_updates=2, sinks=(Alarm(),), **arguments)
+
+
+def measured(key, algorithm, state, name="total"):
+    return {name: state.sum()}
+
+
+def test_functions_are_evaluators_once_they_are_pytrees():
+    evaluators = (jax.tree_util.Partial(measured), jax.tree_util.Partial(measured, name="other"))
+    with pytest.raises(EvaluatorError, match="must be a number or an array, got 'other'"):
+        run(make, None, Config(), num_updates=2, evaluators=evaluators)
+    evaluators = (jax.tree_util.Partial(measured), jax.tree_util.Partial(measured))
+    with pytest.raises(EvaluatorError, match=r"names of its own, got \"'total' of Partial and of Partial\""):
+        run(make, None, Config(), num_updates=2, evaluators=evaluators)
+    done = run(make, None, Config(), num_updates=2, evaluators=evaluators[:1])
+    np.testing.assert_array_equal(done.evaluations["total"], [[1.5, 3.0]])
+
+
+# ---- environments
+
+
+def scalar_step(key, state, action, params):
+    return GRID.step_fn(key, state, action, params)._replace(reward=1.0, terminated=False)
+
+
+def wide_step(key, state, action, params):
+    step = GRID.step_fn(key, state, action, params)
+    return step._replace(reward=step.reward[None])
+
+
+def reset_to_a_float(key, params):
+    return jnp.float32(0), jnp.int32(0)
+
+
+def unobserved_reset(key, params):
+    return GRID.reset_fn(key, params)[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step_fn": scalar_step}, r"step_fn must return arrays, as reward too, got 'the float 1.0'. Write jnp.float32"),
+        ({"step_fn": wide_step}, r"step_fn must return .*'reward': 'float32\[\]'.*got.*float32\[1\]"),
+        ({"reset_fn": unobserved_reset}, r"reset_fn must return \(obs, state\)"),
+        ({"max_steps": 0}, r"max_steps must be a positive int, got 0"),
+        (
+            {"observation_space": Discrete(48), "reset_fn": reset_to_a_float},
+            r"reset_fn must return an observation of its space",
+        ),
+    ],
+)
+def test_environments_that_break_the_protocol_are_refused(changes, message):
+    with pytest.raises(EnvironmentError, match=f"^run: {message}"):
+        run(q_learning.make, GRID.replace(**changes), Q, num_updates=2, sinks=(Alarm(),))
+
+
+@struct.dataclass
+class Odds:
+    first: jax.Array
+    then: jax.Array
+
+
+def initial(params):
+    return Initial(params.first, jnp.arange(2, dtype=jnp.int32))
+
+
+def outcomes(state, action, params):
+    stays = jnp.zeros(2, bool)
+    return Outcomes(params.then, jnp.broadcast_to(state, (2,)), jnp.zeros(2, jnp.float32), stays)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "message"),
+    [
+        ((0.5, 0.5), (0.5, 0.4), r"outcome probabilities of an initial state must sum to 1, got 'a sum of 0.9 in row"),
+        ((0.5, 0.5), (1.5, -0.5), r"outcome probabilities of an initial state must not be negative, got '-0.5"),
+        ((0.5, 0.5), (np.nan, 1.0), r"outcome probabilities of an initial state must be finite, got 'nan"),
+        ((0.5, 0.6), (0.5, 0.5), r"probabilities of initial states must sum to 1, got 'a sum of 1.1"),
+    ],
+)
+def test_outcomes_that_are_no_distribution_are_refused(first, then, message):
+    odds = Odds(jnp.array(first, jnp.float32), jnp.array(then, jnp.float32))
+    env = finite(odds, outcomes, initial, Discrete(2), Discrete(2), 5)
+    with pytest.raises(EnvironmentError, match=f"^run: the {message}"):
+        run(q_learning.make, env, Q, num_updates=2, sinks=(Alarm(),))
+
+
+def test_games_with_many_joint_actions_are_looked_at_in_part():
+    contracts.require_environment("test", envs.make("blotto"))
+
+
+# ---- names
+
+
+def test_closures_have_no_checkpoints(tmp_path):
+    """Another closure of the same name would go on with them."""
+    options = {"num_updates": 2, "checkpoints": Checkpoints(tmp_path)}
+    with pytest.raises(AlgorithmError, match="with checkpoints, make must be a function at module level"):
+        run(lambda task, config: make(task, config), None, Config(), **options)
+    with pytest.raises(EnvironmentError, match="with checkpoints, step_fn must be a function at module level"):
+        run(q_learning.make, GRID.replace(step_fn=lambda *given: GRID.step_fn(*given)), Q, **options)
+    assert not list(tmp_path.iterdir())
+    run(functools.partial(make), None, Config(), **options)
+    assert run(lambda task, config: make(task, config), None, Config(), num_updates=2).metrics["total"].shape == (1, 2)
+
+
+def test_what_the_algorithm_says_itself_is_handed_on():
+    with pytest.raises(SpaceError, match="q_learning: the observation_space must be Discrete"):
+        run(q_learning.make, envs.make("cartpole"), Q, num_updates=2)
+    with pytest.raises(ConfigError, match="q_learning: num_steps must be an integer"):
+        run(q_learning.make, GRID, Q.replace(num_steps=0), num_updates=2)

@@ -1,0 +1,224 @@
+"""Transforms: the changed environment keeps the protocol, and its exact model changes with it."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+import envs
+from envs.control import cartpole
+from envs.gridworlds import corridor, doorkey, empty_room, frozen_lake
+from envs.matrix_games import matrix_game, named
+from jaxrl.core.finite import tabulate
+from jaxrl.core.rollout import start, uniform_policy, unroll
+from jaxrl.core.spaces import Box, Discrete
+from jaxrl.core.transforms import with_action_mask, with_observation, with_reward, with_time_limit
+from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.testing.conformance import check_environment
+from tests import oracles
+
+KEY = jax.random.key(0)
+
+
+def entering(table, obs, action, next_obs):
+    """Pays ``table[next_obs]``."""
+    return table[next_obs]
+
+
+def upright(weight, obs, action, next_obs):
+    return weight * (1.0 - jnp.abs(next_obs[2]) + obs[0]) - 0.1 * action
+
+
+def for_two(bonus, obs, action, next_obs):
+    return bonus + action.astype(jnp.float32)
+
+
+def for_one(params, obs, action, next_obs):
+    return jnp.float32(1.0)
+
+
+def wide(params, obs, action, next_obs):
+    return jnp.zeros(1)
+
+
+def one_hot(obs):
+    return jax.nn.one_hot(obs, 4, dtype=jnp.float32)
+
+
+def only_right(state, params):
+    return jnp.array([False, True])
+
+
+def not_left_at_the_start(state, params):
+    return jnp.array([state != 0, True])
+
+
+@pytest.fixture(scope="module")
+def lake():
+    return frozen_lake.make()
+
+
+def with_lake_reward(lake, goal=1.0):
+    return with_reward(lake, entering, jnp.zeros(16, jnp.float32).at[15].set(goal))
+
+
+def test_reward_keeps_the_protocol(lake):
+    check_environment(with_lake_reward(lake), KEY, rebuilt=with_lake_reward(frozen_lake.make(slip=0.1), goal=3.0))
+
+
+def test_reward_of_a_sampled_environment_keeps_the_protocol():
+    env, rebuilt = (with_reward(cartpole.make(), upright, jnp.float32(weight)) for weight in (1, 2))
+    check_environment(env, KEY, rebuilt=rebuilt)
+
+
+def test_reward_for_agents_keeps_the_protocol():
+    game = with_reward(matrix_game.make(named.PRISONERS_DILEMMA, rounds=2), for_two, jnp.array([1.0, 2.0], jnp.float32))
+    check_environment(game, KEY)
+    np.testing.assert_array_equal(tabulate(game).reward[0, :, 0], [(1, 2), (1, 3), (2, 2), (2, 3)])
+
+
+def test_same_reward_gives_the_same_model(lake):
+    original, changed = tabulate(lake), tabulate(with_lake_reward(lake))
+    for gamma in (0.9, 0.99):
+        values = [oracles.start_value(model, oracles.value_iteration(model, gamma)) for model in (original, changed)]
+        assert values[0] == pytest.approx(values[1], abs=1e-12)
+
+
+def test_reward_sees_true_successors_in_rollouts():
+    """In a corridor of 3 cells, paying the number of the cell entered: the last pays 2, though the next episode begins at 0."""
+    env = with_reward(corridor.make(3), entering, jnp.arange(3.0, dtype=jnp.float32))
+    _, batch = unroll(KEY, env, uniform_policy(env), start(KEY, env, 8), 32)
+    np.testing.assert_array_equal(batch.reward, batch.next_obs)
+    assert (np.asarray(batch.reward)[np.asarray(batch.terminated)] == 2).all()
+    assert batch.terminated.any()
+
+
+def test_reward_is_zero_after_the_end():
+    env = with_reward(corridor.make(2), entering, jnp.ones(2, jnp.float32))
+    _, state = env.reset(KEY)
+    first = env.step(KEY, state, jnp.int32(1))
+    second = env.step(KEY, first.state, jnp.int32(1))
+    assert (float(first.reward), bool(first.terminated)) == (1.0, True)
+    assert (float(second.reward), bool(second.terminated)) == (0.0, True)
+
+
+def test_reward_is_exchanged_without_compiling_again(lake):
+    traces = 0
+
+    @jax.jit
+    def first_reward(env, state):
+        nonlocal traces
+        traces += 1
+        return env.step(KEY, state, jnp.int32(2)).reward
+
+    env = with_lake_reward(lake)
+    _, state = env.reset(KEY)
+    for pay in (1.0, 5.0):
+        env = env.replace(params=env.params.replace(reward=jnp.full(16, pay, jnp.float32)))
+        assert first_reward(env, state) == pay
+    assert traces == 1
+
+
+def test_reward_parameters_can_be_vmapped(lake):
+    env = with_lake_reward(lake)
+    _, state = env.reset(KEY)
+
+    def first_reward(pay):
+        return env.replace(params=env.params.replace(reward=pay)).step(KEY, state, jnp.int32(2)).reward
+
+    np.testing.assert_array_equal(jax.vmap(first_reward)(jnp.full((3, 16), jnp.arange(3.0)[:, None])), [0, 1, 2])
+
+
+def test_reward_of_the_wrong_shape(lake):
+    with pytest.raises(EnvironmentError, match=r"must return float32\[\].*got 'float32\[1\]'"):
+        with_reward(lake, wide)
+
+
+def test_observation():
+    env = with_observation(corridor.make(4, slip=0.2), one_hot, Box(0.0, 1.0, (4,)))
+    check_environment(env, KEY, rebuilt=with_observation(corridor.make(4), one_hot, Box(0.0, 1.0, (4,))))
+    np.testing.assert_array_equal(tabulate(env).observation, np.eye(4))
+
+
+def test_observation_over_reward():
+    """The reward was given for the original observations, and goes on seeing those."""
+    inner = with_reward(corridor.make(4), entering, jnp.arange(4.0, dtype=jnp.float32))
+    env = with_observation(inner, one_hot, Box(0.0, 1.0, (4,)))
+    check_environment(env, KEY)
+    np.testing.assert_array_equal(tabulate(env).observation, np.eye(4))
+    np.testing.assert_array_equal(tabulate(env).reward, tabulate(inner).reward)
+
+
+def test_time_limit():
+    env = with_time_limit(corridor.make(8), 3)
+    _, batch = unroll(KEY, env, uniform_policy(env), start(KEY, env, 2), 6)
+    np.testing.assert_array_equal(batch.truncated[:, 0], [False, False, True] * 2)
+    with pytest.raises(ConfigError, match="max_steps"):
+        with_time_limit(env, 0)
+
+
+LIMITED = [name for name, factory in envs.REGISTRY.items() if "max_steps" in inspect.signature(factory).parameters]
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_time_limit_reaches_what_depends_on_it(name):
+    """An environment with another time limit is the one that its factory builds with it, or is refused."""
+    env = envs.make(name)
+    for max_steps in (3, env.max_steps // 2 + 1, 2 * env.max_steps + 1):
+        try:
+            changed = with_time_limit(env, max_steps)
+        except EnvironmentError:
+            assert name in ("single_asset", "single_asset_continuous", "t_maze")
+            continue
+        built = envs.make(name, max_steps=max_steps)
+        assert jax.tree.structure(changed) == jax.tree.structure(built)
+        for one, other in zip(jax.tree.leaves(changed), jax.tree.leaves(built), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert changed.max_steps == max_steps
+
+
+@pytest.mark.parametrize("build", [doorkey.make, empty_room.make])
+def test_a_success_within_the_time_limit_is_rewarded(build):
+    env = with_time_limit(build(), 1000)
+    at_goal = 1.0 - env.params.fading * 1000
+    assert float(at_goal) == pytest.approx(0.1, abs=1e-5)
+    untimed = with_time_limit(build(timed=False), 1000)
+    assert float(untimed.params.fading) == 0.0
+
+
+def test_a_time_limit_reaches_through_another_reward():
+    env = with_time_limit(with_reward(doorkey.make(), for_one), 500)
+    assert float(env.params.env.fading) == pytest.approx(0.9 / 500)
+
+
+def test_action_mask():
+    env = with_action_mask(corridor.make(4), not_left_at_the_start)
+    check_environment(env, KEY, rebuilt=with_action_mask(corridor.make(4), not_left_at_the_start))
+    both = with_action_mask(env, only_right)
+    np.testing.assert_array_equal(both.action_mask(jnp.int32(2)), [False, True])
+    np.testing.assert_array_equal(tabulate(env).action_mask, [[False, True], *[[True, True]] * 3])
+
+
+def test_action_mask_wants_discrete_actions():
+    with pytest.raises(EnvironmentError, match="must be Discrete"):
+        with_action_mask(cartpole.make().replace(action_space=Box(0, 1)), only_right)
+
+
+@struct.dataclass
+class Weights:
+    scale: jax.Array
+    offset: jax.Array
+
+
+def linear(weights, obs, action, next_obs):
+    return weights.scale * next_obs.astype(jnp.float32) + weights.offset
+
+
+def test_reward_parameters_may_be_any_pytree():
+    env = with_reward(corridor.make(3), linear, Weights(jnp.float32(2.0), jnp.float32(-1.0)))
+    assert isinstance(env.observation_space, Discrete)
+    _, state = env.reset(KEY)
+    assert env.step(KEY, state, jnp.int32(1)).reward == 1.0

@@ -1,0 +1,215 @@
+"""Learning dynamics: nashpy and open_spiel step by step, conserved quantities, and convergence where theory promises it."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.matrix_games import named
+from jaxrl.errors import ConfigError
+from jaxrl.solvers import normal_form
+from jaxrl.solvers.dynamics import fictitious_play, regret_matching, replicator
+from jaxrl.solvers.equilibria import minimax
+
+nashpy = pytest.importorskip("nashpy")
+
+
+def starts(tables, generator):
+    """Returns a random interior profile for each two-player game."""
+    return tuple(generator.dirichlet(np.ones(actions), len(tables)) for actions in tables.shape[2:])
+
+
+def test_fictitious_play_of_100_random_games_is_nashpys():
+    tables = np.random.default_rng(0).normal(size=(100, 2, 3, 4))
+    with jax.enable_x64(True):
+        play = jax.jit(jax.vmap(partial(fictitious_play, num_steps=300)))
+        averages = [np.asarray(part) for part in play(jnp.asarray(tables)).average]
+    for number, table in enumerate(tables):
+        counts = [np.eye(3)[0], np.eye(4)[0]]
+        *_, theirs = nashpy.Game(*table).fictitious_play(iterations=299, play_counts=counts)
+        for ours, their in zip(averages, theirs, strict=True):
+            np.testing.assert_allclose(300 * ours[number], their, atol=1e-8)
+
+
+def test_replicator_of_100_random_games_is_nashpys():
+    tables = np.random.default_rng(1).normal(size=(100, 2, 3, 4))
+    first = starts(tables, np.random.default_rng(2))
+    with jax.enable_x64(True):
+        move = jax.jit(jax.vmap(lambda table, start: replicator(table, 200, start=start, step_size=0.02, num_records=4)))
+        paths = [np.asarray(part) for part in move(jnp.asarray(tables), tuple(map(jnp.asarray, first))).history.profile]
+    times = np.linspace(0, 4, 5)
+    for number, table in enumerate(tables):
+        start = first[0][number], first[1][number]
+        theirs = nashpy.Game(*table).asymmetric_replicator_dynamics(*start, times)
+        for ours, their in zip(paths, theirs, strict=True):
+            np.testing.assert_allclose(ours[number], their[1:], atol=1e-5)
+
+
+def test_equal_populations_are_one_population():
+    table, start = named.CHICKEN, np.array([0.2, 0.8])
+    course = replicator(jnp.asarray(table), 500, start=(start, start), step_size=0.01)
+    theirs = nashpy.Game(table[0]).replicator_dynamics(y0=start, timepoints=np.array([0.0, 5.0]))
+    np.testing.assert_allclose(course.profile[0], theirs[-1], atol=1e-4)
+    np.testing.assert_array_equal(course.profile[0], course.profile[1])
+
+
+def test_three_populations_move_as_in_open_spiel():
+    dynamics = pytest.importorskip("open_spiel.python.egt.dynamics")
+    table = np.random.default_rng(3).normal(size=(3, 2, 3, 2))
+    profile = [np.random.default_rng(4).dirichlet(np.ones(actions)) for actions in table.shape[1:]]
+    velocity = dynamics.MultiPopulationDynamics(table, dynamics.replicator)(np.concatenate(profile))
+    with jax.enable_x64(True):
+        course = replicator(jnp.asarray(table), 1, start=[jnp.asarray(part) for part in profile], step_size=1e-5)
+    moved = np.concatenate(course.profile) - np.concatenate(profile)
+    np.testing.assert_allclose(moved / 1e-5, velocity, atol=1e-4)
+
+
+def test_regret_matching_by_hand():
+    """Two plays of matching pennies, begun with (heads, tails)."""
+    payoff = jnp.asarray(named.MATCHING_PENNIES)
+    start = normal_form.pure_profile(payoff, (0, 1))
+    # Row: heads earned -1, tails would have earned 1: regrets (0, 2). Column earned 1, heads would have earned -1: (-2, 0).
+    course = regret_matching(payoff, 1, start=start)
+    np.testing.assert_allclose(course.profile, [[0, 1], [0.5, 0.5]])
+    # Row plays tails, column is uniform: no regret for row; column earns 0, heads 1, tails -1: regrets (-1, -1).
+    course = regret_matching(payoff, 2, start=start)
+    np.testing.assert_allclose(course.profile, [[0, 1], [0.5, 0.5]])
+    np.testing.assert_allclose(course.average, [[0.5, 0.5], [0.25, 0.75]])
+    np.testing.assert_allclose(course.joint, [[0, 0.5], [0.25, 0.25]])
+    # Plus forgets the -2, so that the column player's regret becomes (1, 0): it answers heads.
+    course = regret_matching(payoff, 2, start=start, plus=True)
+    np.testing.assert_allclose(course.profile, [[0, 1], [1, 0]])
+    # In turn: column already sees tails in the first play: tails earned -1, heads would have earned 1: regrets (2, 0).
+    course = regret_matching(payoff, 1, start=start, alternating=True)
+    np.testing.assert_allclose(course.profile, [[0, 1], [1, 0]])
+    # With linear averaging the second play counts twice.
+    course = regret_matching(payoff, 2, start=start, averaging=1.0)
+    np.testing.assert_allclose(course.average, [[1 / 3, 2 / 3], [1 / 3, 2 / 3]], rtol=1e-6)
+
+
+def test_a_forecast_counts_the_last_regret_twice():
+    payoff = jnp.asarray(named.ROCK_PAPER_SCISSORS)
+    start = normal_form.pure_profile(payoff, (0, 1))
+    plain, predictive = (regret_matching(payoff, 2, start=start, predictive=forecast) for forecast in (False, True))
+
+    def proportional(regret):
+        positive = np.maximum(regret, 0)
+        return positive / positive.sum() if positive.sum() else np.full(3, 1 / 3)
+
+    def regret(profile):
+        return [normal_form.action_payoffs(payoff, profile, player) for player in range(2)]
+
+    values = regret(start)
+    first = [value - value @ strategy for value, strategy in zip(values, start, strict=True)]
+    for course, weight in ((plain, 1), (predictive, 2)):
+        second = [proportional(weight * part) for part in first]
+        values = regret([jnp.asarray(part) for part in second])
+        last = [value - value @ strategy for value, strategy in zip(values, second, strict=True)]
+        for strategy, old, new in zip(course.profile, first, last, strict=True):
+            np.testing.assert_allclose(strategy, proportional(old + weight * new), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "limit"),
+    [
+        (fictitious_play, 0.3),
+        (regret_matching, 0.15),
+        (partial(regret_matching, plus=True, alternating=True, averaging=1.0), 0.02),
+        (partial(regret_matching, plus=True, predictive=True, alternating=True, averaging=1.0), 2e-3),
+    ],
+    ids=["fictitious_play", "regret_matching", "plus", "predictive"],
+)
+def test_averages_solve_zero_sum_games(dynamic, limit):
+    """64 random games in one compiled call, against the value of the linear programme."""
+    rows = np.random.default_rng(5).normal(size=(64, 5, 7))
+    tables = jnp.asarray(np.stack([rows, -rows], 1), jnp.float32)
+    course = jax.jit(jax.vmap(partial(dynamic, num_steps=1000, num_records=10)))(tables)
+    gaps = np.asarray(course.history.average_nash_conv)
+    assert gaps[:, -1].max() < limit
+    assert gaps[:, -1].mean() < gaps[:, 0].mean()
+    payoffs = jax.vmap(normal_form.expected_payoffs)(tables, course.average)[:, 0]
+    values = [minimax(named.zero_sum(row)).value for row in rows]
+    np.testing.assert_allclose(payoffs, values, atol=limit)
+
+
+def test_three_player_regret_matching_reaches_coarse_correlated_equilibrium():
+    tables = jnp.asarray(np.random.default_rng(6).normal(size=(16, 3, 2, 3, 2)), jnp.float32)
+    course = jax.jit(jax.vmap(partial(regret_matching, num_steps=4000)))(tables)
+    gaps = jax.vmap(normal_form.coarse_correlated_regrets)(tables, course.joint)
+    assert float(gaps.max()) < 0.03
+    np.testing.assert_allclose(course.joint.sum((1, 2, 3)), 1.0, rtol=1e-5)
+
+
+def test_shapley_cycles_but_its_joint_play_is_coarse_correlated():
+    """core-learning-games: play goes through the six cells off the diagonal, so its welfare is 1."""
+    payoff = jnp.asarray(named.SHAPLEY, jnp.float32)
+    start = normal_form.pure_profile(payoff, (0, 1))
+    course = regret_matching(payoff, 10_000, start=start, num_records=10)
+    assert float(normal_form.coarse_correlated_regrets(payoff, course.joint).max()) < 0.005
+    assert float((payoff.sum(0) * course.joint).sum()) == pytest.approx(1.0, abs=0.005)
+    assert float(course.history.average_nash_conv.min()) > 0.2
+    course = fictitious_play(payoff, 10_000, start=start, num_records=10)
+    assert float(course.history.average_nash_conv.min()) > 0.2
+
+
+def test_replicator_conserves_and_keeps_to_the_simplex():
+    payoff, start = jnp.asarray(named.ROCK_PAPER_SCISSORS, jnp.float32), jnp.array([0.5, 0.3, 0.2])
+    course = replicator(payoff, 10_000, start=(start, start), num_records=100)
+    path = np.asarray(course.history.profile[0], np.float64)
+    np.testing.assert_allclose(path.prod(-1), 0.03, rtol=1e-3)
+    np.testing.assert_allclose(path.sum(-1), 1.0, atol=1e-6)
+    # Negative payoffs would let rounding in the sum grow.
+    course = replicator(jnp.asarray(named.PRISONERS_DILEMMA), 10_000, start=(jnp.array([0.9, 0.1]),) * 2)
+    np.testing.assert_allclose(course.profile, [[0, 1], [0, 1]], atol=1e-6)
+
+
+def test_records_and_vmapping_change_nothing():
+    tables = jnp.asarray(np.random.default_rng(7).normal(size=(8, 2, 3, 3)), jnp.float32)
+    play = partial(regret_matching, num_steps=60, plus=True)
+    together = jax.jit(jax.vmap(play))(tables)
+    often = play(tables[3], num_records=60)
+    for one, other in zip(jax.tree.leaves((together.profile, together.average)), jax.tree.leaves(often[:2]), strict=True):
+        np.testing.assert_allclose(one[3], other, atol=1e-5)
+    assert often.history.nash_conv.shape == (60,)
+    np.testing.assert_allclose(often.history.average_nash_conv[-1], normal_form.nash_conv(tables[3], often.average), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("play", "message"),
+    [
+        (lambda payoff: fictitious_play(payoff, 0), "num_steps must be at least 1"),
+        (lambda payoff: regret_matching(payoff, 10, num_records=3), r"num_records must divide num_steps \(10\)"),
+        (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),)), "strategy for every player"),
+        (
+            lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),) * 2, step_size=0.5),
+            r"\(0, 1\], got 0.5. Use 0.13, say",
+        ),
+        (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),) * 2, step_size=jnp.nan), "step_size times the range"),
+        (lambda payoff: fictitious_play(payoff.astype(jnp.float32), 2**24 + 1), "at most 16,777,216 in float32, got 16777217"),
+    ],
+)
+def test_wrong_parameters(play, message):
+    with pytest.raises(ConfigError, match=message):
+        play(jnp.asarray(named.CHICKEN))
+
+
+def test_shares_stay_shares_whatever_the_step():
+    """With a step of 0.5 and payoffs of 100 they used to overflow. A traced step is not looked at."""
+    payoff = 100 * jnp.asarray(named.PRISONERS_DILEMMA, jnp.float32) / 5
+    start = (jnp.array([0.9, 0.1]), jnp.array([0.9, 0.1]))
+    course = jax.jit(lambda step: replicator(payoff, 50, start=start, step_size=step))(0.5)
+    np.testing.assert_allclose(course.profile[0], [0, 1], atol=1e-6)
+    assert np.isfinite(jax.tree.leaves(course.average)).all()
+
+
+def test_the_step_that_is_proposed_is_accepted():
+    payoff, start = jnp.asarray(1.5 * np.asarray(named.MATCHING_PENNIES) / 2), [jnp.array([0.5, 0.5])] * 2
+    with pytest.raises(ConfigError, match=r"Use (\S+), say") as refused:
+        replicator(payoff, 3, start=start, step_size=5.0)
+    proposed = float(re.search(r"Use (\S+), say", str(refused.value)).group(1))  # pyright: ignore
+    replicator(payoff, 3, start=start, step_size=proposed)
+    with pytest.raises(ConfigError, match="the start of player 1 must sum to 1"):
+        replicator(payoff, 3, start=[start[0], jnp.array([2.0, 2.0])])

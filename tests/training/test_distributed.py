@@ -1,0 +1,190 @@
+"""Several processes on one machine share the seeds of a run; one of them dies, and the rest of the story."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxrl.errors import ConfigError, ProcessLostError
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.training import distributed
+from jaxrl.training.distributed import Processes
+
+ROOT = Path(__file__).parents[2]
+COMMAND = ["frozen_lake_q_learning", "--seeds", "10", "--checkpoint-seconds", "0"]
+
+
+def start(runs, steps, cpu_devices, *options, command="run"):
+    """Starts the command line with a number of CPU devices."""
+    setup = f"import sys, jax\njax.config.update('jax_num_cpu_devices', {cpu_devices})\n"
+    code = f"{setup}from experiments.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    arguments = [command, *COMMAND, "--steps", str(steps), "--runs", str(runs), *options]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        return server.getsockname()[1]
+
+
+def start_together(runs, steps, count, *options):
+    port = free_port()
+    shared = ["--coordinator", f"localhost:{port}", "--num-processes", str(count)]
+    return [start(runs, steps, 1, *shared, "--process-id", str(index), *options) for index in range(count)]
+
+
+def finish(processes, timeout=240):
+    texts = [process.communicate(timeout=timeout)[0] for process in processes]
+    return [process.returncode for process in processes], texts
+
+
+def only(runs):
+    (run,) = (runs / "frozen_lake_q_learning").iterdir()
+    return RunDirectory.open(run)
+
+
+def assert_same_tables(mine, theirs):
+    for name in ("metrics", "evaluations"):
+        tables = [getattr(run, name)().sort_by([("seed", "ascending"), ("update", "ascending")]) for run in (mine, theirs)]
+        assert tables[0].equals(tables[1]), name
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process with two devices computes."""
+    runs = tmp_path_factory.mktemp("alone")
+    codes, texts = finish([start(runs, 20_000, 2)])
+    assert codes[0] in (0, 1), texts
+    return only(runs)
+
+
+@pytest.mark.each
+def test_two_processes_write_the_table_of_one(tmp_path, alone):
+    codes, texts = finish(start_together(tmp_path, 20_000, 2))
+    assert all(code in (0, 1) for code in codes), texts
+    run = only(tmp_path)
+    assert_same_tables(run, alone)
+    facts = run.summary()["runs"][""]
+    assert facts["seeds"] == 10
+    assert facts["env_steps"] == alone.summary()["runs"][""]["env_steps"]
+    assert run.finished
+    assert len(run.claims()) == 4
+    assert list(run.path.glob("replays/*.gif"))
+    assert not list(run.path.rglob("part-*"))
+    assert not list((tmp_path / ".processes").iterdir())
+
+
+@pytest.mark.slow
+def test_four_processes_write_the_table_of_one(tmp_path, alone):
+    codes, texts = finish(start_together(tmp_path, 20_000, 4))
+    assert all(code in (0, 1) for code in codes), texts
+    states = [run.curves("exact_value").values for run in (only(tmp_path), alone)]
+    np.testing.assert_array_equal(*states)
+
+
+@pytest.mark.slow
+def test_a_dead_process_is_reported_and_fewer_go_on(tmp_path):
+    """The second of two processes is killed; the first says so in seconds, and one process finishes the run."""
+    steps = 1_000_000
+    processes = start_together(tmp_path, steps, 2)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.glob("*/*/checkpoints/run/seeds-5-9-*/*/checkpoint.json")):
+        time.sleep(0.05)
+    processes[1].kill()
+    killed = time.monotonic()
+    codes, texts = finish(processes)
+    assert codes == [2, -signal.SIGKILL], texts
+    assert "process 1 is lost" in texts[0] or "process 1: no sign of life" in texts[0]
+    assert "resume the run, on as many processes as you like" in texts[0]
+    assert time.monotonic() - killed < 120
+
+    codes, texts = finish([start(tmp_path, steps, 1, "--resume")])
+    assert codes[0] in (0, 1), texts
+    whole = tmp_path / "whole"
+    codes, texts = finish([start(whole, steps, 2)])
+    np.testing.assert_array_equal(*(run.curves("exact_value").values for run in (only(tmp_path), only(whole))))
+
+
+# The signs that processes leave each other
+
+
+def test_waiting_and_agreeing(tmp_path):
+    seen = []
+
+    def go(index):
+        processes = Processes(tmp_path, index, 3)
+        with processes.alive():
+            processes.wait()
+            seen.append(processes.agree(f"said by {index}"))
+            processes.wait()
+
+    threads = [threading.Thread(target=go, args=(index,)) for index in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert seen == ["said by 0"] * 3
+
+
+def test_a_process_that_leaves_or_falls_silent_ends_the_waiting(tmp_path):
+    first, second = (Processes(tmp_path / "left", index, 2, patience=0.5) for index in range(2))
+    with pytest.raises(KeyError), second.alive():
+        raise KeyError("broken")
+    with pytest.raises(ProcessLostError, match=r"process 1: KeyError: 'broken'.*resume the run"), first.alive():
+        first.wait()
+    assert not (tmp_path / "left").exists()  # the first process goes last and clears up
+
+    (tmp_path / "silent").mkdir()
+    (tmp_path / "silent" / "alive-1").touch()
+    os.utime(tmp_path / "silent" / "alive-1", (0, 0))
+    first = Processes(tmp_path / "silent", 0, 2, patience=0.5)
+    with pytest.raises(ProcessLostError, match=r"process 1: no sign of life for \d+ seconds"), first.alive():
+        first.wait()
+
+
+def test_one_process_waits_for_nobody():
+    processes = Processes()
+    with processes.alive():
+        processes.wait()
+        assert processes.agree("text") == "text"
+    assert processes.first
+    assert distributed.start() is None
+
+
+def test_bad_arguments(tmp_path):
+    with pytest.raises(ConfigError, match="must be given together"):
+        distributed.start("localhost:1", 2)
+    with pytest.raises(ConfigError, match=r"index must lie in \[0, 2\), got 2"):
+        Processes(tmp_path, 2, 2)
+    with pytest.raises(ConfigError, match="must share a folder"):
+        Processes(None, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "4"}, True),
+        ({"SLURM_NTASKS": "1"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"JOB_COMPLETION_INDEX": "0", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+    ],
+)
+def test_clusters_are_recognised(variables, found, monkeypatch):
+    for name in (*distributed.COUNTS, "JOB_COMPLETION_INDEX", "KUBERNETES_SERVICE_HOST", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert distributed._in_a_cluster() is found

@@ -1,0 +1,145 @@
+"""Quarantine: a bad seed stops where it was last good and is named; its neighbours do not notice."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+import envs
+from jaxrl.algorithms.deep import ppo
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.blocks import replay
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.averages import Average
+from jaxrl.evaluation import Episodes
+from jaxrl.results.sinks import Failure
+from jaxrl.training import quarantine
+from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.quarantine import guard, healthy
+from jaxrl.training.runner import run
+
+POISONED, LENGTH = 11, 12
+
+
+@struct.dataclass
+class Config:
+    """``poison``: the update that spoils a seed, negative for none. The rest is the other algorithm's configuration."""
+
+    poison: int = -1
+    inner: q_learning.Config = struct.field(default_factory=lambda: q_learning.Config(num_steps=20))
+
+
+def poisoned(task, config):
+    """Q-learning whose table turns to NaN in one update."""
+    inner = q_learning.make(task, config.inner)
+
+    def init(key):
+        return inner.init(key), jnp.int32(0)
+
+    def update(state, key):
+        learner, count = state
+        learner, metrics = inner.update(learner, key)
+        q = jnp.where(count == config.poison, jnp.nan, learner.q)
+        return (learner.replace(q=q), count + 1), metrics
+
+    policy = lambda state, greedy: inner.policy(state[0], greedy)  # noqa: E731
+    return Algorithm(init, update, policy)
+
+
+def test_one_bad_seed_of_64_stops_alone():
+    env = envs.make("cliff_walking")
+    poison = np.full(64, -1)
+    poison[POISONED] = 5
+    evaluators = (Episodes(env, num_episodes=4),)
+    options = {"num_updates": LENGTH, "chunk_length": 4, "evaluators": evaluators}
+    done = run(poisoned, env, Config(poison), seeds=64, **options)
+    others = np.delete(np.arange(64), POISONED)
+    without = run(poisoned, env, Config(np.delete(poison, POISONED)), seeds=others, **options)
+
+    ((seed, failure),) = done.summary.failed_seeds.items()
+    assert (seed, failure.update) == (POISONED, 5)
+    assert "q" in failure.place
+    assert not without.summary.failed_seeds
+    chex.assert_trees_all_equal(jax.tree.map(lambda leaf: leaf[others], done.metrics), without.metrics)
+    chex.assert_trees_all_equal(jax.tree.map(lambda leaf: leaf[others], done.evaluations), without.evaluations)
+    chex.assert_trees_all_equal(*(jax.device_get(tree) for tree in (_rows(done.state, others), without.state)))
+
+    # Its state is the one of before, its later metrics and evaluations are missing.
+    last_good = run(poisoned, env, Config(), seeds=[POISONED], num_updates=5)
+    chex.assert_trees_all_equal(*(jax.device_get(tree) for tree in (_rows(done.state, [POISONED]), last_good.state)))
+    assert np.isfinite(done.metrics["td_error"][POISONED, :6]).all()
+    assert np.isnan(done.metrics["td_error"][POISONED, 6:]).all()
+    assert np.isfinite(done.evaluations["greedy_return"][POISONED, 0])
+    assert np.isnan(done.evaluations["greedy_return"][POISONED, 1:]).all()
+
+
+def _rows(tree, rows):
+    return jax.tree.map(lambda leaf: leaf[np.asarray(rows)], tree)
+
+
+def test_a_diverging_network_is_named_by_its_first_bad_value():
+    rates = np.array([2.5e-4, 1e30, 2.5e-4, 2.5e-4], np.float32)
+    config = ppo.Config(num_envs=2, num_steps=16, num_epochs=2, num_minibatches=2, hidden=(8,)).replace(learning_rate=rates)
+    done = run(ppo.make, envs.make("cartpole"), config, seeds=4, num_updates=4)
+    assert list(done.summary.failed_seeds) == [1]
+    assert done.summary.failed_seeds[1].update == 0
+    assert done.summary.failed_seeds[1].place.startswith(("metric ", "state"))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(done.state)) if leaf.dtype.kind == "f")
+
+
+def count_up(state, key):
+    return state + 1, {"value": state.sum(), "episode_return": Average(jnp.float32(0), jnp.float32(0))}
+
+
+@pytest.mark.parametrize(
+    ("update", "start", "place"),
+    [
+        (lambda state, key: (state, {"a": jnp.float32(1), "b": jnp.inf}), jnp.zeros(2), "metric b"),
+        (lambda state, key: (state, {"a": Average(jnp.inf, jnp.float32(2))}), jnp.zeros(2), "metric a"),
+        (lambda state, key: (state, {"a": Average(jnp.float32(2), jnp.nan)}), jnp.zeros(2), "metric a"),
+        (lambda state, key: (state, {"episode_return": jnp.nan}), jnp.zeros(2), "metric episode_return"),
+        (lambda state, key: ({"w": state["w"] / 0}, {}), {"w": jnp.ones(2)}, "state['w']"),
+    ],
+)
+def test_the_first_bad_place_is_named(update, start, place):
+    _, health, _ = guard(update, start, healthy(), jnp.int32(7), jax.random.key(0))
+    assert int(health.update) == 7
+    metrics = jax.eval_shape(lambda: update(start, None))[1]
+    assert quarantine.places(start, metrics)[int(health.place)] == place
+
+
+def test_missing_returns_whole_numbers_and_infinities_from_the_start_are_no_failure():
+    start = jnp.array([-jnp.inf, 1.0])
+    state, health, metrics = guard(count_up, start, healthy(), jnp.int32(0), jax.random.key(0))
+    assert not bool(health.good)  # the sum is infinite
+    state, health, metrics = guard(lambda s, k: (s + 1, {"n": jnp.int32(3)}), start, healthy(), jnp.int32(0), jax.random.key(0))
+    assert bool(health.good)
+    np.testing.assert_array_equal(state, start + 1)
+    assert metrics["n"].dtype == jnp.float32
+
+
+def test_a_replay_buffer_keeps_its_position():
+    def update(buffer, key):
+        return replay.add(buffer, jnp.ones((2,))), {"loss": jnp.nan}
+
+    before = replay.add(replay.create(jnp.float32(0), 8), jnp.full(3, 5.0))
+    after, health, _ = guard(update, before, healthy(), jnp.int32(0), jax.random.key(0))
+    assert not bool(health.good)
+    assert (int(after.position), int(after.size)) == (3, 3)
+    np.testing.assert_array_equal(after.items[:3], 5.0)
+
+
+def test_a_failure_is_a_place_and_an_update():
+    assert Failure(3, "metric loss")._asdict() == {"update": 3, "place": "metric loss"}
+
+
+def test_a_seed_in_quarantine_is_still_there_after_a_resume(tmp_path):
+    env = envs.make("cliff_walking")
+    config = Config(np.array([-1, 3, -1]))
+    options = {"seeds": 3, "num_updates": 6, "chunk_length": 2}
+    first = run(poisoned, env, config, checkpoints=Checkpoints(tmp_path), **options)
+    again = run(poisoned, env, config, checkpoints=Checkpoints(tmp_path), **options)
+    assert first.summary.failed_seeds == again.summary.failed_seeds
+    assert again.summary.failed_seeds[1].update == 3
