@@ -23,6 +23,7 @@ from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.batch_axis import Together
 from jaxrl.training import data_parallel, platform, seed_axis
 from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.inputs import Inputs
 from jaxrl.training.runner import run
 from jaxrl.training.seed_axis import Layout
 
@@ -79,8 +80,8 @@ def compiled(name, devices, num_seeds):
     keys = jax.device_put(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(layout.size)), layout.split)
     configs = jax.device_put(seed_axis.spread(config, layout.size), layout.split)
     task = jax.device_put(task, layout.replicated)
-    carries = seed_axis.begin(make, layout, task, configs, keys)
-    return seed_axis.chunk.lower(make, layout, 2, task, configs, keys, carries, np.int32(0)).compile()
+    carries = seed_axis.begin(make, layout, Inputs.of("task", task), configs, keys)
+    return seed_axis.chunk.lower(make, layout, 2, Inputs.of("task", task), configs, keys, carries, np.int32(0)).compile()
 
 
 def collectives(text):

@@ -304,6 +304,20 @@ def next_state(where: str, made: Algorithm, config: Any, state: PyTree, key: jax
     return new, metrics
 
 
+def changed_state(where: str, apply: Callable, state: PyTree, answers: dict[str, jax.Array]) -> PyTree:
+    """Returns the state after ``apply(state, answers)``, by which it is changed between two chunks.
+
+    Raises:
+        AlgorithmError: ``apply`` cannot be traced, or changes the structure of the state.
+    """
+    with traced(where, "apply(state, answers)", AlgorithmError):
+        new = apply(state, answers)
+    must = "apply must return the state in the structure that it was given"
+    found = mismatch(state, new)
+    require(not found, where, must, found, "Keep structure, shapes and dtypes.", AlgorithmError)
+    return new
+
+
 def require_metrics(where: str, who: str, metrics: Any, error: type[JaxrlError]) -> None:
     """Raises unless metrics are a dict whose values are real scalars, or Averages of such."""
     must, fix = f"{who} must return its metrics as a dict with names as keys", 'Return {"loss": loss}.'

@@ -26,8 +26,7 @@ from jaxrl.sweeps.members import Member
 from jaxrl.sweeps.selection import Objective
 from jaxrl.sweeps.sweep import Sweep, SweepTrainer
 from jaxrl.training.checkpoint import Checkpoints, Saved
-from jaxrl.training.runner import SEEDS
-from jaxrl.training.seed_axis import Carry
+from jaxrl.training.seed_axis import SEEDS, Carry
 
 PyTree = Any
 

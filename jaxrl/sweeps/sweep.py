@@ -20,7 +20,8 @@ from jaxrl.errors import require
 from jaxrl.results.sinks import Chunk, Failure, Plan, RunSummary, Sink
 from jaxrl.sweeps.members import Member, by_program, checked, fields, replaced
 from jaxrl.training.checkpoint import Checkpoints
-from jaxrl.training.runner import SEEDS, run
+from jaxrl.training.runner import run
+from jaxrl.training.seed_axis import SEEDS
 
 
 class Program(NamedTuple):

@@ -9,6 +9,7 @@ import jax
 from jaxrl.core import machine
 from jaxrl.errors import require
 from jaxrl.training import seed_axis
+from jaxrl.training.inputs import Inputs
 from jaxrl.training.seed_axis import Layout, bytes_of
 
 # Beside the carry a program needs temporary values and room for metrics: about as much as the carry for tabular learners, four
@@ -47,25 +48,32 @@ def need(
     config: Any,
     count: int,
     chunk_length: int,
-    evaluators: Sequence[Callable],
+    evaluators: Sequence[Callable] | Inputs,
     devices: Sequence[Any],
     group: int | None = None,
 ) -> Need:
     """Compiles the programs of a run, without running them, and returns what they need.
 
     Args:
-        make, task, chunk_length, evaluators, devices, group: see ``jaxrl.training.runner.run``.
+        make, task, chunk_length, evaluators, devices, group: see ``jaxrl.training.runner.run``; task and evaluators may be
+            ``Inputs``.
         config: of one seed.
         count: how many seeds lie in memory at once.
     """
-    layout = Layout.of(make, task, config, devices[:count], count, group)
-    arguments = seed_axis.abstract_arguments(make, layout, chunk_length, task, config, tuple(evaluators))
+    task, evaluators = _inputs(task, evaluators)
+    layout = Layout.of(make, task.seed(), config, devices[:count], count, group)
+    arguments = seed_axis.abstract_arguments(make, layout, chunk_length, task, config, evaluators)
     lowered = [seed_axis.begin.lower(*arguments.begin), seed_axis.chunk.lower(*arguments.chunk)]
-    if evaluators:
+    if evaluators.seed():
         lowered.append(seed_axis.evaluate.lower(*arguments.evaluate))
     per_device = max(_per_device(program.compile().memory_analysis()) for program in lowered)
-    carry = bytes_of(seed_axis.abstract_carry(make, task, config))
+    carry = bytes_of(seed_axis.abstract_carry(make, task.seed(), config))
     return Need(layout.size, carry, per_device * layout.mesh.size, layout.mesh.size)
+
+
+def _inputs(task: Any, evaluators: Sequence[Callable] | Inputs) -> tuple[Inputs, Inputs]:
+    held = evaluators if isinstance(evaluators, Inputs) else tuple(evaluators)
+    return Inputs.of("task", task), Inputs.of("evaluators", held)
 
 
 def _per_device(analysis: Any) -> int:
@@ -79,7 +87,7 @@ def seeds_that_fit(
     config: Any,
     count: int,
     chunk_length: int,
-    evaluators: Sequence[Callable],
+    evaluators: Sequence[Callable] | Inputs,
     devices: Sequence[Any],
     group: int | None = None,
 ) -> int:
@@ -89,7 +97,8 @@ def seeds_that_fit(
         ConfigError: not even one seed fits.
     """
     available = free(devices)
-    one = bytes_of(seed_axis.abstract_carry(make, task, config))
+    task, evaluators = _inputs(task, evaluators)
+    one = bytes_of(seed_axis.abstract_carry(make, task.seed(), config))
     if one * count * SURELY < available:
         return count
     fit = count

@@ -67,9 +67,18 @@ def guard(update: Callable, state: PyTree, health: Health, index: jax.Array, key
     fails = health.good & bad.any()
     metrics = jax.tree.map(jnp.float32, metrics)
     keep = health.good & ~fails
-    state = jax.tree.map(functools.partial(_choose, keep), new, state, is_leaf=_is_buffer)
+    state = _chosen(keep, new, state)
     health = Health(jnp.where(fails, index, health.update), jnp.where(fails, jnp.argmax(bad).astype(jnp.int32), health.place))
     return state, health, metrics
+
+
+def kept(health: Health, new: PyTree, old: PyTree) -> PyTree:
+    """Returns the new state of a seed, or the old one where it is in quarantine; of a replay buffer as ``guard`` does."""
+    return _chosen(health.good, new, old)
+
+
+def _chosen(keep: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+    return jax.tree.map(functools.partial(_choose, keep), new, old, is_leaf=_is_buffer)
 
 
 def _turned(old: PyTree, new: PyTree) -> list[jax.Array]:

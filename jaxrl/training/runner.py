@@ -8,8 +8,6 @@ Seed ``s`` is ``fold_in(root, s)``; its state is drawn from ``fold_in(seed_key, 
 ``fold_in(seed_key, i + 1)``. Nothing depends on how updates are cut into chunks, or on where a run was stopped and resumed.
 """
 
-import functools
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -22,17 +20,17 @@ from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment
 from jaxrl.errors import require
-from jaxrl.results.sinks import Plan, RunSummary, Sink
-from jaxrl.training import memory, quarantine, seed_axis, seed_batches
+from jaxrl.results.sinks import RunSummary, Sink
+from jaxrl.training import memory, seed_axis, seed_batches
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.distributed import Processes
 from jaxrl.training.graceful_stop import GracefulStop
-from jaxrl.training.measurements import Measured, Measurements
-from jaxrl.training.seed_axis import Carry, Layout
-from jaxrl.training.seed_batches import Batch
+from jaxrl.training.inputs import Inputs
+from jaxrl.training.measurements import Measurements
+from jaxrl.training.seed_axis import SEEDS, Carry
+from jaxrl.training.trainer import Between, Schedule, Trainer, default_chunk_length
 
 PyTree = Any
-SEEDS = 2**32  # how many seed numbers there are
 
 
 class Run(NamedTuple):
@@ -91,7 +89,11 @@ def run(
     num_updates: int,
     chunk_length: int | None = None,
     root: int = 0,
+    task_axes: Any = None,
+    initial: Any = None,
+    between: Between | None = None,
     evaluators: Sequence[Callable] = (),
+    evaluator_axes: Any = None,
     evaluation_seed: int = 0,
     sinks: Sequence[Sink] = (),
     checkpoints: Checkpoints | None = None,
@@ -105,19 +107,27 @@ def run(
     Args:
         make: ``(task, config) -> Algorithm``, a function at module level (it is part of the compilation key). A lambda or a
             closure is compiled again whenever it is made again, and cannot have checkpoints: others share its name.
-        task: an Environment or a data set, shared by all seeds.
+        task: an Environment or a data set; all seeds share it, but for ``task_axes``.
         config: the algorithm's Config. Every traced field is a scalar, or has a leading axis S: then it is swept, and seed
             number ``i`` in the list takes entry ``i``.
         seeds: how many (numbers 0 .. n-1), or the numbers themselves. int[M, S] are the seeds of M members of a sweep, which
             may share them: to ``run``, seed s of member m is number ``m * SEEDS + s`` of a list of M * S, and its randomness
             is that of seed s. See ``jaxrl.sweeps.sweep``.
         num_updates: U, updates per seed.
-        chunk_length: updates in one compiled call, a divisor of U; by default about a twentieth of U. Metrics are copied,
-            evaluations made and sinks called once per chunk.
+        chunk_length: updates in one compiled call, by default about a twentieth of U. If it does not divide U, the last chunk is
+            shorter, which costs one more compilation. Metrics are copied, evaluations made and sinks called once per chunk.
         root: number of the root key from which all seeds are derived.
+        task_axes: which arrays of the task have a leading axis [S], of which each seed takes its entry: a data set, an opponent
+            or parameters of its own. None for what is shared and 0 for what is not, a prefix of the task as ``in_axes`` of
+            ``jax.vmap``. The first seed's task is the one that is validated.
+        initial: where the seeds start instead of at ``init``: states, PyTree[S, ...], such as those of another Run, or a
+            function ``(key) -> state`` that jax can trace.
+        between: changes the states between two chunks, from the host; see ``Between``. A run that goes on from a checkpoint must
+            have the same ``chunk_length``.
         evaluators: pytrees that can be called as ``(key, algorithm, state) -> dict of scalars and Averages`` after each chunk;
             see ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times. One that has a method
             ``validate(task)`` is asked first.
+        evaluator_axes: as ``task_axes``, of the tuple of evaluators.
         evaluation_seed: number of the key of the evaluations.
         sinks: see ``jaxrl.results.sinks.Sink``. They are left alone where there is nothing to do.
         checkpoints: where the carry of all seeds is kept from time to time, at the end and after Ctrl-C. A run that finds some
@@ -145,52 +155,59 @@ def run(
     started = time.perf_counter()
     numbers = _seed_numbers(seeds)
     require(num_updates >= 1, "run", "num_updates must be at least 1", num_updates, "Ask for more updates.")
-    chunk_length = _chunk_length(num_updates, chunk_length)
-    for name, value in (("group", group), ("at_once", at_once)):
+    for name, value in (("chunk_length", chunk_length), ("group", group), ("at_once", at_once)):
         require(value is None or value >= 1, "run", f"{name} must be at least 1", value, "Leave it out for the default.")
-    evaluators, steps = _validate(make, task, config, evaluators, checkpoints)
-    configs = seed_axis.spread(config, len(numbers))
-    devices = list(jax.local_devices() if devices is None else devices)
-    memory.make_room_for_programs()
-
+    contracts.require_task("run", task)
+    given = Inputs.of("task", task, task_axes, len(numbers))
+    evaluators = contracts.evaluators_of("run", evaluators, given.seed())
+    steps = _validate(make, given.seed(), config, checkpoints)
     processes = processes or Processes()
     alone = processes.count == 1
     must = "several processes must share checkpoints"
     require(alone or checkpoints is not None, "run", must, checkpoints, "Give a folder that all of them see.")
+    memory.make_room_for_programs()
+
+    plan = Schedule(num_updates, chunk_length or default_chunk_length(num_updates), root)
     identity = {"make": make, "task": task, "config": config, "root": root, "num_updates": num_updates}
+    identity |= {} if task_axes is None else {"task_axes": task_axes}
+    identity |= {} if initial is None else {"initial": initial}
+    identity |= {} if between is None else {"between": type(between), "chunk_length": plan.chunk_length}
+    trainer = Trainer(
+        make,
+        given,
+        seed_axis.spread(config, len(numbers)),
+        numbers,
+        plan,
+        Inputs.of("evaluator", evaluators, evaluator_axes, len(numbers)),
+        evaluation_seed,
+        initial,
+        between,
+        list(jax.local_devices() if devices is None else devices),
+        group,
+        checkpoints,
+    )
     saved = checkpoints.begin(**identity) if checkpoints else []
     processes.wait()  # nobody may save before all have seen what there is
-    if at_once is None and saved:
-        at_once = max(checkpoint.room for checkpoint in saved)
     if at_once is None:
-        one = jax.tree.map(lambda leaf: leaf[0], configs)
-        most = -(-len(numbers) // processes.count)
-        at_once = memory.seeds_that_fit(make, task, one, most, chunk_length, evaluators, devices, group)
+        at_once = max(checkpoint.room for checkpoint in saved) if saved else trainer.seeds_that_fit(processes)
     batches = seed_batches.cut(numbers, saved, at_once, processes)
-    for left in (num_updates - batch.first_update for batch in batches):
-        must = f"chunk_length must divide the {left} updates that are left"
-        require(left % chunk_length == 0, "run", must, chunk_length, "Resume with the length that the run was started with.")
-
-    trainer = _Trainer(make, task, configs, numbers, num_updates, chunk_length, root, evaluators, evaluation_seed)
     measurements = Measurements(numbers, sinks, trainer.places)
     own = numbers[np.sort(np.concatenate([np.arange(0), *(batch.rows for batch in batches)]))]
     done = sum(batch.first_update * len(batch.rows) for batch in batches)
     if done < num_updates * len(own):
-        trainer.trace(next(batch for batch in batches if batch.first_update < num_updates), devices, group)
-        measurements.begin(Plan(own, num_updates, chunk_length, steps.per_update, len(devices), done, steps.before))
+        trainer.trace(next(batch for batch in batches if batch.first_update < num_updates))
+        measurements.begin(plan.told(own, steps, trainer.devices, done))
     carries: list[Carry] = []
     interrupted = False
     try:
         with GracefulStop() as stop:
-            for batch in batches:
-                layout = trainer.layout(batch, devices, group)
-                carries.append(trainer.train(batch, layout, measurements, checkpoints, stop))
+            carries += [trainer.train(batch, measurements, stop) for batch in batches]
             if checkpoints is not None and not alone:
                 processes.wait()
                 finished = seed_batches.cut(numbers, checkpoints.begin(**identity), 1)
                 others = [batch for batch in finished if numbers[batch.rows[0]] not in own]
                 batches += others
-                carries += [trainer.restore(batch, measurements, checkpoints) for batch in others]
+                carries += [trainer.restore(batch, measurements) for batch in others]
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -200,122 +217,16 @@ def run(
     return Run(numbers, *measurements.tables(), state, steps.per_update, summary, steps.before)
 
 
-def _validate(make, task, config, evaluators, checkpoints) -> tuple[tuple, contracts.DeclaredSteps]:
-    """Refuses what cannot be run, as far as it shows before an update is traced; returns evaluators, and the steps."""
+def _validate(make, task, config, checkpoints) -> contracts.DeclaredSteps:
+    """Refuses what cannot be run, as far as it shows before an update is traced; returns the steps that are declared."""
     contracts.require_make("run", make)
-    contracts.require_task("run", task)
     contracts.require_config("run", config)
-    evaluators = contracts.evaluators_of("run", evaluators, task)
     contracts.validate("run", config, task)
     if isinstance(task, Environment):
         contracts.require_environment("run", task)
     if checkpoints is not None:
         contracts.require_names("run", make, task)
-    return evaluators, contracts.declared_steps("run", config)
-
-
-class _Trainer:
-    """Trains batches of seeds with the compiled programs of ``jaxrl.training.seed_axis``."""
-
-    def __init__(self, make, task, configs, numbers, num_updates, chunk_length, root, evaluators, evaluation_seed):
-        self._make, self._task, self._configs, self._numbers = make, task, configs, numbers
-        self._num_updates, self._chunk_length, self._root = num_updates, chunk_length, root
-        self._evaluators, self._evaluation_seed = evaluators, evaluation_seed
-        self._first_calls: dict[Any, float] = {}
-
-    @property
-    def compile_seconds(self) -> float:
-        """Seconds of tracing and compiling so far."""
-        return sum(self._first_calls.values())
-
-    def layout(self, batch: Batch, devices: Sequence, group: int | None) -> Layout:
-        config = self._config_of(batch.rows[0])
-        return Layout.of(self._make, self._task, config, devices[: batch.room], batch.room, group)
-
-    def trace(self, batch: Batch, devices: Sequence, group: int | None) -> None:
-        """Traces the programs of a batch, which jax remembers for when they are called: the first word on what is unsound."""
-        layout, config = self.layout(batch, devices, group), self._config_of(batch.rows[0])
-        length, evaluators = self._chunk_length, self._evaluators
-        arguments = seed_axis.abstract_arguments(self._make, layout, length, self._task, config, evaluators)
-        seed_axis.chunk.eval_shape(*arguments.chunk)
-        if evaluators:
-            seed_axis.evaluate.eval_shape(*arguments.evaluate)
-
-    def train(
-        self, batch: Batch, layout: Layout, measurements: Measurements, checkpoints: Checkpoints | None, stop: GracefulStop
-    ) -> Carry:
-        """Makes the updates of a batch that are left and returns its carry, [B, ...].
-
-        Raises:
-            KeyboardInterrupt: ``stop`` was asked to stop; what was computed has been recorded and a checkpoint saved.
-        """
-        seeds = self._numbers[batch.rows]
-        if batch.first_update == self._num_updates:
-            return self.restore(batch, measurements, checkpoints)
-        # Filler seeds make the count divisible. They repeat the last seed, so they cannot bring anything new (a failure, say).
-        filled = np.concatenate([batch.rows, np.full(layout.size - len(seeds), batch.rows[-1])])
-        fold_in = functools.partial(jax.random.fold_in, jax.random.key(self._root))
-        keys = jax.device_put(jax.vmap(fold_in)(jnp.asarray(self._numbers[filled] % SEEDS, jnp.uint32)), layout.split)
-        configs = jax.device_put(jax.tree.map(lambda leaf: leaf[filled], self._configs), layout.split)
-        shared = (self._task, self._evaluators, jax.random.key(self._evaluation_seed))
-        task, evaluators, evaluation_key = jax.device_put(shared, layout.replicated)
-        if batch.saved is None:
-            carry = self._call(seed_axis.begin, layout, task, configs, keys)
-        else:
-            restored = self.restore(batch, measurements, checkpoints)
-            last = np.minimum(np.arange(layout.size), len(seeds) - 1)
-            carry = jax.device_put(jax.tree.map(lambda leaf: leaf[last], restored), layout.split)
-
-        pending = None
-        for first in range(batch.first_update, self._num_updates, self._chunk_length):
-            length = self._chunk_length
-            carry, metrics, health = self._call(seed_axis.chunk, layout, length, task, configs, keys, carry, np.int32(first))
-            evaluation = {}
-            if evaluators:
-                evaluation = self._call(seed_axis.evaluate, layout, task, evaluators, evaluation_key, configs, carry)
-            # The devices work on this chunk while the host takes in the one before.
-            measurements.deliver(pending)
-            pending = Measured(batch.rows, first, metrics, evaluation, health)
-            if stop.asked or (checkpoints is not None and checkpoints.is_due()):
-                measurements.deliver(pending)
-                pending = None
-                if checkpoints is not None:
-                    checkpoints.save(seeds, first + length, carry, batch.room)
-                stop.obey()
-        measurements.deliver(pending)
-        jax.block_until_ready(carry)
-        if checkpoints is not None:
-            checkpoints.save(seeds, self._num_updates, carry, batch.room, finished=True)
-        return jax.tree.map(lambda leaf: leaf[: len(seeds)], carry)
-
-    def restore(self, batch: Batch, measurements: Measurements, checkpoints: Checkpoints | None) -> Carry:
-        """Reads the carry of a batch that a checkpoint holds, [B, ...], and notes which of its seeds are in quarantine."""
-        assert checkpoints is not None
-        assert batch.saved is not None
-        carry = checkpoints.restore(batch.saved, self._like(batch.rows[0]))
-        carry = jax.tree.map(lambda leaf: leaf[batch.picked], carry)
-        measurements.note(batch.rows, carry.health)
-        return carry
-
-    def _config_of(self, row: int) -> Any:
-        return jax.tree.map(lambda leaf: leaf[row], self._configs)
-
-    def _call(self, function: Callable, layout: Layout, *args: Any) -> Any:
-        begun = time.perf_counter()
-        out = function(self._make, layout, *args)
-        # A first call returns once it has traced, compiled and started; later ones return at once.
-        self._first_calls.setdefault((function, layout), time.perf_counter() - begun)
-        return out
-
-    def places(self) -> list[str]:
-        """Names what the quarantine watches; see there."""
-        state, config = self._like(0).state, self._config_of(0)
-        update = self._make(self._task, config).update
-        _, metrics = jax.eval_shape(update, state, jax.random.key(0))
-        return quarantine.places(state, metrics)
-
-    def _like(self, row: int) -> Carry:
-        return seed_axis.abstract_carry(self._make, self._task, self._config_of(row))
+    return contracts.declared_steps("run", config)
 
 
 def _seed_numbers(seeds: int | Iterable[int] | Iterable[Iterable[int]]) -> np.ndarray:
@@ -335,18 +246,3 @@ def _seed_numbers(seeds: int | Iterable[int] | Iterable[Iterable[int]]) -> np.nd
     repeated = np.unique(values[counts > 1] % SEEDS).tolist()
     require(not repeated, "run", "seeds must differ", repeated, "Remove the repetitions.")
     return numbers
-
-
-def _chunk_length(num_updates: int, chunk_length: int | None) -> int:
-    divisors = [d for d in range(1, num_updates + 1) if num_updates % d == 0]
-    if chunk_length is None:
-        return min(divisors, key=lambda d: abs(math.log(d * 20 / num_updates)))
-    nearest = min(divisors, key=lambda d: abs(d - chunk_length))
-    require(
-        chunk_length in divisors,
-        "run",
-        f"chunk_length must divide num_updates ({num_updates})",
-        chunk_length,
-        f"Try {nearest}.",
-    )
-    return chunk_length

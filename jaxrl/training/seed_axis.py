@@ -17,9 +17,11 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.batch_axis import BATCH_AXIS, Together, batch_axes
 from jaxrl.errors import require
 from jaxrl.training import quarantine
+from jaxrl.training.inputs import Inputs
 
 PyTree = Any
 SEED_AXIS = "seed"
+SEEDS = 2**32  # how many seed numbers there are
 WHERE = "run"  # who speaks to the user where an algorithm or an evaluator breaks its contract
 
 # On a CPU, seeds are vmapped in groups whose states together fit into a core's cache; the groups follow one another.
@@ -173,9 +175,13 @@ def abstract_carry(make: Callable[..., Algorithm], task: Any, config: Any) -> Ca
 
 
 @functools.partial(jax.jit, static_argnames=("make", "layout"), compiler_options=INIT_OPTIONS)
-def begin(make: Callable[..., Algorithm], layout: Layout, task: Any, configs: Any, keys: jax.Array) -> Carry:
+def begin(make: Callable[..., Algorithm], layout: Layout, task: Inputs, configs: Any, keys: jax.Array) -> Carry:
     """Returns the first carry of every seed; configs: [S, ...], keys: [S], S the size of the layout."""
-    return layout.lay(over_seeds(layout, functools.partial(_begin_one, make), task, configs, keys))
+
+    def one(shared, own, config, key):
+        return _begin_one(make, task.form.of_seed(shared, own), config, key)
+
+    return layout.lay(over_seeds(layout, one, task.shared, task.own, configs, keys))
 
 
 @functools.partial(
@@ -185,7 +191,7 @@ def chunk(
     make: Callable[..., Algorithm],
     layout: Layout,
     length: int,
-    task: Any,
+    task: Inputs,
     configs: Any,
     keys: jax.Array,
     carries: Carry,
@@ -198,9 +204,9 @@ def chunk(
         the next chunk is computed in the place of the carries.
     """
 
-    def one(shared, config, key, carry):
-        task, first = shared
-        made = contracts.algorithm(WHERE, make, task, config)
+    def one(shared, own, config, key, carry):
+        shared, first = shared
+        made = contracts.algorithm(WHERE, make, task.form.of_seed(shared, own), config)
         update = functools.partial(contracts.next_state, WHERE, made, config)
 
         def step(carry, index):
@@ -210,23 +216,41 @@ def chunk(
 
         return jax.lax.scan(step, carry, first + jnp.arange(length, dtype=jnp.int32))
 
-    carries, metrics = over_seeds(layout, one, (task, first), configs, keys, carries)
+    carries, metrics = over_seeds(layout, one, (task.shared, first), task.own, configs, keys, carries)
     carries = layout.lay(carries)
     return carries, metrics, carries.health
 
 
 @functools.partial(jax.jit, static_argnames=("make", "layout"))
 def evaluate(
-    make: Callable[..., Algorithm], layout: Layout, task: Any, evaluators: tuple, key: jax.Array, configs: Any, carries: Carry
+    make: Callable[..., Algorithm],
+    layout: Layout,
+    task: Inputs,
+    evaluators: Inputs,
+    key: jax.Array,
+    configs: Any,
+    carries: Carry,
 ) -> dict[str, jax.Array]:
     """Calls the evaluators with the same keys for every seed. Returns name -> number or Average [S]."""
 
-    def one(shared, config, carry):
-        task, evaluators, key = shared
-        made = contracts.algorithm(WHERE, make, task, config)
-        return contracts.evaluation(WHERE, evaluators, key, made, carry.state)
+    def one(shared, own, config, carry):
+        shared_task, shared_evaluators, key = shared
+        own_task, own_evaluators = own
+        made = contracts.algorithm(WHERE, make, task.form.of_seed(shared_task, own_task), config)
+        return contracts.evaluation(WHERE, evaluators.form.of_seed(shared_evaluators, own_evaluators), key, made, carry.state)
 
-    return over_seeds(layout, one, (task, evaluators, key), configs, carries)
+    return over_seeds(layout, one, (task.shared, evaluators.shared, key), (task.own, evaluators.own), configs, carries)
+
+
+@functools.partial(jax.jit, static_argnames=("apply", "layout"), donate_argnames=("carries",))
+def between(apply: Callable[[PyTree, PyTree], PyTree], layout: Layout, answers: dict[str, jax.Array], carries: Carry) -> Carry:
+    """Changes the state of every seed by ``apply(state, answers)``; one in quarantine stays as it is. answers: [S, ...]."""
+
+    def one(_, answers, carry):
+        new = contracts.changed_state(WHERE, apply, carry.state, answers)
+        return Carry(quarantine.kept(carry.health, new, carry.state), carry.health)
+
+    return layout.lay(over_seeds(layout, one, (), answers, carries))
 
 
 class Arguments(NamedTuple):
@@ -238,7 +262,7 @@ class Arguments(NamedTuple):
 
 
 def abstract_arguments(
-    make: Callable[..., Algorithm], layout: Layout, length: int, task: Any, config: Any, evaluators: tuple
+    make: Callable[..., Algorithm], layout: Layout, length: int, task: Inputs, config: Any, evaluators: Inputs
 ) -> Arguments:
     """Returns the arguments of the programs of a run.
 
@@ -256,11 +280,14 @@ def abstract_arguments(
     def split(tree: Any) -> Any:
         return shared(tree, layout.split, layout.size)
 
+    def inputs(given: Inputs) -> Inputs:
+        return given.mapped(shared, lambda own: split(jax.eval_shape(lambda own: jax.tree.map(lambda leaf: leaf[0], own), own)))
+
     key = jax.random.key(0)
-    configs, carries = split(config), split(abstract_carry(make, task, config))
+    configs, carries = split(config), split(abstract_carry(make, task.seed(), config))
     first = jax.ShapeDtypeStruct((), jnp.int32)
     return Arguments(
-        (make, layout, shared(task), configs, split(key)),
-        (make, layout, length, shared(task), configs, split(key), carries, first),
-        (make, layout, shared(task), shared(evaluators), shared(key), configs, carries),
+        (make, layout, inputs(task), configs, split(key)),
+        (make, layout, length, inputs(task), configs, split(key), carries, first),
+        (make, layout, inputs(task), inputs(evaluators), shared(key), configs, carries),
     )

@@ -40,7 +40,8 @@ from jaxrl.sweeps.members import (
 from jaxrl.sweeps.selection import Objective, held_out_seeds, interval, select
 from jaxrl.sweeps.sweep import sweep
 from jaxrl.training.checkpoint import Checkpoints
-from jaxrl.training.runner import SEEDS, run
+from jaxrl.training.runner import run
+from jaxrl.training.seed_axis import SEEDS
 
 GRID = envs.make("cliff_walking")
 Q = q_learning.Config(num_steps=20)
