@@ -2,8 +2,12 @@
 
 import functools
 import inspect
+import types
+import typing
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from envs.bandits import (
     bernoulli_bandit,
@@ -73,7 +77,7 @@ from envs.random_mdps import random_mdp
 from envs.token_mdps import token_mdp
 from envs.trading import binomial_market, execution, gaussian_portfolio, option_hedging, single_asset
 from jaxrl.core.environment import Environment
-from jaxrl.errors import unknown_name
+from jaxrl.errors import is_traced, require, unknown_name
 
 REGISTRY: dict[str, Callable[..., Environment]] = {
     "acrobot": acrobot.make,
@@ -185,10 +189,27 @@ def make(name: str, **parameters: Any) -> Environment:
         ConfigError: a parameter is out of range.
     """
     if name not in REGISTRY:
-        raise unknown_name("envs.make", "environment", name, REGISTRY)
+        raise unknown_name("envs.make", "environment", str(name), REGISTRY)
     factory = REGISTRY[name]
     known = inspect.signature(factory).parameters
-    for parameter in parameters:
+    for parameter, value in parameters.items():
         if parameter not in known:
             raise unknown_name(f"envs.make({name!r})", "parameter", parameter, known)
+        _require_kind(f"envs.make({name!r})", known[parameter], value)
     return factory(**parameters)
+
+
+def _require_kind(where: str, parameter: inspect.Parameter, value: Any) -> None:
+    """Raises ConfigError unless a parameter is a number of the kind that the factory declares."""
+    declared = parameter.annotation
+    kinds = set(typing.get_args(declared)) if isinstance(declared, types.UnionType) else {declared}
+    if value is None and type(None) in kinds:
+        return
+    fix = f"The default is {parameter.default!r}." if parameter.default is not parameter.empty else "Give one."
+    if kinds <= {int, type(None)}:
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        require(whole, where, f"{parameter.name} must be an integer", value, fix)
+    elif kinds <= {float, type(None)} and not is_traced(value):
+        numbers = np.asarray(value) if not isinstance(value, str) else np.asarray("")
+        sound = numbers.dtype.kind in "iuf" and not np.isnan(numbers).any()
+        require(bool(sound), where, f"{parameter.name} must be a number", value, fix)

@@ -175,10 +175,36 @@ def require_discount(where: str, gamma: Any, below_one: bool = False) -> None:
     """
     if is_traced(gamma):
         return
-    values = np.asarray(gamma, np.float64)
-    sound = bool(np.all((values >= 0) & (values < 1 if below_one else values <= 1)))
+    values = np.asarray(gamma)
+    number = values.dtype.kind in "iuf" or values.dtype == jnp.bfloat16
+    sound = number and bool(np.all((values >= 0) & (values < 1 if below_one else values <= 1)))
     bounds = "[0, 1)" if below_one else "[0, 1]"
     require(sound, where, f"gamma must lie in {bounds}", gamma, "0.99 is common.")
+
+
+def require_tolerance(where: str, tolerance: Any) -> None:
+    """Raises ConfigError unless a tolerance is a number of at least 0. One that is traced is not looked at."""
+    if is_traced(tolerance):
+        return
+    values = np.asarray(tolerance)
+    sound = values.dtype.kind in "iuf" and bool(np.all(values >= 0))
+    require(sound, where, "tolerance must be a number of at least 0", tolerance, "1e-6 is common.")
+
+
+def real_numbers(where: str, name: str, values: Any) -> np.ndarray:
+    """Returns an array of real numbers, float64: of whatever is given, lists and integers included.
+
+    Raises:
+        ConfigError: it holds text, complex numbers or rows of different lengths.
+    """
+    must, fix = f"{name} must be an array of real numbers", "Give numbers, in rows of one length."
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.asarray("ragged")
+    found = values if len(repr(values)) <= 200 else type(values).__name__
+    require(array.dtype.kind in "biuf" or array.dtype == jnp.bfloat16, where, must, found, fix)
+    return array.astype(np.float64)
 
 
 def require_finite(
@@ -231,11 +257,7 @@ def require_payoffs(where: str, payoff: Any) -> np.ndarray:
     Raises:
         ConfigError: it has another shape, or an entry is not a finite number.
     """
-    try:
-        table = np.asarray(payoff, np.float64)
-    except (TypeError, ValueError) as error:
-        fix = "Stack one table for each player."
-        raise ConfigError(f"{where}: every player's table must have the same shape, got {payoff!r}. {fix}") from error
+    table = real_numbers(where, "payoff", payoff)
     shaped = table.ndim >= 2 and table.ndim == table.shape[0] + 1 and table.size > 0
     must = "payoff must have shape [N, A_0, ..., A_{N-1}], an axis of actions for each of N players"
     require(shaped, where, must, table.shape, "Stack one table for each player.")

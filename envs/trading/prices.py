@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.errors import is_traced, require, require_finite
+from jaxrl.errors import is_traced, real_numbers, require, require_finite
 
 BARS_PER_YEAR = 252
 BARS_PER_MONTH = 21
@@ -29,6 +29,9 @@ class Source(Protocol):
 @partial(jax.jit, static_argnames=("num_paths", "num_bars"))
 def paths(source: Source, key: jax.Array, num_paths: int, num_bars: int) -> jax.Array:
     """Draws a table of independent paths, float32[num_paths, num_bars]."""
+    for name, count in (("num_paths", num_paths), ("num_bars", num_bars)):
+        whole = isinstance(count, int) and count >= 1
+        require(whole, "paths", f"{name} must be an integer of at least 1", count, "Ask for one or more.")
     return jax.vmap(lambda k: source.path(k, num_bars))(jax.random.split(key, num_paths))
 
 
@@ -210,7 +213,7 @@ def require_prices(where: str, prices: Any, least: int, dtype: Any = np.float32)
     if is_traced(prices):
         return jnp.asarray(prices, dtype)
     with np.errstate(over="ignore"):  # which makes a price infinite, and so an error
-        series = np.asarray(prices, np.float64).astype(dtype)
+        series = real_numbers(where, "prices", prices).astype(dtype)
     shaped = series.ndim == 1 and len(series) >= least
     require(shaped, where, f"there must be one row of {least} prices", series.shape, "Add data.")
     bad = np.flatnonzero(~(np.isfinite(series) & (series > 0)))

@@ -4,8 +4,13 @@ Everywhere ``next_value[t]`` is the value of the true successor of step t, also 
 worth 0 beyond; a truncation, and the end of the sequence, are continued by ``next_value``. Nothing here stops a gradient.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from jaxrl.errors import is_traced, require
 
 
 def _recur_backward(constant: jax.Array, factor: jax.Array) -> jax.Array:
@@ -20,6 +25,22 @@ def _recur_backward(constant: jax.Array, factor: jax.Array) -> jax.Array:
         return current, current
 
     return jax.lax.scan(step, jnp.zeros_like(constant[0]), (constant, factor), reverse=True)[1]
+
+
+def _require_sequence(where: str, reward: Any, next_value: Any, terminated: Any, truncated: Any, *more: Any) -> None:
+    """Raises ConfigError unless all have the shape of the rewards, of at least one step, and ends are flags."""
+    shapes = [jnp.shape(part) for part in (reward, next_value, terminated, truncated, *more)]
+    must = "rewards, values and ends must have one shape, [T, ...] with T at least 1"
+    require(len(set(shapes)) == 1 and shapes[0][:1] > (0,), where, must, shapes, "Cut them to the same steps.")
+    kinds = [jnp.result_type(ends).name for ends in (terminated, truncated)]
+    require(kinds == ["bool", "bool"], where, "terminated and truncated must be bool", kinds, "Write ends.astype(bool).")
+
+
+def _require_share(where: str, **shares: Any) -> None:
+    for name, share in shares.items():
+        if not is_traced(share):
+            inside = np.all((np.asarray(share) >= 0) & (np.asarray(share) <= 1))
+            require(bool(inside), where, f"{name} must lie in [0, 1]", share, "0.95 and 0.99 are common.")
 
 
 def one_step_target(reward: jax.Array, next_value: jax.Array, terminated: jax.Array, gamma: jax.Array | float) -> jax.Array:
@@ -65,6 +86,8 @@ def lambda_returns(
 
     Source: Sutton & Barto (2018), eq. 12.18.
     """
+    _require_sequence("lambda_returns", reward, next_value, terminated, truncated)
+    _require_share("lambda_returns", gamma=gamma, trace_decay=trace_decay)
     cut = jnp.logical_or(terminated, truncated).at[-1].set(True)
     bootstrap = jnp.where(cut, 1.0, 1.0 - trace_decay) * next_value
     return _recur_backward(one_step_target(reward, bootstrap, terminated, gamma), jnp.where(cut, 0.0, gamma * trace_decay))
@@ -109,6 +132,10 @@ def n_step_returns(
 
     Source: Sutton & Barto (2018), eq. 7.1.
     """
+    _require_sequence("n_step_returns", reward, next_value, terminated, truncated)
+    _require_share("n_step_returns", gamma=gamma)
+    whole = isinstance(num_steps, (int, np.integer)) and num_steps >= 1
+    require(whole, "n_step_returns", "num_steps must be an integer of at least 1", num_steps, "1 gives one-step targets.")
     cut = jnp.logical_or(terminated, truncated).at[-1].set(True)
 
     def lengthen(_, returns):
@@ -145,6 +172,8 @@ def generalized_advantage(
 
     Source: Schulman et al. (2016), eq. 16.
     """
+    _require_sequence("generalized_advantage", reward, next_value, terminated, truncated, value)
+    _require_share("generalized_advantage", gamma=gamma, gae_lambda=gae_lambda)
     error = td_error(reward, value, next_value, terminated, gamma)
     return _recur_backward(error, jnp.where(terminated | truncated, 0.0, gamma * gae_lambda))
 

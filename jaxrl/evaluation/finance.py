@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrl.errors import DataWarning, is_traced, require, require_finite
+from jaxrl.errors import DataWarning, is_traced, real_numbers, require, require_finite
 from jaxrl.statistics import Interval
 
 BARS_PER_YEAR = 252
@@ -44,7 +44,7 @@ def growth(returns: Any) -> np.ndarray:
 
 def volatility(returns: Any, bars_per_year: float = BARS_PER_YEAR) -> np.ndarray:
     """Returns the standard deviation of the returns, annualised, float64[...]; NaN for fewer than two."""
-    returns = _record("volatility", returns)
+    returns, bars_per_year = _record("volatility", returns), _years("volatility", bars_per_year)
     if returns.shape[-1] < 2:
         return np.full(returns.shape[:-1], np.nan)[()]
     return returns.std(-1, ddof=1) * np.sqrt(bars_per_year)
@@ -58,7 +58,7 @@ def sharpe_ratio(returns: Any, bars_per_year: float = BARS_PER_YEAR) -> np.ndarr
 
     Source: Sharpe (1994), ex post ratio.
     """
-    returns = _record("sharpe_ratio", returns)
+    returns, bars_per_year = _record("sharpe_ratio", returns), _years("sharpe_ratio", bars_per_year)
     if returns.shape[-1] < 2:
         return np.full(returns.shape[:-1], np.nan)[()]
     mean, deviation = returns.mean(-1), returns.std(-1, ddof=1)
@@ -97,6 +97,7 @@ def turnover(traded: Any, wealth: Any, bars_per_year: float = BARS_PER_YEAR) -> 
         ConfigError: a traded value is negative.
     """
     traded, wealth = _record("turnover", traded), _record("turnover", wealth)
+    bars_per_year = _years("turnover", bars_per_year)
     least = traded.min(initial=0.0, where=~np.isnan(traded))
     require(least >= 0, "turnover", "traded values must be at least 0", least, "Take their absolute values.")
     if traded.shape[-1] == 0:
@@ -126,9 +127,19 @@ def conditional_value_at_risk(returns: Any, level: float = 0.05) -> np.ndarray:
 
 def _record(where: str, values: Any) -> np.ndarray:
     require(not is_traced(values), where, "the record must be numbers", type(values).__name__, "Measure it outside of jit.")
-    record = np.asarray(values, np.float64)
+    record = real_numbers(where, "the record", values)
     require(record.ndim >= 1, where, "the record must be float[..., T]", record.shape, "Give one number per bar.")
+    infinite = np.argwhere(np.isinf(record)).tolist()
+    found = f"an infinity at {infinite[:1]}"
+    require(not infinite, where, "the record must be finite, or NaN after ruin", found, "Mend the prices that it comes from.")
     return record
+
+
+def _years(where: str, bars_per_year: float) -> float:
+    sound = real_numbers(where, "bars_per_year", bars_per_year)
+    right = sound.ndim == 0 and bool(sound > 0) and bool(np.isfinite(sound))
+    require(right, where, "bars_per_year must be a positive number", bars_per_year, "252 is that of daily bars.")
+    return float(sound)
 
 
 # ---- intervals

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.core.finite import TabularModel
-from jaxrl.errors import EnvironmentError, is_traced, require, require_discount, require_distribution
+from jaxrl.core.finite import TabularModel, require_model
+from jaxrl.errors import EnvironmentError, is_traced, require, require_discount, require_distribution, require_tolerance
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point, rounding_of
 from jaxrl.solvers.markov_chain import Chain, discounted_sums, doubling_is_faster
 
@@ -83,9 +83,10 @@ def greedy_policy(model: TabularModel, values: jax.Array) -> jax.Array:
 
 
 def require_one_reward(where: str, model: TabularModel) -> None:
-    """Raises EnvironmentError where rewards have an agent axis. where: who asks."""
+    """Raises EnvironmentError where rewards have an agent axis, or as ``require_model``. where: who asks."""
     must, found = "the model must have one reward, [X, A, K]", list(np.shape(model.reward))
     require(np.ndim(model.reward) == 3, where, must, found, "Use jaxrl.solvers.markov_games.for_player.", EnvironmentError)
+    require_model(where, model)
 
 
 def _absolute_rewards(model: TabularModel) -> jax.Array:
@@ -106,10 +107,11 @@ def value_iteration(
         max_sweeps: an end for problems with gamma = 1 that do not converge.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1].
-        EnvironmentError: the model has a reward for each of several agents.
+        ConfigError: gamma lies outside [0, 1], or the tolerance is negative.
+        EnvironmentError: the model has a reward for each of several agents, or its tables are unsound.
     """
     require_discount("value_iteration", gamma)
+    require_tolerance("value_iteration", tolerance)
     require_one_reward("value_iteration", model)
     return _value_iteration(model.tables, gamma, tolerance, max_sweeps)
 
@@ -157,11 +159,12 @@ def entropic_value_iteration(
 
     Raises:
         ConfigError: the risk aversion is not a positive number.
-        EnvironmentError: the model has a reward for each of several agents.
+        EnvironmentError: the model has a reward for each of several agents, or its tables are unsound.
     """
     where = "entropic_value_iteration"
     sound = is_traced(risk_aversion) or bool(np.all(np.isfinite(risk_aversion) & (np.asarray(risk_aversion) > 0)))
     require(sound, where, "risk_aversion must be positive", risk_aversion, "value_iteration is indifferent to risk.")
+    require_tolerance(where, tolerance)
     require_one_reward(where, model)
     return _entropic_value_iteration(model.tables, risk_aversion, tolerance, max_sweeps)
 
@@ -214,6 +217,7 @@ def policy_evaluation(
     """
     where = "policy_evaluation"
     require_discount(where, gamma)
+    require_model(where, model)
     shape = (model.num_states, model.num_actions)
     require(np.shape(policy) == shape, where, f"the policy must have shape {list(shape)}", np.shape(policy), "See its argument.")
     if not is_traced(policy):
@@ -290,8 +294,8 @@ def policy_iteration(model: TabularModel, gamma: jax.Array | float, max_improvem
         max_improvements: an end in case of numerical trouble.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1].
-        EnvironmentError: the model has a reward for each of several agents.
+        ConfigError: gamma lies outside [0, 1], or the tolerance is negative.
+        EnvironmentError: the model has a reward for each of several agents, or its tables are unsound.
     """
     require_discount("policy_iteration", gamma)
     require_one_reward("policy_iteration", model)

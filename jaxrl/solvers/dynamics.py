@@ -14,8 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, require, require_distribution
-from jaxrl.solvers.normal_form import Profile, action_payoffs, joint_distribution, nash_conv, pure_profile, uniform_profile
+from jaxrl.errors import is_traced, require
+from jaxrl.solvers.normal_form import (
+    Profile,
+    action_payoffs,
+    game_table,
+    joint_distribution,
+    nash_conv,
+    pure_profile,
+    require_profile,
+    uniform_profile,
+)
 
 
 class History(NamedTuple):
@@ -83,12 +92,9 @@ def _play(
     require(num_steps >= 1, "dynamics", "num_steps must be at least 1", num_steps, "Play at least once.")
     fits = num_records >= 1 and num_steps % num_records == 0
     require(fits, "dynamics", f"num_records must divide num_steps ({num_steps})", num_records, "1 records the end alone.")
-    require(len(start) == payoff.shape[0], "dynamics", "start must name a strategy for every player", len(start), "Add them.")
     dtype = jnp.result_type(payoff.dtype, jnp.float32)
     require_countable("dynamics", "num_steps", num_steps, dtype)
-    for player, strategy in enumerate(start):
-        if not is_traced(strategy):
-            require_distribution("dynamics", f"the start of player {player}", strategy, "Normalise it.")
+    require_profile("dynamics, start", payoff, start)
     profile = tuple(jnp.asarray(strategy, dtype) for strategy in start)
 
     def step(play: _Play, _):
@@ -125,6 +131,7 @@ def fictitious_play(
 
     Source: Brown (1951), Iterative solution of games by fictitious play; Fudenberg and Levine (1998), chapter 2.
     """
+    payoff = game_table("fictitious_play", payoff)
     players = range(payoff.shape[0])
 
     def advance(memory, profile, total):
@@ -160,6 +167,7 @@ def replicator(
 
     Source: Taylor and Jonker (1978); Weibull (1995), Evolutionary Game Theory, sections 3.1 and 5.1.
     """
+    payoff = game_table("replicator", payoff)
     players = range(payoff.shape[0])
     if not is_traced(payoff, step_size):
         span = max(float(np.ptp(table)) for table in np.asarray(payoff, np.float64))
@@ -216,6 +224,7 @@ def regret_matching(
 
     Source: Hart and Mas-Colell (2000); Tammelin (2014) for plus; Farina, Kroer and Sandholm (2021) for predictive.
     """
+    payoff = game_table("regret_matching", payoff)
     players = range(payoff.shape[0])
 
     def advance(regrets, profile, total):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrl.core import machine
-from jaxrl.core.finite import TabularModel, require_model, require_shapes
+from jaxrl.core.finite import TabularModel, require_shapes
 from jaxrl.errors import ConfigError, require, require_discount, require_distribution
 from jaxrl.solvers.dynamic_programming import PolicyValue, Solution, require_one_reward
 from jaxrl.solvers.fixed_point import MAX_SWEEPS
@@ -56,7 +56,6 @@ class _Problem(NamedTuple):
         states, actions, outcomes = np.shape(model.next_state)
         machine.require_room(where, f"a model of {states} states", 128 * states * actions * outcomes, "Take a smaller one.")
         require_one_reward(where, model)
-        require_model(where, model)
         chance, reward = (np.asarray(table, np.float64) for table in (model.probability, model.reward))
         # float32 leaves sums that miss 1, by as much as a discount may.
         chance, possible = chance / chance.sum(-1, keepdims=True), chance > 0

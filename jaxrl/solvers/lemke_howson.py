@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, nan_unless, require, require_finite
+from jaxrl.errors import is_traced, nan_unless, real_numbers, require, require_finite
 from jaxrl.solvers.precision import ROUNDING, first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest regret of an answer that is returned, as a share of what is at stake for the player
@@ -65,7 +65,8 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
     Raises:
         ConfigError: the payoffs have another shape or are not finite, or there is no such label. What is traced is not looked at.
     """
-    where, shape = "lemke_howson", jnp.shape(payoff)
+    where = "lemke_howson"
+    shape = jnp.shape(payoff if is_traced(payoff) else real_numbers(where, "payoff", payoff))
     must, fix = "payoff must have shape [2, A, B]", "Stack one table for each player."
     require(len(shape) == 3 and shape[0] == 2 and min(shape) >= 1, where, must, shape, fix)
     if not is_traced(payoff):

@@ -12,14 +12,14 @@ Source: Shapley (1953), Stochastic games; Littman (1994); exploitability: Lancto
 import dataclasses
 import operator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.core.finite import TabularModel, byte_rows
-from jaxrl.errors import EnvironmentError, is_traced, nan_unless, require, require_discount, require_zero_sums
+from jaxrl.core.finite import TabularModel, byte_rows, require_model
+from jaxrl.errors import EnvironmentError, is_traced, nan_unless, require, require_discount, require_tolerance, require_zero_sums
 from jaxrl.solvers import zero_sum
 from jaxrl.solvers.dynamic_programming import action_values
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point
@@ -104,9 +104,9 @@ def evaluate(
         max_sweeps: an end for policies that do not end the episode.
 
     Raises:
-        ConfigError: the discount is out of range.
+        ConfigError: the discount or the tolerance is out of range.
     """
-    require_discount("markov.evaluate", gamma)
+    _require("markov.evaluate", model, gamma, tolerance)
     return _evaluate(model.tables, policies, gamma, tolerance, max_sweeps)
 
 
@@ -141,9 +141,9 @@ def best_response(
         player: whose best response, in [0, N).
 
     Raises:
-        ConfigError: the discount is out of range.
+        ConfigError: the discount or the tolerance is out of range.
     """
-    require_discount("markov.best_response", gamma)
+    _require("markov.best_response", model, gamma, tolerance)
     return _best_response(model.tables, policies, operator.index(player), gamma, tolerance, max_sweeps)
 
 
@@ -185,7 +185,7 @@ def regrets(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, 
 
     All are NaN if the policies' values or the best responses did not converge, as without discount if an episode need not end.
     """
-    require_discount("markov.regrets", gamma)
+    _require("markov.regrets", model, gamma, tolerance)
     return _regrets(model.tables, policies, gamma, tolerance)
 
 
@@ -223,10 +223,10 @@ def shapley(
         max_sweeps: an end for games without discount that do not converge.
 
     Raises:
-        ConfigError: the discount is out of range.
+        ConfigError: the discount or the tolerance is out of range.
         EnvironmentError: there are not two players, or their rewards do not sum to zero.
     """
-    require_discount("shapley", gamma)
+    _require("shapley", model, gamma, tolerance)
     require_zero_sum("shapley", model)
     return _shapley(model.tables, gamma, tolerance, max_sweeps)
 
@@ -256,6 +256,12 @@ def _shapley(model, gamma, tolerance, max_sweeps) -> ZeroSumSolution:
     policies = [jnp.pad(strategy, ((0, 0), (0, widest - strategy.shape[1]))) for strategy in (solution.row, solution.column)]
     solved = found.converged & jnp.isfinite(solution.value).all()  # a stage game that is not solved has the value NaN
     return ZeroSumSolution(found.value, jnp.stack(policies, axis=1), found.sweeps, solution.gap.max(), found.error_bound, solved)
+
+
+def _require(where: str, model: TabularModel, gamma: Any, tolerance: Any) -> None:
+    require_discount(where, gamma)
+    require_tolerance(where, tolerance)
+    require_model(where, model)
 
 
 def require_zero_sum(where: str, model: TabularModel) -> None:

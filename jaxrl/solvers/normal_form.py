@@ -10,9 +10,12 @@ Source: Shoham and Leyton-Brown (2008), Multiagent Systems, chapters 3 and 4.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from jaxrl.errors import is_traced, require, require_distribution, require_payoffs
 
 Profile = tuple[jax.Array, ...]
 
@@ -23,9 +26,39 @@ def uniform_profile(payoff: jax.Array) -> Profile:
 
 
 def pure_profile(payoff: jax.Array, actions: Sequence[int]) -> Profile:
-    """Returns the profile in which player i takes ``actions[i]`` for certain."""
+    """Returns the profile in which player i takes ``actions[i]`` for certain.
+
+    Raises:
+        ConfigError: there is no such action.
+    """
     counts = payoff.shape[1:]
+    if not is_traced(*actions):
+        known = len(actions) == len(counts) and all(0 <= action < n for action, n in zip(actions, counts, strict=True))
+        must = f"actions must be one of each player's, of which there are {list(counts)}"
+        require(known, "pure_profile", must, list(actions), "Actions count from 0.")
     return tuple(jax.nn.one_hot(action, n, dtype=jnp.result_type(float)) for action, n in zip(actions, counts, strict=True))
+
+
+def game_table(where: str, payoff: Any) -> jax.Array:
+    """Returns the payoff table of a game for compiled code: of numbers, after a look at them; what is traced as it is.
+
+    Raises:
+        ConfigError: it has no such shape, or an entry is no finite number.
+    """
+    if is_traced(payoff):
+        return payoff
+    table = require_payoffs(where, payoff)
+    return payoff if isinstance(payoff, jax.Array) else jnp.asarray(table, jnp.result_type(float))
+
+
+def require_profile(where: str, payoff: jax.Array, profile: Sequence[jax.Array]) -> None:
+    """Raises ConfigError unless a profile has a distribution over the actions of every player; of what is traced, the shape."""
+    sizes, found = [(actions,) for actions in jnp.shape(payoff)[1:]], [jnp.shape(strategy) for strategy in profile]
+    must, fix = "a profile must have a strategy for every player, over its actions", "See uniform_profile."
+    require(found == sizes, where, f"{must}: shapes {sizes}", found, fix)
+    for player, strategy in enumerate(profile):
+        if not is_traced(strategy):
+            require_distribution(where, f"the strategy of player {player}", strategy, tolerance=1e-4)
 
 
 def action_payoffs(payoff: jax.Array, profile: Sequence[jax.Array], player: int) -> jax.Array:
@@ -47,7 +80,12 @@ def action_payoffs(payoff: jax.Array, profile: Sequence[jax.Array], player: int)
 
 
 def expected_payoffs(payoff: jax.Array, profile: Sequence[jax.Array]) -> jax.Array:
-    """Returns what every player earns on average, float[N]."""
+    """Returns what every player earns on average, float[N].
+
+    Raises:
+        ConfigError: the profile does not fit the game.
+    """
+    require_profile("expected_payoffs", payoff, profile)
     players = range(payoff.shape[0])
     return jnp.stack([(action_payoffs(payoff, profile, player) * profile[player]).sum() for player in players])
 
@@ -58,7 +96,12 @@ def best_response(payoff: jax.Array, profile: Sequence[jax.Array], player: int) 
 
 
 def regrets(payoff: jax.Array, profile: Sequence[jax.Array]) -> jax.Array:
-    """Returns how much more every player would earn by its best response, float[N], non-negative up to rounding."""
+    """Returns how much more every player would earn by its best response, float[N], non-negative up to rounding.
+
+    Raises:
+        ConfigError: the profile does not fit the game.
+    """
+    require_profile("regrets", payoff, profile)
 
     def regret(player):
         values = action_payoffs(payoff, profile, player)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, nan_unless, require, require_finite
+from jaxrl.errors import is_traced, nan_unless, real_numbers, require, require_finite
 from jaxrl.solvers.precision import ROUNDING, first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest gap of an answer that is returned, as a share of the distance between the security levels
@@ -105,14 +105,14 @@ def _tried(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tuple
         payoff, legal = (jnp.pad(table, ((0, size - actions), (0, size - answers))) for table in (payoff, legal))
 
     def attempt(carry: tuple[jax.Array, Solution, jax.Array]) -> tuple[jax.Array, Solution, jax.Array]:
-        number, *best = carry
+        number, best, least = carry
         turned = number % 2 == 1
         game = jnp.where(turned, -payoff.T, payoff)
         mask = None if legal is None else jnp.where(turned, legal.T, legal)
         found, miss = _try(game, mask, max_pivots, jnp.where(number < 2, 1, 3).astype(payoff.dtype))
         mine = found._replace(value=jnp.where(turned, -found.value, found.value))
         mine = mine._replace(row=jnp.where(turned, found.column, found.row), column=jnp.where(turned, found.row, found.column))
-        return number + 1, *jax.tree.map(lambda new, old: jnp.where(miss < best[1], new, old), (mine, miss), tuple(best))
+        return number + 1, *jax.tree.map(lambda new, old: jnp.where(miss < least, new, old), (mine, miss), (best, least))
 
     def imprecise(carry: tuple[jax.Array, Solution, jax.Array]) -> jax.Array:
         return (carry[2] > PRECISE) & (carry[0] < TRIES)
@@ -169,7 +169,9 @@ def _try(payoff: jax.Array, legal: jax.Array | None, max_pivots: int, level: Any
 
 
 def _require_game(payoff: Any, row_mask: Any, column_mask: Any) -> None:
-    where, shape = "zero_sum", jnp.shape(payoff)
+    where = "zero_sum"
+    table = payoff if is_traced(payoff) else real_numbers(where, "payoff", payoff)
+    shape = jnp.shape(table)
     require(len(shape) == 2 and min(shape) >= 1, where, "payoff must have shape [A, B]", shape, "Give the row player's table.")
     legal = np.ones(shape, bool)
     for axis, (name, mask) in enumerate((("row_mask", row_mask), ("column_mask", column_mask))):
@@ -182,7 +184,7 @@ def _require_game(payoff: Any, row_mask: Any, column_mask: Any) -> None:
         require(bool(np.any(mask)), where, f"{name} must leave an action legal", np.asarray(mask).tolist(), "Set one to True.")
         legal &= np.expand_dims(np.asarray(mask, bool), 1 - axis)
     if not is_traced(payoff):
-        require_finite(where, "legal payoffs", np.where(legal, np.asarray(payoff, np.float64), 0.0))
+        require_finite(where, "legal payoffs", np.where(legal, table, 0.0))
 
 
 def _else(condition: jax.Array, array: jax.Array, other: Any) -> jax.Array:

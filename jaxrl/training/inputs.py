@@ -1,5 +1,6 @@
 """What the seeds of a run are given: a task, or evaluators, with arrays that all share and arrays of which each has its own."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ class Inputs:
 
     def at(self, rows: np.ndarray) -> "Inputs":
         """Returns those of the seeds in these places."""
-        return self.replace(own=tuple(leaf[rows] for leaf in self.own))
+        return dataclasses.replace(self, own=tuple(leaf[rows] for leaf in self.own))
 
     def seed(self, row: int = 0) -> PyTree:
         """Returns the tree of one seed."""
@@ -73,7 +74,7 @@ class Inputs:
 
     def mapped(self, shared: Callable, own: Callable) -> "Inputs":
         """Returns the inputs with one function applied to the shared arrays, all at once, and another to the others."""
-        return self.replace(shared=shared(self.shared), own=own(self.own))
+        return dataclasses.replace(self, shared=shared(self.shared), own=own(self.own))
 
 
 def _has_seed_axis(name: str, axes: Any, tree: PyTree) -> list[bool]:

@@ -70,6 +70,7 @@ def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array
     Returns:
         The final state and the metrics, each [U].
     """
+    _require_count("train", "num_updates", num_updates, "Ask for more updates.")
     algorithm = make(task, config)
     state = algorithm.init(jax.random.fold_in(key, 0))
     return scan_updates(algorithm, state, key, jnp.arange(num_updates, dtype=jnp.int32))
@@ -154,9 +155,10 @@ def run(
     """
     started = time.perf_counter()
     numbers = _seed_numbers(seeds)
-    require(num_updates >= 1, "run", "num_updates must be at least 1", num_updates, "Ask for more updates.")
+    _require_count("run", "num_updates", num_updates, "Ask for more updates.")
     for name, value in (("chunk_length", chunk_length), ("group", group), ("at_once", at_once)):
-        require(value is None or value >= 1, "run", f"{name} must be at least 1", value, "Leave it out for the default.")
+        if value is not None:
+            _require_count("run", name, value, "Leave it out for the default.")
     contracts.require_task("run", task)
     given = Inputs.of("task", task, task_axes, len(numbers))
     evaluators = contracts.evaluators_of("run", evaluators, given.seed())
@@ -230,19 +232,26 @@ def _validate(make, task, config, checkpoints) -> contracts.DeclaredSteps:
 
 
 def _seed_numbers(seeds: int | Iterable[int] | Iterable[Iterable[int]]) -> np.ndarray:
+    must, fix = "seeds must be a count, or a list of integers in [0, 2**32)", "Give seeds=8 or seeds=[0, 1]."
+    require(isinstance(seeds, (int, np.integer, Iterable)) and not isinstance(seeds, str), "run", must, seeds, fix)
     numbers = np.arange(seeds) if isinstance(seeds, (int, np.integer)) else np.asarray(list(seeds))
     require(numbers.size > 0, "run", "there must be at least one seed", seeds, "Ask for one or more.")
     require(
         np.issubdtype(numbers.dtype, np.integer) and numbers.min() >= 0 and numbers.max() < SEEDS,
         "run",
-        "seeds must be integers in [0, 2**32)",
+        must,
         seeds,
-        "Give a count, or a list of numbers.",
+        fix,
     )
     numbers = numbers.astype(np.int64)
     if numbers.ndim == 2:
         numbers = (numbers + SEEDS * np.arange(len(numbers))[:, None]).ravel()
     values, counts = np.unique(numbers, return_counts=True)
     repeated = np.unique(values[counts > 1] % SEEDS).tolist()
-    require(not repeated, "run", "seeds must differ", repeated, "Remove the repetitions.")
+    require(not repeated, "run", "seeds must differ", f"{repeated} more than once", "Remove the repetitions.")
     return numbers
+
+
+def _require_count(where: str, name: str, value: Any, fix: str) -> None:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    require(whole and bool(value >= 1), where, f"{name} must be an integer of at least 1", value, fix)

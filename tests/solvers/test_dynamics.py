@@ -211,5 +211,5 @@ def test_the_step_that_is_proposed_is_accepted():
         replicator(payoff, 3, start=start, step_size=5.0)
     proposed = float(re.search(r"Use (\S+), say", str(refused.value)).group(1))  # pyright: ignore
     replicator(payoff, 3, start=start, step_size=proposed)
-    with pytest.raises(ConfigError, match="the start of player 1 must sum to 1"):
+    with pytest.raises(ConfigError, match="the strategy of player 1 must sum to 1"):
         replicator(payoff, 3, start=[start[0], jnp.array([2.0, 2.0])])

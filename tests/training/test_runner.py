@@ -270,12 +270,17 @@ def test_failed_seeds_are_named():
     ("changes", "message"),
     [
         ({"seeds": 0}, "at least one seed"),
-        ({"seeds": [1, 2, 1]}, r"seeds must differ, got \[1\]"),
+        ({"seeds": [1, 2, 1]}, r"seeds must differ, got '\[1\] more than once'"),
         ({"seeds": [-1]}, "integers in"),
         ({"seeds": [0.5]}, "integers in"),
-        ({"num_updates": 0}, "num_updates must be at least 1"),
-        ({"chunk_length": 0}, "chunk_length must be at least 1"),
-        ({"group": 0}, "group must be at least 1"),
+        ({"seeds": 2.5}, "seeds must be a count, or a list of integers"),
+        ({"seeds": None}, "seeds must be a count, or a list of integers"),
+        ({"num_updates": 2.5}, "num_updates must be an integer of at least 1, got 2.5"),
+        ({"num_updates": "3"}, "num_updates must be an integer"),
+        ({"num_updates": None}, "num_updates must be an integer"),
+        ({"num_updates": 0}, "num_updates must be an integer of at least 1"),
+        ({"chunk_length": 0}, "chunk_length must be an integer of at least 1"),
+        ({"group": 0}, "group must be an integer of at least 1"),
     ],
 )
 def test_bad_arguments(changes, message):

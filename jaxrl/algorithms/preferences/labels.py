@@ -83,6 +83,8 @@ def _table(path: Path, where: str) -> "pa.Table":
         # Everything as text: what is wrong with a number is said together with its row.
         with path.open("rb") as file:
             header = csv.open_csv(file).schema.names
+        repeated = sorted({name for name in header if header.count(name) > 1})
+        require(not repeated, where, "each column must be there once", repeated, "Rename or remove the others.", DataError)
         types = dict.fromkeys(header, pa.string())
         as_text = csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
         return csv.read_csv(path, convert_options=as_text)
