@@ -1,6 +1,7 @@
 """The rules of the house that a machine can check: who imports whom, and what never stands in the library."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,11 @@ def test_importing_the_library_is_cheap():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[]", "False"]
+
+
+def test_the_places_that_the_documentation_names_exist():
+    text = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`((?:jaxrl|envs|experiments|tests|benchmarks)/[^`<]*)", text)
+    assert len(named) > 10
+    assert not [place for place in named if not (ROOT / place).exists()]
+    assert not [room for room in ROOMS if f"**{room}**" not in text]
