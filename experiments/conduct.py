@@ -13,6 +13,7 @@ from rich.table import Table
 
 import experiments
 from experiments.protocol import Experiment
+from jaxrl.errors import JaxrlError
 from jaxrl.results.provenance import from_json
 from jaxrl.results.run_directory import RunDirectory, find_unfinished
 from jaxrl.results.sinks import Sink
@@ -83,7 +84,11 @@ def going_on(directory: RunDirectory) -> Job:
 
 
 def conduct(jobs: Sequence[Job], options: Running) -> int:
-    """Runs experiments and returns the exit status: 0, 1 where a claim failed, 130 after Ctrl-C."""
+    """Runs experiments, all of them whatever becomes of one, and returns the exit status.
+
+    Returns:
+        0; 1 if a claim failed, or is open at its published settings; 2 if an experiment broke off; 130 after Ctrl-C.
+    """
     from jaxrl.training import platform
 
     platform.setup(deterministic=options.deterministic)
@@ -104,19 +109,31 @@ def conduct(jobs: Sequence[Job], options: Running) -> int:
 def _conduct(jobs: Sequence[Job], options: Running, processes: Processes) -> int:
     """Every process goes through every job; the first one writes what is written once."""
     verdicts: list[tuple[str, dict[str, Any]]] = []
+    status = 0
     for job in jobs:
         path = processes.agree(str(_directory(job, options).path) if processes.first else "")
         writer = processes.index if processes.count > 1 else None
         directory = RunDirectory(Path(path), writer)
-        with directory.locked() if processes.first else contextlib.nullcontext():
-            entries = _run(job, directory, options, processes)
+        try:
+            with directory.locked() if processes.first else contextlib.nullcontext():
+                entries = _run(job, directory, options, processes)
+        except JaxrlError as error:
+            if processes.first and job.directory is None:
+                directory.remove_if_empty()
+            if processes.count > 1 or len(jobs) == 1:
+                raise
+            say(f"error: {job.name}: {error}")
+            status = 2
+            continue
         if entries is None:
             say(f"interrupted: what had been computed is kept; go on with: python -m experiments resume {directory.path}")
             return INTERRUPTED
         verdicts += [(job.name, entry) for entry in entries]
+        if any(entry["passed"] is False or (job.published and not entry["passed"]) for entry in entries):
+            status = max(status, 1)
     if processes.first:
         _show(verdicts)
-    return 1 if any(entry["passed"] is False for _, entry in verdicts) else 0
+    return status
 
 
 def _directory(job: Job, options: Running) -> RunDirectory:
@@ -174,7 +191,7 @@ def trackers(options: Running, directory: RunDirectory, config: Any, variant: st
 
 
 def _show(verdicts: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    words = {True: "[green]holds[/green]", False: "[bold red]FAILS[/bold red]", None: "not decided"}
+    words = {True: "[green]holds[/green]", False: "[bold red]FAILS[/bold red]", None: "open"}
     table = Table("verdict", "claim", "measured", show_lines=True)
     for name, entry in verdicts:
         measured = [f"{entry['value']:.6g}"] if entry.get("value") is not None else []

@@ -12,6 +12,7 @@ from experiments.protocol import Experiment
 from experiments.rehearsal import Rehearsal, rehearse
 from experiments.session import Training
 from jaxrl.core import machine
+from jaxrl.errors import require
 from jaxrl.results.progress import duration, quantity
 from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import RunDirectory
@@ -49,6 +50,7 @@ class PlanningSession(Rehearsal):
     def look_at(self, training: Training) -> Run:
         """Foresees a training; returns a Run of a few updates."""
         make, task, config, seeds, num_updates, evaluators = training[:6]
+        require(seeds >= 1, "plan", "there must be at least one seed", seeds, "Ask for one or more.")
         devices = jax.local_devices()
         one = jax.tree.map(lambda leaf: leaf[0], seed_axis.spread(config, seeds))
         trial = min(TRIAL_UPDATES, num_updates)

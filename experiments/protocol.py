@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jaxrl.errors import JaxrlError
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 
@@ -55,6 +56,8 @@ class Experiment(Protocol):
 def decide(claims: tuple[Claim, ...], run: RunDirectory, undecided: str = "") -> list[dict[str, Any]]:
     """Checks claims against a run, writes ``claims.json`` and returns its entries.
 
+    A claim that cannot be evaluated, since seeds are in quarantine for example, is open, with the reason.
+
     Args:
         claims: of the experiment.
         run: its results.
@@ -63,10 +66,17 @@ def decide(claims: tuple[Claim, ...], run: RunDirectory, undecided: str = "") ->
     """
     entries = []
     for claim in claims:
-        verdict = {"passed": None, "detail": f"not decided: {undecided}"} if undecided else asdict(claim.check(run))
+        verdict = {"passed": None, "detail": f"not decided: {undecided}"} if undecided else _verdict(claim, run)
         entries.append({"text": claim.text, "source": claim.source, **verdict})
     run.write_claims(entries)
     return entries
+
+
+def _verdict(claim: Claim, run: RunDirectory) -> dict[str, Any]:
+    try:
+        return asdict(claim.check(run))
+    except JaxrlError as reason:
+        return {"passed": None, "detail": f"open: {reason}"}
 
 
 def last(run: RunDirectory, metric: str, variant: str = "") -> np.ndarray:

@@ -119,10 +119,23 @@ class Session:
         )
         if done.summary.interrupted:
             raise Interrupted
+        if self._processes.count == 1:
+            self._complete_account(training, done)
         self._processes.wait()  # what follows may read what all have recorded
         if self._processes.first and isinstance(training.task, Environment) and can_render(training.task):
             self._film(training, done)
         return done
+
+    def _complete_account(self, training: Training, done: Run) -> None:
+        """Notes what a run that was stopped between its last checkpoint and its account had left to say: checkpoints know it."""
+        account = self.directory.summary().get("runs", {}).get(training.variant, {})
+        failed = {str(seed): failure._asdict() for seed, failure in sorted(done.summary.failed_seeds.items())}
+        if account.get("failed_seeds") == failed and not account.get("interrupted"):
+            return
+        nothing_now = {"devices": len(jax.local_devices()), "first_update": training.num_updates, "updates": 0, "seconds": 0.0}
+        nothing_now |= {"compile_seconds": 0.0, "env_steps": None, "env_steps_per_second": None}
+        known = {"seeds": len(done.seeds), "planned_updates": training.num_updates, "interrupted": False, "failed_seeds": failed}
+        self.directory.write_facts(training.variant, nothing_now | account | known)
 
     def _film(self, training: Training, done: Run) -> None:
         """Writes an episode of the first seed's greedy policy as an animation; the report shows it."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from experiments.session import Session
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.environment import Environment
+from jaxrl.errors import require, require_counts
 from jaxrl.evaluation import ExactValue
 
 
@@ -25,6 +26,13 @@ class QLearningSettings:
         Returns:
             The exact value of an optimal policy.
         """
+        require_counts("the algorithm", self.algorithm, "num_envs", "num_steps")
+        length = self.algorithm.steps_per_update
+        must, nearest = (
+            f"steps must be a multiple of {length}, the steps of an update",
+            max(1, round(self.steps / length)) * length,
+        )
+        require(self.steps >= 1 and self.steps % length == 0, "the experiment", must, self.steps, f"Try --steps {nearest}.")
         exact = ExactValue.of(env, self.algorithm.gamma)
         optimum = float(exact.optimum)
         session.train(

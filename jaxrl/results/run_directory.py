@@ -169,6 +169,11 @@ class RunDirectory:
             storage.write_json(self.path / f"versions-{datetime.now(UTC):%Y%m%dT%H%M%S}Z.json", now)
         self.write_summary({"finished": False})
 
+    def remove_if_empty(self) -> None:
+        """Removes the folder of a run that was refused before anything was recorded: it would hide those before it."""
+        if not any(self.table(name).files() for name in TABLES) and not (self.path / "checkpoints").exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def close(self) -> None:
         """Merges the parts of each table into one file. May be called at any time and repeatedly; recording can go on.
 

@@ -8,13 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import experiments
 from experiments import protocol
 from experiments.__main__ import main
 from experiments.protocol import Claim, Verdict, decide
+from jaxrl.errors import ConfigError
 from jaxrl.results.run_directory import RunDirectory
+from jaxrl.statistics import bootstrap_interval
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +67,13 @@ def test_quick_run_writes_everything(tmp_path, capsys):
         (["run", "cartpole_ppo", "--quick", "--num-minibatches", "7"], "must be divisible by num_minibatches, got 7. Try 4"),
         (["run", "cartpole_ppo", "--quick", "--seeds", "0"], "at least one seed"),
         (["run", "frozen_lake_q_learning", "--quick", "--gamma", "1.5"], r"gamma must lie in [0, 1], got 1.5"),
-        (["run", "frozen_lake_q_learning", "--quick", "--steps", "10"], "num_updates must be at least 1"),
+        (
+            ["run", "frozen_lake_q_learning", "--quick", "--steps", "10"],
+            "steps must be a multiple of 100, the steps of an update, got",
+        ),
+        (["run", "frozen_lake_q_learning", "--quick", "--steps", "150"], "Try --steps 200"),
+        (["run", "frozen_lake_q_learning", "--quick", "--num-steps", "0"], "num_steps must be an integer of at least 1"),
+        (["plan", "four_rooms_ppo", "--quick", "--seeds", "0"], "at least one seed"),
         (["report", "nowhere"], "nowhere"),
     ],
     ids=str,
@@ -75,6 +84,7 @@ def test_user_errors_are_one_line_without_traceback(arguments, message, tmp_path
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+    assert not list(tmp_path.glob("*/*")), "a run that was refused leaves no folder"
 
 
 def test_a_results_folder_that_cannot_be_made(tmp_path, capsys):
@@ -116,6 +126,39 @@ def test_a_failed_claim_is_reported_as_failed(tmp_path, monkeypatch, capsys):
     assert main(["reproduce", "frozen_lake_q_learning", "--runs", str(tmp_path)]) == 1
     text = capsys.readouterr().out
     assert "FAILS" in text
+
+
+def _with_claims(monkeypatch, name, *claims):
+    module = experiments.load(name)
+    monkeypatch.setattr(module, "CLAIMS", claims)
+    monkeypatch.setattr(module, "Config", lambda: module.QUICK)
+
+
+def test_a_claim_that_cannot_be_evaluated_is_open_with_its_reason(tmp_path, monkeypatch, capsys):
+    def lost(run):
+        return bootstrap_interval([1.0, np.nan], np.mean)
+
+    _with_claims(monkeypatch, "frozen_lake_q_learning", Claim("Seeds are sound", "nobody", lost))
+    assert main(["reproduce", "frozen_lake_q_learning", "--runs", str(tmp_path)]) == 1
+    assert "│ open " in capsys.readouterr().out
+    (folder,) = (tmp_path / "frozen_lake_q_learning").iterdir()
+    (entry,) = RunDirectory.open(folder).claims()
+    assert entry["passed"] is None
+    assert entry["detail"].startswith("open: bootstrap_interval: scores must be finite")
+    assert RunDirectory.open(folder).finished
+
+
+def test_an_experiment_that_breaks_off_does_not_stop_the_next(tmp_path, monkeypatch, capsys):
+    def broken(config, session):
+        raise ConfigError("first: nothing works. Mend it.")
+
+    monkeypatch.setattr(experiments.load("four_rooms_ppo"), "run", broken)
+    _with_claims(monkeypatch, "frozen_lake_q_learning", Claim("It ran", "nobody", lambda run: Verdict(True, 1.0, "1")))
+    assert main(["reproduce", "four_rooms_ppo", "frozen_lake_q_learning", "--runs", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert "error: four_rooms_ppo: first: nothing works" in printed.err
+    assert "It ran" in printed.out
+    assert not list((tmp_path / "four_rooms_ppo").iterdir())
 
 
 def test_threshold_checks(tmp_path):

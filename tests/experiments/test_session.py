@@ -75,3 +75,24 @@ def test_an_episode_is_filmed_whether_the_states_are_on_the_device_or_on_the_hos
     session = Session(RunDirectory.create(tmp_path, "example", {}), at_once=at_once)
     session.train(q_learning.make, envs.make("corridor"), q_learning.Config(), seeds=3, num_updates=2)
     assert (session.directory.path / "replays" / "run.gif").read_bytes().startswith(b"GIF8")
+
+
+def exploding():
+    return q_learning.Config(num_steps=20, learning_rate=np.array([0.1, np.inf], np.float32))
+
+
+def test_seeds_in_quarantine_are_not_forgotten_by_a_kill_before_the_account(tmp_path, monkeypatch):
+    """The last checkpoint is there, the note in summary.json is not: what resumes takes it from the checkpoint."""
+    directory = RunDirectory.create(tmp_path, "example", {})
+    training = {"seeds": 2, "num_updates": 4, "evaluators": ()}
+    grid = envs.make("cliff_walking")
+    monkeypatch.setattr(q_learning.Config, "validate", lambda config, env: None)
+    Session(directory).train(q_learning.make, grid, exploding(), **training)
+    before = directory.summary()["runs"][""]
+    assert list(before["failed_seeds"]) == ["1"]
+    directory.write_summary({"runs": {}})
+    Session(directory).train(q_learning.make, grid, exploding(), **training)
+    after = directory.summary()["runs"][""]
+    assert after["failed_seeds"] == before["failed_seeds"]
+    assert after["first_update"] + after["updates"] == after["planned_updates"] == 4
+    assert set(after) == set(before)
