@@ -182,7 +182,7 @@ def test_masks_allow_what_is_held_and_force_the_last_sale():
         (dict(start=20.0), "start must exceed the largest impact"),
         (dict(start=100.0, factor=6.0), "start must exceed the largest impact"),
         (dict(start=0.0), "start must exceed"),
-        (dict(start=np.nan), "start must exceed"),
+        (dict(start=np.nan), "start must be a number"),
         (dict(spread=-0.1), "spread must not be negative"),
         (dict(temporary=0.0, permanent=0.0), "cost_scale must be positive"),
     ],

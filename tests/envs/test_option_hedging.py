@@ -172,7 +172,7 @@ def test_a_shift_adds_up_and_changes_no_decision():
         (dict(cost=1.0), "cost must lie in"),
         (dict(num_steps=0), "num_steps must be at least 1"),
         (dict(drift=5.0), "drift of a step must lie within one move"),
-        (dict(shift=np.nan), "must be finite"),
+        (dict(shift=np.nan), "shift must be a number, got nan"),
         (dict(start=np.inf), "must be finite"),
     ],
 )

@@ -216,6 +216,7 @@ def policy_return(model: TabularModel, reward: jax.Array, gamma: jax.Array | flo
     return nan_unless(found, policy_evaluation(model, policy, gamma).start_value(model))
 
 
+@jax.jit  # traced, a reward that diverged is no error, and its policy is not found
 def _optimal_policy(model: TabularModel, reward: jax.Array, gamma: jax.Array | float) -> tuple[jax.Array, jax.Array]:
     """Returns the optimal policy of a reward, float[X, A], and whether it was found, bool[]."""
     changed = replace(model, reward=reward)
