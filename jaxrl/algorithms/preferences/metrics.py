@@ -153,6 +153,11 @@ def advantages(model: TabularModel, reward: jax.Array, gamma: jax.Array | float)
 def _advantages(where: str, model: TabularModel, reward: jax.Array, gamma: jax.Array | float) -> tuple[jax.Array, jax.Array]:
     """Returns the advantages, and the largest of the numbers that they are differences of."""
     require_discount(where, gamma, below_one=True)
+    return _of_uniform_policy(model, reward, gamma)
+
+
+@jax.jit  # traced, a reward that diverged is no error but has no advantages
+def _of_uniform_policy(model: TabularModel, reward: jax.Array, gamma: jax.Array | float) -> tuple[jax.Array, jax.Array]:
     changed = replace(model, reward=reward)
     uniform = model.action_mask / model.action_mask.sum(-1, keepdims=True)
     value = policy_evaluation(changed, uniform, gamma).value
