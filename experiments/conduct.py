@@ -111,14 +111,17 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes) -> int
     verdicts: list[tuple[str, dict[str, Any]]] = []
     status = 0
     for job in jobs:
-        path = processes.agree(str(_directory(job, options).path) if processes.first else "")
+        old = _old_directory(job, options) if processes.first else None
+        path = processes.agree(
+            str((old or RunDirectory.create(options.runs, job.name, job.config)).path) if processes.first else ""
+        )
         writer = processes.index if processes.count > 1 else None
         directory = RunDirectory(Path(path), writer)
         try:
             with directory.locked() if processes.first else contextlib.nullcontext():
                 entries = _run(job, directory, options, processes)
         except JaxrlError as error:
-            if processes.first and job.directory is None:
+            if processes.first and old is None:
                 directory.remove_if_empty()
             if processes.count > 1 or len(jobs) == 1:
                 raise
@@ -136,11 +139,11 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes) -> int
     return status
 
 
-def _directory(job: Job, options: Running) -> RunDirectory:
-    directory = job.directory
-    if directory is None and options.resume:
-        directory = find_unfinished(options.runs, job.name, job.config)
-    return directory or RunDirectory.create(options.runs, job.name, job.config)
+def _old_directory(job: Job, options: Running) -> RunDirectory | None:
+    """Returns the folder of the run that a job goes on with, None for a new run."""
+    if job.directory is None and options.resume:
+        return find_unfinished(options.runs, job.name, job.config)
+    return job.directory
 
 
 def _run(job: Job, directory: RunDirectory, options: Running, processes: Processes) -> list[dict[str, Any]] | None:

@@ -202,8 +202,8 @@ def real_numbers(where: str, name: str, values: Any) -> np.ndarray:
         array = np.asarray(values)
     except ValueError:
         array = np.asarray("ragged")
-    found = values if len(repr(values)) <= 200 else type(values).__name__
-    require(array.dtype.kind in "biuf" or array.dtype == jnp.bfloat16, where, must, found, fix)
+    if array.dtype.kind not in "biuf" and array.dtype != jnp.bfloat16:
+        require(False, where, must, values if len(repr(values)) <= 200 else type(values).__name__, fix)
     return array.astype(np.float64)
 
 

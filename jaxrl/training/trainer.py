@@ -93,7 +93,10 @@ class Trainer:
         self._schedule, self._evaluators, self._evaluation_seed = schedule, evaluators, evaluation_seed
         self._initial, self._between, self._group, self._checkpoints = initial, between, group, checkpoints
         self.devices = devices
+        self._evaluates = bool(evaluators.seed())
         self._first_calls: dict[Any, float] = {}
+        if callable(initial):  # compiled once, for all batches
+            self._start = jax.jit(jax.vmap(lambda key: initial(jax.random.fold_in(key, 0))))
         if initial is not None and not callable(initial):
             self._require_states(initial, len(numbers))
 
@@ -121,7 +124,7 @@ class Trainer:
         _, length = next(self._schedule.chunks(batch.first_update))
         arguments = seed_axis.abstract_arguments(self._make, layout, length, self._task, config, self._evaluators)
         seed_axis.chunk.eval_shape(*arguments.chunk)
-        if self._evaluators.seed():
+        if self._evaluates:
             seed_axis.evaluate.eval_shape(*arguments.evaluate)
 
     def train(self, batch: Batch, measurements: Measurements, stop: GracefulStop) -> Carry:
@@ -146,7 +149,7 @@ class Trainer:
         for first, length in self._schedule.chunks(batch.first_update):
             carry, metrics, health = self._call(seed_axis.chunk, layout, length, task, configs, keys, carry, np.int32(first))
             evaluation = {}
-            if self._evaluators.seed():
+            if self._evaluates:
                 evaluation = self._call(seed_axis.evaluate, layout, task, evaluators, evaluation_key, configs, carry)
             # The devices work on this chunk while the host takes in the one before.
             measurements.deliver(pending)
@@ -183,7 +186,7 @@ class Trainer:
         if self._initial is None:
             return self._call(seed_axis.begin, layout, task, configs, keys)
         if callable(self._initial):
-            states = jax.jit(jax.vmap(lambda key: self._initial(jax.random.fold_in(key, 0))))(keys)
+            states = self._start(keys)
             self._require_states(states, layout.size)
         else:
             states = jax.tree.map(lambda leaf: leaf[filled], self._initial)

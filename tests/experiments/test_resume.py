@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import experiments
 from experiments.__main__ import main
 from jaxrl.errors import ConfigError
 from jaxrl.results import provenance
@@ -129,6 +130,15 @@ def test_two_processes_may_not_write_into_one_run(tmp_path, capsys):
         assert "no other process may write" in capsys.readouterr().err
         other.kill()
     assert main(["resume", str(directory.path), "--runs", str(tmp_path)]) == 0
+
+
+def test_a_run_of_another_process_is_not_removed_before_it_has_recorded_anything(tmp_path, capsys):
+    module = experiments.load("frozen_lake_q_learning")
+    directory = RunDirectory.create(tmp_path, "frozen_lake_q_learning", module.QUICK)
+    with directory.locked():
+        assert main(["run", "frozen_lake_q_learning", "--quick", "--resume", "--runs", str(tmp_path)]) == 2
+    assert "no other process may write" in capsys.readouterr().err
+    assert directory.path.exists()
 
 
 def test_a_seed_in_quarantine_is_replayed(tmp_path, capsys):
