@@ -2,7 +2,7 @@
 
 import abc
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from experiments.conduct import say
 from experiments.protocol import Experiment
 from experiments.session import Session, Training
 from jaxrl.results.run_directory import RunDirectory
+from jaxrl.sweeps.arms import Arm, checked
 from jaxrl.training.runner import Run
 
 Looking = TypeVar("Looking", bound="Rehearsal")
@@ -27,6 +28,17 @@ class Rehearsal(Session, abc.ABC):
         done = self.look_at(training)
         self.seen.append(training.variant or self.directory.experiment)
         return done
+
+    def train_arms(self, arms: Iterable[Arm], show: Sequence[str] = ("episode_return",)) -> list[Run]:
+        """Looks at each arm as a training of its own."""
+        return [
+            self.perform(
+                Training(
+                    arm.make, arm.task, arm.config, arm.seeds, arm.num_updates, arm.evaluators, arm.label, show, arm.chunk_length
+                )
+            )
+            for arm in checked(arms)
+        ]
 
     @abc.abstractmethod
     def look_at(self, training: Training) -> Run:

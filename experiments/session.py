@@ -1,7 +1,7 @@
 """What an experiment's ``run`` is given: it trains, and everything that is measured ends up in the run's directory."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ from jaxrl.results.progress import Progress
 from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import TABLES, RunDirectory
 from jaxrl.results.sinks import Chunk, Plan, RunSummary, Sink
+from jaxrl.sweeps.arms import Arm, checked, train
 from jaxrl.training import seed_axis
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.distributed import Processes
@@ -98,6 +99,41 @@ class Session:
         """
         training = Training(make, task, config, seeds, num_updates, evaluators, variant, show, chunk_length)
         return self.perform(training)
+
+    def train_arms(self, arms: Iterable[Arm], show: Sequence[str] = ("episode_return",)) -> list[Run]:
+        """Trains arms, those of one structure in one compiled call; each is a variant of its label in the tables.
+
+        Args:
+            arms: see ``jaxrl.sweeps.arms``.
+            show: as for ``train``.
+
+        Returns:
+            A Run for each arm, in their order.
+
+        Raises:
+            Interrupted: Ctrl-C was pressed.
+        """
+        arms = checked(arms)
+
+        def title(together: list[Arm]) -> str:
+            more = f" and {len(together) - 1} more" if len(together) > 1 else ""
+            return f"{self.directory.experiment} {together[0].label}{more}"
+
+        runs = train(
+            arms,
+            sinks=lambda arm: (Recorder(self.directory, arm.label), *self._sinks(arm.label)),
+            watch=lambda together: (Progress(title(together), show),),
+            checkpoints=lambda together: Checkpoints(
+                self.directory.checkpoints(title(together).removeprefix(f"{self.directory.experiment} ")),
+                self._seconds_between_checkpoints,
+            ),
+            at_once=self._at_once,
+            processes=self._processes,
+        )
+        if any(done.summary.interrupted for done in runs):
+            raise Interrupted
+        self._processes.wait()
+        return runs
 
     def perform(self, training: Training) -> Run:
         """Does what ``train`` was asked for. Commands that look at trainings in another way replace this."""

@@ -19,6 +19,7 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.errors import require
 from jaxrl.results.sinks import Chunk, Failure, Plan, RunSummary, Sink
 from jaxrl.sweeps.members import Member, by_program, checked, fields, replaced
+from jaxrl.sweeps.split import Split
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.runner import run
 from jaxrl.training.seed_axis import SEEDS
@@ -152,7 +153,7 @@ class SweepTrainer:
             alive = [member for member in which if member in members]
             if not alive or self.interrupted:
                 continue
-            split = _Split(alive, [self._sinks(member) for member in alive], self._tables)
+            split = Split([(*self._sinks(member), _Kept(member, self._tables)) for member in alive])
             done = self._run(
                 self._configs(config, alive),
                 seeds=np.tile(self.seeds, (len(alive), 1)),
@@ -236,43 +237,17 @@ class _Tables:
         return tables[name]
 
 
-class _Split:
-    """The sink that hands each member's part of a program's chunks to the sinks of that member."""
+class _Kept:
+    """The sink that puts what a member measures into the tables of the sweep."""
 
-    def __init__(self, members: Sequence[int], sinks: Sequence[Sequence[Sink]], tables: _Tables):
-        self._members, self._sinks, self._tables = members, sinks, tables
+    def __init__(self, member: int, tables: _Tables):
+        self._member, self._tables = member, tables
 
     def begin(self, plan: Plan) -> None:
-        self._seeds = plan.seeds % SEEDS
-        for index, sinks in enumerate(self._sinks):
-            seeds = self._seeds[plan.seeds // SEEDS == index]
-            share = plan._replace(seeds=seeds, resumed_updates=plan.resumed_updates // len(self._members))
-            for sink in sinks:
-                sink.begin(share)
+        pass
 
     def chunk(self, chunk: Chunk) -> None:
-        members, seeds = np.divmod(chunk.seeds, SEEDS)
-        for index in np.unique(members):
-            rows = members == index
-            part = Chunk(
-                chunk.first_update,
-                seeds[rows],
-                {name: values[rows] for name, values in chunk.metrics.items()},
-                {name: values[rows] for name, values in chunk.evaluation.items()},
-                chunk.seconds * float(rows.mean()),
-                _of_member(index, chunk.failures),
-            )
-            self._tables.add(self._members[index], part)
-            for sink in self._sinks[index]:
-                sink.chunk(part)
+        self._tables.add(self._member, chunk)
 
     def end(self, summary: RunSummary) -> None:
-        seconds, compile_seconds = (value / len(self._members) for value in summary[:2])
-        for index, sinks in enumerate(self._sinks):
-            failed = _of_member(index, summary.failed_seeds)
-            for sink in sinks:
-                sink.end(RunSummary(seconds, compile_seconds, summary.interrupted, failed))
-
-
-def _of_member(index: int, failures: Mapping[int, Failure]) -> dict[int, Failure]:
-    return {label % SEEDS: failure for label, failure in failures.items() if label // SEEDS == index}
+        pass
