@@ -8,7 +8,8 @@ whether a loss can be computed at all.
 Source: Udovichenko et al. (2025), "Risk-Averse Reinforcement Learning with Itakura-Saito Loss".
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.solvers.dynamic_programming import entropic_value_iteration
 from jaxrl.statistics import bootstrap_interval
+from jaxrl.sweeps.arms import Arm
+from jaxrl.training.runner import Run
 
 RISK_AVERSIONS = (0.5, 1.0, 2.0, 5.0, 10.0)
 SHIFT = 20.0
@@ -155,34 +158,39 @@ class Config:
 QUICK = Config(seeds=2, updates=2)
 
 
-def run(config: Config, session: Session) -> None:
-    """Trains every loss at every risk aversion, with shifted rewards as well where the problem asks for it."""
+def arms(config: Config) -> Iterator[Arm]:
+    """Every loss at every risk aversion, with shifted rewards as well where the problem asks for it."""
     for problem, algorithm in ((PORTFOLIO, config.algorithm), (HEDGE, config.hedging)):
+        for loss, shifts in problem.losses.items():
+            for shift, aversion in itertools.product(shifts, RISK_AVERSIONS):
+                yield Arm(
+                    {"problem": problem.name or "portfolio", "loss": loss, "shift": shift, "a": aversion},
+                    entropic_td.make,
+                    problem.build(aversion, shift),
+                    replace(algorithm, loss=loss, risk_aversion=aversion),
+                    seeds=config.seeds,
+                    num_updates=config.updates,
+                    chunk_length=config.updates,
+                )
+
+
+def run(config: Config, session: Session) -> None:
+    """Trains all arms, those with one loss in one program, and measures how far each is from what is right."""
+    learned = iter(session.train_arms(arms(config), show=("loss",)))
+    for problem in (PORTFOLIO, HEDGE):
         solutions = [problem.solve(aversion) for aversion in RISK_AVERSIONS]
         for loss, shifts in problem.losses.items():
             for shift in shifts:
-                measures = _learn(config, session, problem, solutions, replace(algorithm, loss=loss), shift)
-                session.record(measures, problem.variant(loss, shift))
+                runs = list(itertools.islice(learned, len(RISK_AVERSIONS)))
+                session.record(_measured(problem, solutions, runs, shift), problem.variant(loss, shift))
         _draw(session.directory, problem)
 
 
-def _learn(
-    config: Config, session: Session, problem: Problem, solutions: list[Exact], algorithm: entropic_td.Config, shift: float
-) -> dict[str, np.ndarray]:
+def _measured(problem: Problem, solutions: list[Exact], runs: list[Run], shift: float) -> dict[str, np.ndarray]:
     """Returns, float64[S, R]: ``value_error``, the relative error of the value at the start, infinite where it is not a number;
     and ``cells_off``, by how many cells the action is off where it is off most."""
     errors, cells = [], []
-    for aversion, exact in zip(RISK_AVERSIONS, solutions, strict=True):
-        done = session.train(
-            entropic_td.make,
-            problem.build(aversion, shift),
-            replace(algorithm, risk_aversion=aversion),
-            seeds=config.seeds,
-            num_updates=config.updates,
-            variant=f"{problem.variant(algorithm.loss, shift)}, training at a = {aversion:g}",
-            show=("loss",),
-            chunk_length=config.updates,
-        )
+    for done, exact in zip(runs, solutions, strict=True):
         q = np.array(done.state.q, np.float64)[:, exact.observations]
         q[[int(seed) in done.summary.failed_seeds for seed in done.seeds]] = np.nan  # a state in quarantine is that of before
         # The shift is taken off again, so that it does not make errors look small.
