@@ -3,8 +3,8 @@
 import importlib
 from typing import cast
 
-from experiments.protocol import Experiment
 from jaxrl.errors import unknown_name
+from jaxrl.experiment.claims import Experiment
 
 # Area -> its scripts, each ``experiments/<area>/<name>.py``.
 AREAS: dict[str, tuple[str, ...]] = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import envs
 from experiments.control.ppo_settings import PPOSettings
-from experiments.protocol import Claim, mean_at_least
-from experiments.session import Session
 from jaxrl.evaluation import Episodes
+from jaxrl.experiment.claims import Claim, mean_at_least
+from jaxrl.experiment.session import Session
 
 
 @dataclass(frozen=True)

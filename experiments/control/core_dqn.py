@@ -16,15 +16,15 @@ import numpy as np
 from flax import struct
 
 import envs
-from experiments import figures
-from experiments.protocol import Claim, Verdict, equals, last, mean_at_least
-from experiments.session import Session
 from jaxrl.algorithms.deep import dqn
 from jaxrl.blocks.networks import QNetwork
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.spaces import Discrete
 from jaxrl.evaluation import Episodes, ExactValue
+from jaxrl.experiment.claims import Claim, Verdict, equals, last, mean_at_least
+from jaxrl.experiment.session import Session
+from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 

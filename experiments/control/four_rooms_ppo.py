@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import envs
 from experiments.control.ppo_settings import PPOSettings
-from experiments.protocol import Claim, mean_at_least
-from experiments.session import Session
 from jaxrl.algorithms.deep import ppo
 from jaxrl.evaluation import ExactValue
+from jaxrl.experiment.claims import Claim, mean_at_least
+from jaxrl.experiment.session import Session
 
 GAMMA = 0.99
 OPTIMUM = 0.826169  # 0.99^19, from (1, 1) to (11, 11)

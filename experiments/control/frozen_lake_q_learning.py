@@ -10,10 +10,10 @@ import jax
 
 import envs
 from experiments.control.q_learning_settings import QLearningSettings
-from experiments.protocol import Claim, equals, mean_at_least
-from experiments.session import Session
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.finite import tabulate
+from jaxrl.experiment.claims import Claim, equals, mean_at_least
+from jaxrl.experiment.session import Session
 from jaxrl.solvers.dynamic_programming import policy_iteration, value_iteration
 
 GAMMA = 0.99

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import envs
 from envs.control.lqr import riccati
 from experiments.control.ppo_settings import CONTINUOUS, PPOSettings
-from experiments.protocol import Claim, equals, mean_at_least
-from experiments.session import Session
 from jaxrl.algorithms.deep import ppo
 from jaxrl.evaluation import Episodes
+from jaxrl.experiment.claims import Claim, equals, mean_at_least
+from jaxrl.experiment.session import Session
 
 GAMMA = 0.99
 OPTIMAL_COST = 5.948985

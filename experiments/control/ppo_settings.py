@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from experiments.session import Session
 from jaxrl.algorithms.deep import ppo
 from jaxrl.core.environment import Environment
+from jaxrl.experiment.session import Session
 
 # For continuous control: more passes over the data, no entropy bonus, rewards scaled since their size is arbitrary.
 CONTINUOUS = ppo.Config(

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from experiments.session import Session
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.environment import Environment
 from jaxrl.errors import require, require_counts
 from jaxrl.evaluation import ExactValue
+from jaxrl.experiment.session import Session
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import envs
 from experiments.control.ppo_settings import PPOSettings
-from experiments.protocol import Claim, mean_at_least, mean_within
-from experiments.session import Session
 from jaxrl.algorithms.deep import ppo
 from jaxrl.evaluation import Episodes
+from jaxrl.experiment.claims import Claim, mean_at_least, mean_within
+from jaxrl.experiment.session import Session
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.matrix_games import named
-from experiments.games import figures
-from experiments.protocol import Claim, Verdict, recorded, recorded_within
-from experiments.session import Session
+from jaxrl.experiment.claims import Claim, Verdict, recorded, recorded_within
+from jaxrl.experiment.session import Session
+from jaxrl.report import game_figures as figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.solvers.equilibria import correlated_equilibrium, minimax, support_enumeration
 from jaxrl.solvers.normal_form import correlated_regrets, expected_payoffs, joint_distribution

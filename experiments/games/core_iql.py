@@ -14,14 +14,14 @@ import numpy as np
 from flax import struct
 
 from envs.matrix_games import matrix_game, named
-from experiments.figures import relation
-from experiments.games import figures
-from experiments.protocol import Claim, Verdict, last
-from experiments.session import Session
 from jaxrl.algorithms.multiagent import iql
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.rollout import View
 from jaxrl.evaluation import NashConv
+from jaxrl.experiment.claims import Claim, Verdict, last
+from jaxrl.experiment.session import Session
+from jaxrl.report import game_figures as figures
+from jaxrl.report.figures import relation
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 

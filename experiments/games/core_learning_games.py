@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.matrix_games import named
-from experiments.figures import relation
-from experiments.games import figures
-from experiments.protocol import Claim, Verdict, recorded, recorded_within
-from experiments.session import Session
+from jaxrl.experiment.claims import Claim, Verdict, recorded, recorded_within
+from jaxrl.experiment.session import Session
+from jaxrl.report import game_figures as figures
+from jaxrl.report.figures import relation
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.solvers.dynamics import Course, fictitious_play, regret_matching, replicator
 from jaxrl.solvers.normal_form import coarse_correlated_regrets

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 
 import envs
-from experiments import figures
-from experiments.protocol import Claim, Verdict, last, mean_at_least, recorded_within
-from experiments.session import Session
 from jaxrl.algorithms.multiagent import mappo
 from jaxrl.evaluation import Episodes, TeamReturn
+from jaxrl.experiment.claims import Claim, Verdict, last, mean_at_least, recorded_within
+from jaxrl.experiment.session import Session
+from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 

@@ -11,12 +11,12 @@ import numpy as np
 from flax import struct
 
 import envs
-from experiments.protocol import Claim, Verdict, equals, mean_at_least, mean_within
-from experiments.session import Session
 from jaxrl.algorithms.multiagent import iql, minimax_q
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import tabulate
 from jaxrl.evaluation import Exploitability
+from jaxrl.experiment.claims import Claim, Verdict, equals, mean_at_least, mean_within
+from jaxrl.experiment.session import Session
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.solvers import markov_games
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.matrix_games import named
-from experiments.games import figures
-from experiments.protocol import Claim, Verdict, recorded
-from experiments.session import Session
+from jaxrl.experiment.claims import Claim, Verdict, recorded
+from jaxrl.experiment.session import Session
+from jaxrl.report import game_figures as figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.solvers.equilibria import minimax, support_enumeration
 from jaxrl.solvers.lemke_howson import lemke_howson

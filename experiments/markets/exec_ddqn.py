@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.trading import execution, schedules
-from experiments import figures
-from experiments.protocol import Claim, Verdict, recorded
-from experiments.session import Session
 from jaxrl.algorithms.deep import dqn
 from jaxrl.core import rollout
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import Decision
+from jaxrl.experiment.claims import Claim, Verdict, recorded
+from jaxrl.experiment.session import Session
+from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 

@@ -17,16 +17,16 @@ import jax
 import numpy as np
 
 from envs.trading import gaussian_portfolio, option_hedging
-from experiments import figures
-from experiments.protocol import Claim, Verdict, equals
-from experiments.session import Session
 from jaxrl.algorithms.tabular import entropic_td
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import TabularModel, tabulate
+from jaxrl.experiment.arms import Arm
+from jaxrl.experiment.claims import Claim, Verdict, equals
+from jaxrl.experiment.session import Session
+from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.solvers.dynamic_programming import entropic_value_iteration
 from jaxrl.statistics import bootstrap_interval
-from jaxrl.sweeps.arms import Arm
 from jaxrl.training.runner import Run
 
 RISK_AVERSIONS = (0.5, 1.0, 2.0, 5.0, 10.0)

@@ -10,9 +10,9 @@ import numpy as np
 
 import envs
 from experiments.control.q_learning_settings import QLearningSettings
-from experiments.protocol import Claim, Verdict, last
-from experiments.session import Session
 from jaxrl.algorithms.tabular import q_learning
+from jaxrl.experiment.claims import Claim, Verdict, last
+from jaxrl.experiment.session import Session
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import bootstrap_interval
 

@@ -21,13 +21,13 @@ import jax
 import numpy as np
 
 from envs.trading import accounting, baselines, features, market_data, single_asset, splits
-from experiments import figures
-from experiments.protocol import Claim, Verdict, recorded
-from experiments.session import Session
 from jaxrl.algorithms.deep import dqn, ppo
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import View
 from jaxrl.evaluation import finance
+from jaxrl.experiment.claims import Claim, Verdict, recorded
+from jaxrl.experiment.session import Session
+from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.testing.causality import check_causal_function, check_causality
 

@@ -16,9 +16,6 @@ from flax import struct
 
 import envs
 from envs.gridworlds.reward_grid import cell_rewards
-from experiments import figures
-from experiments.protocol import Claim, above_zero, equals, last, mean_at_least, mean_within
-from experiments.session import Session
 from jaxrl.algorithms.preferences import reward_fitting
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.losses import bradley_terry_loss
@@ -29,6 +26,9 @@ from jaxrl.blocks.exploration import boltzmann_probabilities
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import tabulate
+from jaxrl.experiment.claims import Claim, above_zero, equals, last, mean_at_least, mean_within
+from jaxrl.experiment.session import Session
+from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.solvers.dynamic_programming import policy_iteration
 

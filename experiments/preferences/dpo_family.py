@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from experiments import figures
-from experiments.protocol import Claim, Verdict, exceeds, recorded, recorded_within
-from experiments.session import Session
 from jaxrl.algorithms.preferences import direct
 from jaxrl.algorithms.preferences.direct import Config as Numbers
 from jaxrl.algorithms.preferences.direct import Pairs
+from jaxrl.experiment.claims import Claim, Verdict, exceeds, recorded, recorded_within
+from jaxrl.experiment.session import Session
+from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.solvers.kl_optimal import kl_optimal, logit, psi_optimal
 

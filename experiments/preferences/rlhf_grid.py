@@ -16,9 +16,6 @@ import numpy as np
 from flax import struct
 
 import envs
-from experiments import figures
-from experiments.protocol import Claim, exceeds, last, mean_at_least
-from experiments.session import Session
 from jaxrl.algorithms.preferences import reward_fitting, rlhf
 from jaxrl.algorithms.preferences.labellers import Labeller
 from jaxrl.algorithms.preferences.metrics import PolicyRegret
@@ -27,6 +24,9 @@ from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment
 from jaxrl.evaluation import ExactValue
+from jaxrl.experiment.claims import Claim, exceeds, last, mean_at_least
+from jaxrl.experiment.session import Session
+from jaxrl.report import figures
 
 GAMMA = 0.95
 LABELS, COINS = "labels", "random labels"

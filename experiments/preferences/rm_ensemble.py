@@ -18,15 +18,15 @@ import numpy as np
 from flax import struct
 
 from envs.bandits import contextual_bandit
-from experiments import figures
-from experiments.protocol import Claim, Verdict, above_zero, exceeds, recorded
-from experiments.session import Session
 from jaxrl.algorithms.preferences import ensembles, reward_fitting
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.reward_models import Linear, RewardModel, Tabular
 from jaxrl.algorithms.preferences.segments import Preferences, scores, single_steps
 from jaxrl.core.environment import static
 from jaxrl.core.spaces import Box, Discrete
+from jaxrl.experiment.claims import Claim, Verdict, above_zero, exceeds, recorded
+from jaxrl.experiment.session import Session
+from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.solvers.kl_optimal import best_of_n, best_of_n_kl, kl_divergence, kl_optimal
 

@@ -24,7 +24,7 @@ COMMAND = ["frozen_lake_q_learning", "--seeds", "10", "--checkpoint-seconds", "0
 def start(runs, steps, cpu_devices, *options, command="run"):
     """Starts the command line with a number of CPU devices."""
     setup = f"import sys, jax\njax.config.update('jax_num_cpu_devices', {cpu_devices})\n"
-    code = f"{setup}from experiments.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    code = f"{setup}from jaxrl.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     arguments = [command, *COMMAND, "--steps", str(steps), "--runs", str(runs), *options]
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

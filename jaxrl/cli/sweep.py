@@ -1,0 +1,409 @@
+"""``sweep NAME``: a training of an experiment with many values of its algorithm's fields, and what the best of them is worth.
+
+Members are compared on the seeds of the experiment. The best is then trained once more on other seeds: only that score is free of
+the luck that it was chosen for.
+"""
+
+import ast
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from tyro.conf import UseAppendAction
+
+import experiments
+from jaxrl.cli.execute import INTERRUPTED, Running, say, trackers
+from jaxrl.errors import ConfigError, require, unknown_name
+from jaxrl.experiment.claims import Experiment
+from jaxrl.experiment.session import Interrupted, Session, Training
+from jaxrl.report.sweep_report import Tried, write
+from jaxrl.results.progress import Progress
+from jaxrl.results.provenance import digest, from_json
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory, find_unfinished
+from jaxrl.results.sinks import Chunk, Plan, RunSummary, Sink
+from jaxrl.sweeps import members
+from jaxrl.sweeps.halving import halve, rungs_of
+from jaxrl.sweeps.members import Choice, Field, Integers, LogUniform, Uniform, Values
+from jaxrl.sweeps.search import search
+from jaxrl.sweeps.selection import Objective, held_out_seeds, select
+from jaxrl.sweeps.sweep import Sweep, sweep
+from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.runner import Run
+
+SUFFIX = ".sweep"  # ends the name under which the sweeps of an experiment are stored
+EXAMPLES = """Every combination: --grid learning_rate=1e-4,3e-4 --grid gamma=0.9,0.99
+Drawn at random, logarithms equally likely: --random learning_rate=log:1e-5..1e-2 --draws 32
+Looked for by Optuna: --random learning_rate=log:1e-5..1e-2 --trials 64
+A static field, with a program for each value: --grid "hidden=(64,64),(256,)\""""
+
+
+@dataclass(frozen=True)
+class Options(Running):
+    """What is swept, and how."""
+
+    grid: Annotated[tuple[str, ...], UseAppendAction] = ()
+    """FIELD=VALUE,VALUE,...: a field of the algorithm's configuration and its values. Give it again for another field."""
+    random: Annotated[tuple[str, ...], UseAppendAction] = ()
+    """FIELD=LOW..HIGH, FIELD=log:LOW..HIGH or FIELD=VALUE,VALUE,...: values to draw from. Give it again for another field."""
+    draws: int = 16
+    """How many members --random draws (count)."""
+    metric: str = ""
+    """What makes a member good; by default what the experiment shows first beside its progress bar."""
+    minimize: bool = False
+    """Less of it is better."""
+    training: str | None = None
+    """Which training of the experiment, by default the first."""
+    held_out: int | None = None
+    """Seeds that the best member is measured on in the end, none of which it was chosen on; by default as many (count)."""
+    halving: bool = False
+    """Drop the worse members on the way (successive halving)."""
+    eta: int = 2
+    """With --halving: after each rung one in this many members goes on."""
+    trials: int | None = None
+    """Let Optuna look for the best values: how many trials (count)."""
+    batch: int = 8
+    """With --trials: how many are trained at once (count)."""
+    storage: str | None = None
+    """With --trials: URL of Optuna's storage, such as postgresql+psycopg://...; by default an SQLite file in the run's folder."""
+    sweep_seed: int = 0
+    """Number of the seed of random draws and of Optuna."""
+
+
+class Swept(Exception):
+    """The training has been swept; what the experiment does afterwards is left out."""
+
+
+class SweepSession(Session):
+    """Sweeps one of the trainings that an experiment asks for. The members are variants in the run's directory."""
+
+    def __init__(self, directory: RunDirectory, options: Options, sinks: Callable[[str], Sequence[Sink]]):
+        """Arguments as for ``Session``."""
+        super().__init__(directory, options.checkpoint_seconds, options.at_once, sinks)
+        self._options = options
+        self.tried: Tried | None = None
+        self.passed: list[str] = []
+
+    def perform(self, training: Training) -> Run:
+        """Sweeps the training that is meant and ends the experiment; does others as they are, since it may rest on them.
+
+        Raises:
+            Swept: the sweep is done. Interrupted: Ctrl-C was pressed.
+        """
+        options = self._options
+        if options.training not in (None, training.variant):
+            self.passed.append(training.variant)
+            return super().perform(training)
+        self.tried = _Sweeping(self, options, training).conduct()
+        raise Swept
+
+    def sinks(self, name: str) -> tuple[Sink, ...]:
+        """Returns those of a member."""
+        return (Recorder(self.directory, name), *self._sinks(name))
+
+    def checkpoints_of(self, *name: Any) -> Checkpoints:
+        """Returns those of a program."""
+        return Checkpoints(self.directory.checkpoints("-".join(map(str, name))), self._seconds_between_checkpoints)
+
+    @property
+    def at_once(self) -> int | None:
+        """See ``Session``."""
+        return self._at_once
+
+
+class _Sweeping:
+    """One sweep of one training into the directory of a session."""
+
+    def __init__(self, session: SweepSession, options: Options, training: Training):
+        self._session, self._options, self._training = session, options, training
+        self._config = training.config
+        self._objective = Objective(options.metric or training.show[0], not options.minimize)
+        self._objective.require_measured(training.make, training.task, training.config, training.evaluators)
+        self._what = (training.make, training.task, training.config)
+        self._how = {
+            "seeds": training.seeds,
+            "evaluators": training.evaluators,
+            "watch": (_Quiet(Progress(session.directory.experiment, training.show)),),
+            "at_once": session.at_once,
+        }
+
+    def conduct(self) -> Tried:
+        options, training = self._options, self._training
+        held_out = held_out_seeds(training.seeds, training.seeds if options.held_out is None else options.held_out)
+        notes: list[str] = []
+        if options.trials is not None:
+            names, tried, scores, updates = self._search(notes)
+        else:
+            names, tried, scores, updates = self._compare(notes)
+        finalists = np.where((updates == updates.max())[:, None], scores, np.nan)
+        best = f"held out: {names[self._objective.ranking(finalists)[0]]}"
+        selection = select(
+            *self._what,
+            tried,
+            finalists,
+            self._objective,
+            held_out=held_out,
+            num_updates=training.num_updates,
+            chunk_length=training.chunk_length,
+            sinks=lambda member: self._session.sinks(best),
+            checkpoints=functools.partial(self._session.checkpoints_of, "held-out", digest(best)),
+            score=lambda done: self._scores([best], done.num_updates),
+            **self._how,
+        )
+        if selection is None:
+            raise Interrupted
+        swept = dict.fromkeys(name for member in tried for name in member)
+        known = members.fields(self._config)
+        seeds = np.arange(training.seeds)
+        fields = tuple(known[name] for name in swept)
+        return Tried(names, tried, scores, updates, seeds, selection, self._objective, tuple(notes), fields)
+
+    def _compare(self, notes: list[str]) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...], np.ndarray, np.ndarray]:
+        """Trains members that are known beforehand."""
+        options, training = self._options, self._training
+        values = members.grid({name: self._listed(name, text) for name, text in _assignments("--grid", options.grid)})
+        if options.random:
+            drawn = members.random_members(self._space(), options.draws, options.sweep_seed)
+            values = [{**fixed, **other} for fixed in values for other in drawn]
+        must = "there must be fields to sweep"
+        require(bool(options.grid or options.random), "sweep", must, "none", "Give --grid or --random; see --help.")
+        tried = tuple({members.label(member): member for member in members.checked(self._config, values)}.values())
+        names = tuple(members.label(member) for member in tried)
+        notes += members.describe(self._config, tried).splitlines()[: -1 if options.halving else None]
+        how: dict[str, Any] = {**self._how, "sinks": lambda member: self._session.sinks(names[member])}
+        if options.halving:
+            rungs = rungs_of(training.num_updates, len(tried), options.eta)
+            done = halve(
+                *self._what,
+                tried,
+                objective=self._objective,
+                rungs=rungs,
+                eta=options.eta,
+                checkpoints=functools.partial(self._session.checkpoints_of, "program"),
+                score=lambda done: self._scores(names, done.num_updates),
+                **how,
+            )
+            result = done.sweep
+            steps = ", ".join(f"{len(rung.members)} for {rung.num_updates}" for rung in done.rungs)
+            notes.append(f"successive halving, members and their updates: {steps}; {len(result.programs)} programs in all")
+        else:
+            result = sweep(
+                *self._what,
+                tried,
+                num_updates=training.num_updates,
+                chunk_length=training.chunk_length,
+                checkpoints=functools.partial(self._session.checkpoints_of, "program"),
+                **how,
+            )
+        if result.interrupted:
+            raise Interrupted
+        notes += _unequal_steps(result)
+        return names, tried, self._scores(names, result.num_updates), result.num_updates
+
+    def _search(self, notes: list[str]) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...], np.ndarray, np.ndarray]:
+        """Lets Optuna choose the members."""
+        options, training = self._options, self._training
+        alone = not options.grid and not options.halving and bool(options.random)
+        fix = "Name the fields with --random, and leave --grid and --halving out."
+        require(alone, "sweep", "--trials must be given with --random alone", options, fix)
+        assert options.trials is not None
+        with contextlib.suppress(ImportError):  # search says so
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
+        space = self._space()
+        where = options.storage or self._session.directory.path / "search.db"
+        found = search(
+            *self._what,
+            space,
+            objective=self._objective,
+            num_trials=options.trials,
+            batch_size=options.batch,
+            num_updates=training.num_updates,
+            storage=where,
+            seed=options.sweep_seed,
+            chunk_length=training.chunk_length,
+            sinks=lambda position: self._session.sinks(_trial(position)),
+            checkpoints=functools.partial(self._session.checkpoints_of, "batch"),
+            score=lambda done, first: self._scores([_trial(first + i) for i in range(len(done.members))], done.num_updates),
+            **self._how,
+        )
+        if found.interrupted:
+            raise Interrupted
+        names = tuple(f"{_trial(position)}: {members.label(member)}" for position, member in enumerate(found.members))
+        notes += members.describe(self._config, found.members).splitlines()
+        notes.append(f"{len(names)} trials in {where}, {found.new} of them trained now")
+        updates = np.full(len(names), training.num_updates)
+        return names, found.members, found.scores, updates
+
+    def _scores(self, names: Sequence[str], num_updates: np.ndarray) -> np.ndarray:
+        """Reads the scores of members from the run's tables, which hold what was measured before a kill as well."""
+        metric, directory = self._objective.metric, self._session.directory
+        table = "evaluations" if metric in directory.columns("evaluations") else "metrics"
+        curves = [directory.curves(metric, name, table) for name in names]
+        pairs = zip(curves, num_updates, strict=True)
+        return np.stack([self._objective.final(curve.values[:, curve.updates < made]) for curve, made in pairs])
+
+    def _space(self) -> dict[str, Values]:
+        return {name: self._drawn(name, text) for name, text in _assignments("--random", self._options.random)}
+
+    def _field(self, name: str) -> Field:
+        known = members.fields(self._config)
+        if name not in known:
+            raise unknown_name("sweep", "field", name, known)
+        return known[name]
+
+    def _listed(self, name: str, text: str) -> list[Any]:
+        return [_value(self._field(name), part) for part in _parts(self._field(name), text)]
+
+    def _drawn(self, name: str, text: str) -> Values:
+        field = self._field(name)
+        log = text.startswith("log:")
+        low, between, high = text.removeprefix("log:").partition("..")
+        if not between:
+            return Choice(tuple(self._listed(name, text)))
+        ends = _value(field, low), _value(field, high)
+        if isinstance(field.value, int) and not isinstance(field.value, bool):
+            return Integers(*ends, log)
+        return LogUniform(*ends) if log else Uniform(*ends)
+
+
+class _Quiet(NamedTuple):
+    """A sink that is not told of failed seeds: their numbers are those of members and seeds together."""
+
+    sink: Sink
+
+    def begin(self, plan: Plan) -> None:
+        self.sink.begin(plan)
+
+    def chunk(self, chunk: Chunk) -> None:
+        self.sink.chunk(chunk._replace(failures={}))
+
+    def end(self, summary: RunSummary) -> None:
+        self.sink.end(summary._replace(failed_seeds={}))
+
+
+def is_sweep(directory: RunDirectory) -> bool:
+    """Returns whether a folder of results is that of a sweep."""
+    return directory.experiment.endswith(SUFFIX)
+
+
+def resume_sweep(directory: RunDirectory, running: Running) -> int:
+    """Goes on with a sweep that was stopped and returns the exit status.
+
+    Args:
+        directory: of the sweep.
+        running: how it runs; what is swept, and how, is stored.
+
+    Raises:
+        ConfigError: its settings cannot be read back.
+    """
+    name, stored, default = directory.experiment.removesuffix(SUFFIX), directory.config(), Options()
+    module = experiments.load(name)
+    own = {key: from_json(value, getattr(default, key), f"sweep.{key}") for key, value in stored["sweep"].items()}
+    how = {field.name: getattr(running, field.name) for field in dataclasses.fields(Running)}
+    return sweep_experiment(name, module, from_json(stored["experiment"], module.Config()), Options(**how, **own), directory)
+
+
+def sweep_experiment(name: str, module: Experiment, config: Any, options: Options, directory: RunDirectory | None = None) -> int:
+    """Sweeps an experiment, prints a table, writes it into the run's folder, and returns the exit status.
+
+    Args:
+        name: of the experiment.
+        module: its module.
+        config: its configuration.
+        options: what is swept.
+        directory: of a sweep to go on with; by default a new one, or with ``options.resume`` the newest of these settings.
+    """
+    from jaxrl.training import platform
+
+    must = "a sweep must have a process of its own"
+    require(options.num_processes in (None, 1), "sweep", must, options.num_processes, "Leave --num-processes out.")
+    platform.setup(deterministic=options.deterministic)
+    from jaxrl.report.page import write_report
+
+    own = [field.name for field in dataclasses.fields(Options) if field not in dataclasses.fields(Running)]
+    settings = {"experiment": config, "sweep": {name: getattr(options, name) for name in own}}
+    if directory is None and options.resume:
+        directory = find_unfinished(options.runs, name + SUFFIX, settings)
+    directory = directory or RunDirectory.create(options.runs, name + SUFFIX, settings)
+    with directory.locked():
+        directory.resume()
+        session = SweepSession(directory, options, functools.partial(trackers, options, directory, settings))
+        interrupted = False
+        try:
+            module.run(config, session)
+        except Swept:
+            pass
+        except (Interrupted, KeyboardInterrupt):
+            interrupted = True
+        if session.tried is None and not interrupted:
+            raise unknown_name("sweep", "training", options.training or "", session.passed)
+        if session.tried is not None:
+            write(directory, session.tried)
+        directory.close()
+        directory.write_summary({"results": directory.summarise()})
+        print(f"{directory.experiment}: {write_report(directory)}")
+        directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
+    if interrupted:
+        say(f"interrupted: what had been computed is kept; go on with: python -m experiments resume {directory.path}")
+        return INTERRUPTED
+    return 0
+
+
+def _unequal_steps(done: Sweep) -> list[str]:
+    lines = []
+    for steps, what in ((done.steps_per_update, "an update"), (done.steps_before_first_update, "what precedes the first update")):
+        known = {step for step in steps if step is not None}
+        if len(known) > 1:
+            count = f"{min(known)} to {max(known)} environment steps"
+            lines.append(f"beware: {what} takes {count}, so members had unequal numbers of them")
+    return lines
+
+
+def _trial(position: int) -> str:
+    return f"trial {position}"
+
+
+def _assignments(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Splits FIELD=VALUES."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, sign, values) in zip(texts, pairs, strict=True):
+        fix = f"Write {option} learning_rate=1e-4,3e-4."
+        require(bool(name and sign and values), "sweep", f"{option} must have the form FIELD=VALUES", text, fix)
+    names = [name.replace("-", "_") for name, _, _ in pairs]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    require(not repeated, "sweep", f"{option} may name a field once", repeated, "Give all its values together.")
+    return [(name, values) for name, (_, _, values) in zip(names, pairs, strict=True)]
+
+
+def _parts(field: Field, text: str) -> list[str]:
+    """Splits a list of values at the commas that are not inside brackets."""
+    if not isinstance(field.value, tuple):
+        return text.split(",")
+    depth, parts = 0, [""]
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _value(field: Field, text: str) -> Any:
+    """Reads a value of a field."""
+    own = np.asarray(field.value).dtype.type(0).item() if field.traced else field.value
+    try:
+        if isinstance(own, str):
+            return text
+        if isinstance(own, bool):
+            return {"true": True, "false": False}[text.lower()]
+        return type(own)(text) if isinstance(own, (int, float)) else ast.literal_eval(text)
+    except (ValueError, KeyError, SyntaxError) as error:
+        fix = f"Write it like {own!r}."
+        raise ConfigError(f"sweep: {field.name} must be of type {type(own).__name__}, got {text!r}. {fix}") from error

@@ -1,0 +1,237 @@
+"""Runs that are killed, resumed, replayed, planned and verified from the command line."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import experiments
+from jaxrl.cli.main import main
+from jaxrl.errors import ConfigError
+from jaxrl.results import provenance
+from jaxrl.results.run_directory import HALF_MADE, RunDirectory
+
+ROOT = Path(__file__).parents[2]
+COMMAND = ["frozen_lake_q_learning", "--seeds", "8", "--steps", "40000", "--checkpoint-seconds", "0"]
+
+
+def tables(folder):
+    run = RunDirectory.open(folder)
+    return {name: run.curves(name).values for table in ("metrics", "evaluations") for name in run.columns(table)}
+
+
+def all_runs(folder):
+    # A kill may leave a folder half made, which is no run.
+    return [path for path in (folder / "frozen_lake_q_learning").glob("*") if path.suffix != HALF_MADE]
+
+
+def only(folder):
+    (run,) = all_runs(folder)
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The results of a run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert main(["run", *COMMAND, "--runs", str(folder)]) in (0, 1)
+    return tables(only(folder))
+
+
+def kill_at_random_moments(folder, moments, seed):
+    """Starts, kills and resumes a run until it ends, and returns how often it was killed."""
+    rng, kills = random.Random(seed), 0
+    while True:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "experiments", "run", *COMMAND, "--resume", "--runs", str(folder)],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            if kills < moments:
+                # Anywhere between the first imports and a little later than a whole run would take.
+                _, error = process.communicate(timeout=rng.uniform(0.5, 7.0))
+            else:
+                _, error = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+        else:
+            assert process.returncode in (0, 1), error.decode()
+        # A kill may also come between the end of the run and that of the process.
+        if all_runs(folder) and RunDirectory.open(only(folder)).finished:
+            return kills
+
+
+def assert_equal_tables(folder, whole):
+    run = RunDirectory.open(only(folder))
+    for table in ("metrics", "evaluations"):
+        rows = getattr(run, table)().select(["variant", "seed", "update"]).to_pylist()
+        assert len(rows) == len({tuple(row.values()) for row in rows}), "a row came twice"
+    for name, values in tables(only(folder)).items():
+        np.testing.assert_array_equal(values, whole[name], err_msg=name)
+
+
+def test_kill_9_and_resume_change_no_bit(tmp_path, whole):
+    kill_at_random_moments(tmp_path, 2, seed=1)
+    assert_equal_tables(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_bit(tmp_path, whole):
+    kills = 0
+    for attempt in range(20):
+        kills += kill_at_random_moments(tmp_path / str(attempt), 4, seed=attempt)
+        assert_equal_tables(tmp_path / str(attempt), whole)
+        if kills >= 20:
+            break
+    assert kills >= 20
+
+
+def test_resume_by_its_folder(tmp_path, whole, capsys):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments", "run", *COMMAND, "--runs", str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(tmp_path.glob("*/*/checkpoints/run/*/*")):
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert main(["resume", str(only(tmp_path)), "--runs", str(tmp_path)]) in (0, 1)
+    assert_equal_tables(tmp_path, whole)
+    assert RunDirectory.open(only(tmp_path)).finished
+    capsys.readouterr()
+    assert main(["resume", "frozen_lake_q_learnin", "--runs", str(tmp_path)]) == 2
+    assert "Did you mean 'frozen_lake_q_learning'" in capsys.readouterr().err
+
+
+def test_two_processes_may_not_write_into_one_run(tmp_path, capsys):
+    assert main(["run", "frozen_lake_q_learning", "--quick", "--runs", str(tmp_path)]) == 0
+    directory = RunDirectory.open(only(tmp_path))
+    hold = "import sys, time\nfrom jaxrl.results.run_directory import HALF_MADE, RunDirectory\n"
+    hold += "with RunDirectory.open(sys.argv[1]).locked():\n    print('held', flush=True)\n    time.sleep(60)\n"
+    with subprocess.Popen([sys.executable, "-c", hold, str(directory.path)], stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        assert main(["resume", str(directory.path), "--runs", str(tmp_path)]) == 2
+        assert "no other process may write" in capsys.readouterr().err
+        other.kill()
+    assert main(["resume", str(directory.path), "--runs", str(tmp_path)]) == 0
+
+
+def test_a_run_of_another_process_is_not_removed_before_it_has_recorded_anything(tmp_path, capsys):
+    module = experiments.load("frozen_lake_q_learning")
+    directory = RunDirectory.create(tmp_path, "frozen_lake_q_learning", module.QUICK)
+    with directory.locked():
+        assert main(["run", "frozen_lake_q_learning", "--quick", "--resume", "--runs", str(tmp_path)]) == 2
+    assert "no other process may write" in capsys.readouterr().err
+    assert directory.path.exists()
+
+
+def test_a_seed_in_quarantine_is_replayed(tmp_path, capsys):
+    options = ["--num-envs", "2", "--num-steps", "8", "--num-minibatches", "2", "--num-epochs", "1"]
+    command = ["run", "cartpole_ppo", "--quick", "--learning-rate", "1e38", *options, "--runs", str(tmp_path)]
+    assert main(command) == 0
+    assert "goes into quarantine" in capsys.readouterr().err
+    assert main(["replay", "cartpole_ppo", "--seed", "1", "--runs", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"went bad at\n  \w+ at .*jaxrl/\w+(/\w+)?\.py:\d+", text)
+    assert re.search(r"given float32.* in \[", text)
+    assert main(["replay", "cartpole_ppo", "--seed", "9", "--runs", str(tmp_path)]) == 2
+    assert "no seed in quarantine is named '9'" in capsys.readouterr().err
+
+
+# Trains as the command does, and prints the most memory that the process had by the end of the training.
+TRAINED = """
+import sys
+from jaxrl.cli.main import main
+from jaxrl.core import machine
+from jaxrl.training import runner
+from jaxrl.experiment import session
+
+def run(*args, **kwargs):
+    done = runner.run(*args, **kwargs)
+    print("peak", machine.peak_of_process(), flush=True)
+    return done
+
+session.run = run
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_plan_foresees_the_memory_of_a_training(tmp_path):
+    """The prediction against the peak that the system measures, each in a process of its own."""
+    options = ["frozen_lake_q_learning", "--seeds", "4096", "--steps", "20000"]
+    planned = subprocess.run(
+        [sys.executable, "-m", "experiments", "plan", *options], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    cells = re.findall(r"([0-9.]+)([kMG]?)B", planned.stdout)
+    expected = float(cells[2][0]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[cells[2][1]]
+    command = [sys.executable, "-c", TRAINED, "run", *options, "--runs", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    measured = float(re.search(r"peak (\d+)", done.stdout)[1])
+    assert abs(expected / measured - 1) < 0.15, f"planned {expected / 1e6:.0f} MB, measured {measured / 1e6:.0f} MB"
+
+
+def test_plan_shows_every_training(capsys):
+    assert main(["plan", "frozen_lake_q_learning", "--seeds", "64", "--steps", "2000", "--at-once", "32"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(" frozen"))
+    assert line.split()[1:4] == ["64", "32", "536B"]
+
+
+@pytest.mark.each
+def test_verify_says_what_changes_bits(capsys):
+    assert main(["verify", "frozen_lake_q_learning", "--seeds", "4"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("frozen")]
+    assert len(lines) == 7
+    assert all(" equal " in line for line in lines), "the tables of tabular learners depend on nothing"
+
+
+def test_a_stored_configuration_comes_back(tmp_path):
+    from experiments.control import cartpole_ppo, core_dqn
+    from experiments.preferences import rlhf_grid
+
+    for module in (cartpole_ppo, core_dqn, rlhf_grid):
+        for config in (module.Config(), module.QUICK):
+            stored = json.loads(json.dumps(provenance.to_json(config), allow_nan=False))
+            assert provenance.from_json(stored, module.Config()) == config
+    with pytest.raises(ConfigError, match="must say what it was"):
+        provenance.from_json({"seeds": [1, 2]}, cartpole_ppo.Config())
+
+
+def test_a_full_disk_stops_a_run_cleanly(tmp_path, capsys, monkeypatch):
+    from jaxrl.results import storage
+
+    written = []
+    table = storage.write_table
+
+    def full(path, schema, tables):
+        if len(written) == 8:
+            raise_full(path)
+        written.append(path)
+        table(path, schema, tables)
+
+    def raise_full(path):
+        with storage.writing(path):
+            raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(storage, "write_table", full)
+    assert main(["run", *COMMAND, "--runs", str(tmp_path)]) == 2
+    assert "Free some space, then resume" in capsys.readouterr().err
+    monkeypatch.setattr(storage, "write_table", table)
+    assert main(["resume", str(only(tmp_path)), "--runs", str(tmp_path)]) in (0, 1)
+    assert RunDirectory.open(only(tmp_path)).finished
