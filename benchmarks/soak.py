@@ -242,7 +242,7 @@ def compare(whole: Path, folders: Sequence[Path]) -> list[str]:
 
 def _compare_tables(expected: RunDirectory, found: RunDirectory, name: str) -> Iterator[str]:
     """Compares rows as sets, since batches may come in another order, and values to the last bit."""
-    keys = ["variant", "seed", "update"]
+    keys = ["arm", "seed", "update"]
     tables = [getattr(run, name)() for run in (expected, found)]
     rows = [table.select(keys).to_pylist() for table in tables]
     sets = [{tuple(row.values()) for row in these} for these in rows]

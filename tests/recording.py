@@ -28,8 +28,8 @@ def make_chunk(seeds, first, length, metrics=("episode_return",), evaluations=("
     )
 
 
-def record(run, variant="", seeds=SEEDS, first=0, last=20, length=5, steps=8, shift=0.0, **names):
-    recorder = Recorder(run, variant)
+def record(run, arm="", seeds=SEEDS, first=0, last=20, length=5, steps=8, shift=0.0, **names):
+    recorder = Recorder(run, arm)
     recorder.begin(Plan(np.asarray(seeds), last, length, steps, devices=1))
     for update in range(first, last, length):
         recorder.chunk(make_chunk(seeds, update, length, shift=shift, **names))
@@ -40,8 +40,8 @@ def parts(run, table="metrics"):
     return sorted((run.path / table).glob("part-*.parquet"))
 
 
-def assert_rows(run, variant="", seeds=SEEDS, updates=range(20), table="metrics", metric="episode_return", shift=0.0):
-    curves = run.curves(metric, variant, table)
+def assert_rows(run, arm="", seeds=SEEDS, updates=range(20), table="metrics", metric="episode_return", shift=0.0):
+    curves = run.curves(metric, arm, table)
     np.testing.assert_array_equal(curves.updates, list(updates))
     np.testing.assert_array_equal(curves.values, value(np.sort(seeds)[:, None], curves.updates, metric) + shift)
 

@@ -1,8 +1,8 @@
 """Comparing runs: interquartile means, probabilities of improvement, performance profiles and learning curves side by side.
 
-    python -m experiments compare RUN                     the variants of one run
-    python -m experiments compare RUN RUN ...             several runs, all their variants
-    python -m experiments compare RUN RUN ... --tasks     several runs, whose variants are the tasks that each has learned
+    python -m experiments compare RUN                     the arms of one run
+    python -m experiments compare RUN RUN ...             several runs, all their arms
+    python -m experiments compare RUN RUN ... --tasks     several runs, whose arms are the tasks that each has learned
 
 Runs may differ in their numbers of seeds, in how long they trained and in when they were measured; see
 ``jaxrl.report.comparison``.
@@ -38,7 +38,7 @@ USUAL_METRICS = ("greedy_return", "sampled_return", "episode_return")  # looked 
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare runs, or the variants of a run: a table on screen, a figure and the numbers in a folder."""
+    """Compare runs, or the arms of a run: a table on screen, a figure and the numbers in a folder."""
 
     names: Positional[tuple[str, ...]] = ()
     """Folders of runs, or names of experiments for their newest run."""
@@ -48,10 +48,10 @@ class Compare:
     """What is compared; by default the return of the greedy policy, or else that of the episodes in training."""
     table: Literal["", "metrics", "evaluations"] = ""
     """Which table the metric is in, where both have one of this name."""
-    variants: tuple[str, ...] = ()
-    """Only these variants."""
+    arms: tuple[str, ...] = ()
+    """Only these arms."""
     tasks: bool = False
-    """Variants are tasks: compare runs, each with the scores of all tasks, scaled to [0, 1] within a task."""
+    """Arms are tasks: compare runs, each with the scores of all tasks, scaled to [0, 1] within a task."""
     x: Literal["env_steps", "updates"] = "env_steps"
     """Compare at equal numbers of environment steps, or of updates."""
     fraction: float = 0.1
@@ -66,7 +66,7 @@ def compare(options: Compare) -> int:
     """Compares runs as the command line asks, writes the files and returns the exit status.
 
     Raises:
-        UnknownNameError: there is no such run, variant or metric.
+        UnknownNameError: there is no such run, arm or metric.
         ConfigError: there is nothing to compare, or the runs cannot be compared.
         ResultsError: a run cannot be read, or the output cannot be written.
     """
@@ -74,7 +74,7 @@ def compare(options: Compare) -> int:
     require(bool(runs), "compare", "there must be a run", options.names, "Name runs or experiments.")
     metric = options.metric or _usual_metric(runs)
     found = compare_methods(
-        read_methods(runs, metric, options.table or None, options.variants, options.tasks, options.x),
+        read_methods(runs, metric, options.table or None, options.arms, options.tasks, options.x),
         options.fraction,
         options.lower_is_better,
     )
@@ -89,7 +89,7 @@ def read_methods(
     runs: Sequence[RunDirectory],
     metric: str,
     table: str | None = None,
-    variants: Sequence[str] = (),
+    arms: Sequence[str] = (),
     tasks: bool = False,
     x: str = "env_steps",
 ) -> Methods:
@@ -98,19 +98,19 @@ def read_methods(
     Args:
         runs: the runs.
         metric, table: see ``RunDirectory.curves``.
-        variants: only these, by default all that have the metric.
-        tasks: whether a run is a method and its variants are tasks; else every variant of every run is a method.
+        arms: only these, by default all that have the metric.
+        tasks: whether a run is a method and its arms are tasks; else every arm of every run is a method.
         x: "env_steps" or "updates".
     """
     methods: dict[str, dict[str, Sample]] = {}
     for label, run in zip(_labels(runs), runs, strict=True):
-        for variant in variants or _variants_with(run, metric, table):
-            curves = run.curves(metric, variant, table)
+        for arm in arms or _arms_with(run, metric, table):
+            curves = run.curves(metric, arm, table)
             fix = "Compare by updates: --x updates."
             steps = curves.env_steps if x == "env_steps" else curves.updates + 1
-            require(steps is not None, "compare", "every run must have counted environment steps", f"{label} {variant}", fix)
-            name = label if tasks else variant if len(runs) == 1 else f"{label} {variant}".strip()
-            methods.setdefault(name, {})[variant if tasks else ""] = Sample(np.asarray(steps, np.float64), curves.values)
+            require(steps is not None, "compare", "every run must have counted environment steps", f"{label} {arm}", fix)
+            name = label if tasks else arm if len(runs) == 1 else f"{label} {arm}".strip()
+            methods.setdefault(name, {})[arm if tasks else ""] = Sample(np.asarray(steps, np.float64), curves.values)
     return methods
 
 
@@ -139,14 +139,14 @@ def _usual_metric(runs: Sequence[RunDirectory]) -> str:
     raise unknown_name("compare", "metric that all runs have", " or ".join(USUAL_METRICS), shared)
 
 
-def _variants_with(run: RunDirectory, metric: str, table: str | None) -> list[str]:
-    """Returns the variants that have a value of a metric."""
+def _arms_with(run: RunDirectory, metric: str, table: str | None) -> list[str]:
+    """Returns the arms that have a value of a metric."""
     tables = [name for name in TABLES if table in (None, name) and metric in run.columns(name)]
     if not tables:
         known = {name for table in TABLES for name in run.columns(table)}
         raise unknown_name(f"compare, run {run.path.name}", "metric", metric, known)
-    variants = dict.fromkeys(variant for name in tables for variant in run.variants(name))
-    return [variant for variant in variants if np.isfinite(run.curves(metric, variant, table).values).any()]
+    arms = dict.fromkeys(arm for name in tables for arm in run.arms(name))
+    return [arm for arm in arms if np.isfinite(run.curves(metric, arm, table).values).any()]
 
 
 def _show(found: Comparison, metric: str) -> None:
@@ -171,7 +171,7 @@ def _show(found: Comparison, metric: str) -> None:
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", r"\[") or "(no variant)"
+    return text.replace("[", r"\[") or "(no arm)"
 
 
 def _write_tables(found: Comparison, folder: Path, metric: str) -> list[Path]:
@@ -221,7 +221,7 @@ def _draw(found: Comparison, options: Compare, metric: str, label: str) -> Path:
         figure = Figure(figsize=(11.5, 7.5 + 0.25 * max(0, len(order) - 6)), dpi=figures.DPI, layout="constrained")
         ((curves, scores), (profiles, chances)) = figure.subplots(2, 2)
         for method in order:
-            name = figures.plain_text(method) or "(no variant)"
+            name = figures.plain_text(method) or "(no arm)"
             _band(curves, found.places, found.curves[method], looks[method], name)
             profile = found.profiles[method]
             _band(profiles, profile.threshold, statistics.Intervals(*profile[1:]), looks[method], name)
@@ -255,7 +255,7 @@ def _rows(axes: Axes, rows: Sequence[tuple[str, statistics.Interval, str]], titl
     for index, (_, interval, colour) in enumerate(rows):
         axes.plot([interval.low, interval.high], [-index] * 2, color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
         axes.plot(interval.estimate, -index, "D", color=colour, markersize=6)
-    axes.set_yticks([-index for index in range(len(rows))], [figures.plain_text(name) or "(no variant)" for name, _, _ in rows])
+    axes.set_yticks([-index for index in range(len(rows))], [figures.plain_text(name) or "(no arm)" for name, _, _ in rows])
     axes.set_ylim(-len(rows) + 0.4, 0.6)
     axes.grid(axis="y", visible=False)
     _name(axes, title, label, "")

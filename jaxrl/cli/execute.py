@@ -5,22 +5,25 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 from rich.console import Console
 from rich.table import Table
+from tyro.conf import UseAppendAction
 
-import experiments
-from jaxrl.errors import JaxrlError
-from jaxrl.experiment.claims import Experiment
+from jaxrl.errors import ConfigError, JaxrlError, require
+from jaxrl.experiment.arms import Arm, checked, only
+from jaxrl.experiment.experiment import Experiment, load
+from jaxrl.experiment.session import say
 from jaxrl.results.provenance import from_json
 from jaxrl.results.run_directory import RunDirectory, find_unfinished
 from jaxrl.results.sinks import Sink
 from jaxrl.training import distributed
 from jaxrl.training.distributed import Processes
 
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+PROGRAM = "jaxrl"
+INTERRUPTED = 130  # the exit status that a shell reports for a program ended by Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -55,32 +58,72 @@ class Running(Storage):
     """On a GPU: use only kernels that give the same bits every time. Slower; on a CPU or TPU they do so anyway."""
 
 
-class Job(NamedTuple):
-    """An experiment that is to be run. directory: of a run to go on with, None to start one."""
+@dataclass(frozen=True)
+class Chosen:
+    """Which part of an experiment is run, and with which seeds."""
 
-    name: str
-    module: Experiment
+    only: Annotated[tuple[str, ...], UseAppendAction] = ()
+    """FACTOR=VALUE or FACTOR=VALUE,VALUE: train only the arms that have it. Give it again for another factor."""
+    root: int = 0
+    """Number of the root key from which all seeds are derived; the published results are those of 0."""
+
+
+class Job(NamedTuple):
+    """An experiment that is to be run.
+
+    config: its configuration. only, root: see ``Chosen``. directory: of a run to go on with, None to start one.
+    """
+
+    experiment: Experiment
     config: Any
+    only: tuple[str, ...] = ()
+    root: int = 0
     directory: RunDirectory | None = None
 
     @property
     def published(self) -> bool:
-        """Whether these are the published settings, with which the claims can be decided."""
-        return self.config == self.module.Config()
+        """Whether these are the published settings, with which the claims can be decided. Any root can decide them."""
+        return self.config == self.experiment.config() and not self.only
+
+    def arms(self) -> list[Arm]:
+        """Returns the arms that are trained, without those that were not asked for."""
+        arms = list(self.experiment.arms(self.config)) if self.experiment.arms is not None else []
+        return only(arms, self.only) if self.only else checked(arms) if arms else []
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes a run this run and no other, as it is stored in its folder."""
+        experiment = {"source": self.experiment.source, "digest": self.experiment.digest}
+        return {"experiment": experiment, "config": self.config, "only": list(self.only), "root": self.root}
 
 
-def stored_config(directory: RunDirectory) -> Any:
-    """Returns the configuration that a run was started with.
+def stored_job(directory: RunDirectory) -> Job:
+    """Returns the job of a run, from the settings in its folder.
 
     Raises:
-        ConfigError: it cannot be read back.
+        ConfigError: they cannot be read back.
+        UnknownNameError: the experiment is not there any more.
     """
-    return from_json(directory.config(), experiments.load(directory.experiment).Config())
+    stored = directory.config()
+    known = isinstance(stored, dict) and isinstance(stored.get("experiment"), dict) and {"config", "only", "root"} <= set(stored)
+    fix = "It was written by another version; run it again."
+    require(known, f"run {directory.path}", "config.json must name an experiment, config, only and root", type(stored), fix)
+    experiment = load(stored["experiment"]["source"])
+    config = from_json(stored["config"], experiment.config())
+    return Job(experiment, config, tuple(stored["only"]), stored["root"], directory)
 
 
 def going_on(directory: RunDirectory) -> Job:
-    """Returns the job of going on with a run."""
-    return Job(directory.experiment, experiments.load(directory.experiment), stored_config(directory), directory)
+    """Returns the job of going on with a run.
+
+    Raises:
+        ConfigError: the file of the experiment was edited since the run began: another experiment would go on.
+    """
+    job = stored_job(directory)
+    began, now = directory.config()["experiment"]["digest"], job.experiment.digest
+    must = f"{job.experiment.source} must be the file that began the run, with digest {began}"
+    require(began == now, f"resume {directory.path}", must, now, "Restore the file, or run it afresh.", ConfigError)
+    return job
 
 
 def conduct(jobs: Sequence[Job], options: Running) -> int:
@@ -108,15 +151,15 @@ def conduct(jobs: Sequence[Job], options: Running) -> int:
 
 def _conduct(jobs: Sequence[Job], options: Running, processes: Processes) -> int:
     """Every process goes through every job; the first one writes what is written once."""
-    verdicts: list[tuple[str, dict[str, Any]]] = []
+    verdicts: list[tuple[Job, dict[str, Any]]] = []
     status = 0
     for job in jobs:
         old = _old_directory(job, options) if processes.first else None
+        name = job.experiment.name
         path = processes.agree(
-            str((old or RunDirectory.create(options.runs, job.name, job.config)).path) if processes.first else ""
+            str((old or RunDirectory.create(options.runs, name, job.settings)).path) if processes.first else ""
         )
-        writer = processes.index if processes.count > 1 else None
-        directory = RunDirectory(Path(path), writer)
+        directory = RunDirectory(Path(path), processes.index if processes.count > 1 else None)
         try:
             with directory.locked() if processes.first else contextlib.nullcontext():
                 entries = _run(job, directory, options, processes)
@@ -125,24 +168,24 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes) -> int
                 directory.remove_if_empty()
             if processes.count > 1 or len(jobs) == 1:
                 raise
-            say(f"error: {job.name}: {error}")
+            say(f"error: {name}: {error}")
             status = 2
             continue
         if entries is None:
-            say(f"interrupted: what had been computed is kept; go on with: python -m experiments resume {directory.path}")
+            say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")
             return INTERRUPTED
-        verdicts += [(job.name, entry) for entry in entries]
-        if any(entry["passed"] is False or (job.published and not entry["passed"]) for entry in entries):
+        verdicts += [(job, entry) for entry in entries]
+        if any(entry["verdict"] == "fails" or (job.published and entry["verdict"] != "holds") for entry in entries):
             status = max(status, 1)
     if processes.first:
-        _show(verdicts)
+        show(verdicts)
     return status
 
 
 def _old_directory(job: Job, options: Running) -> RunDirectory | None:
     """Returns the folder of the run that a job goes on with, None for a new run."""
     if job.directory is None and options.resume:
-        return find_unfinished(options.runs, job.name, job.config)
+        return find_unfinished(options.runs, job.experiment.name, job.settings)
     return job.directory
 
 
@@ -152,59 +195,67 @@ def _run(job: Job, directory: RunDirectory, options: Running, processes: Process
     from jaxrl.experiment.session import Interrupted, Session
     from jaxrl.report.page import write_report
 
+    experiment, config = job.experiment, job.config
+    arms = job.arms()
     if processes.first:
         directory.resume()
     processes.wait()
-    sinks = functools.partial(trackers, options, directory, job.config) if processes.first else lambda variant: ()
-    session = Session(directory, options.checkpoint_seconds, options.at_once, sinks, processes)
+    session = Session(
+        directory,
+        root=job.root,
+        seconds_between_checkpoints=options.checkpoint_seconds,
+        at_once=options.at_once,
+        sinks=functools.partial(trackers, options, directory, config) if processes.first else lambda arm: (),
+        processes=processes,
+    )
     interrupted = False
     try:
-        job.module.run(job.config, session)
+        if arms:
+            session.train(arms)
+        session.measure(experiment, config, lenient=bool(job.only))
         processes.wait()
     except (Interrupted, KeyboardInterrupt):
         interrupted = True
     if interrupted and processes.count > 1:
-        say(f"interrupted: what had been computed is kept; go on with: python -m experiments resume {directory.path}")
+        say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")
         raise KeyboardInterrupt  # the others still write, so nothing can be merged yet
     entries = []
     if processes.first:
         directory.close()
         directory.write_summary({"results": directory.summarise()})
         undecided = "interrupted" if interrupted else "" if job.published else "other settings than the published ones"
-        entries = decide(job.module.CLAIMS, directory, undecided)
-        print(f"{job.name}: {write_report(directory)}")
+        entries = decide(experiment.claims, session.results, undecided)
+        print(f"{experiment.name}: {write_report(directory)}")
         directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
     if interrupted:
-        _show([(job.name, entry) for entry in entries])
+        show([(job, entry) for entry in entries])
     return None if interrupted else entries
 
 
-def trackers(options: Running, directory: RunDirectory, config: Any, variant: str) -> list[Sink]:
+def trackers(options: Running, directory: RunDirectory, config: Any, arm: str) -> list[Sink]:
     """Returns the sinks for other tools that were asked for."""
     from jaxrl.results.trackers import TensorBoard, WeightsAndBiases
 
     sinks: list[Sink] = []
     if options.tensorboard:
-        folder = directory.path / "tensorboard" / directory.checkpoints(variant).name
+        folder = directory.path / "tensorboard" / directory.checkpoints(arm).name
         sinks.append(TensorBoard(folder, config=config))
     if options.wandb != "no":
-        where = {"name": variant or None, "group": directory.path.name, "folder": directory.path, "mode": options.wandb}
+        where = {"name": arm or None, "group": directory.path.name, "folder": directory.path, "mode": options.wandb}
         sinks.append(WeightsAndBiases(directory.experiment, config=config, **where))
     return sinks
 
 
-def _show(verdicts: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    words = {True: "[green]holds[/green]", False: "[bold red]FAILS[/bold red]", None: "open"}
+def show(verdicts: Sequence[tuple[Job, dict[str, Any]]]) -> None:
+    """Prints the verdicts of claims in a table."""
+    colours = {"holds": "[green]holds[/green]", "fails": "[bold red]FAILS[/bold red]", "open": "open"}
     table = Table("verdict", "claim", "measured", show_lines=True)
-    for name, entry in verdicts:
+    roots = {job.root for job, _ in verdicts}
+    for job, entry in verdicts:
         measured = [f"{entry['value']:.6g}"] if entry.get("value") is not None else []
         if entry.get("low") is not None and entry.get("high") is not None:
             measured.append(f"95 %: {entry['low']:.4g} .. {entry['high']:.4g}")
-        measured.append(entry.get("criterion") or entry.get("detail", ""))
-        table.add_row(words[entry["passed"]], f"[bold]{name}[/bold]\n{entry['text']}", "\n".join(measured))
+        measured += [text for text in (entry.get("criterion"), entry.get("detail")) if text]
+        name = f"{job.experiment.name}, root {job.root}" if len(roots) > 1 else job.experiment.name
+        table.add_row(colours[entry["verdict"]], f"[bold]{name}[/bold]\n{entry['text']}", "\n".join(measured))
     Console().print(table)
-
-
-def say(text: str) -> None:
-    """Says something to the user, beside the results."""
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(text)

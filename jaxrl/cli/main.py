@@ -1,9 +1,8 @@
-"""The command line: ``python -m experiments list | run NAME | reproduce NAME... | resume RUN | report RUN``."""
+"""The command line: ``jaxrl list | run NAME | reproduce NAME... | resume RUN | report RUN``, also ``python -m jaxrl``."""
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any
 
 import tyro
@@ -11,21 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-import experiments
-from jaxrl.cli.execute import INTERRUPTED, Job, Running, Storage, conduct, going_on, say
-from jaxrl.errors import JaxrlError, unknown_name
-from jaxrl.experiment.claims import Experiment
+from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, Storage, conduct, going_on, stored_job
+from jaxrl.errors import JaxrlError, require, unknown_name
+from jaxrl.experiment.experiment import Experiment, load, names
+from jaxrl.experiment.session import say
 from jaxrl.results.run_directory import find_run
-
-PROGRAM = "python -m experiments"
-
-
-@dataclass(frozen=True)
-class Environments:
-    """List the environments, or write a page about each family of them."""
-
-    write: Path | None = None
-    """Folder that gets a page for every family, with a picture of every environment that can be drawn."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +22,13 @@ class Reproduce(Running):
     """Run experiments with their published settings and check their claims. Exit status 0 only if every claim holds."""
 
     names: Positional[tuple[str, ...]] = ()
-    """Experiments, by name; see the list command."""
+    """Experiments: names (see the list command), paths of files, or modules."""
     quick: bool = False
     """Use tiny budgets: shows that everything runs, decides no claim."""
+    root: int = 0
+    """Number of the root key from which all seeds are derived."""
+    roots: int = 1
+    """Run with so many roots, from --root on, and say how often each claim holds (count)."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +47,8 @@ class Replay(Storage):
     """Folder of the run, or the name of an experiment for its newest run."""
     seed: int = 0
     """Number of the seed."""
-    variant: str | None = None
-    """Which training of the experiment; by default the first in which this seed failed."""
+    arm: str | None = None
+    """Name of the arm; by default the first in which this seed failed."""
 
 
 @dataclass(frozen=True)
@@ -118,41 +111,36 @@ def _usage() -> str:
     return f"""usage: {PROGRAM} COMMAND ...
 
   list                  the experiments
-  envs [--write DIR]    the environments; or a page about each family of them, with pictures
+  envs                  the environments
   run NAME [options]    run one experiment; run NAME --help explains its options
-  plan NAME [options]   what a run would need: memory, seeds that fit at once, time
-  sweep NAME [options]  many values of the algorithm's fields at once, and what the best are worth on other seeds
+  plan NAME [options]   the needs of a run: memory, seeds that fit at once, time
+  sweep NAME [options]  many values of the algorithm's fields at once, and the worth of the best on other seeds
   reproduce NAME...     run experiments with their published settings and check their claims
   replay RUN            find the operation that put a seed into quarantine
-  verify NAME           what the bits of an experiment depend on, measured
+  verify NAME           measure what the bits of an experiment depend on
   resume RUN            go on with a run that was stopped, as if it had not been
-  compare RUN...        runs or variants side by side: table, figure, numbers
+  compare RUN...        runs or arms side by side: table, figure, numbers
   report RUN            write the report of a run again
 
-Options of every command: COMMAND --help."""
+NAME is one of ours, the path of a Python file, or a module. Options of every command: COMMAND --help."""
 
 
 def _list(arguments: list[str]) -> int:
     tyro.cli(_NoOptions, args=arguments, prog=f"{PROGRAM} list", description="List the experiments.")
-    table = Table("experiment", "what it does", box=None, pad_edge=False)
-    for name in experiments.NAMES:
-        table.add_row(name, experiments.load(name).__doc__.strip().splitlines()[0])
+    table = Table("experiment", "title", box=None, pad_edge=False)
+    for name in names():
+        table.add_row(name, load(name).title)
     Console().print(table)
     return 0
 
 
 def _envs(arguments: list[str]) -> int:
-    options = tyro.cli(Environments, args=arguments, prog=f"{PROGRAM} envs")
+    tyro.cli(_NoOptions, args=arguments, prog=f"{PROGRAM} envs", description="List the environments.")
+    from jaxrl.cli.catalogue import show
     from jaxrl.training import platform
 
     platform.setup()
-    if options.write is None:
-        from jaxrl.cli.catalogue import show
-
-        return show()
-    from tools.environment_pages import write
-
-    return write(options.write)
+    return show()
 
 
 @dataclass(frozen=True)
@@ -160,75 +148,84 @@ class _NoOptions:
     pass
 
 
+@dataclass(frozen=True)
+class Run(Running, Chosen):
+    """How and which part of an experiment is run."""
+
+
 def _run(arguments: list[str]) -> int:
-    if not arguments or arguments[0].startswith("-"):
-        print(f"usage: {PROGRAM} run NAME [options]\n\nNAME: {', '.join(experiments.NAMES)}")
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    experiment, default, rest = _load(arguments)
-    running, config = _parse_run(arguments[0], experiment.Config, default, rest)
-    return conduct([Job(arguments[0].replace("-", "_"), experiment, config)], running)
-
-
-def _load(arguments: list[str]) -> tuple[Experiment, Any, list[str]]:
-    """Returns the experiment that is named first, the configuration to start from and the other arguments."""
-    experiment = experiments.load(arguments[0])
-    rest = [argument for argument in arguments[1:] if argument != "--quick"]
-    return experiment, experiment.QUICK if len(rest) < len(arguments) - 1 else experiment.Config(), rest
+    parsed = _job("run", arguments, Run)
+    return parsed if isinstance(parsed, int) else conduct([parsed[0]], parsed[1])
 
 
 def _plan(arguments: list[str]) -> int:
-    if not arguments or arguments[0].startswith("-"):
-        print(f"usage: {PROGRAM} plan NAME [options of run NAME]\n\nNAME: {', '.join(experiments.NAMES)}")
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    experiment, default, rest = _load(arguments)
-    running, config = _parse_run(arguments[0], experiment.Config, default, rest)
+    parsed = _job("plan", arguments, Run)
+    if isinstance(parsed, int):
+        return parsed
     from jaxrl.training import platform
 
-    platform.setup(deterministic=running.deterministic)
+    platform.setup(deterministic=parsed[1].deterministic)
     from jaxrl.cli.plan import plan
 
-    return plan(arguments[0].replace("-", "_"), experiment, config, running.at_once)
+    return plan(parsed[0], parsed[1].at_once)
 
 
 def _sweep(arguments: list[str]) -> int:
-    if not arguments or arguments[0].startswith("-"):
-        print(f"usage: {PROGRAM} sweep NAME [options, also those of run NAME]\n\nNAME: {', '.join(experiments.NAMES)}")
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    experiment, rest = experiments.load(arguments[0]), arguments[1:]
     from jaxrl.cli.sweep import EXAMPLES, Options, sweep_experiment
 
-    default = experiment.Config()
-    if "--quick" in rest:
-        rest.remove("--quick")
-        default = experiment.QUICK
-    options, config = _parse_run(arguments[0], experiment.Config, default, rest, "sweep", Options, EXAMPLES)
-    return sweep_experiment(arguments[0].replace("-", "_"), experiment, config, options)
+    parsed = _job("sweep", arguments, Options, EXAMPLES)
+    return parsed if isinstance(parsed, int) else sweep_experiment(*parsed)
 
 
-def _parse_run(
-    name: str, config: type, default: Any, arguments: list[str], command: str = "run", running: type = Running, more: str = ""
-) -> tuple[Any, Any]:
+def _job(command: str, arguments: list[str], options: type, more: str = "") -> tuple[Job, Any] | int:
+    """Reads the name of an experiment and the options of a command; returns an exit status where only help was asked for."""
+    if not arguments or arguments[0].startswith("-"):
+        print(f"usage: {PROGRAM} {command} NAME [options]\n\nNAME: {', '.join(names())},\nthe path of a file, or a module.")
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    experiment, rest = load(arguments[0]), [argument for argument in arguments[1:] if argument != "--quick"]
+    default = experiment.quick if len(rest) < len(arguments) - 1 else experiment.config()
+    running, config = _parse(command, experiment, default, rest, options, more)
+    return Job(experiment, config, running.only, running.root), running
+
+
+def _parse(command: str, experiment: Experiment, default: Any, arguments: list[str], running: type, more: str) -> tuple[Any, Any]:
     @dataclass(frozen=True)
     class Options(running):
-        config: Annotated[Any, arg(name="")] = default
+        # Not "config": a field of the experiment may have a class of this name, and the parser tells groups apart by it.
+        experiments_own: Annotated[Any, arg(name="")] = default
 
-    Options.__annotations__["config"] = tyro.conf.OmitArgPrefixes[config]
+    if not _repeated_fields(experiment.config()):
+        Options.__annotations__["experiments_own"] = tyro.conf.OmitArgPrefixes[Annotated[experiment.config, arg(name="")]]
+    else:  # two configurations inside have fields of one name: --minimax.gamma, --independent.gamma
+        Options.__annotations__["experiments_own"] = Annotated[experiment.config, arg(name="")]
     options = tyro.cli(
         Options,
         args=arguments,
-        prog=f"{PROGRAM} {command} {name}",
-        description=f"{experiments.load(name).__doc__.strip()}\n\n--quick starts from tiny budgets, not from the published ones."
+        prog=f"{PROGRAM} {command} {experiment.name}",
+        description=f"{experiment.doc}\n\n--quick starts from tiny budgets, not from the published ones."
         + f"\n\n{more}" * bool(more),
     )
-    return options, options.config
+    return options, options.experiments_own
+
+
+def _repeated_fields(config: Any) -> bool:
+    """Returns whether two configurations inside a configuration have fields of one name."""
+    named: list[str] = []
+    for field in fields(config):
+        part = getattr(config, field.name)
+        named += [inner.name for inner in fields(part)] if is_dataclass(part) else [field.name]
+    return len(set(named)) < len(named)
 
 
 def _reproduce(arguments: list[str]) -> int:
     options = tyro.cli(Reproduce, args=arguments, prog=f"{PROGRAM} reproduce")
     if not options.names:
-        raise unknown_name(f"{PROGRAM} reproduce", "experiment", "", experiments.NAMES)
-    modules = [(name.replace("-", "_"), experiments.load(name)) for name in options.names]
-    return conduct([Job(name, m, m.QUICK if options.quick else m.Config()) for name, m in modules], options)
+        raise unknown_name(f"{PROGRAM} reproduce", "experiment", "", names())
+    require(options.roots >= 1, f"{PROGRAM} reproduce", "--roots must be at least 1", options.roots, "Try --roots 5.")
+    found = [load(name) for name in options.names]
+    roots = range(options.root, options.root + options.roots)
+    jobs = [Job(one, one.quick if options.quick else one.config(), root=root) for one in found for root in roots]
+    return conduct(jobs, options)
 
 
 def _resume(arguments: list[str]) -> int:
@@ -251,17 +248,17 @@ def _replay(arguments: list[str]) -> int:
     from jaxrl.training import platform
 
     platform.setup()
-    return replay(going_on(find_run(options.runs, options.run)), options.seed, options.variant)
+    return replay(stored_job(find_run(options.runs, options.run)), options.seed, options.arm)
 
 
 def _verify(arguments: list[str]) -> int:
     options = tyro.cli(Verify, args=arguments, prog=f"{PROGRAM} verify")
-    module = experiments.load(options.name)
+    experiment = load(options.name)
     from jaxrl.cli.verify import verify
     from jaxrl.training import platform
 
     platform.setup(options.cpu_devices)
-    return verify(options.name.replace("-", "_"), module, module.QUICK, options.seeds)
+    return verify(Job(experiment, experiment.quick), options.seeds)
 
 
 def _report(arguments: list[str]) -> int:

@@ -1,36 +1,34 @@
-"""``plan NAME``: what a run would need, before it is started: memory, how many seeds fit at once, time."""
+"""``plan NAME``: how much a run would need, before it is started: memory, how many seeds fit at once, time."""
 
-import functools
 import sys
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jaxrl.cli.execute import Job
 from jaxrl.core import machine
-from jaxrl.errors import require
-from jaxrl.experiment.claims import Experiment
-from jaxrl.experiment.rehearsal import Rehearsal, rehearse
-from jaxrl.experiment.session import Training
+from jaxrl.experiment.arms import Arm, inputs, programs
+from jaxrl.experiment.session import program_name, say
 from jaxrl.results.progress import duration, quantity
-from jaxrl.results.recorder import Recorder
-from jaxrl.results.run_directory import RunDirectory
 from jaxrl.training import memory, seed_axis
-from jaxrl.training.runner import Run, run
+from jaxrl.training.runner import run
 
 TRIAL_UPDATES = 2
 
 
 class Planned(NamedTuple):
-    """What is foreseen of one training.
+    """The needs of one program.
 
-    variant: its name. seeds: how many. at_once: how many of them lie in memory together.
+    name: of its arms. seeds: how many, of all arms together. at_once: how many of them lie in memory together.
     need: of one batch. peak: bytes that the process will have had in memory at most, metrics included; on an accelerator the
     bytes on the devices. compile_seconds: measured now, on a second start most of it is saved. run_seconds: after compiling.
     """
 
-    variant: str
+    name: str
     seeds: int
     at_once: int
     need: memory.Need
@@ -39,61 +37,56 @@ class Planned(NamedTuple):
     run_seconds: float
 
 
-class PlanningSession(Rehearsal):
-    """Compiles everything as a run would and makes a few updates, into a folder that is thrown away."""
+def foresee(arms: Sequence[Arm], at_once: int | None = None) -> Planned:
+    """Compiles the program of these arms as a run would and makes a few updates, which are thrown away.
 
-    def __init__(self, directory: RunDirectory, at_once: int | None = None):
-        super().__init__(directory)
-        self._at_once = at_once
-        self.planned: list[Planned] = []
-
-    def look_at(self, training: Training) -> Run:
-        """Foresees a training; returns a Run of a few updates."""
-        make, task, config, seeds, num_updates, evaluators = training[:6]
-        require(seeds >= 1, "plan", "there must be at least one seed", seeds, "Ask for one or more.")
-        devices = jax.local_devices()
-        one = jax.tree.map(lambda leaf: leaf[0], seed_axis.spread(config, seeds))
-        trial = min(TRIAL_UPDATES, num_updates)
-        at_once = self._at_once or memory.seeds_that_fit(make, task, one, seeds, trial, evaluators, devices)
-        at_once = -(-seeds // -(-seeds // at_once))
-        need = memory.need(make, task, one, at_once, trial, evaluators, devices)
-        # As many seeds as will lie in memory, so that their memory and their pace are those of the run.
-        batch = jax.tree.map(lambda leaf: leaf[:at_once], seed_axis.spread(config, seeds))
-        attempt = functools.partial(run, make, task, batch, seeds=at_once, num_updates=trial, chunk_length=trial)
-        done = attempt(evaluators=evaluators, sinks=(Recorder(self.directory, training.variant),))
-        again = attempt()
-        pace = (again.summary.seconds - again.summary.compile_seconds) / trial
-        metrics = memory.bytes_of_metrics(len(done.metrics), num_updates, seeds)
-        on_host = devices[0].platform == "cpu"
-        self.planned.append(
-            Planned(
-                training.variant,
-                seeds,
-                at_once,
-                need,
-                machine.peak_of_process() + metrics if on_host else need.bytes,
-                done.summary.compile_seconds,
-                pace * num_updates * seeds / at_once,
-            )
-        )
-        return done
+    Args:
+        arms: of one structure.
+        at_once: seeds that lie in memory at once, None for as many as fit.
+    """
+    first, given = arms[0], inputs(arms)
+    seeds, trial = given["seeds"].size, min(TRIAL_UPDATES, first.updates)
+    devices = jax.local_devices()
+    config = jax.tree.map(lambda leaf: leaf[0], seed_axis.spread(first.config, first.seeds))
+    needed = (first.make, first.task, config)
+    at_once = at_once or memory.seeds_that_fit(*needed, seeds, trial, first.evaluators, devices)
+    at_once = -(-seeds // -(-seeds // at_once))
+    need = memory.need(*needed, at_once, trial, first.evaluators, devices)
+    # One batch of as many seeds as will lie in memory, so that their memory and their pace are those of the run.
+    count = min(len(arms), -(-at_once // first.seeds))
+    batch = inputs(arms[:count], seeds=min(first.seeds, at_once)) | {"num_updates": trial, "chunk_length": trial}
+    done = run(**batch)
+    again = run(**batch | {"evaluators": (), "evaluator_axes": None})
+    pace = (again.summary.seconds - again.summary.compile_seconds) / trial / batch["seeds"].size
+    metrics = memory.bytes_of_metrics(len(done.metrics), first.updates, seeds)
+    peak = machine.peak_of_process() + metrics if devices[0].platform == "cpu" else need.bytes
+    return Planned(
+        program_name(arms), seeds, at_once, need, peak, done.summary.compile_seconds, pace * first.updates * np.float64(seeds)
+    )
 
 
-def plan(name: str, module: Experiment, config: Any, at_once: int | None) -> int:
+def plan(job: Job, at_once: int | None) -> int:
     """Foresees an experiment, prints what was found and returns the exit status.
 
     Args:
-        name: of the experiment.
-        module: its module.
-        config: its configuration.
+        job: the experiment and its settings.
         at_once: seeds that lie in memory at once, None for as many as fit.
     """
-    session = rehearse(name, module, config, lambda directory: PlanningSession(directory, at_once))
+    arms = job.arms()
+    later = [arm.label for arm in arms if arm.after]
+    arms = [arm for arm in arms if not arm.after]
+    planned = [foresee([arms[place] for place in places], at_once) for places in programs(arms)]
+    if later:
+        say(f"not planned, since they are made from the results of other arms: {', '.join(later)}")
+    name = job.experiment.name
+    if not planned:
+        print(f"{name} trains no arm.")
+        return 0
     available = memory.free(jax.local_devices())
-    table = Table("training", "seeds", "at once", "carry of a seed", "a seed at work", "peak", "compiling", "running", box=None)
-    for entry in session.planned:
+    table = Table("program", "seeds", "at once", "carry of a seed", "a seed at work", "peak", "compiling", "running", box=None)
+    for entry in planned:
         table.add_row(
-            entry.variant or name,
+            entry.name,
             f"{entry.seeds:,}",
             f"{entry.at_once:,}",
             f"{quantity(entry.need.carry)}B",

@@ -15,11 +15,10 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from tyro.conf import UseAppendAction
 
-import experiments
-from jaxrl.cli.execute import INTERRUPTED, Running, say, trackers
-from jaxrl.errors import ConfigError, require, unknown_name
-from jaxrl.experiment.claims import Experiment
-from jaxrl.experiment.session import Interrupted, Session, Training
+from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, going_on, trackers
+from jaxrl.errors import ConfigError, JaxrlError, require, unknown_name
+from jaxrl.experiment.arms import Arm
+from jaxrl.experiment.session import Interrupted, Session, say
 from jaxrl.report.sweep_report import Tried, write
 from jaxrl.results.progress import Progress
 from jaxrl.results.provenance import digest, from_json
@@ -33,7 +32,6 @@ from jaxrl.sweeps.search import search
 from jaxrl.sweeps.selection import Objective, held_out_seeds, select
 from jaxrl.sweeps.sweep import Sweep, sweep
 from jaxrl.training.checkpoint import Checkpoints
-from jaxrl.training.runner import Run
 
 SUFFIX = ".sweep"  # ends the name under which the sweeps of an experiment are stored
 EXAMPLES = """Every combination: --grid learning_rate=1e-4,3e-4 --grid gamma=0.9,0.99
@@ -43,8 +41,8 @@ A static field, with a program for each value: --grid "hidden=(64,64),(256,)\"""
 
 
 @dataclass(frozen=True)
-class Options(Running):
-    """What is swept, and how."""
+class Options(Running, Chosen):
+    """Which fields are swept, and how. Of several arms the first is swept; choose another by --only."""
 
     grid: Annotated[tuple[str, ...], UseAppendAction] = ()
     """FIELD=VALUE,VALUE,...: a field of the algorithm's configuration and its values. Give it again for another field."""
@@ -56,8 +54,6 @@ class Options(Running):
     """What makes a member good; by default what the experiment shows first beside its progress bar."""
     minimize: bool = False
     """Less of it is better."""
-    training: str | None = None
-    """Which training of the experiment, by default the first."""
     held_out: int | None = None
     """Seeds that the best member is measured on in the end, none of which it was chosen on; by default as many (count)."""
     halving: bool = False
@@ -74,66 +70,42 @@ class Options(Running):
     """Number of the seed of random draws and of Optuna."""
 
 
-class Swept(Exception):
-    """The training has been swept; what the experiment does afterwards is left out."""
+class Sweeping:
+    """One sweep of one arm into a run's directory. The members are arms there."""
 
-
-class SweepSession(Session):
-    """Sweeps one of the trainings that an experiment asks for. The members are variants in the run's directory."""
-
-    def __init__(self, directory: RunDirectory, options: Options, sinks: Callable[[str], Sequence[Sink]]):
-        """Arguments as for ``Session``."""
-        super().__init__(directory, options.checkpoint_seconds, options.at_once, sinks)
-        self._options = options
-        self.tried: Tried | None = None
-        self.passed: list[str] = []
-
-    def perform(self, training: Training) -> Run:
-        """Sweeps the training that is meant and ends the experiment; does others as they are, since it may rest on them.
-
-        Raises:
-            Swept: the sweep is done. Interrupted: Ctrl-C was pressed.
+    def __init__(self, directory: RunDirectory, options: Options, arm: Arm, root: int, sinks: Callable[[str], Sequence[Sink]]):
         """
-        options = self._options
-        if options.training not in (None, training.variant):
-            self.passed.append(training.variant)
-            return super().perform(training)
-        self.tried = _Sweeping(self, options, training).conduct()
-        raise Swept
-
-    def sinks(self, name: str) -> tuple[Sink, ...]:
-        """Returns those of a member."""
-        return (Recorder(self.directory, name), *self._sinks(name))
-
-    def checkpoints_of(self, *name: Any) -> Checkpoints:
-        """Returns those of a program."""
-        return Checkpoints(self.directory.checkpoints("-".join(map(str, name))), self._seconds_between_checkpoints)
-
-    @property
-    def at_once(self) -> int | None:
-        """See ``Session``."""
-        return self._at_once
-
-
-class _Sweeping:
-    """One sweep of one training into the directory of a session."""
-
-    def __init__(self, session: SweepSession, options: Options, training: Training):
-        self._session, self._options, self._training = session, options, training
-        self._config = training.config
-        self._objective = Objective(options.metric or training.show[0], not options.minimize)
-        self._objective.require_measured(training.make, training.task, training.config, training.evaluators)
-        self._what = (training.make, training.task, training.config)
+        Args:
+            directory: of the sweep.
+            options: what is swept.
+            arm: whose configuration is swept.
+            root: number of the root key of all seeds.
+            sinks: further sinks for the member of this name.
+        """
+        self._directory, self._options, self._arm, self._more_sinks = directory, options, arm, sinks
+        self._config = arm.config
+        self._objective = Objective(options.metric or arm.show[0], not options.minimize)
+        self._objective.require_measured(arm.make, arm.task, arm.config, arm.evaluators)
+        self._what = (arm.make, arm.task, arm.config)
         self._how = {
-            "seeds": training.seeds,
-            "evaluators": training.evaluators,
-            "watch": (_Quiet(Progress(session.directory.experiment, training.show)),),
-            "at_once": session.at_once,
+            "seeds": arm.seeds,
+            "evaluators": arm.evaluators,
+            "watch": (_Quiet(Progress(directory.experiment, arm.show)),),
+            "at_once": options.at_once,
+            "root": root,
         }
 
+    def _sinks(self, name: str) -> tuple[Sink, ...]:
+        """Returns those of a member."""
+        return (Recorder(self._directory, name), *self._more_sinks(name))
+
+    def _checkpoints(self, *name: Any) -> Checkpoints:
+        """Returns those of a program."""
+        return Checkpoints(self._directory.checkpoints("-".join(map(str, name))), self._options.checkpoint_seconds)
+
     def conduct(self) -> Tried:
-        options, training = self._options, self._training
-        held_out = held_out_seeds(training.seeds, training.seeds if options.held_out is None else options.held_out)
+        options, arm = self._options, self._arm
+        held_out = held_out_seeds(arm.seeds, arm.seeds if options.held_out is None else options.held_out)
         notes: list[str] = []
         if options.trials is not None:
             names, tried, scores, updates = self._search(notes)
@@ -147,10 +119,10 @@ class _Sweeping:
             finalists,
             self._objective,
             held_out=held_out,
-            num_updates=training.num_updates,
-            chunk_length=training.chunk_length,
-            sinks=lambda member: self._session.sinks(best),
-            checkpoints=functools.partial(self._session.checkpoints_of, "held-out", digest(best)),
+            num_updates=arm.updates,
+            chunk_length=arm.chunk_length,
+            sinks=lambda member: self._sinks(best),
+            checkpoints=functools.partial(self._checkpoints, "held-out", digest(best)),
             score=lambda done: self._scores([best], done.num_updates),
             **self._how,
         )
@@ -158,13 +130,13 @@ class _Sweeping:
             raise Interrupted
         swept = dict.fromkeys(name for member in tried for name in member)
         known = members.fields(self._config)
-        seeds = np.arange(training.seeds)
+        seeds = np.arange(arm.seeds)
         fields = tuple(known[name] for name in swept)
         return Tried(names, tried, scores, updates, seeds, selection, self._objective, tuple(notes), fields)
 
     def _compare(self, notes: list[str]) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...], np.ndarray, np.ndarray]:
         """Trains members that are known beforehand."""
-        options, training = self._options, self._training
+        options, arm = self._options, self._arm
         values = members.grid({name: self._listed(name, text) for name, text in _assignments("--grid", options.grid)})
         if options.random:
             drawn = members.random_members(self._space(), options.draws, options.sweep_seed)
@@ -174,16 +146,16 @@ class _Sweeping:
         tried = tuple({members.label(member): member for member in members.checked(self._config, values)}.values())
         names = tuple(members.label(member) for member in tried)
         notes += members.describe(self._config, tried).splitlines()[: -1 if options.halving else None]
-        how: dict[str, Any] = {**self._how, "sinks": lambda member: self._session.sinks(names[member])}
+        how: dict[str, Any] = {**self._how, "sinks": lambda member: self._sinks(names[member])}
         if options.halving:
-            rungs = rungs_of(training.num_updates, len(tried), options.eta)
+            rungs = rungs_of(arm.updates, len(tried), options.eta)
             done = halve(
                 *self._what,
                 tried,
                 objective=self._objective,
                 rungs=rungs,
                 eta=options.eta,
-                checkpoints=functools.partial(self._session.checkpoints_of, "program"),
+                checkpoints=functools.partial(self._checkpoints, "program"),
                 score=lambda done: self._scores(names, done.num_updates),
                 **how,
             )
@@ -194,9 +166,9 @@ class _Sweeping:
             result = sweep(
                 *self._what,
                 tried,
-                num_updates=training.num_updates,
-                chunk_length=training.chunk_length,
-                checkpoints=functools.partial(self._session.checkpoints_of, "program"),
+                num_updates=arm.updates,
+                chunk_length=arm.chunk_length,
+                checkpoints=functools.partial(self._checkpoints, "program"),
                 **how,
             )
         if result.interrupted:
@@ -206,7 +178,7 @@ class _Sweeping:
 
     def _search(self, notes: list[str]) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...], np.ndarray, np.ndarray]:
         """Lets Optuna choose the members."""
-        options, training = self._options, self._training
+        options, arm = self._options, self._arm
         alone = not options.grid and not options.halving and bool(options.random)
         fix = "Name the fields with --random, and leave --grid and --halving out."
         require(alone, "sweep", "--trials must be given with --random alone", options, fix)
@@ -216,19 +188,19 @@ class _Sweeping:
 
             optuna.logging.set_verbosity(optuna.logging.WARNING)
         space = self._space()
-        where = options.storage or self._session.directory.path / "search.db"
+        where = options.storage or self._directory.path / "search.db"
         found = search(
             *self._what,
             space,
             objective=self._objective,
             num_trials=options.trials,
             batch_size=options.batch,
-            num_updates=training.num_updates,
+            num_updates=arm.updates,
             storage=where,
             seed=options.sweep_seed,
-            chunk_length=training.chunk_length,
-            sinks=lambda position: self._session.sinks(_trial(position)),
-            checkpoints=functools.partial(self._session.checkpoints_of, "batch"),
+            chunk_length=arm.chunk_length,
+            sinks=lambda position: self._sinks(_trial(position)),
+            checkpoints=functools.partial(self._checkpoints, "batch"),
             score=lambda done, first: self._scores([_trial(first + i) for i in range(len(done.members))], done.num_updates),
             **self._how,
         )
@@ -237,12 +209,12 @@ class _Sweeping:
         names = tuple(f"{_trial(position)}: {members.label(member)}" for position, member in enumerate(found.members))
         notes += members.describe(self._config, found.members).splitlines()
         notes.append(f"{len(names)} trials in {where}, {found.new} of them trained now")
-        updates = np.full(len(names), training.num_updates)
+        updates = np.full(len(names), arm.updates)
         return names, found.members, found.scores, updates
 
     def _scores(self, names: Sequence[str], num_updates: np.ndarray) -> np.ndarray:
         """Reads the scores of members from the run's tables, which hold what was measured before a kill as well."""
-        metric, directory = self._objective.metric, self._session.directory
+        metric, directory = self._objective.metric, self._directory
         table = "evaluations" if metric in directory.columns("evaluations") else "metrics"
         curves = [directory.curves(metric, name, table) for name in names]
         pairs = zip(curves, num_updates, strict=True)
@@ -297,27 +269,24 @@ def resume_sweep(directory: RunDirectory, running: Running) -> int:
 
     Args:
         directory: of the sweep.
-        running: how it runs; what is swept, and how, is stored.
+        running: how it runs; the fields that are swept, and how, are stored.
 
     Raises:
         ConfigError: its settings cannot be read back.
     """
-    name, stored, default = directory.experiment.removesuffix(SUFFIX), directory.config(), Options()
-    module = experiments.load(name)
-    own = {key: from_json(value, getattr(default, key), f"sweep.{key}") for key, value in stored["sweep"].items()}
+    job, stored, default = going_on(directory), directory.config()["sweep"], Options()
+    own = {key: from_json(value, getattr(default, key), f"sweep.{key}") for key, value in stored.items()}
     how = {field.name: getattr(running, field.name) for field in dataclasses.fields(Running)}
-    return sweep_experiment(name, module, from_json(stored["experiment"], module.Config()), Options(**how, **own), directory)
+    return sweep_experiment(job, Options(**how, **own, only=job.only, root=job.root))
 
 
-def sweep_experiment(name: str, module: Experiment, config: Any, options: Options, directory: RunDirectory | None = None) -> int:
-    """Sweeps an experiment, prints a table, writes it into the run's folder, and returns the exit status.
+def sweep_experiment(job: Job, options: Options) -> int:
+    """Sweeps an arm of an experiment, prints a table, writes it into the run's folder, and returns the exit status.
 
     Args:
-        name: of the experiment.
-        module: its module.
-        config: its configuration.
-        options: what is swept.
-        directory: of a sweep to go on with; by default a new one, or with ``options.resume`` the newest of these settings.
+        job: the experiment; its directory is that of a sweep to go on with, None for a new one, or with ``options.resume`` for
+            the newest of these settings.
+        options: the fields that are swept, and how.
     """
     from jaxrl.training import platform
 
@@ -326,33 +295,46 @@ def sweep_experiment(name: str, module: Experiment, config: Any, options: Option
     platform.setup(deterministic=options.deterministic)
     from jaxrl.report.page import write_report
 
-    own = [field.name for field in dataclasses.fields(Options) if field not in dataclasses.fields(Running)]
-    settings = {"experiment": config, "sweep": {name: getattr(options, name) for name in own}}
+    shared = {field.name for part in (Running, Chosen) for field in dataclasses.fields(part)}
+    own = {field.name: getattr(options, field.name) for field in dataclasses.fields(Options) if field.name not in shared}
+    settings, name, directory = job.settings | {"sweep": own}, job.experiment.name + SUFFIX, job.directory
     if directory is None and options.resume:
-        directory = find_unfinished(options.runs, name + SUFFIX, settings)
-    directory = directory or RunDirectory.create(options.runs, name + SUFFIX, settings)
+        directory = find_unfinished(options.runs, name, settings)
+    directory = directory or RunDirectory.create(options.runs, name, settings)
     with directory.locked():
         directory.resume()
-        session = SweepSession(directory, options, functools.partial(trackers, options, directory, settings))
-        interrupted = False
+        interrupted, tried = False, None
         try:
-            module.run(config, session)
-        except Swept:
-            pass
+            arm = _chosen_arm(job, directory, options)
+            sinks = functools.partial(trackers, options, directory, settings)
+            tried = Sweeping(directory, options, arm, job.root, sinks).conduct()
         except (Interrupted, KeyboardInterrupt):
             interrupted = True
-        if session.tried is None and not interrupted:
-            raise unknown_name("sweep", "training", options.training or "", session.passed)
-        if session.tried is not None:
-            write(directory, session.tried)
+        except JaxrlError:
+            directory.remove_if_empty()
+            raise
+        if tried is not None:
+            write(directory, tried)
         directory.close()
         directory.write_summary({"results": directory.summarise()})
         print(f"{directory.experiment}: {write_report(directory)}")
         directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
     if interrupted:
-        say(f"interrupted: what had been computed is kept; go on with: python -m experiments resume {directory.path}")
+        say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")
         return INTERRUPTED
     return 0
+
+
+def _chosen_arm(job: Job, directory: RunDirectory, options: Options) -> Arm:
+    """Returns the arm to sweep, made from the arm that comes before it where it needs one, which is trained as it is."""
+    arms = job.arms()
+    require(bool(arms), "sweep", "the experiment must train an arm", job.experiment.name, "Sweep another.")
+    chosen = next((arm for arm in arms if not arm.after), arms[-1]) if not job.only else arms[-1]
+    if not chosen.after or chosen.prepare is None:
+        return chosen
+    session = Session(directory, root=job.root, seconds_between_checkpoints=options.checkpoint_seconds, at_once=options.at_once)
+    before = [arm for arm in arms if arm is not chosen]
+    return chosen.prepare(chosen, session.train(before).run(**chosen.after))
 
 
 def _unequal_steps(done: Sweep) -> list[str]:

@@ -1,22 +1,27 @@
 """Arms: the trainings that an experiment compares, as data. Those of one structure are settings of one compiled call.
 
-    for each program, that is arms with the same make, structure, seeds and updates
-        stack the traced numbers in which they differ: of configurations, tasks and evaluators
-        run all arms x seeds
+    repeat until no arm is left
+        take the arms whose predecessors are finished
+        for each program, that is arms with the same make, structure, seeds and updates
+            stack the traced numbers in which they differ: of configurations, tasks and evaluators
+            run all arms x seeds
 
 Arms that share a program differ in numbers alone: traced fields of the configuration, parameters of the task, arrays of an
-evaluator. What is the same for all of them lies in memory once.
+evaluator, first states. What is the same for all of them lies in memory once.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.errors import require
+from jaxrl.core.contracts import declared_steps
+from jaxrl.errors import require, unknown_name
+from jaxrl.results import factors as factor
+from jaxrl.results.factors import Factor
 from jaxrl.results.sinks import Sink
 from jaxrl.sweeps.split import Split, of_part
 from jaxrl.training import seed_axis
@@ -25,16 +30,20 @@ from jaxrl.training.runner import Run, run
 from jaxrl.training.seed_axis import SEEDS
 
 PyTree = Any
-Factor = str | int | float | bool
 
 
 @dataclass(frozen=True)
 class Arm:
     """One training.
 
-    factors: name -> value, what tells this arm from the others; at least one, the same names in every arm of an experiment.
-    make, task, config, num_updates, evaluators, chunk_length: see ``jaxrl.training.runner.run``.
+    factors: name -> value, what tells this arm from the others; the same names in every arm of an experiment.
+    make, task, config, evaluators, chunk_length, initial: see ``jaxrl.training.runner.run``.
     seeds: how many.
+    env_steps: environment steps of each seed, of which whole updates are made; or
+    num_updates: how many updates are made. One of both is given.
+    show: the metrics whose means stand beside the progress bar.
+    after: factors of an earlier arm that must be finished first: the expert of an imitator, the opponent of a best response.
+    prepare: ``(arm, run) -> arm``, completes this arm from the Run of that one: its task, its configuration, its first states.
     """
 
     factors: Mapping[str, Factor]
@@ -42,40 +51,112 @@ class Arm:
     task: Any
     config: Any
     seeds: int
-    num_updates: int
+    env_steps: int | None = None
+    num_updates: int | None = None
     evaluators: tuple = ()
+    show: tuple[str, ...] = ("episode_return",)
     chunk_length: int | None = None
+    initial: Any = None
+    after: Mapping[str, Factor] = field(default_factory=dict)
+    prepare: "Callable[[Arm, Run], Arm] | None" = None
 
     @property
     def label(self) -> str:
         """The values of the factors, as texts and figures name the arm."""
-        return label(self.factors)
+        return factor.label(self.factors)
 
+    @property
+    def updates(self) -> int:
+        """How many updates are made.
 
-def label(factors: Mapping[str, Factor]) -> str:
-    """Returns a name for these values: texts as they are, others with the name of their factor."""
-    return ", ".join(value if isinstance(value, str) else f"{name} {value:g}" for name, value in factors.items())
+        Raises:
+            ConfigError: the environment steps are fewer than an update takes, or the configuration does not say how many that is.
+        """
+        if self.num_updates is not None:
+            return self.num_updates
+        where, steps = f"arm {self.label}", declared_steps("arms", self.config)
+        must, fix = "an algorithm must declare steps_per_update for env_steps", "Give num_updates in place of env_steps."
+        require(steps.per_update is not None, where, must, steps.per_update, fix)
+        least = steps.before + (steps.per_update or 1)
+        must = f"env_steps must be at least {least}, the steps of one update"
+        require(self.env_steps is not None and self.env_steps >= least, where, must, self.env_steps, f"Try --env-steps {least}.")
+        return ((self.env_steps or 0) - steps.before) // (steps.per_update or 1)
 
 
 def checked(arms: Iterable[Arm]) -> list[Arm]:
     """Returns arms in a list.
 
     Raises:
-        ConfigError: there is none; one has other factors than the first, or a value that is no text or number; two are equal.
+        ConfigError: there is none; one has other factors than the first, or a value that is no text, number or flag; two are
+            equal; one has both or none of env_steps and num_updates; one waits for an arm that does not come before it.
     """
     arms = list(arms)
     require(len(arms) > 0, "arms", "there must be an arm", 0, "Yield one or more.")
     names = list(arms[0].factors)
-    for arm in arms:
+    labels: set[str] = set()
+    for place, arm in enumerate(arms):
+        factor.require_factors("arms", arm.factors)
         must, fix = f"every arm must have the factors {names}", "Give each the same names, in the same order."
-        require(len(names) > 0 and list(arm.factors) == names, "arms", must, list(arm.factors), fix)
-        wrong = {name: value for name, value in arm.factors.items() if not isinstance(value, str | int | float | bool)}
-        require(not wrong, "arms", "values of factors must be texts, numbers or flags", wrong, "Name the value.")
-    seen: set[str] = set()
-    for arm in arms:
-        require(arm.label not in seen, "arms", "arms must differ in their factors", dict(arm.factors), "Add a factor.")
-        seen.add(arm.label)
+        require(list(arm.factors) == names, "arms", must, list(arm.factors), fix)
+        kinds = {name: {isinstance(other.factors[name], str) for other in arms[: place + 1]} for name in names}
+        mixed = [name for name, kind in kinds.items() if len(kind) > 1]
+        require(not mixed, "arms", "the values of a factor must all be texts, or all be numbers", mixed, "Name them all.")
+        require(arm.label not in labels, "arms", "arms must differ in their factors", dict(arm.factors), "Add a factor.")
+        labels.add(arm.label)
+        one, given = (arm.env_steps is None) != (arm.num_updates is None), (arm.env_steps, arm.num_updates)
+        require(one, f"arm {arm.label}", "an arm must have env_steps or num_updates", given, "Give one of both.")
+        seeds = isinstance(arm.seeds, int | np.integer) and arm.seeds >= 1
+        require(seeds, f"arm {arm.label}", "seeds must be an integer of at least 1", arm.seeds, "Try --seeds 8.")
+        _predecessor(arms, place)
     return arms
+
+
+def _predecessor(arms: Sequence[Arm], place: int) -> int | None:
+    """Returns the place of the arm that must be finished before this one, None if there is none."""
+    arm = arms[place]
+    if not arm.after:
+        return None
+    found = [other for other in range(place) if factor.matches(arms[other].factors, arm.after)]
+    must = f"exactly one earlier arm must have the factors {dict(arm.after)}"
+    require(len(found) == 1, f"arm {arm.label}", must, [arms[other].label for other in found], "Name more factors in after.")
+    return found[0]
+
+
+def only(arms: Iterable[Arm], selections: Sequence[str]) -> list[Arm]:
+    """Returns the arms that have the selected values, and those that they must come after.
+
+    Args:
+        arms: of an experiment.
+        selections: texts FACTOR=VALUE or FACTOR=VALUE,VALUE; of several factors an arm must satisfy all.
+
+    Raises:
+        ConfigError, UnknownNameError: a text has another form, or names no factor or value of these arms; or no arm is left.
+    """
+    arms = checked(arms)
+    wanted: dict[str, list[Factor]] = {}
+    for text in selections:
+        name, sign, values = text.partition("=")
+        known = arms[0].factors
+        require(bool(sign and values), "only", "--only must have the form FACTOR=VALUE", text, f"Try {_example(arms)}.")
+        if name not in known:
+            raise unknown_name("only", "factor", name, known)
+        wanted.setdefault(name, []).extend(factor.read(name, v, [arm.factors[name] for arm in arms]) for v in values.split(","))
+    chosen = {
+        place
+        for place, arm in enumerate(arms)
+        if all(any(factor.same(arm.factors[name], value) for value in values) for name, values in wanted.items())
+    }
+    require(bool(chosen), "only", "an arm must have all the selected values", list(selections), "Name fewer factors.")
+    for place in reversed(range(len(arms))):
+        before = _predecessor(arms, place)
+        if place in chosen and before is not None:
+            chosen.add(before)
+    return [arms[place] for place in sorted(chosen)]
+
+
+def _example(arms: Sequence[Arm]) -> str:
+    name, value = next(iter(arms[0].factors.items()))
+    return f"--only {name}={value}"
 
 
 def programs(arms: Sequence[Arm]) -> list[list[int]]:
@@ -88,10 +169,11 @@ def programs(arms: Sequence[Arm]) -> list[list[int]]:
 
 def _structure(arm: Arm) -> Hashable:
     one = seed_axis.spread(arm.config, arm.seeds)
-    traced = (one, arm.task, arm.evaluators)
+    drawn = callable(arm.initial)
+    traced = (one, arm.task, arm.evaluators, None if drawn else arm.initial)
     leaves, tree = jax.tree.flatten(traced)
     shapes = tuple((np.shape(leaf), str(jax.numpy.result_type(leaf))) for leaf in leaves)
-    return arm.make, tree, shapes, arm.seeds, arm.num_updates, arm.chunk_length
+    return arm.make, tree, shapes, arm.seeds, arm.updates, arm.chunk_length, arm.initial if drawn else None
 
 
 def train(
@@ -119,34 +201,65 @@ def train(
     """
     arms = checked(arms)
     done: dict[int, Run] = {}
-    for places in programs(arms):
-        together = [arms[place] for place in places]
-        whole = _train_together(together, [sinks(arm) for arm in together], watch(together), checkpoints, options)
-        done |= {place: _of_arm(part, whole, together) for part, place in enumerate(places)}
-        if whole.summary.interrupted:
-            break
+    while len(done) < len(arms):
+        ready = _ready(arms, done)
+        places = list(ready)
+        for program in programs(list(ready.values())):
+            together = [ready[places[index]] for index in program]
+            whole = _train_together(together, [sinks(arm) for arm in together], watch(together), checkpoints, options)
+            done |= {places[index]: _of_arm(part, whole, together) for part, index in enumerate(program)}
+            if whole.summary.interrupted:
+                return [done[place] for place in sorted(done)]
     return [done[place] for place in sorted(done)]
 
 
+def _ready(arms: Sequence[Arm], done: Mapping[int, Run]) -> dict[int, Arm]:
+    """Returns the arms that can be trained now, completed from those that they come after, by their places."""
+    found = {}
+    for place, arm in enumerate(arms):
+        before = _predecessor(arms, place)
+        if place not in done and (before is None or before in done):
+            found[place] = arm if before is None or arm.prepare is None else arm.prepare(arm, done[before])
+    return found
+
+
 def _train_together(arms: list[Arm], sinks: list[Sequence[Sink]], watch: Sequence[Sink], checkpoints, options) -> Run:
-    first, count = arms[0], len(arms)
-    configs = [seed_axis.spread(arm.config, arm.seeds) for arm in arms]
-    task, task_axes = _stacked([arm.task for arm in arms], first.seeds)
-    evaluators, evaluator_axes = _stacked([arm.evaluators for arm in arms], first.seeds)
     return run(
-        first.make,
-        task,
-        jax.tree.map(lambda *leaves: np.concatenate(leaves), *configs),
-        seeds=np.tile(np.arange(first.seeds), (count, 1)),
-        num_updates=first.num_updates,
-        chunk_length=first.chunk_length,
-        task_axes=task_axes,
-        evaluators=evaluators,
-        evaluator_axes=evaluator_axes,
+        **inputs(arms),
         sinks=(*watch, Split(sinks)),
         checkpoints=None if checkpoints is None else checkpoints(arms),
         **options,
     )
+
+
+def inputs(arms: Sequence[Arm], seeds: int | None = None) -> dict[str, Any]:
+    """Returns the arguments of ``jaxrl.training.runner.run`` that train arms of one structure together.
+
+    Args:
+        arms: of one structure.
+        seeds: of each arm, by default its own number; fewer only try a program.
+    """
+    first, count = arms[0], len(arms)
+    seeds = first.seeds if seeds is None else seeds
+    configs = [jax.tree.map(lambda leaf: leaf[:seeds], seed_axis.spread(arm.config, arm.seeds)) for arm in arms]
+    task, task_axes = _stacked([arm.task for arm in arms], seeds)
+    evaluators, evaluator_axes = _stacked([arm.evaluators for arm in arms], seeds)
+    initial = first.initial
+    if initial is not None and not callable(initial):
+        states = [jax.tree.map(lambda leaf: np.asarray(leaf)[:seeds], arm.initial) for arm in arms]
+        initial = jax.tree.map(lambda *leaves: np.concatenate(leaves), *states)
+    return {
+        "make": first.make,
+        "task": task,
+        "config": jax.tree.map(lambda *leaves: np.concatenate(leaves), *configs),
+        "seeds": np.tile(np.arange(seeds), (count, 1)),
+        "num_updates": first.updates,
+        "chunk_length": first.chunk_length,
+        "task_axes": task_axes,
+        "initial": initial,
+        "evaluators": evaluators,
+        "evaluator_axes": evaluator_axes,
+    }
 
 
 def _stacked(trees: list[PyTree], seeds: int) -> tuple[PyTree, PyTree]:

@@ -1,225 +1,167 @@
-"""What an experiment's ``run`` is given: it trains, and everything that is measured ends up in the run's directory."""
+"""Performing an experiment: its arms are trained, its measurements recorded, its figures drawn, all into the run's directory."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from envs.rendering import can_render
 from jaxrl.core.environment import Environment
+from jaxrl.errors import JaxrlError
 from jaxrl.experiment.arms import Arm, checked, train
-from jaxrl.report import figures
+from jaxrl.experiment.experiment import Experiment
+from jaxrl.experiment.results import Results
 from jaxrl.report.films import play, write_replay
 from jaxrl.results.progress import Progress
 from jaxrl.results.recorder import Recorder
-from jaxrl.results.run_directory import TABLES, RunDirectory
-from jaxrl.results.sinks import Chunk, Plan, RunSummary, Sink
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.results.sinks import Sink
 from jaxrl.training import seed_axis
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.distributed import Processes
-from jaxrl.training.runner import Run, run
-
-
-class Training(NamedTuple):
-    """What an experiment asks of ``Session.train``; see there."""
-
-    make: Callable
-    task: Any
-    config: Any
-    seeds: int
-    num_updates: int
-    evaluators: Sequence[Callable] = ()
-    variant: str = ""
-    show: Sequence[str] = ("episode_return",)
-    chunk_length: int | None = None
+from jaxrl.training.runner import Run
 
 
 class Interrupted(Exception):
-    """Ctrl-C was pressed; what had been computed is in the run's directory."""
+    """Ctrl-C was pressed; whatever had been computed is in the run's directory."""
 
 
 class Session:
-    """Trains the variants of one experiment into one directory.
+    """Trains the arms of one experiment into one directory.
 
-    An experiment that is run again in the directory of one that was stopped repeats nothing that had been computed: a variant
-    that was finished is read, one that was broken off goes on from its last checkpoint.
+    Arms that are trained again in the directory of a run that was stopped repeat nothing that had been computed: an arm that was
+    finished is read, one that was broken off goes on from its last checkpoint.
     """
 
     def __init__(
         self,
         directory: RunDirectory,
+        *,
+        root: int = 0,
         seconds_between_checkpoints: float = 60.0,
         at_once: int | None = None,
-        sinks: Callable[[str], Sequence[Sink]] = lambda variant: (),
+        sinks: Callable[[str], Sequence[Sink]] = lambda arm: (),
         processes: Processes | None = None,
     ):
         """
         Args:
             directory: of the run.
+            root: number of the root key of all seeds.
             seconds_between_checkpoints: see ``jaxrl.training.checkpoint.Checkpoints``.
             at_once: how many seeds lie in memory at once, by default as many as fit.
-            sinks: further sinks for a variant of this name.
+            sinks: further sinks for the arm of this name.
             processes: those that share the seeds; each goes through the experiment, and the first writes what is written once.
         """
         self.directory = directory
+        self.results = Results(directory, root)
+        self._root = root
         self._seconds_between_checkpoints = seconds_between_checkpoints
         self._at_once = at_once
         self._sinks = sinks
         self._processes = processes or Processes()
-        self._began = time.perf_counter()
 
-    def train(
-        self,
-        make: Callable,
-        task: Any,
-        config: Any,
-        *,
-        seeds: int,
-        num_updates: int,
-        evaluators: Sequence[Callable] = (),
-        variant: str = "",
-        show: Sequence[str] = ("episode_return",),
-        chunk_length: int | None = None,
-    ) -> Run:
-        """Calls ``jaxrl.training.runner.run`` with a progress bar, the run's directory and its checkpoints.
-
-        Args:
-            make, task, config, seeds, num_updates, evaluators, chunk_length: see ``jaxrl.training.runner.run``.
-            variant: what this training is called in the tables, if the experiment has several.
-            show: metrics whose means stand beside the progress bar.
+    def train(self, arms: Iterable[Arm]) -> Results:
+        """Trains arms, those of one structure in one compiled call, with progress bars, tables and checkpoints.
 
         Returns:
-            A Run; of one that went on from a checkpoint the directory's tables hold all updates, the Run only the later ones.
-
-        Raises:
-            Interrupted: Ctrl-C was pressed.
-        """
-        training = Training(make, task, config, seeds, num_updates, evaluators, variant, show, chunk_length)
-        return self.perform(training)
-
-    def train_arms(self, arms: Iterable[Arm], show: Sequence[str] = ("episode_return",)) -> list[Run]:
-        """Trains arms, those of one structure in one compiled call; each is a variant of its label in the tables.
-
-        Args:
-            arms: see ``jaxrl.experiment.arms``.
-            show: as for ``train``.
-
-        Returns:
-            A Run for each arm, in their order.
+            The results so far, with the Runs of these arms; of one that went on from a checkpoint the tables hold all updates,
+            the Run only the later ones.
 
         Raises:
             Interrupted: Ctrl-C was pressed.
         """
         arms = checked(arms)
-
-        def title(together: list[Arm]) -> str:
-            more = f" and {len(together) - 1} more" if len(together) > 1 else ""
-            return f"{self.directory.experiment} {together[0].label}{more}"
-
         runs = train(
             arms,
-            sinks=lambda arm: (Recorder(self.directory, arm.label), *self._sinks(arm.label)),
-            watch=lambda together: (Progress(title(together), show),),
-            checkpoints=lambda together: Checkpoints(
-                self.directory.checkpoints(title(together).removeprefix(f"{self.directory.experiment} ")),
-                self._seconds_between_checkpoints,
-            ),
+            sinks=lambda arm: (Recorder(self.directory, arm.label, arm.factors), *self._sinks(arm.label)),
+            watch=lambda together: (Progress(f"{self.directory.experiment} {program_name(together)}", together[0].show),),
+            checkpoints=lambda together: checkpoints_of(self.directory, together, self._seconds_between_checkpoints),
+            root=self._root,
             at_once=self._at_once,
             processes=self._processes,
         )
-        if any(done.summary.interrupted for done in runs):
+        if any(run.summary.interrupted for run in runs):
             raise Interrupted
+        self._processes.wait()  # whatever follows may read the records of all
+        for arm, run in zip(arms, runs, strict=True):
+            self.results.add(arm.factors, run)
+            if self._processes.count == 1:
+                self._complete_account(arm, run)
+            if self._processes.first and isinstance(arm.task, Environment) and can_render(arm.task):
+                self._film(arm, run)
+        return self.results
+
+    def measure(self, experiment: Experiment, config: Any, lenient: bool = False) -> None:
+        """Records the measurements of an experiment and draws its figures.
+
+        Args:
+            experiment: its parts.
+            config: its configuration.
+            lenient: whether a part that lacks an arm is left out with a word, since some arms were not asked for.
+        """
+        if experiment.measure is not None:
+            # Each process may need the measurements, the first writes them.
+            with _left_out("measure", lenient):
+                for factors, values in experiment.measure(config, self.results):
+                    if self._processes.first:
+                        self.results.record(factors, values)
         self._processes.wait()
-        return runs
+        if self._processes.first and experiment.figures is not None:
+            with _left_out("figures", lenient):
+                experiment.figures(self.results)
 
-    def perform(self, training: Training) -> Run:
-        """Does what ``train`` was asked for. Commands that look at trainings in another way replace this."""
-        variant = training.variant
-        title = self.directory.experiment + (f" {variant}" if variant else "")
-        done = run(
-            training.make,
-            training.task,
-            training.config,
-            seeds=training.seeds,
-            num_updates=training.num_updates,
-            chunk_length=training.chunk_length,
-            evaluators=training.evaluators,
-            # A bar must be taken down even if a disk is full.
-            sinks=(Progress(title, training.show), Recorder(self.directory, variant), *self._sinks(variant)),
-            checkpoints=Checkpoints(self.directory.checkpoints(variant), self._seconds_between_checkpoints),
-            at_once=self._at_once,
-            processes=self._processes,
-        )
-        if done.summary.interrupted:
-            raise Interrupted
-        if self._processes.count == 1:
-            self._complete_account(training, done)
-        self._processes.wait()  # what follows may read what all have recorded
-        if self._processes.first and isinstance(training.task, Environment) and can_render(training.task):
-            self._film(training, done)
-        return done
-
-    def _complete_account(self, training: Training, done: Run) -> None:
+    def _complete_account(self, arm: Arm, run: Run) -> None:
         """Notes what a run that was stopped between its last checkpoint and its account had left to say: checkpoints know it."""
-        account = self.directory.summary().get("runs", {}).get(training.variant, {})
-        failed = {str(seed): failure._asdict() for seed, failure in sorted(done.summary.failed_seeds.items())}
+        account = self.directory.summary().get("runs", {}).get(arm.label, {})
+        failed = {str(seed): failure._asdict() for seed, failure in sorted(run.summary.failed_seeds.items())}
         if account.get("failed_seeds") == failed and not account.get("interrupted"):
             return
-        nothing_now = {"devices": len(jax.local_devices()), "first_update": training.num_updates, "updates": 0, "seconds": 0.0}
+        nothing_now = {"devices": len(jax.local_devices()), "first_update": arm.updates, "updates": 0, "seconds": 0.0}
         nothing_now |= {"compile_seconds": 0.0, "env_steps": None, "env_steps_per_second": None}
-        known = {"seeds": len(done.seeds), "planned_updates": training.num_updates, "interrupted": False, "failed_seeds": failed}
-        self.directory.write_facts(training.variant, nothing_now | account | known)
+        known = {"seeds": len(run.seeds), "planned_updates": arm.updates, "interrupted": False, "failed_seeds": failed}
+        self.directory.write_facts(arm.label, nothing_now | account | known)
 
-    def _film(self, training: Training, done: Run) -> None:
+    def _film(self, arm: Arm, run: Run) -> None:
         """Writes an episode of the first seed's greedy policy as an animation; the report shows it."""
-        name = self.directory.checkpoints(training.variant).name
+        name = self.directory.checkpoints(arm.label).name
+        if (self.directory.path / "replays" / f"{name}.gif").exists():
+            return
         # Of several batches or processes the states are on the host, where a traced observation cannot index them.
         config, state = (
             jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), tree)
-            for tree in (seed_axis.spread(training.config, len(done.seeds)), done.state)
+            for tree in (seed_axis.spread(arm.config, len(run.seeds)), run.state)
         )
-        algorithm = training.make(training.task, config)
-        if algorithm.policy is not None and not (self.directory.path / "replays" / f"{name}.gif").exists():
-            played = play(jax.random.key(0), training.task, algorithm.policy(state, True), algorithm.memory)
-            write_replay(self.directory, name, training.task, played)
+        algorithm = arm.make(arm.task, config)
+        if algorithm.policy is not None:
+            played = play(jax.random.key(0), arm.task, algorithm.policy(state, True), algorithm.memory)
+            write_replay(self.directory, name, arm.task, played)
 
-    def record(self, metrics: Mapping[str, Any], variant: str = "") -> None:
-        """Stores numbers that were not measured by ``train``, for claims and figures to read.
 
-        Args:
-            metrics: name -> float[S, U], a row per seed; float[U] is one seed and a number one seed and one update. All must
-                have the same shape. What the U columns are (steps, sizes, temperatures) is the experiment's business.
-            variant: as for ``train``.
-        """
-        if self._processes.first:
-            tables = {name: np.atleast_2d(np.asarray(values, np.float64)) for name, values in metrics.items()}
-            seeds, length = next(iter(tables.values())).shape
-            recorder = Recorder(self.directory, variant)
-            recorder.begin(Plan(np.arange(seeds), length, length, None, 1))
-            recorder.chunk(Chunk(0, np.arange(seeds), tables, {}, 0.0))
-            recorder.end(RunSummary(time.perf_counter() - self._began, 0.0))
-        self._processes.wait()
+@contextlib.contextmanager
+def _left_out(part: str, may: bool) -> Iterator[None]:
+    """Turns an error of ours in a part of an experiment into a word, if the part may be left out."""
+    try:
+        yield
+    except JaxrlError as error:
+        if not may:
+            raise
+        say(f"{part} left out: {error}")
 
-    def draw_curves(self, metric: str, **options: Any) -> None:
-        """Draws the learning curves of a metric and where the seeds end; options as for ``figures.learning_curves``.
 
-        Nothing is drawn where no seed has a value at its end: all are in quarantine.
-        """
-        if not self._has(metric):
-            return
-        figures.learning_curves(self.directory, metric, **options)
-        figures.distribution(self.directory, metric, fraction=0.01)
+def program_name(arms: Sequence[Arm]) -> str:
+    """Returns how texts name the program of these arms."""
+    return f"{arms[0].label} and {len(arms) - 1} more" if len(arms) > 1 else arms[0].label
 
-    def draw_gap(self, metric: str = "optimality_gap", **options: Any) -> None:
-        """Draws how far the policies are from the exact optimum; linear, since a solved environment's gap is zero."""
-        if self._has(metric):
-            figures.gap_curve(self.directory, metric, **{"scale": "linear", **options})
 
-    def _has(self, metric: str) -> bool:
-        """Returns whether a seed of some variant has a value of a metric at its end."""
-        tables = [table for table in map(self.directory.table, TABLES) if metric in table.columns()]
-        ends = (table.ends([metric], variant) for table in tables for variant in table.variants())
-        return any(np.isfinite(values).any() for found in ends for values in found.values())
+def checkpoints_of(directory: RunDirectory, arms: Sequence[Arm], seconds_between: float = 60.0) -> Checkpoints:
+    """Returns the checkpoints of the program of these arms."""
+    return Checkpoints(directory.checkpoints(program_name(arms)), seconds_between)
+
+
+def say(text: str) -> None:
+    """Says something to the user, beside the results."""
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(text)

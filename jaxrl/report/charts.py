@@ -33,7 +33,7 @@ CHARTS = """<section>
 <p id="place" class="readout"></p>
 <ul id="legend"></ul>
 <p class="soft">Line: interquartile mean over seeds, the mean of the middle half. Band: its 95&nbsp;% bootstrap interval.
-{thinned} Point at the chart to read values; untick a variant to hide it.</p>
+{thinned} Point at the chart to read values; untick an arm to hide it.</p>
 <noscript><p>These charts need JavaScript; the tables and figures below do not.</p></noscript>
 </div>
 </section>
@@ -69,29 +69,29 @@ def chart_data(run: RunDirectory) -> dict[str, Any]:
     """Returns what the charts show, as strict JSON.
 
     Returns:
-        ``variants``: their names. ``points``: the most points of a curve. ``metrics``: for each metric of each table ``name``,
-        ``label``, ``axis``, ``curves`` (for each variant that has it: ``variant``, its index; ``x, centre, low, high``, lists;
+        ``arms``: their names. ``points``: the most points of a curve. ``metrics``: for each metric of each table ``name``,
+        ``label``, ``axis``, ``curves`` (for each arm that has it: ``arm``, its index; ``x, centre, low, high``, lists;
         ``seeds``, how many, in words) and ``seeds`` (see ``_seeds``), None where a value is missing.
     """
-    variants = run.variants()
-    most = int(np.clip(ALL_POINTS // max(1, len(variants) * sum(len(run.columns(table)) for table in TABLES)), *POINTS))
+    arms = run.arms()
+    most = int(np.clip(ALL_POINTS // max(1, len(arms) * sum(len(run.columns(table)) for table in TABLES)), *POINTS))
     measured: dict[tuple[str, str], list[_Measured]] = {}
     for table in TABLES:
-        for name, entry in _measure(run.table(table).all_curves(), variants, most):
+        for name, entry in _measure(run.table(table).all_curves(), arms, most):
             measured.setdefault((table, name), []).append(entry)
     drawn = {path.stem for path in run.figures.glob("*.png")}
     order = sorted(measured, key=lambda key: (key[1] not in drawn, key[0] != "evaluations"))  # what was found worth drawing
-    return {"variants": list(variants), "points": most, "metrics": [_metric(*key, measured[key]) for key in order]}
+    return {"arms": list(arms), "points": most, "metrics": [_metric(*key, measured[key]) for key in order]}
 
 
 class _Measured(NamedTuple):
-    """One metric of one variant.
+    """One metric of one arm.
 
-    variant: its index. updates, env_steps: float64[P], where its points stand, None for what learns from a data set.
+    arm: its index. updates, env_steps: float64[P], where its points stand, None for what learns from a data set.
     band: of its points. seeds: int[S]. finals: float64[S], where the seeds ended. interval: of these, one point.
     """
 
-    variant: int
+    arm: int
     updates: np.ndarray
     env_steps: np.ndarray | None
     band: Intervals
@@ -100,15 +100,13 @@ class _Measured(NamedTuple):
     interval: Intervals
 
 
-def _measure(
-    everything: Iterable[tuple[str, str, Curves]], variants: Sequence[str], most: int
-) -> Iterator[tuple[str, _Measured]]:
-    """Yields the metrics of all variants; those of a variant share a bootstrap, as far as they fit into memory together."""
+def _measure(everything: Iterable[tuple[str, str, Curves]], arms: Sequence[str], most: int) -> Iterator[tuple[str, _Measured]]:
+    """Yields the metrics of all arms; those of an arm share a bootstrap, as far as they fit into memory together."""
     waiting: list[_Thinned] = []
-    for variant, name, curves in everything:
-        thinned = _thinned(variants.index(variant), name, curves, most)
+    for arm, name, curves in everything:
+        thinned = _thinned(arms.index(arm), name, curves, most)
         held = sum(entry.values.size for entry in waiting)
-        if waiting and (waiting[0].variant != thinned.variant or held + thinned.values.size > BOOTSTRAPPED_AT_ONCE):
+        if waiting and (waiting[0].arm != thinned.arm or held + thinned.values.size > BOOTSTRAPPED_AT_ONCE):
             yield from _with_bands(waiting)
             waiting = []
         waiting.append(thinned)
@@ -116,9 +114,9 @@ def _measure(
 
 
 class _Thinned(NamedTuple):
-    """The points of one metric of one variant: as ``_Measured``; values: float64[S, P]."""
+    """The points of one metric of one arm: as ``_Measured``; values: float64[S, P]."""
 
-    variant: int
+    arm: int
     name: str
     updates: np.ndarray
     env_steps: np.ndarray | None
@@ -127,10 +125,10 @@ class _Thinned(NamedTuple):
     finals: np.ndarray
 
 
-def _thinned(variant: int, name: str, curves: Curves, most: int) -> _Thinned:
+def _thinned(arm: int, name: str, curves: Curves, most: int) -> _Thinned:
     places, values = figures.points(curves.updates + 1, curves.values, most)
     env_steps = None if curves.env_steps is None else np.interp(places, curves.updates + 1, curves.env_steps)
-    return _Thinned(variant, name, places, env_steps, values, curves.seeds, final_values(curves.values))
+    return _Thinned(arm, name, places, env_steps, values, curves.seeds, final_values(curves.values))
 
 
 def _with_bands(entries: Sequence[_Thinned]) -> Iterator[tuple[str, _Measured]]:
@@ -141,14 +139,14 @@ def _with_bands(entries: Sequence[_Thinned]) -> Iterator[tuple[str, _Measured]]:
     joint = figures.bands(np.concatenate(parts, axis=1), "bootstrap")
     bands = [Intervals(*columns) for columns in zip(*(np.split(column, ends) for column in joint), strict=True)]
     for entry, band, interval in zip(entries, bands[::2], bands[1::2], strict=True):
-        yield entry.name, _Measured(entry.variant, entry.updates, entry.env_steps, band, entry.seeds, entry.finals, interval)
+        yield entry.name, _Measured(entry.arm, entry.updates, entry.env_steps, band, entry.seeds, entry.finals, interval)
 
 
 def _metric(table: str, name: str, entries: Sequence[_Measured]) -> dict[str, Any]:
     by_updates = any(entry.env_steps is None for entry in entries)
     several = any(len(entry.seeds) > 1 for entry in entries)
     return {
-        "name": name + " (evaluation)" * (table == "evaluations"),
+        "name": name + {"evaluations": " (evaluation)", "measurements": " (measurement)"}.get(table, ""),
         "label": figures.axis_label(name),
         "axis": "updates" if by_updates else "environment steps per seed",
         "curves": [_curve(entry, by_updates) for entry in entries],
@@ -161,17 +159,17 @@ def _curve(entry: _Measured, by_updates: bool) -> dict[str, Any]:
     ended, seeds = int(np.isfinite(entry.finals).sum()), len(entry.seeds)
     parts = zip(("x", "centre", "low", "high"), (x, *entry.band), strict=True)
     return {
-        "variant": entry.variant,
+        "arm": entry.arm,
         "seeds": f"{ended} of {seeds} seeds" if ended < seeds else f"{seeds} seed{'s' * (seeds > 1)}",
         **{key: _numbers(part) for key, part in parts},
     }
 
 
 def _seeds(entries: Sequence[_Measured]) -> Iterator[dict[str, Any]]:
-    """Yields for each variant where its seeds ended.
+    """Yields for each arm where its seeds ended.
 
     Yields:
-        ``variant``, ``centre``, ``low``, ``high``, ``extremes`` (a sentence), and ``dots``: [seed, value] in rising order, or
+        ``arm``, ``centre``, ``low``, ``high``, ``extremes`` (a sentence), and ``dots``: [seed, value] in rising order, or
         ``bars``: [from, to, how many, numbers of the first of them].
     """
     everything = np.concatenate([entry.finals[np.isfinite(entry.finals)] for entry in entries])
@@ -182,7 +180,7 @@ def _seeds(entries: Sequence[_Measured]) -> Iterator[dict[str, Any]]:
         if not len(values):
             continue
         centre, low, high = (_numbers(part)[0] for part in entry.interval)
-        known = {"variant": entry.variant, "centre": centre, "low": low, "high": high}
+        known = {"arm": entry.arm, "centre": centre, "low": low, "high": high}
         if len(values) <= DOTS:
             yield {**known, "extremes": "", "dots": list(zip(seeds.tolist(), _numbers(values), strict=True))}
             continue

@@ -115,13 +115,13 @@ def interpolate(sample: Sample, places: np.ndarray) -> np.ndarray:
 
 def _check(methods: Methods, fraction: float) -> list[str]:
     """Returns the names of the tasks."""
-    require(len(methods) >= 2, "compare", "there must be two methods", list(methods), "Name more runs, or a run with variants.")
+    require(len(methods) >= 2, "compare", "there must be two methods", list(methods), "Name more runs, or a run with arms.")
     require(0 < fraction <= 1, "compare", "fraction must lie in (0, 1]", fraction, "Try 0.1.")
     tasks = list(next(iter(methods.values())))
     for method, measured in methods.items():
         found = f"{sorted(measured)} of {method!r} beside {sorted(tasks)}"
         same = sorted(measured) == sorted(tasks)
-        require(same, "compare", "all methods must have learned the same tasks", found, "Choose some: --variants.")
+        require(same, "compare", "all methods must have learned the same tasks", found, "Choose some: --arms.")
     return tasks
 
 

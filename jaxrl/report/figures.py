@@ -18,6 +18,7 @@ from PIL import Image
 
 from jaxrl import statistics
 from jaxrl.errors import ConfigError, ResultsError, require
+from jaxrl.results.factors import short_labels
 from jaxrl.results.run_directory import TABLES, RunDirectory
 from jaxrl.results.storage import replacing
 from jaxrl.statistics import final_values
@@ -30,7 +31,7 @@ RESAMPLED_SEEDS = 2_000_000  # aimed at, resamples times seeds
 BANDS = {"bootstrap": "its 95 % bootstrap interval", "percentile": "5th to 95th percentile of the seeds"}
 # Okabe & Ito (2008), "Color Universal Design": told apart with every common form of colour blindness. Yellow is left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":", "-.")  # beyond seven variants, colours repeat with another dash
+DASHES = ("-", "--", ":", "-.")  # beyond seven arms, colours repeat with another dash
 GREY = "#666666"
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -86,7 +87,7 @@ def learning_curves(
     metric: str = "episode_return",
     *,
     x: str = "env_steps",
-    variants: Sequence[str] | None = None,
+    arms: Sequence[str] | Mapping[str, str] | None = None,
     table: str | None = None,
     optimum: float | None = None,
     band: str = "bootstrap",
@@ -94,13 +95,13 @@ def learning_curves(
     title: str | None = None,
     name: str | None = None,
 ) -> Path:
-    """Draws a metric over time: the interquartile mean over seeds and a band, a curve per variant.
+    """Draws a metric over time: the interquartile mean over seeds and a band, a curve per arm.
 
     Args:
         run: the run.
         metric: what to draw.
-        x: "env_steps" (of one seed; where a variant learns from a data set, updates are used instead) or "updates".
-        variants: which variants, by default all.
+        x: "env_steps" (of one seed; where an arm learns from a data set, updates are used instead) or "updates".
+        arms: which arms, by default all that have the metric; a mapping gives each the name that the legend shows.
         table: "metrics" or "evaluations"; see ``RunDirectory.curves``.
         optimum: the best possible value, drawn as a line.
         band: "bootstrap", the 95 % interval of the interquartile mean, or "percentile", the 5th to 95th percentile of seeds.
@@ -108,7 +109,7 @@ def learning_curves(
         title: by default the experiment.
         name: file name without its ending, by default the metric.
     """
-    figure, axes, text = _curves(run, metric, x, variants, table, band, label, title)
+    figure, axes, text = _curves(run, metric, x, arms, table, band, label, title)
     if optimum is not None:
         axes.axhline(optimum, color=GREY, linewidth=1.2, linestyle=(0, (6, 3)), zorder=1, label="optimum")
         text += f" Dashed: the best possible value, {optimum:g}."
@@ -122,7 +123,7 @@ def gap_curve(
     metric: str = "optimality_gap",
     *,
     x: str = "env_steps",
-    variants: Sequence[str] | None = None,
+    arms: Sequence[str] | Mapping[str, str] | None = None,
     table: str | None = None,
     scale: str = "log",
     band: str = "bootstrap",
@@ -133,12 +134,12 @@ def gap_curve(
     """Draws a quantity that should fall to zero, as ``learning_curves`` does.
 
     Args:
-        run, metric, x, variants, table, band, label, title, name: see ``learning_curves``.
+        run, metric, x, arms, table, band, label, title, name: see ``learning_curves``.
         scale: "log" or "linear". A log axis ends at the smallest positive value that is drawn; what is smaller, zero
             included, is drawn there, and the caption says so.
     """
     require(scale in ("log", "linear"), "gap_curve", "scale must be 'log' or 'linear'", scale, "Use one of them.")
-    figure, axes, text = _curves(run, metric, x, variants, table, band, label, title, floored=scale == "log")
+    figure, axes, text = _curves(run, metric, x, arms, table, band, label, title, floored=scale == "log")
     if scale == "linear":
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     if axes.get_legend_handles_labels()[1]:
@@ -150,7 +151,7 @@ def distribution(
     run: RunDirectory,
     metric: str = "episode_return",
     *,
-    variants: Sequence[str] | None = None,
+    arms: Sequence[str] | Mapping[str, str] | None = None,
     table: str | None = None,
     fraction: float = 0.1,
     label: str | None = None,
@@ -160,11 +161,12 @@ def distribution(
     """Draws where the seeds end: a dot per seed, a histogram above, the interquartile mean with its 95 % bootstrap interval.
 
     Args:
-        run, metric, variants, table, label, title, name: see ``learning_curves``.
+        run, metric, arms, table, label, title, name: see ``learning_curves``.
         fraction: over which share of the last updates each seed is averaged, in (0, 1].
     """
-    variants = _variants(run, metric, variants, table)
-    finals = [final_values(run.curves(metric, variant, table).values, fraction) for variant in variants]
+    arms = _arms(run, metric, arms, table)
+    finals = [final_values(run.curves(metric, arm, table).values, fraction) for arm in arms]
+    names = [plain_text(name) or "all seeds" for name in arms.values()]
     finals = [values[np.isfinite(values)] for values in finals]
     everything = np.concatenate(finals)
     require(everything.size > 0, "distribution", "a seed must have a value", metric, "Draw another metric.", ResultsError)
@@ -183,8 +185,8 @@ def distribution(
         found = bands(values[:, None], "bootstrap")
         axes.plot([found.low, found.high], [base, base], color="black", linewidth=2.2, solid_capstyle="butt")
         axes.plot(found.estimate, base, marker="D", color="white", markeredgecolor="black", markersize=6, zorder=5)
-    axes.set_yticks([-row for row in range(len(variants))], [plain_text(variant) or "all seeds" for variant in variants])
-    axes.set_ylim(-len(variants) + 0.6, 0.7)
+    axes.set_yticks([-row for row in range(len(arms))], names)
+    axes.set_ylim(-len(arms) + 0.6, 0.7)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
@@ -253,11 +255,11 @@ def caption(path: Path) -> str:
         raise ResultsError(f"figures: {path} must be a readable picture, got {str(error)!r}. {fix}") from error
 
 
-def _curves(run, metric, x, variants, table, band, label, title, floored: bool = False) -> tuple[Figure, Axes, str]:
+def _curves(run, metric, x, arms, table, band, label, title, floored: bool = False) -> tuple[Figure, Axes, str]:
     require(x in ("env_steps", "updates"), "figures", "x must be 'env_steps' or 'updates'", x, "Use one of them.")
     require(band in BANDS, "figures", f"band must be one of {list(BANDS)}", band, "Use one of them.")
-    variants = _variants(run, metric, variants, table)
-    curves = [run.curves(metric, variant, table) for variant in variants]
+    arms = _arms(run, metric, arms, table)
+    curves = [run.curves(metric, arm, table) for arm in arms]
     if any(curve.env_steps is None for curve in curves):
         x = "updates"
     lines = [_line(curve.updates + 1 if x == "updates" else curve.env_steps, curve.values, band) for curve in curves]
@@ -277,10 +279,10 @@ def _curves(run, metric, x, variants, table, band, label, title, floored: bool =
             lines = [Line(line.x, *(np.maximum(part, floor) for part in line[1:])) for line in lines]
             text += f" Values below {floor:.1g}, zero included, are drawn there."
         axes.set_yscale("log")
-    for index, (variant, line) in enumerate(zip(variants, lines, strict=True)):
+    for index, (name, line) in enumerate(zip(arms.values(), lines, strict=True)):
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=plain_text(variant) or None)
+        axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=plain_text(name) or None)
     axes.set_xlim(left=0)
     axes.margins(x=0.01)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -289,16 +291,18 @@ def _curves(run, metric, x, variants, table, band, label, title, floored: bool =
     return figure, axes, text
 
 
-def _variants(run: RunDirectory, metric: str, variants: Sequence[str] | None, table: str | None) -> tuple[str, ...]:
-    """Returns the variants that are to be drawn: where none are named, all that have a value of the metric."""
-    if variants is None:
+def _arms(run: RunDirectory, metric: str, arms: Sequence[str] | Mapping[str, str] | None, table: str | None) -> Mapping[str, str]:
+    """Returns the arms that are to be drawn, all that have the metric where none are named, and their names in the legend."""
+    if arms is None:
         holders = [name for name in (TABLES if table is None else (table,)) if metric in run.columns(name)]
-        named = dict.fromkeys(variant for name in holders for variant in run.variants(name))
+        named = dict.fromkeys(arm for name in holders for arm in run.arms(name))
         # Where nobody has the metric, drawing the first names what there is.
-        variants = [v for v in named if np.isfinite(run.curves(metric, v, table).values).any()] or run.variants()
-    variants = tuple(variants)
-    require(bool(variants), "figures", "there must be something to draw", variants, "Name variants, or run first.", ResultsError)
-    return variants
+        arms = [v for v in named if np.isfinite(run.curves(metric, v, table).values).any()] or run.arms()
+    if not isinstance(arms, Mapping):
+        known = run.factors()
+        arms = short_labels({arm: known.get(arm, {"arm": arm}) or {"arm": arm} for arm in arms})
+    require(bool(arms), "figures", "there must be an arm to draw", list(arms), "Name arms, or run first.", ResultsError)
+    return arms if len(arms) > 1 else dict.fromkeys(arms, "")
 
 
 def _line(x: np.ndarray, values: np.ndarray, band: str) -> Line:

@@ -19,9 +19,9 @@ from jaxrl.results.storage import replacing
 LONGEST_VALUE = 160  # characters of a configuration value before it is cut
 LONGEST_TABLE = 30  # rows; a longer one is folded
 LARGEST_REPLAY = 4 * 2**20  # bytes of an animation inside the page; a larger one is only named
-FAILED_SEEDS_NAMED = 50  # of each variant
+FAILED_SEEDS_NAMED = 50  # of each arm
 MISSING = "n/a"
-VERDICTS = {True: ("holds", "Holds"), False: ("fails", "Fails"), None: ("open", "Undecided")}
+KINDS = {"metrics": "", "evaluations": " (evaluation)", "measurements": " (measurement)"}  # behind the name of a metric
 STYLE = Path(__file__).with_name("report.css")
 
 
@@ -66,21 +66,20 @@ def write_report(run: RunDirectory | str | Path) -> Path:
 
 
 def _unfinished(run: RunDirectory, runs: Mapping[str, Any]) -> list[str]:
-    """Returns the variants that did not make all their updates, or whose process was killed."""
+    """Returns the arms that did not make all their updates, or whose process was killed."""
 
     def finished(facts: Mapping[str, Any]) -> bool:
         return facts["first_update"] + facts["updates"] >= facts["planned_updates"]
 
-    return [variant for variant in run.variants() if variant not in runs or not finished(runs[variant])]
+    return [arm for arm in run.arms() if arm not in runs or not finished(runs[arm])]
 
 
 def _header(run: RunDirectory, claims: Sequence[Mapping[str, Any]], unfinished: Sequence[str]) -> str:
     text = f'<h1>{escape(run.experiment)}</h1>\n<p class="soft">Run {escape(run.path.resolve().name)}</p>\n'
     if claims:
-        held = sum(claim["passed"] is True for claim in claims)
-        undecided = sum(claim["passed"] is None for claim in claims)
-        verdict = "holds" if held == len(claims) else "fails" if held + undecided < len(claims) else "open"
-        words = f"Claims that hold: {held} of {len(claims)}" + (f", undecided: {undecided}" if undecided else "")
+        held, failed, still_open = (sum(claim["verdict"] == word for claim in claims) for word in ("holds", "fails", "open"))
+        verdict = "holds" if held == len(claims) else "fails" if failed else "open"
+        words = f"Claims that hold: {held} of {len(claims)}" + (f", open: {still_open}" if still_open else "")
         text += f'<p class="{verdict}"><span class="verdict">{words}</span></p>\n'
     if unfinished:
         which = f" ({', '.join(unfinished)})" if any(unfinished) else ""
@@ -112,7 +111,7 @@ def _section(title: str, body: str, otherwise: str = "") -> str:
 
 
 def _claim(claim: Mapping[str, Any]) -> str:
-    kind, verdict = VERDICTS[claim["passed"]]
+    verdict = claim["verdict"]
     measured = ""
     if claim.get("value") is not None:
         measured = f"Measured {_number(claim['value'])}"
@@ -120,20 +119,20 @@ def _claim(claim: Mapping[str, Any]) -> str:
             measured += f", 95 % interval {_interval(claim)}"
     details = [measured, claim.get("criterion"), claim.get("detail"), claim.get("source") and f"Source: {claim['source']}"]
     lines = "".join(f'<p class="soft">{escape(str(line))}</p>' for line in details if line)
-    text = f'<p><span class="verdict">{verdict}</span> {escape(str(claim["text"]))}</p>'
-    return f'<div class="card claim {kind}">{text}{lines}</div>\n'
+    text = f'<p><span class="verdict">{verdict.capitalize()}</span> {escape(str(claim["text"]))}</p>'
+    return f'<div class="card claim {verdict}">{text}{lines}</div>\n'
 
 
 def _results(results: Sequence[Mapping[str, Any]]) -> str:
     if not results:
         return ""
-    heads = ("Variant", "Metric", "IQM", "95 % interval", "Mean", "Median", "Minimum", "Maximum", "Seeds")
+    heads = ("Arm", "Metric", "IQM", "95 % interval", "Mean", "Median", "Minimum", "Maximum", "Seeds")
     rows = []
     for row in results:
-        metric = row["metric"] + " (evaluation)" * (row.get("table") == "evaluations")
+        metric = row["metric"] + KINDS.get(row.get("table", ""), "")
         seeds = f"{row['seeds']} of {row['seeds'] + row['missing']}" if row["missing"] else str(row["seeds"])
         spread = (_number(row[name]) for name in ("mean", "median", "minimum", "maximum"))
-        rows.append((row["variant"], metric, _number(row["iqm"]), _interval(row), *spread, seeds))
+        rows.append((row["arm"], metric, _number(row["iqm"]), _interval(row), *spread, seeds))
     note = "Final values over seeds. IQM: interquartile mean, the mean of the middle half of the seeds."
     return f'{_table(heads, rows, text_columns=2)}<p class="soft">{note}</p>'
 
@@ -164,24 +163,24 @@ def _replays(folder: Path) -> str:
 
 def _failed_seeds(runs: Mapping[str, Any]) -> str:
     rows = []
-    for variant, facts in runs.items():
+    for arm, facts in runs.items():
         failures = list(facts["failed_seeds"].items())
         for seed, failure in failures[:FAILED_SEEDS_NAMED]:
             known = failure if isinstance(failure, dict) else {"update": failure}  # all that early summaries hold
-            rows.append((variant, seed, f"{known['update']:,}", known.get("place", MISSING)))
+            rows.append((arm, seed, f"{known['update']:,}", known.get("place", MISSING)))
         if len(failures) > FAILED_SEEDS_NAMED:
-            rows.append((variant, f"and {len(failures) - FAILED_SEEDS_NAMED} more", "", "see summary.json"))
+            rows.append((arm, f"and {len(failures) - FAILED_SEEDS_NAMED} more", "", "see summary.json"))
     if not rows:
         return ""
     some = {name: facts for name, facts in runs.items() if facts["failed_seeds"]}
     counts = [f"{len(facts['failed_seeds'])} of {facts['seeds']:,}" + f" ({name})" * bool(name) for name, facts in some.items()]
     note = f"Seeds in quarantine, frozen before their first bad update: {', '.join(counts)}."
-    heads = ("Variant", "Seed", "First bad update", "Value that was not finite")
+    heads = ("Arm", "Seed", "First bad update", "Value that was not finite")
     return f'<p class="soft">{escape(note)}</p>{_table(heads, rows, text_columns=4)}'
 
 
 def _time(runs: Mapping[str, Any]) -> str:
-    heads = ("Variant", "Seeds", "Devices", "Updates", "Environment steps", "Wall time", "Compiling", "Steps per second")
+    heads = ("Arm", "Seeds", "Devices", "Updates", "Environment steps", "Wall time", "Compiling", "Steps per second")
     rows = []
     for name, facts in runs.items():
         resumed = f" (from {facts['first_update']})" if facts["first_update"] else ""

@@ -4,7 +4,7 @@
   const find = (id) => document.getElementById(id);
   const data = JSON.parse(find("chart-data").textContent);
   const [curvesChart, seedsChart] = [find("curves"), find("seeds")];
-  const hidden = new Set(); // indices of variants
+  const hidden = new Set(); // indices of arms
   let metric = data.metrics[0];
   let readCurves = () => {};
   let [cursor, mark] = [null, null]; // where the readouts stand: a value of the axis, the index of a seed or bar
@@ -16,11 +16,11 @@
     node.textContent = text;
     return parent.appendChild(node);
   };
-  const colour = (variant) => { // the same in all charts, unless there are more variants than colours
-    const order = data.variants.length > 7 ? metric.curves.findIndex((curve) => curve.variant === variant) : variant;
+  const colour = (arm) => { // the same in all charts, unless there are more arms than colours
+    const order = data.arms.length > 7 ? metric.curves.findIndex((curve) => curve.arm === arm) : arm;
     return `c${order % 7} d${Math.floor(order / 7) % 4}`;
   };
-  const named = (variant) => data.variants[variant] || "all seeds";
+  const named = (arm) => data.arms[arm] || "all seeds";
   const number = (value) => (value === null ? "n/a" : String(Number(value.toPrecision(4))));
   const count = (value) => {
     for (const [unit, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]])
@@ -75,7 +75,7 @@
   const drawCurves = () => {
     const height = 320, left = 58, right = 14, top = 26, bottom = height - 42;
     const width = begin(curvesChart, height);
-    const shown = metric.curves.filter((curve) => !hidden.has(curve.variant));
+    const shown = metric.curves.filter((curve) => !hidden.has(curve.arm));
     const seen = (keys) => shown.flatMap((curve) => keys.flatMap((key) => curve[key])).filter((value) => value !== null);
     const positive = seen(["centre"]).length > 0 && seen(["centre"]).every((value) => value > 0);
     find("log-label").hidden = !positive;
@@ -99,13 +99,13 @@
       for (const [first, end] of stretches(curve.low.map((low, index) => (curve.high[index] === null ? null : low)))) {
         const indices = Array.from({ length: end - first }, (_, offset) => first + offset);
         const outline = [...indices.map(point("low")), ...indices.reverse().map(point("high"))];
-        add(curvesChart, "polygon", { class: `band ${colour(curve.variant)}`, points: outline.join(" ") });
-        if (end - first === 1) add(curvesChart, "polyline", { class: `line ${colour(curve.variant)}`, points: outline.join(" ") });
+        add(curvesChart, "polygon", { class: `band ${colour(curve.arm)}`, points: outline.join(" ") });
+        if (end - first === 1) add(curvesChart, "polyline", { class: `line ${colour(curve.arm)}`, points: outline.join(" ") });
       }
       for (const [first, end] of stretches(curve.centre)) {
         const indices = Array.from({ length: end - first }, (_, offset) => first + offset);
-        add(curvesChart, "polyline", { class: `line ${colour(curve.variant)}`, points: indices.map(point("centre")).join(" ") });
-        const alone = { class: `dot ${colour(curve.variant)}`, cx: x(curve.x[first]), cy: height_of(curve.centre[first]), r: 4 };
+        add(curvesChart, "polyline", { class: `line ${colour(curve.arm)}`, points: indices.map(point("centre")).join(" ") });
+        const alone = { class: `dot ${colour(curve.arm)}`, cx: x(curve.x[first]), cy: height_of(curve.centre[first]), r: 4 };
         if (end - first === 1) add(curvesChart, "circle", alone);
       }
     }
@@ -117,11 +117,11 @@
         const known = curve.centre.flatMap((value, index) => (value === null ? [] : [index]));
         const nearest = (best, index) => (Math.abs(curve.x[index] - cursor) < Math.abs(curve.x[best] - cursor) ? index : best);
         const index = cursor === null ? known.at(-1) : known.reduce(nearest, known[0]);
-        if (index === undefined) { find(`value-${curve.variant}`).textContent = "n/a"; continue; }
+        if (index === undefined) { find(`value-${curve.arm}`).textContent = "n/a"; continue; }
         const [centre, low, high] = ["centre", "low", "high"].map((key) => curve[key][index]);
         const interval = low === null ? "" : ` [${number(low)}, ${number(high)}]`;
-        find(`value-${curve.variant}`).textContent = number(centre) + interval;
-        const there = { class: `dot ${colour(curve.variant)}`, cx: x(curve.x[index]), cy: height_of(centre), r: 4 };
+        find(`value-${curve.arm}`).textContent = number(centre) + interval;
+        const there = { class: `dot ${colour(curve.arm)}`, cx: x(curve.x[index]), cy: height_of(centre), r: 4 };
         if (cursor !== null) add(overlay, "circle", there);
       }
       find("place").textContent = cursor === null ? "At the end:" : `After ${count(cursor)} ${cursor === 1 && metric.axis === "updates" ? "update" : metric.axis}:`;
@@ -149,17 +149,17 @@
     legend.replaceChildren();
     for (const curve of metric.curves) {
       const row = add(legend, "li"), label = add(row, "label"), box = add(label, "input", { type: "checkbox" });
-      box.checked = !hidden.has(curve.variant);
-      box.onchange = () => { box.checked ? hidden.delete(curve.variant) : hidden.add(curve.variant); draw(); };
-      add(label, "span", { class: `swatch ${colour(curve.variant)}` });
-      add(label, "span", {}, named(curve.variant));
-      add(row, "output", { id: `value-${curve.variant}` });
+      box.checked = !hidden.has(curve.arm);
+      box.onchange = () => { box.checked ? hidden.delete(curve.arm) : hidden.add(curve.arm); draw(); };
+      add(label, "span", { class: `swatch ${colour(curve.arm)}` });
+      add(label, "span", {}, named(curve.arm));
+      add(row, "output", { id: `value-${curve.arm}` });
       add(row, "small", { class: "soft" }, curve.seeds);
     }
   };
 
   const drawSeeds = () => {
-    const shown = metric.seeds.filter((entry) => !hidden.has(entry.variant));
+    const shown = metric.seeds.filter((entry) => !hidden.has(entry.arm));
     find("seed-section").hidden = !shown.length;
     if (!shown.length) return;
     const row = 76, left = 14, right = 14, bottom = shown.length * row + 8;
@@ -169,7 +169,7 @@
     horizontalAxis(seedsChart, x, 4, bottom, metric.label);
     const marks = []; // what can be pointed at: place, node, text
     shown.forEach((entry, index) => {
-      const base = (index + 1) * row - 16, kind = colour(entry.variant), name = named(entry.variant);
+      const base = (index + 1) * row - 16, kind = colour(entry.arm), name = named(entry.arm);
       add(seedsChart, "text", { class: "name", x: 0, y: base - 40 }, name);
       (entry.dots || []).forEach(([seed, value], order) => {
         const height = base - 8 - 26 * ((order * 0.6180339887) % 1);
@@ -208,7 +208,7 @@
     };
     const extremes = find("extremes");
     extremes.replaceChildren();
-    for (const entry of shown) if (entry.extremes) add(extremes, "p", {}, `${named(entry.variant)}: ${entry.extremes}`);
+    for (const entry of shown) if (entry.extremes) add(extremes, "p", {}, `${named(entry.arm)}: ${entry.extremes}`);
     mark = null;
     show();
   };

@@ -5,25 +5,26 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxrl.results.run_directory import TABLES, RunDirectory
+from jaxrl.results.factors import Factor
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.results.sinks import Chunk, Plan, RunSummary
 
 
 class Recorder:
-    """Records one variant into a ``RunDirectory``.
+    """Records one arm into a ``RunDirectory``.
 
-    Recording a variant again from update ``i`` on (a resumed run) replaces its rows from there.
+    Recording an arm again from update ``i`` on (a resumed run) replaces its rows from there.
     """
 
-    def __init__(self, run: RunDirectory, variant: str = ""):
+    def __init__(self, run: RunDirectory, arm: str = "", factors: Mapping[str, Factor] | None = None):
         """
         Args:
             run: the folder.
-            variant: what distinguishes this run from others of the same experiment: an algorithm's name, say. Variants may
-                have different metrics.
+            arm: the name that distinguishes this training from others of the same experiment. Arms may have different metrics.
+            factors: what tells the arm from the others, in columns of their own.
         """
-        self._run, self._variant = run, variant
-        self._tables = {name: run.table(name) for name in TABLES}
+        self._run, self._arm, self._factors = run, arm, dict(factors or {})
+        self._tables = {name: run.table(name) for name in ("metrics", "evaluations")}
         self._plan: Plan
         self._earlier: dict[str, list[Path]] = {}  # table -> the files that it had before
         self._seen: set[bytes] = set()
@@ -41,7 +42,7 @@ class Recorder:
         if batch not in self._seen:
             self._seen.add(batch)
             for name, table in self._tables.items():
-                table.remove(self._earlier[name], self._variant, chunk.seeds, min(chunk.first_update, end - 1))
+                table.remove(self._earlier[name], self._arm, chunk.seeds, min(chunk.first_update, end - 1))
         evaluation = {name: np.asarray(values)[:, None] for name, values in chunk.evaluation.items()}
         self._append("metrics", chunk.seeds, np.arange(chunk.first_update, end), chunk.metrics)
         self._append("evaluations", chunk.seeds, np.arange(end - 1, end), evaluation)
@@ -68,7 +69,7 @@ class Recorder:
             "env_steps_per_second": None if steps is None or running <= 0 else steps / running,
             "failed_seeds": {seed: failure._asdict() for seed, failure in sorted(summary.failed_seeds.items())},
         }
-        self._run.write_facts(self._variant, facts)
+        self._run.write_facts(self._arm, facts)
 
     def _append(self, name: str, seeds: np.ndarray, updates: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
-        self._tables[name].append(self._variant, seeds, updates, self._plan.env_steps(updates + 1), columns)
+        self._tables[name].append(self._arm, seeds, updates, self._plan.env_steps(updates + 1), columns, self._factors)

@@ -3,10 +3,11 @@
 A run directory is ``<root>/<experiment>/<UTC time>-<hash of the configuration>/``:
 
     config.json  versions.json      written when it is created
-    metrics.parquet                 a row per variant, seed and update; a column per metric; a missing value is null
-    evaluations.parquet             a row per variant, seed and evaluation
+    metrics.parquet                 a row per arm, seed and update; a column per metric; a missing value is null
+    evaluations.parquet             a row per arm, seed and evaluation
+    measurements.parquet            a row per arm, seed and position: numbers computed from finished arms, or without any
     metrics/part-00000.parquet ...  while running: a file per chunk; see ``jaxrl.results.tables``. ``close`` merges them
-    checkpoints/<variant>/          see ``jaxrl.training.checkpoint``
+    checkpoints/<arm>/          see ``jaxrl.training.checkpoint``
     summary.json  claims.json  figures/  report.html
 
 Every file appears whole or not at all. ``jaxrl.results.recorder`` is the sink that fills the tables.
@@ -29,6 +30,7 @@ import numpy as np
 
 from jaxrl.errors import ResultsError, require, unknown_name
 from jaxrl.results import storage
+from jaxrl.results.factors import Factor
 from jaxrl.results.provenance import digest, to_json, versions
 from jaxrl.results.tables import Curves, Table
 from jaxrl.statistics import summarise_all
@@ -36,7 +38,7 @@ from jaxrl.statistics import summarise_all
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TABLES = ("metrics", "evaluations")
+TABLES = ("metrics", "evaluations", "measurements")
 HALF_MADE = ".partial"  # ends the name of a folder that is no run yet
 
 
@@ -121,11 +123,11 @@ class RunDirectory:
         """The folder for figures; whoever saves one makes it."""
         return self.path / "figures"
 
-    def checkpoints(self, variant: str = "") -> Path:
-        """Returns the folder for the checkpoints of a variant."""
-        readable = re.sub(r"[^\w.-]+", "-", variant)
-        unique = readable if readable == variant and readable != "run" else f"{readable}-{digest(variant)}"
-        return self.path / "checkpoints" / (unique if variant else "run")
+    def checkpoints(self, arm: str = "") -> Path:
+        """Returns the folder for the checkpoints of an arm."""
+        readable = re.sub(r"[^\w.-]+", "-", arm)
+        unique = readable if readable == arm and readable != "run" else f"{readable}-{digest(arm)}"
+        return self.path / "checkpoints" / (unique if arm else "run")
 
     def table(self, name: str) -> Table:
         """Returns one of the ``TABLES``."""
@@ -187,31 +189,33 @@ class RunDirectory:
         """Puts entries into ``summary.json``, keeping those that are there under other names.
 
         Args:
-            values: ``"results"`` is what the report shows in a table: a list of ``{"variant": ..., "metric": ...,
+            values: ``"results"`` is what the report shows in a table: a list of ``{"arm": ..., "metric": ...,
                 **summarise(values)}``, for example from ``self.summarise()``. ``"runs"`` is written by the recorders:
-                variant -> seeds, updates, seconds, compile_seconds, env_steps_per_second, failed_seeds and so on.
+                arm -> seeds, updates, seconds, compile_seconds, env_steps_per_second, failed_seeds and so on.
         """
         storage.write_json(self.path / "summary.json", {**self.summary(), **values})
 
-    def write_facts(self, variant: str, facts: dict[str, Any]) -> None:
-        """Notes what recording a variant took; of several processes each for itself, since they may end at the same time."""
+    def write_facts(self, arm: str, facts: dict[str, Any]) -> None:
+        """Notes what recording an arm took; of several processes each for itself, since they may end at the same time."""
         if self.writer is None:
-            self.write_summary({"runs": {**self.summary().get("runs", {}), variant: facts}})
+            self.write_summary({"runs": {**self.summary().get("runs", {}), arm: facts}})
         else:
-            path = self.path / "facts" / f"{digest(variant)}-{self.writer}.json"
-            storage.write_json(path, {"variant": variant, **facts})
+            path = self.path / "facts" / f"{digest(arm)}-{self.writer}.json"
+            storage.write_json(path, {"arm": arm, **facts})
 
     def write_claims(self, claims: Sequence[Mapping[str, Any]]) -> None:
         """Writes ``claims.json``.
 
         Args:
-            claims: for each ``"text"`` (str), ``"passed"`` (bool, or None where it could not be decided), and where they
-                apply ``"source"`` (str), ``"value"``, ``"low"``, ``"high"`` (float, the measured value and its interval),
-                ``"criterion"`` (str, what the interval is held against) and ``"detail"`` (str).
+            claims: for each ``"text"`` (str), ``"verdict"`` ("holds", "fails" or "open"), and where they apply ``"source"``
+                (str), ``"value"``, ``"low"``, ``"high"`` (float, the measured value and its interval), ``"criterion"`` (str,
+                the inequality) and ``"detail"`` (str).
         """
         for index, claim in enumerate(claims):
-            missing = sorted({"text", "passed"} - set(claim))
-            require(not missing, f"claim {index}", "a claim must have a text and a verdict", missing, "Add what is missing.")
+            missing = sorted({"text", "verdict"} - set(claim))
+            require(not missing, f"claim {index}", "a claim must have a text and a verdict", missing, "Add them.")
+            word, fix = claim["verdict"], 'Use one of "holds", "fails", "open".'
+            require(word in ("holds", "fails", "open"), f"claim {index}", "a verdict must be one of three words", word, fix)
         storage.write_json(self.path / "claims.json", list(claims))
 
     # Reading
@@ -233,32 +237,56 @@ class RunDirectory:
         return storage.read_json(self.path / "claims.json", list, missing=[])
 
     def columns(self, table: str) -> tuple[str, ...]:
-        """Returns the names of what a table holds for any variant, in the order in which they appeared."""
+        """Returns the names of what a table holds for any arm, in the order in which they appeared."""
         return self.table(table).columns()
 
-    def variants(self, table: str | None = None) -> tuple[str, ...]:
-        """Returns the names of the variants in a table, or in any, in the order in which they were recorded."""
-        names = [self.table(name).variants() for name in (TABLES if table is None else (table,))]
+    def arms(self, table: str | None = None) -> tuple[str, ...]:
+        """Returns the names of the arms in a table, or in any, in the order in which they were recorded."""
+        names = [self.table(name).arms() for name in (TABLES if table is None else (table,))]
         return tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
 
-    def metrics(self, variant: str | None = None) -> "pa.Table":
-        """Returns the rows of one variant or of all: ``variant, seed, update, env_steps`` and a column per metric."""
-        return self.table("metrics").rows(variant)
+    def factors(self, table: str | None = None) -> dict[str, dict[str, Factor]]:
+        """Returns the factors of the arms in a table, or in any, in the order in which they were recorded."""
+        found: dict[str, dict[str, Factor]] = {}
+        for name in TABLES if table is None else (table,):
+            for arm, factors in self.table(name).factors().items():
+                found.setdefault(arm, {}).update(factors)
+        return found
 
-    def evaluations(self, variant: str | None = None) -> "pa.Table":
+    def record(self, arm: str, factors: Mapping[str, Factor], columns: Mapping[str, np.ndarray]) -> None:
+        """Stores measurements of an arm in place of those that it had.
+
+        Args:
+            arm: its name, which no trained arm need have.
+            factors: what tells it from the others.
+            columns: name -> float[S, P], a row per seed; the P positions (sizes, temperatures, days) are the experiment's.
+        """
+        table, (seeds, length) = self.table("measurements"), next(iter(columns.values())).shape
+        table.remove(table.files(), arm, np.arange(seeds), 0)
+        table.append(arm, np.arange(seeds), np.arange(length), None, columns, factors)
+
+    def metrics(self, arm: str | None = None) -> "pa.Table":
+        """Returns the rows of one arm or of all: ``arm, seed, update, env_steps`` and a column per metric."""
+        return self.table("metrics").rows(arm)
+
+    def evaluations(self, arm: str | None = None) -> "pa.Table":
         """Returns what was measured between chunks, as ``metrics`` does."""
-        return self.table("evaluations").rows(variant)
+        return self.table("evaluations").rows(arm)
 
-    def curves(self, metric: str, variant: str = "", table: str | None = None) -> Curves:
-        """Returns one quantity for all seeds and updates of a variant, for example to draw it.
+    def measurements(self, arm: str | None = None) -> "pa.Table":
+        """Returns what was computed after the arms had been trained, as ``metrics`` does; ``update`` counts the positions."""
+        return self.table("measurements").rows(arm)
+
+    def curves(self, metric: str, arm: str = "", table: str | None = None) -> Curves:
+        """Returns one quantity for all seeds and updates of an arm, for example to draw it.
 
         Args:
             metric: name of a column.
-            variant: name of a variant.
-            table: ``"metrics"`` or ``"evaluations"``; may be left out where only one of them has this column.
+            arm: name of an arm.
+            table: one of ``TABLES``; may be left out where only one of them has this column.
 
         Raises:
-            UnknownNameError: there is no such metric, variant or table.
+            UnknownNameError: there is no such metric, arm or table.
             ConfigError: both tables have this column and ``table`` is not given.
         """
         if table is not None and table not in TABLES:
@@ -268,25 +296,25 @@ class RunDirectory:
         if not found:
             raise unknown_name(f"run {self.path.name}", "metric", metric, {c for columns in tables.values() for c in columns})
         require(len(found) == 1, "curves", f"one table must have {metric!r}", found, "Say which one: table='evaluations'.")
-        return self.table(found[0]).curves(metric, variant)
+        return self.table(found[0]).curves(metric, arm)
 
     def summarise(self, metrics: Collection[str] | None = None) -> list[dict[str, Any]]:
-        """Returns statistics over seeds of the final values of every variant.
+        """Returns statistics over seeds of the final values of every arm.
 
         Args:
             metrics: which quantities, by default all. One that is in both tables is reported for both.
 
         Returns:
-            A list of ``{"variant", "metric", "table", **summarise(final_values(...))}``; variants that have no value of a
+            A list of ``{"arm", "metric", "table", **summarise(final_values(...))}``; arms that have no value of a
             metric are left out.
         """
         rows, finals = [], []
         for table in TABLES:
             wanted = [name for name in self.columns(table) if metrics is None or name in metrics]
-            for variant in self.variants(table) if wanted else ():
-                for metric, values in self.table(table).ends(wanted, variant).items():
+            for arm in self.arms(table) if wanted else ():
+                for metric, values in self.table(table).ends(wanted, arm).items():
                     if np.isfinite(values).any():
-                        rows.append({"variant": variant, "metric": metric, "table": table})
+                        rows.append({"arm": arm, "metric": metric, "table": table})
                         finals.append(values)
         rows = [{**row, **summary} for row, summary in zip(rows, summarise_all(finals), strict=True)]
         # A metric after the other, as they are read in the report.
@@ -299,8 +327,8 @@ class RunDirectory:
         paths = sorted((self.path / "facts").glob("*.json"))
         for path in paths:
             facts = storage.read_json(path, dict)
-            variant = facts.pop("variant")
-            runs[variant] = _sum_of_facts(runs[variant], facts) if variant in runs else facts
+            arm = facts.pop("arm")
+            runs[arm] = _sum_of_facts(runs[arm], facts) if arm in runs else facts
         if runs:
             self.write_summary({"runs": {**self.summary().get("runs", {}), **runs}})
             with storage.writing(self.path / "facts"):

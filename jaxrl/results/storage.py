@@ -132,7 +132,7 @@ def write_table(path: Path, schema: "pa.Schema", tables: "Iterable[pa.Table]") -
     ):
         held: list[pa.Table] = []
         for table in tables:
-            held.append(pa.concat_tables([schema.empty_table(), table], promote_options="default"))
+            held.append(pa.concat_tables([schema.empty_table(), table], promote_options="permissive"))
             if sum(map(len, held)) >= ROWS_PER_GROUP:
                 writer.write_table(pa.concat_tables(held))
                 held = []

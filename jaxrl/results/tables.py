@@ -1,4 +1,4 @@
-"""A table on disk that grows while a run goes on: a row per variant, seed and update, a column per quantity.
+"""A table on disk that grows while a run goes on: a row per arm, seed and update, a column per factor and per quantity.
 
     <name>/part-00000.parquet ...  a file for each piece that was appended, so that a kill loses nothing
     <name>.parquet                 what ``merge`` makes of them
@@ -19,13 +19,16 @@ import numpy as np
 
 from jaxrl.errors import require, unknown_name
 from jaxrl.results import storage
+from jaxrl.results.factors import Factor
 from jaxrl.statistics import final_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-INDEX = ("variant", "seed", "update", "env_steps")
+INDEX = ("arm", "seed", "update", "env_steps")
+
 READ_AT_ONCE = 10_000_000  # numbers of a table, 80 MB
+FACTOR = {b"kind": b"factor"}  # marks the columns of factors among those of quantities
 MERGED_PARTS = b"merged_parts"  # how many parts a merged file holds: a kill before they are removed must not count rows twice
 
 
@@ -70,23 +73,25 @@ class Table:
 
     def append(
         self,
-        variant: str,
+        arm: str,
         seeds: np.ndarray,
         updates: np.ndarray,
         env_steps: np.ndarray | None,
         columns: Mapping[str, np.ndarray],
+        factors: Mapping[str, Factor] | None = None,
     ) -> None:
         """Writes rows for n updates of B seeds into a file of their own.
 
         Args:
-            variant: what was run.
+            arm: name of the arm.
             seeds: int[B], their numbers.
             updates: int[n], numbers of the updates.
             env_steps: int[n], environment steps that one seed had taken after each; None for what learns from a data set.
             columns: name -> float[B, n], NaN where a value is missing. Without any, no row is written.
+            factors: name -> value, what tells this arm from the others: columns of their own, typed as the values are.
 
         Raises:
-            ConfigError: a column has another shape, or the name of one that every table has.
+            ConfigError: a column has another shape, or the name of a factor or of a column that every table has.
             ResultsError: the file cannot be written.
         """
         import pyarrow as pa
@@ -98,26 +103,30 @@ class Table:
             require(
                 np.shape(values) == shape, f"{name} {column!r}", f"shape must be {shape}", np.shape(values), "Return a scalar."
             )
-            require(column not in INDEX, name, f"no metric may be named like the columns {INDEX}", column, "Rename it.")
+            taken = (*INDEX, *(factors or ()))
+            require(column not in taken, name, f"no metric may be named like the columns {taken}", column, "Rename it.")
         count = shape[0] * shape[1]
         rows = [
-            pa.repeat(variant, count),
+            pa.repeat(arm, count),
             np.repeat(np.asarray(seeds), shape[1]).astype(np.int64),
             np.tile(updates, shape[0]),
             pa.nulls(count, pa.int64()) if env_steps is None else np.tile(env_steps, shape[0]),
         ]
         table = pa.table(rows, schema=_index_schema())
+        for factor, value in (factors or {}).items():
+            repeated = pa.repeat(pa.scalar(value), count)
+            table = table.append_column(pa.field(factor, repeated.type, metadata=FACTOR), repeated)
         for column, values in columns.items():
             table = table.append_column(column, pa.array(np.asarray(values, np.float32).ravel(), from_pandas=True))
         storage.write_table(self._new_part(), table.schema, [table])
 
-    def remove(self, files: Sequence[Path], variant: str, seeds: np.ndarray, first_update: int) -> None:
-        """Takes the rows of these seeds of a variant, from an update on, out of some of the table's files."""
+    def remove(self, files: Sequence[Path], arm: str, seeds: np.ndarray, first_update: int) -> None:
+        """Takes the rows of these seeds of an arm, from an update on, out of some of the table's files."""
         import pyarrow.compute as pc
 
         if not files:
             return
-        rows = (pc.field("variant") == variant) & (pc.field("update") >= first_update)
+        rows = (pc.field("arm") == arm) & (pc.field("update") >= first_update)
         rows &= pc.field("seed").isin([int(seed) for seed in seeds])
         with self._to_itself():
             for file in files:
@@ -133,7 +142,8 @@ class Table:
             return
         files = self.files()
         if any(file != self.merged for file in files):
-            columns = pa.unify_schemas([storage.read_schema(file).remove_metadata() for file in files])
+            schemas = [storage.read_schema(file).remove_metadata() for file in files]
+            columns = pa.unify_schemas(schemas, promote_options="permissive")
             columns = columns.with_metadata({MERGED_PARTS: str(self._next_part()).encode()})
             storage.write_table(self.merged, columns, itertools.chain.from_iterable(map(storage.read_batches, files)))
         with storage.writing(self.path):
@@ -142,69 +152,80 @@ class Table:
     # Reading
 
     def columns(self) -> tuple[str, ...]:
-        """Returns the names of what the table holds for any variant, in the order in which they appeared."""
-        names = [name for file in self.files() for name in storage.read_schema(file).names]
-        return tuple(name for name in dict.fromkeys(names) if name not in INDEX)
+        """Returns the names of the quantities that the table holds for any arm, in the order in which they appeared."""
+        fields = [field for file in self.files() for field in storage.read_schema(file)]
+        return tuple(dict.fromkeys(field.name for field in fields if field.name not in INDEX and not _is_factor(field)))
 
-    def variants(self) -> tuple[str, ...]:
-        """Returns the names of the variants, in the order in which they were recorded."""
+    def factors(self) -> dict[str, dict[str, Factor]]:
+        """Returns the factors of every arm, in the order in which the arms were recorded: arm -> name -> value."""
+        found: dict[str, dict[str, Factor]] = {}
+        for file in self.files():
+            names = [field.name for field in storage.read_schema(file) if _is_factor(field)]
+            rows = storage.read_table(file, ["arm", *names])
+            for row in rows.group_by(["arm", *names], use_threads=False).aggregate([]).to_pylist():
+                known = found.setdefault(row.pop("arm"), {})
+                known |= {name: value for name, value in row.items() if value is not None}
+        return found
+
+    def arms(self) -> tuple[str, ...]:
+        """Returns the names of the arms, in the order in which they were recorded."""
         return tuple(self._lengths())
 
-    def rows(self, variant: str | None = None) -> "pa.Table":
-        """Returns the rows of one variant or of all: the columns ``INDEX`` and one per quantity."""
+    def rows(self, arm: str | None = None) -> "pa.Table":
+        """Returns the rows of one arm or of all: the columns ``INDEX``, one per factor and one per quantity."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        rows = None if variant is None else pc.field("variant") == variant
+        rows = None if arm is None else pc.field("arm") == arm
         tables = [_index_schema().empty_table(), *(storage.read_table(file, rows=rows) for file in self.files())]
-        return pa.concat_tables(tables, promote_options="default")
+        return pa.concat_tables(tables, promote_options="permissive")
 
-    def curves(self, quantity: str, variant: str) -> Curves:
-        """Returns one quantity for all seeds and updates of a variant.
+    def curves(self, quantity: str, arm: str) -> Curves:
+        """Returns one quantity for all seeds and updates of an arm.
 
         Raises:
-            UnknownNameError: there is no such variant.
+            UnknownNameError: there is no such arm.
         """
         # Piece by piece: the table of thousands of seeds is many times as large as one quantity of it.
-        seeds, updates = (self._distinct(variant, column) for column in ("seed", "update"))
+        seeds, updates = (self._distinct(arm, column) for column in ("seed", "update"))
         if not len(seeds):
-            raise unknown_name(f"{self.path.name} of run {self.path.parent.name}", "variant", variant, self.variants())
-        return _curves(quantity, seeds, updates, self._pieces(variant, ["seed", "update", "env_steps", quantity]))
+            raise unknown_name(f"{self.path.name} of run {self.path.parent.name}", "arm", arm, self.arms())
+        return _curves(quantity, seeds, updates, self._pieces(arm, ["seed", "update", "env_steps", quantity]))
 
     def all_curves(self) -> Iterator[tuple[str, str, Curves]]:
-        """Yields variant, quantity and curves of everything that has a value.
+        """Yields arm, quantity and curves of everything that has a value.
 
-        As much as may lie in memory at once is read at once: all, or one variant, or one quantity of a variant.
+        As much as may lie in memory at once is read at once: all, or one arm, or one quantity of an arm.
         """
         import pyarrow.compute as pc
 
         quantities, lengths = self.columns(), self._lengths()
         most = READ_AT_ONCE // (len(INDEX) + len(quantities))
         whole = self.rows() if sum(lengths.values()) <= most else None
-        for variant, length in lengths.items():
+        for arm, length in lengths.items():
             if length <= most:
-                rows = self.rows(variant) if whole is None else whole.filter(pc.field("variant") == variant)
+                rows = self.rows(arm) if whole is None else whole.filter(pc.field("arm") == arm)
                 seeds, updates = (np.unique(rows[column].to_numpy()) for column in ("seed", "update"))
                 found = (_curves(quantity, seeds, updates, [rows]) for quantity in quantities)
             else:
-                found = (self.curves(quantity, variant) for quantity in quantities)
+                found = (self.curves(quantity, arm) for quantity in quantities)
             for quantity, curves in zip(quantities, found, strict=True):
                 if not np.isnan(curves.values).all():
-                    yield variant, quantity, curves
+                    yield arm, quantity, curves
 
-    def ends(self, quantities: Sequence[str], variant: str, fraction: float = 0.1) -> dict[str, np.ndarray]:
-        """Returns where the seeds of a variant ended: quantity -> ``final_values`` of its curves, float64[S].
+    def ends(self, quantities: Sequence[str], arm: str, fraction: float = 0.1) -> dict[str, np.ndarray]:
+        """Returns where the seeds of an arm ended: quantity -> ``final_values`` of its curves, float64[S].
 
         Only the rows of the last updates are read.
         """
         import pyarrow.compute as pc
 
-        seeds, updates = (self._distinct(variant, column) for column in ("seed", "update"))
+        seeds, updates = (self._distinct(arm, column) for column in ("seed", "update"))
         if not len(updates):
             return {}
         last = updates[-max(1, round(fraction * len(updates))) :]
         found = {quantity: np.full((len(seeds), len(last)), np.nan, np.float32) for quantity in quantities}
-        for piece in self._pieces(variant, ["seed", "update", *quantities]):
+        for piece in self._pieces(arm, ["seed", "update", *quantities]):
             piece = piece.filter(pc.field("update") >= int(last[0]))
             row = np.searchsorted(seeds, piece["seed"].to_numpy())
             column = np.searchsorted(last, piece["update"].to_numpy())
@@ -212,24 +233,24 @@ class Table:
                 found[quantity][row, column] = piece[quantity].to_numpy()
         return {quantity: final_values(values, 1.0) for quantity, values in found.items()}
 
-    def _pieces(self, variant: str, columns: Sequence[str]) -> "Iterator[pa.Table]":
-        """Reads columns of the rows of a variant, piece by piece."""
+    def _pieces(self, arm: str, columns: Sequence[str]) -> "Iterator[pa.Table]":
+        """Reads columns of the rows of an arm, piece by piece."""
         import pyarrow.compute as pc
 
         for file in self.files():
-            yield from storage.read_batches(file, ["variant", *columns], pc.field("variant") == variant)
+            yield from storage.read_batches(file, ["arm", *columns], pc.field("arm") == arm)
 
     def _lengths(self) -> dict[str, int]:
-        """Returns how many rows each variant has, in the order in which they were recorded."""
+        """Returns how many rows each arm has, in the order in which they were recorded."""
         lengths: dict[str, int] = {}
         for file in self.files():
-            for entry in storage.read_table(file, ["variant"])["variant"].value_counts().to_pylist():
+            for entry in storage.read_table(file, ["arm"])["arm"].value_counts().to_pylist():
                 lengths[entry["values"]] = lengths.get(entry["values"], 0) + entry["counts"]
         return lengths
 
-    def _distinct(self, variant: str, column: str) -> np.ndarray:
-        """Returns the sorted distinct values of an index column of a variant."""
-        found = [np.unique(piece[column].to_numpy()) for piece in self._pieces(variant, [column])]
+    def _distinct(self, arm: str, column: str) -> np.ndarray:
+        """Returns the sorted distinct values of an index column of an arm."""
+        found = [np.unique(piece[column].to_numpy()) for piece in self._pieces(arm, [column])]
         return np.unique(np.concatenate([np.arange(0), *found]))
 
     # Files
@@ -259,7 +280,7 @@ class Table:
 
 
 def _curves(quantity: str, seeds: np.ndarray, updates: np.ndarray, pieces: "Iterable[pa.Table]") -> Curves:
-    """Puts the rows of one variant into place."""
+    """Puts the rows of one arm into place."""
     values = np.full((len(seeds), len(updates)), np.nan, np.float32)
     env_steps, counted = np.zeros(len(updates), np.int64), True
     for piece in pieces:
@@ -278,6 +299,10 @@ def _index_schema() -> "pa.Schema":
 
     types = (pa.string(), pa.int64(), pa.int64(), pa.int64())
     return pa.schema(list(zip(INDEX, types, strict=True)))
+
+
+def _is_factor(field: "pa.Field") -> bool:
+    return (field.metadata or {}).get(b"kind") == FACTOR[b"kind"]
 
 
 def _part_number(path: Path) -> int:

@@ -40,7 +40,7 @@ class TensorBoard:
     def __init__(self, folder: str | os.PathLike, *, config: Any = None, points: int = POINTS):
         """
         Args:
-            folder: where the event files go. Sub-folders of one folder are shown as curves of one plot: a folder per variant.
+            folder: where the event files go. Sub-folders of one folder are shown as curves of one plot: a folder per arm.
             config: the resolved configuration, shown as text; see ``jaxrl.results.provenance.to_json``.
             points: most points of a metric's curve; see the module.
 
@@ -99,7 +99,7 @@ class WeightsAndBiases:
         """
         Args:
             project: the project that the run belongs to.
-            name: of the run, for example the variant.
+            name: of the run, for example the arm.
             group: what the run is shown together with, for example the experiment.
             config: the resolved configuration; see ``jaxrl.results.provenance.to_json``.
             folder: where local files go.
@@ -121,7 +121,7 @@ class WeightsAndBiases:
             "config": config if config is None or isinstance(config, dict) else {"config": config},
             "dir": os.fspath(folder),
             "mode": mode,
-            "reinit": "create_new",  # variants may be open side by side
+            "reinit": "create_new",  # arms may be open side by side
         }
         self._points = points
 

@@ -97,6 +97,14 @@ class Checkpoints:
         self._last_time = time.monotonic()
         return [self._newest(batch) for batch in self._batches()]
 
+    def look(self) -> list[Saved]:
+        """Returns the newest sound checkpoint of every batch of seeds, whoever wrote it: to read it, not to go on from it.
+
+        Raises:
+            CheckpointError: a batch has checkpoints and none is sound.
+        """
+        return [self._newest(batch, any_run=True) for batch in self._batches()]
+
     def is_due(self) -> bool:
         """Returns whether it is time to save."""
         waited = time.monotonic() - self._last_time
@@ -217,7 +225,7 @@ class Checkpoints:
         if self.path.is_dir():
             yield from sorted(batch for batch in self.path.iterdir() if batch.is_dir() and _checkpoints(batch))
 
-    def _newest(self, batch: Path) -> Saved:
+    def _newest(self, batch: Path, any_run: bool = False) -> Saved:
         refused: list[CheckpointError] = []
         for path in reversed(_checkpoints(batch)):
             try:
@@ -226,7 +234,7 @@ class Checkpoints:
                 refused.append(error)
                 continue
             require(
-                manifest["run"] == self._identity,
+                any_run or manifest["run"] == self._identity,
                 f"checkpoint {path}",
                 "it must belong to this run: same algorithm, environment, configuration, root and number of updates",
                 manifest["run"],

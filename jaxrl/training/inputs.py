@@ -84,12 +84,14 @@ def _has_seed_axis(name: str, axes: Any, tree: PyTree) -> list[bool]:
     require(all(axis is None or (type(axis) is int and axis == 0) for axis in given), where, "axes must be None or 0", axes, fix)
     if axes is None:
         return [False] * len(jax.tree.leaves(tree))
+    prefix = jax.tree.structure(axes, is_leaf=_is_none)
     try:
-        full = jax.tree_util.tree_broadcast(jax.tree.map(lambda axis: axis is not None, axes, is_leaf=_is_none), tree)
+        parts = prefix.flatten_up_to(tree)  # nothing is built: the tree may check whatever stands in its fields
     except ValueError:
-        full = None
-    require(full is not None, where, f"axes must be a prefix of the {name}", axes, fix)
-    return jax.tree.leaves(full)
+        parts = None
+    require(parts is not None, where, f"axes must be a prefix of the {name}", axes, fix)
+    assert parts is not None
+    return [axis is not None for axis, part in zip(given, parts, strict=True) for _ in jax.tree.leaves(part)]
 
 
 def _is_none(leaf: Any) -> bool:

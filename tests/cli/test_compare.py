@@ -32,10 +32,10 @@ def sample(level, seeds=20, updates=40, steps=STEPS, noise=1.0, key=0):
     return Sample(np.arange(1, updates + 1) * float(steps), rise + rng.normal(0, noise, (seeds, 1)) + np.zeros((seeds, updates)))
 
 
-def record(run, variant, curves, steps=STEPS, metric="episode_return", evaluate=None):
+def record(run, arm, curves, steps=STEPS, metric="episode_return", evaluate=None):
     """Stores curves, and under ``greedy_return`` their last value, in a run directory."""
     seeds, updates = curves.values.shape
-    recorder = Recorder(run, variant)
+    recorder = Recorder(run, arm)
     recorder.begin(Plan(np.arange(seeds), updates, updates, steps, 1))
     evaluation = {} if evaluate is None else {evaluate: curves.values[:, -1]}
     recorder.chunk(Chunk(0, np.arange(seeds), {metric: curves.values}, evaluation, 1.0))
@@ -82,7 +82,7 @@ def test_random_steps_before_the_first_update_are_on_the_axis(tmp_path):
     directory.close()
     assert (done.steps_before_first_update, done.steps_per_update) == (32, 4)
     np.testing.assert_array_equal(directory.metrics("dqn")["env_steps"].to_numpy().reshape(3, 3), [[36, 40, 44]] * 3)
-    methods = read_methods([directory], "td_error", variants=("dqn", "other"))
+    methods = read_methods([directory], "td_error", arms=("dqn", "other"))
     np.testing.assert_array_equal(methods["dqn"][""].places, [36, 40, 44])
     _, axes, _ = figures._curves(directory, "td_error", "env_steps", ("dqn", "other"), "metrics", "bootstrap", None, None)
     drawn = {line.get_label(): line.get_xdata() for line in axes.get_lines()}
@@ -184,8 +184,8 @@ def test_bad_options_are_named(run, tmp_path):
         compare(Compare((str(run.path),), fraction=0.0))
     with pytest.raises(UnknownNameError, match="Did you mean 'episode_return'"):
         compare(Compare((str(run.path),), metric="episode_returns"))
-    with pytest.raises(UnknownNameError, match="no variant is named 'goood'"):
-        compare(Compare((str(run.path),), variants=("goood", "good")))
+    with pytest.raises(UnknownNameError, match="no arm is named 'goood'"):
+        compare(Compare((str(run.path),), arms=("goood", "good")))
     with pytest.raises(UnknownNameError, match="no experiment or run is named 'other'"):
         compare(Compare(("other",), runs=tmp_path / "runs"))
     with pytest.raises(ConfigError, match="runs must differ"):
@@ -247,8 +247,8 @@ def test_the_command_shows_and_writes_everything(run, tmp_path, capsys, metric):
 
 def test_the_command_compares_runs_over_tasks(run, tmp_path, capsys):
     other = RunDirectory.create(tmp_path / "runs", "rival", {})
-    for variant in ("good", "[b]bad"):
-        record(other, variant, sample(30.0, seeds=5, updates=60))
+    for arm in ("good", "[b]bad"):
+        record(other, arm, sample(30.0, seeds=5, updates=60))
     options = Compare((str(run.path), "rival"), tmp_path / "runs", "episode_return", tasks=True, output=tmp_path / "out")
     assert compare(options) == 0
     shown = capsys.readouterr().out

@@ -76,7 +76,7 @@ def kill_at_random_moments(folder, moments, seed):
 def assert_equal_tables(folder, whole):
     run = RunDirectory.open(only(folder))
     for table in ("metrics", "evaluations"):
-        rows = getattr(run, table)().select(["variant", "seed", "update"]).to_pylist()
+        rows = getattr(run, table)().select(["arm", "seed", "update"]).to_pylist()
         assert len(rows) == len({tuple(row.values()) for row in rows}), "a row came twice"
     for name, values in tables(only(folder)).items():
         np.testing.assert_array_equal(values, whole[name], err_msg=name)

@@ -23,14 +23,14 @@ WIDTH, HEIGHT = 960, 600
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
-def record(run, variant, rate, steps=128, failed=None, seeds=SEEDS, upto=UPDATES, end=True, scale=500.0):
+def record(run, arm, rate, steps=128, failed=None, seeds=SEEDS, upto=UPDATES, end=True, scale=500.0):
     """Records learning curves that rise to ``scale``, and a gap that falls to zero."""
     rng = np.random.default_rng(0)
     reached = 1 - np.exp(-rate * np.arange(1, UPDATES + 1))
     returns = scale * reached * rng.uniform(0.8, 1.0, (seeds, 1)) + rng.normal(0, 10, (seeds, UPDATES))
     returns[:, :3] = np.nan
     gap = np.maximum(0.0, scale * (0.9 - reached)) * rng.uniform(0.5, 1.5, (seeds, 1))
-    recorder = Recorder(run, variant)
+    recorder = Recorder(run, arm)
     recorder.begin(Plan(np.arange(seeds), UPDATES, LENGTH, steps, 1))
     for first in range(0, upto, LENGTH):
         last = first + LENGTH
@@ -95,12 +95,12 @@ def test_figures_are_drawn_at_the_expected_size(run, name):
         assert round(image.info["dpi"][0]) == 150
 
 
-def test_every_variant_has_its_colour(run):
+def test_every_arm_has_its_colour(run):
     path = run.figures / "episode_return.png"
     assert shows(path, figures.COLOURS[0])
     assert shows(path, figures.COLOURS[1])
     assert not shows(path, figures.COLOURS[2])
-    path = figures.learning_curves(run, variants=["ppo"], x="updates", name="one")
+    path = figures.learning_curves(run, arms=["ppo"], x="updates", name="one")
     assert shows(path, figures.COLOURS[0])
     assert not shows(path, figures.COLOURS[1])
     path.unlink()
@@ -120,7 +120,7 @@ def test_captions_explain_line_and_band(run):
 
 def test_figures_are_the_same_every_time(run):
     for draw in (figures.learning_curves, figures.distribution):
-        first, second = (draw(run, variants=["ppo"], name="again").read_bytes() for _ in range(2))
+        first, second = (draw(run, arms=["ppo"], name="again").read_bytes() for _ in range(2))
         assert first == second
     (run.figures / "again.png").unlink()
 
@@ -275,12 +275,12 @@ def test_everything_that_the_script_looks_for_is_on_the_page(page):
     numbers, script = found.scripts
     wanted = set(re.findall(r'find\("([\w-]+)"\)', script))
     assert {"chart-data", "curves", "seeds", "metric", "legend"} <= wanted <= set(ids)
-    made = set(re.findall(r"id: `([\w-]+)\$", script))  # a readout for each variant
+    made = set(re.findall(r"id: `([\w-]+)\$", script))  # a readout for each arm
     assert made == set(re.findall(r"find\(`([\w-]+)\$", script)) == {"value-"}
     for name in ("fetch", "XMLHttpRequest", "import(", "innerHTML", "eval(", "WebSocket"):
         assert name not in script
     assert "</" not in numbers
-    assert json.loads(numbers)["variants"] == ["ppo", "<script>alert(1)</script>"]
+    assert json.loads(numbers)["arms"] == ["ppo", "<script>alert(1)</script>"]
 
 
 def test_charts_hold_the_numbers_of_the_run(run, page):
@@ -329,7 +329,7 @@ def test_charts_stay_small_with_thousands_of_seeds(tmp_path):
     assert len(json.dumps(metric)) < 20_000
 
 
-def test_charts_count_updates_where_a_variant_has_no_steps(tmp_path):
+def test_charts_count_updates_where_a_arm_has_no_steps(tmp_path):
     run = RunDirectory.create(tmp_path, "exp", {})
     record(run, "online", 0.02, seeds=2)
     record(run, "offline", 0.02, seeds=1, steps=None)
@@ -349,11 +349,11 @@ def test_charts_do_not_depend_on_how_tables_are_read(run, monkeypatch):
     assert charts.chart_data(run) == whole
 
 
-def test_points_grow_fewer_with_many_variants(tmp_path, monkeypatch):
+def test_points_grow_fewer_with_many_arms(tmp_path, monkeypatch):
     monkeypatch.setattr(charts, "ALL_POINTS", 600)
     run = RunDirectory.create(tmp_path, "exp", {})
     for index in range(10):
-        recorder = Recorder(run, f"variant {index}")
+        recorder = Recorder(run, f"arm {index}")
         recorder.begin(Plan(np.arange(2), 250, 250, 1, 1))
         recorder.chunk(Chunk(0, np.arange(2), {"loss": np.full((2, 250), float(index))}, {}, 1.0))
     run.close()
@@ -364,7 +364,7 @@ def test_points_grow_fewer_with_many_variants(tmp_path, monkeypatch):
 
 def test_long_tables_are_folded(tmp_path):
     run = RunDirectory.create(tmp_path, "exp", {})
-    rows = [{"variant": str(index), "metric": "loss", **summarise(np.arange(3.0))} for index in range(40)]
+    rows = [{"arm": str(index), "metric": "loss", **summarise(np.arange(3.0))} for index in range(40)]
     run.write_summary({"results": rows})
     assert "<summary>40 rows</summary>" in write_report(run).read_text()
     run.write_summary({"results": rows[:9]})
@@ -429,13 +429,13 @@ def test_a_run_that_was_killed_has_a_report(tmp_path):
     assert "episode_return" in text
 
 
-def test_an_interrupted_run_says_so_and_names_no_empty_variant(tmp_path):
+def test_an_interrupted_run_says_so_and_names_no_empty_arm(tmp_path):
     run = RunDirectory.create(tmp_path, "exp", {})
     record(run, "", 0.02, upto=60, seeds=4)
     text = Page(write_report(run).read_text()).text
     assert "Stopped early" in text
     assert "60 of 200" in text
-    assert "Variant" not in text
+    assert "Arm" not in text
     assert "every value of every seed stayed finite" in text
 
 

@@ -171,11 +171,11 @@ def test_curves_names_what_it_does_not_find(run):
     assert run.curves("level", "ppo", "evaluations").values.shape == (3, 4)
 
 
-def test_run_summarises_every_variant_and_metric(run):
+def test_run_summarises_every_arm_and_metric(run):
     record(run, "a")
     record(run, "b", metrics=("episode_return", "extra"), evaluations=())
     rows = run.summarise()
-    assert [(row["table"], row["metric"], row["variant"]) for row in rows] == [
+    assert [(row["table"], row["metric"], row["arm"]) for row in rows] == [
         ("metrics", "episode_return", "a"),
         ("metrics", "episode_return", "b"),
         ("metrics", "extra", "b"),

@@ -45,11 +45,11 @@ def test_parts_and_merged_file_hold_the_same(run):
     assert_rows(RunDirectory.open(run.path))
 
 
-def test_variants_may_have_different_columns(run):
+def test_arms_may_have_different_columns(run):
     record(run, "ppo", metrics=("episode_return", "clip_fraction"))
     record(run, "dqn", seeds=[1, 2], last=10, metrics=("td_error", "episode_return"), evaluations=())
     for _ in range(2):
-        assert run.variants() == ("ppo", "dqn")
+        assert run.arms() == ("ppo", "dqn")
         assert run.columns("metrics") == ("episode_return", "clip_fraction", "td_error")
         table = run.metrics()
         assert table.num_rows == 3 * 20 + 2 * 10
@@ -61,17 +61,17 @@ def test_variants_may_have_different_columns(run):
         run.close()
 
 
-@pytest.mark.parametrize("most", [10**7, 250, 1], ids=["all at once", "a variant at a time", "a quantity at a time"])
+@pytest.mark.parametrize("most", [10**7, 250, 1], ids=["all at once", "an arm at a time", "a quantity at a time"])
 def test_all_curves_are_those_of_each(run, monkeypatch, most):
     record(run, "ppo", metrics=("episode_return", "clip_fraction"))
     record(run, "dqn", seeds=[1, 2], last=10, metrics=("td_error", "episode_return"), evaluations=())
     monkeypatch.setattr(tables, "READ_AT_ONCE", most)
-    found = {(variant, quantity): curves for variant, quantity, curves in run.table("metrics").all_curves()}
+    found = {(arm, quantity): curves for arm, quantity, curves in run.table("metrics").all_curves()}
     pairs = [("ppo", "episode_return"), ("ppo", "clip_fraction"), ("dqn", "episode_return"), ("dqn", "td_error")]
     assert list(found) == pairs
-    for variant, quantity in pairs:
-        expected = run.curves(quantity, variant)
-        for part, same in zip(found[variant, quantity], expected, strict=True):
+    for arm, quantity in pairs:
+        expected = run.curves(quantity, arm)
+        for part, same in zip(found[arm, quantity], expected, strict=True):
             np.testing.assert_array_equal(part, same)
     assert found["dqn", "td_error"].seeds.tolist() == [1, 2]
 

@@ -68,6 +68,10 @@ class Config:
     def steps_per_update(self) -> int:
         return self.num_envs * self.num_steps
 
+    def annealed(self, env_steps: int) -> "Config":
+        """Returns these values with a learning rate that falls to 0 over this many environment steps."""
+        return self.replace(anneal_updates=float(max(1, env_steps // self.steps_per_update)))  # pyright: ignore
+
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         alone = env.num_agents is None

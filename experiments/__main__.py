@@ -1,0 +1,8 @@
+"""``python -m experiments``: the command line of jaxrl, see ``jaxrl.cli.main``."""
+
+import sys
+
+from jaxrl.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

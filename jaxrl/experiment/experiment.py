@@ -1,0 +1,138 @@
+"""An experiment: a module whose arms are trained, whose measurements are recorded, and whose claims are decided.
+
+    Config     a frozen dataclass: the options of the command line and their published values
+    QUICK      a small Config that only shows that everything runs
+    arms       (config) -> arms: what is trained, as data; nothing is computed here. May be missing
+    measure    (config, results) -> rows (factors, values): solvers, baselines, post-processing. May be missing
+    figures    (results) -> None: draws into the run's directory. May be missing
+    CLAIMS     see ``jaxrl.experiment.claims``
+
+It stands anywhere: ``load`` takes the name of one of ours, the path of a file, or the name of a module.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jaxrl.errors import ConfigError, require, unknown_name
+from jaxrl.experiment.arms import Arm
+from jaxrl.experiment.claims import Claim
+from jaxrl.experiment.results import Results
+from jaxrl.results.factors import Factor
+
+PAPERS = "experiments"  # the package of the scripts that come with the library: a folder for each area
+Row = tuple[Mapping[str, Factor], Mapping[str, Any]]  # what is measured: factors, and name -> values
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parts of a module, checked.
+
+    name: under which its runs are stored. source: the name of the module or the path of the file, to find it again.
+    digest: of the text of the file, so that a run is only continued by what began it.
+    """
+
+    name: str
+    source: str
+    digest: str
+    title: str
+    doc: str
+    config: type
+    quick: Any
+    claims: tuple[Claim, ...]
+    arms: Callable[[Any], Iterable[Arm]] | None
+    measure: Callable[[Any, Results], Iterable[Row]] | None
+    figures: Callable[[Results], None] | None
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names of the experiments that come with the library, in alphabetical order."""
+    return tuple(sorted(_modules()))
+
+
+def load(name: str) -> Experiment:
+    """Imports an experiment.
+
+    Args:
+        name: of one of ours, the path of a Python file, or the dotted name of a module.
+
+    Raises:
+        UnknownNameError: there is no such experiment, file or module.
+        ConfigError: the module cannot be imported or lacks a part.
+    """
+    known = _modules()
+    if name.replace("-", "_") in known:
+        return _of_module(importlib.import_module(known[name.replace("-", "_")]), known[name.replace("-", "_")])
+    if name.endswith(".py"):
+        return _of_file(Path(name))
+    if "." in name:
+        try:
+            return _of_module(importlib.import_module(name), name)
+        except ModuleNotFoundError as error:
+            fix = "Install it, or give the path of the file."
+            raise ConfigError(f"experiment: {name} must be a module that can be imported, got {error}. {fix}") from error
+    raise unknown_name("experiments", "experiment", name, known)
+
+
+def _modules() -> dict[str, str]:
+    """Returns name -> module of the scripts that come with the library: whatever lies in a folder of ``experiments``."""
+    package = importlib.import_module(PAPERS)
+    found = {}
+    for area in pkgutil.iter_modules(package.__path__):
+        if area.ispkg:
+            folders = [str(Path(folder) / area.name) for folder in package.__path__]
+            found |= {script.name: f"{PAPERS}.{area.name}.{script.name}" for script in pkgutil.iter_modules(folders)}
+    return found
+
+
+def _of_file(path: Path) -> Experiment:
+    path = path.expanduser().resolve()
+    fix = "Give the path of a Python file, the name of a module, or one of: jaxrl list."
+    require(path.is_file(), "experiment", "the file must exist", str(path), fix)
+    require(path.stem.isidentifier(), "experiment", "the file's name must be an identifier", path.name, "Rename it.")
+    name = f"jaxrl_experiment_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        sys.path.insert(0, str(path.parent))  # its own modules lie beside it
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"experiment: {path} must be importable, got {reason}. Mend the file.") from error
+        finally:
+            sys.path.remove(str(path.parent))
+    return _of_module(sys.modules[name], str(path), path.stem)
+
+
+def _of_module(module: ModuleType, source: str, name: str | None = None) -> Experiment:
+    where = f"experiment {source}"
+    config, quick, claims = (getattr(module, part, None) for part in ("Config", "QUICK", "CLAIMS"))
+    must, fix = "Config must be a frozen dataclass with a default for every field", "See `jaxrl new experiment`."
+    require(isinstance(config, type) and is_dataclass(config), where, must, config, fix)
+    assert isinstance(config, type)
+    require(isinstance(quick, config), where, "QUICK must be a Config with small budgets", quick, fix)
+    ours = isinstance(claims, tuple) and all(isinstance(claim, Claim) for claim in claims)
+    require(ours, where, "CLAIMS must be a tuple of Claims", claims, "Write CLAIMS = (), or name claims.")
+    assert isinstance(claims, tuple)
+    parts = {part: getattr(module, part, None) for part in ("arms", "measure", "figures")}
+    wrong = {part: value for part, value in parts.items() if value is not None and not callable(value)}
+    require(not wrong, where, "arms, measure and figures must be functions", wrong, fix)
+    some = parts["arms"] is not None or parts["measure"] is not None
+    require(some, where, "there must be a function arms or measure", "neither", fix)
+    doc = (module.__doc__ or "").strip() or module.__name__
+    text = Path(module.__file__ or "").read_bytes() if module.__file__ else b""
+    name = name or source.rpartition(".")[2]
+    digest = hashlib.sha256(text).hexdigest()[:16]
+    return Experiment(name, source, digest, doc.splitlines()[0], doc, config, quick, claims, **parts)

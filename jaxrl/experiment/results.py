@@ -1,0 +1,160 @@
+"""What an experiment has found: its arms and its measurements, read by factor. Claims and figures need nothing else."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxrl.errors import ConfigError, ResultsError, require, unknown_name
+from jaxrl.results import factors as factor
+from jaxrl.results.factors import Factor
+from jaxrl.results.run_directory import TABLES, RunDirectory
+from jaxrl.results.tables import Curves
+from jaxrl.training.runner import Run
+
+TableName = Literal["metrics", "evaluations", "measurements"]
+
+
+class Results:
+    """The tables of a run directory, and the Runs of the arms that were trained just now.
+
+    Wherever factors are given, those of an arm that are left out may have any value.
+    """
+
+    def __init__(self, directory: RunDirectory, root: int = 0):
+        """
+        Args:
+            directory: of the run.
+            root: number of the root key of its seeds, for whatever ``measure`` draws.
+        """
+        self.directory, self.root = directory, root
+        self._runs: list[tuple[dict[str, Factor], Run]] = []
+        self._factors: dict[str, dict[str, dict[str, Factor]]] = {}
+
+    # What is there
+
+    def arms(self, table: TableName | None = None, /, **factors: Any) -> tuple[str, ...]:
+        """Returns the names of the arms and measurements with these factors, in the order in which they were recorded."""
+        tables = TABLES if table is None else (table,)
+        found = (name for each in tables for name, known in self._of(each).items() if factor.matches(known, factors))
+        return tuple(dict.fromkeys(found))
+
+    def labels(self, metric: str, /, **factors: Any) -> dict[str, str]:
+        """Returns the arms with these factors that have a metric, each with a label that names only factors that differ."""
+        found: dict[str, dict[str, Factor]] = {}
+        for table in TABLES:
+            if metric in self.directory.columns(table):
+                arms = {name: known for name, known in self._of(table).items() if factor.matches(known, factors)}
+                found |= {name: known for name, known in arms.items() if self._has(table, metric, name)}
+        if not found:
+            raise self._missing(metric, factors)
+        return factor.short_labels(found)
+
+    # Reading
+
+    def curves(self, metric: str, table: TableName | None = None, /, **factors: Any) -> Curves:
+        """Returns a metric of the one arm with these factors, at all updates.
+
+        Raises:
+            UnknownNameError: no arm with these factors has the metric.
+            ConfigError: several have it, or several tables do and none is named.
+        """
+        table, arm = self._place(metric, table, factors)
+        return self.directory.table(table).curves(metric, arm)
+
+    def values(self, metric: str, table: TableName | None = None, /, **factors: Any) -> np.ndarray:
+        """Returns the values of ``curves``, float64[S, U]."""
+        return self.curves(metric, table, **factors).values.astype(np.float64)
+
+    def final(self, metric: str, table: TableName | None = None, /, **factors: Any) -> np.ndarray:
+        """Returns the last value of every seed, float64[S]."""
+        return self.values(metric, table, **factors)[:, -1]
+
+    def is_exact(self, metric: str, table: TableName | None = None, /, **factors: Any) -> bool:
+        """Returns whether a metric is one computed number, not one of a training's seeds."""
+        table, arm = self._place(metric, table, factors)
+        return table == "measurements" and len(self.directory.table(table).curves(metric, arm).seeds) == 1
+
+    def run(self, **factors: Any) -> Run:
+        """Returns the Run of the one arm with these factors: its final states above all.
+
+        Raises:
+            UnknownNameError: no arm that was trained by this command has them. ConfigError: several have them.
+        """
+        found = [(known, run) for known, run in self._runs if factor.matches(known, factors)]
+        if not found:
+            raise unknown_name("results", "trained arm", factor.label(factors), [factor.label(known) for known, _ in self._runs])
+        self._require_one(factors, {factor.label(known): known for known, _ in found})
+        return found[0][1]
+
+    # Writing
+
+    def add(self, factors: Mapping[str, Factor], run: Run) -> None:
+        """Adds the Run of an arm."""
+        self._runs.append((dict(factors), run))
+        self._factors = {}
+
+    def record(self, factors: Mapping[str, Factor], values: Mapping[str, Any]) -> None:
+        """Stores measurements, in place of those of the same factors.
+
+        Args:
+            factors: what they are of: those of an arm, or others.
+            values: name -> float[S, P], a row per seed; float[P] is one row, and a number one row of one position. float[S] of
+                seeds is float[S, 1]. All have the same shape.
+
+        Raises:
+            ConfigError: the factors or the shapes do not allow it.
+        """
+        where = f"measure {factor.label(factors)}"
+        factor.require_factors(where, factors)
+        require(len(values) > 0, where, "there must be a value", dict(values), "Name what was measured.")
+        columns = {name: np.atleast_2d(np.asarray(value, np.float64)) for name, value in values.items()}
+        shapes = {name: column.shape for name, column in columns.items()}
+        alike = len(set(shapes.values())) == 1 and next(iter(columns.values())).ndim == 2
+        require(alike, where, "values must have one shape [S, P]", shapes, "Record the others by themselves.")
+        self.directory.record(factor.label(factors), factors, columns)
+        self._factors = {}
+
+    # Finding the arm
+
+    def _of(self, table: str) -> dict[str, dict[str, Factor]]:
+        if table not in self._factors:
+            self._factors[table] = self.directory.table(table).factors()
+        return self._factors[table]
+
+    def _place(self, metric: str, table: TableName | None, factors: Mapping[str, Any]) -> tuple[str, str]:
+        """Returns the table and the arm that hold a metric."""
+        if table is not None and table not in TABLES:
+            raise unknown_name("results", "table", table, TABLES)
+        found = {
+            (name, arm): known
+            for name in (TABLES if table is None else (table,))
+            if metric in self.directory.columns(name)
+            for arm, known in self._of(name).items()
+            if factor.matches(known, factors)
+        }
+        if len(found) > 1:  # a column of the table may be another arm's
+            found = {(name, arm): known for (name, arm), known in found.items() if self._has(name, metric, arm)} or found
+        if not found:
+            raise self._missing(metric, factors)
+        self._require_one(factors, {f"{arm} ({name})": known for (name, arm), known in found.items()})
+        return next(iter(found))
+
+    def _has(self, table: str, metric: str, arm: str) -> bool:
+        return bool(np.isfinite(self.directory.table(table).curves(metric, arm).values).any())
+
+    def _require_one(self, factors: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        must = f"the factors {dict(factors)} must name one arm"
+        require(len(found) == 1, "results", must, list(found), "Name more factors, or the table.", ConfigError)
+
+    def _missing(self, metric: str, factors: Mapping[str, Any]) -> Exception:
+        metrics = {name for table in TABLES for name in self.directory.columns(table)}
+        if metric not in metrics:
+            return unknown_name(f"run {self.directory.path.name}", "metric", metric, metrics)
+        known = [dict(f) for table in TABLES for f in self._of(table).values()]
+        names = dict.fromkeys(name for f in known for name in f)
+        if unknown := [name for name in factors if name not in names]:
+            return unknown_name(f"run {self.directory.path.name}", "factor", unknown[0], names)
+        some = ", ".join(str(f) for f in known[:6])
+        fix = "Name values that occur, or train the arm."
+        return ResultsError(f"results: an arm with the factors {dict(factors)} must have {metric!r}, got {some}. {fix}")
