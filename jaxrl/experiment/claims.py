@@ -14,7 +14,7 @@ Intervals: the percentile bootstrap of the mean; of a share of seeds, Wilson (19
 
 import operator
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -187,12 +187,14 @@ def decide(claims: Iterable[Claim], results: Results, undecided: str = "") -> li
     Args:
         claims: of the experiment.
         results: what it found.
-        undecided: why these results cannot decide anything (an interrupt, other settings than the published ones); the
-            verdicts then stay open. Empty if they can.
+        undecided: why these results cannot decide anything (an interrupt, other settings than the published ones): the values
+            are measured, and the verdicts stay open. Empty if they can.
     """
     entries = []
     for claim in claims:
-        verdict = Verdict("open", detail=f"not decided: {undecided}") if undecided else _verdict(claim, results)
+        verdict = _verdict(claim, results)
+        if undecided:
+            verdict = replace(verdict, verdict="open", detail=f"not decided: {undecided}. {verdict.detail}".rstrip(". "))
         entries.append({"text": claim.text, "source": claim.source, **asdict(verdict)})
     results.directory.write_claims(entries)
     return entries
@@ -252,7 +254,7 @@ def _interval(quantity: Quantity, values: np.ndarray) -> tuple[float, float]:
     if quantity.binary:
         from scipy.stats import binomtest
 
-        found = binomtest(int(round(values.sum())), len(values)).proportion_ci(0.95, "wilson")
+        found = binomtest(round(values.sum()), len(values)).proportion_ci(0.95, "wilson")
         return float(found.low), float(found.high)
     interval = bootstrap_interval(values, np.mean)
     return interval.low, interval.high

@@ -1,8 +1,10 @@
 """What an experiment has found: its arms and its measurements, read by factor. Claims and figures need nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.errors import ConfigError, ResultsError, require, unknown_name
@@ -87,6 +89,27 @@ class Results:
         self._require_one(factors, {factor.label(known): known for known, _ in found})
         return found[0][1]
 
+    def states(self, **factors: Any) -> Any:
+        """Returns the final states of the one arm with these factors, PyTree[S, ...] on the host.
+
+        The floats of a seed in quarantine are NaN: its state is that of before the update that failed, which is no result.
+
+        Raises:
+            UnknownNameError, ConfigError: as ``run``.
+        """
+        run = self.run(**factors)
+        failed = np.isin(run.seeds, list(run.summary.failed_seeds))
+
+        def marked(leaf: Any) -> Any:
+            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+                return leaf
+            values = np.array(jax.device_get(leaf))
+            if failed.any() and np.issubdtype(values.dtype, np.floating):
+                values[failed] = np.nan
+            return values
+
+        return jax.tree.map(marked, run.state)
+
     # Writing
 
     def add(self, factors: Mapping[str, Factor], run: Run) -> None:
@@ -94,8 +117,24 @@ class Results:
         self._runs.append((dict(factors), run))
         self._factors = {}
 
+    def record_all(self, rows: Iterable[tuple[Mapping[str, Factor], Mapping[str, Any]]], write: bool = True) -> None:
+        """Stores measurements, in place of all that were there. Those before a row can be read while it is computed.
+
+        Args:
+            rows: factors and values, as for ``record``.
+            write: whether this process is the one that writes.
+        """
+        table = self.directory.table("measurements")
+        if write:
+            table.clear()
+        for factors, values in rows:
+            if write:
+                self.record(factors, values)
+        if write:
+            table.merge()
+
     def record(self, factors: Mapping[str, Factor], values: Mapping[str, Any]) -> None:
-        """Stores measurements, in place of those of the same factors.
+        """Adds measurements.
 
         Args:
             factors: what they are of: those of an arm, or others.

@@ -22,6 +22,7 @@ from jaxrl.training import seed_axis
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.distributed import Processes
 from jaxrl.training.runner import Run
+from jaxrl.training.seed_axis import SEEDS
 
 
 class Interrupted(Exception):
@@ -76,7 +77,7 @@ class Session:
         runs = train(
             arms,
             sinks=lambda arm: (Recorder(self.directory, arm.label, arm.factors), *self._sinks(arm.label)),
-            watch=lambda together: (Progress(f"{self.directory.experiment} {program_name(together)}", together[0].show),),
+            watch=self._watch,
             checkpoints=lambda together: checkpoints_of(self.directory, together, self._seconds_between_checkpoints),
             root=self._root,
             at_once=self._at_once,
@@ -85,6 +86,9 @@ class Session:
         if any(run.summary.interrupted for run in runs):
             raise Interrupted
         self._processes.wait()  # whatever follows may read the records of all
+        if self._processes.first:
+            self.directory.close()
+        self._processes.wait()
         for arm, run in zip(arms, runs, strict=True):
             self.results.add(arm.factors, run)
             if self._processes.count == 1:
@@ -104,13 +108,18 @@ class Session:
         if experiment.measure is not None:
             # Each process may need the measurements, the first writes them.
             with _left_out("measure", lenient):
-                for factors, values in experiment.measure(config, self.results):
-                    if self._processes.first:
-                        self.results.record(factors, values)
+                self.results.record_all(experiment.measure(config, self.results), write=self._processes.first)
         self._processes.wait()
         if self._processes.first and experiment.figures is not None:
             with _left_out("figures", lenient):
                 experiment.figures(self.results)
+
+    def _watch(self, together: Sequence[Arm]) -> Sequence[Sink]:
+        if self._processes.first:
+            self.directory.tidy()
+        return (
+            Progress(f"{self.directory.experiment} {program_name(together)}", together[0].show, seed_name=seed_names(together)),
+        )
 
     def _complete_account(self, arm: Arm, run: Run) -> None:
         """Notes what a run that was stopped between its last checkpoint and its account had left to say: checkpoints know it."""
@@ -153,6 +162,11 @@ def _left_out(part: str, may: bool) -> Iterator[None]:
 def program_name(arms: Sequence[Arm]) -> str:
     """Returns how texts name the program of these arms."""
     return f"{arms[0].label} and {len(arms) - 1} more" if len(arms) > 1 else arms[0].label
+
+
+def seed_names(arms: Sequence[Arm]) -> Callable[[int], str]:
+    """Returns how texts name a seed of the program of these arms by its number there."""
+    return lambda number: f"{number % SEEDS} of {arms[number // SEEDS].label}" if len(arms) > 1 else str(number)
 
 
 def checkpoints_of(directory: RunDirectory, arms: Sequence[Arm], seconds_between: float = 60.0) -> Checkpoints:

@@ -4,7 +4,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -27,6 +27,7 @@ class Progress:
         metrics: Sequence[str] = ("episode_return",),
         stream: TextIO | None = None,
         seconds_between_lines: float = 10.0,
+        seed_name: Callable[[int], str] = str,
     ):
         """
         Args:
@@ -34,9 +35,11 @@ class Progress:
             metrics: names of the metrics and evaluations whose mean over seeds is shown; those that are missing are not.
             stream: where to show it, by default the standard error stream.
             seconds_between_lines: the least time between two lines, in seconds; concerns lines, not the bar.
+            seed_name: the words for a seed by its number, where several arms are trained together.
         """
         self._title = title or "run"
         self._metrics = tuple(metrics)
+        self._seed_name = seed_name
         self._stream = stream
         self._seconds_between_lines = seconds_between_lines
 
@@ -81,14 +84,15 @@ class Progress:
             self._line(f"{self._count()} updates", f"{took}, {compiling}", self._speed(), self._mean_text())
         if summary.failed_seeds:
             seeds = sorted(summary.failed_seeds)
-            names = ", ".join(map(str, seeds[:10])) + (", ..." if len(seeds) > 10 else "")
+            names = ", ".join(map(self._seed_name, seeds[:10])) + (", ..." if len(seeds) > 10 else "")
             self._line(f"{len(seeds)} of {len(self._plan.seeds)} seeds in quarantine: {names}")
 
     def _announce(self, failures: Mapping[int, Failure]) -> None:
         """Names seeds as they go into quarantine, but not thousands of them."""
         room = SEEDS_NAMED - self._named
         for seed, failure in sorted(failures.items())[: max(room, 0)]:
-            self._line(f"seed {seed} goes into quarantine at update {failure.update}: {failure.place} is not finite")
+            name, update = self._seed_name(seed), failure.update
+            self._line(f"seed {name} goes into quarantine at update {update}: {failure.place} is not finite")
         self._named += len(failures)
 
     @property

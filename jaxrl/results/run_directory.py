@@ -38,6 +38,7 @@ from jaxrl.statistics import summarise_all
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MOST_PARTS = 64
 TABLES = ("metrics", "evaluations", "measurements")
 HALF_MADE = ".partial"  # ends the name of a folder that is no run yet
 
@@ -254,16 +255,21 @@ class RunDirectory:
         return found
 
     def record(self, arm: str, factors: Mapping[str, Factor], columns: Mapping[str, np.ndarray]) -> None:
-        """Stores measurements of an arm in place of those that it had.
+        """Adds measurements of an arm.
 
         Args:
             arm: its name, which no trained arm need have.
-            factors: what tells it from the others.
+            factors: they tell it from the others.
             columns: name -> float[S, P], a row per seed; the P positions (sizes, temperatures, days) are the experiment's.
         """
-        table, (seeds, length) = self.table("measurements"), next(iter(columns.values())).shape
-        table.remove(table.files(), arm, np.arange(seeds), 0)
-        table.append(arm, np.arange(seeds), np.arange(length), None, columns, factors)
+        seeds, length = next(iter(columns.values())).shape
+        self.table("measurements").append(arm, np.arange(seeds), np.arange(length), None, columns, factors)
+
+    def tidy(self) -> None:
+        """Merges the tables that lie in many parts, each of which every reading opens."""
+        for name in TABLES:
+            if len(self.table(name).files()) > MOST_PARTS:
+                self.table(name).merge()
 
     def metrics(self, arm: str | None = None) -> "pa.Table":
         """Returns the rows of one arm or of all: ``arm, seed, update, env_steps`` and a column per metric."""

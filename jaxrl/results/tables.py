@@ -134,6 +134,12 @@ class Table:
                     kept = (table.filter(~rows) for table in storage.read_batches(file))
                     storage.write_table(file, storage.read_schema(file), kept)
 
+    def clear(self) -> None:
+        """Removes all rows."""
+        with storage.writing(self.path):
+            self.merged.unlink(missing_ok=True)
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def merge(self) -> None:
         """Puts all rows into one file. May be called at any time and repeatedly; appending can go on."""
         import pyarrow as pa

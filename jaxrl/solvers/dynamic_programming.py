@@ -282,6 +282,22 @@ class _Candidate(NamedTuple):
     complete: jax.Array
 
 
+def visited_under(model: TabularModel, actions: np.ndarray) -> list[int]:
+    """Returns the states in which an episode can stand that begins at the likeliest start and takes these actions, it first.
+
+    Args:
+        model: of a finite environment.
+        actions: int[X], of every state.
+    """
+    states = [int(np.asarray(model.initial).argmax())]
+    for state in states:
+        taken = actions[state]
+        going_on = np.asarray((model.probability[state, taken] > 0) & ~model.terminated[state, taken])
+        successors = np.asarray(model.next_state[state, taken])[going_on].tolist()
+        states += [successor for successor in successors if successor not in states]
+    return states
+
+
 def policy_iteration(model: TabularModel, gamma: jax.Array | float, max_improvements: jax.Array | int = 1_000) -> Solution:
     """Alternates exact evaluation and greedy improvement until the policy is stable (Howard 1960; Sutton & Barto, section 4.3).
 

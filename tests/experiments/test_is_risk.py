@@ -7,16 +7,17 @@ import pytest
 
 from experiments.markets import is_risk
 from jaxrl.core.finite import tabulate
+from jaxrl.experiment.arms import programs
 
 
 @pytest.mark.parametrize("aversion", [0.5, 10.0])
 def test_the_planned_hedge_earns_its_certainty_equivalent(aversion):
     """Follows the choices over all 16 paths: every observation is listed, and the profits have the planned value."""
-    exact = is_risk.HEDGE.solve(aversion)
-    model = tabulate(is_risk.HEDGE.build(aversion, 0.0))
-    choice = dict(zip(exact.observations.tolist(), exact.choices.tolist(), strict=True))
+    value, observations, choices = is_risk.solution("hedge", aversion)
+    model = tabulate(is_risk.environment("hedge", aversion))
+    choice = dict(zip(observations.tolist(), choices.tolist(), strict=True))
     seen, weights, profits = set(), [], []
-    for path in itertools.product((0, 1), repeat=is_risk.HEDGE.num_steps):
+    for path in itertools.product((0, 1), repeat=is_risk.STEPS["hedge"]):
         state, weight, profit = int(model.initial.argmax()), 1.0, 0.0
         for move in path:
             seen.add(int(model.observation[state]))
@@ -26,18 +27,14 @@ def test_the_planned_hedge_earns_its_certainty_equivalent(aversion):
         weights.append(weight)
         profits.append(profit)
     assert seen == set(choice)
-    assert exact.observations[0] == model.observation[model.initial.argmax()]
-    assert -np.log(np.array(weights) @ np.exp(-aversion * np.array(profits))) / aversion == pytest.approx(exact.value, rel=1e-9)
+    assert observations[0] == model.observation[model.initial.argmax()]
+    assert -np.log(np.array(weights) @ np.exp(-aversion * np.array(profits))) / aversion == pytest.approx(value, rel=1e-9)
 
 
 def test_without_costs_the_referee_finds_the_price():
     assert is_risk.hedge_without_costs() < 1e-6
 
 
-def test_variants_have_different_names():
-    names = [
-        p.variant(loss, shift) for p in (is_risk.PORTFOLIO, is_risk.HEDGE) for loss, all_ in p.losses.items() for shift in all_
-    ]
-    assert len(names) == len(set(names)) == 14
-    assert "itakura_saito +20" in names
-    assert "hedging, exponential_squared -20" in names
+def test_fifty_and_more_arms_are_six_programs():
+    arms = list(is_risk.arms(is_risk.QUICK))
+    assert (len(arms), len(programs(arms))) == (70, 6)
