@@ -4,26 +4,15 @@ Source: Tan (1993); Claus and Boutilier (1998), The dynamics of reinforcement le
 Matignon, Laurent and Le Fort-Piat (2007), Hysteretic Q-learning.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from flax import struct
 
 from envs.matrix_games import matrix_game, named
 from jaxrl.algorithms.multiagent import iql
-from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.rollout import View
-from jaxrl.evaluation import NashConv
-from jaxrl.experiment.claims import Claim, Verdict, last
-from jaxrl.experiment.session import Session
-from jaxrl.report import game_figures as figures
-from jaxrl.report.figures import relation
-from jaxrl.results.run_directory import RunDirectory
-from jaxrl.statistics import bootstrap_interval
+from jaxrl.evaluation import GreedyActions, NashConv
+from jaxrl.experiment import Arm, Claim, Results, Statement, draw, every, final, share
+from jaxrl.report import game_figures
 
 TWO_BY_TWO = (
     "prisoners_dilemma",
@@ -33,14 +22,13 @@ TWO_BY_TWO = (
     "matching_pennies",
     "pure_coordination",
 )
-PLAIN = iql.Config(epsilon=0.1)
-CLIMBERS = {
-    "climb": PLAIN,
-    "climb, hysteretic": replace(PLAIN, beta=0.1),
+IQL = iql.Config(epsilon=0.1)
+ALGORITHMS = {
+    "IQL": IQL,
+    "hysteretic IQL": replace(IQL, beta=0.1),
     # A step size of 1 / (n + 1) makes every entry the plain average of its rewards.
-    "climb, averaging": replace(PLAIN, epsilon=1.0, learning_rate=1.0, learning_rate_half_life=1.0, learning_rate_min=0.0),
+    "averaging IQL": replace(IQL, epsilon=1.0, learning_rate=1.0, learning_rate_half_life=1.0, learning_rate_min=0.0),
 }
-VARIANTS = {name: (name, PLAIN) for name in TWO_BY_TWO} | {name: ("climb", config) for name, config in CLIMBERS.items()}
 
 
 @dataclass(frozen=True)
@@ -49,111 +37,77 @@ class Config:
 
     seeds: int = 1024
     """Independent pairs of learners in each game, trained side by side (count)."""
-    plays: int = 5_000
-    """Plays of each pair (count), a multiple of 100."""
+    env_steps: int = 5_000
+    """Plays of each pair (count)."""
 
 
-QUICK = Config(seeds=8, plays=200)
+QUICK = Config(seeds=8, env_steps=200)
 
 
-@struct.dataclass
-class GreedyActions:
-    """Evaluates which actions two greedy players take: ``row_action`` and ``column_action``, as float32[]."""
-
-    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
-        action = algorithm.policy(state, True)(key, View(jnp.zeros((1, 2), jnp.int32), None, ())).action[0]
-        return {"row_action": action[0].astype(jnp.float32), "column_action": action[1].astype(jnp.float32)}
-
-
-def run(config: Config, session: Session) -> None:
-    """Trains all pairs in all games; the games of one size share a compiled program."""
-    for variant, (game, algorithm) in VARIANTS.items():
-        session.train(
+def arms(config: Config) -> Iterator[Arm]:
+    """Plain learners in every game, and all kinds of learners on climb."""
+    for game, algorithm in [*product(TWO_BY_TWO, ["IQL"]), *product(["climb"], ALGORITHMS)]:
+        payoff = named.TABLES[game]
+        yield Arm(
+            {"game": game, "algorithm": algorithm},
             iql.make,
-            matrix_game.make(named.TABLES[game]),
-            algorithm,
+            matrix_game.make(payoff),
+            ALGORITHMS[algorithm],
             seeds=config.seeds,
-            num_updates=config.plays // algorithm.steps_per_update,
-            evaluators=(NashConv(named.TABLES[game]), GreedyActions()),
-            variant=variant,
+            env_steps=config.env_steps,
+            evaluators=(NashConv(payoff), GreedyActions(payoff)),
             show=("nash_conv", "greedy_nash_conv"),
         )
-    draw(session)
 
 
-def draw(session: Session) -> None:
-    """Draws NashConv over time and how often each joint action is where the learners end."""
-    curves = {variant: session.directory.curves("nash_conv", variant) for variant in TWO_BY_TWO}
-    plays = PLAIN.steps_per_update * (next(iter(curves.values())).updates + 1)
-    lines = {variant.replace("_", " "): (plays, curve.values) for variant, curve in curves.items()}
+def ends_in(row: int, column: int, **factors: str) -> Statement:
+    """The statement that the greedy policies of a pair end in a joint action."""
+    actions = {"greedy_action_0": row, "greedy_action_1": column}
+    both = every(final(metric, **factors).equals(action, 0) for metric, action in actions.items())
+    return replace(both, text=f"greedy actions ({row}, {column}) in {', '.join(factors.values())}")
+
+
+def figures(results: Results) -> None:
+    """Draws NashConv over time, and how often each joint action is where the learners end."""
+    curves = {game: results.curves("nash_conv", game=game) for game in TWO_BY_TWO}
+    lines = {game.replace("_", " "): (curve.env_steps, curve.values) for game, curve in curves.items()}
     title = "How far the sampled policies are from equilibrium"
-    relation(session.directory, "nash_conv", lines, "Plays", "NashConv (reward units)", title=title)
-    for name, variants, actions, title in (
-        ("two_by_two", TWO_BY_TWO, 2, "Where independent learners end, 2x2 games"),
-        ("climb", tuple(CLIMBERS), 3, "Where independent learners end on climb"),
-    ):
-        joint = list(product(range(actions), repeat=2))
-        shares = {variant: [_share(session.directory, variant, *pair) for pair in joint] for variant in variants}
-        ticks = ["".join("abc"[action] for action in pair) for pair in joint]
-        figures.bars(
-            session.directory,
+    draw.relation(results, "nash_conv", lines, "Plays", "NashConv (reward units)", title=title)
+    games = {game.replace("_", " "): {"game": game} for game in TWO_BY_TWO}
+    climbers = {algorithm: {"game": "climb", "algorithm": algorithm} for algorithm in ALGORITHMS}
+    for name, pairs, actions, where in (("two_by_two", games, "ab", "2x2 games"), ("climb", climbers, "abc", "climb")):
+        joint = list(product(range(len(actions)), repeat=2))
+        game_figures.bars(
+            results.directory,
             f"joint_actions_{name}",
-            {variant.replace("_", " "): values for variant, values in shares.items()},
-            ticks,
+            {label: [share(ends_in(*two, **pair)).read(results).mean() for two in joint] for label, pair in pairs.items()},
+            [actions[row] + actions[column] for row, column in joint],
             "Share of seeds",
             x_label="Greedy actions of the row and the column player",
-            title=title,
+            title=f"Where independent learners end, {where}",
             text="Share of seeds whose greedy policies end in each joint action; a is the first action.",
         )
 
 
-def _ends_in(directory: RunDirectory, variant: str, row: int, column: int) -> np.ndarray:
-    """Returns which seeds end in a joint action, bool[S]."""
-    return (last(directory, "row_action", variant) == row) & (last(directory, "column_action", variant) == column)
-
-
-def _share(directory: RunDirectory, variant: str, row: int, column: int) -> float:
-    return float(_ends_in(directory, variant, row, column).mean())
-
-
-def _share_at_least(variant: str, row: int, column: int, limit: float):
-    def check(directory: RunDirectory) -> Verdict:
-        share = bootstrap_interval(_ends_in(directory, variant, row, column).astype(float), np.mean)
-        return Verdict(share.estimate >= limit, share.estimate, f"share of seeds >= {limit:g}", share.low, share.high)
-
-    return check
-
-
-def _best_is_missed(directory: RunDirectory) -> Verdict:
-    share = bootstrap_interval(_ends_in(directory, "climb", 0, 0).astype(float), np.mean)
-    return Verdict(share.estimate < 0.5, share.estimate, "share of seeds that end in the best joint action < 0.5", *share[1:])
-
-
-def _hysteresis_helps(directory: RunDirectory) -> Verdict:
-    more, less = (_ends_in(directory, variant, 0, 0).astype(float) for variant in ("climb, hysteretic", "climb"))
-    gain = bootstrap_interval(more - less, np.mean)
-    return Verdict(gain.low > 0, gain.estimate, "95 % interval of the mean paired difference above 0", *gain[1:])
-
-
 CLAIMS = (
     Claim(
-        "In the prisoner's dilemma at least 95 % of the pairs end in mutual defection",
+        "In the prisoner's dilemma at least 95 % of pairs of independent Q-learners end in mutual defection",
         "Tan (1993) on independent learners; the game's only equilibrium",
-        _share_at_least("prisoners_dilemma", 1, 1, 0.95),
+        share(ends_in(1, 1, game="prisoners_dilemma")) >= 0.95,
     ),
     Claim(
-        "On climb most pairs miss the best joint action, worth 11",
+        "On climb fewer than half of the pairs of independent Q-learners end in the best joint action, worth 11",
         "Claus and Boutilier (1998), section 4",
-        _best_is_missed,
+        share(ends_in(0, 0, game="climb", algorithm="IQL")) < 0.5,
     ),
     Claim(
-        "Learners that average under uniform exploration choose the joint action worth 5 in at least 95 % of the pairs",
+        "On climb at least 95 % of pairs that average their rewards under uniform exploration end in the joint action worth 5",
         "the averages over the other's actions: -6.33, -5.67, 1.67 for the rows",
-        _share_at_least("climb, averaging", 2, 2, 0.95),
+        share(ends_in(2, 2, game="climb", algorithm="averaging IQL")) >= 0.95,
     ),
     Claim(
-        "Hysteretic learners (beta 0.1) reach the best joint action more often than plain ones",
+        "On climb hysteretic Q-learners (beta 0.1) end in the best joint action more often than plain ones",
         "Matignon, Laurent and Le Fort-Piat (2007)",
-        _hysteresis_helps,
+        share(ends_in(0, 0, game="climb", algorithm="hysteretic IQL")) > share(ends_in(0, 0, game="climb", algorithm="IQL")),
     ),
 )

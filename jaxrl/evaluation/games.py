@@ -37,10 +37,7 @@ class NashConv:
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
         payoff = jnp.asarray(self.payoff, jnp.float32)
-        counts = jnp.array(payoff.shape[1:])
-        widest = max(payoff.shape[1:])
-        mask = None if min(payoff.shape[1:]) == widest else (jnp.arange(widest) < counts[:, None])[None]
-        view = View(jnp.zeros((1, counts.size), jnp.int32), mask, ())
+        view = _one_shot_view(payoff)
 
         def measures(probabilities, prefix):
             profile = [strategy[:actions] for strategy, actions in zip(probabilities[0], payoff.shape[1:], strict=True)]
@@ -48,10 +45,34 @@ class NashConv:
             return {f"{prefix}nash_conv": nash_conv(payoff, profile), f"{prefix}welfare": welfare}
 
         action = algorithm.policy(state, True)(key, view).action
-        metrics = measures(jax.nn.one_hot(action, widest), "greedy_")
+        metrics = measures(jax.nn.one_hot(action, max(payoff.shape[1:])), "greedy_")
         if algorithm.probabilities is not None:
             metrics |= measures(algorithm.probabilities(state, view), "")
         return metrics
+
+
+@struct.dataclass
+class GreedyActions:
+    """Evaluates which actions agents have learned to take in a one-shot matrix game.
+
+    Metrics: ``greedy_action_0``, ``greedy_action_1`` ..., the number of the action that the greedy policy of each player takes.
+
+    payoff: float[N, A_0, ..., A_{N-1}], the table from which the environment was made.
+    """
+
+    payoff: Any
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        action = algorithm.policy(state, True)(key, _one_shot_view(self.payoff)).action[0]
+        return {f"greedy_action_{player}": action[player].astype(jnp.float32) for player in range(jnp.shape(self.payoff)[0])}
+
+
+def _one_shot_view(payoff: Any) -> View:
+    """Returns the view of the players of a matrix game, who observe nothing: one entry in the batch."""
+    counts = jnp.array(jnp.shape(payoff)[1:])
+    widest = max(jnp.shape(payoff)[1:])
+    mask = None if min(jnp.shape(payoff)[1:]) == widest else (jnp.arange(widest) < counts[:, None])[None]
+    return View(jnp.zeros((1, counts.size), jnp.int32), mask, ())
 
 
 @struct.dataclass

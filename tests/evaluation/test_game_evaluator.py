@@ -8,7 +8,7 @@ import pytest
 from envs.matrix_games import named
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.rollout import Decision
-from jaxrl.evaluation import NashConv
+from jaxrl.evaluation import GreedyActions, NashConv
 
 # One state of two players; the second has an action more. As (row, column): what each is paid.
 UNEQUAL = np.array([[[1, 0, 3], [0, 2, 0]], [[1, 0, 0], [0, 1, 2]]], float)
@@ -46,3 +46,8 @@ def test_players_with_unequal_actions():
 
 def test_policies_without_probabilities_are_evaluated_greedily():
     assert set(measured(named.CHICKEN, (0, 1), None)) == {"greedy_nash_conv", "greedy_welfare"}
+
+
+def test_greedy_actions_are_numbered():
+    found = GreedyActions(UNEQUAL)(jax.random.key(0), fixed((0, 2), None), None)
+    assert {name: float(value) for name, value in found.items()} == {"greedy_action_0": 0.0, "greedy_action_1": 2.0}
