@@ -251,6 +251,8 @@ def show(verdicts: Sequence[tuple[Job, dict[str, Any]]]) -> None:
     colours = {"holds": "[green]holds[/green]", "fails": "[bold red]FAILS[/bold red]", "open": "open"}
     table = Table("verdict", "claim", "measured", show_lines=True)
     roots = {job.root for job, _ in verdicts}
+    if len(roots) > 1:
+        _show_roots(verdicts)
     for job, entry in verdicts:
         measured = [f"{entry['value']:.6g}"] if entry.get("value") is not None else []
         if entry.get("low") is not None and entry.get("high") is not None:
@@ -258,4 +260,16 @@ def show(verdicts: Sequence[tuple[Job, dict[str, Any]]]) -> None:
         measured += [text for text in (entry.get("criterion"), entry.get("detail")) if text]
         name = f"{job.experiment.name}, root {job.root}" if len(roots) > 1 else job.experiment.name
         table.add_row(colours[entry["verdict"]], f"[bold]{name}[/bold]\n{entry['text']}", "\n".join(measured))
+    Console().print(table)
+
+
+def _show_roots(verdicts: Sequence[tuple[Job, dict[str, Any]]]) -> None:
+    """Prints how often each claim holds over roots: the answer to the question if a lucky seed was picked."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for job, entry in verdicts:
+        found.setdefault((job.experiment.name, entry["text"]), []).append(entry["verdict"])
+    table = Table("holds", "fails", "open", "claim", title="over roots", show_lines=True)
+    for (name, text), words in found.items():
+        counts = (f"{words.count(word)} of {len(words)}" for word in ("holds", "fails", "open"))
+        table.add_row(*counts, f"[bold]{name}[/bold]\n{text}")
     Console().print(table)

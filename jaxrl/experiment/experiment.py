@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxrl.errors import ConfigError, require, unknown_name
+from jaxrl.errors import ConfigError, JaxrlError, require, unknown_name
 from jaxrl.experiment.arms import Arm
 from jaxrl.experiment.claims import Claim
 from jaxrl.experiment.results import Results
@@ -68,17 +68,18 @@ def load(name: str) -> Experiment:
         ConfigError: the module cannot be imported or lacks a part.
     """
     known = _modules()
-    if name.replace("-", "_") in known:
-        return _of_module(importlib.import_module(known[name.replace("-", "_")]), known[name.replace("-", "_")])
     if name.endswith(".py"):
         return _of_file(Path(name))
-    if "." in name:
-        try:
-            return _of_module(importlib.import_module(name), name)
-        except ModuleNotFoundError as error:
-            fix = "Install it, or give the path of the file."
-            raise ConfigError(f"experiment: {name} must be a module that can be imported, got {error}. {fix}") from error
-    raise unknown_name("experiments", "experiment", name, known)
+    module = known.get(name.replace("-", "_"), name)
+    if "." not in module:
+        raise unknown_name("experiments", "experiment", name, known)
+    try:
+        return _of_module(importlib.import_module(module), module)
+    except JaxrlError:
+        raise
+    except Exception as error:
+        reason, fix = f"{type(error).__name__}: {error}", "Install or mend it, or give the path of a file."
+        raise ConfigError(f"experiment: {module} must be a module that can be imported, got {reason}. {fix}") from error
 
 
 def _modules() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Arms: those of one structure are one program, and each is what it would be alone."""
 
 import itertools
+from dataclasses import replace
 
 import chex
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 
 import envs
 from jaxrl.algorithms.tabular import q_learning
-from jaxrl.errors import ConfigError
+from jaxrl.errors import ConfigError, UnknownNameError
 from jaxrl.evaluation import ExactValue
 from jaxrl.experiment import arms
 from jaxrl.experiment.arms import Arm
+from jaxrl.results.factors import label, short_labels
 from jaxrl.training.runner import run
 
 Q = q_learning.Config(num_steps=20)
@@ -74,20 +76,88 @@ def test_sinks_see_an_arm_as_if_it_ran_alone():
 
 
 def test_labels():
-    assert arms.label({"loss": "softplus", "shift": 20.0, "dueling": True}) == "softplus, shift 20, dueling 1"
+    assert label({"method": "softplus", "shift": 20.0, "dueling": True, "central": False, "num_envs": 4}) == (
+        "softplus, shift 20, dueling, no central, num envs 4"
+    )
+    factors = {"a": {"game": "rps", "rate": 0.1}, "b": {"game": "rps", "rate": 0.5}, "c": {"game": "rps"}}
+    assert short_labels(factors) == {"a": "a", "b": "b", "c": "c"}, "no name would be left for the last"
+    del factors["c"]
+    assert short_labels(factors) == {"a": "rate 0.1", "b": "rate 0.5"}
+
+
+# ---- arms that come after others, that start elsewhere, that are chosen
+
+
+def plain(method, **options):
+    return Arm({"method": method}, q_learning.make, lake(0.1), Q, **{**SHARED, **options})
+
+
+def test_an_arm_goes_on_with_the_states_of_another():
+    def goes_on(arm, run):
+        return replace(arm, initial=run.state)
+
+    first, second = arms.train([plain("first"), plain("second", after={"method": "first"}, prepare=goes_on)])
+    config = q_learning.Config(num_steps=20)
+    start = run(q_learning.make, lake(0.1), config, **SHARED)
+    alone = run(q_learning.make, lake(0.1), config, initial=start.state, **SHARED)
+    np.testing.assert_array_equal(first.state.q, start.state.q)
+    np.testing.assert_array_equal(second.state.q, alone.state.q)
+
+
+def test_an_arm_may_take_its_task_from_another():
+    """A chain of three, given in order, each trained only when the one before is finished."""
+    seen = []
+
+    def steeper(arm, run):
+        seen.append(float(run.state.q.max()))
+        return replace(arm, task=lake(0.3))
+
+    chain = [plain("a"), plain("b", after={"method": "a"}, prepare=steeper), plain("c", after={"method": "b"}, prepare=steeper)]
+    runs = arms.train(chain)
+    assert len(runs) == 3
+    assert seen == [float(runs[0].state.q.max()), float(runs[1].state.q.max())]
+    alone = run(q_learning.make, lake(0.3), Q, **SHARED)
+    np.testing.assert_array_equal(runs[2].state.q, alone.state.q)
+
+
+def test_environment_steps_are_whole_updates():
+    assert plain("a", num_updates=None, env_steps=250).updates == 250 // Q.steps_per_update
+    with pytest.raises(ConfigError, match=r"env_steps must be at least 20, the steps of one update, got 19\. Try --env-steps 20"):
+        _ = plain("a", num_updates=None, env_steps=19).updates
 
 
 @pytest.mark.parametrize(
-    ("factors", "message"),
+    ("chosen", "message"),
     [
-        ([], "there must be an arm"),
-        ([{"a": 1}, {"b": 1}], r"every arm must have the factors \['a'\], got \['b'\]"),
-        ([{}], "every arm must have the factors"),
-        ([{"a": 1}, {"a": 1}], r"arms must differ in their factors, got \{'a': 1\}"),
-        ([{"a": (1, 2)}], "values of factors must be texts, numbers or flags"),
+        (["slip"], "--only must have the form FACTOR=VALUE"),
+        (["slp=0.1"], "Did you mean 'slip'"),
+        (["slip=0.2"], r"slip must be one of 0\.1, 0\.3, got '0\.2'"),
     ],
 )
-def test_what_is_no_list_of_arms(factors, message):
-    env = lake(0.1)
+def test_a_choice_of_arms_that_is_none(chosen, message):
+    with pytest.raises((ConfigError, UnknownNameError), match=message):
+        arms.only(grid(), chosen)
+
+
+def test_chosen_arms_bring_those_they_come_after():
+    every = [plain("a"), plain("b"), plain("c", after={"method": "a"})]
+    assert [arm.label for arm in arms.only(every, ["method=c"])] == ["a", "c"]
+    assert [arm.factors["slip"] for arm in arms.only(grid(), ["slip=0.3", "steps=10,20"])] == [0.3] * 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([], "there must be an arm"),
+        ([plain("a"), plain("a")], "arms must differ in their factors"),
+        ([plain("a", env_steps=20)], "an arm must have env_steps or num_updates"),
+        ([plain("a", seeds=0)], r"seeds must be an integer of at least 1, got 0\. Try --seeds 8"),
+        ([plain("a"), Arm({"method": 1}, q_learning.make, lake(0.1), Q, **SHARED)], "must all be texts, or all be numbers"),
+        ([Arm({"seed": 1}, q_learning.make, lake(0.1), Q, **SHARED)], "names of factors must be identifiers other than"),
+        ([Arm({}, q_learning.make, lake(0.1), Q, **SHARED)], "an arm must have a factor"),
+        ([plain("b", after={"method": "a"}), plain("a")], "exactly one earlier arm must have the factors"),
+    ],
+)
+def test_arms_that_are_refused(wrong, message):
     with pytest.raises(ConfigError, match=message):
-        arms.train([Arm(each, q_learning.make, env, Q, **SHARED) for each in factors])
+        arms.checked(wrong)

@@ -1,98 +1,145 @@
-"""Numbers that no training measured: stored by a session, read by claims, drawn against each other."""
+"""A session: arms are trained into a directory, measurements are recorded, figures drawn, and all is read by factor."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import envs
 from jaxrl.algorithms.tabular import q_learning
-from jaxrl.experiment.claims import above_zero, exceeds, recorded, recorded_within
+from jaxrl.errors import ConfigError, ResultsError, UnknownNameError
+from jaxrl.experiment import Arm, load
+from jaxrl.experiment.results import Results
 from jaxrl.experiment.session import Session
 from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 
-
-@pytest.fixture
-def session(tmp_path):
-    return Session(RunDirectory.create(tmp_path, "example", {}))
+SMALL = str(Path(__file__).parents[1] / "small_experiment.py")
 
 
-def test_what_is_recorded_can_be_read(session):
-    values = np.arange(6.0).reshape(2, 3)
-    session.record({"gold": values, "proxy": -values}, "one")
-    session.record({"gold": [7.0, 8.0]}, "two")
-    session.record({"error": 1e-9})
-    session.directory.close()
-    run = RunDirectory.open(session.directory.path)
-    np.testing.assert_array_equal(run.curves("gold", "one", "metrics").values, values)
-    np.testing.assert_array_equal(recorded(run, "proxy", "one"), [-2.0, -5.0])
-    np.testing.assert_array_equal(recorded(run, "proxy", "one", 0), [0.0, -3.0])
-    np.testing.assert_array_equal(recorded(run, "gold", "two"), [8.0])
-    np.testing.assert_allclose(recorded(run, "error"), [1e-9], rtol=1e-6)
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    experiment = load(SMALL)
+    session = Session(RunDirectory.create(tmp_path_factory.mktemp("runs"), "small", {}))
+    session.train(experiment.arms(experiment.quick))
+    session.measure(experiment, experiment.quick)
+    return session
 
 
-def test_paired_differences_are_held_against_their_standard_error(session):
-    random = np.random.default_rng(0)
-    common, noise = random.normal(size=(2, 50))
-    session.record({"value": (common + 1.0 + 0.1 * noise)[:, None]}, "more")
-    session.record({"value": common[:, None]}, "less")
-    session.record({"value": (common + noise - noise.mean())[:, None]}, "same")
-    run = session.directory
-
-    def of(name):
-        return lambda run: recorded(run, "value", name)
-
-    verdict = exceeds(of("more"), of("less"), "gain")(run)
-    assert verdict.passed
-    assert verdict.value == pytest.approx(1.0 + 0.1 * noise.mean(), abs=1e-6)
-    assert verdict.low < verdict.value < verdict.high
-    assert not exceeds(of("same"), of("less"), "nothing")(run).passed
-    assert not exceeds(of("less"), of("more"), "loss")(run).passed
-    assert not above_zero(of("less"), "noise")(run).passed or abs(common.mean()) > 0.25
+def test_factors_are_typed_columns_of_every_table(small):
+    table = small.directory.evaluations().to_pandas()
+    assert set(table.columns) >= {"arm", "seed", "update", "env_steps", "method", "rate", "exact_value"}
+    assert table["rate"].dtype == np.float64
+    assert sorted(set(zip(table["method"], table["rate"], strict=True))) == [("continued", 0.1), ("plain", 0.1), ("plain", 0.5)]
+    assert "rate" not in small.directory.columns("evaluations")
+    measured = small.directory.measurements().to_pandas()
+    assert measured["method"].tolist() == ["plain"] * 4 + ["random"]
+    assert measured["rate"].isna().tolist() == [False] * 4 + [True]
 
 
-def test_recorded_within(session):
-    session.record({"exact": 0.5}, "one")
-    session.record({"exact": [[0.0], [1.0], [2.0]]}, "several")
-    run = session.directory
-    assert recorded_within("exact", 0.4, 0.6, "one")(run).passed
-    assert recorded_within("exact", 0.4, 0.6, "one")(run).low is None
-    assert not recorded_within("exact", 0.0, 0.4, "one")(run).passed
-    assert recorded_within("exact", 0.9, 1.1, "several")(run).value == 1.0
+def test_results_are_read_by_factor(small):
+    results = small.results
+    assert results.arms("evaluations", method="plain") == ("plain, rate 0.1", "plain, rate 0.5")
+    assert results.labels("exact_value", method="plain") == {"plain, rate 0.1": "rate 0.1", "plain, rate 0.5": "rate 0.5"}
+    assert results.values("td_error", method="continued").shape == (2, 4)
+    assert results.run(method="continued").state.q.shape[0] == 2
+    assert results.is_exact("drawn")
+    assert not results.is_exact("largest_q", rate=0.1)
+    with pytest.raises(ConfigError, match="must name one arm"):
+        results.final("exact_value", method="plain")
+    with pytest.raises(ResultsError, match="an arm with the factors"):
+        results.final("exact_value", method="plain", rate=0.2)
+    with pytest.raises(UnknownNameError, match="no trained arm is named 'rate 3'"):
+        results.run(rate=3)
+    np.testing.assert_array_equal(
+        results.final("largest_q", method="plain", rate=0.5), results.run(method="plain", rate=0.5).state.q.max((1, 2))
+    )
 
 
-def test_a_relation_is_drawn_and_explains_itself(session):
+def test_the_tables_alone_say_the_same(small):
+    again = Results(RunDirectory.open(small.directory.path))
+    for metric, factors in (("exact_value", {"method": "continued"}), ("largest_q", {"rate": 0.5}), ("drawn", {})):
+        np.testing.assert_array_equal(again.final(metric, **factors), small.results.final(metric, **factors))
+
+
+def test_figures_were_drawn(small):
+    drawn = sorted(path.stem for path in (small.directory.path / "figures").glob("*.png"))
+    assert drawn == ["exact_value", "exact_value_distribution"]
+
+
+def test_measurements_are_replaced_as_a_whole(tmp_path):
+    results = Results(RunDirectory.create(tmp_path, "example", {}))
+    results.record_all([({"method": "a"}, {"x": 1.0}), ({"method": "b"}, {"x": np.arange(6.0).reshape(2, 3)})])
+    results.record_all([({"method": "b"}, {"x": [7.0, 8.0]})])
+    assert results.arms() == ("b",)
+    np.testing.assert_array_equal(results.values("x"), [[7.0, 8.0]])
+
+
+@pytest.mark.parametrize(
+    ("factors", "values", "message"),
+    [
+        ({}, {"x": 1.0}, "an arm must have a factor"),
+        ({"a": None}, {"x": 1.0}, "values of factors must be texts, numbers or flags"),
+        ({"a": "b"}, {}, "there must be a value"),
+        ({"a": "b"}, {"x": [1.0, 2.0], "y": 1.0}, r"values must have one shape \[S, P\]"),
+        ({"a": "b"}, {"x": np.zeros((1, 2, 3))}, r"values must have one shape \[S, P\]"),
+        ({"a": "b"}, {"a": 1.0}, "no metric may be named like the columns"),
+    ],
+)
+def test_measurements_that_are_refused(tmp_path, factors, values, message):
+    results = Results(RunDirectory.create(tmp_path, "example", {}))
+    with pytest.raises(ConfigError, match=message):
+        results.record(factors, values)
+
+
+def test_a_relation_is_drawn_and_explains_itself(tmp_path):
+    directory = RunDirectory.create(tmp_path, "example", {})
     lines = {"a": (np.arange(1, 4), np.random.default_rng(0).normal(size=(5, 3))), "b": (np.arange(1, 3), np.ones((5, 2)))}
-    path = figures.relation(session.directory, "curve", lines, "x", "y", x_scale="log", level=1.0, note="A note.")
+    path = figures.relation(directory, "curve", lines, "x", "y", x_scale="log", level=1.0, note="A note.")
     assert path.stat().st_size > 5_000
     assert "5 seeds each" in figures.caption(path)
     assert figures.caption(path).endswith("A note.")
-    exact = figures.relation(session.directory, "exact", {"a": (np.arange(3), np.ones((1, 3)))}, "x", "y")
+    exact = figures.relation(directory, "exact", {"a": (np.arange(3), np.ones((1, 3)))}, "x", "y")
     assert "One exact computation" in figures.caption(exact)
+
+
+def corridor(seeds):
+    return Arm({"method": "Q"}, q_learning.make, envs.make("corridor"), q_learning.Config(), seeds=seeds, num_updates=2)
 
 
 @pytest.mark.parametrize("at_once", [None, 2])
 def test_an_episode_is_filmed_whether_the_states_are_on_the_device_or_on_the_host(tmp_path, at_once):
     session = Session(RunDirectory.create(tmp_path, "example", {}), at_once=at_once)
-    session.train(q_learning.make, envs.make("corridor"), q_learning.Config(), seeds=3, num_updates=2)
-    assert (session.directory.path / "replays" / "run.gif").read_bytes().startswith(b"GIF8")
+    session.train([corridor(3)])
+    assert (session.directory.path / "replays" / "Q.gif").read_bytes().startswith(b"GIF8")
+
+
+def test_another_root_gives_other_seeds(tmp_path):
+    found = []
+    for name, root in (("a", 0), ("b", 1), ("c", 1)):
+        session = Session(RunDirectory.create(tmp_path, name, {}), root=root)
+        found.append(session.train([corridor(2)]).values("td_error"))
+    assert not np.array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[1], found[2])
 
 
 def exploding():
-    return q_learning.Config(num_steps=20, learning_rate=np.array([0.1, np.inf], np.float32))
+    config = q_learning.Config(num_steps=20, learning_rate=np.array([0.1, np.inf], np.float32))
+    return Arm({"method": "Q"}, q_learning.make, envs.make("cliff_walking"), config, seeds=2, num_updates=4)
 
 
 def test_seeds_in_quarantine_are_not_forgotten_by_a_kill_before_the_account(tmp_path, monkeypatch):
-    """The last checkpoint is there, the note in summary.json is not: what resumes takes it from the checkpoint."""
+    """The last checkpoint is there, the note in summary.json is not: whoever resumes takes it from the checkpoint."""
     directory = RunDirectory.create(tmp_path, "example", {})
-    training = {"seeds": 2, "num_updates": 4, "evaluators": ()}
-    grid = envs.make("cliff_walking")
     monkeypatch.setattr(q_learning.Config, "validate", lambda config, env: None)
-    Session(directory).train(q_learning.make, grid, exploding(), **training)
-    before = directory.summary()["runs"][""]
+    Session(directory).train([exploding()])
+    before = directory.summary()["runs"]["Q"]
     assert list(before["failed_seeds"]) == ["1"]
     directory.write_summary({"runs": {}})
-    Session(directory).train(q_learning.make, grid, exploding(), **training)
-    after = directory.summary()["runs"][""]
+    results = Session(directory).train([exploding()])
+    after = directory.summary()["runs"]["Q"]
     assert after["failed_seeds"] == before["failed_seeds"]
     assert after["first_update"] + after["updates"] == after["planned_updates"] == 4
     assert set(after) == set(before)
+    assert np.isnan(results.states().q[1]).all()
+    assert np.isfinite(results.states().q[0]).all()
