@@ -138,6 +138,46 @@ TABLES: dict[str, np.ndarray] = {
 }
 
 
+_THIRDS, _FIFTHS = (1 / 3,) * 3, (1 / 5,) * 5
+EQUILIBRIA: dict[str, tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]] = {
+    "prisoners_dilemma": (((0, 1), (0, 1)),),
+    "stag_hunt": (((1, 0), (1, 0)), ((0, 1), (0, 1)), ((1 / 2, 1 / 2), (1 / 2, 1 / 2))),
+    "chicken": (((1, 0), (0, 1)), ((0, 1), (1, 0)), ((2 / 3, 1 / 3), (2 / 3, 1 / 3))),
+    "battle_of_the_sexes": (((1, 0), (1, 0)), ((0, 1), (0, 1)), ((0.6, 0.4), (0.4, 0.6))),
+    "matching_pennies": (((1 / 2, 1 / 2), (1 / 2, 1 / 2)),),
+    "pure_coordination": (((1, 0), (1, 0)), ((0, 1), (0, 1)), ((1 / 3, 2 / 3), (1 / 3, 2 / 3))),
+    "rock_paper_scissors": ((_THIRDS, _THIRDS),),
+    "weighted_rock_paper_scissors": (((1 / 2, 1 / 3, 1 / 6), (1 / 2, 1 / 3, 1 / 6)),),
+    "rock_paper_scissors_lizard_spock": ((_FIFTHS, _FIFTHS),),
+    "climb": (((1, 0, 0), (1, 0, 0)), ((0, 1, 0), (0, 1, 0)), ((0.3125, 0, 0.6875), (0.3125, 0, 0.6875))),
+    "penalty": (
+        ((1, 0, 0), (1, 0, 0)),
+        ((0, 1, 0), (0, 1, 0)),
+        ((0, 0, 1), (0, 0, 1)),
+        ((1 / 6, 5 / 6, 0), (1 / 6, 5 / 6, 0)),
+        ((0, 5 / 6, 1 / 6), (0, 5 / 6, 1 / 6)),
+    ),
+    "shapley": ((_THIRDS, _THIRDS),),
+}
+"""All Nash equilibria of the small games of ``TABLES``: name -> pairs of a row and a column strategy."""
+
+BEST_CORRELATED_SUMS: dict[str, float] = {
+    "prisoners_dilemma": -4.0,
+    "stag_hunt": 8.0,
+    "chicken": 10.5,
+    "battle_of_the_sexes": 5.0,
+    "matching_pennies": 0.0,
+    "pure_coordination": 4.0,
+    "rock_paper_scissors": 0.0,
+    "weighted_rock_paper_scissors": 0.0,
+    "rock_paper_scissors_lizard_spock": 0.0,
+    "climb": 22.0,
+    "penalty": 20.0,
+    "shapley": 1.0,
+}
+"""The largest sum of payoffs in a correlated equilibrium of the same games: name -> reward units."""
+
+
 def penalty(k: float = 100.0, rounds: int | None = 1, max_steps: int | None = None) -> Environment:
     """Builds the penalty game: two best joint actions, and a penalty for choosing different ones of them.
 

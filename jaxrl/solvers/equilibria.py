@@ -11,7 +11,7 @@ Source: Shoham and Leyton-Brown (2008), Multiagent Systems, chapter 4.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -67,6 +67,17 @@ def support_enumeration(payoff: Any, all_supports: bool = False, tolerance: floa
         if all(gain <= tolerance * missed for gain, missed in gains):
             found.append(Equilibrium(x, y, np.array([gain * scale for (gain, _), scale in zip(gains, scales, strict=True)])))
     return found
+
+
+def distance(equilibrium: Sequence[Any], others: Iterable[Sequence[Any]]) -> float:
+    """Returns how far an equilibrium is from the nearest of others: the largest difference in a probability, infinite if none.
+
+    Args:
+        equilibrium: float[A], float[B], the row and the column strategy; whatever follows is not looked at.
+        others: likewise.
+    """
+    one = np.concatenate(equilibrium[:2])
+    return min((float(np.abs(one - np.concatenate(other[:2])).max()) for other in others), default=np.inf)
 
 
 def _two_player_game(where: str, payoff: Any) -> np.ndarray:

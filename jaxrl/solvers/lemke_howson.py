@@ -78,6 +78,22 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
     return _solve(jnp.asarray(payoff, jnp.result_type(float)), jnp.asarray(label, jnp.int32), max_pivots)
 
 
+def from_all_labels(payoffs: np.ndarray, max_pivots: int = 1_000) -> Solution:
+    """Follows the paths of all labels in many games of one size, in one compiled call and in float64.
+
+    Args:
+        payoffs: float[G, 2, A, B].
+        max_pivots: as for ``lemke_howson``.
+
+    Returns:
+        Solutions on the host, every array with the leading axes [G, A + B].
+    """
+    with jax.enable_x64(True):
+        labels = jnp.arange(sum(np.shape(payoffs)[2:]))
+        paths = jax.vmap(jax.vmap(partial(lemke_howson, max_pivots=max_pivots), (None, 0)), (0, None))
+        return jax.tree.map(np.asarray, jax.jit(paths)(jnp.asarray(payoffs), labels))
+
+
 @partial(jax.jit, static_argnames="max_pivots")
 def _solve(payoff: jax.Array, label: jax.Array, max_pivots: int) -> Solution:
     def solve(game: tuple[jax.Array, jax.Array]) -> tuple[Solution, jax.Array]:

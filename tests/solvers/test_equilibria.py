@@ -7,11 +7,10 @@ import pytest
 from scipy import stats
 
 from envs.matrix_games import named
-from experiments.games import core_ce_lp, core_nash
 from jaxrl.errors import ConfigError
 from jaxrl.solvers import normal_form
-from jaxrl.solvers.equilibria import correlated_equilibrium, minimax, support_enumeration
-from jaxrl.solvers.lemke_howson import lemke_howson
+from jaxrl.solvers.equilibria import correlated_equilibrium, distance, minimax, support_enumeration
+from jaxrl.solvers.lemke_howson import from_all_labels, lemke_howson
 from tests import oracles
 
 nashpy = pytest.importorskip("nashpy")
@@ -23,9 +22,16 @@ def flat(equilibria):
 
 
 def test_every_listed_equilibrium_and_nothing_else():
-    for name, known in core_nash.KNOWN.items():
+    for name, known in named.EQUILIBRIA.items():
         np.testing.assert_allclose(flat(support_enumeration(named.TABLES[name])), flat(known), atol=1e-8, err_msg=name)
-    assert len(core_nash.KNOWN) == 12
+    assert set(named.EQUILIBRIA) == set(named.BEST_CORRELATED_SUMS) == set(named.TABLES) - {"blotto"}
+
+
+def test_distance_is_that_to_the_nearest():
+    known = named.EQUILIBRIA["stag_hunt"]
+    assert distance(((0.9, 0.1), (1.0, 0.0)), known) == pytest.approx(0.1)
+    assert distance(known[2], known) == 0
+    assert distance(known[0], []) == np.inf
 
 
 @pytest.mark.parametrize(("seed", "shape"), [(0, (3, 3)), (1, (4, 4)), (2, (2, 4)), (3, (4, 3))], ids=str)
@@ -61,11 +67,14 @@ def test_supports_of_all_sizes_find_the_same_in_nondegenerate_games(name):
 
 
 def test_lemke_howson_finds_enumerated_equilibria():
-    """core-nash, smaller: 40 random games, all labels, one compiled call; and an odd number of equilibria."""
-    columns = core_nash.both_algorithms(np.random.default_rng(6).normal(size=(40, 2, 4, 4)))
-    assert columns["largest_distance"].max() < 1e-9
-    assert (columns["equilibria"] % 2 == 1).all()
-    assert (columns["reached"] >= 1).all()
+    """40 random games, all labels, one compiled call; and an odd number of equilibria."""
+    tables = np.random.default_rng(6).normal(size=(40, 2, 4, 5))
+    paths = from_all_labels(tables)
+    assert paths.row.shape == (40, 9, 4)
+    for table, rows, columns in zip(tables, paths.row, paths.column, strict=True):
+        found = support_enumeration(table)
+        assert len(found) % 2 == 1
+        assert max(distance(end, found) for end in zip(rows, columns, strict=True)) < 1e-9
 
 
 def test_lemke_howson_agrees_with_nashpy_label_by_label():
@@ -105,11 +114,11 @@ def test_minimax():
     assert minimax(named.blotto_table()).value == pytest.approx(0.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", core_ce_lp.BEST_SUM)
+@pytest.mark.parametrize("name", named.BEST_CORRELATED_SUMS)
 def test_best_correlated_sums(name):
     table = named.TABLES[name]
     found = correlated_equilibrium(table)
-    assert found.payoffs.sum() == pytest.approx(core_ce_lp.BEST_SUM[name], abs=1e-6)
+    assert found.payoffs.sum() == pytest.approx(named.BEST_CORRELATED_SUMS[name], abs=1e-6)
     assert found.probability.sum() == pytest.approx(1.0)
     with jax.enable_x64(True):
         for objective in ("utilitarian", "egalitarian", "maximum_entropy"):
