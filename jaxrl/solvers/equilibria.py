@@ -304,6 +304,24 @@ def correlated_equilibrium(
     return CorrelatedEquilibrium(probability.reshape(table.shape[1:]), payoffs @ probability, regret, max(gap, 0.0))
 
 
+def correlated_payoffs(payoff: Any, directions: int = 72) -> np.ndarray:
+    """Returns corners of the set of payoffs that two players can have in correlated equilibrium, float64[directions, 2].
+
+    The set is convex: its corner in a direction is the payoffs of the equilibrium that is best if the payoffs are weighted so.
+
+    Args:
+        payoff: float[2, A, B].
+        directions: evenly spread over the circle, from that of the row player's payoff on, counter-clockwise.
+
+    Raises:
+        ConfigError: the table is not that of a two-player game.
+    """
+    table = _two_player_game("correlated_payoffs", payoff)
+    angles = np.linspace(0, 2 * np.pi, directions, endpoint=False)
+    worths = (np.cos(angle) * table[0] + np.sin(angle) * table[1] for angle in angles)
+    return np.array([correlated_equilibrium(table, worth).payoffs for worth in worths])
+
+
 def _worth(where: str, objective: Any, shape: tuple[int, ...]) -> np.ndarray:
     worth = np.asarray(objective, np.float64)
     require(worth.shape == shape, where, f"the objective must have shape {shape}", worth.shape, "Value every joint action.")

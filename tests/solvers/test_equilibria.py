@@ -9,7 +9,7 @@ from scipy import stats
 from envs.matrix_games import named
 from jaxrl.errors import ConfigError
 from jaxrl.solvers import normal_form
-from jaxrl.solvers.equilibria import correlated_equilibrium, distance, minimax, support_enumeration
+from jaxrl.solvers.equilibria import correlated_equilibrium, correlated_payoffs, distance, minimax, support_enumeration
 from jaxrl.solvers.lemke_howson import from_all_labels, lemke_howson
 from tests import oracles
 
@@ -132,6 +132,15 @@ def test_correlation_in_chicken():
     np.testing.assert_allclose(correlated_equilibrium(named.CHICKEN).probability, [[0.5, 0.25], [0.25, 0]], atol=1e-9)
     np.testing.assert_allclose(correlated_equilibrium(named.CHICKEN, named.CHICKEN[0]).payoffs, [7, 2], atol=1e-9)
     np.testing.assert_allclose(correlated_equilibrium(named.SHAPLEY, "egalitarian").payoffs, [0.5, 0.5], atol=1e-9)
+
+
+def test_correlated_payoffs_are_the_corners_in_their_directions():
+    """Of chicken: the best for the row player, the fairest best, the best for the column player, and the worst."""
+    corners = correlated_payoffs(named.CHICKEN, 8)
+    np.testing.assert_allclose(corners[[0, 1, 2]], [[7, 2], [5.25, 5.25], [2, 7]], atol=1e-9)
+    assert corners[5].sum() == pytest.approx(correlated_equilibrium(named.CHICKEN, -named.CHICKEN.sum(0)).payoffs.sum())
+    with pytest.raises(ConfigError, match="two players"):
+        correlated_payoffs(np.zeros((3, 2, 2, 2)))
 
 
 def test_largest_entropy_without_conflict_is_uniform():
