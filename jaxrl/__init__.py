@@ -10,6 +10,14 @@ from jaxrl.testing.conformance import check_algorithm, check_environment
 from jaxrl.training.platform import setup
 from jaxrl.training.runner import run, train
 
+
+def load(run: str, runs: str = "runs"):
+    """Opens a run to read its tables, arms and policies; see ``jaxrl.experiment.trained``."""
+    from jaxrl.experiment import trained
+
+    return trained.load(run, runs)
+
+
 __all__ = [
     "Algorithm",
     "Environment",
@@ -21,6 +29,7 @@ __all__ = [
     "check_environment",
     "finite",
     "from_table",
+    "load",
     "run",
     "setup",
     "tabulate",

@@ -14,9 +14,9 @@ from tyro.conf import UseAppendAction
 
 from jaxrl.errors import ConfigError, JaxrlError, require
 from jaxrl.experiment.arms import Arm, checked, only
-from jaxrl.experiment.experiment import Experiment, load
+from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.session import say
-from jaxrl.results.provenance import from_json
+from jaxrl.experiment.trained import Saved
 from jaxrl.results.run_directory import RunDirectory, find_unfinished
 from jaxrl.results.sinks import Sink
 from jaxrl.training import distributed
@@ -104,13 +104,8 @@ def stored_job(directory: RunDirectory) -> Job:
         ConfigError: they cannot be read back.
         UnknownNameError: the experiment is not there any more.
     """
-    stored = directory.config()
-    known = isinstance(stored, dict) and isinstance(stored.get("experiment"), dict) and {"config", "only", "root"} <= set(stored)
-    fix = "It was written by another version; run it again."
-    require(known, f"run {directory.path}", "config.json must name an experiment, config, only and root", type(stored), fix)
-    experiment = load(stored["experiment"]["source"])
-    config = from_json(stored["config"], experiment.config())
-    return Job(experiment, config, tuple(stored["only"]), stored["root"], directory)
+    saved = Saved(directory)
+    return Job(saved.experiment, saved.config, saved.only, saved.root, directory)
 
 
 def going_on(directory: RunDirectory) -> Job:

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, Storage, conduct, going_on, stored_job
+from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, Storage, conduct, going_on
 from jaxrl.errors import JaxrlError, require, unknown_name
 from jaxrl.experiment.experiment import Experiment, load, names
 from jaxrl.experiment.session import say
+from jaxrl.experiment.trained import Saved
 from jaxrl.results.run_directory import find_run
 
 
@@ -89,6 +90,7 @@ def _dispatch(arguments: list[str]) -> int:
         "list": _list,
         "envs": _envs,
         "run": _run,
+        "train": _train,
         "plan": _plan,
         "sweep": _sweep,
         "reproduce": _reproduce,
@@ -113,6 +115,8 @@ def _usage() -> str:
   list                  the experiments
   envs                  the environments
   run NAME [options]    run one experiment; run NAME --help explains its options
+  train ALGORITHM ENVIRONMENT [options]
+                        an algorithm on an environment, without a script; elsewhere this experiment is named ALGORITHM:ENVIRONMENT
   plan NAME [options]   the needs of a run: memory, seeds that fit at once, time
   sweep NAME [options]  many values of the algorithm's fields at once, and the worth of the best on other seeds
   reproduce NAME...     run experiments with their published settings and check their claims
@@ -122,7 +126,7 @@ def _usage() -> str:
   compare RUN...        runs or arms side by side: table, figure, numbers
   report RUN            write the report of a run again
 
-NAME is one of ours, the path of a Python file, or a module. Options of every command: COMMAND --help."""
+NAME is one of ours, the path of a Python file, a module, or ALGORITHM:ENVIRONMENT. Options of every command: COMMAND --help."""
 
 
 def _list(arguments: list[str]) -> int:
@@ -156,6 +160,17 @@ class Run(Running, Chosen):
 def _run(arguments: list[str]) -> int:
     parsed = _job("run", arguments, Run)
     return parsed if isinstance(parsed, int) else conduct([parsed[0]], parsed[1])
+
+
+def _train(arguments: list[str]) -> int:
+    if len(arguments) < 2 or arguments[0].startswith("-") or arguments[1].startswith("-"):
+        from jaxrl.experiment.pairing import algorithm_names
+
+        known = ", ".join(algorithm_names())
+        print(f"usage: {PROGRAM} train ALGORITHM ENVIRONMENT [options]\n\nALGORITHM: {known}, or a file with make and Config.")
+        print(f"ENVIRONMENT: see {PROGRAM} envs, or a file with a factory make.")
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    return _run([f"{arguments[0]}:{arguments[1]}", *arguments[2:]])
 
 
 def _plan(arguments: list[str]) -> int:
@@ -248,7 +263,7 @@ def _replay(arguments: list[str]) -> int:
     from jaxrl.training import platform
 
     platform.setup()
-    return replay(stored_job(find_run(options.runs, options.run)), options.seed, options.arm)
+    return replay(Saved(find_run(options.runs, options.run)), options.seed, options.arm)
 
 
 def _verify(arguments: list[str]) -> int:

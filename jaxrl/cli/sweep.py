@@ -8,7 +8,7 @@ import ast
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -17,7 +17,7 @@ from tyro.conf import UseAppendAction
 
 from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, going_on, trackers
 from jaxrl.errors import ConfigError, JaxrlError, require, unknown_name
-from jaxrl.experiment.arms import Arm
+from jaxrl.experiment.arms import Arm, programs, train
 from jaxrl.experiment.session import Interrupted, Session, say
 from jaxrl.report.sweep_report import Tried, write
 from jaxrl.results.progress import Progress
@@ -73,7 +73,16 @@ class Options(Running, Chosen):
 class Sweeping:
     """One sweep of one arm into a run's directory. The members are arms there."""
 
-    def __init__(self, directory: RunDirectory, options: Options, arm: Arm, root: int, sinks: Callable[[str], Sequence[Sink]]):
+    def __init__(
+        self,
+        directory: RunDirectory,
+        options: Options,
+        arm: Arm,
+        root: int,
+        sinks: Callable[[str], Sequence[Sink]],
+        others: Mapping[str, Field],
+        build: Callable[[Mapping[str, Any]], Arm],
+    ):
         """
         Args:
             directory: of the sweep.
@@ -81,7 +90,11 @@ class Sweeping:
             arm: whose configuration is swept.
             root: number of the root key of all seeds.
             sinks: further sinks for the member of this name.
+            others: fields of the experiment that can be swept as well, such as parameters of the environment.
+            build: ``(values) -> Arm``, the arm where these fields have other values.
         """
+        self._others, self._build = others, build
+        self._built: list[Arm] = []
         self._directory, self._options, self._arm, self._more_sinks = directory, options, arm, sinks
         self._config = arm.config
         self._objective = Objective(options.metric or arm.show[0], not options.minimize)
@@ -112,11 +125,16 @@ class Sweeping:
         else:
             names, tried, scores, updates = self._compare(notes)
         finalists = np.where((updates == updates.max())[:, None], scores, np.nan)
-        best = f"held out: {names[self._objective.ranking(finalists)[0]]}"
+        chosen = int(self._objective.ranking(finalists)[0])
+        best = f"held out: {names[chosen]}"
+        if self._built:  # the arm of the best member, as it is
+            arm = self._built[chosen]
+            what, how = (arm.make, arm.task, arm.config, [{}]), {**self._how, "evaluators": arm.evaluators}
+        else:
+            what, how = (*self._what, [tried[chosen]]), self._how
         selection = select(
-            *self._what,
-            tried,
-            finalists,
+            *what,
+            finalists[[chosen]],
             self._objective,
             held_out=held_out,
             num_updates=arm.updates,
@@ -124,12 +142,13 @@ class Sweeping:
             sinks=lambda member: self._sinks(best),
             checkpoints=functools.partial(self._checkpoints, "held-out", digest(best)),
             score=lambda done: self._scores([best], done.num_updates),
-            **self._how,
+            **how,
         )
         if selection is None:
             raise Interrupted
+        selection = selection._replace(member=chosen, values=dict(tried[chosen]))
         swept = dict.fromkeys(name for member in tried for name in member)
-        known = members.fields(self._config)
+        known = members.fields(self._config) | self._others
         seeds = np.arange(arm.seeds)
         fields = tuple(known[name] for name in swept)
         return Tried(names, tried, scores, updates, seeds, selection, self._objective, tuple(notes), fields)
@@ -143,6 +162,8 @@ class Sweeping:
             values = [{**fixed, **other} for fixed in values for other in drawn]
         must = "there must be fields to sweep"
         require(bool(options.grid or options.random), "sweep", must, "none", "Give --grid or --random; see --help.")
+        if any(name in self._others for value in values for name in value):
+            return self._compare_arms(values, notes)
         tried = tuple({members.label(member): member for member in members.checked(self._config, values)}.values())
         names = tuple(members.label(member) for member in tried)
         notes += members.describe(self._config, tried).splitlines()[: -1 if options.halving else None]
@@ -175,6 +196,33 @@ class Sweeping:
             raise Interrupted
         notes += _unequal_steps(result)
         return names, tried, self._scores(names, result.num_updates), result.num_updates
+
+    def _compare_arms(
+        self, values: Sequence[members.Member], notes: list[str]
+    ) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...], np.ndarray, np.ndarray]:
+        """Trains members that differ in fields of the experiment: each is an arm, made anew with its task and evaluators."""
+        must, fix = "fields of the experiment can be swept by --grid and --random alone", "Leave --halving out."
+        require(not self._options.halving, "sweep", must, "--halving", fix)
+        found = {members.label(value): value for value in values}
+        names, tried = tuple(found), tuple(dict(value) for value in found.values())
+        own = members.fields(self._config)
+        for name, member in zip(names, tried, strict=True):
+            arm = self._build({field: value for field, value in member.items() if field in self._others})
+            config = members.replaced(arm.config, {field: value for field, value in member.items() if field in own})
+            self._built.append(dataclasses.replace(arm, factors={"member": name}, config=config, after={}, prepare=None))
+        runs = train(
+            self._built,
+            sinks=lambda arm: self._sinks(str(arm.factors["member"])),
+            watch=lambda together: self._how["watch"],
+            checkpoints=lambda together: self._checkpoints("program", digest([arm.factors for arm in together])),
+            root=self._how["root"],
+            at_once=self._how["at_once"],
+        )
+        if any(run.summary.interrupted for run in runs):
+            raise Interrupted
+        updates = np.array([arm.updates for arm in self._built])
+        notes.append(f"{len(tried)} members in {len(programs(self._built))} programs")
+        return names, tried, self._scores(names, updates), updates
 
     def _search(self, notes: list[str]) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...], np.ndarray, np.ndarray]:
         """Lets Optuna choose the members."""
@@ -224,7 +272,7 @@ class Sweeping:
         return {name: self._drawn(name, text) for name, text in _assignments("--random", self._options.random)}
 
     def _field(self, name: str) -> Field:
-        known = members.fields(self._config)
+        known = members.fields(self._config) | self._others
         if name not in known:
             raise unknown_name("sweep", "field", name, known)
         return known[name]
@@ -307,7 +355,9 @@ def sweep_experiment(job: Job, options: Options) -> int:
         try:
             arm = _chosen_arm(job, directory, options)
             sinks = functools.partial(trackers, options, directory, settings)
-            tried = Sweeping(directory, options, arm, job.root, sinks).conduct()
+            others = {} if arm.after else _fields_of_experiment(job.config, arm.config)
+            build = functools.partial(_rebuilt, job, [other.label for other in job.arms()].index(arm.label))
+            tried = Sweeping(directory, options, arm, job.root, sinks, others, build).conduct()
         except (Interrupted, KeyboardInterrupt):
             interrupted = True
         except JaxrlError:
@@ -335,6 +385,25 @@ def _chosen_arm(job: Job, directory: RunDirectory, options: Options) -> Arm:
     session = Session(directory, root=job.root, seconds_between_checkpoints=options.checkpoint_seconds, at_once=options.at_once)
     before = [arm for arm in arms if arm is not chosen]
     return chosen.prepare(chosen, session.train(before).run(**chosen.after))
+
+
+def _fields_of_experiment(config: Any, algorithm: Any) -> dict[str, Field]:
+    """Returns the fields of an experiment that can be swept beside those of the algorithm: numbers, flags and texts."""
+    own, inside = members.fields(algorithm), dataclasses.is_dataclass
+    parts = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    algorithms = [name for name, part in parts.items() if inside(part) and type(part) is type(algorithm)]
+    return {
+        name: field
+        for name, field in members.fields(config).items()
+        if name.partition(".")[0] not in ("seeds", *algorithms)
+        and name not in own
+        and isinstance(field.value, bool | int | float | str)
+    }
+
+
+def _rebuilt(job: Job, place: int, values: Mapping[str, Any]) -> Arm:
+    """Returns the arm at a place as the experiment makes it with other values of its fields."""
+    return job._replace(config=members.replaced(job.config, values)).arms()[place]
 
 
 def _unequal_steps(done: Sweep) -> list[str]:

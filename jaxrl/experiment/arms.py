@@ -107,11 +107,11 @@ def checked(arms: Iterable[Arm]) -> list[Arm]:
         require(one, f"arm {arm.label}", "an arm must have env_steps or num_updates", given, "Give one of both.")
         seeds = isinstance(arm.seeds, int | np.integer) and arm.seeds >= 1
         require(seeds, f"arm {arm.label}", "seeds must be an integer of at least 1", arm.seeds, "Try --seeds 8.")
-        _predecessor(arms, place)
+        predecessor(arms, place)
     return arms
 
 
-def _predecessor(arms: Sequence[Arm], place: int) -> int | None:
+def predecessor(arms: Sequence[Arm], place: int) -> int | None:
     """Returns the place of the arm that must be finished before this one, None if there is none."""
     arm = arms[place]
     if not arm.after:
@@ -148,7 +148,7 @@ def only(arms: Iterable[Arm], selections: Sequence[str]) -> list[Arm]:
     }
     require(bool(chosen), "only", "an arm must have all the selected values", list(selections), "Name fewer factors.")
     for place in reversed(range(len(arms))):
-        before = _predecessor(arms, place)
+        before = predecessor(arms, place)
         if place in chosen and before is not None:
             chosen.add(before)
     return [arms[place] for place in sorted(chosen)]
@@ -202,7 +202,7 @@ def train(
     arms = checked(arms)
     done: dict[int, Run] = {}
     while len(done) < len(arms):
-        ready = _ready(arms, done)
+        ready = ready_arms(arms, done)
         places = list(ready)
         for program in programs(list(ready.values())):
             together = [ready[places[index]] for index in program]
@@ -213,11 +213,11 @@ def train(
     return [done[place] for place in sorted(done)]
 
 
-def _ready(arms: Sequence[Arm], done: Mapping[int, Run]) -> dict[int, Arm]:
+def ready_arms(arms: Sequence[Arm], done: Mapping[int, Run]) -> dict[int, Arm]:
     """Returns the arms that can be trained now, completed from those that they come after, by their places."""
     found = {}
     for place, arm in enumerate(arms):
-        before = _predecessor(arms, place)
+        before = predecessor(arms, place)
         if place not in done and (before is None or before in done):
             found[place] = arm if before is None or arm.prepare is None else arm.prepare(arm, done[before])
     return found

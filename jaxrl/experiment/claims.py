@@ -202,9 +202,13 @@ def decide(claims: Iterable[Claim], results: Results, undecided: str = "") -> li
 
 def _verdict(claim: Claim, results: Results) -> Verdict:
     try:
-        return claim.statement.judge(results)
+        with np.errstate(all="ignore"):  # a number that is not finite is found where it is judged
+            return claim.statement.judge(results)
     except JaxrlError as reason:
-        return Verdict("open", criterion=claim.statement.text, detail=f"open: {reason}")
+        found = str(reason)
+    except Exception as reason:  # of a function of the user's: an exception is no verdict
+        found = f"{type(reason).__name__}: {reason}"
+    return Verdict("open", criterion=claim.statement.text, detail=f"open: {found}")
 
 
 def _compared(left: Quantity, relation: str, right: "Quantity | Number") -> Statement:

@@ -7,23 +7,24 @@
     figures    (results) -> None: draws into the run's directory. May be missing
     CLAIMS     see ``jaxrl.experiment.claims``
 
-It stands anywhere: ``load`` takes the name of one of ours, the path of a file, or the name of a module.
+It stands anywhere: ``load`` takes the name of one of ours, the path of a file, the name of a module, or the name of an algorithm
+and of an environment, ``ppo:cartpole``.
 """
 
 import hashlib
 import importlib
-import importlib.util
 import pkgutil
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from jaxrl.core import contracts
 from jaxrl.errors import ConfigError, JaxrlError, require, unknown_name
 from jaxrl.experiment.arms import Arm
 from jaxrl.experiment.claims import Claim
+from jaxrl.experiment.modules import import_file
 from jaxrl.experiment.results import Results
 from jaxrl.results.factors import Factor
 
@@ -61,15 +62,18 @@ def load(name: str) -> Experiment:
     """Imports an experiment.
 
     Args:
-        name: of one of ours, the path of a Python file, or the dotted name of a module.
+        name: of one of ours, the path of a Python file, the dotted name of a module, or ALGORITHM:ENVIRONMENT.
 
     Raises:
         UnknownNameError: there is no such experiment, file or module.
         ConfigError: the module cannot be imported or lacks a part.
     """
     known = _modules()
+    if ":" in name:
+        return _of_pair(name)
     if name.endswith(".py"):
-        return _of_file(Path(name))
+        module = import_file(Path(name))
+        return _of_module(module, str(Path(name).expanduser().resolve()), Path(name).stem)
     module = known.get(name.replace("-", "_"), name)
     if "." not in module:
         raise unknown_name("experiments", "experiment", name, known)
@@ -93,28 +97,16 @@ def _modules() -> dict[str, str]:
     return found
 
 
-def _of_file(path: Path) -> Experiment:
-    path = path.expanduser().resolve()
-    fix = "Give the path of a Python file, the name of a module, or one of: jaxrl list."
-    require(path.is_file(), "experiment", "the file must exist", str(path), fix)
-    require(path.stem.isidentifier(), "experiment", "the file's name must be an identifier", path.name, "Rename it.")
-    name = f"jaxrl_experiment_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        sys.path.insert(0, str(path.parent))  # its own modules lie beside it
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[name]
-            reason = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"experiment: {path} must be importable, got {reason}. Mend the file.") from error
-        finally:
-            sys.path.remove(str(path.parent))
-    return _of_module(sys.modules[name], str(path), path.stem)
+def _of_pair(source: str) -> Experiment:
+    from jaxrl.experiment import pairing
+
+    found = pairing.pair(source)
+    config = pairing.config_class(found)
+    first = next(iter(found.arms(config(seeds=2))))
+    least = contracts.declared_steps("train", first.config)
+    quick = config(seeds=2, env_steps=least.before + 2 * (least.per_update or 1))
+    name, title = f"{found.algorithm}-{found.environment}", f"{found.algorithm} on {found.environment}."
+    return Experiment(name, source, found.digest, title, title, config, quick, (), found.arms, None, pairing.figures)
 
 
 def _of_module(module: ModuleType, source: str, name: str | None = None) -> Experiment:

@@ -1,0 +1,174 @@
+"""The common case without a script: an algorithm on an environment, ``ALGORITHM:ENVIRONMENT``, as an experiment of one arm.
+
+Both are names of ours, or paths of Python files: an algorithm's file has ``make`` and ``Config``, an environment's file a factory
+``make``. Options are those of the algorithm's Config, and ``--env.NAME`` for the parameters of the environment.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import tyro
+
+import envs
+from jaxrl import algorithms
+from jaxrl.core.environment import Environment
+from jaxrl.errors import ConfigError, require, unknown_name
+from jaxrl.evaluation import Episodes, ExactValue
+from jaxrl.experiment import draw
+from jaxrl.experiment.arms import Arm
+from jaxrl.experiment.modules import import_file
+from jaxrl.experiment.results import Results
+
+AREAS = ("tabular", "deep", "multiagent")  # of algorithms whose task is an environment
+SIMPLE = (bool, int, float, str)  # types of parameters that the command line can give
+ENVIRONMENT_STEPS, SEEDS = 100_000, 8
+LARGEST_EXACT = 2_000  # states of a finite environment whose policies are evaluated exactly as well
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """An algorithm and an environment. make_env: ``(**parameters) -> Environment``; defaults: those that can be given."""
+
+    algorithm: str
+    environment: str
+    make: Callable
+    config: type
+    make_env: Callable[..., Environment]
+    defaults: dict[str, tuple[type, Any]]
+    digest: str
+
+    def arms(self, config: Any) -> Iterator[Arm]:
+        """Yields the only arm."""
+        env = self.make_env(**{name: getattr(config.env, name) for name in self.defaults})
+        yield Arm(
+            {"algorithm": self.algorithm, "environment": self.environment},
+            self.make,
+            env,
+            config.algorithm,
+            seeds=config.seeds,
+            env_steps=config.env_steps,
+            evaluators=evaluators(env, config.algorithm),
+            show=("greedy_return", "episode_return"),
+        )
+
+
+def algorithm_names() -> dict[str, str]:
+    """Returns name -> module of the algorithms whose task is an environment."""
+    found = {}
+    for area in AREAS:
+        folders = [str(Path(folder) / area) for folder in algorithms.__path__]
+        found |= {module.name: f"{algorithms.__name__}.{area}.{module.name}" for module in pkgutil.iter_modules(folders)}
+    return found
+
+
+def pair(source: str) -> Pairing:
+    """Returns the algorithm and the environment that ``ALGORITHM:ENVIRONMENT`` names.
+
+    Raises:
+        UnknownNameError: one of them is not known. ConfigError: a file lacks a part.
+    """
+    first, _, second = source.partition(":")
+    name, module = _algorithm(first)
+    make_env, title, text = _environment(second)
+    digest = hashlib.sha256(Path(module.__file__ or "").read_bytes() + text).hexdigest()[:16]
+    return Pairing(name, title, module.make, module.Config, make_env, _parameters(make_env), digest)
+
+
+def config_class(pairing: Pairing) -> type:
+    """Returns the options of a pairing as a frozen dataclass: seeds, env_steps, algorithm, env."""
+    described = [
+        (name, Annotated[kind, tyro.conf.arg(name=f"env.{name}".replace("_", "-"))], dataclasses.field(default=default))
+        for name, (kind, default) in pairing.defaults.items()
+    ]
+    env = dataclasses.make_dataclass("Env", described, frozen=True)
+    default = _untraced(pairing.config())
+    made = dataclasses.make_dataclass(
+        "Config",
+        [
+            ("seeds", int, dataclasses.field(default=SEEDS)),
+            ("env_steps", int, dataclasses.field(default=ENVIRONMENT_STEPS)),
+            ("algorithm", pairing.config, dataclasses.field(default_factory=lambda: default)),
+            ("env", env, dataclasses.field(default_factory=env)),
+        ],
+        frozen=True,
+    )
+    made.__doc__ = f"{pairing.algorithm} on {pairing.environment}. --env.NAME are parameters of the environment."
+    return made
+
+
+def evaluators(env: Environment, config: Any) -> tuple:
+    """Returns those that suit an environment: episodes of the greedy and the sampled policy, and exact values if it is small."""
+    found: list[Any] = [Episodes(env)]
+    observations = getattr(env.observation_space, "n", None)
+    small = env.outcomes_fn is not None and env.num_agents is None and observations is not None and observations <= LARGEST_EXACT
+    if small and hasattr(config, "gamma") and not getattr(config, "memory_size", 0):
+        found.append(ExactValue.of(env, float(config.gamma)))
+    return tuple(found)
+
+
+def figures(results: Results) -> None:
+    """Draws the return of the policies over time, and where the seeds end."""
+    for metric in ("greedy_return", "episode_return"):
+        draw.curves(results, metric)
+    draw.ends(results, "greedy_return")
+
+
+def _algorithm(name: str) -> tuple[str, ModuleType]:
+    if name.endswith(".py"):
+        module, title = import_file(Path(name)), Path(name).stem
+    else:
+        known = algorithm_names()
+        title = name.replace("-", "_")
+        if title not in known:
+            raise unknown_name("algorithms", "algorithm", name, known)
+        module = importlib.import_module(known[title])
+    for part in ("make", "Config"):
+        must, fix = f"the file must have {part}", "See `jaxrl new algorithm`."
+        require(hasattr(module, part), f"algorithm {name}", must, sorted(vars(module))[:20], fix)
+    return title, module
+
+
+def _environment(name: str) -> tuple[Callable[..., Environment], str, bytes]:
+    if name.endswith(".py"):
+        module = import_file(Path(name))
+        must, fix = "the file must have a factory make", "See `jaxrl new environment`."
+        require(callable(getattr(module, "make", None)), f"environment {name}", must, sorted(vars(module))[:20], fix)
+        return module.make, Path(name).stem, Path(module.__file__ or "").read_bytes()
+    title = name.replace("-", "_")
+    if title not in envs.REGISTRY:
+        raise unknown_name("envs", "environment", name, envs.REGISTRY)
+    return functools.partial(envs.make, title), title, title.encode()
+
+
+def _parameters(make_env: Callable) -> dict[str, tuple[type, Any]]:
+    """Returns the parameters of a factory that a command line can give: name -> type and default."""
+    factory = envs.REGISTRY[make_env.args[0]] if isinstance(make_env, functools.partial) else make_env
+    try:
+        hints = typing.get_type_hints(factory)
+    except (NameError, TypeError, AttributeError):
+        hints = {}
+    found = {}
+    for parameter in inspect.signature(factory).parameters.values():
+        kind, default = hints.get(parameter.name, type(parameter.default)), parameter.default
+        kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        simple = set(kinds) <= {*SIMPLE, type(None)} and isinstance(default, (*SIMPLE, type(None)))
+        if simple and default is not parameter.empty:
+            found[parameter.name] = kind, default
+    return found
+
+
+def _untraced(config: Any) -> Any:
+    must = "every field of Config must have a default"
+    require(dataclasses.is_dataclass(config), "algorithm", must, type(config), "Give each a default.", ConfigError)
+    return config

@@ -1,0 +1,316 @@
+"""After training: states of any seed, policies to roll out, film and export, from a run's folder or from a Run in memory.
+
+saved = jaxrl.load("runs/cartpole_ppo")                    # a folder, or an experiment's name for its newest run
+saved.results.final("greedy_return")                      # tables by factor; saved.directory.metrics() is a pyarrow table
+trained = saved.arm()                                      # the only arm, or one by its factors
+best = trained.best("greedy_return")
+trained.returns(best, episodes=100)
+trained.film(best, "best.gif")
+trained.export(best, "policy.bin")
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl.core import rollout
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.environment import Environment, PyTree
+from jaxrl.core.rollout import Policy, View
+from jaxrl.errors import AlgorithmError, CheckpointError, ConfigError, EnvironmentError, require, unknown_name
+from jaxrl.experiment.arms import Arm, checked, only, predecessor, programs, ready_arms
+from jaxrl.experiment.experiment import Experiment
+from jaxrl.experiment.experiment import load as load_experiment
+from jaxrl.experiment.results import Results
+from jaxrl.experiment.session import checkpoints_of
+from jaxrl.results import factors as factor
+from jaxrl.results.provenance import from_json
+from jaxrl.results.run_directory import RunDirectory, find_run
+from jaxrl.results.sinks import Failure, RunSummary
+from jaxrl.results.storage import replacing
+from jaxrl.training import seed_axis
+from jaxrl.training.runner import Run
+from jaxrl.training.seed_axis import SEEDS
+
+
+class Trained:
+    """One arm after training."""
+
+    def __init__(
+        self,
+        make: Callable[..., Algorithm],
+        task: Any,
+        config: Any,
+        seeds: Sequence[int],
+        state_of: Callable[[int], PyTree],
+        finals: Callable[[str], np.ndarray],
+    ):
+        """
+        Args:
+            make, task, config: see ``jaxrl.training.runner.run``; the configuration is that of all seeds.
+            seeds: int[S], their numbers.
+            state_of: ``(place in seeds) -> state`` of that seed.
+            finals: ``(metric) -> float[S]``, the last value of every seed.
+        """
+        self.make, self.task, self.config = make, task, config
+        self.seeds = np.asarray(seeds)
+        self._state_of, self._finals = state_of, finals
+
+    @classmethod
+    def of(cls, make: Callable[..., Algorithm], task: Any, config: Any, run: Run) -> "Trained":
+        """Returns the same for a Run in memory, with the arguments that it was made by."""
+        require(run.state is not None, "Trained.of", "the run must have ended", None, "Go on with it to its end.", ConfigError)
+
+        def finals(metric: str) -> np.ndarray:
+            tables = {**run.metrics, **run.evaluations}
+            if metric not in tables:
+                raise unknown_name("Trained.best", "metric", metric, tables)
+            return np.asarray(tables[metric])[:, -1]
+
+        return cls(
+            make, task, config, run.seeds, lambda place: jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), run.state), finals
+        )
+
+    def best(self, metric: str, lower_is_better: bool = False) -> int:
+        """Returns the number of the seed with the best last value of a metric. It is chosen by luck too: judge it afresh.
+
+        Raises:
+            UnknownNameError: there is no such metric. ConfigError: no seed has a finite value.
+        """
+        values = np.asarray(self._finals(metric), np.float64)
+        fix = "Name another metric."
+        require(bool(np.isfinite(values).any()), "Trained.best", f"a seed must have a finite {metric}", values, fix)
+        ordered = np.where(np.isfinite(values), -values if lower_is_better else values, -np.inf)
+        return int(self.seeds[ordered.argmax()])
+
+    def state(self, seed: int = 0) -> PyTree:
+        """Returns the final state of a seed; of one in quarantine, that before the update that failed."""
+        return self._state_of(self._place(seed))
+
+    def algorithm(self, seed: int = 0) -> Algorithm:
+        """Returns the algorithm with the configuration of a seed."""
+        configs = seed_axis.spread(self.config, len(self.seeds))
+        return self.make(self.task, jax.tree.map(lambda leaf: jnp.asarray(leaf[self._place(seed)]), configs))
+
+    def policy(self, seed: int = 0, greedy: bool = True) -> Policy:
+        """Returns the policy of a seed: ``(key, view) -> decision``.
+
+        Raises:
+            AlgorithmError: the algorithm learns no policy.
+        """
+        algorithm = self.algorithm(seed)
+        fix = "Look at its state."
+        require(algorithm.policy is not None, "Trained.policy", "the algorithm must learn a policy", None, fix, AlgorithmError)
+        return algorithm.policy(self.state(seed), greedy)
+
+    def returns(self, seed: int = 0, episodes: int = 100, greedy: bool = True, key: int = 0) -> np.ndarray:
+        """Plays episodes and returns their undiscounted returns, float32[episodes] (``[episodes, N]`` with N agents).
+
+        Args:
+            seed: whose policy plays. episodes: how many, side by side. greedy: see ``policy``. key: number of the random key.
+        """
+        env, policy, memory = self._environment("returns"), self.policy(seed, greedy), self.algorithm(seed).memory
+
+        @jax.jit
+        def play() -> jax.Array:
+            start_key, play_key = jax.random.split(jax.random.key(key))
+            first = rollout.start(start_key, env, episodes, memory)
+            _, batch = rollout.unroll(play_key, env, policy, first, env.max_steps)
+            # Of each environment's first episode: later ones began afresh.
+            ended = jnp.argmax(batch.done, axis=0)
+            return jax.vmap(lambda returns, step: returns[step], in_axes=(1, 0))(batch.return_, ended)
+
+        return np.asarray(play())
+
+    def film(self, seed: int = 0, path: str | Path = "episode.gif", greedy: bool = True, key: int = 0) -> Path:
+        """Plays one whole episode, writes it as an animated GIF and returns its path.
+
+        Raises:
+            EnvironmentError: there are no pictures of the environment. ResultsError: the file cannot be written.
+        """
+        from envs.rendering import can_render
+        from jaxrl.report.films import frames, play, write_gif
+
+        env, path = self._environment("film"), Path(path).expanduser()
+        fix = "Roll it out by returns()."
+        require(can_render(env), "Trained.film", "the environment must have pictures", type(env.params), fix, EnvironmentError)
+        played = play(jax.random.key(key), env, self.policy(seed, greedy), self.algorithm(seed).memory, env.max_steps)
+        with replacing(path) as file:
+            write_gif(file, frames(env, played))
+        return path
+
+    def export(self, seed: int = 0, path: str | Path = "policy.bin", greedy: bool = True) -> Path:
+        """Writes the policy as a program that needs jax alone: ``jax.export.deserialize(bytes).call(key_data, obs, memory)``.
+
+        It takes the data of a random key, uint32[2], and the observation and memory of one environment; where actions are masked,
+        the mask, bool[A], stands between them. It returns the action and the memory.
+
+        Raises:
+            ResultsError: the file cannot be written.
+        """
+        env, policy, memory = self._environment("export"), self.policy(seed, greedy), self.algorithm(seed).memory
+        obs, state = jax.eval_shape(env.reset, jax.random.key(0))
+        masked = env.action_mask_fn is not None
+
+        def act(key_data: jax.Array, obs: PyTree, *rest: PyTree) -> tuple[PyTree, PyTree]:
+            mask, memory = rest if masked else (None, rest[0])
+            view = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], View(obs, mask, memory))
+            decision = policy(jax.random.wrap_key_data(key_data), view)
+            return jax.tree.map(lambda leaf: leaf[0], (decision.action, decision.memory))
+
+        shapes = [jax.ShapeDtypeStruct((2,), jnp.uint32), obs, *([jax.eval_shape(env.action_mask, state)] * masked), memory]
+        program = jax.export.export(jax.jit(act))(*shapes)
+        path = Path(path).expanduser()
+        with replacing(path) as file:
+            file.write(program.serialize())
+        return path
+
+    def _environment(self, where: str) -> Environment:
+        must, fix = "the task must be an environment", "Data sets are not played."
+        require(isinstance(self.task, Environment), f"Trained.{where}", must, type(self.task), fix, EnvironmentError)
+        return self.task
+
+    def _place(self, seed: int) -> int:
+        found = np.flatnonzero(self.seeds == seed)
+        must, fix = f"seed must be one of {self.seeds[:8].tolist()} ...", "Name one that was trained."
+        require(len(found) == 1, "Trained", must, seed, fix, ConfigError)
+        return int(found[0])
+
+
+class Saved:
+    """A run on disk: its settings, its tables by factor, and its trained arms. Reading it changes nothing."""
+
+    def __init__(self, directory: RunDirectory):
+        """directory: of the run."""
+        self.directory = directory
+        stored = directory.config()
+        known = (
+            isinstance(stored, dict) and isinstance(stored.get("experiment"), dict) and {"config", "only", "root"} <= set(stored)
+        )
+        must, fix = (
+            "config.json must name an experiment, config, only and root",
+            "It was written by another version; run it again.",
+        )
+        require(known, f"run {directory.path}", must, type(stored), fix)
+        self._stored = stored
+        self.root: int = stored["root"]
+        self.results = Results(directory, self.root)
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment, imported from where it was."""
+        return load_experiment(self._stored["experiment"]["source"])
+
+    @property
+    def config(self) -> Any:
+        """Its configuration."""
+        return from_json(self._stored["config"], self.experiment.config())
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """Which arms were asked for; see ``jaxrl.experiment.arms.only``."""
+        return tuple(self._stored["only"])
+
+    def arms(self) -> list[Arm]:
+        """Returns the arms that were trained."""
+        arms = list(self.experiment.arms(self.config)) if self.experiment.arms is not None else []
+        return only(arms, self.only) if self.only else checked(arms) if arms else []
+
+    def arm(self, **factors: Any) -> Trained:
+        """Returns the one arm with these factors, after training.
+
+        Raises:
+            ConfigError: several arms have them. UnknownNameError: none has. CheckpointError: its checkpoints are gone.
+        """
+        arms = self.arms()
+        found = [arm for arm in arms if factor.matches(arm.factors, factors)]
+        if not found:
+            raise unknown_name(f"run {self.directory.path}", "arm", factor.label(factors), [arm.label for arm in arms])
+        must, fix = f"the factors {factors} must name one arm", "Name more factors."
+        require(len(found) == 1, f"run {self.directory.path}", must, [arm.label for arm in found], fix)
+        group, part = self._program_of(arms, found[0].label)
+        arm = group[part]
+
+        def finals(metric: str) -> np.ndarray:
+            return self.results.final(metric, **arm.factors)
+
+        return Trained(arm.make, arm.task, arm.config, range(arm.seeds), lambda seed: self._restored(group, part, seed), finals)
+
+    def state(self, name: str, seed: int) -> PyTree:
+        """Returns the newest state of a seed of the arm of this name: of one in quarantine, that before its failed update.
+
+        Of a replay buffer, rows that later updates wrote over, though these updates were thrown away, are the exception.
+
+        Raises:
+            CheckpointError: no checkpoint of the seed is there. UnknownNameError: no arm has this name.
+        """
+        return self._restored(*self._program_of(self.arms(), name), seed)
+
+    def _program_of(self, arms: Sequence[Arm], name: str) -> tuple[list[Arm], int]:
+        """Returns the arms of the program in which an arm was trained, as they were completed, and its place among them."""
+        done: dict[int, Run] = {}
+        waited_for = {predecessor(arms, place) for place in range(len(arms))}
+        while len(done) < len(arms):
+            ready = ready_arms(arms, done)
+            places = list(ready)
+            for program in programs(list(ready.values())):
+                together = [ready[places[index]] for index in program]
+                names = [arm.label for arm in together]
+                if name in names:
+                    return together, names.index(name)
+                for part, index in enumerate(program):
+                    place = places[index]
+                    done[place] = self._run(together, part) if place in waited_for else EMPTY
+        raise unknown_name(f"run {self.directory.path}", "arm", name, [arm.label for arm in arms])
+
+    def _run(self, together: Sequence[Arm], part: int) -> Run:
+        """Returns the Run of a finished arm, from its tables and checkpoints."""
+        arm = together[part]
+        facts = self.directory.summary().get("runs", {}).get(arm.label, {})
+        failed = {int(seed): Failure(**failure) for seed, failure in facts.get("failed_seeds", {}).items()}
+        states = [self._restored(together, part, seed) for seed in range(arm.seeds)]
+        tables = {
+            name: {metric: self.directory.table(name).curves(metric, arm.label) for metric in self.directory.columns(name)}
+            for name in ("metrics", "evaluations")
+        }
+        return EMPTY._replace(
+            seeds=np.arange(arm.seeds),
+            metrics={name: curves.values for name, curves in tables["metrics"].items()},
+            evaluations={name: curves.values for name, curves in tables["evaluations"].items()},
+            evaluated_at=next((curves.updates + 1 for curves in tables["evaluations"].values()), np.arange(0)),
+            state=jax.tree.map(lambda *leaves: jnp.stack(leaves), *states),
+            summary=EMPTY.summary._replace(failed_seeds=failed),
+        )
+
+    def _restored(self, together: Sequence[Arm], part: int, seed: int) -> PyTree:
+        """Reads the newest state of a seed from the checkpoints of a program."""
+        arm, number, where = together[part], part * SEEDS + seed, f"run {self.directory.path}"
+        checkpoints = checkpoints_of(self.directory, together)
+        saved = [entry for entry in checkpoints.look() if number in entry.seeds]
+        must, fix = f"there must be a checkpoint of seed {seed} of {arm.label}", "Run it again to have one."
+        require(bool(saved), where, must, str(checkpoints.path), fix, CheckpointError)
+        newest = max(saved, key=lambda entry: entry.next_update)
+        config = jax.tree.map(lambda leaf: leaf[seed], seed_axis.spread(arm.config, arm.seeds))
+        carry = checkpoints.restore(newest, seed_axis.abstract_carry(arm.make, arm.task, config))
+        row = int(np.flatnonzero(newest.seeds == number)[0])
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[row]), carry.state)
+
+
+EMPTY = Run(np.arange(0), {}, {}, np.arange(0), None, None, RunSummary(0.0, 0.0))
+
+
+def load(run: str | Path | Mapping, runs: str | Path = "runs") -> Saved:
+    """Opens a run to read it.
+
+    Args:
+        run: the folder of a run, or the name of an experiment for its newest run.
+        runs: folder of all results.
+
+    Raises:
+        UnknownNameError: there is no such run. ResultsError: it cannot be read. ConfigError: another version wrote it.
+    """
+    return Saved(find_run(Path(runs).expanduser(), Path(str(run)).expanduser() if "/" in str(run) else str(run)))
