@@ -13,6 +13,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 
@@ -54,7 +56,6 @@ STYLE: dict[Any, Any] = {
 LEGEND: dict[str, Any] = {
     "loc": "lower left",
     "bbox_to_anchor": (0, 1),  # above the axes, where no curve can run through it
-    "ncols": 4,
     "frameon": False,
     "borderaxespad": 0.1,
     "handlelength": 1.6,
@@ -113,8 +114,7 @@ def learning_curves(
     if optimum is not None:
         axes.axhline(optimum, color=GREY, linewidth=1.2, linestyle=(0, (6, 3)), zorder=1, label="optimum")
         text += f" Dashed: the best possible value, {optimum:g}."
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(**LEGEND)
+    legend(axes)
     return save_figure(run, name or metric, figure, text)
 
 
@@ -142,8 +142,7 @@ def gap_curve(
     figure, axes, text = _curves(run, metric, x, arms, table, band, label, title, floored=scale == "log")
     if scale == "linear":
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(**LEGEND)
+    legend(axes)
     return save_figure(run, name or metric, figure, text)
 
 
@@ -240,8 +239,7 @@ def relation(
     axes.set_yscale(y_scale)
     axes.set_xlabel(plain_text(x_label))
     axes.set_ylabel(wrapped(y_label))
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(**{**LEGEND, "ncols": 3 if max(map(len, lines)) <= 20 else 2})
+    legend(axes)
     return save_figure(run, name, figure, f"{text}. {note}".strip())
 
 
@@ -388,6 +386,21 @@ def new_figure(run: RunDirectory, title: str | None, note: str) -> tuple[Figure,
     figure.suptitle(plain_text(title or run.experiment), x=0.015, ha="left", fontsize=13, fontweight="bold")
     figure.supxlabel(note, x=0.015, ha="left", fontsize=8.5, color=GREY)
     return figure, axes
+
+
+def legend(axes: Axes) -> None:
+    """Names what has a label, above the axes, in as many columns as fit beside each other; constrained axes would shrink."""
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        font = FontProperties(family=STYLE["font.family"], size=10)
+        widths = [TextPath((0, 0), label, prop=font).get_extents().width / 72 for label in labels]  # inches
+        room = SIZE[0] - 0.7
+        fitting = [n for n in (1, 2, 3, 4) if sum(max(part) + 0.55 for part in _columns(widths, n)) <= room]
+        axes.legend(**LEGEND, ncols=max(fitting, default=1), prop=font)
+
+
+def _columns(entries: Sequence[float], count: int) -> list[np.ndarray]:
+    return [part for part in np.array_split(entries, count) if part.size]
 
 
 def save_figure(run: RunDirectory, name: str, figure: Figure, text: str) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxrl.report.figures import COLOURS, GREY, LEGEND, new_figure, plain_text, save_figure, wrapped
+from jaxrl.report.figures import COLOURS, GREY, LEGEND, legend, new_figure, plain_text, save_figure, wrapped
 from jaxrl.results.run_directory import RunDirectory
 
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the simplex of three actions, in the plane
@@ -49,8 +49,7 @@ def bars(
     axes.grid(axis="x", visible=False)
     axes.set_xlabel(plain_text(x_label))
     axes.set_ylabel(wrapped(y_label))
-    if len(groups) > 1:
-        axes.legend(**{**LEGEND, "ncols": 3})
+    legend(axes)
     return save_figure(run, name, figure, text)
 
 
@@ -87,7 +86,7 @@ def simplex(
     axes.margins(0.06)
     axes.axis("off")
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(**LEGEND | {"ncols": 1, "loc": "upper left", "bbox_to_anchor": (-0.35, 1.0)})
+        axes.legend(**LEGEND | {"loc": "upper left", "bbox_to_anchor": (-0.35, 1.0)})
     return save_figure(run, name, figure, text)
 
 
@@ -116,5 +115,5 @@ def payoff_region(
         axes.scatter(*np.asarray(places).T, color=COLOURS[index % len(COLOURS)], s=45, zorder=5, label=plain_text(label))
     axes.set_xlabel("Row player's payoff (reward units)")
     axes.set_ylabel("Column player's payoff (reward units)")
-    axes.legend(**{**LEGEND, "ncols": 2})
+    legend(axes)
     return save_figure(run, name, figure, text)
