@@ -6,6 +6,16 @@ for every seed after each chunk, inside a compiled program of its own.
 
 from jaxrl.evaluation.episodes import EpisodeOutcome, Episodes, evaluate
 from jaxrl.evaluation.exact import ExactValue
-from jaxrl.evaluation.games import Exploitability, GreedyActions, NashConv, TeamReturn
+from jaxrl.evaluation.games import Exploitability, GreedyActions, NashConv, TeamReturn, ValueGap
 
-__all__ = ["EpisodeOutcome", "Episodes", "ExactValue", "Exploitability", "GreedyActions", "NashConv", "TeamReturn", "evaluate"]
+__all__ = [
+    "EpisodeOutcome",
+    "Episodes",
+    "ExactValue",
+    "Exploitability",
+    "GreedyActions",
+    "NashConv",
+    "TeamReturn",
+    "ValueGap",
+    "evaluate",
+]

@@ -236,5 +236,43 @@ class Exploitability:
         return found.astype(jnp.float32)
 
 
+@struct.dataclass
+class ValueGap:
+    """Evaluates how far the values that players of a two-player zero-sum game hold their states for are from the exact solution.
+
+    Metrics: ``value_error``, the largest error of either player among the states that were visited often enough, and
+    ``visited_states``, how many these are. The state of the algorithm must have ``value``, float32[2, X], of every observation
+    and ``visits``, int32[2, X, ...], as that of ``jaxrl.algorithms.multiagent.minimax_q``. Build it with
+    ``ValueGap.of(env, gamma)``.
+    """
+
+    observation: jax.Array  # int32[Y], what the players observe in each state
+    value: jax.Array  # float32[Y], what the first player gets from there on and the second loses
+    least_visits: jax.Array  # int32[], after which a state counts
+
+    @classmethod
+    def of(cls, env: Environment, gamma: float, least_visits: int = 1) -> "ValueGap":
+        """Tabulates and solves the game, in float64.
+
+        Args:
+            env: a finite environment of two players whose rewards sum to zero and who observe the state, alike.
+            gamma: discount in [0, 1).
+            least_visits: how often a state must have been visited for its value to be compared.
+
+        Raises:
+            ConfigError: the discount is out of range.
+            EnvironmentError: the environment is not finite, or not such a game.
+        """
+        model = tabulate(env)
+        with jax.enable_x64(True):
+            value = np.asarray(markov_games.shapley(model, gamma, 1e-12).value)
+        return cls(jnp.asarray(model.observation[:, 0]), jnp.asarray(value, jnp.float32), jnp.int32(least_visits))
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        visited = state.visits[0, self.observation].sum(-1) >= self.least_visits
+        error = jnp.abs(state.value[:, self.observation] - jnp.stack([self.value, -self.value])).max(0)
+        return {"value_error": jnp.max(error, where=visited, initial=0.0), "visited_states": visited.sum(dtype=jnp.float32)}
+
+
 def _normalised(probability: jax.Array) -> jax.Array:
     return probability / probability.sum(-1, keepdims=True)
