@@ -288,12 +288,16 @@ class PolicyRegret:
         """Raises EnvironmentError where the task is an environment of other spaces."""
         self.exact.validate(task)
 
+    def normalised(self, gap: jax.Array) -> jax.Array:
+        """Returns the normalised return of a policy that lies this far below the optimum: 0 is the uniform policy, 1 the best."""
+        return 1.0 - gap / (self.optimum - self.uniform)
+
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
         learned = reward_table(self.model, self.reward, state.reward_params)
         policy, found = _optimal_policy(self.model, learned, self.gamma)
         regret, _ = self.exact.gap(policy)
         metrics = {
-            "normalised_return": average(1.0 - regret / (self.optimum - self.uniform), found),
+            "normalised_return": average(self.normalised(regret), found),
             "regret": average(regret, found),
             "starc_distance": starc_distance(self.model, self.model.reward, learned, self.gamma),
         }
@@ -301,6 +305,48 @@ class PolicyRegret:
             triples = dense_reward(self.model, self.reward, state.reward_params)
             metrics["epic_distance"] = epic_distance(self.true_reward, triples, self.gamma)
         return metrics
+
+
+@struct.dataclass
+class PolicyValue:
+    """Evaluates the algorithm's own greedy policy under the true reward: ``policy_value``, scaled as ``normalised_return`` is."""
+
+    regret: PolicyRegret
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where the task is an environment of other spaces."""
+        self.regret.validate(task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        gap: Any = self.regret.exact(key, algorithm, state)["optimality_gap"]
+        return {"policy_value": self.regret.normalised(gap)}
+
+
+@struct.dataclass
+class BehaviourCloning:
+    """Evaluates a baseline that fits no reward: ``cloned_return``, scaled as ``normalised_return`` is.
+
+    Its policy takes each action as often as it was taken, after the same observation, in the segments that were preferred, and is
+    uniform where none of them came by. The algorithm's state must hold a data set of its own, as that of ``reward_fitting`` does
+    where the task draws one.
+    """
+
+    regret: PolicyRegret
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where the task is an environment of other spaces."""
+        self.regret.validate(task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        data, model = state.preferences, self.regret.model
+        preferred = jnp.where(data.label > 0.5, data.first, data.second)
+        obs, action = data.segments.obs[preferred], data.segments.action[preferred]
+        counted = data.segments.mask[preferred] * data.weight[:, None]
+        done = jnp.zeros((model.num_states, model.num_actions)).at[obs, action].add(counted)
+        seen = done.sum(-1, keepdims=True)
+        policy = jnp.where(seen > 0, done / jnp.maximum(seen, 1.0), 1.0 / model.num_actions)[model.observation]
+        gap, _ = self.regret.exact.gap(policy)
+        return {"cloned_return": self.regret.normalised(gap)}
 
 
 def dense_reward(model: TabularModel, reward: RewardModel, params: PyTree) -> jax.Array:

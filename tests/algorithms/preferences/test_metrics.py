@@ -9,6 +9,8 @@ import envs
 from envs.gridworlds.reward_grid import cell_rewards
 from jaxrl.algorithms.preferences import metrics
 from jaxrl.algorithms.preferences.reward_models import Tabular
+from jaxrl.algorithms.preferences.segments import Preferences, Segments
+from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.finite import single_precision, tabulate
 from jaxrl.errors import ConfigError
 from tests import oracles
@@ -178,6 +180,33 @@ def test_the_true_reward_has_no_regret():
     assert float(found["normalised_return"].mean) < 0.0
     assert float(found["starc_distance"]) == pytest.approx(2.0, abs=1e-3)
     assert float(found["epic_distance"]) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_policy_and_its_clone_on_the_scale_of_the_uniform_and_the_best_policy():
+    """A clone of segments of the best policy is the best policy; where labels say the reverse, it copies the other segments."""
+    env = envs.make("reward_grid", rows=1, columns=2, slip=0.0, rewards=(0.0, 1.0))
+    regret = metrics.PolicyRegret.of(env, Tabular.of(env, reads=("next_obs",)), 0.5)
+    seen = jnp.array([[0, 1], [0, 1]])
+    pool = Segments(seen, jnp.array([[2, 2], [0, 0]]), seen, jnp.ones((2, 2), bool))  # right twice, left twice
+
+    class Fitted:
+        preferences = Preferences(pool, jnp.array([0]), jnp.array([1]), jnp.ones(1), jnp.ones(1))
+
+    clone = metrics.BehaviourCloning(regret)
+    assert float(clone(jax.random.key(0), None, Fitted())["cloned_return"]) == pytest.approx(1.0, abs=1e-6)
+    Fitted.preferences = Fitted.preferences.replace(label=jnp.zeros(1))
+    # For ever left is worth nothing; the optimum is 2, the uniform policy 1 / 4 a step at the left cell and 3 / 4 at the right.
+    uniform = np.linalg.solve(np.eye(2) - 0.5 * np.array([[0.75, 0.25], [0.25, 0.75]]), [0.25, 0.75]).mean()
+    lost = float(clone(jax.random.key(0), None, Fitted())["cloned_return"])
+    assert lost == pytest.approx(-uniform / (2.0 - uniform), abs=1e-5)
+    Fitted.preferences = Fitted.preferences.replace(weight=jnp.zeros(1))
+    assert float(clone(jax.random.key(0), None, Fitted())["cloned_return"]) == pytest.approx(0.0, abs=1e-6)
+
+    learner = q_learning.make(env, q_learning.Config(num_steps=10))
+    state = learner.init(jax.random.key(0))
+    state = state.replace(q=jnp.zeros_like(state.q).at[:, 0].set(1.0))
+    value = metrics.PolicyValue(regret)(jax.random.key(0), learner, state)["policy_value"]
+    assert float(value) == pytest.approx(lost, abs=1e-5)
 
 
 def test_policy_return_against_an_oracle(model):
