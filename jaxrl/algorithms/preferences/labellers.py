@@ -7,14 +7,16 @@ One record covers the Bradley-Terry labeller (k = 1), the perfect one (k infinit
 Source: Bradley and Terry (1952); Lee et al. (2021), "B-Pref", section 3.1 and algorithm 1.
 """
 
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.algorithms.preferences.segments import Preferences, Segments, summed
-from jaxrl.core.environment import static
+from jaxrl.algorithms.preferences.segments import Preferences, Segments, collect, mixture, sample_pairs, summed
+from jaxrl.core.environment import Environment, static
 from jaxrl.errors import nan_unless, require, require_between, require_numbers, require_positive
 
 
@@ -88,3 +90,32 @@ def ask(
     preferences = Preferences(segments, first, second, judgement.label, judgement.weight)
     preferences.validate("ask")
     return preferences
+
+
+@struct.dataclass
+class LabelledSegments:
+    """A task of ``reward_fitting`` that draws a data set for every seed: segments of several policies, labelled in pairs.
+
+    As many segments are collected as pairs are drawn of them, uniformly. Every data set is drawn at its full size and the pairs
+    beyond ``num_labels`` have weight 0: one program serves all sizes.
+    """
+
+    env: Environment
+    policies: jax.Array  # float32[M, X, A], of which every Mth segment is; see ``jaxrl.algorithms.preferences.segments.mixture``
+    labeller: Labeller
+    num_labels: jax.Array  # int32[], how many pairs count
+    num_pairs: int = static()  # that are drawn
+    length: int = static(default=10)  # steps of a segment
+
+    def __call__(self, key: jax.Array) -> Preferences:
+        """Draws the data set of a seed."""
+        return _draw(key, self)
+
+
+@partial(jax.jit, inline=True)
+def _draw(key: jax.Array, task: LabelledSegments) -> Preferences:
+    collect_key, pair_key, label_key = jax.random.split(key, 3)
+    segments = collect(collect_key, task.env, mixture(task.policies), task.num_pairs, task.length)
+    first, second = sample_pairs(pair_key, segments.count, task.num_pairs)
+    data = ask(label_key, task.labeller, segments, first, second)
+    return replace(data, weight=data.weight * (jnp.arange(task.num_pairs) < task.num_labels))

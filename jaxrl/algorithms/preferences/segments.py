@@ -6,7 +6,7 @@ numbers, so a segment that is compared often is stored once.
 Source: Christiano et al. (2017), section 2.2.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,11 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxrl.blocks.exploration import boltzmann_probabilities
 from jaxrl.core import rollout
-from jaxrl.core.environment import Environment, PyTree
+from jaxrl.core.environment import Environment, PyTree, require_discrete
+from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, Policy, Transition
 from jaxrl.core.spaces import Space
-from jaxrl.errors import DataError, is_traced, nan_unless, require
+from jaxrl.errors import DataError, EnvironmentError, is_traced, nan_unless, require
+from jaxrl.solvers.dynamic_programming import policy_iteration
 
 SHOWN = 5  # bad rows that a message names
 
@@ -217,6 +220,33 @@ def mixture(policies: jax.Array) -> Policy:
         return Decision(jax.random.categorical(key, jnp.log(policies[table, view.obs])).astype(jnp.int32))
 
     return act
+
+
+def boltzmann_policies(env: Environment, gamma: float, temperatures: Sequence[float]) -> jax.Array:
+    """Returns policies of different quality for ``mixture``, float32[M, X, A] by observation number: Boltzmann's, of the optimal
+    action values, one for each temperature.
+
+    Args:
+        env: a finite environment without agents, in which observations and actions are numbers, every observation belongs to one
+            state, and every action is legal everywhere.
+        gamma: discount in [0, 1).
+        temperatures: positive, in units of the return; the lower, the better the policy.
+
+    Raises:
+        SpaceError: observations or actions are no numbers. EnvironmentError: the environment is not finite, or not as above.
+    """
+    where = "boltzmann_policies"
+    require_discrete(where, env, "Use an environment with Discrete spaces.")
+    model = tabulate(env)
+    observation, fix = np.asarray(model.observation), "Write the tables down."
+    once = np.unique(observation).size == observation.size
+    require(once, where, "every observation must belong to one state", observation.tolist(), fix, EnvironmentError)
+    require(bool(np.all(model.action_mask)), where, "every action must be legal everywhere", "a mask", fix, EnvironmentError)
+    with jax.enable_x64(True):
+        values = np.asarray(policy_iteration(model, gamma).action_value)
+    table = np.zeros((env.observation_space.n, values.shape[1]), np.float32)  # uniform where no state looks like this
+    table[observation] = values
+    return jnp.stack([boltzmann_probabilities(jnp.asarray(table), temperature) for temperature in temperatures])
 
 
 def sample_pairs(key: jax.Array, num_segments: int, num_pairs: int) -> tuple[jax.Array, jax.Array]:

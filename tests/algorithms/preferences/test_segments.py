@@ -7,12 +7,13 @@ import pytest
 
 import envs
 from jaxrl.algorithms.preferences import ensembles, reward_fitting
-from jaxrl.algorithms.preferences.labellers import Labeller, ask
+from jaxrl.algorithms.preferences.labellers import LabelledSegments, Labeller, ask
 from jaxrl.algorithms.preferences.metrics import HeldOut
 from jaxrl.algorithms.preferences.reward_models import MLP, Tabular
 from jaxrl.algorithms.preferences.segments import (
     Preferences,
     Segments,
+    boltzmann_policies,
     collect,
     mixture,
     sample_pairs,
@@ -23,7 +24,7 @@ from jaxrl.algorithms.preferences.segments import (
 )
 from jaxrl.core import rollout
 from jaxrl.core.spaces import Box, Dict, Discrete
-from jaxrl.errors import ConfigError, DataError
+from jaxrl.errors import ConfigError, DataError, EnvironmentError, SpaceError
 from jaxrl.training.runner import run
 from tests import probes
 
@@ -60,6 +61,34 @@ def test_a_mixture_acts_by_its_tables():
     tables = jnp.stack([jnp.broadcast_to(jax.nn.one_hot(action, 4), (36, 4)) for action in (0, 2)])
     segments = collect(KEY, env, mixture(tables), 6, 5)
     np.testing.assert_array_equal(segments.action, np.tile([[0] * 5, [2] * 5], (3, 1)))
+
+
+def test_boltzmann_policies_lie_between_random_and_optimal():
+    """On two cells of which the right one pays, moving right is best everywhere; the values are those of a linear solve."""
+    env = envs.make("reward_grid", rows=1, columns=2, slip=0.0, rewards=(0.0, 1.0))
+    random, best, known = np.asarray(boltzmann_policies(env, 0.5, (1e6, 0.01, 1.0)))
+    np.testing.assert_allclose(random, 0.25, atol=1e-5)
+    np.testing.assert_allclose(best[0], [0, 0, 1, 0], atol=1e-6)  # left, down, right, up
+    np.testing.assert_allclose(best[1], [0, 1 / 3, 1 / 3, 1 / 3], atol=1e-6)
+    left, right = 1.0, 2.0  # the best values are 2 at either cell: of entering the left one half of it, of the right one 1 more
+    np.testing.assert_allclose(known[0], np.exp([left, left, right, left]) / np.exp([left, left, right, left]).sum(), rtol=1e-5)
+    with pytest.raises(SpaceError, match="boltzmann_policies: the observation_space must be Discrete"):
+        boltzmann_policies(envs.make("cartpole"), 0.9, (1.0,))
+    with pytest.raises(EnvironmentError, match="every observation must belong to one state"):
+        boltzmann_policies(env.replace(observe_fn=lambda state, params: jnp.int32(0)), 0.9, (1.0,))
+
+
+def test_labelled_segments_share_a_program_whatever_their_number():
+    env = envs.make("reward_grid", rows=2, columns=3)
+    task = LabelledSegments(env, boltzmann_policies(env, 0.9, (1.0, 0.1)), Labeller(rationality=np.inf), jnp.int32(20), 20, 4)
+    whole, part = task(KEY), task.replace(num_labels=jnp.int32(7))(KEY)
+    assert whole.segments.obs.shape == (20, 4)
+    np.testing.assert_array_equal(whole.weight, 1.0)
+    np.testing.assert_array_equal(part.weight, [1.0] * 7 + [0.0] * 13)
+    score = summed(whole.segments.reward, whole.segments.mask)
+    np.testing.assert_array_equal(whole.label, np.heaviside(score[whole.first] - score[whole.second], 0.5))
+    for name in ("first", "second", "label"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(part, name))
 
 
 def test_discounted_sum_by_hand():
