@@ -232,7 +232,8 @@ def relation(
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]  # dashes show lines that coincide
         line = Line(np.asarray(x, np.float64), *bands(np.asarray(values, np.float64), "bootstrap"))
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=plain_text(label) or None)
+        marker = "o" if len(line.x) == 1 else None  # a line of one point cannot be seen
+        axes.plot(line.x, line.centre, color=colour, linestyle=dash, marker=marker, label=plain_text(label) or None)
     if level is not None:
         axes.axhline(level, color=GREY, linewidth=1.2, linestyle=(0, (6, 3)), zorder=1)
     axes.set_xscale(x_scale)
@@ -280,7 +281,8 @@ def _curves(run, metric, x, arms, table, band, label, title, floored: bool = Fal
     for index, (name, line) in enumerate(zip(arms.values(), lines, strict=True)):
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(line.x, line.centre, color=colour, linestyle=dash, label=plain_text(name) or None)
+        marker = "o" if len(line.x) == 1 else None  # a line of one point cannot be seen
+        axes.plot(line.x, line.centre, color=colour, linestyle=dash, marker=marker, label=plain_text(name) or None)
     axes.set_xlim(left=0)
     axes.margins(x=0.01)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
