@@ -4,132 +4,129 @@ Source: Yu et al. (2022), "The Surprising Effectiveness of PPO in Cooperative Mu
 those of our version of it: rewards differ between ports, so no published number is used.
 """
 
-import resource
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import jax
-import numpy as np
 
 import envs
 from jaxrl.algorithms.multiagent import mappo
 from jaxrl.evaluation import Episodes, TeamReturn
-from jaxrl.experiment.claims import Claim, Verdict, last, mean_at_least, recorded_within
-from jaxrl.experiment.session import Session
-from jaxrl.report import figures
-from jaxrl.results.run_directory import RunDirectory
-from jaxrl.statistics import bootstrap_interval
+from jaxrl.experiment import Arm, Claim, Results, draw, exact, final
 
-# Simple spread, the team's return over 25 steps, measured over 4000 episodes.
-RANDOM, NEAREST_LANDMARK, FIXED_ASSIGNMENT = -51.6, -26.2, -11.9
+# Simple spread, the team's return over 25 steps, measured over 4000 episodes. Random agents earn -51.6, agents who each go to a
+# landmark of their own -11.9.
+NEAREST_LANDMARK = -26.2
 CAPTURE_TIME = 3.121267  # of an optimal pair of predators on the 5x5 torus, from a uniformly drawn free start
 AGENTS = 3
-MAPPO, IPPO, SHARED, SEPARATE = "MAPPO, spread", "IPPO, spread", "shared, pursuit", "separate, pursuit"
+SHARED, SEPARATE = "shared parameters", "separate parameters"
 
 
 @dataclass(frozen=True)
 class Config:
     """MAPPO and IPPO on simple spread and pursuit."""
 
-    spread_seeds: int = 5
-    """Independent teams on simple spread (count)."""
-    spread_steps: int = 2_000_000
+    seeds: int = 5
+    """Independent teams on simple spread, trained side by side (count)."""
+    env_steps: int = 2_000_000
     """Environment steps of each of them (count)."""
     pursuit_seeds: int = 64
-    """Independent teams on pursuit, trained in one program (count)."""
-    pursuit_steps: int = 96_000
+    """Independent teams on pursuit (count)."""
+    pursuit_env_steps: int = 96_000
     """Environment steps of each of them (count)."""
-    evaluations: int = 20
-    """How often simple spread is evaluated on the way (count); pursuit, which is evaluated exactly, a quarter as often."""
     algorithm: mappo.Config = field(
         default_factory=lambda: mappo.Config(learning_rate=1e-3, num_envs=32, num_steps=50, num_epochs=8, activation="relu")
     )
-    """Hyper-parameters of both tasks, chosen on other seeds (root 1) than those of the claims. The command decides for itself
-    whether the critic is central and the parameters are shared."""
+    """Hyper-parameters of both tasks, chosen on other seeds (root 1) than those of the claims. The learning rate falls to 0 over
+    the run; the arm decides whether the critic is central and the parameters are shared."""
 
 
-QUICK = Config(spread_seeds=2, spread_steps=6_400, pursuit_seeds=4, pursuit_steps=6_400, evaluations=4)
+QUICK = Config(seeds=2, env_steps=6_400, pursuit_seeds=4, pursuit_env_steps=6_400)
 
 
-def run(config: Config, session: Session) -> None:
-    """Trains MAPPO and IPPO on simple spread, then MAPPO on pursuit with shared parameters and with separate ones."""
+def arms(config: Config) -> Iterator[Arm]:
+    """MAPPO and IPPO on simple spread, then MAPPO on pursuit with shared parameters and with separate ones."""
     spread, pursuit = envs.make("simple_spread", num_agents=AGENTS), envs.make("pursuit", size=5)
-    episodes = Episodes(spread, num_episodes=256)
-    for variant, centralized in ((MAPPO, True), (IPPO, False)):
-        algorithm = replace(config.algorithm, centralized=centralized)
-        _train(session, spread, algorithm, episodes, config.spread_seeds, config.spread_steps, config.evaluations, variant)
-    exact = TeamReturn.of(pursuit)
-    session.record({"optimal_capture_time": -float(exact.optimum)}, "planner, pursuit")
-    for variant, shared in ((SHARED, True), (SEPARATE, False)):
-        algorithm, evaluations = replace(config.algorithm, shared_parameters=shared), max(1, config.evaluations // 4)
-        done = _train(session, pursuit, algorithm, exact, config.pursuit_seeds, config.pursuit_steps, evaluations, variant)
-        carried = sum(leaf.nbytes for leaf in jax.tree.leaves(done.state)) / config.pursuit_seeds
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux
-        session.record({"state_kilobytes": carried / 1024, "peak_megabytes": peak / 1024}, f"memory, {variant}")
-    spreads, label = (MAPPO, IPPO), f"Return of the greedy policy, sum over {AGENTS} agents"
-    figures.learning_curves(session.directory, "greedy_return", variants=spreads, label=label)
-    figures.distribution(session.directory, "greedy_return", variants=spreads, label=label)
-    pursuits, label = (SHARED, SEPARATE), "Exact return of the greedy policy: minus the steps"
-    figures.learning_curves(session.directory, "exact_return", variants=pursuits, optimum=-CAPTURE_TIME, label=label)
-    figures.distribution(session.directory, "exact_return", variants=pursuits, label=label)
+    episodes, team_return = Episodes(spread, num_episodes=256), TeamReturn.of(pursuit)
+    for algorithm in ("MAPPO", "IPPO"):
+        yield Arm(
+            {"task": "spread", "algorithm": algorithm, "parameters": SHARED},
+            mappo.make,
+            spread,
+            replace(config.algorithm.annealed(config.env_steps), centralized=algorithm == "MAPPO"),
+            seeds=config.seeds,
+            env_steps=config.env_steps,
+            evaluators=(episodes,),
+            show=("greedy_return",),
+        )
+    for parameters in (SHARED, SEPARATE):
+        yield Arm(
+            {"task": "pursuit", "algorithm": "MAPPO", "parameters": parameters},
+            mappo.make,
+            pursuit,
+            replace(config.algorithm.annealed(config.pursuit_env_steps), shared_parameters=parameters == SHARED),
+            seeds=config.pursuit_seeds,
+            env_steps=config.pursuit_env_steps,
+            evaluators=(team_return,),
+            show=("exact_return", "optimality_gap"),
+            chunk_length=12,  # updates between exact evaluations, which take long
+        )
 
 
-def _train(session, env, algorithm, evaluator, seeds, steps, evaluations, variant):
-    """Trains with a learning rate that falls to 0 over the run."""
-    length = max(1, steps // algorithm.steps_per_update // evaluations)
-    updates = length * evaluations
-    return session.train(
-        mappo.make,
-        env,
-        replace(algorithm, anneal_updates=float(updates)),
-        seeds=seeds,
-        num_updates=updates,
-        chunk_length=length,
-        evaluators=(evaluator,),
-        variant=variant,
-        show=("greedy_return",) if env.max_steps == 25 else ("exact_return", "optimality_gap"),
-    )
+def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
+    """Measures how large the state of a team on pursuit is, in kilobytes: networks, optimiser and environments."""
+    for parameters in (SHARED, SEPARATE):
+        factors = {"task": "pursuit", "algorithm": "MAPPO", "parameters": parameters}
+        state = results.run(**factors).state
+        yield factors, {"state_kilobytes": sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / config.pursuit_seeds / 1024}
 
 
-def _team_return_at_least(threshold: float, variant: str) -> Callable[[RunDirectory], Verdict]:
-    """All agents are paid the same: the team's return is the sum over agents divided by their number."""
+def figures(results: Results) -> None:
+    """Draws the returns of both tasks over time and where the seeds end."""
+    label = {"label": f"Return of the greedy policy, sum over {AGENTS} agents"}
+    draw.curves(results, "greedy_return", label, task="spread")
+    draw.ends(results, "greedy_return", label, task="spread")
+    label = {"label": "Exact return of the greedy policy: minus the steps"}
+    draw.curves(results, "exact_return", {"optimum": -CAPTURE_TIME, **label}, task="pursuit")
+    draw.ends(results, "exact_return", label, task="pursuit")
 
-    def check(run: RunDirectory) -> Verdict:
-        mean = bootstrap_interval(last(run, "greedy_return", variant) / AGENTS, np.mean)
-        return Verdict(mean.estimate >= threshold, mean.estimate, f"mean team return >= {threshold:g}", mean.low, mean.high)
 
-    return check
+def optimal_capture_time() -> float:
+    """Returns how many steps two predators need who are moved by one planner."""
+    return -float(TeamReturn.of(envs.make("pursuit", size=5)).optimum)
 
 
+# All agents of simple spread are paid the same: the team's return is the sum over agents divided by their number.
 CLAIMS = (
     Claim(
-        "MAPPO earns at least -20 on simple spread within 2 million steps",
+        "After 2 million steps of simple spread the greedy policies of MAPPO earn at least -20 on average",
         "Yu et al. (2022)",
-        _team_return_at_least(-20.0, MAPPO),
+        final("greedy_return", task="spread", algorithm="MAPPO") / AGENTS >= -20.0,
     ),
     Claim(
-        "MAPPO does better than everyone going to the nearest landmark, -26.2",
+        "After 2 million steps of simple spread MAPPO does better than agents who go to the nearest landmark, -26.2",
         "Yu et al. (2022)",
-        _team_return_at_least(NEAREST_LANDMARK, MAPPO),
+        final("greedy_return", task="spread", algorithm="MAPPO") / AGENTS > NEAREST_LANDMARK,
     ),
     Claim(
-        "The same code without the central critic, IPPO, does better than that as well",
+        "After 2 million steps of simple spread IPPO, without the central critic, does better than agents who go to the nearest "
+        "landmark, -26.2",
         "de Witt et al. (2020)",
-        _team_return_at_least(NEAREST_LANDMARK, IPPO),
+        final("greedy_return", task="spread", algorithm="IPPO") / AGENTS > NEAREST_LANDMARK,
     ),
     Claim(
-        "With shared parameters the predators need at most 6 steps on average on the 5x5 torus (exact)",
+        "On the 5x5 torus predators that MAPPO trains with shared parameters need at most 6 steps on average (exact)",
         "Yu et al. (2022)",
-        mean_at_least("exact_return", -6.0, SHARED),
+        final("exact_return", task="pursuit", parameters=SHARED) >= -6.0,
     ),
     Claim(
-        "With separate parameters they need at most 6 steps as well (exact)",
+        "On the 5x5 torus predators that MAPPO trains with separate parameters need at most 6 steps on average (exact)",
         "Yu et al. (2022)",
-        mean_at_least("exact_return", -6.0, SEPARATE),
+        final("exact_return", task="pursuit", parameters=SEPARATE) >= -6.0,
     ),
     Claim(
-        "A planner for both predators needs 3.121267 steps",
+        "On the 5x5 torus a planner who moves both predators needs 3.121267 steps on average",
         "value iteration on the exact model",
-        recorded_within("optimal_capture_time", CAPTURE_TIME - 1e-5, CAPTURE_TIME + 1e-5, "planner, pursuit"),
+        exact("optimal capture time", optimal_capture_time).equals(CAPTURE_TIME, 1e-5),
     ),
 )
