@@ -133,13 +133,16 @@ def at(metric: str, position: int, /, **factors: Any) -> Quantity:
     return _of_arm(metric, factors, lambda values: values[:, position], f"{metric} at measurement {position}")
 
 
-def largest(metric: str, /, **factors: Any) -> Quantity:
-    """The largest value of a metric over all seeds and measurements of all arms with these factors: one exact number."""
+def largest(metric: "str | Quantity", /, **factors: Any) -> Quantity:
+    """The largest value of a metric over all seeds and measurements of all arms with these factors: one exact number.
+
+    Of a quantity, without factors, the largest over its seeds: ``largest(final("regret", game="chess"))``.
+    """
     return _extreme(np.max, "largest", metric, factors)
 
 
-def smallest(metric: str, /, **factors: Any) -> Quantity:
-    """The smallest value of a metric over all seeds and measurements of all arms with these factors: one exact number."""
+def smallest(metric: "str | Quantity", /, **factors: Any) -> Quantity:
+    """The smallest value of a metric over all seeds and measurements of all arms with these factors, as ``largest``."""
     return _extreme(np.min, "smallest", metric, factors)
 
 
@@ -284,7 +287,12 @@ def _of_arm(metric: str, factors: dict[str, Any], reduce: Callable[[np.ndarray],
     return Quantity(f"{words} ({label(factors)})" if factors else words, read)
 
 
-def _extreme(reduce: Callable, word: str, metric: str, factors: dict[str, Any]) -> Quantity:
+def _extreme(reduce: Callable, word: str, metric: str | Quantity, factors: dict[str, Any]) -> Quantity:
+    if isinstance(metric, Quantity):
+        must, fix = "a quantity knows its factors", "Give them to the quantity."
+        require(not factors, word, must, factors, fix)
+        return Quantity(f"{word} {metric.text}", lambda results: reduce(metric.read(results)))
+
     def read(results: Results) -> np.ndarray:
         arms = results.labels(metric, **factors)
         return reduce([reduce(results.directory.curves(metric, arm).values) for arm in arms])
