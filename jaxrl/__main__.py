@@ -1,8 +1,34 @@
-"""``python -m jaxrl``: the command line, see ``jaxrl.cli.main``."""
+"""``jaxrl`` and ``python -m jaxrl``: the command line, see ``jaxrl.cli.main``."""
 
+import importlib.util
 import sys
+from pathlib import Path
 
-from jaxrl.cli.main import main
+import jaxrl
+from jaxrl.errors import JaxrlError, require
+
+
+def require_own_packages() -> None:
+    """Raises ConfigError where a folder of the user's stands for one of our packages, as ``python -m`` lets it."""
+    ours = Path(jaxrl.__file__).parents[1]
+    for name in ("envs", "experiments"):
+        spec = importlib.util.find_spec(name)
+        found = Path(spec.origin).parents[1] if spec is not None and spec.origin else None
+        must, fix = f"the package {name} must be the one of jaxrl", f"Start the command jaxrl, or rename your folder {name}."
+        require(found == ours, "jaxrl", must, spec.origin if spec is not None else None, fix)
+
+
+def main() -> int:
+    """Runs one command and returns the exit status."""
+    try:
+        require_own_packages()
+    except JaxrlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    from jaxrl.cli.main import main as run_command
+
+    return run_command()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -98,6 +98,7 @@ def _dispatch(arguments: list[str]) -> int:
         "replay": _replay,
         "verify": _verify,
         "report": _report,
+        "new": _new,
         "compare": _compare,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -125,6 +126,7 @@ def _usage() -> str:
   resume RUN            go on with a run that was stopped, as if it had not been
   compare RUN...        runs or arms side by side: table, figure, numbers
   report RUN            write the report of a run again
+  new KIND NAME         a working, tested start: an experiment, environment, algorithm or project of your own
 
 NAME is one of ours, the path of a Python file, a module, or ALGORITHM:ENVIRONMENT. Options of every command: COMMAND --help."""
 
@@ -274,6 +276,25 @@ def _verify(arguments: list[str]) -> int:
 
     platform.setup(options.cpu_devices)
     return verify(Job(experiment, experiment.quick), options.seeds)
+
+
+@dataclass(frozen=True)
+class New:
+    """Write a small, working, tested start of your own into this folder."""
+
+    kind: Positional[Literal["experiment", "environment", "algorithm", "project"]]
+    """What is begun; a project has one of each of the others."""
+    name: Positional[str]
+    """An identifier, such as my_idea."""
+
+
+def _new(arguments: list[str]) -> int:
+    from jaxrl.cli.new import new
+
+    options = tyro.cli(New, args=arguments, prog=f"{PROGRAM} new")
+    for path in new(options.kind, options.name):
+        print(path)
+    return 0
 
 
 def _report(arguments: list[str]) -> int:

@@ -21,7 +21,7 @@ from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Policy, View
-from jaxrl.errors import AlgorithmError, CheckpointError, ConfigError, EnvironmentError, require, unknown_name
+from jaxrl.errors import AlgorithmError, CheckpointError, ConfigError, EnvironmentError, missing_package, require, unknown_name
 from jaxrl.experiment.arms import Arm, checked, only, predecessor, programs, ready_arms
 from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.experiment import load as load_experiment
@@ -150,7 +150,7 @@ class Trained:
         the mask, bool[A], stands between them. It returns the action and the memory.
 
         Raises:
-            ResultsError: the file cannot be written.
+            ResultsError: the file cannot be written. ConfigError: the extra ``export`` is not installed.
         """
         env, policy, memory = self._environment("export"), self.policy(seed, greedy), self.algorithm(seed).memory
         obs, state = jax.eval_shape(env.reset, jax.random.key(0))
@@ -164,9 +164,13 @@ class Trained:
 
         shapes = [jax.ShapeDtypeStruct((2,), jnp.uint32), obs, *([jax.eval_shape(env.action_mask, state)] * masked), memory]
         program = jax.export.export(jax.jit(act))(*shapes)
+        try:
+            data = program.serialize()
+        except ImportError as error:
+            raise missing_package("Trained.export", "flatbuffers", "export", error) from error
         path = Path(path).expanduser()
         with replacing(path) as file:
-            file.write(program.serialize())
+            file.write(data)
         return path
 
     def _environment(self, where: str) -> Environment:

@@ -95,7 +95,7 @@ def test_a_run_of_an_edited_file_is_not_continued(tmp_path, capsys):
     mine.write_text(Path(SMALL).read_text())
     assert main(["run", str(mine), "--quick", "--runs", str(tmp_path / "runs")]) == 0
     mine.write_text(mine.read_text().replace("0.1, 0.5", "0.2, 0.5"))
-    [sys.modules.pop(name) for name in list(sys.modules) if name.startswith("jaxrl_experiment_mine")]
+    [sys.modules.pop(name) for name in list(sys.modules) if name.startswith("jaxrl_file_mine")]
     assert main(["resume", "mine", "--runs", str(tmp_path / "runs")]) == 2
     assert "must be the file that began the run" in capsys.readouterr().err
 
