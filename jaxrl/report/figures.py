@@ -218,7 +218,7 @@ def relation(
         name: file name without its ending.
         lines: label -> (x: float[P], values: float[S, P]); the interquartile mean over seeds and its bootstrap band are drawn.
         x_label, y_label: the axes, with units.
-        x_scale, y_scale: "linear" or "log".
+        x_scale, y_scale: "linear" or "log". On a logarithmic x axis at most ``POINTS`` points are drawn, evenly spread.
         level: a value of special meaning, drawn as a horizontal line.
         title: by default the experiment.
         note: a sentence to add to the caption.
@@ -230,7 +230,11 @@ def relation(
     figure, axes = new_figure(run, title, text)
     for index, (label, (x, values)) in enumerate(lines.items()):
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]  # dashes show lines that coincide
-        line = Line(np.asarray(x, np.float64), *bands(np.asarray(values, np.float64), "bootstrap"))
+        x, values = np.asarray(x, np.float64), np.asarray(values, np.float64)
+        if x_scale == "log":
+            kept = log_spaced(x)
+            x, values = x[kept], values[:, kept]
+        line = Line(x, *bands(values, "bootstrap"))
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
         marker = "o" if len(line.x) == 1 else None  # a line of one point cannot be seen
         axes.plot(line.x, line.centre, color=colour, linestyle=dash, marker=marker, label=plain_text(label) or None)
@@ -331,6 +335,18 @@ def points(x: np.ndarray, values: np.ndarray, most: int = POINTS) -> tuple[np.nd
     return np.array([x[part].mean() for part in parts], np.float64), np.where(np.isfinite(means), means, np.nan)
 
 
+def log_spaced(x: np.ndarray, most: int = POINTS) -> np.ndarray:
+    """Returns which of many points are drawn on a logarithmic axis, int[P]: evenly spread there, both ends among them.
+
+    Args:
+        x: float[U], places on the axis, ascending.
+        most: the most points; of no more than that, all are drawn.
+    """
+    if len(x) <= most:
+        return np.arange(len(x))
+    return np.unique(np.searchsorted(x, np.geomspace(x[0], x[-1], most)).clip(max=len(x) - 1))
+
+
 def bands(values: np.ndarray, band: str) -> statistics.Intervals:
     """Returns the interquartile mean over seeds of P points and its band.
 
@@ -396,7 +412,7 @@ def legend(axes: Axes) -> None:
     if labels:
         font = FontProperties(family=STYLE["font.family"], size=10)
         widths = [TextPath((0, 0), label, prop=font).get_extents().width / 72 for label in labels]  # inches
-        room = SIZE[0] - 0.7
+        room = SIZE[0] - 0.9
         fitting = [n for n in (1, 2, 3, 4) if sum(max(part) + 0.55 for part in _columns(widths, n)) <= room]
         axes.legend(**LEGEND, ncols=max(fitting, default=1), prop=font)
 
