@@ -115,6 +115,22 @@ def _play(
     return Course(last.profile, tuple(part[-1] for part in history.average), last.joint / last.joint.sum(), history)
 
 
+def from_starts(dynamic: Callable[..., Course], payoff: Any, starts: Sequence[Any]) -> Course:
+    """Follows a dynamic from many starts side by side, in one compiled call.
+
+    Args:
+        dynamic: ``(payoff, start=profile) -> Course``, one of the functions below with its other arguments filled in.
+        payoff: float[N, A_0, ..., A_{N-1}].
+        starts: N arrays float[S, A_i], the first profiles.
+
+    Returns:
+        A Course in float32 on the host, every array with a leading axis [S].
+    """
+    table = jnp.asarray(payoff, jnp.float32)
+    play = jax.jit(jax.vmap(lambda start: dynamic(table, start=start)))
+    return jax.device_get(play(tuple(jnp.asarray(part, jnp.float32) for part in starts)))
+
+
 def fictitious_play(
     payoff: jax.Array, num_steps: int, *, start: Sequence[jax.Array] | None = None, num_records: int = 1
 ) -> Course:

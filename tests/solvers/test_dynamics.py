@@ -11,7 +11,7 @@ import pytest
 from envs.matrix_games import named
 from jaxrl.errors import ConfigError
 from jaxrl.solvers import normal_form
-from jaxrl.solvers.dynamics import fictitious_play, regret_matching, replicator
+from jaxrl.solvers.dynamics import fictitious_play, from_starts, regret_matching, replicator
 from jaxrl.solvers.equilibria import minimax
 
 nashpy = pytest.importorskip("nashpy")
@@ -46,6 +46,16 @@ def test_replicator_of_100_random_games_is_nashpys():
         theirs = nashpy.Game(*table).asymmetric_replicator_dynamics(*start, times)
         for ours, their in zip(paths, theirs, strict=True):
             np.testing.assert_allclose(ours[number], their[1:], atol=1e-5)
+
+
+def test_many_starts_are_followed_as_each_alone():
+    first = np.eye(3)[[0, 1, 2, 0]], np.eye(3)[[1, 1, 0, 2]]
+    play = partial(fictitious_play, num_steps=20, num_records=5)
+    together = from_starts(play, named.SHAPLEY, first)
+    assert together.history.average_nash_conv.shape == (4, 5)
+    for number, start in enumerate(zip(*first, strict=True)):
+        alone = play(jnp.asarray(named.SHAPLEY, jnp.float32), start=start)
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), jax.tree.map(lambda leaf: leaf[number], together), alone)  # noqa: B023
 
 
 def test_equal_populations_are_one_population():
