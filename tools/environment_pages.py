@@ -1,4 +1,4 @@
-"""``envs --write``: a page for every family of environments, made of their docstrings, with a picture of each.
+"""``python -m tools.environment_pages DIR``: a page for every family of environments, made of their docstrings, with pictures.
 
 The text follows from the code alone: the same code writes the same bytes. What a page says of an environment is the docstring of
 its file and that of its factory, so that is where it is corrected.
@@ -7,6 +7,7 @@ its file and that of its factory, so that is where it is corrected.
 import inspect
 import itertools
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,7 @@ from jaxrl.cli.docstrings import cell, first_paragraph, inline, markdown, source
 from jaxrl.results.storage import replacing
 from tools.environment_pictures import caption, pictures
 
-COMMAND = "python -m experiments envs --write docs/environments"
+COMMAND = "python -m tools.environment_pages docs/environments"
 LONGEST_DEFAULT, LONGEST_FLOAT = 80, 8  # characters; what is longer is shown as it stands in the code
 
 
@@ -213,3 +214,7 @@ def _picture(entry: Entry, drawn: set[str]) -> list[str]:
 
 def _joined(*parts: str) -> str:
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/environments")))

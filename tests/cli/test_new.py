@@ -1,6 +1,7 @@
 """``new``: each start is made, tested and run: in a folder of its own, and from an installed wheel."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,12 @@ def test_starts_that_are_refused(arguments, message, tmp_path, monkeypatch, caps
 def installed(folder: Path) -> dict[str, str]:
     """Installs a wheel of this library into a folder and returns the environment of a shell that finds it there."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    wheel = [*pip, "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder)]
+    source = folder / "source"  # building leaves files beside the sources
+    for part in ("jaxrl", "envs", "experiments"):
+        shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / part, source)
+    wheel = [*pip, "wheel", str(source), "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder)]
     subprocess.run(wheel, check=True, capture_output=True, cwd=folder)
     (built,) = folder.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(folder / "site"), str(built)], check=True)
@@ -53,7 +59,7 @@ def installed(folder: Path) -> dict[str, str]:
 
 @pytest.mark.each
 def test_a_project_from_an_installed_wheel(tmp_path):
-    """In a folder that has folders named envs and experiments of its own: tests, train, run, resume, sweep, compare, reproduce."""
+    """In a folder with folders envs and experiments of its own: tests, train, run, resume, sweep, compare, reproduce."""
     env = installed(tmp_path)
     project = tmp_path / "my_idea"
 

@@ -12,7 +12,7 @@ from envs.rendering import render
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, uniform_policy
 from jaxrl.errors import ConfigError, EnvironmentError
-from jaxrl.report import films as replays
+from jaxrl.report import films
 from jaxrl.report.figures import caption
 from jaxrl.report.grid_figures import best_actions, value_map
 from jaxrl.results.run_directory import RunDirectory
@@ -34,7 +34,7 @@ def solved(env, gamma=0.95):
 def test_an_optimal_policy_walks_the_shortest_way():
     env = envs.make("dyna_maze")
     model, solution = solved(env)
-    played = replays.play_table(jax.random.key(0), env, model, best_actions(solution.action_value))
+    played = films.play_table(jax.random.key(0), env, model, best_actions(solution.action_value))
     assert played.terminated
     assert played.reward.tolist() == [0.0] * 13 + [1.0]
     assert len(played.states) == 15
@@ -46,7 +46,7 @@ def test_an_optimal_policy_walks_the_shortest_way():
 def test_states_of_a_table_are_those_of_the_environment():
     env = envs.make("doorkey", timed=False)
     model, solution = solved(env)
-    played = replays.play_table(jax.random.key(1), env, model, best_actions(solution.action_value))
+    played = films.play_table(jax.random.key(1), env, model, best_actions(solution.action_value))
     assert played.terminated
     for t, action in enumerate(played.action):
         before, after = (jax.tree.map(lambda leaf, index=index: leaf[index], played.states) for index in (t, t + 1))
@@ -56,19 +56,19 @@ def test_states_of_a_table_are_those_of_the_environment():
 
 def test_the_last_state_is_shown_and_nothing_beyond():
     """Always right in a corridor: 7 steps, 8 states, the last of them the goal."""
-    played = replays.play(jax.random.key(0), envs.make("corridor"), lambda key, view: Decision(jnp.ones(1, jnp.int32)))
+    played = films.play(jax.random.key(0), envs.make("corridor"), lambda key, view: Decision(jnp.ones(1, jnp.int32)))
     assert played.states.tolist() == list(range(8))
     assert played.terminated
     assert played.reward.tolist() == [0.0] * 6 + [1.0]
 
 
 def test_an_episode_stops_at_its_limit():
-    played = replays.play(
+    played = films.play(
         jax.random.key(0), envs.make("corridor"), lambda key, view: Decision(jnp.zeros(1, jnp.int32)), max_steps=9
     )
     assert not played.terminated
     assert len(played.states) == 10
-    played = replays.play(jax.random.key(0), envs.make("reward_grid", max_steps=5), uniform_policy(envs.make("reward_grid")))
+    played = films.play(jax.random.key(0), envs.make("reward_grid", max_steps=5), uniform_policy(envs.make("reward_grid")))
     assert len(played.reward) == 5
 
 
@@ -78,15 +78,15 @@ def test_memory_is_handed_on():
     def counting(key, view):
         return Decision((view.memory == 2).astype(jnp.int32), {}, view.memory + 1)
 
-    played = replays.play(jax.random.key(0), envs.make("corridor"), counting, memory=jnp.int32(0), max_steps=5)
+    played = films.play(jax.random.key(0), envs.make("corridor"), counting, memory=jnp.int32(0), max_steps=5)
     assert played.action.tolist() == [0, 0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("name", ["frozen_lake", "soccer", "simple_spread"])
 def test_replay_is_a_picture_that_moves(run, name):
     env = envs.make(name)
-    played = replays.play(jax.random.key(2), env, uniform_policy(env), max_steps=12)
-    path = replays.write_replay(run, name, env, played)
+    played = films.play(jax.random.key(2), env, uniform_policy(env), max_steps=12)
+    path = films.write_replay(run, name, env, played)
     assert path == run.path / "replays" / f"{name}.gif"
     with Image.open(path) as image:
         assert image.format == "GIF"
@@ -101,16 +101,7 @@ def test_replay_is_a_picture_that_moves(run, name):
 def test_a_policy_of_the_wrong_shape_is_refused():
     env = envs.make("corridor")
     with pytest.raises(ConfigError, match="policy must have shape"):
-        replays.play_table(jax.random.key(0), env, tabulate(env), np.ones((3, 2)))
-
-
-def test_contact_sheet_holds_them_all(tmp_path):
-    few = {name: replays.SHEET[name] for name in ("frozen_lake", "simple_spread", "corridor")}
-    path = replays.contact_sheet(tmp_path / "sheet.png", few, columns=2)
-    with Image.open(path) as image:
-        assert min(image.size) > 300
-    with pytest.raises(EnvironmentError, match="must have pictures"):
-        replays.contact_sheet(tmp_path / "sheet.png", {"cartpole": lambda: envs.make("cartpole")})
+        films.play_table(jax.random.key(0), env, tabulate(env), np.ones((3, 2)))
 
 
 def test_best_actions_share_ties():

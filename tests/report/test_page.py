@@ -51,13 +51,13 @@ def run(tmp_path_factory):
             {
                 "text": "Return > 475 <i>always</i>",
                 "source": "A & B (2017)",
-                "passed": False,
+                "verdict": "fails",
                 "value": 430.5,
                 "low": 420.25,
                 "high": 440.75,
             },
-            {"text": "Beats the other", "passed": True, "value": 3, "criterion": "above 0"},
-            {"text": "Not tried", "passed": None, "detail": "quick run"},
+            {"text": "Beats the other", "verdict": "holds", "value": 3, "criterion": "above 0"},
+            {"text": "Not tried", "verdict": "open", "detail": "quick run"},
         ]
     )
     figures.learning_curves(run, optimum=500.0)
@@ -191,7 +191,7 @@ def test_wrong_options_are_named(run, tmp_path):
     with pytest.raises(ConfigError, match="x must be"):
         figures.learning_curves(run, x="episodes")
     empty = RunDirectory.create(tmp_path, "exp", {})
-    with pytest.raises(ResultsError, match="something to draw"):
+    with pytest.raises(ResultsError, match="an arm to draw"):
         figures.learning_curves(empty)
     record(empty, "", 0.02, scale=0.0, seeds=2)
     with pytest.raises(ConfigError, match="scale='linear'"):
@@ -235,12 +235,12 @@ def test_the_report_is_well_formed_and_complete(page):
     text = Page(page).text
     for part in (
         "exp",
-        "Claims that hold: 1 of 3, undecided: 1",
+        "Claims that hold: 1 of 3, open: 1",
         "Fails Return > 475 <i>always</i>",
         "Measured 430.5, 95 % interval [420.2, 440.8]",
         "Source: A & B (2017)",
         "Holds Beats the other",
-        "Undecided Not tried",
+        "Open Not tried",
         "2 of 64 (ppo)",
         "ppo 3 57 metric loss",
         "ppo 41 1,120 state.params",
@@ -441,7 +441,7 @@ def test_an_interrupted_run_says_so_and_names_no_empty_arm(tmp_path):
 
 def test_a_run_without_training_has_a_report(tmp_path):
     run = RunDirectory.create(tmp_path, "exp", [])
-    run.write_claims([{"text": "exact", "passed": True, "value": 1.5}])
+    run.write_claims([{"text": "exact", "verdict": "holds", "value": 1.5}])
     text = Page(write_report(run).read_text()).text
     assert "Claims that hold: 1 of 1" in text
     assert "undecided" not in text

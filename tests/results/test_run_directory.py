@@ -121,7 +121,7 @@ def test_a_missing_folder_is_named(tmp_path):
 )
 def test_a_damaged_file_is_named(run, name, damage):
     record(run).end(RunSummary(12.0, 2.0))
-    run.write_claims([{"text": "It works", "passed": True}])
+    run.write_claims([{"text": "It works", "verdict": "holds"}])
     run.close()
     damage(run.path / name)
     with pytest.raises(ResultsError, match=name):
@@ -152,10 +152,10 @@ def test_configurations_become_strict_json(tmp_path):
 
 
 def test_a_claim_needs_a_text_and_a_verdict(run):
-    with pytest.raises(ConfigError, match=r"claim 1.*'passed'"):
-        run.write_claims([{"text": "a", "passed": None}, {"text": "b"}])
-    run.write_claims([{"text": "a", "passed": np.bool_(True), "value": np.nan}])
-    assert strict(run.path / "claims.json") == run.claims() == [{"text": "a", "passed": True, "value": None}]
+    with pytest.raises(ConfigError, match=r"claim 1.*'verdict'"):
+        run.write_claims([{"text": "a", "verdict": "open"}, {"text": "b"}])
+    run.write_claims([{"text": "a", "verdict": "holds", "value": np.nan}])
+    assert strict(run.path / "claims.json") == run.claims() == [{"text": "a", "verdict": "holds", "value": None}]
 
 
 def test_curves_names_what_it_does_not_find(run):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxrl.errors import ResultsError
+from jaxrl.errors import ConfigError, ResultsError
 from jaxrl.results import storage, tables
 from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import RunDirectory
@@ -176,3 +176,30 @@ def test_a_full_disk_loses_only_the_chunk_that_did_not_fit(run, monkeypatch):
     assert_rows(run)
     recorder.chunk(make_chunk(SEEDS, 20, 5))
     assert_rows(run, updates=range(25))
+
+
+def test_factors_are_typed_columns_that_survive_merging(tmp_path):
+    """Of arms with other factors they are missing; integers and floats of one factor become floats."""
+    table = tables.Table(tmp_path / "metrics")
+    one, two = np.array([0, 1]), np.array([0])
+    table.append("a", one, two, None, {"x": np.ones((2, 1))}, {"method": "plain", "rate": 1, "dueling": True})
+    table.append("b", one, two, None, {"x": np.ones((2, 1))}, {"method": "plain", "rate": 0.5, "dueling": False})
+    table.append("c", one, two, None, {"y": np.ones((2, 1))}, {"size": 3})
+    expected = {
+        "a": {"method": "plain", "rate": 1, "dueling": True},
+        "b": {"method": "plain", "rate": 0.5, "dueling": False},
+        "c": {"size": 3},
+    }
+    for _ in range(2):
+        assert table.factors() == expected
+        assert table.columns() == ("x", "y")
+        frame = table.rows().to_pandas()
+        assert frame["rate"].tolist()[:4] == [1.0, 1.0, 0.5, 0.5]
+        assert frame["size"].isna().tolist() == [True] * 4 + [False] * 2
+        table.merge()
+    table.remove(table.files(), "a", one, 0)
+    assert list(table.factors()) == ["b", "c"]
+    table.clear()
+    assert table.factors() == {}
+    with pytest.raises(ConfigError, match="no metric may be named like the columns"):
+        table.append("a", one, two, None, {"rate": np.ones((2, 1))}, {"rate": 1})
