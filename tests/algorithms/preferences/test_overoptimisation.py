@@ -11,10 +11,14 @@ GOLD = np.array([[0.0, 1.0, 2.0, -3.0], [1.0, 0.0, -1.0, 0.5]])
 PROXY = np.array([[0.0, 1.0, 2.0, 3.0], [0.2, 0.1, 0.3, 0.0]])  # the rarest response of the first seed is overrated
 
 
+def in_float64(optimise, proxy, strengths):
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, optimise(*map(jnp.asarray, (REFERENCE, GOLD, proxy, strengths))))
+
+
 def test_best_of_n_against_draws():
     draws = np.random.default_rng(0).choice(4, size=(200_000, 3), p=REFERENCE)
-    with jax.enable_x64(True):
-        found = by_best_of_n(*map(jnp.asarray, (REFERENCE, GOLD, PROXY, [1.0, 3.0, 1000.0])))
+    found = in_float64(by_best_of_n, PROXY, [1.0, 3.0, 1000.0])
     np.testing.assert_allclose(found.gold[:, 0], GOLD @ REFERENCE)
     np.testing.assert_allclose(found.divergence[:, 0], 0.0, atol=1e-12)
     for gold, proxy, gold_of_3, proxy_of_3 in zip(GOLD, PROXY, found.gold[:, 1], found.proxy[:, 1], strict=True):
@@ -27,8 +31,7 @@ def test_best_of_n_against_draws():
 def test_the_penalty_is_paid_in_full():
     """With gold as the proxy, gold less beta times the divergence is beta log E[exp(gold / beta)] under the reference."""
     betas = np.array([5.0, 0.5])
-    with jax.enable_x64(True):
-        found = by_kl_penalty(*map(jnp.asarray, (REFERENCE, GOLD, GOLD, betas)))
+    found = in_float64(by_kl_penalty, GOLD, betas)
     best = betas * np.log(np.exp(GOLD[:, None] / betas[:, None]) @ REFERENCE)
     np.testing.assert_allclose(found.gold - betas * found.divergence, best, rtol=1e-10)
     np.testing.assert_array_equal(found.gold, found.proxy)
