@@ -3,21 +3,23 @@
 Source: Bakker (2002) for the task; Schulman et al. (2017) and Cho et al. (2014) for the learner.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import envs
-from experiments.control.ppo_settings import PPOSettings
 from jaxrl.algorithms.deep import ppo
 from jaxrl.evaluation import Episodes
-from jaxrl.experiment.claims import Claim, mean_at_least, mean_within
-from jaxrl.experiment.session import Session
+from jaxrl.experiment import Arm, Claim, Results, draw, final
 
 
 @dataclass(frozen=True)
-class Config(PPOSettings):
+class Config:
     """Recurrent and feed-forward PPO in the T-maze."""
 
-    updates: int = 400  # of 1024 steps with the default algorithm
+    seeds: int = 8
+    """Independent learners of each kind, trained side by side (count)."""
+    env_steps: int = 409_600
+    """Environment steps of each learner (count)."""
     length: int = 10
     """Cells from the cue to the junction (count)."""
     gru_size: int = 32
@@ -25,29 +27,44 @@ class Config(PPOSettings):
     algorithm: ppo.Config = field(
         default_factory=lambda: ppo.Config(learning_rate=1e-3, hidden=(32, 32), num_envs=16, num_steps=64, clip_value=False)
     )
+    """Hyper-parameters. The learning rate falls to 0 over the run."""
 
 
-QUICK = Config(seeds=2, updates=2)
+QUICK = Config(seeds=2, env_steps=2_048)
 
 
-def run(config: Config, session: Session) -> None:
-    """Trains both kinds of learners and plays 64 evaluation episodes with each."""
+def arms(config: Config) -> Iterator[Arm]:
+    """Two arms that differ in the GRU alone, evaluated by 64 episodes of each learner."""
     env = envs.make("t_maze", length=config.length)
-    for variant, memory_size in (("GRU", config.gru_size), ("feed-forward", 0)):
-        learners = replace(config, algorithm=replace(config.algorithm, memory_size=memory_size))
-        learners.train(session, env, (Episodes(env, num_episodes=64),), show=("greedy_return",), variant=variant)
-    session.draw_curves("greedy_return", optimum=1.0)
+    annealed = config.algorithm.annealed(config.env_steps)
+    for memory, size in (("GRU", config.gru_size), ("feed-forward", 0)):
+        yield Arm(
+            {"memory": memory},
+            ppo.make,
+            env,
+            replace(annealed, memory_size=size),
+            seeds=config.seeds,
+            env_steps=config.env_steps,
+            evaluators=(Episodes(env, num_episodes=64),),
+            show=("greedy_return",),
+        )
+
+
+def figures(results: Results) -> None:
+    """Draws the greedy policy's return over time, and where the seeds end."""
+    draw.curves(results, "greedy_return", {"optimum": 1.0})
+    draw.ends(results, "greedy_return")
 
 
 CLAIMS = (
     Claim(
-        "With a GRU the greedy policy turns the right way in at least 95 % of the episodes",
+        "In the T-maze PPO with a GRU turns the right way in at least 95 % of the episodes of its greedy policy",
         "Bakker (2002)",
-        mean_at_least("greedy_return", 0.95, "GRU"),
+        final("greedy_return", memory="GRU") >= 0.95,
     ),
     Claim(
-        "Without memory it cannot do better than chance, 50 %",
+        "In the T-maze PPO without memory cannot do better than chance, 50 %",
         "Bakker (2002)",
-        mean_within("greedy_return", 0.45, 0.55, "feed-forward"),
+        final("greedy_return", memory="feed-forward").within(0.45, 0.55),
     ),
 )

@@ -108,6 +108,18 @@ class Config:
             )
 
 
+# For continuous control: more passes over the data, no entropy bonus, rewards scaled since their size is arbitrary.
+CONTINUOUS = Config(
+    learning_rate=1e-3,
+    ent_coef=0.0,
+    num_envs=16,
+    num_epochs=10,
+    num_minibatches=8,
+    normalize_reward=True,
+    clip_value=False,
+)
+
+
 @struct.dataclass
 class Learner:
     """What is trained.
