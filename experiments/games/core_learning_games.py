@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations, product
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,14 +61,14 @@ class Config:
 QUICK = Config(seeds=8, plays=2_000, steps=200, populations=4)
 
 
-def from_pure_starts(dynamic: Callable[..., Course], table: np.ndarray, first: list, plays: int) -> dict[str, np.ndarray]:
+def from_pure_starts(dynamic: Callable[..., Course], table: np.ndarray, first: list, plays: int) -> dict[str, Any]:
     """Plays from several pairs of first actions, a row each, and returns records over time.
 
     ``nash_conv`` of the averages; ``share_0`` ... of the row player's average; after the last play ``coarse_gap``, the most that
     a player could gain by committing to one action against the average joint play, and ``welfare``, the mean sum of payoffs.
     """
     play = partial(dynamic, num_steps=plays, num_records=plays // INTERVAL)
-    course = from_starts(play, table, np.eye(table.shape[1])[np.array(first).T])
+    course = from_starts(play, table, list(np.eye(table.shape[1])[np.array(first).T]))
     payoff, nash_conv, average = jnp.asarray(table, jnp.float32), course.history.average_nash_conv, course.history.average[0]
     gaps = jax.vmap(lambda joint: coarse_correlated_regrets(payoff, joint).max())(course.joint)
     at_end = {"coarse_gap": gaps, "welfare": (payoff.sum(0) * course.joint).sum((1, 2))}
