@@ -13,19 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import experiments
+from jaxrl.cli.execute import Job
 from jaxrl.cli.main import main
 from jaxrl.errors import ConfigError
+from jaxrl.experiment.experiment import load, names
 from jaxrl.results import provenance
 from jaxrl.results.run_directory import HALF_MADE, RunDirectory
 
 ROOT = Path(__file__).parents[2]
-COMMAND = ["frozen_lake_q_learning", "--seeds", "8", "--steps", "40000", "--checkpoint-seconds", "0"]
+ARM = "Q-learning"
+COMMAND = ["frozen_lake_q_learning", "--seeds", "8", "--env-steps", "40000", "--checkpoint-seconds", "0"]
 
 
 def tables(folder):
     run = RunDirectory.open(folder)
-    return {name: run.curves(name).values for table in ("metrics", "evaluations") for name in run.columns(table)}
+    return {name: run.curves(name, ARM).values for table in ("metrics", "evaluations") for name in run.columns(table)}
 
 
 def all_runs(folder):
@@ -51,7 +53,7 @@ def kill_at_random_moments(folder, moments, seed):
     rng, kills = random.Random(seed), 0
     while True:
         process = subprocess.Popen(
-            [sys.executable, "-m", "experiments", "run", *COMMAND, "--resume", "--runs", str(folder)],
+            [sys.executable, "-m", "jaxrl", "run", *COMMAND, "--resume", "--runs", str(folder)],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -100,13 +102,13 @@ def test_twenty_kills_change_no_bit(tmp_path, whole):
 
 def test_resume_by_its_folder(tmp_path, whole, capsys):
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments", "run", *COMMAND, "--runs", str(tmp_path)],
+        [sys.executable, "-m", "jaxrl", "run", *COMMAND, "--runs", str(tmp_path)],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not list(tmp_path.glob("*/*/checkpoints/run/*/*")):
+    while time.monotonic() < deadline and not list(tmp_path.glob("*/*/checkpoints/*/*/*")):
         time.sleep(0.05)
     process.kill()
     process.wait()
@@ -133,8 +135,8 @@ def test_two_processes_may_not_write_into_one_run(tmp_path, capsys):
 
 
 def test_a_run_of_another_process_is_not_removed_before_it_has_recorded_anything(tmp_path, capsys):
-    module = experiments.load("frozen_lake_q_learning")
-    directory = RunDirectory.create(tmp_path, "frozen_lake_q_learning", module.QUICK)
+    experiment = load("frozen_lake_q_learning")
+    directory = RunDirectory.create(tmp_path, "frozen_lake_q_learning", Job(experiment, experiment.quick).settings)
     with directory.locked():
         assert main(["run", "frozen_lake_q_learning", "--quick", "--resume", "--runs", str(tmp_path)]) == 2
     assert "no other process may write" in capsys.readouterr().err
@@ -160,14 +162,14 @@ import sys
 from jaxrl.cli.main import main
 from jaxrl.core import machine
 from jaxrl.training import runner
-from jaxrl.experiment import session
+from jaxrl.experiment import arms
 
 def run(*args, **kwargs):
     done = runner.run(*args, **kwargs)
     print("peak", machine.peak_of_process(), flush=True)
     return done
 
-session.run = run
+arms.run = run
 main(sys.argv[1:])
 """
 
@@ -175,9 +177,9 @@ main(sys.argv[1:])
 @pytest.mark.slow
 def test_plan_foresees_the_memory_of_a_training(tmp_path):
     """The prediction against the peak that the system measures, each in a process of its own."""
-    options = ["frozen_lake_q_learning", "--seeds", "4096", "--steps", "20000"]
+    options = ["frozen_lake_q_learning", "--seeds", "4096", "--env-steps", "20000"]
     planned = subprocess.run(
-        [sys.executable, "-m", "experiments", "plan", *options], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "jaxrl", "plan", *options], cwd=ROOT, capture_output=True, text=True, check=True
     )
     cells = re.findall(r"([0-9.]+)([kMG]?)B", planned.stdout)
     expected = float(cells[2][0]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[cells[2][1]]
@@ -188,29 +190,27 @@ def test_plan_foresees_the_memory_of_a_training(tmp_path):
 
 
 def test_plan_shows_every_training(capsys):
-    assert main(["plan", "frozen_lake_q_learning", "--seeds", "64", "--steps", "2000", "--at-once", "32"]) == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(" frozen"))
+    assert main(["plan", "frozen_lake_q_learning", "--seeds", "64", "--env-steps", "2000", "--at-once", "32"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(f" {ARM}"))
     assert line.split()[1:4] == ["64", "32", "536B"]
 
 
 @pytest.mark.each
 def test_verify_says_what_changes_bits(capsys):
     assert main(["verify", "frozen_lake_q_learning", "--seeds", "4"]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("frozen")]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith(ARM)]
     assert len(lines) == 7
     assert all(" equal " in line for line in lines), "the tables of tabular learners depend on nothing"
 
 
 def test_a_stored_configuration_comes_back(tmp_path):
-    from experiments.control import cartpole_ppo, core_dqn
-    from experiments.preferences import rlhf_grid
-
-    for module in (cartpole_ppo, core_dqn, rlhf_grid):
-        for config in (module.Config(), module.QUICK):
+    for name in names():
+        experiment = load(name)
+        for config in (experiment.config(), experiment.quick):
             stored = json.loads(json.dumps(provenance.to_json(config), allow_nan=False))
-            assert provenance.from_json(stored, module.Config()) == config
+            assert provenance.from_json(stored, experiment.config()) == config
     with pytest.raises(ConfigError, match="must say what it was"):
-        provenance.from_json({"seeds": [1, 2]}, cartpole_ppo.Config())
+        provenance.from_json({"seeds": [1, 2]}, load("cartpole_ppo").config())
 
 
 def test_a_full_disk_stops_a_run_cleanly(tmp_path, capsys, monkeypatch):

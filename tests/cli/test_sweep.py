@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import experiments
+import envs
 from jaxrl.cli.main import main
 from jaxrl.cli.sweep import Options
+from jaxrl.evaluation import ExactValue
+from jaxrl.experiment.experiment import load, names
 from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import final_values
@@ -63,13 +65,13 @@ def test_the_member_with_the_experiments_own_value_is_the_experiment(tmp_path):
     assert main(["run", NAME, "--quick", "--seeds", "4", "--runs", str(tmp_path)]) == 0
     (plain,) = (tmp_path / NAME).iterdir()
     mine = RunDirectory.open(folder).curves("exact_value", "learning_rate=0.5").values
-    np.testing.assert_allclose(mine, RunDirectory.open(plain).curves("exact_value").values, rtol=1e-5)
+    np.testing.assert_allclose(mine, RunDirectory.open(plain).curves("exact_value", "Q-learning").values, rtol=1e-5)
 
 
 @pytest.mark.each
 def test_halving_of_random_members(tmp_path, capsys):
     options = ["--random", "learning_rate=log:0.01..1", "--random", "num_envs=1,2", "--draws", "5", "--halving"]
-    status, folder = sweep(tmp_path, *options, "--steps", "1600")
+    status, folder = sweep(tmp_path, *options, "--env-steps", "1600")
     assert status == 0
     text = capsys.readouterr().out
     assert "static, so that each of 2 values needs a program: num_envs" in text
@@ -104,7 +106,7 @@ def test_a_search_that_goes_on(tmp_path):
 
 @pytest.mark.parametrize("by", [each("the same command"), slow("its folder"), slow("its name")])
 def test_a_sweep_that_was_killed_goes_on(tmp_path, by):
-    options = [*RATES, "--halving", "--steps", "1600", "--checkpoint-seconds", "0"]
+    options = [*RATES, "--halving", "--env-steps", "1600", "--checkpoint-seconds", "0"]
     program = (
         "import os, signal, sys, jaxrl.results.recorder as r, jaxrl.cli.main as m\n"
         "chunk, left = r.Recorder.chunk, [7]\n"
@@ -130,6 +132,38 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path, by):
     assert tables[0]["selected"] == tables[1]["selected"]
 
 
+def test_parameters_of_the_environment_are_swept_with_their_own_referee(tmp_path, capsys):
+    """Members differ in the slip and in the discount; each is evaluated by the exact model of its own lake, in one program.
+
+    The discount of the evaluation stays that of the experiment: members are compared by one criterion.
+    """
+    grid = ["--grid", "env.slip=0.0,0.6", "--grid", "gamma=0.9,0.95", "--held-out", "2"]
+    common = [
+        "--quick",
+        "--seeds",
+        "4",
+        "--env-steps",
+        "4000",
+        "--metric",
+        "optimality_gap",
+        "--minimize",
+        "--runs",
+        str(tmp_path),
+    ]
+    assert main(["sweep", "q_learning:frozen_lake", *common, *grid]) == 0
+    assert "4 members in 1 programs" in capsys.readouterr().out
+    (folder,) = (tmp_path / "q_learning-frozen_lake.sweep").iterdir()
+    run = RunDirectory.open(folder)
+    for slip in (0.0, 0.6):
+        name = f"env.slip={slip}, gamma=0.95"
+        exact = ExactValue.of(envs.make("frozen_lake", slip=slip), 0.99)
+        value, gap = (run.curves(metric, name).values for metric in ("exact_value", "optimality_gap"))
+        np.testing.assert_allclose(value + gap, float(exact.optimum), atol=1e-5)
+    best = json.loads((folder / "sweep.json").read_text())["selected"]
+    assert set(best["values"]) == {"env.slip", "gamma"}
+    assert best["held_out_seeds"] == [4, 5]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -141,7 +175,8 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path, by):
         (["--grid", "learning_rate=0.1,7"], "learning_rate must lie in [0, 1]"),
         (["--random", "learning_rate=1..0"], "low must be below high"),
         ([*RATES, "--metric", "exact_valu"], "Did you mean 'exact_value'"),
-        ([*RATES, "--training", "other"], "no training is named 'other'"),
+        ([*RATES, "--only", "algorithm=other"], "algorithm must be one of Q-learning, got 'other'"),
+        (["--grid", "env_steps=2000,4000", "--halving"], "fields of the experiment can be swept by --grid and --random alone"),
         ([*RATES, "--num-processes", "2"], "a sweep must have a process of its own, got 2"),
         ([*RATES, "--trials", "3"], "--trials must be given with --random alone"),
     ],
@@ -156,9 +191,9 @@ def test_user_errors_are_one_line(options, message, tmp_path, capsys):
 
 def test_no_experiment_has_an_option_of_the_same_name():
     own = {field.name for field in dataclasses.fields(Options)}
-    for name in experiments.NAMES:
-        names = {field.rpartition(".")[2] for field in fields(experiments.load(name).Config())}
-        assert not names & own, name
+    for name in names():
+        there = {field.rpartition(".")[2] for field in fields(load(name).config())}
+        assert not there & own, name
 
 
 def test_help(capsys):

@@ -25,7 +25,7 @@ def start(runs, steps, cpu_devices, *options, command="run"):
     """Starts the command line with a number of CPU devices."""
     setup = f"import sys, jax\njax.config.update('jax_num_cpu_devices', {cpu_devices})\n"
     code = f"{setup}from jaxrl.cli.main import main\nsys.exit(main(sys.argv[1:]))"
-    arguments = [command, *COMMAND, "--steps", str(steps), "--runs", str(runs), *options]
+    arguments = [command, *COMMAND, "--env-steps", str(steps), "--runs", str(runs), *options]
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -74,9 +74,9 @@ def test_two_processes_write_the_table_of_one(tmp_path, alone):
     assert all(code in (0, 1) for code in codes), texts
     run = only(tmp_path)
     assert_same_tables(run, alone)
-    facts = run.summary()["runs"][""]
+    facts = run.summary()["runs"]["Q-learning"]
     assert facts["seeds"] == 10
-    assert facts["env_steps"] == alone.summary()["runs"][""]["env_steps"]
+    assert facts["env_steps"] == alone.summary()["runs"]["Q-learning"]["env_steps"]
     assert run.finished
     assert len(run.claims()) == 4
     assert list(run.path.glob("replays/*.gif"))
