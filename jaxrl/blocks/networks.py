@@ -13,8 +13,9 @@ from flax import linen as nn
 
 from jaxrl.core import spaces
 from jaxrl.core.batch_axis import divided
+from jaxrl.core.environment import Environment
 from jaxrl.core.spaces import Box, Discrete, Space
-from jaxrl.errors import SpaceError, unknown_name
+from jaxrl.errors import SpaceError, require, unknown_name
 
 ACTIVATIONS: dict[str, Callable] = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish, "gelu": nn.gelu}
 
@@ -24,6 +25,22 @@ def activation(name: str) -> Callable:
     if name not in ACTIVATIONS:
         raise unknown_name("networks", "activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
+
+
+def require_layers(where: str, config: Any, observation_space: Space) -> None:
+    """Raises ConfigError or SpaceError unless the layers that a configuration names suit what is observed.
+
+    Args:
+        where: who asks.
+        config: has ``hidden``, ``activation`` and ``channels``.
+        observation_space: what the network sees.
+    """
+    if config.channels:
+        image = isinstance(observation_space, Box) and len(observation_space.shape) == 3
+        must = "channels need observations of shape [H, W, C]"
+        require(image, where, must, observation_space, "Set channels=().", SpaceError)
+    require(len(config.hidden) >= 1, where, "hidden must name at least one layer", config.hidden, "(64, 64) is common.")
+    activation(config.activation)
 
 
 def orthonormal_columns(matrix: jax.Array) -> jax.Array:
@@ -206,6 +223,15 @@ class ActorCritic(nn.Module):
         features, memories = self.critic_features(obs, first, memory, global_obs)
         return self.value(features), memories
 
+    def assess_next(self, obs, memory, global_obs=None):
+        """Returns the value estimates float32[B], or float32[B, num_values], of the next step of episodes under way.
+
+        obs: PyTree[B, ...]. memory: PyTree[B, ...], the critic's, which has taken in the observations before.
+        """
+        obs, global_obs = jax.tree.map(lambda leaf: leaf[None], (obs, global_obs))
+        first = jnp.zeros((1, jax.tree.leaves(obs)[0].shape[1]), bool)
+        return self.assess(obs, first, memory, global_obs)[0][0]
+
     def __call__(self, obs, first, memory, global_obs=None, critic_memory=()):
         features, _ = self.features(obs, first, memory)
         seen = self.critic_features(obs, first, critic_memory, global_obs)[0] if self.centralized else features
@@ -214,6 +240,18 @@ class ActorCritic(nn.Module):
     def initial_memory(self):
         """Returns the memory of one environment at the start of an episode: float32[H] zeros, or () without a core."""
         return jnp.zeros(self.memory_size, jnp.float32) if self.memory_size else ()
+
+
+def actor_critic(env: Environment, config: Any, **agents: Any) -> ActorCritic:
+    """Returns the actor and critic for an environment.
+
+    Args:
+        env: gives the spaces.
+        config: has ``hidden``, ``activation``, ``channels`` and ``memory_size``.
+        agents: further fields of ``ActorCritic``.
+    """
+    layers = {name: getattr(config, name) for name in ("hidden", "activation", "channels", "memory_size")}
+    return ActorCritic(env.observation_space, env.action_space, **layers, **agents)
 
 
 def _unroll(core: GRU, memory, x, first):
