@@ -18,6 +18,7 @@ Source: Mnih et al. (2015), algorithm 1; double: van Hasselt et al. (2016), equa
 The defaults are those of CleanRL's DQN on CartPole (Huang et al. 2022, "CleanRL"), the squared loss among them.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -67,6 +68,8 @@ class Config:
     hidden: tuple[int, ...] = static(default=(120, 84))  # layer sizes
     activation: str = static(default="relu")  # between layers: tanh, relu, swish or gelu
     channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
+    # A network of your own in place of these layers: (observation_space, num_outputs) -> flax module; see jaxrl.blocks.networks.
+    network: Callable | None = static(default=None)
     double: bool = static(default=False)  # the network selects the next action, the target network values it
     dueling: bool = static(default=False)  # a value and an advantage stream
     replay: bool = static(default=True)  # False learns from the E * T newest steps alone; see without_replay
@@ -86,7 +89,7 @@ class Config:
             env.num_agents,
             "Use a multi-agent algorithm.",
         )
-        networks.require_layers("dqn", self, env.observation_space)
+        networks.require_layers("dqn", self, env.observation_space, "dueling")
         require_counts("dqn", self, "target_interval", "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
         require_numbers("dqn", self, "epsilon_steps", "huber_delta", "max_grad_norm")
         require_between("dqn", self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "target_step_size")
@@ -162,7 +165,8 @@ class Experience(NamedTuple):
 def q_network(env: Environment, config: Config) -> QNetwork:
     """Returns the network whose parameters are ``State.params``."""
     actions: Any = env.action_space
-    return QNetwork(env.observation_space, actions.n, config.hidden, config.activation, config.channels, config.dueling)
+    layers = config.hidden, config.activation, config.channels, config.dueling, config.network
+    return QNetwork(env.observation_space, actions.n, *layers)
 
 
 def make(env: Environment, config: Config) -> Algorithm:

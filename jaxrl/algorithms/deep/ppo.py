@@ -12,6 +12,7 @@ Source: Schulman et al. (2017), equations 7 and 9, algorithm 1; advantages: Schu
 The defaults are those of the Atari experiments as commonly applied to control (Huang et al. 2022, "37 implementation details").
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -54,6 +55,9 @@ class Config:
     activation: str = static(default="tanh")  # between layers: tanh, relu, swish or gelu
     channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
     memory_size: int = static(default=0)  # of a GRU shared by actor and critic; 0 for a feed-forward policy
+    # A network of your own in place of these layers, one each for actor and critic: (observation_space, num_outputs) -> flax
+    # module; see jaxrl.blocks.networks.
+    network: Callable | None = static(default=None)
     # Whether the change of the value estimate is limited as well. Where values are large (CartPole's are near 100), an
     # unclipped critic's gradient fills the gradient norm that actor and critic share, and the policy stops improving.
     clip_value: bool = static(default=True)  # by clip_eps, as the ratio
@@ -77,7 +81,7 @@ class Config:
         """As ``validate``, whatever the number of agents."""
         where = self.name
         distributions.require_action_space(where, env.action_space)
-        networks.require_layers(where, self, env.observation_space)
+        networks.require_layers(where, self, env.observation_space, "memory_size")
         require_counts(where, self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
         require_numbers(where, self, "anneal_updates", "clip_eps", "max_grad_norm")
         require_between(where, self, 0, 1, "gamma", "gae_lambda")

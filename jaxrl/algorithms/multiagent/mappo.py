@@ -76,6 +76,8 @@ class Config(ppo.Config):
         require(agents, self.name, "the environment must have an agent axis (num_agents)", env.num_agents, fix)
         useful, must = self.shared_parameters or not self.agent_ids, "agent_ids need shared_parameters"
         require(useful, self.name, must, "agent_ids=True", "Networks of their own know who they belong to.")
+        known, must = self.network is None or not self.agent_ids, "a network of your own must come without agent_ids"
+        require(known, self.name, must, "agent_ids=True", "Put the agent's number into the observation.")
         self.validate_learner(env)
 
 

@@ -18,6 +18,7 @@ from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
 from jaxrl.training.runner import run
 from tests import probes
 from tests.marks import each, slow
+from tests.own_networks import OfWidth, Residual
 
 GAMMA = 0.8
 CONFIG = ppo.Config(
@@ -126,6 +127,13 @@ def test_continuous_actions(bound):
     """The reward is minus the squared distance to the observation; a policy that ignores it gets -1/3 at best."""
     _, done = trained(probes.continuous_action(bound), 150, ent_coef=0.0, normalize_reward=True)
     assert (done.metrics["episode_return"][:, -5:].mean(1) > -0.1).all()
+
+
+@pytest.mark.parametrize("network", [Residual, slow(OfWidth(8))], ids=str)
+def test_a_network_of_the_users_learns(network):
+    _, done = trained(probes.nested_observation(), 60, network=network, learning_rate=3e-3)
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
+    assert {"actor", "critic"} == set(done.state.params["params"])
 
 
 @functools.cache
@@ -242,6 +250,7 @@ def test_distribution_of_masked_actions():
         ("cartpole", {"vf_coef": -0.5}, ConfigError, "vf_coef must be at least 0"),
         ("cartpole", {"activation": "tanhh"}, UnknownNameError, "Did you mean 'tanh'"),
         ("cartpole", {"hidden": ()}, ConfigError, "at least one layer"),
+        ("cartpole", {"network": Residual, "memory_size": 8}, ConfigError, "ppo: a network of your own .* without memory_size"),
         ("cartpole", {"channels": (4,)}, SpaceError, r"shape \[H, W, C\]"),
     ],
 )

@@ -25,6 +25,7 @@ from jaxrl.training.runner import run
 from tests import probes
 from tests.copies import copies
 from tests.marks import each, slow
+from tests.own_networks import Residual
 
 GAMMA = 0.8
 PPO: Any = ppo.Config(
@@ -118,6 +119,14 @@ def test_a_time_limit_is_not_an_end(changes):
 def test_action_dependent_reward(changes):
     env = copies(probes.action_dependent_reward(), 2)
     config, done = trained(env, **changes)
+    chosen = probabilities(env, config, done, jnp.array([0, 1]))
+    assert (chosen[:, [0, 1], :, [0, 1]] > 0.9).all()
+
+
+@pytest.mark.parametrize("changes", KINDS[:1] + [slow({"shared_parameters": False}), slow({"centralized": False})], ids=str)
+def test_a_network_of_the_users_learns(changes):
+    env = copies(probes.action_dependent_reward(), 2)
+    config, done = trained(env, 60, network=Residual, **changes)
     chosen = probabilities(env, config, done, jnp.array([0, 1]))
     assert (chosen[:, [0, 1], :, [0, 1]] > 0.9).all()
 
@@ -367,6 +376,8 @@ def test_shapes_where_there_is_a_global_observation(name, changes):
     [
         ("cartpole", {}, ConfigError, r"mappo: the environment must have an agent axis \(num_agents\), got None"),
         ("pursuit", {"agent_ids": True, "shared_parameters": False}, ConfigError, "agent_ids need shared_parameters"),
+        ("pursuit", {"network": Residual, "agent_ids": True}, ConfigError, "mappo: a network of your own .* without agent_ids"),
+        ("pursuit", {"network": Residual, "memory_size": 4}, ConfigError, "mappo: a network of your own .* without memory_size"),
         ("pursuit", {"num_minibatches": 3}, ConfigError, r"mappo: num_envs \* num_steps \(128\) must be divisible"),
         ("pursuit", {"channels": (4,)}, SpaceError, r"mappo: channels need observations of shape \[H, W, C\]"),
         ("pursuit", {"gamma": 1.5}, ConfigError, r"mappo: gamma must lie in \[0, 1\]"),
