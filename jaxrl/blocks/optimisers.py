@@ -28,6 +28,18 @@ def annealed(learning_rate: Any, num_steps: Any) -> Callable:
     return lambda count: learning_rate * jnp.maximum(0.0, 1.0 - count / num_steps)
 
 
+def annealed_adam(config: Any) -> optax.GradientTransformation:
+    """Returns the optimiser of proximal policy optimisation, whose rate falls to 0 over a number of updates.
+
+    Args:
+        config: has ``learning_rate``, ``max_grad_norm``, ``anneal_updates``, ``num_epochs`` and ``num_minibatches``.
+
+    Source: Huang et al. (2022), "37 implementation details", details 3, 4 and 11.
+    """
+    num_steps = config.anneal_updates * config.num_epochs * config.num_minibatches
+    return adam(annealed(config.learning_rate, num_steps), config.max_grad_norm, eps=1e-5)
+
+
 def gradient_step(loss: Callable, optimiser: optax.GradientTransformation) -> Callable:
     """Returns one step down the gradient of a loss: ``((params, opt_state), batch) -> ((params, opt_state), metrics)``.
 

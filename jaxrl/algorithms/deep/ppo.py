@@ -19,18 +19,15 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from jaxrl.blocks import advantages, distributions, losses, moments, networks, optimisers, policies, sequences
-from jaxrl.blocks.networks import ActorCritic
 from jaxrl.blocks.returns import generalized_advantage
 from jaxrl.blocks.successors import successor_values
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm, epochs_of_minibatches
 from jaxrl.core.averages import average, pooled
 from jaxrl.core.environment import Environment, PyTree, static
-from jaxrl.core.rollout import Transition
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require, require_between, require_counts, require_numbers, require_positive
 
@@ -125,7 +122,7 @@ class Experience(NamedTuple):
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds PPO on an environment."""
-    network, adam = networks.actor_critic(env, config), optimiser(config)
+    network, adam = networks.actor_critic(env, config), optimisers.annealed_adam(config)
     memory = network.initial_memory()
 
     def init(key):
@@ -172,7 +169,9 @@ def make(env: Environment, config: Config) -> Algorithm:
     return Algorithm(init, update, policy, memory, probabilities if exact else None)
 
 
-def estimate(network: ActorCritic, config: Config, max_steps: int, state: State, batch: Transition) -> tuple[State, Experience]:
+def estimate(
+    network: networks.ActorCritic, config: Config, max_steps: int, state: State, batch: rollout.Transition
+) -> tuple[State, Experience]:
     """Estimates the advantages of a block by generalised advantage estimation (Schulman et al. 2016, equation 16).
 
     Args:
@@ -211,7 +210,7 @@ def estimate(network: ActorCritic, config: Config, max_steps: int, state: State,
 
 
 def loss(
-    network: ActorCritic, config: Config, batch_spread: advantages.Spread, params: PyTree, minibatch: sequences.Sequences
+    network: networks.ActorCritic, config: Config, batch_spread: advantages.Spread, params: PyTree, minibatch: sequences.Sequences
 ) -> tuple[jax.Array, dict]:
     """Returns minus the objective of a minibatch (Schulman et al. 2017, equation 9) and metrics of it.
 
@@ -241,9 +240,3 @@ def loss(
         "approximate_kl": average(losses.kl_k3(log_ratio)),
         "clip_fraction": average(jnp.abs(jnp.expm1(log_ratio)) > config.clip_eps),
     }
-
-
-def optimiser(config: Config) -> optax.GradientTransformation:
-    """Returns Adam with the settings of Huang et al. (2022)."""
-    num_steps = config.anneal_updates * config.num_epochs * config.num_minibatches
-    return optimisers.adam(optimisers.annealed(config.learning_rate, num_steps), config.max_grad_norm, eps=1e-5)

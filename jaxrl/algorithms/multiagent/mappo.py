@@ -228,7 +228,7 @@ def start(
     one_obs = jax.tree.map(lambda leaf: leaf[(0,) * len(shape)], obs)
     return Learner(
         params,
-        ppo.optimiser(config).init(params),
+        optimisers.annealed_adam(config).init(params),
         moments.init(one_obs) if config.normalize_observation else None,
         moments.init(global_obs[0]) if config.normalize_observation and global_obs is not None else None,
         moments.init_reward_scaling(*shape) if config.normalize_reward else None,
@@ -252,7 +252,7 @@ def learn(
     spread = advantages.spread(experience.advantage, agents.active(experience.mask))
     (params, opt_state), metrics = epochs_of_minibatches(
         key,
-        optimisers.gradient_step(partial(loss, network, config, spread), ppo.optimiser(config)),
+        optimisers.gradient_step(partial(loss, network, config, spread), optimisers.annealed_adam(config)),
         (learner.params, learner.opt_state),
         sequences.cut(experience, (memory, critic_memory), recurrent=config.memory_size > 0),
         config.num_epochs,
