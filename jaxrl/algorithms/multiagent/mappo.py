@@ -167,7 +167,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         rollout_key, order_key = jax.random.split(key)
         # Collect T steps in each of E environments, every agent acting on its own observation.
         episodes, batch = rollout.unroll(rollout_key, env, policy(state, False), state.episodes, config.num_steps)
-        # Estimate every agent's advantages, and take the epochs of Adam steps on L(theta).
+        # Estimate advantages and train actor and critic: for all agents at once, or for each agent beside the others.
         seen = seen_by_critic(env, config, batch)
         learner, metrics = learning.learn(state.learner, seen, state.episodes.memory, order_key)
         return State(learner, episodes), pooled(metrics) | rollout.episode_metrics(batch)
@@ -248,7 +248,9 @@ def learn(
 ) -> tuple[Learner, dict]:
     """Makes one update from a block: advantages, then epochs of minibatches. Arguments: see ``Learning`` and ``estimate``."""
     critic_memory = learner.critic_memory  # () where the critic remembers what the actor does
+    # Estimate every agent's advantages.
     learner, experience = estimate(network, config, max_steps, learner, batch, memory)
+    # For K epochs, for each minibatch of joint steps: one Adam step on L(theta).
     spread = advantages.spread(experience.advantage, agents.active(experience.mask))
     (params, opt_state), metrics = epochs_of_minibatches(
         key,
