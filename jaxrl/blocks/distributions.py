@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.core.spaces import Discrete, Space
-from jaxrl.errors import nan_unless
+from jaxrl.core.spaces import Box, Discrete, Space
+from jaxrl.errors import SpaceError, nan_unless, require
 
 # Finite, so that differences of log-probabilities stay finite; a softmax turns it into exactly 0.
 MASKED_LOGIT = -1e9
@@ -101,6 +101,16 @@ def of_space(space: Space, outputs: Any, mask: jax.Array | None = None) -> Any:
         mask: bool[..., A], the legal actions of a Discrete space, or None.
     """
     return categorical(outputs, mask) if isinstance(space, Discrete) else diagonal_gaussian(*outputs)
+
+
+def require_action_space(where: str, space: Space) -> None:
+    """Raises SpaceError unless ``of_space`` has a distribution over the actions of a space. where: who asks."""
+    require(
+        isinstance(space, (Discrete, Box)), where, "the action space must be Discrete or Box", space, "Flatten it.", SpaceError
+    )
+    if isinstance(space, Box):
+        whole = space.bounded or bool(jnp.isinf(space.low).all() and jnp.isinf(space.high).all())
+        require(whole, where, "a Box action must be bounded or unbounded as a whole", space, "Bound every entry.", SpaceError)
 
 
 def diagonal_gaussian(mean: jax.Array, log_std: jax.Array) -> Any:

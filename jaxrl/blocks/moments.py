@@ -1,10 +1,17 @@
-"""Running mean and variance of pytrees, to normalise observations and to scale rewards."""
+"""Running mean and variance of pytrees, to normalise observations and values and to scale rewards.
+
+A learner that does not normalise a quantity has None in place of its moments. ``update``, ``normalize``, ``denormalize``,
+``normalize_observation`` and ``scale_rewards`` take that None and return what they are given, so that the learner's code is the
+same with and without normalisation.
+"""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+from jaxrl.core.spaces import Dict, Discrete, Space
 
 PyTree = Any
 
@@ -38,14 +45,14 @@ def init(example: PyTree) -> Moments:
     return Moments(jnp.float32(0.0), zeros, zeros, jax.tree.map(jnp.ones_like, zeros))
 
 
-def update(moments: Moments, batch: PyTree) -> Moments:
+def update(moments: Moments | None, batch: PyTree) -> Moments | None:
     """Adds a batch.
 
     Args:
-        moments: of what was seen before.
+        moments: of what was seen before, or None for no moments.
         batch: PyTree[..., *shape of an item], any number of leading axes, at least one item; any real dtype.
     """
-    return merge(moments, _of_batch(moments, batch))
+    return None if moments is None else merge(moments, _of_batch(moments, batch))
 
 
 def _of_batch(like: Moments, batch: PyTree) -> Moments:
@@ -87,17 +94,19 @@ def merge(first: Moments, second: Moments) -> Moments:
     return Moments(count, origin, mean, variance)
 
 
-def normalize(moments: Moments, x: PyTree, clip: float = 10.0) -> PyTree:
+def normalize(moments: Moments | None, x: PyTree, clip: float = 10.0) -> PyTree:
     """Subtracts the mean, divides by the standard deviation, and clips.
 
     Args:
-        moments: of items like ``x``.
+        moments: of items like ``x``, or None to leave ``x`` as it is.
         x: PyTree[..., *shape of an item].
         clip: the largest absolute value that is returned; infinity for none.
 
     Returns:
         PyTree[float32], shaped as ``x``.
     """
+    if moments is None:
+        return x
 
     def one(leaf, origin, mean, variance):
         origin, mean, variance = (_beneath(leaf, part) for part in (origin, mean, variance))
@@ -106,13 +115,33 @@ def normalize(moments: Moments, x: PyTree, clip: float = 10.0) -> PyTree:
     return jax.tree.map(one, x, moments.origin, moments.mean, moments.variance)
 
 
-def denormalize(moments: Moments, x: PyTree) -> PyTree:
+def normalize_observation(moments: Moments | None, obs: PyTree, space: Space) -> PyTree:
+    """Normalises the quantities of an observation. Its Discrete parts are classes, not quantities: they stay as they are.
+
+    Args:
+        moments: of single observations, or None to leave ``obs`` as it is.
+        obs: PyTree[..., *shape of an observation].
+        space: of the observations. Integers in a Box (pixels, counts) are quantities.
+
+    Returns:
+        PyTree, shaped as ``obs``: float32 where it is a Box.
+    """
+    return obs if moments is None else _quantities(space, normalize(moments, obs), obs)
+
+
+def _quantities(space: Space, normal: PyTree, raw: PyTree) -> PyTree:
+    if isinstance(space, Dict):
+        return {name: _quantities(part, normal[name], raw[name]) for name, part in space.items}
+    return raw if isinstance(space, Discrete) else normal
+
+
+def denormalize(moments: Moments | None, x: PyTree) -> PyTree:
     """Undoes ``normalize`` without a clip: multiplies by the standard deviation and adds the mean.
 
     A critic that is fitted to normalised returns is read through this: the units of the reward then do not matter to it.
 
     Args:
-        moments: of items like what is returned.
+        moments: of items like what is returned, or None to leave ``x`` as it is.
         x: PyTree[..., *shape of an item].
 
     Returns:
@@ -121,6 +150,8 @@ def denormalize(moments: Moments, x: PyTree) -> PyTree:
     Source: van Hasselt et al. (2016), "Learning values across many orders of magnitude", eq. 1, without the correction of the
     last layer; Yu et al. (2022), section 5.1.
     """
+    if moments is None:
+        return x
 
     def one(leaf, origin, mean, variance):
         origin, mean, variance = (_beneath(leaf, part) for part in (origin, mean, variance))
@@ -152,14 +183,14 @@ def init_reward_scaling(*shape: int) -> RewardScaling:
 
 
 def scale_rewards(
-    scaling: RewardScaling, reward: jax.Array, done: jax.Array, gamma: jax.Array | float, clip: float = 10.0
-) -> tuple[RewardScaling, jax.Array]:
+    scaling: RewardScaling | None, reward: jax.Array, done: jax.Array, gamma: jax.Array | float, clip: float = 10.0
+) -> tuple[RewardScaling | None, jax.Array]:
     """Divides a block of rewards by the standard deviation of the running discounted sum of rewards. No mean is subtracted.
 
     The whole block is divided by one number, which counts the block itself: rewards within it stay comparable.
 
     Args:
-        scaling: the state so far.
+        scaling: the state so far, or None to leave the rewards as they are.
         reward: float32[T, E] (or [T, E, N]).
         done: bool, shaped as reward, the episode ended with this step; the next sum starts from 0.
         gamma: discount in [0, 1].
@@ -170,6 +201,8 @@ def scale_rewards(
 
     Source: Engstrom et al. (2020), "reward scaling".
     """
+    if scaling is None:
+        return None, reward
 
     def accumulate(return_, step):
         reward, done = step
@@ -177,6 +210,6 @@ def scale_rewards(
         return jnp.where(done, 0.0, return_), return_
 
     return_, sums = jax.lax.scan(accumulate, scaling.return_, (reward, done))
-    moments = update(scaling.moments, sums)
+    moments = merge(scaling.moments, _of_batch(scaling.moments, sums))
     scaled = jnp.clip(reward / jnp.sqrt(moments.variance + EPSILON), -clip, clip)
     return RewardScaling(return_, moments), scaled

@@ -1,9 +1,30 @@
-"""Neural networks. The only file that imports flax.linen; algorithms see modules with ``init`` and ``apply``.
+"""Neural networks. The only file of the library that imports flax.linen; algorithms see modules with ``init`` and ``apply``.
+
+A network of your own takes the place of the layers that a configuration names: every deep algorithm has the field ``network``. It
+is a function ``(observation_space, num_outputs) -> flax module``, and the module is called with a batch of observations
+PyTree[B, ...] and returns float32[B, num_outputs]: logits, means or action values, or the values of states. A module class with
+these two fields is such a function itself:
+
+    class Residual(nn.Module):
+        observation_space: Space
+        num_outputs: int
+
+        @nn.compact
+        def __call__(self, obs):
+            x = nn.Dense(64)(spaces.flatten(self.observation_space, obs))
+            x = x + nn.Dense(64)(nn.relu(x))
+            return nn.Dense(self.num_outputs)(nn.relu(x))
+
+    ppo.Config(network=Residual)
+
+Actor and critic get one each. The function stands at module level, or is a frozen dataclass that is called: made again, it must
+be equal, so that its compiled program is found.
 
 Initialisation uses no LAPACK: QR under vmap can hang on a CPU with two cores, and thousands of seeds are initialised at once.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,8 +34,10 @@ from flax import linen as nn
 
 from jaxrl.core import spaces
 from jaxrl.core.batch_axis import divided
+from jaxrl.core.contracts import equal_when_rebuilt
+from jaxrl.core.environment import Environment
 from jaxrl.core.spaces import Box, Discrete, Space
-from jaxrl.errors import SpaceError, unknown_name
+from jaxrl.errors import SpaceError, require, unknown_name
 
 ACTIVATIONS: dict[str, Callable] = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish, "gelu": nn.gelu}
 
@@ -24,6 +47,38 @@ def activation(name: str) -> Callable:
     if name not in ACTIVATIONS:
         raise unknown_name("networks", "activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
+
+
+def require_layers(where: str, config: Any, observation_space: Space, *replaced: str) -> None:
+    """Raises ConfigError or SpaceError unless the layers that a configuration names suit what is observed.
+
+    Args:
+        where: who asks.
+        config: has ``hidden``, ``activation``, ``channels`` and ``network``.
+        observation_space: what the network sees.
+        replaced: further fields that shape the library's own layers, and say nothing to a network of the user's.
+    """
+    if config.network is not None:
+        _require_factory(where, config.network)
+        for name in ("channels", *replaced):
+            must, found = f"a network of your own must come without {name}", getattr(config, name)
+            require(not found, where, must, found, f"Leave {name} out, or set network=None.")
+    if config.channels:
+        image = isinstance(observation_space, Box) and len(observation_space.shape) == 3
+        must = "channels need observations of shape [H, W, C]"
+        require(image, where, must, observation_space, "Set channels=().", SpaceError)
+    require(len(config.hidden) >= 1, where, "hidden must name at least one layer", config.hidden, "(64, 64) is common.")
+    activation(config.activation)
+
+
+def _require_factory(where: str, network: Any) -> None:
+    must = "network must be a function (observation_space, num_outputs) -> flax module"
+    fix = "Give the module class, or the function that builds the module, not the module itself."
+    require(not isinstance(network, nn.Module), where, must, type(network).__name__, fix)
+    require(callable(network), where, must, network, fix)
+    must = "network must be a function or class at module level, or a frozen dataclass"
+    fix = "What is made anew every time, as a closure, lambda or partial is, would be compiled again every time."
+    require(equal_when_rebuilt(network), where, must, network, fix)
 
 
 def orthonormal_columns(matrix: jax.Array) -> jax.Array:
@@ -103,6 +158,35 @@ class CNN(nn.Module):
         return x.reshape(*x.shape[:-3], -1)
 
 
+class Own(nn.Module):
+    """A network of the user's, see the head of this file: called with observations of any batch axes PyTree[..., ...].
+
+    network: ``(observation_space, num_outputs) -> flax module``.
+    observation_space: of what it is shown; None for a vector float32[..., G] of whatever length.
+    num_outputs: K. Returns float32[..., K].
+    """
+
+    network: Callable
+    observation_space: Space | None
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, obs):
+        space = self.observation_space or Box(-jnp.inf, jnp.inf, (obs.shape[-1],))
+        one = spaces.example(space)
+        leaf, item = jax.tree.leaves(obs)[0], jax.tree.leaves(one)[0]
+        batch = leaf.shape[: leaf.ndim - item.ndim]
+        flat = jax.tree.map(lambda leaf, item: divided(leaf.reshape(-1, *item.shape)), obs, one)
+        module = self.network(space, self.num_outputs)
+        must, fix = "network must return a flax module", "Build it inside the function."
+        require(isinstance(module, nn.Module), "network", must, module, fix)
+        outputs = module(flat)
+        expected, found = (math.prod(batch), self.num_outputs), jnp.shape(outputs)
+        must, fix = f"network must return outputs of shape {expected}", "End it with a layer of num_outputs."
+        require(found == expected, "network", must, found, fix)
+        return outputs.reshape(*batch, self.num_outputs)
+
+
 class GRU(nn.Module):
     """A gated recurrent unit over a sequence (Cho et al. 2014). Its memory is zeroed where an episode starts.
 
@@ -132,6 +216,7 @@ class ActorCritic(nn.Module):
     agent_ids: N, appends to the features of each of N agents (the last batch axis) its number, one-hot; 0 for none.
     centralized: whether the critic sees a global observation float32[..., G] in place of the features, with a GRU of its own.
     num_values: how many values the critic estimates, one for each of as many agents; None for one value without an axis.
+    network: of the user's, for actor and critic each, in place of all layers; see the head of this file. Feed-forward.
 
     The head is float32[..., A] logits for Discrete actions, and (mean, log_std), each float32[..., D], for Box actions.
     """
@@ -145,6 +230,7 @@ class ActorCritic(nn.Module):
     agent_ids: int = 0
     centralized: bool = False
     num_values: int | None = None
+    network: Callable | None = None
 
     def setup(self):
         self.convolution = CNN(self.channels) if self.channels else None
@@ -159,15 +245,24 @@ class ActorCritic(nn.Module):
             self.log_std = self.param("log_std", nn.initializers.zeros, (outputs,), jnp.float32)
         else:
             raise SpaceError(f"ActorCritic: the action space must be Discrete or Box, got {self.action_space}. Flatten it.")
+        num_values = 1 if self.num_values is None else self.num_values
+        if self.network is not None:
+            self.actor = Own(self.network, self.observation_space, outputs)
+            self.critic = Own(self.network, None if self.centralized else self.observation_space, num_values)
+            return
         # A small last layer starts the policy near uniform (Andrychowicz et al. 2021, section 3.2).
         self.actor = MLP(self.hidden, self.activation, outputs, 0.01)
-        self.critic = MLP(self.hidden, self.activation, 1 if self.num_values is None else self.num_values, 1.0)
+        self.critic = MLP(self.hidden, self.activation, num_values, 1.0)
 
     def features(self, obs, first, memory):
         """Turns observations PyTree[T, B, ...] into features float32[T, B, F] and the memories PyTree[T, B, ...].
 
+        A network of the user's sees the observations themselves: they are its features.
+
         first: bool[T, B], an episode starts here: what came before is forgotten. memory: PyTree[B, ...], before step 0.
         """
+        if self.network is not None:
+            return obs, memory
         x = self.convolution(obs.astype(jnp.float32)) if self.convolution else spaces.flatten(self.observation_space, obs)
         if self.agent_ids:
             ids = jnp.eye(self.agent_ids, dtype=jnp.float32)
@@ -206,6 +301,15 @@ class ActorCritic(nn.Module):
         features, memories = self.critic_features(obs, first, memory, global_obs)
         return self.value(features), memories
 
+    def assess_next(self, obs, memory, global_obs=None):
+        """Returns the value estimates float32[B], or float32[B, num_values], of the next step of episodes under way.
+
+        obs: PyTree[B, ...]. memory: PyTree[B, ...], the critic's, which has taken in the observations before.
+        """
+        obs, global_obs = jax.tree.map(lambda leaf: leaf[None], (obs, global_obs))
+        first = jnp.zeros((1, jax.tree.leaves(obs)[0].shape[1]), bool)
+        return self.assess(obs, first, memory, global_obs)[0][0]
+
     def __call__(self, obs, first, memory, global_obs=None, critic_memory=()):
         features, _ = self.features(obs, first, memory)
         seen = self.critic_features(obs, first, critic_memory, global_obs)[0] if self.centralized else features
@@ -214,6 +318,18 @@ class ActorCritic(nn.Module):
     def initial_memory(self):
         """Returns the memory of one environment at the start of an episode: float32[H] zeros, or () without a core."""
         return jnp.zeros(self.memory_size, jnp.float32) if self.memory_size else ()
+
+
+def actor_critic(env: Environment, config: Any, **agents: Any) -> ActorCritic:
+    """Returns the actor and critic for an environment.
+
+    Args:
+        env: gives the spaces.
+        config: has ``hidden``, ``activation``, ``channels``, ``memory_size`` and ``network``.
+        agents: further fields of ``ActorCritic``.
+    """
+    layers = {name: getattr(config, name) for name in ("hidden", "activation", "channels", "memory_size", "network")}
+    return ActorCritic(env.observation_space, env.action_space, **layers, **agents)
 
 
 def _unroll(core: GRU, memory, x, first):
@@ -232,6 +348,7 @@ class QNetwork(nn.Module):
     hidden: sizes of the hidden layers.
     channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
     dueling: the last hidden layer is split into two streams, Q = V + A - mean A (Wang et al. 2016, eq. 9).
+    network: of the user's, in place of all layers; see the head of this file.
 
     Called with observations PyTree[..., ...] of any batch axes, returns float32[..., A].
     """
@@ -242,10 +359,13 @@ class QNetwork(nn.Module):
     activation: str = "relu"
     channels: tuple[int, ...] = ()
     dueling: bool = False
+    network: Callable | None = None
 
     def setup(self):
         self.convolution = CNN(self.channels) if self.channels else None
-        if self.dueling:
+        if self.network is not None:
+            self.values = Own(self.network, self.observation_space, self.num_actions)
+        elif self.dueling:
             self.shared = MLP(self.hidden[:-1], self.activation)
             self.value_stream = MLP(self.hidden[-1:], self.activation, 1)
             self.advantage_stream = MLP(self.hidden[-1:], self.activation, self.num_actions)
@@ -253,7 +373,9 @@ class QNetwork(nn.Module):
             self.values = MLP(self.hidden, self.activation, self.num_actions)
 
     def features(self, obs):
-        """Turns observations into what the first linear layer sees, float32[..., F]."""
+        """Turns observations into what the first layer sees: float32[..., F], or themselves for a network of the user's."""
+        if self.network is not None:
+            return obs
         return self.convolution(obs.astype(jnp.float32)) if self.convolution else spaces.flatten(self.observation_space, obs)
 
     def streams(self, obs):

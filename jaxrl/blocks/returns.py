@@ -159,16 +159,16 @@ def generalized_advantage(
     Adding ``value`` gives the lambda-returns that a critic is fitted to.
 
     Args:
-        reward: float32[T].
-        value: float32[T], the value of each step's observation.
-        next_value: float32[T], the value of each step's true successor.
-        terminated: bool[T], the value beyond is 0.
-        truncated: bool[T], the episode was cut; the value beyond is ``next_value``.
+        reward: float32[T, ...]; further axes (environments, agents) are sequences of their own.
+        value: float32[T, ...], the value of each step's observation.
+        next_value: float32[T, ...], the value of each step's true successor.
+        terminated: bool[T, ...], the value beyond is 0.
+        truncated: bool[T, ...], the episode was cut; the value beyond is ``next_value``.
         gamma: discount in [0, 1].
         gae_lambda: in [0, 1]; 0 gives temporal-difference errors, 1 discounted returns minus ``value``.
 
     Returns:
-        float32[T].
+        float32[T, ...].
 
     Source: Schulman et al. (2016), eq. 16.
     """

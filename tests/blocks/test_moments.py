@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl.blocks import moments
+from jaxrl.core.spaces import Box, Dict, Discrete
 
 
 def assert_same(found, data, rtol=1e-5):
@@ -141,3 +142,28 @@ def test_rewards_of_agents_are_scaled_by_one_number():
     _, scaled = moments.scale_rewards(moments.init_reward_scaling(4, 3), reward, done, 0.9)
     _, flat = moments.scale_rewards(moments.init_reward_scaling(12), reward.reshape(20, 12), done.reshape(20, 12), 0.9)
     np.testing.assert_allclose(scaled.reshape(20, 12), flat, rtol=1e-6)
+
+
+def test_integers_in_a_box_are_normalised_and_classes_are_not():
+    """A nested observation is normalised part by part."""
+    space = Dict.of(image=Box(0, 255, (2, 2, 1), jnp.uint8), cell=Discrete(5), speed=Box(-1.0, 1.0, (2,)))
+    obs = {
+        "image": jnp.full((7, 2, 2, 1), 200, jnp.uint8).at[:3].set(220),
+        "cell": jnp.arange(7, dtype=jnp.int32) % 5,
+        "speed": jnp.linspace(-1.0, 1.0, 14).reshape(7, 2),
+    }
+    seen = moments.update(moments.init(jax.tree.map(lambda leaf: leaf[0], obs)), obs)
+    found = moments.normalize_observation(seen, obs, space)
+    for name in ("image", "speed"):
+        np.testing.assert_allclose(found[name].mean(0), 0.0, atol=1e-4)
+        np.testing.assert_allclose(found[name].std(0), 1.0, rtol=1e-3)
+    np.testing.assert_array_equal(found["cell"], obs["cell"])
+
+
+def test_without_moments_everything_stays_as_it_is():
+    x, done = {"obs": jnp.arange(3)}, jnp.zeros(3, bool)
+    assert moments.update(None, x) is None
+    for function in (moments.normalize, moments.denormalize):
+        assert function(None, x) is x
+    assert moments.normalize_observation(None, x, Box(0.0, 1.0, (3,))) is x
+    assert moments.scale_rewards(None, x, done, 0.9) == (None, x)

@@ -1,12 +1,26 @@
 """Networks: initialisation that cannot hang, orthogonality, memory that resets, convolution against a direct sum."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl.blocks.networks import CNN, GRU, MLP, ActorCritic, activation, orthogonal, orthonormal_columns
-from jaxrl.core.spaces import Box, Discrete
+from jaxrl.blocks.networks import (
+    CNN,
+    GRU,
+    MLP,
+    ActorCritic,
+    QNetwork,
+    activation,
+    orthogonal,
+    orthonormal_columns,
+    require_layers,
+)
+from jaxrl.core.spaces import Box, Dict, Discrete
+from jaxrl.errors import ConfigError
+from tests.own_networks import Convolution, OfWidth, Residual, no_module, too_wide
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (4, 64), (64, 2), (256, 256), (3, 3, 2, 8)])
@@ -111,3 +125,64 @@ def test_agent_ids_and_a_central_critic():
     assert np.abs(outputs[..., 0, :] - outputs[..., 1, :]).max() > 1e-5
     np.testing.assert_array_equal(network.apply(params, 5 * obs, first, (), global_obs)[1], value)
     assert np.abs(network.apply(params, obs, first, (), 2 * global_obs)[1] - value).max() > 1e-3
+
+
+SPACES = {
+    "vector": (Box(-1.0, 1.0, (3,)), Residual),
+    "discrete": (Discrete(4), Residual),
+    "nested": (Dict.of(a=Discrete(4), b=Box(0.0, 1.0, (2, 2))), OfWidth(8)),
+    "image": (Box(0.0, 1.0, (4, 4, 1)), Convolution),
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_network_of_the_users_sees_one_batch_axis_of_whatever_is_observed(name):
+    space, own = SPACES[name]
+    network = QNetwork(space, 5, network=own)
+    obs = jax.vmap(jax.vmap(space.sample))(jax.random.split(jax.random.key(0), (2, 3)))
+    params = network.init(jax.random.key(1), obs)
+    found = network.apply(params, obs)
+    assert found.shape == (2, 3, 5)
+    (inner,) = params["params"]["values"].values()
+    alone = own(space, 5).apply({"params": inner}, jax.tree.map(lambda leaf: leaf[1], obs))
+    np.testing.assert_allclose(found[1], alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("centralized", [False, True])
+def test_actor_and_critic_are_networks_of_the_users(centralized):
+    """The critic of three agents sees ten global numbers, or what each agent sees."""
+    more = {"centralized": True, "num_values": 3} if centralized else {}
+    network = ActorCritic(Discrete(4), Box(-1.0, 1.0, (2,)), network=Residual, **more)
+    obs, first, global_obs = jnp.zeros((5, 2, 3), jnp.int32), jnp.zeros((5, 2), bool), jnp.zeros((5, 2, 10))
+    params = network.init(jax.random.key(0), obs, first, (), global_obs)
+    (mean, log_std), values = network.apply(params, obs, first, (), global_obs)
+    assert (mean.shape, log_std.shape, values.shape) == ((5, 2, 3, 2), (5, 2, 3, 2), (5, 2, 3))
+    moved = network.apply(params, obs, first, (), global_obs + 1)[1]
+    assert np.array_equal(moved, values) != centralized
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": Residual(Discrete(2), 1)}, "network must be a function .* -> flax module.*Give the module class"),
+        ({"network": "Residual"}, "network must be a function"),
+        ({"network": lambda space, outputs: Residual(space, outputs)}, "at module level, or a frozen dataclass"),
+        ({"network": Residual, "channels": (4,)}, r"must come without channels, got \(4,\). Leave channels out"),
+        ({"network": Residual, "memory_size": 3}, "must come without memory_size, got 3"),
+    ],
+)
+def test_networks_that_cannot_be_used_are_refused(changes, message):
+    config = types.SimpleNamespace(**{"hidden": (4,), "activation": "relu", "channels": (), "memory_size": 0} | changes)
+    with pytest.raises(ConfigError, match=f"here: .*{message}"):
+        require_layers("here", config, Box(0.0, 1.0, (4, 4, 1)), "memory_size")
+    for sound in (None, Residual, OfWidth(3)):
+        config = types.SimpleNamespace(hidden=(4,), activation="relu", channels=(), memory_size=0, network=sound)
+        require_layers("here", config, Discrete(2), "memory_size")
+
+
+@pytest.mark.parametrize(
+    ("own", "message"), [(too_wide, r"outputs of shape \(2, 5\), got \(2, 6\)"), (no_module, "a flax module")]
+)
+def test_what_a_network_returns_is_checked(own, message):
+    with pytest.raises(ConfigError, match=f"network: network must return {message}"):
+        QNetwork(Discrete(4), 5, network=own).init(jax.random.key(0), jnp.zeros(2, jnp.int32))

@@ -1,10 +1,14 @@
 """Deep Q-learning: replay, a target network, and on request double and dueling.
 
+    initialise the replay memory with random steps, the network, and the target network as its copy
     repeat
-        take T steps in each of E environments, epsilon-greedy in Q, and store them
-        G times: draw a minibatch (s, a, r, s') of stored steps; one Adam step on
-            L(theta) = Huber(r + gamma Q_target(s', a*) - Q(s, a))
-        every N Adam steps: theta_target <- theta_target + tau (theta - theta_target)
+        take T steps in each of E environments, epsilon-greedy in Q
+        store the transitions in the replay memory
+        G times
+            sample a minibatch of transitions (s, a, r, s')
+            y = r + gamma Q_target(s', a*), or r where the episode terminated
+            one Adam step on L(theta) = Huber(y - Q(s, a))
+            every N Adam steps: theta_target <- theta_target + tau (theta - theta_target)
 
 with a* = argmax_a' Q_target(s', a'), or argmax_a' Q(s', a') for double Q-learning. tau = 1 copies the network every N steps
 (Mnih et al. 2015); N = 1 with a small tau follows it smoothly (Lillicrap et al. 2016). N = tau = 1 is learning without a target
@@ -14,7 +18,9 @@ Source: Mnih et al. (2015), algorithm 1; double: van Hasselt et al. (2016), equa
 The defaults are those of CleanRL's DQN on CartPole (Huang et al. 2022, "CleanRL"), the squared loss among them.
 """
 
-import dataclasses
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,17 +28,17 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from jaxrl.blocks import replay
+from jaxrl.blocks import networks, optimisers, replay
 from jaxrl.blocks.losses import double_q_target, huber_loss, q_learning_target
-from jaxrl.blocks.networks import QNetwork, activation
+from jaxrl.blocks.networks import QNetwork
 from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment, PyTree, static
-from jaxrl.core.rollout import Episode
+from jaxrl.core.rollout import Episode, Transition
 from jaxrl.core.scan import scan
-from jaxrl.core.spaces import Box, Discrete
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import SpaceError, require, require_at_most, require_between, require_counts, require_numbers, require_positive
 
 
@@ -62,6 +68,8 @@ class Config:
     hidden: tuple[int, ...] = static(default=(120, 84))  # layer sizes
     activation: str = static(default="relu")  # between layers: tanh, relu, swish or gelu
     channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
+    # A network of your own in place of these layers: (observation_space, num_outputs) -> flax module; see jaxrl.blocks.networks.
+    network: Callable | None = static(default=None)
     double: bool = static(default=False)  # the network selects the next action, the target network values it
     dueling: bool = static(default=False)  # a value and an advantage stream
     replay: bool = static(default=True)  # False learns from the E * T newest steps alone; see without_replay
@@ -81,18 +89,12 @@ class Config:
             env.num_agents,
             "Use a multi-agent algorithm.",
         )
-        if self.channels:
-            seen = env.observation_space
-            image = isinstance(seen, Box) and len(seen.shape) == 3
-            must = "channels need observations of shape [H, W, C]"
-            require(image, "dqn", must, seen, "Set channels=().", SpaceError)
+        networks.require_layers("dqn", self, env.observation_space, "dueling")
         require_counts("dqn", self, "target_interval", "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
         require_numbers("dqn", self, "epsilon_steps", "huber_delta", "max_grad_norm")
         require_between("dqn", self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "target_step_size")
         require_positive("dqn", self, "learning_rate", "epsilon_steps", "huber_delta", "max_grad_norm")
         require_at_most("dqn", self, "epsilon_end", "epsilon_start")
-        require(len(self.hidden) >= 1, "dqn", "hidden must name at least one layer", self.hidden, "(64, 64) is common.")
-        activation(self.activation)
         if self.replay:
             self._validate_buffer()
         else:
@@ -128,7 +130,7 @@ class Config:
     def without_replay(self) -> "Config":
         """Returns these values for learning from the newest steps alone: no buffer, so that nothing is sampled or kept."""
         newest = self.num_envs * self.num_steps
-        return dataclasses.replace(self, replay=False, batch_size=newest, buffer_size=0, learning_starts=0)
+        return replace(self, replay=False, batch_size=newest, buffer_size=0, learning_starts=0)
 
 
 @struct.dataclass
@@ -163,24 +165,19 @@ class Experience(NamedTuple):
 def q_network(env: Environment, config: Config) -> QNetwork:
     """Returns the network whose parameters are ``State.params``."""
     actions: Any = env.action_space
-    return QNetwork(env.observation_space, actions.n, config.hidden, config.activation, config.channels, config.dueling)
+    layers = config.hidden, config.activation, config.channels, config.dueling, config.network
+    return QNetwork(env.observation_space, actions.n, *layers)
 
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds DQN on an environment with discrete actions."""
     network = q_network(env, config)
-    values: Any = network.apply
-    # One vector instead of a tree of small arrays: Adam then is a handful of kernels.
-    optimiser = optax.flatten(
-        optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate, eps=1e-8))
-    )
+    adam = optimisers.adam(config.learning_rate, config.max_grad_norm, eps=1e-8)
 
-    def epsilon(state):
-        # optax.linear_schedule does not take a traced number of steps.
-        fraction = jnp.minimum(state.steps / config.epsilon_steps, 1.0)
-        return config.epsilon_start + fraction * (config.epsilon_end - config.epsilon_start)
+    def values(state, obs):
+        return network.apply(state.params, obs)
 
-    behaviour, probabilities = epsilon_greedy_over(lambda state, obs: values(state.params, obs), epsilon, random_ties=False)
+    behaviour, probabilities = epsilon_greedy_over(values, lambda state: epsilon(config, state.steps), random_ties=False)
 
     def init(key):
         network_key, episode_key, act_key = jax.random.split(key, 3)
@@ -193,58 +190,77 @@ def make(env: Environment, config: Config) -> Algorithm:
             experience = remembered(batch)
             one = jax.tree.map(lambda leaf: leaf[0], experience)
             buffer = replay.add(replay.create(one, config.buffer_size), experience)
-        return State(params, params, optimiser.init(params), episodes, buffer, counters.zeros(), counters.zeros())
+        return State(params, params, adam.init(params), episodes, buffer, counters.zeros(), counters.zeros())
 
-    def remembered(batch):
-        """The steps [T, E, ...] as experience [T * E, ...], in the order of time."""
-        kept = Experience(batch.obs, batch.action, batch.reward, batch.next_obs, batch.terminated, batch.next_mask)
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
-
-    def targets(params, target_params, batch):
-        next_values = values(target_params, batch.next_obs)
-        mask_axis = None if batch.next_mask is None else 0
-        if not config.double:
-            each = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None, mask_axis))
-            return each(batch.reward, next_values, batch.terminated, config.gamma, batch.next_mask)
-        selector = values(params, batch.next_obs)
-        each = jax.vmap(double_q_target, in_axes=(0, 0, 0, 0, None, mask_axis))
-        return each(batch.reward, next_values, selector, batch.terminated, config.gamma, batch.next_mask)
-
-    def loss(params, batch, target):
-        taken = jnp.take_along_axis(values(params, batch.obs), batch.action[:, None], axis=-1)[:, 0]
-        losses = huber_loss(taken, target, config.huber_delta)
-        return losses.mean(), {"loss": losses.mean(), "td_error": jnp.abs(target - taken).mean(), "value": taken.mean()}
-
-    def gradient_step(state, batch):
-        target = targets(state.params, state.target_params, batch)
-        gradient, metrics = jax.grad(loss, has_aux=True)(state.params, batch, target)
-        updates, opt_state = optimiser.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+    def learn(state, transitions):
+        # One Adam step on L(theta), towards targets that are constants.
+        target = targets(network, config, state.params, state.target_params, transitions)
+        step = optimisers.gradient_step(partial(loss, network, config), adam)
+        (params, opt_state), metrics = step((state.params, state.opt_state), (transitions, target))
+        # Every N Adam steps the target network moves.
         since_target = (state.since_target + 1) % config.target_interval
-        moved = optax.incremental_update(params, state.target_params, config.target_step_size)
-        due = since_target == 0
-        target_params = jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, state.target_params)
-        return state.replace(params=params, target_params=target_params, opt_state=opt_state, since_target=since_target), metrics
+        target_params = moved(config, since_target == 0, params, state.target_params)
+        return replace(state, params=params, opt_state=opt_state, target_params=target_params, since_target=since_target), metrics
 
     def round_(state, key):
-        """Acts, stores, learns."""
         act_key, sample_key = jax.random.split(key)
+        # Take T steps in each of E environments, epsilon-greedy in Q, and store the transitions.
         episodes, batch = rollout.unroll(act_key, env, behaviour(state, False), state.episodes, config.num_steps)
         experience = remembered(batch)
         buffer = replay.add(state.buffer, experience) if config.replay else None
         steps = counters.advanced(state.steps, config.num_envs * config.num_steps)
-        state = state.replace(episodes=episodes, buffer=buffer, steps=steps)
+        state = replace(state, episodes=episodes, buffer=buffer, steps=steps)
 
-        def learn(state, key):
-            newest = experience if buffer is None else replay.sample(key, buffer, config.batch_size)
-            return gradient_step(state, newest)
+        def sample_and_learn(state, key):
+            return learn(state, experience if buffer is None else replay.sample(key, buffer, config.batch_size))
 
-        state, metrics = scan(learn, state, jax.random.split(sample_key, config.num_gradient_steps))
+        state, metrics = scan(sample_and_learn, state, jax.random.split(sample_key, config.num_gradient_steps))
         return state, (metrics, batch)
 
     def update(state, key):
         state, (metrics, batch) = scan(round_, state, jax.random.split(key, config.num_rounds))
-        metrics = jax.tree.map(jnp.mean, metrics) | {"epsilon": epsilon(state)}
+        metrics = jax.tree.map(jnp.mean, metrics) | {"epsilon": epsilon(config, state.steps)}
         return state, metrics | rollout.episode_metrics(batch)
 
     return Algorithm(init, update, behaviour, probabilities=probabilities)
+
+
+def epsilon(config: Config, steps: jax.Array) -> jax.Array:
+    """Returns the probability of a uniform action after int32[] environment steps, float32[]."""
+    # optax.linear_schedule does not take a traced number of steps.
+    fraction = jnp.minimum(steps / config.epsilon_steps, 1.0)
+    return config.epsilon_start + fraction * (config.epsilon_end - config.epsilon_start)
+
+
+def remembered(batch: Transition) -> Experience:
+    """Returns what is remembered of the steps [T, E, ...], in the order of time, leaves [T * E, ...]."""
+    kept = Experience(batch.obs, batch.action, batch.reward, batch.next_obs, batch.terminated, batch.next_mask)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
+
+
+def targets(network: QNetwork, config: Config, params: PyTree, target_params: PyTree, batch: Experience) -> jax.Array:
+    """Returns y = r + gamma Q_target(s', a*) of Experience[B], float32[B]."""
+    values: Any = network.apply
+    next_values = values(target_params, batch.next_obs)
+    mask_axis = None if batch.next_mask is None else 0
+    if not config.double:
+        each = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None, mask_axis))
+        return each(batch.reward, next_values, batch.terminated, config.gamma, batch.next_mask)
+    selector = values(params, batch.next_obs)
+    each = jax.vmap(double_q_target, in_axes=(0, 0, 0, 0, None, mask_axis))
+    return each(batch.reward, next_values, selector, batch.terminated, config.gamma, batch.next_mask)
+
+
+def loss(network: QNetwork, config: Config, params: PyTree, batch: tuple[Experience, jax.Array]) -> tuple[jax.Array, dict]:
+    """Returns the mean of Huber(y - Q(s, a)) over Experience[B] and its targets float32[B], and metrics of it."""
+    transitions, target = batch
+    values: Any = network.apply(params, transitions.obs)
+    taken = jnp.take_along_axis(values, transitions.action[:, None], axis=-1)[:, 0]
+    losses = huber_loss(taken, target, config.huber_delta)
+    return losses.mean(), {"loss": losses.mean(), "td_error": jnp.abs(target - taken).mean(), "value": taken.mean()}
+
+
+def moved(config: Config, due: jax.Array, params: PyTree, target_params: PyTree) -> PyTree:
+    """Returns the parameters of the target network, moved by tau towards those of the network where that is due, bool[]."""
+    nearer = optax.incremental_update(params, target_params, config.target_step_size)
+    return jax.tree.map(lambda new, old: jnp.where(due, new, old), nearer, target_params)

@@ -13,26 +13,23 @@ The defaults are those of the Atari experiments as commonly applied to control (
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
-from jaxrl.blocks import distributions, moments, policies
-from jaxrl.blocks.losses import clipped_surrogate_loss, clipped_value_loss, kl_k3, squared_value_loss
-from jaxrl.blocks.moments import Moments, RewardScaling
-from jaxrl.blocks.networks import ActorCritic, activation
+from jaxrl.blocks import advantages, distributions, losses, moments, networks, optimisers, policies, sequences
 from jaxrl.blocks.returns import generalized_advantage
+from jaxrl.blocks.successors import successor_values
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm, epochs_of_minibatches
 from jaxrl.core.averages import average, pooled
 from jaxrl.core.environment import Environment, PyTree, static
-from jaxrl.core.rollout import Episode
-from jaxrl.core.spaces import Box, Dict, Discrete, Space
-from jaxrl.errors import ConfigError, SpaceError, require, require_between, require_counts, require_numbers, require_positive
+from jaxrl.core.spaces import Discrete
+from jaxrl.errors import require, require_between, require_counts, require_numbers, require_positive
 
 
 @struct.dataclass
@@ -55,6 +52,9 @@ class Config:
     activation: str = static(default="tanh")  # between layers: tanh, relu, swish or gelu
     channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
     memory_size: int = static(default=0)  # of a GRU shared by actor and critic; 0 for a feed-forward policy
+    # A network of your own in place of these layers, one each for actor and critic: (observation_space, num_outputs) -> flax
+    # module; see jaxrl.blocks.networks.
+    network: Callable | None = static(default=None)
     # Whether the change of the value estimate is limited as well. Where values are large (CartPole's are near 100), an
     # unclipped critic's gradient fills the gradient norm that actor and critic share, and the policy stops improving.
     clip_value: bool = static(default=True)  # by clip_eps, as the ratio
@@ -80,32 +80,17 @@ class Config:
 
     def validate_learner(self, env: Environment) -> None:
         """As ``validate``, whatever the number of agents."""
-        where, actions, observations = self.name, env.action_space, env.observation_space
-        known = isinstance(actions, (Discrete, Box))
-        require(known, where, "the action space must be Discrete or Box", actions, "Flatten it.", SpaceError)
-        if isinstance(actions, Box):
-            whole = actions.bounded or bool(jnp.isinf(actions.low).all() and jnp.isinf(actions.high).all())
-            must = "a Box action must be bounded or unbounded as a whole"
-            require(whole, where, must, actions, "Bound every entry.", SpaceError)
-        if self.channels:
-            image = isinstance(observations, Box) and len(observations.shape) == 3
-            must = "channels need observations of shape [H, W, C]"
-            require(image, where, must, observations, "Set channels=().", SpaceError)
+        where = self.name
+        distributions.require_action_space(where, env.action_space)
+        networks.require_layers(where, self, env.observation_space, "memory_size")
         require_counts(where, self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
         require_numbers(where, self, "anneal_updates", "clip_eps", "max_grad_norm")
         require_between(where, self, 0, 1, "gamma", "gae_lambda")
         require_between(where, self, 0, float("inf"), "vf_coef")
         require_positive(where, self, "learning_rate", "anneal_updates", "clip_eps", "max_grad_norm")
-        require(len(self.hidden) >= 1, where, "hidden must name at least one layer", self.hidden, "(64, 64) is common.")
-        activation(self.activation)
         must = "num_envs * num_steps must be at least 2: an advantage is good or bad beside others"
         require(self.steps_per_update >= 2, where, must, self.steps_per_update, "Set num_steps=128.")
-        count, unit = (self.num_envs, "num_envs") if self.memory_size else (self.steps_per_update, "num_envs * num_steps")
-        if count % self.num_minibatches:
-            fits = max(d for d in range(1, self.num_minibatches + 1) if count % d == 0)
-            raise ConfigError(
-                f"{where}: {unit} ({count}) must be divisible by num_minibatches, got {self.num_minibatches}. Try {fits}."
-            )
+        sequences.require_minibatches(where, self)
 
 
 # For continuous control: more passes over the data, no entropy bonus, rewards scaled since their size is arbitrary.
@@ -121,47 +106,27 @@ CONTINUOUS = Config(
 
 
 @struct.dataclass
-class Learner:
-    """What is trained.
+class State:
+    """What is trained, and where it stands.
 
     params, opt_state: of actor and critic.
-    observations, global_observations: running moments of what actor and central critic observed, or None.
-    rewards: running scale of the discounted return, or None. values: running moments of the value targets, or None.
-    critic_memory: PyTree[E, ...], what a central recurrent critic remembers; () where there is none.
+    observations: running moments of the observations, or None. rewards: running scale of the discounted return, or None.
+    values: running moments of the value targets, or None.
+    episodes: E environments under way.
     """
 
     params: PyTree
     opt_state: PyTree
-    observations: Moments | None
-    global_observations: Moments | None
-    rewards: RewardScaling | None
-    values: Moments | None
-    critic_memory: PyTree
+    observations: moments.Moments | None
+    rewards: moments.RewardScaling | None
+    values: moments.Moments | None
+    episodes: rollout.Episode
 
 
-@struct.dataclass
-class State:
-    """learner: what is trained. episodes: E environments under way."""
-
-    learner: Learner
-    episodes: Episode
-
-    @property
-    def params(self) -> PyTree:
-        """The parameters of actor and critic."""
-        return self.learner.params
-
-
-@struct.dataclass
-class Sequences:
-    """Training data: B sequences of L steps; L is the whole block for a recurrent policy and 1 otherwise. Leaves [B, L, ...].
-
-    value, target: in the units of the critic.
-    memory, critic_memory: PyTree[B, ...], before the first step.
-    """
+class Experience(NamedTuple):
+    """Steps to be trained on, leaves [T, E, ...]. value, target: in the units of the critic."""
 
     obs: PyTree
-    global_obs: jax.Array | None
     raw_action: jax.Array
     mask: jax.Array | None
     first: jax.Array
@@ -169,280 +134,125 @@ class Sequences:
     value: jax.Array
     advantage: jax.Array
     target: jax.Array
-    memory: PyTree
-    critic_memory: PyTree
-
-
-class Learning(NamedTuple):
-    """The parts of PPO that do not know where the experience comes from. Multi-agent PPO has the same (``mappo``).
-
-    init: ``(key, episodes, global_obs) -> Learner``, with global_obs float32[E, G] or None.
-    act: ``(learner, obs, first, memory) -> (outputs, memories)``, as ``ActorCritic.act``.
-    learn: ``(learner, batch, memory, key) -> (learner, metrics)``: one update from the Transition [T, E, ...] that followed the
-        memory [E, ...].
-    """
-
-    init: Callable
-    act: Callable
-    learn: Callable
 
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds PPO on an environment."""
-    network = ActorCritic(
-        env.observation_space, env.action_space, config.hidden, config.activation, config.channels, config.memory_size
-    )
-    learning = learner(network, config, env.max_steps)
+    network, adam = networks.actor_critic(env, config), optimisers.annealed_adam(config)
     memory = network.initial_memory()
 
     def init(key):
         network_key, episode_key = jax.random.split(key)
         episodes = rollout.start(episode_key, env, config.num_envs, memory)
-        return State(learning.init(network_key, episodes), episodes)
+        one_step, first = jax.tree.map(lambda leaf: leaf[None], episodes.obs), jnp.zeros((1, config.num_envs), bool)
+        params = network.init(network_key, one_step, first, episodes.memory)
+        one_obs = jax.tree.map(lambda leaf: leaf[0], episodes.obs)
+        observations = moments.init(one_obs) if config.normalize_observation else None
+        rewards = moments.init_reward_scaling(config.num_envs) if config.normalize_reward else None
+        values = moments.init(jnp.float32(0.0)) if config.normalize_value else None
+        return State(params, adam.init(params), observations, rewards, values, episodes)
+
+    def act(state, obs, first, memory):
+        obs = moments.normalize_observation(state.observations, obs, env.observation_space)
+        return network.apply(state.params, obs, first, memory, method="act")
+
+    def policy(state, greedy):
+        return policies.behaviour(partial(act, state), env.action_space, policies.mode if greedy else policies.sample)
 
     def update(state, key):
         rollout_key, order_key = jax.random.split(key)
-        explore = policies.behaviour(partial(learning.act, state.learner), env.action_space, policies.sample)
-        episodes, batch = rollout.unroll(rollout_key, env, explore, state.episodes, config.num_steps)
-        trained, metrics = learning.learn(state.learner, batch, state.episodes.memory, order_key)
-        return State(trained, episodes), metrics | rollout.episode_metrics(batch)
-
-    def policy(state, greedy):
-        return policies.behaviour(
-            partial(learning.act, state.learner), env.action_space, policies.mode if greedy else policies.sample
+        # Collect T steps in each of E environments with the current policy.
+        episodes, batch = rollout.unroll(rollout_key, env, policy(state, False), state.episodes, config.num_steps)
+        # Estimate advantages.
+        state, experience = estimate(network, config, env.max_steps, state, batch)
+        # For K epochs, for each minibatch: one Adam step on L(theta).
+        objective = partial(loss, network, config, advantages.spread(experience.advantage))
+        (params, opt_state), metrics = epochs_of_minibatches(
+            order_key,
+            optimisers.gradient_step(objective, adam),
+            (state.params, state.opt_state),
+            sequences.cut(experience, state.episodes.memory, recurrent=config.memory_size > 0),
+            config.num_epochs,
+            config.num_minibatches,
         )
+        state = replace(state, params=params, opt_state=opt_state, episodes=episodes)
+        return state, pooled(metrics) | rollout.episode_metrics(batch)
 
     def probabilities(state, view):
-        return policies.action_probabilities(partial(learning.act, state.learner), env.action_space, view)
+        return policies.action_probabilities(partial(act, state), env.action_space, view)
 
     exact = isinstance(env.action_space, Discrete) and not config.memory_size
     return Algorithm(init, update, policy, memory, probabilities if exact else None)
 
 
-def learner(network: ActorCritic, config: Config, max_steps: int, multi_agent: bool = False) -> Learning:
-    """Builds what PPO does with experience.
+def estimate(
+    network: networks.ActorCritic, config: Config, max_steps: int, state: State, batch: rollout.Transition
+) -> tuple[State, Experience]:
+    """Estimates the advantages of a block by generalised advantage estimation (Schulman et al. 2016, equation 16).
 
     Args:
-        network: actor and critic. The axes of its values are those of the rewards.
+        network: actor and critic.
         config: hyper-parameters.
         max_steps: the time limit of the environment.
-        multi_agent: whether a step at which the mask leaves an agent no choice counts as one at which it was inactive: its
-            policy has nothing to learn from it. The critic learns from it as from any other, since the agent is still paid.
+        state: as it was when the block was collected.
+        batch: Transition[T, E, ...].
+
+    Returns:
+        The state with its running moments moved on, and the training data. The moments of this block are used from the next one
+        on: the policy is trained on what it acted on.
     """
-    outputs_and_values: Any = network.apply
-    outputs_of: Any = partial(network.apply, method="act")
-    assess: Any = partial(network.apply, method="assess")
-    steps_per_anneal = config.anneal_updates * config.num_epochs * config.num_minibatches
-    # One vector instead of a tree of small arrays: Adam then is a handful of kernels, which makes PPO on CartPole 6 % faster.
-    optimiser = optax.flatten(
-        optax.chain(
-            optax.clip_by_global_norm(config.max_grad_norm),
-            optax.adam(lambda count: config.learning_rate * jnp.maximum(0.0, 1.0 - count / steps_per_anneal), eps=1e-5),
-        )
-    )
+    normalize, space, first = moments.normalize_observation, network.observation_space, batch.t == 0
+    raw_action, outputs = batch.extras["raw_action"], batch.extras["outputs"]
+    log_prob = distributions.of_space(network.action_space, outputs, batch.mask).log_prob(raw_action)
+    obs = normalize(state.observations, batch.obs, space)
+    output, memories = network.apply(state.params, obs, first, state.episodes.memory, method="assess")
+    value = moments.denormalize(state.values, output)
 
-    def init(key, episodes, global_obs: Any = None):
-        obs, reward = episodes.obs, episodes.return_
-        critic_memory = ()
-        if network.centralized:
-            critic_memory = jnp.zeros((config.num_envs, config.memory_size), jnp.float32) if config.memory_size else ()
-        block = partial(jax.tree.map, lambda leaf: leaf[None])
-        first = jnp.zeros((1, config.num_envs), bool)
-        params = network.init(key, block(obs), first, episodes.memory, block(global_obs), critic_memory)
-        single = partial(jax.tree.map, lambda leaf: leaf[(0,) * reward.ndim])
-        return Learner(
-            params,
-            optimiser.init(params),
-            moments.init(single(obs)) if config.normalize_observation else None,
-            moments.init(global_obs[0]) if config.normalize_observation and network.centralized else None,
-            moments.init_reward_scaling(*reward.shape) if config.normalize_reward else None,
-            moments.init(jnp.float32(0.0)) if config.normalize_value else None,
-            critic_memory,
-        )
+    def critic(successors):
+        next_obs, memory = successors
+        next_obs = normalize(state.observations, next_obs, space)
+        return moments.denormalize(state.values, network.apply(state.params, next_obs, memory, method="assess_next"))
 
-    def act(learner, obs, first, memory):
-        return outputs_of(learner.params, normalised(learner.observations, obs, network.observation_space), first, memory)
-
-    def chooses(mask):
-        """Returns where agents have a choice, shaped as the rewards, or None where they always have."""
-        return mask.sum(-1) > 1 if multi_agent and mask is not None else None
-
-    def loss(params, batch, whole):
-        batch = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), batch.replace(memory=(), critic_memory=())).replace(
-            memory=batch.memory, critic_memory=batch.critic_memory
-        )
-        seen = batch.obs, batch.first, batch.memory, batch.global_obs, batch.critic_memory
-        outputs, value = outputs_and_values(params, *seen)
-        policy = distributions.of_space(network.action_space, outputs, batch.mask)
-        chose = chooses(batch.mask)
-        log_ratio = policy.log_prob(batch.raw_action) - batch.log_prob
-        advantage = standardised(batch.advantage, chose, whole)
-        policy_losses = clipped_surrogate_loss(log_ratio, advantage, config.clip_eps)
-        if config.clip_value:
-            value_loss = clipped_value_loss(value, batch.value, batch.target, config.clip_eps).mean()
-        else:
-            value_loss = squared_value_loss(value, batch.target).mean()
-        entropy = policy.entropy()
-        total = mean(policy_losses, chose) + config.vf_coef * value_loss - config.ent_coef * mean(entropy, chose)
-        return total, {
-            "policy_loss": average(policy_losses, chose),
-            "value_loss": value_loss,
-            "entropy": average(entropy, chose),
-            "approximate_kl": average(kl_k3(log_ratio), chose),
-            "clip_fraction": average(jnp.abs(jnp.expm1(log_ratio)) > config.clip_eps, chose),
-        }
-
-    def gradient_step(whole, carry, batch):
-        params, opt_state = carry
-        gradient, metrics = jax.grad(loss, has_aux=True)(params, batch, whole)
-        updates, opt_state = optimiser.update(gradient, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), metrics
-
-    def learn(learner, batch, memory, key):
-        # What the old policy and critic say of the block.
-        raw_action, outputs = batch.extras["raw_action"], batch.extras["outputs"]
-        log_prob = distributions.of_space(network.action_space, outputs, batch.mask).log_prob(raw_action)
-        obs = normalised(learner.observations, batch.obs, network.observation_space)
-        global_obs = normalised(learner.global_observations, batch.global_obs)
-        first, critic_memory = batch.t == 0, learner.critic_memory if network.centralized else memory
-        output, memories = assess(learner.params, obs, first, critic_memory, global_obs)
-        value = in_units_of_reward(learner, output)
-        next_value = successor_value(learner, batch, value, memories)
-
-        # The moments of this block are used from the next one on: the policy is trained on what it acted on.
-        observations, global_observations = learner.observations, learner.global_observations
-        if observations is not None:
-            observations = moments.update(observations, batch.obs)
-        if global_observations is not None:
-            global_observations = moments.update(global_observations, batch.global_obs)
-        terminated, truncated = of_every_agent(batch.terminated, batch.reward), of_every_agent(batch.truncated, batch.reward)
-        rewards, reward = learner.rewards, batch.reward
-        if rewards is not None:
-            rewards, reward = moments.scale_rewards(rewards, reward, terminated | truncated, config.gamma)
-
-        estimate = generalized_advantage
-        for _ in reward.shape[1:]:  # environments, and agents where there are any
-            estimate = jax.vmap(estimate, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)
-        advantage = estimate(reward, value, next_value, terminated, truncated, config.gamma, config.gae_lambda)
-        target, values = advantage + value, learner.values
-        if values is not None:
-            values = moments.update(values, target)
-            target = moments.normalize(values, target, clip=jnp.inf)
-
-        own_memory = learner.critic_memory  # () where the critic remembers what the actor does
-        data = Sequences(obs, global_obs, raw_action, batch.mask, first, log_prob, output, advantage, target, memory, own_memory)
-        (params, opt_state), metrics = epochs_of_minibatches(
-            key,
-            partial(gradient_step, Spread.of(advantage, chooses(batch.mask))),
-            (learner.params, learner.opt_state),
-            as_sequences(data),
-            config.num_epochs,
-            config.num_minibatches,
-        )
-        if network.centralized:
-            own_memory = jax.tree.map(lambda leaf: leaf[-1], memories)
-        trained = Learner(params, opt_state, observations, global_observations, rewards, values, own_memory)
-        return trained, pooled(metrics)
-
-    def in_units_of_reward(learner, output):
-        return output if learner.values is None else moments.denormalize(learner.values, output)
-
-    def successor_value(learner, batch, value, memories):
-        """V(next_obs) [T, E], each from the memory that has taken in the observation before.
-
-        Within an episode that is the value of the next step. The critic must look again only at the last step, and where the
-        time limit cut an episode: in one environment that can happen only once in max_steps.
-        """
-        last = config.num_steps - 1
-        cuts = min(1 + last // max_steps, last)
-        if not cuts:
-            index = jnp.zeros((1, config.num_envs), jnp.int32)
-        else:
-            # Steps are told apart by their distance from the end, which is 0 for the last step and fills up the places.
-            distance = jnp.where(batch.truncated, last - jnp.arange(config.num_steps, dtype=jnp.int32)[:, None], 0)
-            farthest = distance.max(0)[None] if cuts == 1 else jax.lax.top_k(distance.T, cuts)[0].T  # top_k always sorts
-            index = last - farthest
-            index = jnp.concatenate([index, jnp.full((1, config.num_envs), last, jnp.int32)])
-        place = (index, jnp.arange(config.num_envs))
-        flat = partial(jax.tree.map, lambda leaf: leaf[place].reshape(-1, *leaf.shape[2:]))
-        block = partial(jax.tree.map, lambda leaf: leaf[None])
-        obs = block(normalised(learner.observations, flat(batch.next_obs), network.observation_space))
-        global_obs = block(normalised(learner.global_observations, flat(batch.next_global_obs)))
-        memory = flat(memories) if config.memory_size else ()
-        output, _ = assess(learner.params, obs, jnp.zeros((1, index.size), bool), memory, global_obs)
-        found = in_units_of_reward(learner, output).reshape(*index.shape, *value.shape[2:])
-        return jnp.roll(value, -1, axis=0).at[place].set(found)
-
-    def as_sequences(data):
-        """Cuts the block [T, E, ...] into sequences [B, L, ...]: whole ones for a recurrent policy, else single steps."""
-        if not config.memory_size:
-            return jax.tree.map(lambda leaf: leaf.reshape(-1, 1, *leaf.shape[2:]), data)
-        by_time = data.replace(memory=(), critic_memory=())
-        by_sequence = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_time)
-        return by_sequence.replace(memory=data.memory, critic_memory=data.critic_memory)
-
-    return Learning(init, act, learn)
+    next_value = successor_values(value, (batch.next_obs, memories), critic, batch.truncated, max_steps)
+    observations = moments.update(state.observations, batch.obs)
+    rewards, reward = moments.scale_rewards(state.rewards, batch.reward, batch.done, config.gamma)
+    ends = batch.terminated, batch.truncated
+    advantage = generalized_advantage(reward, value, next_value, *ends, config.gamma, config.gae_lambda)
+    target = advantage + value
+    values = moments.update(state.values, target)
+    target = moments.normalize(values, target, clip=jnp.inf)
+    state = replace(state, observations=observations, rewards=rewards, values=values)
+    return state, Experience(obs, raw_action, batch.mask, first, log_prob, output, advantage, target)
 
 
-def normalised(seen: Moments | None, obs: PyTree, space: Space | None = None) -> PyTree:
-    """Scales observations by their running moments, or leaves them where there are none.
+def loss(
+    network: networks.ActorCritic, config: Config, batch_spread: advantages.Spread, params: PyTree, minibatch: sequences.Sequences
+) -> tuple[jax.Array, dict]:
+    """Returns minus the objective of a minibatch (Schulman et al. 2017, equation 9) and metrics of it.
 
     Args:
-        seen: moments of single observations, or None.
-        obs: PyTree[..., *shape of an observation].
-        space: of the observations; None for a vector of quantities. Its Discrete parts are classes, not quantities: they stay as
-            they are. Integers in a Box (pixels, counts) are quantities.
+        network: actor and critic.
+        config: hyper-parameters.
+        batch_spread: of the advantages of the batch that the minibatch was taken from.
+        params: of the network.
+        minibatch: of Experience.
     """
-    if seen is None:
-        return obs
-    return _quantities(space, moments.normalize(seen, obs), obs)
-
-
-def _quantities(space: Space | None, scaled: PyTree, raw: PyTree) -> PyTree:
-    if isinstance(space, Dict):
-        return {name: _quantities(part, scaled[name], raw[name]) for name, part in space.items}
-    return raw if isinstance(space, Discrete) else scaled
-
-
-def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:
-    """Repeats what holds of an environment [T, E] for the agents in it, where the reward is [T, E, N]."""
-    return jnp.broadcast_to(flag.reshape(*flag.shape, *(1,) * (reward.ndim - flag.ndim)), reward.shape)
-
-
-def mean(x: jax.Array, where: jax.Array | None) -> jax.Array:
-    """Returns the mean of the entries where ``where`` holds (all, if it is None), 0 if there is none."""
-    return x.mean() if where is None else jnp.sum(x, where=where) / jnp.maximum(where.sum(), 1)
-
-
-class Spread(NamedTuple):
-    """Mean and standard deviation of the advantages of a whole batch, float32[] each."""
-
-    mean: jax.Array
-    deviation: jax.Array
-
-    @classmethod
-    def of(cls, advantage: jax.Array, where: jax.Array | None) -> "Spread":
-        """Measures the entries where ``where`` holds, all if it is None."""
-        centre = mean(advantage, where)
-        return cls(centre, jnp.sqrt(mean(jnp.square(advantage - centre), where)))
-
-
-def standardised(advantage: jax.Array, where: jax.Array | None, whole: Spread) -> jax.Array:
-    """Subtracts the mean and divides by the standard deviation, both of the minibatch and over the entries where ``where`` holds.
-
-    A minibatch in which a single step counts would have advantages of 0 alone, so that nothing is learned from it: it is
-    standardised by the whole batch, as Yu et al. (2022) do throughout.
-
-    Args:
-        advantage: float32[L, B], or float32[L, B, N] with agents.
-        where: bool, shaped as advantage, or None for all entries.
-        whole: of the batch that the minibatch was taken from.
-    """
-    by_batch = (advantage - whole.mean) / (whole.deviation + 1e-8)
-    if where is None:
-        several = advantage.shape[0] * advantage.shape[1] > 1
-        return (advantage - advantage.mean()) / (advantage.std() + 1e-8) if several else by_batch
-    centred = advantage - mean(advantage, where)
-    by_minibatch = centred / (jnp.sqrt(mean(jnp.square(centred), where)) + 1e-8)
-    steps = where.reshape(*advantage.shape[:2], -1).any(-1).sum()
-    return jnp.where(steps > 1, by_minibatch, by_batch)
+    steps = sequences.by_time(minibatch)
+    apply: Any = network.apply
+    outputs, value = apply(params, steps.obs, steps.first, minibatch.memory)
+    policy = distributions.of_space(network.action_space, outputs, steps.mask)
+    log_ratio, entropy = policy.log_prob(steps.raw_action) - steps.log_prob, policy.entropy()
+    advantage = advantages.standardize(steps.advantage, batch_spread)
+    policy_loss = losses.clipped_surrogate_loss(log_ratio, advantage, config.clip_eps)  # equation 7
+    if config.clip_value:
+        value_loss = losses.clipped_value_loss(value, steps.value, steps.target, config.clip_eps).mean()
+    else:
+        value_loss = losses.squared_value_loss(value, steps.target).mean()
+    total = policy_loss.mean() + config.vf_coef * value_loss - config.ent_coef * entropy.mean()  # equation 9
+    return total, {
+        "policy_loss": average(policy_loss),
+        "value_loss": value_loss,
+        "entropy": average(entropy),
+        "approximate_kl": average(losses.kl_k3(log_ratio)),
+        "clip_fraction": average(jnp.abs(jnp.expm1(log_ratio)) > config.clip_eps),
+    }

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.algorithms.tabular import q_learning
+from jaxrl.blocks.agents import transition_axes
 from jaxrl.blocks.exploration import harmonic_schedule
 from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.core import counters, rollout, spaces
@@ -59,19 +60,20 @@ def make(env: Environment, config: Config) -> Algorithm:
     def init(key):
         return State(jnp.zeros(tables, jnp.float32), counters.zeros(*tables), rollout.start(key, env, config.num_envs))
 
+    def learn(q, visits, seen):
+        """Moves the table of one agent after what this agent saw and did: line 4 of Q-learning."""
+        error = q_learning.td_errors(q, seen, config.gamma)
+        hysteretic = jnp.where(error < 0, config.beta, 1.0) * error
+        return *q_learning.learn(q, visits, seen, hysteretic, step_size), error
+
+    # An agent's table is the first axis of q, its column of the batch the second axis of what was seen.
+    learn_beside_each_other = jax.vmap(learn, in_axes=(0, 0, transition_axes(1)), out_axes=(0, 0, 1))
+
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
         decision = policy(state, False)(policy_key, rollout.view(env, state.episodes))
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
-
-        # An agent's table is the first axis of q, its column of the batch the second axis of what was seen.
-        errors_of_agents = jax.vmap(q_learning.td_errors, in_axes=(0, 1, 1, 1, 1, None, None, 1), out_axes=1)
-        error = errors_of_agents(
-            state.q, seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, config.gamma, seen.next_mask
-        )
-        hysteretic = jnp.where(error < 0, config.beta, 1.0) * error
-        learn = jax.vmap(q_learning.learn, in_axes=(0, 0, 1, 1, 1, None))
-        q, visits = learn(state.q, state.visits, seen.obs, seen.action, hysteretic, step_size)
+        q, visits, error = learn_beside_each_other(state.q, state.visits, seen)
         return State(q, visits, episodes), (seen, jnp.abs(error))
 
     def update(state, key):

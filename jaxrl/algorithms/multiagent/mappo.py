@@ -3,7 +3,11 @@
     repeat
         collect T steps in each of E environments, every agent acting on its own observation
         estimate every agent's advantages, by a critic that sees the global observation (IPPO: the agent's own)
-        train actor and critic as PPO does; the critic's targets are in units of their running moments
+        for K epochs, for each minibatch of joint steps: one Adam step on
+            L(theta) = E_active[min(r A, clip(r, 1 - eps, 1 + eps) A) + c_e entropy] - c_v E[(V - V_target)^2]
+
+with r the probability ratio of the new to the old policy of an agent, V and V_target in units of the running moments of the
+targets, and E_active the mean over the steps at which an agent had a choice.
 
 Acting is decentralised: only the critic sees more, and only while training. The agents share one network (``agent_ids`` tells
 them apart), or each has its own, trained on its own rewards beside the others.
@@ -21,22 +25,29 @@ Source: Yu et al. (2022), "The Surprising Effectiveness of PPO in Cooperative Mu
 (2020) for independent critics.
 """
 
-import dataclasses
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.algorithms.deep import ppo
-from jaxrl.blocks import policies
-from jaxrl.blocks.networks import ActorCritic
+from jaxrl.blocks import advantages, agents, distributions, moments, optimisers, policies, sequences
+from jaxrl.blocks.advantages import Spread, masked_mean
+from jaxrl.blocks.losses import clipped_surrogate_loss, clipped_value_loss, kl_k3, squared_value_loss
+from jaxrl.blocks.moments import Moments, RewardScaling
+from jaxrl.blocks.networks import ActorCritic, actor_critic
+from jaxrl.blocks.returns import generalized_advantage
+from jaxrl.blocks.sequences import Sequences
+from jaxrl.blocks.successors import successor_values
 from jaxrl.core import rollout
-from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.averages import pooled
-from jaxrl.core.environment import Environment, static
-from jaxrl.core.rollout import Transition
+from jaxrl.core.algorithm import Algorithm, epochs_of_minibatches
+from jaxrl.core.averages import average, pooled
+from jaxrl.core.environment import Environment, PyTree, static
+from jaxrl.core.rollout import Episode, Transition
 from jaxrl.core.spaces import Discrete, joint
 from jaxrl.errors import require
 
@@ -65,48 +76,101 @@ class Config(ppo.Config):
         require(agents, self.name, "the environment must have an agent axis (num_agents)", env.num_agents, fix)
         useful, must = self.shared_parameters or not self.agent_ids, "agent_ids need shared_parameters"
         require(useful, self.name, must, "agent_ids=True", "Networks of their own know who they belong to.")
+        known, must = self.network is None or not self.agent_ids, "a network of your own must come without agent_ids"
+        require(known, self.name, must, "agent_ids=True", "Put the agent's number into the observation.")
         self.validate_learner(env)
 
 
-# Where the agents' axis is in a Transition [T, E, ...]; what happens to the environment has none.
-_AXES: dict[str, Any] = {"obs": 2, "action": 2, "reward": 2, "next_obs": 2, "terminated": None, "truncated": None, "t": None}
-_AXES |= {"mask": 2, "next_mask": 2, "return_": 2, "extras": {"raw_action": 2, "outputs": 2}}
-AGENT_AXES = Transition(**_AXES)
+@struct.dataclass
+class Learner:
+    """What is trained: for all agents, or for one of them.
+
+    params, opt_state: of actor and critic.
+    observations, global_observations: running moments of what actor and central critic observed, or None.
+    rewards: running scale of the discounted return, or None. values: running moments of the value targets, or None.
+    critic_memory: PyTree[E, ...], what a central recurrent critic remembers; () where there is none.
+    """
+
+    params: PyTree
+    opt_state: PyTree
+    observations: Moments | None
+    global_observations: Moments | None
+    rewards: RewardScaling | None
+    values: Moments | None
+    critic_memory: PyTree
+
+
+@struct.dataclass
+class State:
+    """learner: of all agents; with networks of their own, every leaf has a leading axis N. episodes: E environments under way."""
+
+    learner: Learner
+    episodes: Episode
+
+    @property
+    def params(self) -> PyTree:
+        """The parameters of actor and critic."""
+        return self.learner.params
+
+
+class Experience(NamedTuple):
+    """Steps to be trained on, leaves [T, E, ...] or [T, E, N, ...]. value, target: in the units of the critic."""
+
+    obs: PyTree
+    global_obs: jax.Array | None
+    raw_action: jax.Array
+    mask: jax.Array | None
+    first: jax.Array
+    log_prob: jax.Array
+    value: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+
+
+class Learning(NamedTuple):
+    """What a learner does, for all agents at once, or for each agent beside the others.
+
+    init: ``(key, obs, memory, global_obs) -> Learner``, from the first observations [E, N, ...] and memories of the agents, and
+        float32[E, G] or None; with networks of their own, the keys are key[N].
+    act: ``(learner, obs, first, memory) -> (outputs, memories)``, as ``ActorCritic.act``.
+    learn: ``(learner, batch, memory, key) -> (learner, metrics)``: one update from the Transition [T, E, N, ...] that followed
+        the memory [E, N, ...].
+    """
+
+    init: Callable
+    act: Callable
+    learn: Callable
 
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds MAPPO or IPPO on an environment with agents. The policy's actions are [E, N, ...]."""
-    agents, shared, central = env.num_agents or 1, config.shared_parameters, config.centralized
+    num_agents = env.num_agents or 1
     network, learning = learners(env, config)
-    memory = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (agents, *leaf.shape)), network.initial_memory())
+    memory = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_agents, *leaf.shape)), network.initial_memory())
 
     def init(key):
         network_key, episode_key = jax.random.split(key)
         episodes = rollout.start(episode_key, env, config.num_envs, memory)
-        keys = network_key if shared else jax.random.split(network_key, agents)
-        global_obs = jax.vmap(env.global_obs)(episodes.state) if env.global_obs_fn else joint(env.observation_space, episodes.obs)
-        learner = learning.init(keys, dataclasses.replace(episodes, state=()), global_obs if central else None)
-        return ppo.State(learner, episodes)
-
-    def update(state, key):
-        rollout_key, order_key = jax.random.split(key)
-        explore = policies.behaviour(partial(learning.act, state.learner), env.action_space, policies.sample)
-        episodes, batch = rollout.unroll(rollout_key, env, explore, state.episodes, config.num_steps)
-        seen = seen_by_critic(batch)
-        learner, metrics = learning.learn(state.learner, seen, state.episodes.memory, order_key)
-        return ppo.State(learner, episodes), pooled(metrics) | rollout.episode_metrics(batch)
-
-    def seen_by_critic(batch):
-        if not central:
-            return batch._replace(global_obs=None, next_global_obs=None)
-        if env.global_obs_fn:
-            return batch
-        now, later = (joint(env.observation_space, obs) for obs in (batch.obs, batch.next_obs))
-        return batch._replace(global_obs=now, next_global_obs=later)
+        keys = network_key if config.shared_parameters else jax.random.split(network_key, num_agents)
+        global_obs = None
+        if config.centralized and env.global_obs_fn:
+            global_obs = jax.vmap(env.global_obs)(episodes.state)
+        elif config.centralized:
+            global_obs = joint(env.observation_space, episodes.obs)
+        return State(learning.init(keys, episodes.obs, episodes.memory, global_obs), episodes)
 
     def policy(state, greedy):
         choose: Any = policies.mode if greedy else policies.sample
         return policies.behaviour(partial(learning.act, state.learner), env.action_space, choose)
+
+    def update(state, key):
+        rollout_key, order_key = jax.random.split(key)
+        # Collect T steps in each of E environments, every agent acting on its own observation.
+        episodes, batch = rollout.unroll(rollout_key, env, policy(state, False), state.episodes, config.num_steps)
+        # Estimate advantages and train actor and critic: for all agents at once, or for each agent beside the others.
+        seen = seen_by_critic(env, config, batch)
+        learner, metrics = learning.learn(state.learner, seen, state.episodes.memory, order_key)
+        return State(learner, episodes), pooled(metrics) | rollout.episode_metrics(batch)
 
     def probabilities(state, view):
         return policies.action_probabilities(partial(learning.act, state.learner), env.action_space, view)
@@ -115,27 +179,169 @@ def make(env: Environment, config: Config) -> Algorithm:
     return Algorithm(init, update, policy, memory, probabilities if exact else None)
 
 
-def learners(env: Environment, config: Config) -> tuple[ActorCritic, ppo.Learning]:
-    """Builds the network and what PPO does with experience: for all agents at once, or for each agent beside the others."""
-    agents = env.num_agents or 1
-    network = ActorCritic(
-        env.observation_space,
-        env.action_space,
-        config.hidden,
-        config.activation,
-        config.channels,
-        config.memory_size,
-        agent_ids=agents if config.agent_ids else 0,
+def seen_by_critic(env: Environment, config: Config, batch: Transition) -> Transition:
+    """Gives a block the global observations of a central critic, those of all agents together where the environment has none."""
+    if not config.centralized:
+        return batch._replace(global_obs=None, next_global_obs=None)
+    if env.global_obs_fn:
+        return batch
+    now, later = (joint(env.observation_space, obs) for obs in (batch.obs, batch.next_obs))
+    return batch._replace(global_obs=now, next_global_obs=later)
+
+
+def learners(env: Environment, config: Config) -> tuple[ActorCritic, Learning]:
+    """Builds the network and what is done with it: for all agents at once, or for each agent beside the others."""
+    num_agents = env.num_agents or 1
+    network = actor_critic(
+        env,
+        config,
+        agent_ids=num_agents if config.agent_ids else 0,
         centralized=config.centralized,
-        num_values=agents if config.centralized and config.shared_parameters else None,
+        num_values=num_agents if config.centralized and config.shared_parameters else None,
     )
-    learning = ppo.learner(network, config, env.max_steps, multi_agent=True)
+    first = partial(start, network, config, (config.num_envs, num_agents) if config.shared_parameters else (config.num_envs,))
+    together = Learning(first, partial(act, network), partial(learn, network, config, env.max_steps))
     if config.shared_parameters:
-        return network, learning
-    axes: dict[str, Any] = {"state": None, "obs": 1, "t": None, "return_": 1, "memory": 1}
-    episodes = rollout.Episode(**axes)
-    return network, ppo.Learning(
-        init=jax.vmap(learning.init, in_axes=(0, episodes, None)),
-        act=jax.vmap(learning.act, in_axes=(0, 2, None, 1), out_axes=2),
-        learn=jax.vmap(learning.learn, in_axes=(0, AGENT_AXES, 1, None)),
+        return network, together
+    return network, Learning(
+        init=jax.vmap(together.init, in_axes=(0, 1, 1, None)),
+        act=jax.vmap(together.act, in_axes=(0, 2, None, 1), out_axes=2),
+        learn=jax.vmap(together.learn, in_axes=(0, agents.transition_axes(2), 1, None)),
     )
+
+
+def start(
+    network: ActorCritic,
+    config: Config,
+    shape: tuple[int, ...],
+    key: jax.Array,
+    obs: PyTree,
+    memory: PyTree,
+    global_obs: jax.Array | None,
+) -> Learner:
+    """Returns a learner that has learned nothing. shape: of the rewards of a step. The other arguments: see ``Learning``."""
+    critic_memory: Any = ()
+    if config.centralized and config.memory_size:
+        critic_memory = jnp.zeros((config.num_envs, config.memory_size), jnp.float32)
+    one_step = jax.tree.map(lambda leaf: leaf[None], (obs, global_obs))
+    params = network.init(key, one_step[0], jnp.zeros((1, config.num_envs), bool), memory, one_step[1], critic_memory)
+    one_obs = jax.tree.map(lambda leaf: leaf[(0,) * len(shape)], obs)
+    return Learner(
+        params,
+        optimisers.annealed_adam(config).init(params),
+        moments.init(one_obs) if config.normalize_observation else None,
+        moments.init(global_obs[0]) if config.normalize_observation and global_obs is not None else None,
+        moments.init_reward_scaling(*shape) if config.normalize_reward else None,
+        moments.init(jnp.float32(0.0)) if config.normalize_value else None,
+        critic_memory,
+    )
+
+
+def act(network: ActorCritic, learner: Learner, obs: PyTree, first: jax.Array, memory: PyTree) -> tuple[PyTree, PyTree]:
+    """Returns the parameters of the action distributions and the memories; see ``ActorCritic.act``."""
+    obs = moments.normalize_observation(learner.observations, obs, network.observation_space)
+    return network.apply(learner.params, obs, first, memory, method="act")  # type: ignore[return-value]
+
+
+def learn(
+    network: ActorCritic, config: Config, max_steps: int, learner: Learner, batch: Transition, memory: PyTree, key: jax.Array
+) -> tuple[Learner, dict]:
+    """Makes one update from a block: advantages, then epochs of minibatches. Arguments: see ``Learning`` and ``estimate``."""
+    critic_memory = learner.critic_memory  # () where the critic remembers what the actor does
+    # Estimate every agent's advantages.
+    learner, experience = estimate(network, config, max_steps, learner, batch, memory)
+    # For K epochs, for each minibatch of joint steps: one Adam step on L(theta).
+    spread = advantages.spread(experience.advantage, agents.active(experience.mask))
+    (params, opt_state), metrics = epochs_of_minibatches(
+        key,
+        optimisers.gradient_step(partial(loss, network, config, spread), optimisers.annealed_adam(config)),
+        (learner.params, learner.opt_state),
+        sequences.cut(experience, (memory, critic_memory), recurrent=config.memory_size > 0),
+        config.num_epochs,
+        config.num_minibatches,
+    )
+    return replace(learner, params=params, opt_state=opt_state), pooled(metrics)
+
+
+def estimate(
+    network: ActorCritic, config: Config, max_steps: int, learner: Learner, batch: Transition, memory: PyTree
+) -> tuple[Learner, Experience]:
+    """Estimates every agent's advantages in a block, as PPO does, by a critic that may see the global observation.
+
+    Args:
+        network: actor and critic.
+        config: hyper-parameters.
+        max_steps: the time limit of the environment.
+        learner: as it was when the block was collected.
+        batch: Transition[T, E, N, ...], or [T, E, ...] of one agent.
+        memory: of the actor before the block.
+
+    Returns:
+        The learner with its running moments and the memory of its critic moved on, and the training data.
+    """
+    space, first = network.observation_space, batch.t == 0
+    raw_action, outputs = batch.extras["raw_action"], batch.extras["outputs"]
+    log_prob = distributions.of_space(network.action_space, outputs, batch.mask).log_prob(raw_action)
+
+    def normalized(obs, global_obs):
+        own = moments.normalize_observation(learner.observations, obs, space)
+        return own, moments.normalize(learner.global_observations, global_obs)
+
+    obs, global_obs = normalized(batch.obs, batch.global_obs)
+    critic_memory = learner.critic_memory if config.centralized else memory
+    output, memories = network.apply(learner.params, obs, first, critic_memory, global_obs, method="assess")
+    value = moments.denormalize(learner.values, output)
+
+    def critic(successors):
+        observed, memory = successors
+        obs, global_obs = normalized(*observed)
+        output = network.apply(learner.params, obs, memory, global_obs, method="assess_next")
+        return moments.denormalize(learner.values, output)
+
+    successors = (batch.next_obs, batch.next_global_obs), memories
+    next_value = successor_values(value, successors, critic, batch.truncated, max_steps)
+    terminated, truncated = (agents.of_every_agent(ends, batch.reward) for ends in (batch.terminated, batch.truncated))
+    rewards, reward = moments.scale_rewards(learner.rewards, batch.reward, terminated | truncated, config.gamma)
+    advantage = generalized_advantage(reward, value, next_value, terminated, truncated, config.gamma, config.gae_lambda)
+    target = advantage + value
+    values = moments.update(learner.values, target)
+    learner = replace(
+        learner,
+        observations=moments.update(learner.observations, batch.obs),
+        global_observations=moments.update(learner.global_observations, batch.global_obs),
+        rewards=rewards,
+        values=values,
+        critic_memory=jax.tree.map(lambda leaf: leaf[-1], memories) if config.centralized else (),
+    )
+    target = moments.normalize(values, target, clip=jnp.inf)
+    return learner, Experience(obs, global_obs, raw_action, batch.mask, first, log_prob, output, advantage, target)
+
+
+def loss(
+    network: ActorCritic, config: Config, batch_spread: Spread, params: PyTree, minibatch: Sequences
+) -> tuple[jax.Array, dict]:
+    """Returns minus L(theta) of a minibatch (Yu et al. 2022, appendix A) and metrics of it; see ``ppo.loss``.
+
+    Steps at which an agent was inactive are left out of the policy's loss, its entropy and the statistics of the advantages, and
+    stay in the value loss.
+    """
+    steps, (memory, critic_memory) = sequences.by_time(minibatch), minibatch.memory
+    apply: Any = network.apply
+    outputs, value = apply(params, steps.obs, steps.first, memory, steps.global_obs, critic_memory)
+    policy = distributions.of_space(network.action_space, outputs, steps.mask)
+    log_ratio, entropy = policy.log_prob(steps.raw_action) - steps.log_prob, policy.entropy()
+    active = agents.active(steps.mask)
+    advantage = advantages.standardize(steps.advantage, batch_spread, active)
+    policy_loss = clipped_surrogate_loss(log_ratio, advantage, config.clip_eps)
+    if config.clip_value:
+        value_loss = clipped_value_loss(value, steps.value, steps.target, config.clip_eps).mean()
+    else:
+        value_loss = squared_value_loss(value, steps.target).mean()
+    total = masked_mean(policy_loss, active) + config.vf_coef * value_loss - config.ent_coef * masked_mean(entropy, active)
+    return total, {
+        "policy_loss": average(policy_loss, active),
+        "value_loss": value_loss,
+        "entropy": average(entropy, active),
+        "approximate_kl": average(kl_k3(log_ratio), active),
+        "clip_fraction": average(jnp.abs(jnp.expm1(log_ratio)) > config.clip_eps, active),
+    }

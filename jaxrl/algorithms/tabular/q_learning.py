@@ -1,10 +1,15 @@
-"""Tabular Q-learning.
+"""Tabular Q-learning: in each of its steps, the learner
 
-    Q(s, a) <- Q(s, a) + alpha_n [r + gamma max_a' Q(s', a') - Q(s, a)]
+    1. observes its current state s
+    2. selects and performs an action a
+    3. observes the subsequent state s' and receives an immediate payoff r
+    4. adjusts its value of (s, a), using a learning factor alpha_n:
+           Q(s, a) <- (1 - alpha_n) Q(s, a) + alpha_n [r + gamma V(s')]    with V(s') = max_a' Q(s', a')
 
-with epsilon-greedy behaviour and a step size alpha_n that falls with the number n of visits to (s, a).
+The behaviour in line 2 is epsilon-greedy, and alpha_n falls with the number n of visits to (s, a).
 
-Source: Watkins and Dayan (1992); Sutton and Barto (2018), equation 6.8.
+Source: Watkins (1989), "Learning from delayed rewards", chapter 7, as listed by Watkins and Dayan (1992), section 2; Sutton and
+Barto (2018), equation 6.8.
 """
 
 from collections.abc import Callable
@@ -19,7 +24,7 @@ from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.core import counters, rollout, spaces
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment, require_discrete, static
-from jaxrl.core.rollout import Episode
+from jaxrl.core.rollout import Episode, Transition
 from jaxrl.core.scan import scan
 from jaxrl.errors import require, require_at_most, require_between, require_counts, require_numbers, require_positive
 
@@ -70,29 +75,20 @@ class State:
     episodes: Episode
 
 
-def td_errors(
-    q: jax.Array,
-    obs: jax.Array,
-    action: jax.Array,
-    reward: jax.Array,
-    next_obs: jax.Array,
-    terminated: jax.Array,
-    gamma: jax.Array | float,
-    next_mask: jax.Array | None,
-) -> jax.Array:
-    """Returns how far one step of each environment is from what the table says, float32[E].
+def td_errors(q: jax.Array, seen: Transition, gamma: jax.Array | float) -> jax.Array:
+    """Returns how far one step of each environment is from what the table says, r + gamma V(s') - Q(s, a), float32[E].
 
     Args:
         q: float32[X, A], the table of one learner.
-        obs, action, reward, next_obs, terminated, next_mask: [E], what it saw and did; see ``jaxrl.core.rollout.Transition``.
+        seen: Transition[E], what this learner saw and did.
         gamma: discount in [0, 1].
     """
-    target = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None, 0))(reward, q[next_obs], terminated, gamma, next_mask)
-    return target - q[obs, action]
+    targets = jax.vmap(q_learning_target, in_axes=(0, 0, 0, None, 0))
+    return targets(seen.reward, q[seen.next_obs], seen.terminated, gamma, seen.next_mask) - q[seen.obs, seen.action]
 
 
 def learn(
-    q: jax.Array, visits: jax.Array, obs: jax.Array, action: jax.Array, error: jax.Array, step_size: Callable
+    q: jax.Array, visits: jax.Array, seen: Transition, error: jax.Array, step_size: Callable
 ) -> tuple[jax.Array, jax.Array]:
     """Moves one learner's table towards its targets and counts the visits.
 
@@ -100,11 +96,11 @@ def learn(
 
     Args:
         q: float32[X, A]. visits: int32[X, A].
-        obs, action: int32[E].
-        error: float32[E].
+        seen: Transition[E], what this learner saw and did.
+        error: float32[E], from the table to the targets.
         step_size: ``(visits) -> float32``.
     """
-    taken = (obs, action)
+    taken = (seen.obs, seen.action)
     together = jnp.zeros_like(q).at[taken].add(1.0)[taken]
     return q.at[taken].add(step_size(visits[taken]) * error / together), counters.advanced_at(visits, taken)
 
@@ -120,13 +116,14 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
-        decision = policy(state, False)(policy_key, rollout.view(env, state.episodes))
+        # 1. Observe the state s.
+        view = rollout.view(env, state.episodes)
+        # 2. and 3. Select and perform an action a; observe s' and receive r.
+        decision = policy(state, False)(policy_key, view)
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
-
-        error = td_errors(
-            state.q, seen.obs, seen.action, seen.reward, seen.next_obs, seen.terminated, config.gamma, seen.next_mask
-        )
-        q, visits = learn(state.q, state.visits, seen.obs, seen.action, error, step_size)
+        # 4. Q(s, a) <- Q(s, a) + alpha_n [r + gamma V(s') - Q(s, a)].
+        error = td_errors(state.q, seen, config.gamma)
+        q, visits = learn(state.q, state.visits, seen, error, step_size)
         return State(q, visits, episodes), (seen, jnp.abs(error))
 
     def update(state, key):

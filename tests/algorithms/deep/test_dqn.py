@@ -14,6 +14,7 @@ from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
 from jaxrl.training.runner import run, scan_updates
 from tests import probes
+from tests.own_networks import Residual
 
 GAMMA = 0.8
 CONFIG = dqn.Config(
@@ -142,6 +143,14 @@ def test_images(dueling):
     env = probes.image_observation()
     config, done = trained(env, channels=(4,), dueling=dueling)
     obs = jnp.zeros((2, 4, 4, 1)).at[0, 0, 0].set(1.0).at[1, 3, 3].set(1.0)
+    np.testing.assert_allclose(values(env, config, done, obs), [np.eye(2)] * 4, atol=0.1)
+
+
+@pytest.mark.parametrize("double", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_a_network_of_the_users_learns(double):
+    env = probes.nested_observation()
+    config, done = trained(env, network=Residual, double=double)
+    obs = {"side": jnp.array([0, 1]), "vector": jnp.array([[0.0, 1.0], [1.0, 0.0]])}
     np.testing.assert_allclose(values(env, config, done, obs), [np.eye(2)] * 4, atol=0.1)
 
 
@@ -282,6 +291,7 @@ def test_the_buffer_is_updated_in_place(num_envs):
         ("cartpole", {"num_steps": 100}, ConfigError, r"num_envs \* num_steps \(400\), got 302"),
         ("cartpole", {"activation": "reluu"}, UnknownNameError, "Did you mean 'relu'"),
         ("cartpole", {"hidden": ()}, ConfigError, "at least one layer"),
+        ("cartpole", {"network": Residual, "dueling": True}, ConfigError, "dqn: a network of your own .* without dueling"),
         ("cartpole", {"channels": (4,)}, SpaceError, r"shape \[H, W, C\]"),
     ],
 )

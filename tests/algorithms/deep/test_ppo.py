@@ -9,15 +9,16 @@ import pytest
 
 import envs
 from jaxrl.algorithms.deep import ppo
-from jaxrl.blocks import distributions, moments
+from jaxrl.blocks import distributions
 from jaxrl.blocks.networks import ActorCritic
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.rollout import View
-from jaxrl.core.spaces import Box, Dict, Discrete
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
 from jaxrl.training.runner import run
 from tests import probes
 from tests.marks import each, slow
+from tests.own_networks import OfWidth, Residual
 
 GAMMA = 0.8
 CONFIG = ppo.Config(
@@ -128,6 +129,13 @@ def test_continuous_actions(bound):
     assert (done.metrics["episode_return"][:, -5:].mean(1) > -0.1).all()
 
 
+@pytest.mark.parametrize("network", [Residual, slow(OfWidth(8))], ids=str)
+def test_a_network_of_the_users_learns(network):
+    _, done = trained(probes.nested_observation(), 60, network=network, learning_rate=3e-3)
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
+    assert {"actor", "critic"} == set(done.state.params["params"])
+
+
 @functools.cache
 def first_update(**changes):
     config = CONFIG.replace(num_epochs=1, num_minibatches=1, **changes)
@@ -180,21 +188,9 @@ def _pixels_step(key, state, action, params):
     return Step(_pixels(state), state, jnp.where(action == state, 1.0, 0.0), jnp.bool_(True))
 
 
-def test_integers_in_a_box_are_normalised_and_classes_are_not():
-    """Images of 200s arrived as 200. A nested observation is normalised part by part."""
-    space = Dict.of(image=Box(0, 255, (2, 2, 1), jnp.uint8), cell=Discrete(5), speed=Box(-1.0, 1.0, (2,)))
-    obs = {
-        "image": jnp.full((7, 2, 2, 1), 200, jnp.uint8).at[:3].set(220),
-        "cell": jnp.arange(7, dtype=jnp.int32) % 5,
-        "speed": jnp.linspace(-1.0, 1.0, 14).reshape(7, 2),
-    }
-    seen = moments.update(moments.init(jax.tree.map(lambda leaf: leaf[0], obs)), obs)
-    found = ppo.normalised(seen, obs, space)
-    for name in ("image", "speed"):
-        np.testing.assert_allclose(found[name].mean(0), 0.0, atol=1e-4)
-        np.testing.assert_allclose(found[name].std(0), 1.0, rtol=1e-3)
-    np.testing.assert_array_equal(found["cell"], obs["cell"])
-    env = Environment(None, _pixels_reset, _pixels_step, space.items[1][1], Discrete(2), max_steps=10)
+def test_normalised_images_are_learned_from():
+    """Pixels of 200 that arrive as 200 drown the critic."""
+    env = Environment(None, _pixels_reset, _pixels_step, Box(0, 255, (2, 2, 1), jnp.uint8), Discrete(2), max_steps=10)
     _, done = trained(env, 30, normalize_observation=True, channels=(4,), learning_rate=3e-3)
     assert (done.metrics["episode_return"][:, -5:].mean(1) > 0.9).all()
 
@@ -254,6 +250,7 @@ def test_distribution_of_masked_actions():
         ("cartpole", {"vf_coef": -0.5}, ConfigError, "vf_coef must be at least 0"),
         ("cartpole", {"activation": "tanhh"}, UnknownNameError, "Did you mean 'tanh'"),
         ("cartpole", {"hidden": ()}, ConfigError, "at least one layer"),
+        ("cartpole", {"network": Residual, "memory_size": 8}, ConfigError, "ppo: a network of your own .* without memory_size"),
         ("cartpole", {"channels": (4,)}, SpaceError, r"shape \[H, W, C\]"),
     ],
 )

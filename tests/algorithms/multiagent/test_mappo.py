@@ -12,7 +12,7 @@ import envs
 from envs.matrix_games import named
 from jaxrl.algorithms.deep import ppo
 from jaxrl.algorithms.multiagent import mappo
-from jaxrl.blocks import moments
+from jaxrl.blocks import agents, moments
 from jaxrl.core import rollout
 from jaxrl.core.averages import is_sound
 from jaxrl.core.environment import Step
@@ -25,6 +25,7 @@ from jaxrl.training.runner import run
 from tests import probes
 from tests.copies import copies
 from tests.marks import each, slow
+from tests.own_networks import Residual
 
 GAMMA = 0.8
 PPO: Any = ppo.Config(
@@ -122,6 +123,14 @@ def test_action_dependent_reward(changes):
     assert (chosen[:, [0, 1], :, [0, 1]] > 0.9).all()
 
 
+@pytest.mark.parametrize("changes", KINDS[:1] + [slow({"shared_parameters": False}), slow({"centralized": False})], ids=str)
+def test_a_network_of_the_users_learns(changes):
+    env = copies(probes.action_dependent_reward(), 2)
+    config, done = trained(env, 60, network=Residual, **changes)
+    chosen = probabilities(env, config, done, jnp.array([0, 1]))
+    assert (chosen[:, [0, 1], :, [0, 1]] > 0.9).all()
+
+
 def _by_rank(pay, obs, action, next_obs):
     return pay
 
@@ -203,7 +212,7 @@ def test_what_an_inactive_agent_is_paid_counts():
 
 
 def experience(key, agents=3):
-    """A block of random transitions [8, 4, N] with observations float32[5] and 2 actions, and the episodes before it."""
+    """A block of random transitions [8, 4, N] with observations float32[4] and 2 actions."""
     keys = jax.random.split(key, 5)
     shape = (8, CONFIG.num_envs, agents)
     obs, next_obs = jax.random.normal(keys[0], (2, *shape, 4))
@@ -211,17 +220,16 @@ def experience(key, agents=3):
     outputs = jax.random.normal(keys[3], (*shape, 2))
     ends, t = jax.random.bernoulli(keys[4], 0.1, (2, *shape[:2])), jnp.zeros(shape[:2], jnp.int32)
     extras = {"raw_action": raw, "outputs": outputs}
-    batch = rollout.Transition(obs, raw, reward, next_obs, ends[0], ends[1] & ~ends[0], None, None, t, reward, extras)
-    return batch, rollout.Episode((), obs[0], t[0], jnp.zeros(shape[1:]), ())
+    return rollout.Transition(obs, raw, reward, next_obs, ends[0], ends[1] & ~ends[0], None, None, t, reward, extras)
 
 
 def learner_of(**changes):
     env = copies(envs.make("cartpole"), 3)
     _, learning = mappo.learners(env, CONFIG.replace(num_steps=8, centralized=False, **changes))
-    batch, episodes = experience(jax.random.key(0))
+    batch = experience(jax.random.key(0))
     shared = changes.get("shared_parameters", True)
     key = jax.random.key(1)
-    learner = learning.init(key if shared else jax.random.split(key, 3), episodes, None)
+    learner = learning.init(key if shared else jax.random.split(key, 3), batch.obs[0], (), None)
     return learner, batch, jax.jit(lambda learner, batch: learning.learn(learner, batch, (), jax.random.key(2))[0])
 
 
@@ -241,33 +249,6 @@ def test_the_steps_of_an_inactive_agent_do_not_move_the_policy():
         np.testing.assert_array_equal(one, other)
     elsewhere = changed(jnp.zeros_like(idle).at[0, 0, 1].set(True))
     assert any(not np.array_equal(one, other) for one, other in zip(*map(jax.tree.leaves, (expected, elsewhere)), strict=True))
-
-
-def test_statistics_over_a_part():
-    x, part = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32), np.zeros((6, 4), bool)
-    part[1:3] = True
-    inside = x[part].astype(np.float64)
-    np.testing.assert_allclose(ppo.mean(jnp.asarray(x), jnp.asarray(part)), inside.mean(), rtol=1e-5)
-    whole = ppo.Spread.of(jnp.asarray(x), jnp.asarray(part))
-    np.testing.assert_allclose(whole, (inside.mean(), inside.std()), rtol=1e-4)
-    found = np.asarray(ppo.standardised(jnp.asarray(x), jnp.asarray(part), whole))[part]
-    np.testing.assert_allclose(found, (inside - inside.mean()) / inside.std(), rtol=1e-4)
-    everywhere = ppo.standardised(jnp.asarray(x), jnp.ones((6, 4), bool), whole)
-    np.testing.assert_allclose(everywhere, ppo.standardised(jnp.asarray(x), None, whole), rtol=1e-4, atol=1e-6)
-    assert np.isfinite(ppo.standardised(jnp.asarray(x), jnp.zeros((6, 4), bool), whole)).all()
-
-
-def test_a_minibatch_in_which_one_step_counts_is_standardised_by_the_batch():
-    """On its own, one number is its own mean: every advantage would be 0. Two agents of one step are no two steps."""
-    whole = ppo.Spread(jnp.float32(1.0), jnp.float32(2.0))
-    one = jnp.array([[5.0]])
-    np.testing.assert_allclose(ppo.standardised(one, None, whole), 2.0)
-    np.testing.assert_allclose(ppo.standardised(jnp.full((1, 1, 3), 5.0), None, whole), 2.0)
-    where = jnp.zeros((4, 2, 3), bool).at[2, 1].set(jnp.array([True, False, True]))
-    x = jnp.full((4, 2, 3), 5.0)
-    np.testing.assert_allclose(ppo.standardised(x, where, whole)[2, 1], 2.0)
-    several = where.at[0, 0, 0].set(True)
-    np.testing.assert_allclose(ppo.standardised(x.at[0, 0, 0].set(-1.0), several, whole)[2, 1, 0], 0.5**0.5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("changes", [{}, slow({"shared_parameters": False})], ids=str)
@@ -320,7 +301,7 @@ def _one_of_many(state, params):
 
 
 def permuted(batch, order):
-    axes = mappo.AGENT_AXES._asdict()
+    axes = agents.transition_axes(2)._asdict()
     leaves = {
         name: jax.tree.map(lambda leaf: leaf[:, :, order], leaf) if axes[name] else leaf for name, leaf in batch._asdict().items()
     }
@@ -395,6 +376,8 @@ def test_shapes_where_there_is_a_global_observation(name, changes):
     [
         ("cartpole", {}, ConfigError, r"mappo: the environment must have an agent axis \(num_agents\), got None"),
         ("pursuit", {"agent_ids": True, "shared_parameters": False}, ConfigError, "agent_ids need shared_parameters"),
+        ("pursuit", {"network": Residual, "agent_ids": True}, ConfigError, "mappo: a network of your own .* without agent_ids"),
+        ("pursuit", {"network": Residual, "memory_size": 4}, ConfigError, "mappo: a network of your own .* without memory_size"),
         ("pursuit", {"num_minibatches": 3}, ConfigError, r"mappo: num_envs \* num_steps \(128\) must be divisible"),
         ("pursuit", {"channels": (4,)}, SpaceError, r"mappo: channels need observations of shape \[H, W, C\]"),
         ("pursuit", {"gamma": 1.5}, ConfigError, r"mappo: gamma must lie in \[0, 1\]"),

@@ -1,12 +1,14 @@
 """Tabular Q-learning: the probes, convergence to the exact values, and refusal of what it cannot do."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import envs
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.finite import tabulate
+from jaxrl.core.rollout import Transition
 from jaxrl.errors import ConfigError, SpaceError
 from jaxrl.evaluation import ExactValue
 from jaxrl.solvers.dynamic_programming import value_iteration
@@ -47,6 +49,29 @@ def test_a_time_limit_is_not_an_end():
     q = learned(probes.limit_or_end())
     np.testing.assert_allclose(q[:, 0], 1 / (1 - GAMMA), rtol=0.02)
     np.testing.assert_allclose(q[:, 1], 1.0, rtol=0.02)
+
+
+def test_one_step_by_hand():
+    """Three environments: two share a step to their mean target, the third ends. (1 - alpha) Q + alpha (r + gamma max Q)."""
+    q = jnp.array([[1.0, 2.0], [4.0, 8.0]])
+    seen = Transition(
+        obs=jnp.array([0, 0, 1]),
+        action=jnp.array([1, 1, 0]),
+        reward=jnp.array([1.0, 3.0, -1.0]),
+        next_obs=jnp.array([1, 1, 0]),
+        terminated=jnp.array([False, False, True]),
+        truncated=jnp.zeros(3, bool),
+        mask=None,
+        next_mask=jnp.array([[True, True], [True, False], [True, True]]),
+        t=jnp.zeros(3, jnp.int32),
+        return_=jnp.zeros(3),
+        extras={},
+    )
+    error = q_learning.td_errors(q, seen, 0.5)
+    np.testing.assert_allclose(error, [1 + 0.5 * 8 - 2, 3 + 0.5 * 4 - 2, -1 - 4])
+    found, visits = q_learning.learn(q, jnp.zeros((2, 2), jnp.int32), seen, error, lambda visits: 0.1 + 0.0 * visits)
+    np.testing.assert_allclose(found, [[1.0, 0.9 * 2 + 0.1 * 5], [0.9 * 4 - 0.1, 8.0]])
+    np.testing.assert_array_equal(visits, [[0, 2], [1, 0]])
 
 
 def test_masked_actions_are_neither_taken_nor_valued():

@@ -1,0 +1,57 @@
+"""Agents in a batch: where their axis stands, and at which steps they have a choice.
+
+An agent whose row of the action mask leaves it one action is inactive: dead, waiting, or not to move. Its policy has nothing to
+learn from such a step. Its critic has, since the agent may still be paid.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl.core.rollout import Transition
+
+
+def active(mask: jax.Array | None) -> jax.Array | None:
+    """Returns where agents have a choice, bool[...], or None where they always have; mask: bool[..., A] or None."""
+    return None if mask is None else mask.sum(-1) > 1
+
+
+def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:
+    """Repeats what holds of an environment for the agents in it.
+
+    Args:
+        flag: of the environments, [T, E].
+        reward: [T, E], or [T, E, N] with agents.
+
+    Returns:
+        ``flag``, in the shape of ``reward``.
+    """
+    return jnp.broadcast_to(flag.reshape(*flag.shape, *(1,) * (reward.ndim - flag.ndim)), reward.shape)
+
+
+def transition_axes(axis: int) -> Any:
+    """Returns where the axis of the agents stands in a transition: what ``jax.vmap`` maps over for learners beside each other.
+
+    What happens to the environment as a whole (its ends, its time, what a central critic sees) is the same for all agents.
+
+    Args:
+        axis: 1 for the transitions [E, N, ...] of one step, 2 for those [T, E, N, ...] of a block.
+    """
+    own: Any = axis
+    common: Any = None
+    return Transition(
+        obs=own,
+        action=own,
+        reward=own,
+        next_obs=own,
+        terminated=common,
+        truncated=common,
+        mask=own,
+        next_mask=own,
+        t=common,
+        return_=own,
+        extras=own,
+        global_obs=common,
+        next_global_obs=common,
+    )

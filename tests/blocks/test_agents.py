@@ -1,0 +1,33 @@
+"""Agents in a batch: who has a choice, what they share, and learners beside each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl.blocks import agents
+from jaxrl.core.rollout import Transition
+
+
+def test_an_agent_with_one_action_is_inactive():
+    mask = jnp.array([[True, True, False], [False, True, False], [True, True, True]])
+    np.testing.assert_array_equal(agents.active(mask), [True, False, True])
+    assert agents.active(None) is None
+
+
+def test_ends_are_repeated_for_every_agent():
+    ends = jnp.array([[True, False]])
+    np.testing.assert_array_equal(agents.of_every_agent(ends, jnp.zeros((1, 2, 3))), [[[True] * 3, [False] * 3]])
+    np.testing.assert_array_equal(agents.of_every_agent(ends, jnp.zeros((1, 2))), ends)
+
+
+def test_each_learner_is_given_its_own_column_and_what_all_share():
+    """Of a block [T, E, N], with and without masks, extras and global observations."""
+    own, common = jnp.arange(24.0).reshape(2, 4, 3), jnp.arange(8).reshape(2, 4)
+    ends = common > 3, common > 5
+    for mask, seen in ((None, None), (own[..., None] > 0, common[..., None])):
+        batch = Transition(own, own, own, own, *ends, mask, mask, common, own, {"raw": own}, seen, seen)
+        found = jax.vmap(lambda one: one, in_axes=(agents.transition_axes(2),))(batch)
+        np.testing.assert_array_equal(found.reward, jnp.moveaxis(own, 2, 0))
+        np.testing.assert_array_equal(found.extras["raw"], jnp.moveaxis(own, 2, 0))
+        np.testing.assert_array_equal(found.t, jnp.stack([common] * 3))
+        assert (found.global_obs is None) == (seen is None)
