@@ -1,7 +1,8 @@
 """Evaluating a policy: by episodes, with the same random numbers for every seed, or exactly, on a finite model.
 
-An evaluator is a pytree that is called as ``(key, algorithm, state) -> dict of scalars``; ``jaxrl.training.runner.run`` calls it
-for every seed after each chunk, inside a compiled program of its own.
+An evaluator is a pytree that is called as ``(key, algorithm, state) -> metrics``; ``jaxrl.training.runner.run`` calls it for
+every seed after each chunk, inside a compiled program of its own. Metrics are a dict of numbers, small arrays and Averages, as
+those of an algorithm; one that may be missing is declared by ``jaxrl.core.averages.optional``.
 """
 
 from jaxrl.evaluation.episodes import EpisodeOutcome, Episodes, evaluate

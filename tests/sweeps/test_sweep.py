@@ -337,6 +337,21 @@ def test_ranking():
     assert Objective("x", maximize=False).ranking(scores).tolist() == [0, 2, 1, 3]
 
 
+def measures_an_array(task, config):
+    """Three numbers in each update, of which the second is the rate."""
+    measured = {"each": jnp.stack([jnp.float32(0), config.rate, jnp.float32(2)])}
+    return Algorithm(lambda key: jnp.float32(0), lambda state, key: (state, measured))
+
+
+def test_an_entry_of_an_array_can_be_the_objective():
+    members, objective = grid({"rate": [1.0, 5.0, 3.0]}), Objective("each/1")
+    done = halve(measures_an_array, None, Nested(), members, objective=objective, seeds=2, rungs=[2])
+    assert done.sweep.metrics["each/1"].shape == (3, 2, 2)
+    assert objective.ranking(objective.of(done.sweep)).tolist() == [1, 2, 0]
+    with pytest.raises(UnknownNameError, match=r"no metric is named 'each'.*Known: each/0, each/1, each/2"):
+        halve(measures_an_array, None, Nested(), members, objective=Objective("each"), seeds=2, rungs=[2])
+
+
 def test_an_unknown_metric_is_noticed_before_anything_runs():
     before = traces
     with pytest.raises(UnknownNameError, match=r"no metric is named 'valve'\. Did you mean 'value'"):

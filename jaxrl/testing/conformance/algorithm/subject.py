@@ -111,6 +111,16 @@ class Subject:
         made = contracts.algorithm(WHERE, self.make, task, config)
         return contracts.next_state(WHERE, made, config, state, key)
 
+    @functools.cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """Shapes of what the evaluators measure: name -> number, array or Average."""
+
+        def evaluate(task, config, evaluators, state, key):
+            made = contracts.algorithm(WHERE, self.make, task, config)
+            return contracts.evaluation(WHERE, evaluators, key, made, state)
+
+        return jax.eval_shape(evaluate, self.task, self.one, self.evaluators, self.first_state, jax.random.key(0))
+
     @property
     def root(self) -> int:
         """The number from which the runs derive their seeds."""
