@@ -66,8 +66,8 @@ LABELS = {
     "episode_length": "Episode length (steps)",
     "greedy_length": "Episode length, greedy policy (steps)",
     "sampled_length": "Episode length, sampled policy (steps)",
-    "optimality_gap": "Optimality gap (reward units)",
-    "exact_value": "Exact value at the start (reward units)",
+    "greedy_optimality_gap": "Optimality gap (reward units)",
+    "greedy_exact_value": "Exact value at the start (reward units)",
     "entropy": "Policy entropy (nats)",
 }
 
@@ -119,7 +119,7 @@ def learning_curves(
 
 def gap_curve(
     run: RunDirectory,
-    metric: str = "optimality_gap",
+    metric: str = "greedy_optimality_gap",
     *,
     x: str = "env_steps",
     variants: Sequence[str] | None = None,

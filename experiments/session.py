@@ -177,7 +177,7 @@ class Session:
         figures.learning_curves(self.directory, metric, **options)
         figures.distribution(self.directory, metric, fraction=0.01)
 
-    def draw_gap(self, metric: str = "optimality_gap", **options: Any) -> None:
+    def draw_gap(self, metric: str = "greedy_optimality_gap", **options: Any) -> None:
         """Draws how far the policies are from the exact optimum; linear, since a solved environment's gap is zero."""
         if self._has(metric):
             figures.gap_curve(self.directory, metric, **{"scale": "linear", **options})

@@ -42,7 +42,7 @@ class QLearningSettings:
             seeds=self.seeds,
             num_updates=self.steps // self.algorithm.steps_per_update,
             evaluators=(exact,),
-            show=("exact_value", "optimality_gap"),
+            show=("greedy_exact_value", "greedy_optimality_gap"),
         )
-        session.draw_curves("exact_value", optimum=optimum)
+        session.draw_curves("greedy_exact_value", optimum=optimum)
         return optimum

@@ -76,18 +76,18 @@ def run(config: Config, session: Session) -> None:
             num_updates=config.plays // algorithm.steps_per_update,
             evaluators=(NashConv(named.TABLES[game]), GreedyActions()),
             variant=variant,
-            show=("nash_conv", "greedy_nash_conv"),
+            show=("sampled_nash_conv", "greedy_nash_conv"),
         )
     draw(session)
 
 
 def draw(session: Session) -> None:
     """Draws NashConv over time and how often each joint action is where the learners end."""
-    curves = {variant: session.directory.curves("nash_conv", variant) for variant in TWO_BY_TWO}
+    curves = {variant: session.directory.curves("sampled_nash_conv", variant) for variant in TWO_BY_TWO}
     plays = PLAIN.steps_per_update * (next(iter(curves.values())).updates + 1)
     lines = {variant.replace("_", " "): (plays, curve.values) for variant, curve in curves.items()}
     title = "How far the sampled policies are from equilibrium"
-    relation(session.directory, "nash_conv", lines, "Plays", "NashConv (reward units)", title=title)
+    relation(session.directory, "sampled_nash_conv", lines, "Plays", "NashConv (reward units)", title=title)
     for name, variants, actions, title in (
         ("two_by_two", TWO_BY_TWO, 2, "Where independent learners end, 2x2 games"),
         ("climb", tuple(CLIMBERS), 3, "Where independent learners end on climb"),

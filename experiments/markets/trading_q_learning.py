@@ -45,7 +45,7 @@ def run(config: Config, session: Session) -> None:
 def near_optimal(run: RunDirectory) -> Verdict:
     """The greedy policies keep at least 90 % of the optimal value on average; doing nothing keeps none of it."""
     optimum = float(run.curves("optimum", "exact", "metrics").values[0, 0])
-    share = bootstrap_interval(last(run, "exact_value") / optimum, np.mean)
+    share = bootstrap_interval(last(run, "greedy_exact_value") / optimum, np.mean)
     return Verdict(share.estimate >= 0.9, share.estimate, "mean share of the optimal value >= 0.9", share.low, share.high)
 
 

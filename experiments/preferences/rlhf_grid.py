@@ -75,7 +75,7 @@ class NormalisedValue:
     regret: PolicyRegret
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, Any]:
-        gap: Any = self.exact(key, algorithm, state)["optimality_gap"]
+        gap: Any = self.exact(key, algorithm, state)["greedy_optimality_gap"]
         reached = 1.0 - gap / (self.regret.optimum - self.regret.uniform)
         return {"policy_value": reached} | self.regret(key, algorithm, state)
 

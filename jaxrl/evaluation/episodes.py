@@ -35,9 +35,13 @@ def evaluate(
         env: the environment.
         policy: see ``jaxrl.core.rollout.Policy``.
         num_episodes: leading axis of the result.
-        gamma: discount of ``discounted_return``.
+        gamma: discount of ``discounted_return``, in [0, 1].
         memory: the policy's, for one environment.
+
+    Raises:
+        ConfigError: the discount is out of range, where it is not traced.
     """
+    require_discount("evaluate", gamma)
     start_key, play_key = jax.random.split(key)
     episodes = rollout.start(start_key, env, num_episodes, memory)
     zeros = jnp.zeros_like(episodes.return_)

@@ -45,7 +45,7 @@ def test_quick_run_writes_everything(tmp_path, capsys):
     assert config["seeds"] == 3
     assert config["algorithm"]["epsilon"] == 0.4
     run = RunDirectory.open(folder)
-    assert run.curves("exact_value").values.shape == (3, 20)
+    assert run.curves("greedy_exact_value").values.shape == (3, 20)
     assert run.curves("td_error").values.shape == (3, 20)
     assert [claim["passed"] for claim in run.claims()] == [None] * 4
     assert {"versions.json", "summary.json", "report.html"} <= set(os.listdir(folder))
@@ -165,11 +165,11 @@ def test_threshold_checks(tmp_path):
     assert main(["run", "frozen_lake_q_learning", "--quick", "--runs", str(tmp_path)]) == 0
     (folder,) = (tmp_path / "frozen_lake_q_learning").iterdir()
     run = RunDirectory.open(folder)
-    mean = float(protocol.last(run, "optimality_gap").mean())
-    assert protocol.mean_at_least("optimality_gap", mean - 0.01)(run).passed
-    assert not protocol.mean_at_least("optimality_gap", mean + 0.01)(run).passed
-    assert protocol.mean_within("optimality_gap", mean - 0.01, mean + 0.01)(run).passed
-    assert not protocol.mean_within("optimality_gap", mean + 0.01, 9.0)(run).passed
+    mean = float(protocol.last(run, "greedy_optimality_gap").mean())
+    assert protocol.mean_at_least("greedy_optimality_gap", mean - 0.01)(run).passed
+    assert not protocol.mean_at_least("greedy_optimality_gap", mean + 0.01)(run).passed
+    assert protocol.mean_within("greedy_optimality_gap", mean - 0.01, mean + 0.01)(run).passed
+    assert not protocol.mean_within("greedy_optimality_gap", mean + 0.01, 9.0)(run).passed
     entries = decide((Claim("t", "s", protocol.equals(lambda: 2.0, 1.0, 0.5)),), run)
     assert entries[0]["passed"] is False
     assert run.claims()[0]["value"] == 2.0

@@ -199,7 +199,7 @@ def swept(group=1):
 def test_a_member_is_what_a_run_of_its_own_would_be():
     done = swept()
     assert done.metrics["td_error"].shape == (4, 4, 16)
-    assert done.evaluations["exact_value"].shape == (4, 4, 8)
+    assert done.evaluations["greedy_exact_value"].shape == (4, 4, 8)
     np.testing.assert_array_equal(done.evaluated_at, np.arange(2, 17, 2))
     for member in (0, 3):
         alone = run(q_learning.make, GRID, Q.replace(learning_rate=RATES[member]), group=1, **SHORT)
@@ -324,11 +324,11 @@ def test_a_sweep_goes_on_from_its_checkpoints(tmp_path):
 
 def test_an_objective_averages_the_last_updates():
     done = swept()
-    for metric, tables in (("td_error", done.metrics), ("exact_value", done.evaluations)):
+    for metric, tables in (("td_error", done.metrics), ("greedy_exact_value", done.evaluations)):
         expected = np.stack([final_values(table, 0.25) for table in tables[metric]])
         np.testing.assert_array_equal(Objective(metric, fraction=0.25).of(done), expected)
-    with pytest.raises(UnknownNameError, match=r"no metric is named 'exact_valu'\. Did you mean 'exact_value'"):
-        Objective("exact_valu").of(done)
+    with pytest.raises(UnknownNameError, match=r"no metric is named 'greedy_exact_valu'\. Did you mean 'greedy_exact_value'"):
+        Objective("greedy_exact_valu").of(done)
 
 
 def test_ranking():
