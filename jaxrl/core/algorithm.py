@@ -21,7 +21,8 @@ class Algorithm(NamedTuple):
         quarantine. See ``jaxrl.core.averages``.
     policy: ``(state, greedy) -> Policy``: the policy that is evaluated; ``greedy`` is a Python bool, True for the mode of the
         distribution and False for a sample. See ``jaxrl.core.rollout.Policy``. None for what learns no policy.
-    memory: what that policy remembers, for one environment; see ``jaxrl.core.rollout.start``.
+    memory: what that policy remembers, for one environment; see ``jaxrl.core.rollout.start``. A policy that reads its last action
+        and reward has ``jaxrl.core.rollout.last_step(env)`` in it.
     probabilities: ``(state, view) -> float32[B, A]`` (``[B, N, A]`` with agents), the probabilities with which the sampled
         policy takes each action, for exact evaluation; None where actions are continuous or the policy has memory.
     """

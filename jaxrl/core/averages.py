@@ -134,7 +134,8 @@ def _entries(name: str, shape: tuple[int, ...]) -> Iterator[tuple[str, tuple[int
 
 def is_sound(value: Any) -> jax.Array:
     """Returns whether a metric, numbers or averages, is free of NaN and infinity, bool[]; an average of nothing is."""
-    return jnp.stack([jnp.isfinite(part).all() for part in jax.tree.leaves(value)]).all()
+    finite = [jnp.isfinite(part) for part in jax.tree.leaves(value)]
+    return jnp.stack([part.all() if part.ndim else part for part in finite]).all()  # no operation more where parts are scalars
 
 
 def _is_average(value: Any) -> bool:

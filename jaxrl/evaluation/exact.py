@@ -98,7 +98,8 @@ class ExactValue:
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
         where, shape = "ExactValue", self.shortfall.shape
-        view = View(self.model.observation, self.model.action_mask if self.masked else None, ())
+        mask = self.model.action_mask if self.masked else None
+        view = View(self.model.observation, mask, (), state=self.model.state)
         action = greedy_actions(where, key, algorithm, state, view, shape[:1])
         metrics = self._measures(jax.nn.one_hot(action, shape[1]), "greedy")
         if algorithm.probabilities is not None:

@@ -95,7 +95,8 @@ class TeamReturn:
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
         where, agents, actions = "TeamReturn", len(self.model.joint_shape), max(self.model.joint_shape)
-        view = View(self.model.observation, markov_games.agent_masks(self.model) if self.masked else None, ())
+        mask = markov_games.agent_masks(self.model) if self.masked else None
+        view = View(self.model.observation, mask, (), state=self.model.state)
         team = dataclasses.replace(self.model, reward=self.model.reward.mean(-1))
         of_each = (self.model.num_states, agents)
 
@@ -177,14 +178,15 @@ class Exploitability:
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
         if self.game is None:
             assert self.model is not None
-            observation, shape = self.model.observation, self.model.joint_shape
+            observation, states, shape = self.model.observation, self.model.state, self.model.joint_shape
             of_each, actions = (self.model.num_states, len(shape)), max(shape)
         else:
             # A policy is asked about the information sets of all agents side by side: for each it looks at the agent's own.
             observation = jax.tree.map(lambda leaf: jnp.swapaxes(jnp.asarray(leaf), 0, 1), self.game.information)
             agents, sets, actions = self.game.legal.shape
+            states = None  # an information set is one of several
             of_each = (sets, agents)
-        where, view = "Exploitability", View(observation, self.mask, ())
+        where, view = "Exploitability", View(observation, self.mask, (), state=states)
         action = greedy_actions(where, key, algorithm, state, view, of_each)
         metrics = self._measures(jax.nn.one_hot(action, actions), "greedy")
         if algorithm.probabilities is not None:

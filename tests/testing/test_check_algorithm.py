@@ -18,7 +18,7 @@ from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import Environment, Step, static
-from jaxrl.core.rollout import Decision
+from jaxrl.core.rollout import Decision, last_step
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import JaxrlError
 from jaxrl.evaluation import Episodes
@@ -581,6 +581,25 @@ def test_every_check_has_a_broken_algorithm(report):
 def test_report_lists_what_applies(report):
     assert report[0].skipped == ("steps per update",)
     assert {"compiled equals eager", "actions in space", "frequencies", "evaluations are finite"} <= set(report[1].skipped)
+
+
+def make_that_sees_all(task, config):
+    """Its policy looks at whatever a rollout shows."""
+    right = make(task, config)
+
+    def policy(state, greedy):
+        def act(key, view):
+            seen = view.t + view.action + view.reward.astype(jnp.int32) + view.state
+            action = right.policy(state, greedy)(key, view).action
+            return Decision(jnp.where(seen % 2 == 0, action, 0), memory=view.memory)
+
+        return act
+
+    return right._replace(policy=policy, memory=last_step(task), probabilities=None)
+
+
+def test_a_policy_may_look_at_all_that_a_rollout_shows():
+    assert "actions are legal" in check(make_that_sees_all, evaluators=(Episodes(CELLS, num_episodes=2),), eager=False).passed
 
 
 def test_arrays_and_what_is_declared_as_missing_are_right():

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend import core
 
-from jaxrl.core import contracts
+from jaxrl.core import contracts, rollout
 from jaxrl.core.averages import Average
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Decision, View
@@ -122,9 +122,7 @@ def states_probabilities(subject: Subject) -> bool:
 def _view(subject: Subject, key: jax.Array) -> tuple[Environment, View]:
     """Returns what a policy sees of some environments at their start."""
     env: Any = subject.env
-    obs, state = jax.vmap(env.reset)(jax.random.split(key, NUM_ENVS))
-    mask = None if env.action_mask_fn is None else jax.vmap(env.action_mask)(state)
-    return env, View(obs, mask, batched(subject.algorithm.memory, NUM_ENVS))
+    return env, rollout.view(env, rollout.start(key, env, NUM_ENVS, subject.algorithm.memory))
 
 
 def _decide(subject: Subject, greedy: bool, state: PyTree) -> Decision:
