@@ -388,7 +388,7 @@ def new_figure(run: RunDirectory, title: str | None, note: str) -> tuple[Figure,
 
 def save_figure(run: RunDirectory, name: str, figure: Figure, text: str) -> Path:
     """Writes a figure into the run's folder, with a text that describes it, and returns its path."""
-    path = run.figures / f"{name}.png"
+    path = run.figures / f"{name.replace('/', '_')}.png"  # the entry of an array is named array/0
     metadata: dict[str, Any] = {"Description": text, "Software": None}
     with matplotlib.rc_context(STYLE), replacing(path) as file:
         figure.savefig(file, format="png", dpi=DPI, metadata=metadata)

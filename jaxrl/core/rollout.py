@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.core.averages import Average, average
+from jaxrl.core.averages import MOST_ENTRIES, Average, average
 from jaxrl.core.batch_axis import divided
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.scan import scan
@@ -285,15 +285,18 @@ def episode_metrics(batch: Transition) -> dict[str, jax.Array | Average]:
 
     Returns:
         ``episodes``: float32[], how many ended; ``episode_return`` (summed over agents) and ``episode_length``: their averages,
-        a missing value where none ended.
+        a missing value where none ended. With agents, at most ``MOST_ENTRIES`` of them, ``agent_return``: that of each, [N].
     """
     done = batch.done
     total = batch.return_.reshape(*done.shape, -1).sum(-1)
-    return {
+    metrics = {
         "episodes": done.sum().astype(jnp.float32),
         "episode_return": average(total, done),
         "episode_length": average(batch.t + 1.0, done),
     }
+    if batch.return_.ndim > done.ndim and batch.return_.shape[-1] <= MOST_ENTRIES:
+        metrics["agent_return"] = average(batch.return_, done[..., None], axis=tuple(range(done.ndim)))
+    return metrics
 
 
 def uniform_policy(env: Environment) -> Policy:

@@ -108,6 +108,23 @@ def test_metrics_of_a_block_without_an_end_are_missing():
     assert (metrics["episode_return"].total, metrics["episode_return"].count) == (0, 0)
 
 
+@pytest.mark.parametrize("agents", [1, 3, 64, 65])
+def test_the_return_of_each_agent_stands_beside_their_sum(agents):
+    """Of few agents; the episodes of the first environment end after 2 and 4 steps, that of the second after 3."""
+    done = jnp.zeros((4, 2), bool).at[jnp.array([1, 3, 2]), jnp.array([0, 0, 1])].set(True)
+    returns = jax.random.normal(jax.random.key(0), (4, 2, agents))
+    nothing = jnp.zeros((4, 2))
+    batch = rollout.Transition(nothing, nothing, returns, nothing, done, ~done & False, None, None, nothing, returns, {})
+    metrics = rollout.episode_metrics(batch)
+    ended = np.asarray(returns)[np.asarray(done)]
+    assert metrics["episode_return"].mean == pytest.approx(ended.sum(-1).mean(), rel=1e-5)
+    assert ("agent_return" in metrics) == (agents <= 64)
+    if agents <= 64:
+        np.testing.assert_allclose(metrics["agent_return"].mean, ended.mean(0), rtol=1e-5)
+    alone = rollout.episode_metrics(batch._replace(reward=nothing, return_=nothing))
+    assert "agent_return" not in alone
+
+
 def test_termination_at_the_time_limit_is_a_termination():
     _, _, batch = block(counter(5.0, 5), jax.random.key(0))
     assert batch.terminated[4].all()

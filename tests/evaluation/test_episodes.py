@@ -9,6 +9,7 @@ import envs
 from envs.gridworlds import corridor, frozen_lake, gridworld
 from envs.matrix_games import named
 from envs.random_mdps import random_mdp
+from jaxrl.algorithms.multiagent import iql
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.finite import tabulate
@@ -16,6 +17,8 @@ from jaxrl.core.rollout import Decision, uniform_policy
 from jaxrl.errors import ConfigError, EnvironmentError
 from jaxrl.evaluation import Episodes, ExactValue, Exploitability, NashConv, TeamReturn, evaluate
 from jaxrl.evaluation.episodes import MODES
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.training.runner import run
 from tests import oracles, probes
 from tests.core.test_rollout import MEMORY, counter, remember
@@ -145,6 +148,22 @@ def test_discounts_that_are_none(gamma):
 def test_modes_that_are_none(modes):
     with pytest.raises(ConfigError, match=r"modes must be some of \('greedy', 'sampled'\)"):
         Episodes(ANYTHING, modes=modes)
+
+
+def test_what_each_agent_earns_is_a_column_in_all_tables(tmp_path):
+    """The row player of battle of the sexes earns 3 or 2 where the column player earns 2 or 3, and both nothing elsewhere."""
+    env = envs.make("battle_of_the_sexes")
+    directory = RunDirectory.create(tmp_path, "each", {})
+    played = Episodes(env, num_episodes=8)
+    config = iql.Config(num_envs=4, num_steps=4)
+    done = run(iql.make, env, config, seeds=3, num_updates=4, evaluators=(played,), sinks=(Recorder(directory),))
+    directory.close()
+    for tables, prefix in ((done.metrics, ""), (done.evaluations, "greedy_"), (done.evaluations, "sampled_")):
+        each = [tables[f"{prefix}agent_return/{agent}"] for agent in range(2)]
+        assert not np.array_equal(*each)
+        total = tables["episode_return" if tables is done.metrics else f"{prefix}return"]
+        np.testing.assert_allclose(each[0] + each[1], total, rtol=1e-5)
+        np.testing.assert_array_equal(directory.curves(f"{prefix}agent_return/1").values, each[1])
 
 
 def named_evaluators():

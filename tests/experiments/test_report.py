@@ -95,6 +95,12 @@ def test_figures_are_drawn_at_the_expected_size(run, name):
         assert round(image.info["dpi"][0]) == 150
 
 
+def test_the_figure_of_an_entry_of_an_array_lies_beside_the_others(run):
+    path = figures.learning_curves(run, "episode_return", name="agent_return/0")
+    assert path == run.figures / "agent_return_0.png"
+    path.unlink()
+
+
 def test_every_variant_has_its_colour(run):
     path = run.figures / "episode_return.png"
     assert shows(path, figures.COLOURS[0])
