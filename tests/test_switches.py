@@ -17,6 +17,7 @@ from jaxrl.core import rollout
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import View
 from jaxrl.evaluation import Episodes, ExactValue
+from jaxrl.evaluation.episodes import MODES
 from jaxrl.training.runner import run
 from tests.marks import ENVIRONMENTS, every, rest_is_slow
 from tests.small_algorithms import CASES
@@ -69,7 +70,8 @@ def test_evaluators_come_to_the_same():
     with switched():
         done = run(make, env, config(), seeds=2, num_updates=1, evaluators=evaluators)
     plain = run(make, env, config(), seeds=2, num_updates=1, evaluators=evaluators)
-    bounds = done.evaluations.pop("exact_value_error"), plain.evaluations.pop("exact_value_error")
+    names = [f"{mode}_exact_value_error" for mode in MODES]
+    bounds = [one.evaluations.pop(name) for one in (done, plain) for name in names]
     chex.assert_trees_all_close(done.evaluations, plain.evaluations, rtol=1e-5, atol=1e-6)
     assert np.max(bounds) < 1e-4
 

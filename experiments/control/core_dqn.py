@@ -78,7 +78,7 @@ class Overestimate:
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
         values: Any = self.network.apply(state.params, self.exact.model.observation)
         believed = self.exact.model.initial @ values.max(-1)
-        return {"overestimate": believed - self.exact(key, algorithm, state)["exact_value"]}
+        return {"overestimate": believed - self.exact(key, algorithm, state)["greedy_exact_value"]}
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _draw(session: Session, ablations: tuple[str, ...], many: tuple[str, ...]) -
         ("catch", ablations, "DQN on Catch"),
         ("many_actions", many, "DQN on Catch, every action five times over"),
     ):
-        figures.learning_curves(run, "exact_value", variants=variants, optimum=1.0, title=title, label=label, name=name)
+        figures.learning_curves(run, "greedy_exact_value", variants=variants, optimum=1.0, title=title, label=label, name=name)
     figures.learning_curves(run, "greedy_return", variants=("CartPole",), optimum=500.0, title="DQN on CartPole")
     label = "Overestimate at the start (reward units)"
     figures.learning_curves(run, "overestimate", variants=("single", "double"), title="DQN on the noisy grid", label=label)
@@ -155,7 +155,7 @@ def _draw(session: Session, ablations: tuple[str, ...], many: tuple[str, ...]) -
 
 def _area(directory: RunDirectory, variant: str) -> np.ndarray:
     """Returns the mean over the evaluations of the exact return of the greedy policy, float[S]."""
-    return directory.curves("exact_value", variant, "evaluations").values.mean(1)
+    return directory.curves("greedy_exact_value", variant, "evaluations").values.mean(1)
 
 
 def _larger(more: Callable[[RunDirectory], np.ndarray], less: Callable[[RunDirectory], np.ndarray]):
@@ -195,7 +195,7 @@ CLAIMS = (
     Claim(
         "After 100,000 steps on Catch the greedy policy's exact return is at least 0.95 on average (optimum 1)",
         "Mnih et al. (2015)",
-        mean_at_least("exact_value", 0.95, "DQN"),
+        mean_at_least("greedy_exact_value", 0.95, "DQN"),
     ),
     Claim(
         "After 300,000 steps on CartPole at least 6 of 8 seeds keep the pole up for 475 of 500 steps",

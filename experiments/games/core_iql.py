@@ -56,7 +56,7 @@ def arms(config: Config) -> Iterator[Arm]:
             seeds=config.seeds,
             env_steps=config.env_steps,
             evaluators=(NashConv(payoff), GreedyActions(payoff)),
-            show=("nash_conv", "greedy_nash_conv"),
+            show=("sampled_nash_conv", "greedy_nash_conv"),
         )
 
 
@@ -69,10 +69,10 @@ def ends_in(row: int, column: int, **factors: str) -> Statement:
 
 def figures(results: Results) -> None:
     """Draws NashConv over time, and how often each joint action is where the learners end."""
-    curves = {game: results.curves("nash_conv", game=game) for game in TWO_BY_TWO}
+    curves = {game: results.curves("sampled_nash_conv", game=game) for game in TWO_BY_TWO}
     lines = {game.replace("_", " "): (curve.env_steps, curve.values) for game, curve in curves.items()}
     title = "How far the sampled policies are from equilibrium"
-    draw.relation(results, "nash_conv", lines, "Plays", "NashConv (reward units)", title=title)
+    draw.relation(results, "sampled_nash_conv", lines, "Plays", "NashConv (reward units)", title=title)
     games = {game.replace("_", " "): {"game": game} for game in TWO_BY_TWO}
     climbers = {algorithm: {"game": "climb", "algorithm": algorithm} for algorithm in ALGORITHMS}
     for name, pairs, actions, where in (("two_by_two", games, "ab", "2x2 games"), ("climb", climbers, "abc", "climb")):

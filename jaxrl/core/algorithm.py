@@ -15,11 +15,14 @@ class Algorithm(NamedTuple):
     """A training loop as pure functions, made by ``make(task, config)``.
 
     init: ``(key) -> state``. A state is a pytree of arrays only.
-    update: ``(state, key) -> (state, metrics)``, exactly the body of a scan; metrics is a dict whose values are
-        finite scalars, or an ``Average`` where the number of items varies and may be 0 (see ``jaxrl.core.averages``).
+    update: ``(state, key) -> (state, metrics)``, exactly the body of a scan; metrics is a dict whose values are finite numbers or
+        small arrays of them (one entry for each agent, say), or an ``Average`` where the number of items varies and may be 0. A
+        metric that may be missing is declared: ``{"loss": optional(loss)}``. Any other one that is not finite puts its seed into
+        quarantine. See ``jaxrl.core.averages``.
     policy: ``(state, greedy) -> Policy``: the policy that is evaluated; ``greedy`` is a Python bool, True for the mode of the
         distribution and False for a sample. See ``jaxrl.core.rollout.Policy``. None for what learns no policy.
-    memory: what that policy remembers, for one environment; see ``jaxrl.core.rollout.start``.
+    memory: what that policy remembers, for one environment; see ``jaxrl.core.rollout.start``. A policy that reads its last action
+        and reward has ``jaxrl.core.rollout.last_step(env)`` in it.
     probabilities: ``(state, view) -> float32[B, A]`` (``[B, N, A]`` with agents), the probabilities with which the sampled
         policy takes each action, for exact evaluation; None where actions are continuous or the policy has memory.
     """

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.averages import Average
+from jaxrl.core.averages import MOST_ENTRIES, Average, column_names
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
 from jaxrl.core.spaces import Discrete, Space, example
@@ -319,22 +319,35 @@ def changed_state(where: str, apply: Callable, state: PyTree, answers: dict[str,
 
 
 def require_metrics(where: str, who: str, metrics: Any, error: type[JaxrlError]) -> None:
-    """Raises unless metrics are a dict whose values are real scalars, or Averages of such."""
+    """Raises unless metrics are a dict whose values are real numbers, small arrays of them, or Averages of such.
+
+    Whether they are finite shows when they are measured: see ``jaxrl.training.quarantine``. One that may be missing is an
+    Average, which ``jaxrl.core.averages.optional`` makes.
+    """
     must, fix = f"{who} must return its metrics as a dict with names as keys", 'Return {"loss": loss}.'
     named = isinstance(metrics, dict) and all(isinstance(name, str) for name in metrics)
     require(named, where, must, described(metrics), fix, error)
     for name, value in metrics.items():
         parts = value if isinstance(value, Average) else (value,)
-        found = next((part for part in parts if not _is_real_scalar(part)), None)
-        must = f"{who} must measure a scalar or an Average, under {name!r} too"
-        require(found is None, where, must, describe(found), "Take its mean, or one metric for each entry.", error)
+        found = next((part for part in parts if not _is_real(part)), None)
+        must = f"{who} must measure real numbers, arrays of them or an Average, under {name!r} too"
+        require(found is None, where, must, describe(found), "Measure its mean or its norm.", error)
+        must = f"{who} must measure arrays of 1 to {MOST_ENTRIES} entries, under {name!r} too"
+        fix = "Every entry is a column of its own: measure the mean of what has more."
+        large = next((part for part in parts if not 1 <= np.prod(np.shape(part)) <= MOST_ENTRIES), None)
+        require(large is None, where, must, describe(large), fix, error)
+        must, shapes = f"{who} must measure a total and a count of one shape, under {name!r} too", [*map(np.shape, parts)]
+        require(len({*shapes}) == 1, where, must, shapes, "See jaxrl.core.averages.average.", error)
+    columns = column_names(metrics)
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    must = f"{who} must measure under names that differ, also from the columns of its arrays"
+    require(not twice, where, must, twice, "Rename one of the two metrics.", error)
 
 
-def _is_real_scalar(value: Any) -> bool:
+def _is_real(value: Any) -> bool:
     if isinstance(value, (bool, int, float)):
         return True
-    real = (jnp.bool_, jnp.integer, jnp.floating)
-    return is_array(value) and value.shape == () and any(jnp.issubdtype(value.dtype, kind) for kind in real)
+    return is_array(value) and any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating))
 
 
 def evaluation(where: str, evaluators: Sequence[Any], key: jax.Array, made: Algorithm, state: PyTree) -> dict[str, Any]:
@@ -351,7 +364,7 @@ def evaluation(where: str, evaluators: Sequence[Any], key: jax.Array, made: Algo
         with traced(where, f"{who}(key, algorithm, state)", EvaluatorError, fix):
             metrics = evaluator(jax.random.fold_in(key, index), made, state)
         require_metrics(where, who, metrics, EvaluatorError)
-        for name in metrics:
+        for name in column_names(metrics):
             must, fix = "every evaluator must have metric names of its own", "Leave one out, or give its metric another name."
             require(name not in owners, where, must, f"{name!r} of {owners.get(name)} and of {who}", fix, EvaluatorError)
             owners[name] = who

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.core.averages import Average, average
+from jaxrl.core.averages import MOST_ENTRIES, Average, average
 from jaxrl.core.batch_axis import divided
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.scan import scan
+from jaxrl.core.spaces import example
 from jaxrl.errors import nan_unless
 
 
@@ -24,11 +25,23 @@ class View(NamedTuple):
     obs: PyTree[E, ...] (``[E, N, ...]`` with agents).
     mask: bool[E, A] or bool[E, N, A], True = legal, or None where every action is always legal.
     memory: PyTree[E, ...], what the policy returned a step ago; zeros at the first step of an episode.
+    t: int32[E], steps taken in the episode.
+    action: PyTree[E, ...], reward: float32[E] or float32[E, N], those of the step before; zeros at the first step of an episode.
+        None unless the policy's memory asks for them: see ``last_step``.
+    state: PyTree[E, ...], the environment's own state, for planners on the true model: ``env.step(key, state, action)``. A policy
+        that reads it sees what an observation may hide.
+
+    A rollout fills all fields. Where a policy is asked outside of an episode, fields may be None: exact evaluators show every
+    state of a model, at no time and after no action; others show observations and masks alone.
     """
 
     obs: PyTree
     mask: jax.Array | None
     memory: PyTree
+    t: jax.Array | None = None
+    action: PyTree = None
+    reward: jax.Array | None = None
+    state: PyTree = None
 
 
 class Decision(NamedTuple):
@@ -36,7 +49,8 @@ class Decision(NamedTuple):
 
     action: what the environment receives.
     extras: dict of arrays [E, ...] to be kept with the transition (a raw action, a log-probability).
-    memory: PyTree[E, ...], handed back in the next view; zeroed by the rollout when the episode ends.
+    memory: PyTree[E, ...], handed back in the next view; zeroed by the rollout when the episode ends. A ``LastStep`` in it is
+        written by the rollout, whatever is returned there.
     """
 
     action: PyTree
@@ -45,6 +59,29 @@ class Decision(NamedTuple):
 
 
 Policy = Callable[[jax.Array, View], Decision]  # (key, view) -> decision; one key serves the whole batch
+
+
+@struct.dataclass
+class LastStep:
+    """What was done and paid a step ago, as the memory of a policy holds it. Batched: every leaf has a leading axis E.
+
+    action: PyTree, what the environment received. reward: float32[] or float32[N].
+    """
+
+    action: PyTree
+    reward: jax.Array
+
+
+def last_step(env: Environment) -> LastStep:
+    """Returns what a policy has in its memory that reads ``View.action`` and ``View.reward``.
+
+    This is all of the memory, ``Algorithm(..., memory=last_step(env))``, or a part of it: ``memory=(hidden, last_step(env))``.
+    The policy hands it on as it is, and the rollout writes the action and the reward into it. Nobody pays for it who does not
+    ask: whatever is carried from step to step has to be computed, copied and zeroed at every one.
+    """
+    agents = () if env.num_agents is None else (env.num_agents,)
+    action = jax.tree.map(lambda leaf: jnp.zeros((*agents, *leaf.shape), leaf.dtype), example(env.action_space))
+    return LastStep(action, jnp.zeros(agents, jnp.float32))
 
 
 @struct.dataclass
@@ -119,7 +156,22 @@ def _begin(reset, env: Environment, memory: PyTree) -> Episode:
 def view(env: Environment, episodes: Episode) -> View:
     """Returns what the policy sees of a batch of episodes."""
     mask = None if env.action_mask_fn is None else jax.vmap(env.action_mask)(episodes.state)
-    return View(episodes.obs, mask, episodes.memory)
+    nodes = jax.tree.leaves(episodes.memory, is_leaf=_is_last_step)
+    last = next(filter(_is_last_step, nodes), LastStep(None, None))  # type: ignore[arg-type]
+    return View(episodes.obs, mask, episodes.memory, episodes.t, last.action, last.reward, episodes.state)
+
+
+def _is_last_step(node: Any) -> bool:
+    return isinstance(node, LastStep)
+
+
+def _remembered(decision: Decision, reward: jax.Array) -> PyTree:
+    """Returns the memory of a policy after a step, with its action and its reward where these are asked for."""
+
+    def write(node):
+        return LastStep(decision.action, reward) if _is_last_step(node) else node
+
+    return jax.tree.map(write, decision.memory, is_leaf=_is_last_step)
 
 
 def advance(key: jax.Array, env: Environment, episode: Episode, decision: Decision) -> tuple[Episode, Transition]:
@@ -171,8 +223,9 @@ def _advance(step_key, reset, env: Environment, episode: Episode, decision: Deci
         env.global_obs(episode.state),
         env.global_obs(step.state),
     )
-    onward = Episode(step.state, step.obs, t, return_, decision.memory)
-    afresh = _begin(reset, env, decision.memory)
+    memory = _remembered(decision, step.reward)
+    onward = Episode(step.state, step.obs, t, return_, memory)
+    afresh = _begin(reset, env, memory)
     return jax.tree.map(lambda new, old: jnp.where(done, new, old), afresh, onward), transition
 
 
@@ -232,15 +285,18 @@ def episode_metrics(batch: Transition) -> dict[str, jax.Array | Average]:
 
     Returns:
         ``episodes``: float32[], how many ended; ``episode_return`` (summed over agents) and ``episode_length``: their averages,
-        a missing value where none ended.
+        a missing value where none ended. With agents, at most ``MOST_ENTRIES`` of them, ``agent_return``: that of each, [N].
     """
     done = batch.done
     total = batch.return_.reshape(*done.shape, -1).sum(-1)
-    return {
+    metrics = {
         "episodes": done.sum().astype(jnp.float32),
         "episode_return": average(total, done),
         "episode_length": average(batch.t + 1.0, done),
     }
+    if batch.return_.ndim > done.ndim and batch.return_.shape[-1] <= MOST_ENTRIES:
+        metrics["agent_return"] = average(batch.return_, done[..., None], axis=tuple(range(done.ndim)))
+    return metrics
 
 
 def uniform_policy(env: Environment) -> Policy:

@@ -1,7 +1,10 @@
 """Evaluating a policy: by episodes, with the same random numbers for every seed, or exactly, on a finite model.
 
-An evaluator is a pytree that is called as ``(key, algorithm, state) -> dict of scalars``; ``jaxrl.training.runner.run`` calls it
-for every seed after each chunk, inside a compiled program of its own.
+An evaluator is a pytree that is called as ``(key, algorithm, state) -> metrics``; ``jaxrl.training.runner.run`` calls it for
+every seed after each chunk, inside a compiled program of its own. Metrics are a dict of numbers, small arrays and Averages, as
+those of an algorithm; one that may be missing is declared by ``jaxrl.core.averages.optional``. A measure of the algorithm's
+policy has a name with the prefix ``greedy_`` or ``sampled_``: of the mode of the policy, or of the policy as it is sampled. No
+two evaluators of a run may measure under one name.
 """
 
 from jaxrl.evaluation.episodes import EpisodeOutcome, Episodes, evaluate

@@ -9,6 +9,7 @@ from flax import struct
 
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.averages import MOST_ENTRIES
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.rollout import Policy
 from jaxrl.errors import require, require_counts, require_discount
@@ -35,9 +36,13 @@ def evaluate(
         env: the environment.
         policy: see ``jaxrl.core.rollout.Policy``.
         num_episodes: leading axis of the result.
-        gamma: discount of ``discounted_return``.
+        gamma: discount of ``discounted_return``, in [0, 1].
         memory: the policy's, for one environment.
+
+    Raises:
+        ConfigError: the discount is out of range, where it is not traced.
     """
+    require_discount("evaluate", gamma)
     start_key, play_key = jax.random.split(key)
     episodes = rollout.start(start_key, env, num_episodes, memory)
     zeros = jnp.zeros_like(episodes.return_)
@@ -71,8 +76,9 @@ MODES = ("greedy", "sampled")
 class Episodes:
     """Evaluates by playing episodes: metrics ``greedy_return`` and ``sampled_return``, means over episodes (summed over agents).
 
-    With ``discounted`` the discounted returns are reported as well, as ``greedy_discounted_return`` and
-    ``sampled_discounted_return``.
+    ``greedy_length`` and ``sampled_length`` are the mean numbers of steps. With agents, at most ``MOST_ENTRIES`` of them,
+    ``greedy_agent_return`` and ``sampled_agent_return`` are the mean return of each, [N]. With ``discounted`` the discounted
+    returns are reported as well, as ``greedy_discounted_return`` and ``sampled_discounted_return``.
     """
 
     env: Environment
@@ -100,6 +106,8 @@ class Episodes:
             outcome = evaluate(key, self.env, policy, self.num_episodes, self.gamma, algorithm.memory)
             total = outcome.return_.reshape(self.num_episodes, -1).sum(-1)
             metrics[f"{mode}_return"] = total.mean()
+            if outcome.return_.ndim > 1 and outcome.return_.shape[-1] <= MOST_ENTRIES:
+                metrics[f"{mode}_agent_return"] = outcome.return_.mean(0)
             metrics[f"{mode}_length"] = outcome.length.astype(jnp.float32).mean()
             if self.discounted:
                 metrics[f"{mode}_discounted_return"] = outcome.discounted_return.reshape(self.num_episodes, -1).sum(-1).mean()

@@ -8,7 +8,7 @@ import numpy as np
 from flax import struct
 
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.averages import Average, average
+from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, single_precision, tabulate
 from jaxrl.core.rollout import View
@@ -25,11 +25,11 @@ MOST_STEPS = 2**20  # for which a policy is followed that need not end the episo
 class ExactValue:
     """Evaluates on the model of a finite environment, exactly: infinite horizon, discounted, at the initial distribution.
 
-    Metrics: ``exact_value`` and ``optimality_gap`` (how far it lies below the optimum) of the greedy policy, and
-    ``sampled_exact_value`` and ``sampled_optimality_gap`` of the policy that is sampled, where the algorithm can say with which
-    probabilities it acts; ``exact_value_error``, how far any of these can be from the truth for rounding, a missing value where
-    nothing bounds it (without discount, and with a policy that need not end the episode: this is worth its return over 2^20
-    steps). The policy must depend on the observation alone, so a recurrent one cannot be evaluated this way.
+    Metrics of the greedy policy, and with the prefix ``sampled_`` of the policy that is sampled, where the algorithm can say with
+    which probabilities it acts: ``greedy_exact_value``; ``greedy_optimality_gap``, how far this lies below the optimum; and
+    ``greedy_exact_value_error``, how far both can be from the truth for rounding, a missing value where nothing bounds it
+    (without discount, and with a policy that need not end the episode: this is worth its return over 2^20 steps). The policy
+    must depend on the observation alone, so a recurrent one cannot be evaluated this way.
 
     The gap is summed, not subtracted: it is the expected discounted sum of what every action on the way is worth less than the
     best one. So an optimal policy has a gap of 0, and others one that is accurate to three digits in float32 too, where values
@@ -98,15 +98,21 @@ class ExactValue:
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
         where, shape = "ExactValue", self.shortfall.shape
-        view = View(self.model.observation, self.model.action_mask if self.masked else None, ())
+        mask = self.model.action_mask if self.masked else None
+        view = View(self.model.observation, mask, (), state=self.model.state)
         action = greedy_actions(where, key, algorithm, state, view, shape[:1])
-        gap, error = self.gap(jax.nn.one_hot(action, shape[1]))
-        metrics = {"exact_value": self.optimum - gap, "optimality_gap": gap}
+        metrics = self._measures(jax.nn.one_hot(action, shape[1]), "greedy")
         if algorithm.probabilities is not None:
-            gap, other = self.gap(action_probabilities(where, algorithm, state, view, shape))
-            metrics |= {"sampled_exact_value": self.optimum - gap, "sampled_optimality_gap": gap}
-            error = jnp.maximum(error, other)
-        return metrics | {"exact_value_error": average(error, jnp.isfinite(error))}
+            metrics |= self._measures(action_probabilities(where, algorithm, state, view, shape), "sampled")
+        return metrics
+
+    def _measures(self, policy: jax.Array, mode: str) -> dict[str, jax.Array | Average]:
+        gap, error = self.gap(policy)
+        return {
+            f"{mode}_exact_value": self.optimum - gap,
+            f"{mode}_optimality_gap": gap,
+            f"{mode}_exact_value_error": optional(error, jnp.isfinite(error)),
+        }
 
     def gap(self, policy: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns how far a policy lies below the optimum at the start, and how far this can be from the truth, float32[] each.

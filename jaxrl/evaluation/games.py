@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.averages import Average, average
+from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, single_precision, tabulate
 from jaxrl.core.rollout import View
@@ -27,8 +27,8 @@ class NashConv:
     """Evaluates what agents have learned in a one-shot matrix game, exactly: how far from a Nash equilibrium, and what it pays.
 
     Metrics: ``greedy_nash_conv``, the sum of what every player could gain by deviating from the greedy policies, and
-    ``greedy_welfare``, the sum of what they earn; ``nash_conv`` and ``welfare`` of the policies that are sampled, where the
-    algorithm can say with which probabilities it acts.
+    ``greedy_welfare``, the sum of what they earn; ``sampled_nash_conv`` and ``sampled_welfare`` of the policies that are sampled,
+    where the algorithm can say with which probabilities it acts.
 
     payoff: float[N, A_0, ..., A_{N-1}], the table from which the environment was made.
     """
@@ -39,15 +39,15 @@ class NashConv:
         payoff = jnp.asarray(self.payoff, jnp.float32)
         view = _one_shot_view(payoff)
 
-        def measures(probabilities, prefix):
+        def measures(probabilities, mode):
             profile = [strategy[:actions] for strategy, actions in zip(probabilities[0], payoff.shape[1:], strict=True)]
             welfare = expected_payoffs(payoff, profile).sum()
-            return {f"{prefix}nash_conv": nash_conv(payoff, profile), f"{prefix}welfare": welfare}
+            return {f"{mode}_nash_conv": nash_conv(payoff, profile), f"{mode}_welfare": welfare}
 
         action = algorithm.policy(state, True)(key, view).action
-        metrics = measures(jax.nn.one_hot(action, max(payoff.shape[1:])), "greedy_")
+        metrics = measures(jax.nn.one_hot(action, max(payoff.shape[1:])), "greedy")
         if algorithm.probabilities is not None:
-            metrics |= measures(algorithm.probabilities(state, view), "")
+            metrics |= measures(algorithm.probabilities(state, view), "sampled")
         return metrics
 
 
@@ -79,8 +79,8 @@ def _one_shot_view(payoff: Any) -> View:
 class TeamReturn:
     """Evaluates what agents earn together in a finite environment, exactly: up to its time limit, without discount.
 
-    Metrics: ``exact_return``, the expected return of the greedy policies at the initial distribution, a mean over agents, and
-    ``optimality_gap``, how far it lies below what one planner for all agents would earn; ``sampled_exact_return`` and
+    Metrics: ``greedy_exact_return``, the expected return of the greedy policies at the initial distribution, a mean over agents,
+    and ``greedy_optimality_gap``, how far it lies below what one planner for all agents would earn; ``sampled_exact_return`` and
     ``sampled_optimality_gap`` of the policies that are sampled, where the algorithm can say with which probabilities it acts.
     The policies must depend on their observations alone. Build it with ``TeamReturn.of(env)``.
     """
@@ -116,7 +116,8 @@ class TeamReturn:
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
         where, agents, actions = "TeamReturn", len(self.model.joint_shape), max(self.model.joint_shape)
-        view = View(self.model.observation, markov_games.agent_masks(self.model) if self.masked else None, ())
+        mask = markov_games.agent_masks(self.model) if self.masked else None
+        view = View(self.model.observation, mask, (), state=self.model.state)
         team = dataclasses.replace(self.model, reward=self.model.reward.mean(-1))
         of_each = (self.model.num_states, agents)
 
@@ -125,7 +126,7 @@ class TeamReturn:
 
         action = greedy_actions(where, key, algorithm, state, view, of_each)
         greedy = at_start(jax.nn.one_hot(action, actions))
-        metrics = {"exact_return": greedy, "optimality_gap": self.optimum - greedy}
+        metrics = {"greedy_exact_return": greedy, "greedy_optimality_gap": self.optimum - greedy}
         if algorithm.probabilities is not None:
             sampled = at_start(action_probabilities(where, algorithm, state, view, (*of_each, actions)))
             metrics |= {"sampled_exact_return": sampled, "sampled_optimality_gap": self.optimum - sampled}
@@ -136,14 +137,14 @@ class TeamReturn:
 class Exploitability:
     """Evaluates the policies of several agents in a finite environment, exactly, at the initial distribution.
 
-    Metrics, of the policies that are sampled and, with the prefix ``greedy_``, of their modes: ``exploitability``, the mean over
-    agents of what each could gain by its best response to the others; in a two-player zero-sum game, how far what the policies
-    guarantee lies below the value of the game. A best response is a policy of what its agent observes. Where every agent can
-    tell all states apart in which it has a choice, it is found on the model; otherwise, with hidden information, on the
-    information sets of the game in extensive form.
+    Metrics of the greedy policies, and with the prefix ``sampled_`` of those that are sampled, where the algorithm can say with
+    which probabilities it acts: ``greedy_exploitability``, the mean over agents of what each could gain by its best response to
+    the others; in a two-player zero-sum game, how far what the policies guarantee lies below the value of the game. A best
+    response is a policy of what its agent observes. Where every agent can tell all states apart in which it has a choice, it is
+    found on the model; otherwise, with hidden information, on the information sets of the game in extensive form.
 
-    Where all agents are paid alike: ``value`` and ``optimality_gap`` instead, what the agents earn and how far that lies below
-    the best of a planner who sees the state and moves them all; see ``ExactValue``.
+    Where all agents are paid alike: ``greedy_value`` and ``greedy_optimality_gap`` instead, what the agents earn and how far that
+    lies below the best of a planner who sees the state and moves them all; see ``ExactValue``. ``sampled_`` likewise.
 
     A value that was not reached because an undiscounted episode need not end is missing. Policies must depend on the observation
     alone. Build it with ``Exploitability.of(env, gamma)``.
@@ -198,32 +199,33 @@ class Exploitability:
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
         if self.game is None:
             assert self.model is not None
-            observation, shape = self.model.observation, self.model.joint_shape
+            observation, states, shape = self.model.observation, self.model.state, self.model.joint_shape
             of_each, actions = (self.model.num_states, len(shape)), max(shape)
         else:
             # A policy is asked about the information sets of all agents side by side: for each it looks at the agent's own.
             observation = jax.tree.map(lambda leaf: jnp.swapaxes(jnp.asarray(leaf), 0, 1), self.game.information)
             agents, sets, actions = self.game.legal.shape
+            states = None  # an information set is one of several
             of_each = (sets, agents)
-        where, view = "Exploitability", View(observation, self.mask, ())
+        where, view = "Exploitability", View(observation, self.mask, (), state=states)
         action = greedy_actions(where, key, algorithm, state, view, of_each)
-        metrics = self._measures(jax.nn.one_hot(action, actions), "greedy_")
+        metrics = self._measures(jax.nn.one_hot(action, actions), "greedy")
         if algorithm.probabilities is not None:
-            metrics |= self._measures(action_probabilities(where, algorithm, state, view, (*of_each, actions)), "")
+            metrics |= self._measures(action_probabilities(where, algorithm, state, view, (*of_each, actions)), "sampled")
         return metrics
 
-    def _measures(self, policies: jax.Array, prefix: str) -> dict[str, jax.Array | Average]:
+    def _measures(self, policies: jax.Array, mode: str) -> dict[str, jax.Array | Average]:
         if self.game is not None:
-            return {f"{prefix}exploitability": extensive.exploitability(self.game, jnp.swapaxes(policies, 0, 1))}
+            return {f"{mode}_exploitability": extensive.exploitability(self.game, jnp.swapaxes(policies, 0, 1))}
         assert self.model is not None
         if self.team is not None:
             gap, error = self.team.gap(markov_games.joint_policy(self.model, policies))
             found = jnp.isfinite(error)
             return {
-                f"{prefix}value": average(self.team.optimum - gap, found),
-                f"{prefix}optimality_gap": average(gap, found),
+                f"{mode}_value": optional(self.team.optimum - gap, found),
+                f"{mode}_optimality_gap": optional(gap, found),
             }
-        return {f"{prefix}exploitability": self._on_the_model(self.model, policies)}
+        return {f"{mode}_exploitability": optional(self._on_the_model(self.model, policies))}
 
     def _on_the_model(self, model: TabularModel, policies: jax.Array) -> jax.Array:
         """Returns the mean regret at the start, float32[]: differences of long sums, which float32 would round away."""

@@ -68,8 +68,8 @@ LABELS = {
     "episode_length": "Episode length (steps)",
     "greedy_length": "Episode length, greedy policy (steps)",
     "sampled_length": "Episode length, sampled policy (steps)",
-    "optimality_gap": "Optimality gap (reward units)",
-    "exact_value": "Exact value at the start (reward units)",
+    "greedy_optimality_gap": "Optimality gap (reward units)",
+    "greedy_exact_value": "Exact value at the start (reward units)",
     "entropy": "Policy entropy (nats)",
 }
 
@@ -120,7 +120,7 @@ def learning_curves(
 
 def gap_curve(
     run: RunDirectory,
-    metric: str = "optimality_gap",
+    metric: str = "greedy_optimality_gap",
     *,
     x: str = "env_steps",
     arms: Sequence[str] | Mapping[str, str] | None = None,
@@ -423,7 +423,7 @@ def _columns(entries: Sequence[float], count: int) -> list[np.ndarray]:
 
 def save_figure(run: RunDirectory, name: str, figure: Figure, text: str) -> Path:
     """Writes a figure into the run's folder, with a text that describes it, and returns its path."""
-    path = run.figures / f"{name}.png"
+    path = run.figures / f"{name.replace('/', '_')}.png"  # the entry of an array is named array/0
     metadata: dict[str, Any] = {"Description": text, "Software": None}
     with matplotlib.rc_context(STYLE), replacing(path) as file:
         figure.savefig(file, format="png", dpi=DPI, metadata=metadata)

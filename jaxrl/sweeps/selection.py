@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.averages import column_names
 from jaxrl.errors import require, unknown_name
 from jaxrl.statistics import Interval, bootstrap_interval, final_values
 from jaxrl.sweeps.members import Member
@@ -20,7 +21,8 @@ from jaxrl.sweeps.sweep import Sweep, seed_numbers, sweep
 class Objective(NamedTuple):
     """What makes a member good.
 
-    metric: name of an evaluation, or of a metric where no evaluation has it. maximize: whether more is better.
+    metric: name of an evaluation, or of a metric where no evaluation has it; ``name/0`` is an entry of an array.
+    maximize: whether more is better.
     fraction: over which share of the last updates each seed is averaged, in (0, 1]; see ``jaxrl.statistics.final_values``.
     """
 
@@ -57,7 +59,7 @@ class Objective(NamedTuple):
             state, metrics = algorithm.update(algorithm.init(key), key)
             return [metrics, *(evaluator(key, algorithm, state) for evaluator in evaluators)]
 
-        known = set().union(*jax.eval_shape(measure, jax.random.key(0)))
+        known = set().union(*map(column_names, jax.eval_shape(measure, jax.random.key(0))))
         if self.metric not in known:
             raise unknown_name("Objective", "metric", self.metric, known)
 

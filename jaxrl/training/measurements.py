@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,12 +17,13 @@ class Measured(NamedTuple):
     """What a batch measured in one chunk, on the devices; seeds that fill up the layout included. See ``sinks.Chunk``.
 
     rows: int[B], the places of the batch's seeds in the run's list of seeds.
+    metrics: name -> [B, n, ...], evaluation: name -> [B, ...]: numbers, arrays or Averages.
     """
 
     rows: np.ndarray
     first_update: int
-    metrics: dict[str, jax.Array]
-    evaluation: dict[str, jax.Array]
+    metrics: dict[str, Any]
+    evaluation: dict[str, Any]
     health: quarantine.Health
 
 
@@ -100,10 +101,11 @@ class Measurements:
 
 
 def _on_host(measured: Measured) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], quarantine.Health]:
-    """Copies what was measured to the host and divides averages.
+    """Copies what was measured to the host, divides averages and makes a column of every entry of an array.
 
-    Of a seed in quarantine, the metrics of updates that were thrown away and the evaluations are missing: NaN is written here,
-    so that no compiled program holds one.
+    This is where metrics enter the host: from here on a name stands for one number of every seed and update. Of a seed in
+    quarantine, the metrics of updates that were thrown away and the evaluations are missing: NaN is written here, so that no
+    compiled program holds one.
     """
     everything = jax.device_get((measured.metrics, measured.evaluation, measured.health))  # one copy per chunk
     metrics, evaluation, health = jax.tree.map(lambda leaf: leaf[: len(measured.rows)], everything)
@@ -113,5 +115,6 @@ def _on_host(measured: Measured) -> tuple[dict[str, np.ndarray], dict[str, np.nd
         thrown_away = measured.first_update + np.arange(values.shape[1]) > health.update[:, None]
         return np.where(bad[:, None] & thrown_away, np.nan, values)
 
-    metrics = {name: kept(values) for name, values in averages.divided(metrics).items()}
-    return metrics, {name: np.where(bad, np.nan, values) for name, values in averages.divided(evaluation).items()}, health
+    metrics = {name: kept(values) for name, values in averages.columns(metrics, axes=2).items()}
+    evaluation = {name: np.where(bad, np.nan, values) for name, values in averages.columns(evaluation, axes=1).items()}
+    return metrics, evaluation, health

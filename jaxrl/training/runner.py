@@ -38,8 +38,9 @@ class Run(NamedTuple):
     those after the checkpoint where it went on from one.
 
     seeds: int[S], the seed numbers; of a sweep int[M * S], ``member * SEEDS + seed``.
-    metrics: name -> float32[S, U], NaN where a value is missing.
-    evaluations: name -> float32[S, C], measured after each of C chunks.
+    metrics: name -> float32[S, U], NaN where a value is missing. A metric that is an array has a name for each entry, as
+        ``agent_return/0``; see ``jaxrl.core.averages``.
+    evaluations: name -> float32[S, C], measured after each of C chunks; names likewise.
     evaluated_at: int[C], how many updates had been made at each evaluation.
     state: the final states, PyTree[S, ...], of a seed in quarantine its last good one; None after an interrupt.
     steps_per_update: environment steps that one seed takes in one update, or None.
@@ -68,7 +69,8 @@ def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array
         num_updates: U.
 
     Returns:
-        The final state and the metrics, each [U].
+        The final state and the metrics as the algorithm measures them, each [U, ...]; ``jaxrl.core.averages.columns`` divides
+        their averages.
     """
     _require_count("train", "num_updates", num_updates, "Ask for more updates.")
     algorithm = make(task, config)
@@ -125,8 +127,8 @@ def run(
             function ``(key) -> state`` that jax can trace.
         between: changes the states between two chunks, from the host; see ``Between``. A run that goes on from a checkpoint must
             have the same ``chunk_length``.
-        evaluators: pytrees that can be called as ``(key, algorithm, state) -> dict of scalars and Averages`` after each chunk;
-            see ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times. One that has a method
+        evaluators: pytrees that can be called as ``(key, algorithm, state) -> metrics`` after each chunk; see
+            ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times. One that has a method
             ``validate(task)`` is asked first.
         evaluator_axes: as ``task_axes``, of the tuple of evaluators.
         evaluation_seed: number of the key of the evaluations.

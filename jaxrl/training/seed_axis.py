@@ -200,8 +200,8 @@ def chunk(
     """Makes ``length`` updates of every seed, from number ``first``, int32[], on.
 
     Returns:
-        The carries, in the place of those that were given; metrics [S, length]; and the health of every seed once more, since
-        the next chunk is computed in the place of the carries.
+        The carries, in the place of those that were given; metrics [S, length, ...]; and the health of every seed once more,
+        since the next chunk is computed in the place of the carries.
     """
 
     def one(shared, own, config, key, carry):
@@ -231,7 +231,7 @@ def evaluate(
     configs: Any,
     carries: Carry,
 ) -> dict[str, jax.Array]:
-    """Calls the evaluators with the same keys for every seed. Returns name -> number or Average [S]."""
+    """Calls the evaluators with the same keys for every seed. Returns name -> number, array or Average, [S, ...]."""
 
     def one(shared, own, config, carry):
         shared_task, shared_evaluators, key = shared

@@ -45,12 +45,12 @@ def test_a_grid(tmp_path, capsys):
     assert [entry["score"] for entry in table["members"]] == sorted((e["score"] for e in table["members"]), reverse=True)
     assert table["fields"] == {"learning_rate": "traced", "gamma": "traced"}
     for entry in table["members"]:
-        values = final_values(run.curves("exact_value", entry["name"]).values)
+        values = final_values(run.curves("greedy_exact_value", entry["name"]).values)
         assert entry["score"] == pytest.approx(values.mean())
         assert entry["name"] == f"learning_rate={entry['values']['learning_rate']}, gamma={entry['values']['gamma']}"
     best = table["selected"]
     assert best["name"] == table["members"][0]["name"]
-    again = run.curves("exact_value", f"held out: {best['name']}").values
+    again = run.curves("greedy_exact_value", f"held out: {best['name']}").values
     assert best["held_out"]["estimate"] == pytest.approx(final_values(again).mean())
     assert best["held_out_seeds"] == [4, 5, 6]
     assert run.finished
@@ -64,8 +64,8 @@ def test_the_member_with_the_experiments_own_value_is_the_experiment(tmp_path):
     assert status == 0
     assert main(["run", NAME, "--quick", "--seeds", "4", "--runs", str(tmp_path)]) == 0
     (plain,) = (tmp_path / NAME).iterdir()
-    mine = RunDirectory.open(folder).curves("exact_value", "learning_rate=0.5").values
-    np.testing.assert_allclose(mine, RunDirectory.open(plain).curves("exact_value", "Q-learning").values, rtol=1e-5)
+    mine = RunDirectory.open(folder).curves("greedy_exact_value", "learning_rate=0.5").values
+    np.testing.assert_allclose(mine, RunDirectory.open(plain).curves("greedy_exact_value", "Q-learning").values, rtol=1e-5)
 
 
 @pytest.mark.each
@@ -87,7 +87,7 @@ def test_halving_of_random_members(tmp_path, capsys):
 
 def test_a_search_that_goes_on(tmp_path):
     pytest.importorskip("optuna")
-    options = ["--random", "learning_rate=0.05..1", "--metric", "optimality_gap", "--minimize", "--batch", "2", "--trials", "4"]
+    options = ["--random", "learning_rate=0.05..1", "--metric", "greedy_optimality_gap", "--minimize", "--batch", "2", "--trials", "4"]
     status, folder = sweep(tmp_path, *options)
     assert status == 0
     assert (folder / "search.db").exists()
@@ -145,7 +145,7 @@ def test_parameters_of_the_environment_are_swept_with_their_own_referee(tmp_path
         "--env-steps",
         "4000",
         "--metric",
-        "optimality_gap",
+        "greedy_optimality_gap",
         "--minimize",
         "--runs",
         str(tmp_path),
@@ -157,7 +157,7 @@ def test_parameters_of_the_environment_are_swept_with_their_own_referee(tmp_path
     for slip in (0.0, 0.6):
         name = f"env.slip={slip}, gamma=0.95"
         exact = ExactValue.of(envs.make("frozen_lake", slip=slip), 0.99)
-        value, gap = (run.curves(metric, name).values for metric in ("exact_value", "optimality_gap"))
+        value, gap = (run.curves(metric, name).values for metric in ("greedy_exact_value", "greedy_optimality_gap"))
         np.testing.assert_allclose(value + gap, float(exact.optimum), atol=1e-5)
     best = json.loads((folder / "sweep.json").read_text())["selected"]
     assert set(best["values"]) == {"env.slip", "gamma"}
@@ -174,7 +174,7 @@ def test_parameters_of_the_environment_are_swept_with_their_own_referee(tmp_path
         (["--grid", "learning_rate=0.1", "--grid", "learning-rate=0.2"], "--grid may name a field once"),
         (["--grid", "learning_rate=0.1,7"], "learning_rate must lie in [0, 1]"),
         (["--random", "learning_rate=1..0"], "low must be below high"),
-        ([*RATES, "--metric", "exact_valu"], "Did you mean 'exact_value'"),
+        ([*RATES, "--metric", "greedy_exact_valu"], "Did you mean 'greedy_exact_value'"),
         ([*RATES, "--only", "algorithm=other"], "algorithm must be one of Q-learning, got 'other'"),
         (["--grid", "env_steps=2000,4000", "--halving"], "fields of the experiment can be swept by --grid and --random alone"),
         ([*RATES, "--num-processes", "2"], "a sweep must have a process of its own, got 2"),

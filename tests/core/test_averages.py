@@ -1,4 +1,7 @@
-"""Averages are divided last: parts of any size add up, nothing is missing, and what does not count may be anything."""
+"""Averages are divided last: parts of any size add up, nothing is missing, and what does not count may be anything.
+
+Arrays become columns, and what is declared as optional may be missing.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,7 @@ import pytest
 import envs
 from jaxrl.algorithms.multiagent import mappo
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.averages import Average, average, divided, is_sound, pooled
+from jaxrl.core.averages import Average, average, column_names, columns, divided, is_sound, optional, pooled
 from jaxrl.training.runner import run
 from tests.marks import slow
 
@@ -20,6 +23,36 @@ COUNTS = jnp.array([True, True, False, True, False, True])
 def test_the_average_of_unequal_parts_is_that_of_the_whole(parts):
     pieces = jax.vmap(average)(VALUES.reshape(parts, -1), COUNTS.reshape(parts, -1))
     np.testing.assert_allclose(pooled({"x": pieces})["x"].mean, (1 + 5 + 7 + 2) / 4)
+
+
+def test_averages_of_each_agent_are_pooled_over_the_minibatches_alone():
+    values = jnp.arange(24.0).reshape(4, 2, 3)  # minibatches, items, agents
+    counts = jnp.array([[True, True], [True, False], [False, False], [False, True]])[..., None]
+    pieces = {"x": jax.vmap(lambda x, n: average(x, n, axis=0))(values, counts), "y": values.sum(1), "z": values.sum((1, 2))}
+    found = pooled(pieces, axes=1)
+    np.testing.assert_allclose(found["x"].mean, (values[0, 0] + values[0, 1] + values[1, 0] + values[3, 1]) / 4)
+    np.testing.assert_allclose(found["y"], values.sum(1).mean(0))
+    np.testing.assert_allclose(found["z"], values.sum((1, 2)).mean())
+
+
+def test_columns_are_named_by_the_entry():
+    metrics = {"loss": np.ones(5), "q": np.arange(30.0).reshape(5, 2, 3), "r": Average(np.ones((5, 2)), np.full((5, 2), 2.0))}
+    found = columns(metrics, axes=1)
+    assert list(found) == ["loss", "q/0/0", "q/0/1", "q/0/2", "q/1/0", "q/1/1", "q/1/2", "r/0", "r/1"]
+    np.testing.assert_array_equal(found["q/1/0"], metrics["q"][:, 1, 0])
+    np.testing.assert_array_equal(found["r/1"], np.full(5, 0.5))
+    assert column_names(jax.eval_shape(lambda: jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), metrics))) == list(found)
+
+
+def test_what_is_optional_is_missing_where_it_is_nan_or_said_to_be():
+    value = jnp.array([1.0, jnp.nan, jnp.inf, 4.0])
+    np.testing.assert_array_equal(columns({"x": optional(value)})["x/1"], np.nan)
+    np.testing.assert_array_equal(divided({"x": optional(value)})["x"], value)
+    np.testing.assert_array_equal(divided({"x": optional(value, value < 2)})["x"], [1.0, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(divided({"x": optional(3)})["x"], 3.0)
+    assert bool(is_sound(optional(value[:2])))
+    assert not bool(is_sound(optional(value)))  # an infinity is never missing
+    assert optional(value).total.dtype == optional(True).total.dtype == jnp.float32
 
 
 def test_weights_count():

@@ -14,6 +14,7 @@ from jaxrl.algorithms.deep import ppo
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.averages import Average
 from jaxrl.core.environment import static
 from jaxrl.core.finite import Initial, Outcomes, finite
 from jaxrl.core.spaces import Discrete
@@ -56,9 +57,14 @@ def make(task, config):
     return Algorithm(lambda key: jnp.zeros(config.size, jnp.float32), update)
 
 
-def make_vector(task, config):
-    right = make(task, config)
-    return right._replace(update=lambda state, key: (state, {"total": state}))
+@struct.dataclass
+class Measuring:
+    """``make`` whose update measures something else: ``measured(state)``."""
+
+    measured: Any = static()
+
+    def __call__(self, task, config):
+        return make(task, config)._replace(update=lambda state, key: (state, self.measured(state)))
 
 
 def make_another_state(task, config):
@@ -95,7 +101,23 @@ class Alarm:
         ({"make": ppo}, AlgorithmError, r"make must be a function.*got <module.*Give jaxrl.algorithms.deep.ppo.make"),
         ({"make": "ppo"}, AlgorithmError, r"make must be a function.*got 'ppo'"),
         ({"make": make_nothing}, AlgorithmError, r"must return an Algorithm, got None"),
-        ({"make": make_vector}, AlgorithmError, r"'total' too, got 'float32\[3\]'. Take its mean"),
+        (
+            {"make": Measuring(lambda state: {"total": jnp.ones((5, 13))})},
+            AlgorithmError,
+            r"update must measure arrays of 1 to 64 entries, under 'total' too, got 'float32\[5, 13\]'. Every entry is a column",
+        ),
+        ({"make": Measuring(lambda state: {"total": jnp.ones(0)})}, AlgorithmError, r"1 to 64 entries.*got 'float32\[0\]'"),
+        ({"make": Measuring(lambda state: {"total": state + 0j})}, AlgorithmError, r"'total' too, got 'complex64\[3\]'"),
+        (
+            {"make": Measuring(lambda state: {"total": Average(state, jnp.float32(1))})},
+            AlgorithmError,
+            r"a total and a count of one shape, under 'total' too, got \[\(3,\), \(\)\]",
+        ),
+        (
+            {"make": Measuring(lambda state: {"total": state, "total/1": state.sum()})},
+            AlgorithmError,
+            r"names that differ, also from the columns of its arrays, got \['total/1'\]",
+        ),
         ({"make": make_no_metrics}, AlgorithmError, r"update must return \(state, metrics\)"),
         ({"make": make_another_state}, AlgorithmError, r"the structure that it was given, got 'nothing at itself"),
         ({"make": make_python_state}, AlgorithmError, r"arrays only, at state\['step'\] too, got 'the int 0'"),
@@ -142,6 +164,9 @@ def test_functions_are_evaluators_once_they_are_pytrees():
     evaluators = (jax.tree_util.Partial(measured), jax.tree_util.Partial(measured))
     with pytest.raises(EvaluatorError, match=r"names of its own, got \"'total' of Partial and of Partial\""):
         run(make, None, Config(), num_updates=2, evaluators=evaluators)
+    columns = (jax.tree_util.Partial(lambda *given: {"q": jnp.ones(2)}), jax.tree_util.Partial(lambda *given: {"q/1": 1.0}))
+    with pytest.raises(EvaluatorError, match=r"names of its own, got \"'q/1' of Partial and of Partial\""):
+        run(make, None, Config(), num_updates=2, evaluators=columns)
     done = run(make, None, Config(), num_updates=2, evaluators=evaluators[:1])
     np.testing.assert_array_equal(done.evaluations["total"], [[1.5, 3.0]])
 

@@ -6,13 +6,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from envs.bandits import bernoulli_bandit
 from envs.control import cartpole
-from envs.gridworlds import frozen_lake
+from envs.gridworlds import frozen_lake, gridworld
+from envs.matrix_games import matrix_game, named
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core import rollout
+from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment, Step
+from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision
 from jaxrl.core.spaces import Box, Discrete
+from jaxrl.errors import EnvironmentError
+from jaxrl.evaluation import Episodes, ExactValue
 from jaxrl.training.runner import run
 from tests import probes
 
@@ -100,6 +106,23 @@ def test_metrics_of_a_block_without_an_end_are_missing():
     metrics = rollout.episode_metrics(batch)
     assert metrics["episodes"] == 0
     assert (metrics["episode_return"].total, metrics["episode_return"].count) == (0, 0)
+
+
+@pytest.mark.parametrize("agents", [1, 3, 64, 65])
+def test_the_return_of_each_agent_stands_beside_their_sum(agents):
+    """Of few agents; the episodes of the first environment end after 2 and 4 steps, that of the second after 3."""
+    done = jnp.zeros((4, 2), bool).at[jnp.array([1, 3, 2]), jnp.array([0, 0, 1])].set(True)
+    returns = jax.random.normal(jax.random.key(0), (4, 2, agents))
+    nothing = jnp.zeros((4, 2))
+    batch = rollout.Transition(nothing, nothing, returns, nothing, done, ~done & False, None, None, nothing, returns, {})
+    metrics = rollout.episode_metrics(batch)
+    ended = np.asarray(returns)[np.asarray(done)]
+    assert metrics["episode_return"].mean == pytest.approx(ended.sum(-1).mean(), rel=1e-5)
+    assert ("agent_return" in metrics) == (agents <= 64)
+    if agents <= 64:
+        np.testing.assert_allclose(metrics["agent_return"].mean, ended.mean(0), rtol=1e-5)
+    alone = rollout.episode_metrics(batch._replace(reward=nothing, return_=nothing))
+    assert "agent_return" not in alone
 
 
 def test_termination_at_the_time_limit_is_a_termination():
@@ -196,3 +219,101 @@ def test_a_state_without_a_legal_action_puts_its_seed_into_quarantine():
     assert {failure.update for failure in done.summary.failed_seeds.values()} == {0}
     fine = run(q_learning.make, probes.masked_action(), q_learning.Config(num_steps=8), seeds=2, num_updates=2)
     assert not fine.summary.failed_seeds
+
+
+# ---- what a policy sees
+
+
+def win_stay(key, view):
+    """Two arms: takes the last one again if it was paid, and the other one if not. Begins with the second, unpaid."""
+    action = jnp.where(view.reward > 0, view.action, 1 - view.action)
+    return Decision(action, {"t": view.t, "action": view.action, "reward": view.reward}, view.memory)
+
+
+@pytest.mark.parametrize("reset_pool", [0, 4])
+def test_a_policy_sees_its_last_action_and_reward_and_the_time(reset_pool):
+    env = bernoulli_bandit.make((0.3, 0.8), max_steps=5)
+    episodes = rollout.start(jax.random.key(0), env, 8, rollout.last_step(env))
+    _, batch = jax.jit(lambda key: rollout.unroll(key, env, win_stay, episodes, 12, reset_pool))(jax.random.key(1))
+    np.testing.assert_array_equal(batch.extras["t"], batch.t)
+    first = np.asarray(batch.t) == 0
+    assert first.sum() == 3 * 8
+    for name, taken in (("action", batch.action), ("reward", batch.reward)):
+        before = np.concatenate([np.zeros_like(taken[:1]), taken[:-1]])
+        np.testing.assert_array_equal(batch.extras[name], np.where(first, 0, before))
+    stays = np.asarray(batch.action[1:] == batch.action[:-1]) | first[1:]
+    np.testing.assert_array_equal(stays, np.asarray(batch.reward[:-1] > 0) | first[1:])
+    assert set(np.asarray(batch.action)[first]) == {1}
+
+
+def test_who_repeats_what_was_paid_earns_what_its_chain_does():
+    """It leaves arm i with probability 1 - p_i, so it is on each arm in proportion to 1 - p of the other."""
+    paid = np.array([0.2, 0.9])
+    env = bernoulli_bandit.make(tuple(paid), max_steps=200)
+    algorithm = Algorithm(None, None, lambda state, greedy: win_stay, rollout.last_step(env))
+    played = Episodes(env, num_episodes=64, modes=("greedy",))
+    found = jax.jit(lambda key: played(key, algorithm, None))(jax.random.key(0))
+    expected = 200 * paid @ (1 - paid[::-1]) / (2 - paid.sum())
+    assert float(found["greedy_return"]) == pytest.approx(expected, abs=3.0)
+    with pytest.raises(EnvironmentError, match="the policy must depend on the observation alone, got 'a memory'"):
+        ExactValue.of(env, 0.9)(jax.random.key(0), algorithm, None)
+
+
+def test_the_last_step_lies_beside_other_memory_and_has_agents():
+    env = matrix_game.make(named.CHICKEN, rounds=3)
+
+    def act(key, view):
+        count, last = view.memory
+        agree = view.action.sum(-1, keepdims=True) + view.t[:, None] + jnp.arange(2)
+        return Decision((agree % 2).astype(jnp.int32), {"view": view}, (count + 1, last))
+
+    memory = (jnp.int32(0), rollout.last_step(env))
+    episodes = rollout.start(jax.random.key(0), env, 4, memory)
+    _, batch = rollout.unroll(jax.random.key(1), env, act, episodes, 7)
+    seen = batch.extras["view"]
+    assert (seen.action.shape, seen.reward.shape) == ((7, 4, 2), (7, 4, 2))
+    first = np.asarray(batch.t == 0)[..., None]
+    np.testing.assert_array_equal(seen.reward[1:], np.where(first[1:], 0, batch.reward[:-1]))
+    np.testing.assert_array_equal(seen.action[1:], np.where(first[1:], 0, batch.action[:-1]))
+    np.testing.assert_array_equal(seen.memory[0], batch.t)
+
+
+def test_nothing_is_carried_that_is_not_asked_for():
+    env = bernoulli_bandit.make()
+    plain = rollout.start(jax.random.key(0), env, 2)
+    assert rollout.view(env, plain).action is rollout.view(env, plain).reward is None
+    asked = rollout.start(jax.random.key(0), env, 2, rollout.last_step(env))
+    assert len(jax.tree.leaves(asked)) == len(jax.tree.leaves(plain)) + 2
+    policy = rollout.uniform_policy(env)
+    programs = []
+    for act in (policy, lambda key, view: policy(key, view._replace(t=None, state=None))):
+        jaxpr = jax.make_jaxpr(lambda key, act=act: rollout.unroll(key, env, act, plain, 3))(jax.random.key(1))
+        programs.append(str(jaxpr))
+    assert programs[0] == programs[1]
+
+
+def planner(env, value, gamma):
+    """The policy that looks one step ahead on the true model. value: float32[X], of what is observed."""
+
+    def worth(state, action):
+        step = env.step(jax.random.key(0), state, action)  # nothing is drawn in a deterministic world
+        return step.reward + gamma * jnp.where(step.terminated, 0.0, value[step.obs])
+
+    def policy(state, greedy):
+        actions = jnp.arange(env.action_space.n, dtype=jnp.int32)
+        of_all = jax.vmap(jax.vmap(worth, (None, 0)), (0, None))
+        return lambda key, view: Decision(of_all(view.state, actions).argmax(-1).astype(jnp.int32))
+
+    return Algorithm(None, None, policy)
+
+
+def test_a_planner_on_the_true_model_is_optimal():
+    env, gamma = gridworld.make(("S.#..", "....a", ".#L.G")), 0.95
+    model, exact = tabulate(env), ExactValue.of(env, gamma)
+    value = jnp.zeros(env.observation_space.n, jnp.float32).at[model.observation].set(exact.value)
+    plans = planner(env, value, gamma)
+    played = Episodes(env, gamma, num_episodes=2, modes=("greedy",), discounted=True)(jax.random.key(0), plans, None)
+    assert float(played["greedy_discounted_return"]) == pytest.approx(float(exact.optimum), rel=1e-5)
+    assert float(exact(jax.random.key(0), plans, None)["greedy_optimality_gap"]) == pytest.approx(0, abs=1e-6)
+    blind = planner(env, jnp.zeros_like(value), gamma)  # sees no further than a step
+    assert float(exact(jax.random.key(0), blind, None)["greedy_optimality_gap"]) > 0.1

@@ -7,13 +7,18 @@ import pytest
 
 import envs
 from envs.gridworlds import corridor, frozen_lake, gridworld
+from envs.matrix_games import named
 from envs.random_mdps import random_mdp
+from jaxrl.algorithms.multiagent import iql
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, uniform_policy
 from jaxrl.errors import ConfigError, EnvironmentError
-from jaxrl.evaluation import Episodes, ExactValue, TeamReturn, evaluate
+from jaxrl.evaluation import Episodes, ExactValue, Exploitability, NashConv, TeamReturn, evaluate
+from jaxrl.evaluation.episodes import MODES
+from jaxrl.results.recorder import Recorder
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.training.runner import run
 from tests import oracles, probes
 from tests.core.test_rollout import MEMORY, counter, remember
@@ -64,8 +69,9 @@ def tabular(policy):
 
 def measured(exact, policy):
     metrics = jax.jit(lambda key: exact(key, tabular(policy), None))(jax.random.key(0))
-    error = metrics.pop("exact_value_error")
-    return {name: float(value) for name, value in metrics.items()}, float(error.mean) if error.count else None
+    errors = [metrics.pop(f"{mode}_exact_value_error") for mode in MODES]
+    bounded = all(error.count for error in errors)
+    return {name: float(value) for name, value in metrics.items()}, max(float(e.mean) for e in errors) if bounded else None
 
 
 ANYTHING = random_mdp.make("garnet", num_states=12, seed=3)  # nothing ends it
@@ -79,8 +85,8 @@ def test_exact_values_of_random_policies_and_of_the_best(gamma):
     optimum = oracles.start_value(model, oracles.policy_values(model, best, gamma))
     assert float(exact.optimum) == pytest.approx(optimum, rel=1e-3)
     found, _ = measured(exact, best)
-    assert found["optimality_gap"] == pytest.approx(0.0, abs=1e-6 * optimum)
-    assert found["exact_value"] == pytest.approx(optimum, rel=1e-3)
+    assert found["greedy_optimality_gap"] == pytest.approx(0.0, abs=1e-6 * optimum)
+    assert found["greedy_exact_value"] == pytest.approx(optimum, rel=1e-3)
     policy = np.random.default_rng(0).dirichlet(np.ones(3), 12)
     found, error = measured(exact, policy)
     gap = optimum - oracles.start_value(model, oracles.policy_values(model, policy, gamma))
@@ -114,12 +120,12 @@ def test_without_discount_a_policy_that_rests_earns_nothing_and_one_that_pays_fo
     lake = frozen_lake.make(slip=0.0)
     idle = np.eye(4)[np.zeros(16, int)]  # into the left wall
     found, error = measured(ExactValue.of(lake, 1.0), idle)
-    assert found["exact_value"] == 0.0
-    assert found["optimality_gap"] == 1.0
+    assert found["greedy_exact_value"] == 0.0
+    assert found["greedy_optimality_gap"] == 1.0
     assert error is None  # nothing bounds how long it rests
     cliff = envs.make("cliff_walking")
     found, error = measured(ExactValue.of(cliff, 1.0), np.eye(4)[np.zeros(tabulate(cliff).observation.max() + 1, int)])
-    assert -1e7 < found["exact_value"] < -1e6
+    assert -1e7 < found["greedy_exact_value"] < -1e6
     assert error is None
 
 
@@ -134,14 +140,54 @@ def test_discounts_that_are_none(gamma):
         ExactValue.of(ANYTHING, gamma)
     with pytest.raises(ConfigError, match="Episodes: gamma must lie in"):
         Episodes(ANYTHING, gamma)
+    with pytest.raises(ConfigError, match="evaluate: gamma must lie in"):
+        evaluate(jax.random.key(0), ANYTHING, uniform_policy(ANYTHING), 2, gamma=gamma)
 
 
 @pytest.mark.parametrize("modes", [("greddy",), (), "greedy"])
 def test_modes_that_are_none(modes):
     with pytest.raises(ConfigError, match=r"modes must be some of \('greedy', 'sampled'\)"):
         Episodes(ANYTHING, modes=modes)
-    with pytest.raises(ConfigError, match="num_episodes must be an integer of at least 1"):
-        Episodes(ANYTHING, num_episodes=0)
+
+
+def test_what_each_agent_earns_is_a_column_in_all_tables(tmp_path):
+    """The row player of battle of the sexes earns 3 or 2 where the column player earns 2 or 3, and both nothing elsewhere."""
+    env = envs.make("battle_of_the_sexes")
+    directory = RunDirectory.create(tmp_path, "each", {})
+    played = Episodes(env, num_episodes=8)
+    config = iql.Config(num_envs=4, num_steps=4)
+    done = run(iql.make, env, config, seeds=3, num_updates=4, evaluators=(played,), sinks=(Recorder(directory),))
+    directory.close()
+    for tables, prefix in ((done.metrics, ""), (done.evaluations, "greedy_"), (done.evaluations, "sampled_")):
+        each = [tables[f"{prefix}agent_return/{agent}"] for agent in range(2)]
+        assert not np.array_equal(*each)
+        total = tables["episode_return" if tables is done.metrics else f"{prefix}return"]
+        np.testing.assert_allclose(each[0] + each[1], total, rtol=1e-5)
+        np.testing.assert_array_equal(directory.curves(f"{prefix}agent_return/1").values, each[1])
+
+
+def named_evaluators():
+    lake, climb = frozen_lake.make(), envs.make("climb")
+    of_one = (Episodes(lake, num_episodes=2, discounted=True), ExactValue.of(lake, 0.9))
+    of_many = (NashConv(named.CLIMB), TeamReturn.of(climb), Exploitability.of(climb, 0.9), Episodes(climb, num_episodes=2))
+    return [*((lake, evaluator) for evaluator in of_one), *((climb, evaluator) for evaluator in of_many)]
+
+
+@pytest.mark.parametrize(("env", "evaluator"), named_evaluators(), ids=lambda given: type(given).__name__)
+def test_every_measure_of_a_policy_says_of_which(env, evaluator):
+    """One name has one meaning, whoever measures it: the mode of the policy, or the policy that is sampled."""
+    actions = env.action_space.n
+
+    def policy(state, greedy):
+        return lambda key, view: Decision(jnp.zeros_like(view.obs))
+
+    def uniform(state, view):
+        return jnp.full((*view.obs.shape, actions), 1 / actions, jnp.float32)
+
+    names = set(evaluator(jax.random.key(0), Algorithm(None, None, policy, probabilities=uniform), None))
+    greedy, sampled = ({name.removeprefix(mode) for name in names if name.startswith(mode)} for mode in ("greedy_", "sampled_"))
+    assert greedy == sampled
+    assert len(names) == 2 * len(greedy) > 0
 
 
 def test_policies_that_cannot_be_evaluated_exactly():

@@ -39,13 +39,15 @@ def measured(payoff, actions, probabilities):
 def test_chicken():
     found = measured(named.CHICKEN, (1, 1), np.full((2, 2), 0.5))
     # Both dare and get nothing; each would get 2 by swerving. Mixed halves earn 15 / 4 each, swerving 4, daring 3.5.
-    assert found == pytest.approx({"greedy_nash_conv": 4.0, "greedy_welfare": 0.0, "nash_conv": 0.5, "welfare": 7.5})
+    assert found == pytest.approx(
+        {"greedy_nash_conv": 4.0, "greedy_welfare": 0.0, "sampled_nash_conv": 0.5, "sampled_welfare": 7.5}
+    )
 
 
 def test_players_with_unequal_actions():
     found = measured(UNEQUAL, (0, 2), [[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
     # (0, 2) pays 3 and 0; the column player could have 1. Mixed: rows earn 1.5 or 1, columns 0.5, 0.5 or 1.
-    expected = {"greedy_nash_conv": 1.0, "greedy_welfare": 3.0, "nash_conv": 0.25 + 0.25, "welfare": 1.25 + 0.75}
+    expected = {"greedy_nash_conv": 1.0, "greedy_welfare": 3.0, "sampled_nash_conv": 0.25 + 0.25, "sampled_welfare": 1.25 + 0.75}
     assert found == pytest.approx(expected)
 
 

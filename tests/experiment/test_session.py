@@ -28,7 +28,7 @@ def small(tmp_path_factory):
 
 def test_factors_are_typed_columns_of_every_table(small):
     table = small.directory.evaluations().to_pandas()
-    assert set(table.columns) >= {"arm", "seed", "update", "env_steps", "method", "rate", "exact_value"}
+    assert set(table.columns) >= {"arm", "seed", "update", "env_steps", "method", "rate", "greedy_exact_value"}
     assert table["rate"].dtype == np.float64
     assert sorted(set(zip(table["method"], table["rate"], strict=True))) == [("continued", 0.1), ("plain", 0.1), ("plain", 0.5)]
     assert "rate" not in small.directory.columns("evaluations")
@@ -40,15 +40,15 @@ def test_factors_are_typed_columns_of_every_table(small):
 def test_results_are_read_by_factor(small):
     results = small.results
     assert results.arms("evaluations", method="plain") == ("plain, rate 0.1", "plain, rate 0.5")
-    assert results.labels("exact_value", method="plain") == {"plain, rate 0.1": "rate 0.1", "plain, rate 0.5": "rate 0.5"}
+    assert results.labels("greedy_exact_value", method="plain") == {"plain, rate 0.1": "rate 0.1", "plain, rate 0.5": "rate 0.5"}
     assert results.values("td_error", method="continued").shape == (2, 4)
     assert results.run(method="continued").state.q.shape[0] == 2
     assert results.is_exact("drawn")
     assert not results.is_exact("largest_q", rate=0.1)
     with pytest.raises(ConfigError, match="must name one arm"):
-        results.final("exact_value", method="plain")
+        results.final("greedy_exact_value", method="plain")
     with pytest.raises(ResultsError, match="an arm with the factors"):
-        results.final("exact_value", method="plain", rate=0.2)
+        results.final("greedy_exact_value", method="plain", rate=0.2)
     with pytest.raises(UnknownNameError, match="no trained arm is named 'rate 3'"):
         results.run(rate=3)
     np.testing.assert_array_equal(
@@ -58,13 +58,13 @@ def test_results_are_read_by_factor(small):
 
 def test_the_tables_alone_say_the_same(small):
     again = Results(RunDirectory.open(small.directory.path))
-    for metric, factors in (("exact_value", {"method": "continued"}), ("largest_q", {"rate": 0.5}), ("drawn", {})):
+    for metric, factors in (("greedy_exact_value", {"method": "continued"}), ("largest_q", {"rate": 0.5}), ("drawn", {})):
         np.testing.assert_array_equal(again.final(metric, **factors), small.results.final(metric, **factors))
 
 
 def test_figures_were_drawn(small):
     drawn = sorted(path.stem for path in (small.directory.path / "figures").glob("*.png"))
-    assert drawn == ["exact_value", "exact_value_distribution"]
+    assert drawn == ["greedy_exact_value", "exact_value_distribution"]
 
 
 def test_measurements_are_replaced_as_a_whole(tmp_path):

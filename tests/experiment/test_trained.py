@@ -38,7 +38,7 @@ def test_states_on_disk_are_those_of_the_run(runs):
             np.testing.assert_array_equal(trained.state(seed).q, done.state.q[seed])
     assert [arm.label for arm in saved.arms()] == [arm.label for arm in arms]
     assert saved.config == experiment.quick
-    assert saved.results.final("exact_value", method="continued").shape == (2,)
+    assert saved.results.final("greedy_exact_value", method="continued").shape == (2,)
 
 
 def test_reading_changes_nothing(runs):
@@ -50,7 +50,7 @@ def test_reading_changes_nothing(runs):
     before = contents()
     saved = jaxrl.load(folder)
     saved.arm(method="plain", rate=0.1).state(1)
-    saved.results.final("exact_value", method="plain", rate=0.1)
+    saved.results.final("greedy_exact_value", method="plain", rate=0.1)
     assert main(["replay", str(folder), "--seed", "0"]) == 2
     assert contents() == before
 
@@ -78,7 +78,7 @@ def test_a_run_whose_checkpoints_were_removed(runs, tmp_path):
 
 def test_policies_are_played_filmed_and_exported(runs, tmp_path):
     trained = jaxrl.load("small_experiment", runs).arm(method="plain", rate=0.5)
-    best = trained.best("exact_value")
+    best = trained.best("greedy_exact_value")
     assert best in (0, 1)
     returns = trained.returns(best, episodes=16)
     assert returns.shape == (16,)

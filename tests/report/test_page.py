@@ -34,7 +34,7 @@ def record(run, arm, rate, steps=128, failed=None, seeds=SEEDS, upto=UPDATES, en
     recorder.begin(Plan(np.arange(seeds), UPDATES, LENGTH, steps, 1))
     for first in range(0, upto, LENGTH):
         last = first + LENGTH
-        measured = {"episode_return": returns[:, first:last]}, {"optimality_gap": gap[:, last - 1]}
+        measured = {"episode_return": returns[:, first:last]}, {"greedy_optimality_gap": gap[:, last - 1]}
         recorder.chunk(Chunk(first, np.arange(seeds), *measured, 0.5))
     if end:
         recorder.end(RunSummary(90.0, 12.0, upto < UPDATES, failed or {}))
@@ -87,12 +87,18 @@ def shows(path, colour, tolerance=12):
 # Figures
 
 
-@pytest.mark.parametrize("name", ["episode_return", "optimality_gap", "episode_return_distribution"])
+@pytest.mark.parametrize("name", ["episode_return", "greedy_optimality_gap", "episode_return_distribution"])
 def test_figures_are_drawn_at_the_expected_size(run, name):
     path = run.figures / f"{name}.png"
     assert (pixels(path) == 255).all(-1).mean() < 0.97
     with Image.open(path) as image:
         assert round(image.info["dpi"][0]) == 150
+
+
+def test_the_figure_of_an_entry_of_an_array_lies_beside_the_others(run):
+    path = figures.learning_curves(run, "episode_return", name="agent_return/0")
+    assert path == run.figures / "agent_return_0.png"
+    path.unlink()
 
 
 def test_every_arm_has_its_colour(run):
@@ -110,7 +116,7 @@ def test_captions_explain_line_and_band(run):
     text = figures.caption(run.figures / "episode_return.png")
     for part in ("interquartile mean of episode_return", "95 % bootstrap interval", "64 seeds each", "best possible value, 500"):
         assert part in text
-    assert "zero included" in figures.caption(run.figures / "optimality_gap.png")
+    assert "zero included" in figures.caption(run.figures / "greedy_optimality_gap.png")
     assert "64 seeds each" in figures.caption(run.figures / "episode_return_distribution.png")
     path = figures.gap_curve(run, scale="linear", band="percentile", name="linear")
     assert "5th to 95th percentile" in figures.caption(path)
@@ -156,7 +162,7 @@ def test_points_are_means_over_neighbours_without_the_missing():
 
 
 def test_a_log_axis_shows_zero_at_its_floor(run):
-    _, axes, text = figures._curves(run, "optimality_gap", "updates", None, None, "bootstrap", None, None, floored=True)
+    _, axes, text = figures._curves(run, "greedy_optimality_gap", "updates", None, None, "bootstrap", None, None, floored=True)
     lowest = [line.get_ydata().min() for line in axes.lines]
     assert 0 < lowest[0] < 60
     assert axes.get_yscale() == "log"
@@ -250,7 +256,7 @@ def test_the_report_is_well_formed_and_complete(page):
         "<b>bold</b> & more",
         "packages.jax",
         "<script>alert(1)</script>",
-        "optimality_gap (evaluation)",
+        "greedy_optimality_gap (evaluation)",
         "interquartile mean",
     ):
         assert part in text, part
@@ -285,7 +291,7 @@ def test_everything_that_the_script_looks_for_is_on_the_page(page):
 
 def test_charts_hold_the_numbers_of_the_run(run, page):
     data = json.loads(Page(page).scripts[0])
-    assert [metric["name"] for metric in data["metrics"]] == ["optimality_gap (evaluation)", "episode_return"]
+    assert [metric["name"] for metric in data["metrics"]] == ["greedy_optimality_gap (evaluation)", "episode_return"]
     curve = data["metrics"][1]["curves"][1]
     measured = run.curves("episode_return", "<script>alert(1)</script>")
     assert len(curve["x"]) == UPDATES

@@ -215,12 +215,12 @@ def test_evaluator_of_a_zero_sum_game(solved):
     policies = np.zeros((env.observation_space.n, 2, 5), np.float32)
     policies[model.observation[:, 0]] = solution.policies
     metrics = Exploitability.of(env, GAMMA)(jax.random.key(0), fixed(policies, policies.argmax(-1)), None)
-    assert set(metrics) == {"exploitability", "greedy_exploitability"}
-    assert float(metrics["exploitability"]) == pytest.approx(0, abs=1e-4)
+    assert set(metrics) == {"sampled_exploitability", "greedy_exploitability"}
+    assert float(metrics["sampled_exploitability"].mean) == pytest.approx(0, abs=1e-4)
     modes = np.eye(5)[solution.policies.argmax(-1)]
     with jax.enable_x64(True):
         expected = float(markov_games.exploitability(model, modes, GAMMA, EXACT))
-    assert float(metrics["greedy_exploitability"]) == pytest.approx(expected, abs=1e-4)
+    assert float(metrics["greedy_exploitability"].mean) == pytest.approx(expected, abs=1e-4)
     assert expected > 0.1  # whoever does not mix can be read
 
 
@@ -231,8 +231,8 @@ def test_evaluator_of_a_common_payoff_game():
     uniform = np.full((1, 2, 3), 1 / 3, np.float32)
     metrics = evaluator(jax.random.key(0), fixed(uniform, np.array([[1, 2]])), None)
     once = 1 + GAMMA
-    assert float(metrics["value"].mean) == pytest.approx(once * payoff.mean(), rel=1e-5)
-    assert float(metrics["optimality_gap"].mean) == pytest.approx(once * (11 - payoff.mean()), rel=1e-5)
+    assert float(metrics["sampled_value"].mean) == pytest.approx(once * payoff.mean(), rel=1e-5)
+    assert float(metrics["sampled_optimality_gap"].mean) == pytest.approx(once * (11 - payoff.mean()), rel=1e-5)
     assert float(metrics["greedy_value"].mean) == pytest.approx(once * 6, rel=1e-5)
     assert float(metrics["greedy_optimality_gap"].mean) == pytest.approx(once * 5, rel=1e-5)
 

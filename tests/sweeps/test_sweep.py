@@ -199,7 +199,7 @@ def swept(group=1):
 def test_a_member_is_what_a_run_of_its_own_would_be():
     done = swept()
     assert done.metrics["td_error"].shape == (4, 4, 16)
-    assert done.evaluations["exact_value"].shape == (4, 4, 8)
+    assert done.evaluations["greedy_exact_value"].shape == (4, 4, 8)
     np.testing.assert_array_equal(done.evaluated_at, np.arange(2, 17, 2))
     for member in (0, 3):
         alone = run(q_learning.make, GRID, Q.replace(learning_rate=RATES[member]), group=1, **SHORT)
@@ -324,17 +324,32 @@ def test_a_sweep_goes_on_from_its_checkpoints(tmp_path):
 
 def test_an_objective_averages_the_last_updates():
     done = swept()
-    for metric, tables in (("td_error", done.metrics), ("exact_value", done.evaluations)):
+    for metric, tables in (("td_error", done.metrics), ("greedy_exact_value", done.evaluations)):
         expected = np.stack([final_values(table, 0.25) for table in tables[metric]])
         np.testing.assert_array_equal(Objective(metric, fraction=0.25).of(done), expected)
-    with pytest.raises(UnknownNameError, match=r"no metric is named 'exact_valu'\. Did you mean 'exact_value'"):
-        Objective("exact_valu").of(done)
+    with pytest.raises(UnknownNameError, match=r"no metric is named 'greedy_exact_valu'\. Did you mean 'greedy_exact_value'"):
+        Objective("greedy_exact_valu").of(done)
 
 
 def test_ranking():
     scores = np.array([[1.0, 3.0], [9.0, np.nan], [4.0, 0.5], [np.nan, np.nan]])
     assert Objective("x").ranking(scores).tolist() == [2, 0, 1, 3]
     assert Objective("x", maximize=False).ranking(scores).tolist() == [0, 2, 1, 3]
+
+
+def measures_an_array(task, config):
+    """Three numbers in each update, of which the second is the rate."""
+    measured = {"each": jnp.stack([jnp.float32(0), config.rate, jnp.float32(2)])}
+    return Algorithm(lambda key: jnp.float32(0), lambda state, key: (state, measured))
+
+
+def test_an_entry_of_an_array_can_be_the_objective():
+    members, objective = grid({"rate": [1.0, 5.0, 3.0]}), Objective("each/1")
+    done = halve(measures_an_array, None, Nested(), members, objective=objective, seeds=2, rungs=[2])
+    assert done.sweep.metrics["each/1"].shape == (3, 2, 2)
+    assert objective.ranking(objective.of(done.sweep)).tolist() == [1, 2, 0]
+    with pytest.raises(UnknownNameError, match=r"no metric is named 'each'.*Known: each/0, each/1, each/2"):
+        halve(measures_an_array, None, Nested(), members, objective=Objective("each"), seeds=2, rungs=[2])
 
 
 def test_an_unknown_metric_is_noticed_before_anything_runs():

@@ -16,9 +16,9 @@ from jaxrl.algorithms.deep import ppo
 from jaxrl.blocks import distributions
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.averages import Average
+from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import Environment, Step, static
-from jaxrl.core.rollout import Decision
+from jaxrl.core.rollout import Decision, last_step
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import JaxrlError
 from jaxrl.evaluation import Episodes
@@ -166,7 +166,11 @@ def make_by_the_value_of_a_field(task, config):
 
 
 def vector(metrics):
-    return metrics | {"change": jnp.ones(3, jnp.float32)}
+    return metrics | {"change": jnp.ones((3, 40), jnp.float32)}
+
+
+def small_and_missing(metrics):
+    return metrics | {"each": jnp.ones(3, jnp.float32), "maybe": optional(jnp.nan)}
 
 
 def python_number(metrics):
@@ -445,7 +449,15 @@ class Evaluator:
 
 
 def sizes(logits):
-    return logits.sum(-1)
+    return logits.sum(-1) + 0j
+
+
+def undefined(logits):
+    return jnp.sqrt(-1.0 - jnp.square(logits[0]))
+
+
+def maybe_undefined(logits):
+    return optional(undefined(logits))
 
 
 def total(logits):
@@ -503,10 +515,10 @@ BROKEN = [
         "update structure", r"update\(state, key\) must be traceable by jax, got TracerBoolConversionError", Updating(a_branch)
     ),
     broken("update structure", r"must return \(state, metrics\), got 'State'", Changed(no_metrics)),
-    broken("update structure", r"a scalar or an Average, under 'change' too, got 'float32\[3\]'", Measuring(vector)),
+    broken("update structure", r"arrays of 1 to 64 entries, under 'change' too, got 'float32\[3, 40\]'", Measuring(vector)),
     broken("update structure", r"its metrics as a dict", Measuring(unnamed)),
-    broken("metrics", r"float32 scalars.*under 'change' too, got 'the float 0.5'", Measuring(python_number)),
-    broken("metrics", r"float32 scalars.*under 'change' too, got 'int32\[\]'", Measuring(whole_number)),
+    broken("metrics", r"float32 numbers.*under 'change' too, got 'the float 0.5'", Measuring(python_number)),
+    broken("metrics", r"float32 numbers.*under 'change' too, got 'int32\[\]'", Measuring(whole_number)),
     broken("policy structure", r"policy\(state, greedy=True\).*TypeError.*Name its parameters so", Changed(greedily)),
     broken("policy structure", r"must return a function \(key, view\) -> Decision, got", Acting(bare_actions)),
     broken("policy structure", r"actions of the action space.*int32\[3\].*got.*float32\[3\]", Acting(real_actions)),
@@ -518,7 +530,7 @@ BROKEN = [
     broken("keys are used once", r"policy\(state, False\) must use each key once", Acting(key_of_the_action_again)),
     broken("metrics are always the same", r"\['now_.*'\] in one of two updates", Measuring(sometimes)),
     broken("traced twice the same", r"the same program whenever it is traced", Measuring(counted_where_traced)),
-    broken("evaluators", r"Evaluator must measure a scalar.*'loss' too, got 'float32\[2\]'", evaluators=(Evaluator(sizes),)),
+    broken("evaluators", r"must measure real numbers.*'loss' too, got 'complex64\[2\]'", evaluators=(Evaluator(sizes),)),
     broken("evaluators", r"names of its own, got \"'loss' of Evaluator and of Evaluator\"", evaluators=(Evaluator(total),) * 2),
     broken("dtypes are explicit", r"from init on, got 'float64\[2, 3\] at .logits", Starting(wide_table)),
     broken("dtypes are explicit", r"in update, got 'float64\[2, 3\] at .logits", Updating(wide_in_float64)),
@@ -527,6 +539,7 @@ BROKEN = [
         "steps per update", r"as many steps as config.steps_per_update says \(8\), got 6", make_that_steps, config=Declaring()
     ),
     broken("values stay finite", r"got \['state.logits in update 0 of seed 0'", Updating(divided_by_nothing)),
+    broken("evaluations are finite", r"may be missing, got \['loss/0', 'loss/1'", evaluators=(Evaluator(undefined),)),
     broken("same key same result", r"two runs from one key must be equal", Updating(noise_of_the_host)),
     broken("chunks change nothing", r"in one chunk and in several", Updating(LateNoise(8))),
     broken("resuming changes nothing", r"interrupted must go on as if", Updating(LateNoise(14))),
@@ -567,4 +580,27 @@ def test_every_check_has_a_broken_algorithm(report):
 
 def test_report_lists_what_applies(report):
     assert report[0].skipped == ("steps per update",)
-    assert {"compiled equals eager", "actions in space", "frequencies"} <= set(report[1].skipped)
+    assert {"compiled equals eager", "actions in space", "frequencies", "evaluations are finite"} <= set(report[1].skipped)
+
+
+def make_that_sees_all(task, config):
+    """Its policy looks at whatever a rollout shows."""
+    right = make(task, config)
+
+    def policy(state, greedy):
+        def act(key, view):
+            seen = view.t + view.action + view.reward.astype(jnp.int32) + view.state
+            action = right.policy(state, greedy)(key, view).action
+            return Decision(jnp.where(seen % 2 == 0, action, 0), memory=view.memory)
+
+        return act
+
+    return right._replace(policy=policy, memory=last_step(task), probabilities=None)
+
+
+def test_a_policy_may_look_at_all_that_a_rollout_shows():
+    assert "actions are legal" in check(make_that_sees_all, evaluators=(Episodes(CELLS, num_episodes=2),), eager=False).passed
+
+
+def test_arrays_and_what_is_declared_as_missing_are_right():
+    check(Measuring(small_and_missing), evaluators=(Evaluator(maybe_undefined),))

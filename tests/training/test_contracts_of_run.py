@@ -42,7 +42,9 @@ def test_seeds_with_tasks_of_their_own_are_what_they_are_alone():
         chex.assert_trees_all_equal(alone.state.q[0], together.state.q[seed])
         for name, values in alone.metrics.items():
             np.testing.assert_array_equal(values[0], together.metrics[name][seed])
-        np.testing.assert_array_equal(alone.evaluations["exact_value"][0], together.evaluations["exact_value"][seed])
+        np.testing.assert_array_equal(
+            alone.evaluations["greedy_exact_value"][0], together.evaluations["greedy_exact_value"][seed]
+        )
 
 
 def test_what_no_seed_has_of_its_own_is_shared():

@@ -88,7 +88,7 @@ def test_two_processes_write_the_table_of_one(tmp_path, alone):
 def test_four_processes_write_the_table_of_one(tmp_path, alone):
     codes, texts = finish(start_together(tmp_path, 20_000, 4))
     assert all(code in (0, 1) for code in codes), texts
-    states = [run.curves("exact_value").values for run in (only(tmp_path), alone)]
+    states = [run.curves("greedy_exact_value").values for run in (only(tmp_path), alone)]
     np.testing.assert_array_equal(*states)
 
 
@@ -112,7 +112,7 @@ def test_a_dead_process_is_reported_and_fewer_go_on(tmp_path):
     assert codes[0] in (0, 1), texts
     whole = tmp_path / "whole"
     codes, texts = finish([start(whole, steps, 2)])
-    np.testing.assert_array_equal(*(run.curves("exact_value").values for run in (only(tmp_path), only(whole))))
+    np.testing.assert_array_equal(*(run.curves("greedy_exact_value").values for run in (only(tmp_path), only(whole))))
 
 
 # The signs that processes leave each other

@@ -12,7 +12,8 @@ from jaxrl.algorithms.deep import ppo
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.blocks import replay
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.averages import Average
+from jaxrl.core.averages import Average, optional
+from jaxrl.core.environment import static
 from jaxrl.evaluation import Episodes
 from jaxrl.results.sinks import Failure
 from jaxrl.training import quarantine
@@ -100,6 +101,8 @@ def count_up(state, key):
         (lambda state, key: (state, {"a": Average(jnp.inf, jnp.float32(2))}), jnp.zeros(2), "metric a"),
         (lambda state, key: (state, {"a": Average(jnp.float32(2), jnp.nan)}), jnp.zeros(2), "metric a"),
         (lambda state, key: (state, {"episode_return": jnp.nan}), jnp.zeros(2), "metric episode_return"),
+        (lambda state, key: (state, {"a": jnp.array([0.0, jnp.nan]), "b": jnp.nan}), jnp.zeros(2), "metric a"),
+        (lambda state, key: (state, {"a": optional(jnp.array([0.0, jnp.inf]))}), jnp.zeros(2), "metric a"),
         (lambda state, key: ({"w": state["w"] / 0}, {}), {"w": jnp.ones(2)}, "state['w']"),
     ],
 )
@@ -108,6 +111,53 @@ def test_the_first_bad_place_is_named(update, start, place):
     assert int(health.update) == 7
     metrics = jax.eval_shape(lambda: update(start, None))[1]
     assert quarantine.places(start, metrics)[int(health.place)] == place
+
+
+@struct.dataclass
+class Declares:
+    """declared: whether the metric is. bad: the seed in which it is missing in every second update, negative for none."""
+
+    bad: int = -1
+    declared: bool = static(default=True)
+
+
+def sometimes_missing(task, config):
+    """Counts. Measures an array whose second entry is missing from time to time."""
+
+    def update(state, key):
+        measured = jnp.stack([state, jnp.where((state % 2 == 1) & (config.bad >= 0), jnp.nan, state)])
+        return state + 1, {"score": optional(measured) if config.declared else measured, "step": state}
+
+    return Algorithm(lambda key: jnp.float32(0), update)
+
+
+@struct.dataclass
+class Missing:
+    """An evaluator whose metric is missing after an odd number of updates."""
+
+    declared: bool = static(default=True)
+
+    def __call__(self, key, algorithm, state):
+        found = jnp.where(state % 2 == 1, jnp.nan, state)
+        return {"found": optional(found) if self.declared else found, "after": state}
+
+
+def test_a_metric_that_is_declared_may_be_missing():
+    """By an algorithm and by an evaluator of the user's; no name is known to the library."""
+    done = run(sometimes_missing, (), Declares(np.array([-1, 0])), seeds=2, num_updates=4, chunk_length=1, evaluators=[Missing()])
+    assert not done.summary.failed_seeds
+    np.testing.assert_array_equal(done.metrics["score/0"], [[0, 1, 2, 3]] * 2)
+    np.testing.assert_array_equal(done.metrics["score/1"], [[0, 1, 2, 3], [0, np.nan, 2, np.nan]])
+    np.testing.assert_array_equal(done.evaluations["found"], [[np.nan, 2, np.nan, 4]] * 2)
+    np.testing.assert_array_equal(done.state, [4, 4])
+
+
+def test_a_metric_that_is_not_declared_may_not():
+    config = Declares(np.array([-1, 0]), declared=False)
+    done = run(sometimes_missing, (), config, seeds=2, num_updates=4, evaluators=[Missing()])
+    assert done.summary.failed_seeds == {1: Failure(1, "metric score")}
+    np.testing.assert_array_equal(done.metrics["score/0"], [[0, 1, 2, 3], [0, 1, np.nan, np.nan]])
+    np.testing.assert_array_equal(done.state, [4, 1])
 
 
 def test_missing_returns_whole_numbers_and_infinities_from_the_start_are_no_failure():

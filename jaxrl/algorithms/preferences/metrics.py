@@ -318,7 +318,7 @@ class PolicyValue:
         self.regret.validate(task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
-        gap: Any = self.regret.exact(key, algorithm, state)["optimality_gap"]
+        gap: Any = self.regret.exact(key, algorithm, state)["greedy_optimality_gap"]
         return {"policy_value": self.regret.normalised(gap)}
 
 

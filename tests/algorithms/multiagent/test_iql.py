@@ -110,7 +110,7 @@ def test_prisoners_defect():
     assert (np.asarray(done.state.q)[:, :, 0].argmax(-1) == 1).all()
     np.testing.assert_allclose(done.evaluations["greedy_nash_conv"][:, -1], 0.0, atol=1e-6)
     # Exploring plays cooperate with probability 0.05, which costs each player 0.05.
-    np.testing.assert_allclose(done.evaluations["nash_conv"][:, -1], 0.1, atol=1e-5)
+    np.testing.assert_allclose(done.evaluations["sampled_nash_conv"][:, -1], 0.1, atol=1e-5)
 
 
 def test_policy_and_probabilities_have_an_agent_axis():

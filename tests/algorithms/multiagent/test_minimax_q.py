@@ -134,7 +134,7 @@ def test_converges_to_the_exact_values_of_a_random_game():
     error = np.abs(np.asarray(done.state.value)[:, :, numbers] - expected)
     assert error.mean() < 0.15
     assert span > 0.5
-    assert done.evaluations["exploitability"][:, -1].mean() < 0.3
+    assert done.evaluations["sampled_exploitability"][:, -1].mean() < 0.3
 
 
 @pytest.mark.parametrize(

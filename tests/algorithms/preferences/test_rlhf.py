@@ -68,7 +68,7 @@ def test_the_policy_learns_what_the_labels_say():
     config = loop(env, num_rounds=16)
     regret, exact = PolicyRegret.of(env, config.fitting.model, 0.9), ExactValue.of(env, 0.9)
     done = run(rlhf.make, env, config, seeds=16, num_updates=16, chunk_length=16, evaluators=(regret, exact))
-    reached = (done.evaluations["exact_value"][:, -1] - regret.uniform) / (regret.optimum - regret.uniform)
+    reached = (done.evaluations["greedy_exact_value"][:, -1] - regret.uniform) / (regret.optimum - regret.uniform)
     assert reached.mean() >= 0.8
     assert done.evaluations["normalised_return"][:, -1].mean() >= 0.8
     np.testing.assert_array_equal(done.metrics["labelled"][:, -1], 256)

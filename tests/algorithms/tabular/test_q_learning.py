@@ -103,10 +103,12 @@ def test_the_greedy_policy_is_good_after_a_hundred_thousand_steps():
     env = envs.make("frozen_lake")
     evaluators = (ExactValue.of(env, 0.99),)
     done = run(q_learning.make, env, q_learning.Config(), seeds=64, num_updates=1000, chunk_length=100, evaluators=evaluators)
-    value = done.evaluations["exact_value"].mean(0)
+    value = done.evaluations["greedy_exact_value"].mean(0)
     assert value[-1] >= 0.50
     assert value[0] < value[-1]
-    np.testing.assert_allclose(done.evaluations["optimality_gap"] + done.evaluations["exact_value"], 0.542026, atol=1e-4)
+    np.testing.assert_allclose(
+        done.evaluations["greedy_optimality_gap"] + done.evaluations["greedy_exact_value"], 0.542026, atol=1e-4
+    )
     assert done.evaluations["sampled_exact_value"][:, -1].mean() < value[-1]  # exploring costs
 
 

@@ -62,6 +62,10 @@ def _is_trained(subject: Subject) -> bool:
     return subject.trained
 
 
+def _is_trained_and_evaluated(subject: Subject) -> bool:
+    return _is_trained(subject) and _is_evaluated(subject)
+
+
 def _is_resumed(subject: Subject) -> bool:
     return subject.trained and running.can_be_resumed(subject)
 
@@ -109,6 +113,7 @@ _CHECKS = (
     Check(structure.check_dtypes_are_explicit, always),
     Check(structure.check_steps_per_update, _declares_steps),
     Check(running.check_values_stay_finite, _is_trained),
+    Check(running.check_evaluations_are_finite, _is_trained_and_evaluated),
     Check(running.check_same_key_same_result, _is_trained),
     Check(running.check_chunks_change_nothing, _is_trained),
     Check(running.check_resuming_changes_nothing, _is_resumed),

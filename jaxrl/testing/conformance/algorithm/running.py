@@ -22,6 +22,15 @@ def check_values_stay_finite(subject: Subject) -> None:
     require(not failed, must, found, "Mask the input of a function that may be infinite, not its output.")
 
 
+def check_evaluations_are_finite(subject: Subject) -> None:
+    """Evaluations put no seed into quarantine, so one that turns NaN by mistake would pass for a missing value."""
+    plain = {name: value for name, value in subject.evaluation.items() if not isinstance(value, averages.Average)}
+    found = {name: subject.plain.evaluations[name] for name in averages.column_names(plain)}
+    bad = sorted(name for name, values in found.items() if not np.isfinite(values).all())
+    must = "evaluators must measure finite numbers, or declare what may be missing"
+    require(not bad, must, bad, 'Return {"name": jaxrl.core.averages.optional(value)}.')
+
+
 def check_same_key_same_result(subject: Subject) -> None:
     again = subject.run(evaluators=subject.evaluators)
     difference = _difference(again, subject.plain) or first_difference(again.evaluations, subject.plain.evaluations)
@@ -106,7 +115,7 @@ def check_compiled_equals_eager(subject: Subject) -> None:
     key = jax.random.fold_in(jax.random.key(subject.root), jnp.uint32(seed))
     state, metrics = made.update(made.init(jax.random.fold_in(key, 0)), jax.random.fold_in(key, 1))
     compiled = subject.alone(seed, num_updates=1)
-    found = jax.tree.map(lambda value: np.asarray(value)[None, None], averages.divided(metrics))
+    found = averages.columns(jax.tree.map(lambda value: np.asarray(value)[None, None], metrics), axes=2)
     difference = first_difference((found, jax.tree.map(lambda leaf: leaf[None], state)), (compiled.metrics, compiled.state))
     must, fix = "an update must be the same compiled and uncompiled", "Keep Python and NumPy randomness, and printing, out of it."
     require(not difference, must, difference, fix)

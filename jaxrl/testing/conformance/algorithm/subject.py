@@ -14,7 +14,6 @@ from jaxrl import errors
 from jaxrl.core import contracts, rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment, PyTree
-from jaxrl.core.rollout import View
 from jaxrl.errors import AlgorithmError
 from jaxrl.results.sinks import Chunk, Plan, RunSummary
 from jaxrl.testing.conformance.programs import text
@@ -111,6 +110,16 @@ class Subject:
         made = contracts.algorithm(WHERE, self.make, task, config)
         return contracts.next_state(WHERE, made, config, state, key)
 
+    @functools.cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """Shapes of what the evaluators measure: name -> number, array or Average."""
+
+        def evaluate(task, config, evaluators, state, key):
+            made = contracts.algorithm(WHERE, self.make, task, config)
+            return contracts.evaluation(WHERE, evaluators, key, made, state)
+
+        return jax.eval_shape(evaluate, self.task, self.one, self.evaluators, self.first_state, jax.random.key(0))
+
     @property
     def root(self) -> int:
         """The number from which the runs derive their seeds."""
@@ -169,12 +178,18 @@ def _act(make, env, config, state, key, views) -> tuple:
     made = contracts.algorithm(WHERE, make, env, config)
     play_key, start_key, greedy_key, repeat_key = jax.random.split(key, 4)
     episodes = rollout.start(start_key, env, NUM_ENVS, made.memory)
-    _, played = rollout.unroll(play_key, env, made.policy(state, False), episodes, NUM_STEPS)
-    obs, mask, sampled = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (played.obs, played.mask, played.action))
-    seen = View(obs, mask, batched(made.memory, NUM_ENVS * NUM_STEPS))
+    policy = made.policy(state, False)
+
+    def act(key, view):
+        return policy(key, view)._replace(extras={"view": view})
+
+    _, played = rollout.unroll(play_key, env, act, episodes, NUM_STEPS)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (played.extras["view"], played.mask, played.action))
+    seen, mask, sampled = flat
+    obs = seen.obs
     greedy = made.policy(state, True)(greedy_key, seen).action
     probabilities = None if made.probabilities is None else made.probabilities(state, seen)
-    again = jax.tree.map(lambda leaf: jnp.repeat(leaf[views], NUM_REPEATS, axis=0), seen)
+    again = jax.tree.map(lambda leaf: leaf[jnp.repeat(views, NUM_REPEATS)], seen)
     repeats = made.policy(state, False)(repeat_key, again).action
     return (
         obs,
