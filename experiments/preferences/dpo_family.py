@@ -6,30 +6,24 @@ generalisation across prompts and no language model.
 Source: Rafailov et al. (2023); Azar et al. (2023); and those of ``jaxrl.algorithms.preferences.direct``.
 """
 
-import functools
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
 
-from jaxrl.algorithms.preferences import direct
+from jaxrl.algorithms.preferences import direct, populations
 from jaxrl.algorithms.preferences.direct import Config as Numbers
-from jaxrl.algorithms.preferences.direct import Pairs
-from jaxrl.experiment.claims import Claim, Verdict, exceeds, recorded, recorded_within
-from jaxrl.experiment.session import Session
-from jaxrl.report import figures
-from jaxrl.results.run_directory import RunDirectory
+from jaxrl.experiment import Claim, Quantity, Results, derived, draw, every, final, largest
+from jaxrl.experiment.experiment import Row
+from jaxrl.results.factors import Factor, label
 from jaxrl.solvers.kl_optimal import kl_optimal, logit, psi_optimal
 
-RESPONSES = 10
-BETA, FLIPS, TOKEN_PRICE = 0.5, 0.2, 0.05
-TAUS = (0.1, 0.5, 1.0)
-FINITE = ("cdpo", "dpop", "ipo")  # the losses that are said to keep finite margins on deterministic labels
-NORMALISED, SUMMED = "simpo", "cpo"  # the same loss with and without division by the length
+BETA, FLIPS, TOKEN_PRICE, TAUS = 0.5, 0.2, 0.05, (0.1, 0.5, 1.0)
+ALIKE = Numbers(beta=BETA, flip_rate=FLIPS, target_margin=1.0, sft=1.0, eta=1.0)
+PAIR, CHAIN = "a > b", "a > b > c"  # labels that never change
 
 
 @dataclass(frozen=True)
@@ -45,339 +39,175 @@ class Config:
 QUICK = Config(steps=1_000, seeds=4)
 
 
-@dataclass(frozen=True)
-class World:
-    """K responses: gold, reference log-probabilities and lengths; float64[K] each."""
-
-    gold: jax.Array
-    log_reference: jax.Array
-    length: jax.Array
-
-    @property
-    def preference(self) -> jax.Array:
-        """The Bradley-Terry probability that the row is preferred to the column, float64[K, K]."""
-        return jax.nn.sigmoid(self.gold[:, None] - self.gold)
+def strength(loss: str) -> dict[str, float]:
+    """Returns the number that ties a loss to its reference, empty of a loss that reads none."""
+    return {"tau": TAUS[0]} if loss == "ipo" else {"beta": BETA} if "beta" in direct.PUBLISHED[loss] else {}
 
 
-def draw(seed: int) -> World:
-    """Draws a world whose lengths have nothing to do with gold."""
-    random = np.random.default_rng(seed)
-    gold, reference = random.standard_normal((2, RESPONSES))
-    length = random.permutation(np.arange(5.0, 5.0 + RESPONSES))
-    length_free = length - length.mean()
-    gold = gold - gold.mean() - length_free * (gold @ length_free) / (length_free @ length_free)
-    return World(jnp.asarray(gold), jax.nn.log_softmax(jnp.asarray(reference)), jnp.asarray(length))
-
-
-def population_loss(name: str, numbers: Numbers, logits: jax.Array, world: World, preference: jax.Array) -> jax.Array:
-    """Returns the expected loss over all pairs of different responses, each labelled with its probability."""
-    first, second = (jnp.asarray(side) for side in np.nonzero(~np.eye(len(world.gold), dtype=bool)))
-    pairs = direct.pairs_of(jax.nn.log_softmax(logits), world.log_reference, world.length, first, second)
-    return jnp.sum(preference[first, second] * direct.loss(name)(pairs, numbers)) / len(first)
-
-
-def minimiser(objective: Callable, start: jax.Array) -> np.ndarray:
-    """Returns where a smooth function has its minimum, float64[K]."""
-    value_and_grad = jax.jit(jax.value_and_grad(objective))
-
-    def evaluate(x):
-        value, gradient = value_and_grad(jnp.asarray(x))
-        return float(value), np.asarray(gradient)
-
-    return optimize.minimize(evaluate, np.asarray(start), jac=True, method="BFGS", options={"gtol": 1e-11}).x
-
-
-def total_variation(log_p: jax.Array, log_q: jax.Array) -> float:
-    """Returns half the sum of absolute differences of two distributions."""
-    return float(0.5 * jnp.abs(jnp.exp(log_p) - jnp.exp(log_q)).sum())
-
-
-def optimum(name: str, numbers: Numbers, world: World) -> jax.Array:
-    """Returns the log-probabilities that minimise a loss on Bradley-Terry data."""
-    objective = functools.partial(population_loss, name, numbers, world=world, preference=world.preference)
-    return jax.nn.log_softmax(jnp.asarray(minimiser(objective, world.log_reference)))
-
-
-def exact_optima(seed: int) -> dict[str, float]:
-    """Returns how far the minimisers are from the closed forms."""
-    world = draw(seed)
-    found = {"dpo_variation": total_variation(optimum("dpo", Numbers(beta=BETA), world), _tilted(world, world.gold, BETA))}
-    uniform = jnp.full(RESPONSES, 1 / RESPONSES)
-    psi = psi_optimal(world.log_reference, world.preference, uniform, BETA, logit)
-    found["psi_variation"] = total_variation(psi, _tilted(world, world.gold, BETA))
-    priced = optimum("r_dpo", Numbers(beta=BETA, length=TOKEN_PRICE), world)
-    tilt = np.asarray(priced - world.log_reference - world.gold / BETA)
-    found["length_slope"] = float(np.polyfit(np.asarray(world.length), tilt, 1)[0])
-    return found
-
-
-def _tilted(world: World, reward: jax.Array, beta: float) -> jax.Array:
-    return kl_optimal(world.log_reference, reward, beta)
-
-
-def _two(margin: Any, shift: float = 0.0) -> Pairs:
-    """Two responses, probability 1/2 each under the reference; shift: added to the reference's log-probabilities."""
-    policy = jax.nn.log_softmax(jnp.stack([jnp.asarray(margin, float), jnp.zeros(())]))
-    half = jnp.log(jnp.full(1, 0.5))
-    one = jnp.ones(1)
-    return Pairs(policy[:1], policy[1:], half + shift, half - shift, one, one)
-
-
-def gradients_at_zero() -> float:
-    """Returns the largest error of the gradients in the margin, at the reference, against their closed forms."""
-    e, beta, tau, eta = FLIPS, BETA, 0.3, 0.8
-    numbers = Numbers(beta=beta, tau=tau, flip_rate=e, eta=eta)
-    expected = {
-        "dpo": -beta / 2,
-        "cdpo": -beta * (1 - 2 * e) / 2,
-        "robust": -beta / (2 * (1 - 2 * e)),
-        "ipo": -1 / tau,
-        "kto": -beta / 4,
-        "dpop": -beta / 2,
-        "r_dpo": -beta / 2,
-        "beta_dpo": -beta / 2,
-        "sppo": -eta,
-        "apo_zero": -beta / 4,
-        "bco": -beta / 2,
-        "exo": -beta / 4 * np.log((1 - numbers.smoothing) / numbers.smoothing),
-    }
-    errors = []
-    for name, closed in expected.items():
-        # Half of the margin each way, so that losses of the two log-ratios have a derivative in it too.
-        def along(margin, name=name):
-            pairs = _two(0.0)
-            pairs = pairs._replace(chosen=pairs.chosen + margin / 2, rejected=pairs.rejected - margin / 2)
-            return direct.loss(name)(pairs, numbers)[0]
-
-        errors.append(abs(float(jax.grad(along)(1e-12)) - closed))
-    return max(errors)
-
-
-def robustness() -> float:
-    """Returns the largest gap between the robust loss averaged over flips and DPO on clean labels."""
-    margins = jnp.linspace(-5.0, 5.0, 11)
-    numbers = Numbers(beta=BETA, flip_rate=FLIPS)
-
-    def loss(name, margin):
-        return direct.loss(name)(_two(margin), numbers)[0]
-
-    gaps = [abs((1 - FLIPS) * loss("robust", m) + FLIPS * loss("robust", -m) - loss("dpo", m)) for m in margins]
-    return float(max(gaps))
-
-
-def change_with_reference() -> float:
-    """Returns by how much another reference changes the losses that need none, gradients included."""
-    changes = []
-    for name in direct.WITHOUT_REFERENCE:
-        for function in (
-            direct.loss(name),
-            lambda pairs, numbers, name=name: jax.grad(lambda x: direct.loss(name)(pairs._replace(chosen=x), numbers).sum())(
-                pairs.chosen
-            ),
-        ):
-            one, other = (function(_two(0.7, shift), Numbers()) for shift in (0.0, 2.0))
-            changes.append(float(jnp.abs(one - other).max()))
-    return max(changes)
-
-
-def descend(objective: Callable, start: jax.Array, checkpoints: np.ndarray, step: float = 0.1) -> np.ndarray:
-    """Follows the gradient with a fixed step and returns the parameters after each number of steps, float64[C, K]."""
-
-    @jax.jit
-    def onward(x, count):
-        return jax.lax.fori_loop(0, count, lambda _, x: x - step * jax.grad(objective)(x), x)
-
-    x, path = start, []
-    for count in np.diff(checkpoints, prepend=0):
-        x = onward(x, int(count))
-        path.append(np.asarray(x))
-    return np.stack(path)
-
-
-def checkpoints_up_to(steps: int) -> np.ndarray:
-    """Returns ten numbers of steps per decade, int[C]; ends with steps / 10 .. steps."""
-    decades = round(np.log10(steps))
-    return np.unique(np.round(np.geomspace(1, 10**decades, 10 * decades + 1)).astype(int))
-
-
-def margins(name: str, numbers: Numbers, checkpoints: np.ndarray) -> np.ndarray:
-    """Returns the margin of a pair whose first response always wins, along the gradient steps, float64[C]."""
-    path = descend(lambda x: direct.loss(name)(_two(x[0]), numbers).sum(), jnp.zeros(1), checkpoints)
-    return path[:, 0]
-
-
-def chain(name: str, numbers: Numbers, checkpoints: np.ndarray) -> np.ndarray:
-    """Returns log pi(c) - log pi(a) where only a > b and b > c were seen, along the gradient steps, float64[C]."""
-    world = World(jnp.zeros(3), jnp.log(jnp.full(3, 1 / 3)), jnp.ones(3))
-    seen = jnp.zeros((3, 3)).at[0, 1].set(3.0).at[1, 2].set(3.0)  # the mean over six pairs becomes that over these two
-    objective = functools.partial(population_loss, name, numbers, world=world, preference=seen)
-    path = descend(lambda x: objective(x), jnp.zeros(3), checkpoints)
-    return path[:, 2] - path[:, 0]
-
-
-@functools.partial(jax.jit, static_argnames=("name", "steps"))
-def length_correlation(key: jax.Array, name: str, steps: int = 200) -> jax.Array:
-    """Trains on length-neutral labels from a reference that makes long responses unlikely, as language models do.
-
-    Returns:
-        The size of the correlation between the length and the loss's own implicit reward (the log-probability, per token where
-        the loss divides by the length), float[].
-    """
-    gold_key, length_key, noise_key = jax.random.split(key, 3)
-    length = jax.random.randint(length_key, (50,), 5, 50).astype(float)
-    log_reference = -0.5 * length + jax.random.normal(noise_key, (50,))
-    gold = jax.random.normal(gold_key, (50,))
-    first, second = (jnp.asarray(side) for side in np.nonzero(~np.eye(50, dtype=bool)))
-    preference = jax.nn.sigmoid(gold[first] - gold[second])
-
-    def objective(log_probability):
-        pairs = direct.pairs_of(log_probability, log_reference, length, first, second)
-        numbers = Numbers(beta=1.0, target_margin=0.0, sft=0.0)
-        return jnp.mean(preference * direct.loss(name)(pairs, numbers)) * 50
-
-    # Log-probabilities of single responses among very many: they need not sum to one over those that were labelled.
-    trained = jax.lax.fori_loop(0, steps, lambda _, x: x - 0.1 * jax.grad(objective)(x), log_reference)
-    implicit = trained / length if name == NORMALISED else trained
-    return jnp.abs(jnp.corrcoef(implicit, length)[0, 1])
-
-
-def run(config: Config, session: Session) -> None:
-    """Computes everything, in float64, and draws the margins."""
-    checkpoints = checkpoints_up_to(config.steps)
+def measure(config: Config, results: Results) -> list[Row]:
+    """Computes everything in float64."""
     with jax.enable_x64(True):
-        session.record(
-            exact_optima(0)
-            | {
-                "gradient_error": gradients_at_zero(),
-                "robust_error": robustness(),
-                "reference_change": change_with_reference(),
-            },
-            "optima",
-        )
-        alike = Numbers(beta=BETA, flip_rate=FLIPS, target_margin=1.0, sft=1.0, eta=1.0)
-        deterministic = {name: margins(name, alike, checkpoints) for name in direct.LOSSES}
-        for name, path in deterministic.items():
-            session.record({"margin": path}, f"deterministic, {name}")
-        for beta in (0.1, 1.0):
-            session.record({"margin": margins("dpo", Numbers(beta=beta), checkpoints)}, f"deterministic, dpo, beta {beta}")
-        for tau in TAUS:
-            numbers = Numbers(tau=tau)
-            session.record({"margin": margins("ipo", numbers, checkpoints)}, f"deterministic, ipo, tau {tau}")
-            session.record({"log_ratio": chain("ipo", numbers, checkpoints)}, f"chain, ipo, tau {tau}")
-        session.record({"log_ratio": chain("dpo", Numbers(beta=BETA), checkpoints)}, "chain, dpo")
-        keys = jax.random.split(jax.random.key(0), config.seeds)
-        for name in (SUMMED, NORMALISED):
-            correlation = jax.vmap(functools.partial(length_correlation, name=name))(keys)
-            session.record({"correlation": np.asarray(correlation)[:, None]}, f"length, {name}")
+        return [*optima(results.root), *identities(), *deterministic(config.steps), *length_neutral(config.seeds, results.root)]
+
+
+def optima(root: int) -> Iterator[Row]:
+    """Compares the minimisers on Bradley-Terry data with the closed forms.
+
+    ``variation``: the total variation distance from the reference tilted by gold. ``length_slope``: nats per token.
+    """
+    gold, world = populations.draw_length_free(np.random.default_rng(root), 10)
+    tilted = jnp.exp(kl_optimal(world.log_reference, gold, BETA))
+    dpo = populations.optimum("dpo", Numbers(beta=BETA), world)
+    psi_po = psi_optimal(world.log_reference, world.preference, jnp.full(10, 0.1), BETA, logit)
+    for loss, policy in (("dpo", dpo), ("psi_po", psi_po)):
+        yield {"problem": "Bradley-Terry", "loss": loss}, {"variation": 0.5 * jnp.abs(jnp.exp(policy) - tilted).sum()}
+    tilt = populations.optimum("r_dpo", Numbers(beta=BETA, length=TOKEN_PRICE), world) - world.log_reference - gold / BETA
+    slope = np.polyfit(np.asarray(world.length), np.asarray(tilt), 1)[0]
+    yield {"problem": "Bradley-Terry", "loss": "r_dpo"}, {"length_slope": slope}
+
+
+def identities() -> Iterator[Row]:
+    """Measures slopes at the reference against closed forms, the robust loss against DPO, and losses without a reference."""
+    for loss, error in populations.slope_errors(Numbers(beta=BETA, tau=0.3, flip_rate=FLIPS, eta=0.8)).items():
+        yield {"problem": "policy = reference", "loss": loss}, {"gradient_error": error}
+    right, wrong = (populations.pair(sign * jnp.linspace(-5.0, 5.0, 11)) for sign in (1, -1))
+    mean = (1 - FLIPS) * direct.robust(right, ALIKE) + FLIPS * direct.robust(wrong, ALIKE)
+    yield {"problem": "flipped labels", "loss": "robust"}, {"robust_error": jnp.abs(mean - direct.dpo(right, ALIKE)).max()}
+    for loss, change in populations.reference_changes(Numbers()).items():
+        yield {"problem": "another reference", "loss": loss}, {"reference_change": change}
+
+
+def deterministic(last: int) -> Iterator[Row]:
+    """Follows the gradient where labels never change: the margin of a and b, and log pi(c) - log pi(a) of three responses."""
+    steps = populations.logarithmic_steps(last)
+    alone = [(loss, strength(loss)) for loss in direct.LOSSES]
+    pairs = [*alone, ("dpo", {"beta": 0.1}), ("dpo", {"beta": 1.0}), *(("ipo", {"tau": tau}) for tau in TAUS[1:])]
+    chains = [("dpo", {"beta": BETA}), *(("ipo", {"tau": tau}) for tau in TAUS)]
+    for problem, metric, follow, cases in (
+        (PAIR, "margin", populations.margins, pairs),
+        (CHAIN, "log_ratio", populations.chain_log_ratios, chains),
+    ):
+        paths = follow([(loss, ALIKE.replace(**numbers)) for loss, numbers in cases], steps)
+        for (loss, numbers), path in zip(cases, paths, strict=True):
+            yield {"problem": problem, "loss": loss, **numbers}, {metric: path, "steps": steps}
+
+
+def length_neutral(seeds: int, root: int) -> Iterator[Row]:
+    """Trains on labels that do not depend on the length, from a reference that makes long responses unlikely.
+
+    ``correlation``: the size of that between the length and the loss's own implicit reward, which is the log-probability for CPO
+    and the log-probability per token for SimPO.
+    """
+    losses, numbers = ("cpo", "simpo"), Numbers(beta=1.0, target_margin=0.0, sft=0.0)
+
+    @jax.vmap
+    def correlations(key):
+        world = populations.draw_texts(key, 50)
+        objectives = [partial(populations.expected_loss, loss, numbers, world) for loss in losses]
+        summed, normalised = populations.descend(objectives, world.log_reference, np.array([200]), step_size=5.0)[:, 0]
+        return [jnp.abs(jnp.corrcoef(reward, world.length)[0, 1]) for reward in (summed, normalised / world.length)]
+
+    for loss, found in zip(losses, correlations(jax.random.split(jax.random.key(root), seeds)), strict=True):
+        yield {"problem": "length-neutral labels", "loss": loss}, {"correlation": found[:, None]}
+
+
+def figures(results: Results) -> None:
+    """Draws margins and log-ratios over the gradient steps."""
     shown = ("dpo", "dpop", "apo_zero", "ipo", "cdpo", "sppo")
-    lines = {name: (checkpoints, deterministic[name][None]) for name in shown}
-    labels = ("Gradient steps", "Margin h (nats)")
-    figures.relation(session.directory, "margins", lines, *labels, x_scale="log", title="A pair whose label never changes")
-    lines = {"dpo": (checkpoints, _path(session.directory, "log_ratio", "chain, dpo")[None])}
-    for tau in TAUS[1:]:
-        lines[f"ipo, tau {tau}"] = (checkpoints, _path(session.directory, "log_ratio", f"chain, ipo, tau {tau}")[None])
-    labels = ("Gradient steps", "log pi(c) - log pi(a) (nats)")
-    figures.relation(session.directory, "chain", lines, *labels, x_scale="log", title="Three responses, a > b and b > c")
+    lines = {loss: path(results, "margin", problem=PAIR, loss=loss, **strength(loss)) for loss in shown}
+    options = {"x_scale": "log", "title": "A pair whose label never changes"}
+    draw.relation(results, "margins", lines, "Gradient steps", "Margin h (nats)", **options)
+    lines = {"dpo": path(results, "log_ratio", problem=CHAIN, loss="dpo")}
+    lines |= {f"ipo, tau {tau}": path(results, "log_ratio", problem=CHAIN, loss="ipo", tau=tau) for tau in TAUS[1:]}
+    options = {"x_scale": "log", "title": "Three responses, a > b and b > c"}
+    draw.relation(results, "chain", lines, "Gradient steps", "log pi(c) - log pi(a) (nats)", **options)
 
 
-def _path(run: RunDirectory, metric: str, variant: str) -> np.ndarray:
-    return run.curves(metric, variant, "metrics").values[0].astype(np.float64)
+def path(results: Results, metric: str, **arm: Factor) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the numbers of steps, float64[C], and the metric after each, float64[1, C]."""
+    return results.values("steps", **arm)[0], results.values(metric, **arm)
 
 
-def _relative_error(metric: str, names: dict[str, float]) -> Callable[[RunDirectory], Verdict]:
-    """Returns the check that recorded values are within 1 % of what they should be."""
-
-    def check(run: RunDirectory) -> Verdict:
-        worst = max(abs(float(recorded(run, metric, name)[0]) / value - 1.0) for name, value in names.items())
-        return Verdict(worst <= 0.01, worst, "largest relative error <= 0.01")
-
-    return check
+def last_decade(metric: str, **arm: Factor) -> Quantity:
+    """By how much a metric rises over the last nine tenths of the steps."""
+    text = f"rise of {metric} in the last decade of steps ({label(arm)})"
+    return derived(text, lambda results: np.diff(results.values(metric, **arm)[0, [-11, -1]])[0])
 
 
-def _growth(run: RunDirectory) -> Verdict:
-    """The slope of beta h in the logarithm of the steps over the last decade: 1 if h grows like log(steps) / beta."""
-    slopes = []
-    for beta in (0.1, 1.0):
-        path = _path(run, "margin", f"deterministic, dpo, beta {beta}")
-        slopes.append(beta * (path[-1] - path[-11]) / np.log(10.0))
-    least = float(min(slopes))
-    return Verdict(least > 0.5, least, "smallest slope of beta h in log(steps), beta 0.1 and 1, > 0.5 in the last decade")
-
-
-def _finite_margins(run: RunDirectory) -> Verdict:
-    """A margin counts as finite if the last nine tenths of the steps change it by less than 1 %."""
-    kept = []
-    for name in sorted(direct.LOSSES):
-        path = _path(run, "margin", f"deterministic, {name}")
-        if abs(path[-1] - path[-11]) < 0.01 * abs(path[-1]):
-            kept.append(name)
-    missed = sorted(set(FINITE) ^ set(kept))
-    return Verdict(not missed, len(missed), f"exactly {', '.join(FINITE)} keep finite margins; found {', '.join(kept)}")
-
-
-def _loser_vanishes(run: RunDirectory) -> Verdict:
-    path = _path(run, "log_ratio", "chain, dpo")
-    fall = float(path[-11] - path[-1])
-    return Verdict(fall > 1.0, fall, "log-ratio falls by more than 1 in the last decade of steps")
-
-
-def _reference_free(run: RunDirectory) -> Verdict:
-    change = float(recorded(run, "reference_change", "optima")[0])
-    return Verdict(change == 0.0, change, "largest change of loss or gradient = 0")
+def settled(loss: str) -> Quantity:
+    """By which share of itself a margin changes over the last nine tenths of the steps: below 1 %, it counts as finite."""
+    return abs(last_decade("margin", loss=loss, **strength(loss)) / final("margin", loss=loss, **strength(loss)))
 
 
 CLAIMS = (
-    Claim("The gradients at the reference are the closed forms", "derived", recorded_within("gradient_error", 0, 1e-9, "optima")),
     Claim(
-        "DPO's optimum on Bradley-Terry data is the reference tilted by the reward, total variation below 1e-3",
+        "The gradients of the losses in the margin, where the policy is the reference, are the closed forms",
+        "derived",
+        largest("gradient_error") <= 1e-9,
+    ),
+    Claim(
+        "DPO's optimum on Bradley-Terry data is the reference tilted by the reward, total variation at most 1e-3",
         "Rafailov et al. (2023)",
-        recorded_within("dpo_variation", 0, 1e-3, "optima"),
+        final("variation", loss="dpo") <= 1e-3,
     ),
     Claim(
-        "Psi-PO with the logit has the optimum of RLHF on Bradley-Terry data, total variation below 1e-3",
+        "Psi-PO with the logit has the optimum of RLHF on Bradley-Terry data, total variation at most 1e-3",
         "Azar et al. (2023)",
-        recorded_within("psi_variation", 0, 1e-3, "optima"),
+        final("variation", loss="psi_po") <= 1e-3,
     ),
     Claim(
-        "Averaged over flipped labels, the robust loss is DPO on the right ones",
+        "Averaged over flipped labels, the robust loss is DPO's on the right ones",
         "Chowdhury et al. (2024)",
-        recorded_within("robust_error", 0, 1e-9, "optima"),
+        final("robust_error") <= 1e-9,
     ),
     Claim(
         "On deterministic labels cDPO's margin ends at logit(1 - e) / beta, within 1 %",
         "derived",
-        _relative_error("margin", {"deterministic, cdpo": float(np.log((1 - FLIPS) / FLIPS)) / BETA}),
+        (final("margin", loss="cdpo") * (BETA / np.log((1 - FLIPS) / FLIPS))).equals(1.0, 0.01),
     ),
     Claim(
-        "On deterministic labels IPO's margin ends at 1 / (2 tau), within 1 %, tau 0.1, 0.5 and 1",
+        "On deterministic labels IPO's margin ends at 1 / (2 tau), within 1 %, for tau of 0.1, 0.5 and 1",
         "Azar et al. (2023)",
-        _relative_error("margin", {f"deterministic, ipo, tau {tau}": 1 / (2 * tau) for tau in TAUS}),
+        every(final("margin", loss="ipo", tau=tau).equals(1 / (2 * tau), 0.01 / (2 * tau)) for tau in TAUS),
     ),
-    Claim("On deterministic labels DPO's margin grows without bound, whatever beta", "Azar et al. (2023)", _growth),
     Claim(
-        "Of three responses, a > b and b > c, DPO drops the one that never wins",
+        "On deterministic labels DPO's margin h grows without bound, whatever beta: in the last decade of steps, beta h rises by "
+        "more than half of log(10) for beta of 0.1 and 1",
         "Azar et al. (2023)",
-        _loser_vanishes,
+        every(last_decade("margin", loss="dpo", beta=beta) * (beta / np.log(10.0)) > 0.5 for beta in (0.1, 1.0)),
     ),
     Claim(
-        "IPO keeps it at exp(-1 / tau) times the winner, within 1 % of the logarithm",
+        "Of three responses with a > b and b > c always, DPO drops the one that never wins: in the last decade of steps it loses "
+        "more than 1 nat against the best",
         "Azar et al. (2023)",
-        _relative_error("log_ratio", {f"chain, ipo, tau {tau}": -1 / tau for tau in TAUS}),
+        last_decade("log_ratio", loss="dpo") < -1.0,
     ),
-    Claim("Losses without a reference do not see it", "by definition", _reference_free),
     Claim(
-        "R-DPO's optimum falls by alpha / beta nats per token",
+        "Of three responses with a > b and b > c always, IPO keeps the last one at exp(-1 / tau) times the first, within 1 % of "
+        "the logarithm, for tau of 0.1, 0.5 and 1",
+        "Azar et al. (2023)",
+        every(final("log_ratio", loss="ipo", tau=tau).equals(-1 / tau, 0.01 / tau) for tau in TAUS),
+    ),
+    Claim(
+        "Another reference changes neither values nor gradients of SLiC, RRHF, SimPO, CPO and ORPO, which have none",
+        "by definition",
+        largest("reference_change").equals(0.0, 0.0),
+    ),
+    Claim(
+        "R-DPO's optimum on Bradley-Terry data falls by alpha / beta nats per token, within 1 %",
         "derived from the reward r - alpha |y|",
-        recorded_within("length_slope", -1.01 * TOKEN_PRICE / BETA, -0.99 * TOKEN_PRICE / BETA, "optima"),
+        final("length_slope").equals(-TOKEN_PRICE / BETA, 0.01 * TOKEN_PRICE / BETA),
     ),
-    Claim("Only IPO, cDPO and DPOP keep finite margins on deterministic labels", "surveys, 2024", _finite_margins),
     Claim(
-        "Division by the length reduces how the implicit reward depends on the length, where gold does not depend on it",
+        "Of all losses, IPO, cDPO and DPOP alone keep finite margins on deterministic labels: the last nine tenths of the steps "
+        "change them by less than 1 %",
+        "surveys, 2024",
+        every(settled(loss) < 0.01 if loss in ("ipo", "cdpo", "dpop") else settled(loss) >= 0.01 for loss in direct.LOSSES),
+    ),
+    Claim(
+        "Division by the length reduces how the implicit reward depends on the length, where gold does not: its correlation is "
+        "smaller for SimPO than for CPO",
         "after Meng et al. (2024)",
-        exceeds(
-            lambda run: recorded(run, "correlation", f"length, {SUMMED}"),
-            lambda run: recorded(run, "correlation", f"length, {NORMALISED}"),
-            "|correlation with the length|, CPO less SimPO",
-        ),
+        final("correlation", loss="cpo") > final("correlation", loss="simpo"),
     ),
 )

@@ -312,6 +312,26 @@ def exo(pairs: Pairs, config: Any) -> jax.Array:
 WITHOUT_REFERENCE = ("slic", "rrhf", "simpo", "cpo", "orpo")
 
 
+SLOPES: dict[str, Callable[[Any], jax.Array | float]] = {
+    "dpo": lambda c: -c.beta / 2,
+    "cdpo": lambda c: -c.beta * (1 - 2 * c.flip_rate) / 2,
+    "robust": lambda c: -c.beta / (2 * (1 - 2 * c.flip_rate)),
+    "ipo": lambda c: -1 / c.tau,
+    "kto": lambda c: -c.beta * (c.desirable + c.undesirable) / 8,
+    "dpop": lambda c: -c.beta / 2,
+    "rpo": lambda c: -(c.beta + c.sft) / 2,
+    "r_dpo": lambda c: -c.beta / 2,
+    "beta_dpo": lambda c: -c.beta / 2,
+    "sppo": lambda c: -c.eta,
+    "nca": lambda c: -c.beta / 4,
+    "apo_zero": lambda c: -c.beta / 4,
+    "bco": lambda c: -c.beta / 2,
+    "exo": lambda c: -c.beta / 4 * jnp.log((1 - c.smoothing) / c.smoothing),
+}
+"""Closed forms of the derivative in h, half of which lies in either log-ratio, where the policy is the reference, the responses
+are equally long and M_0 = 0: for every loss with a reference, of a configuration that ``filled`` has completed."""
+
+
 def loss(name: str) -> Callable[[Pairs, Config], jax.Array]:
     """Returns the loss of this name, ``(pairs, config) -> float[N]``.
 
