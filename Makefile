@@ -15,7 +15,7 @@ QUICK := not slow and not each and not optimised
 .PHONY: run test conformance test-all smoke bench lint clean
 
 run: $(READY)
-	$(BIN)/python -m experiments reproduce frozen_lake_q_learning four_rooms_ppo
+	$(BIN)/jaxrl reproduce frozen_lake_q_learning four_rooms_ppo
 
 test: $(READY)
 	$(PYTEST) -m "$(QUICK)" --durations=30

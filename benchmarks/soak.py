@@ -41,7 +41,7 @@ FIRST_ROUNDS = 1 / 3  # of the rounds of one process, in which what is kept for 
 MOST_GROWTH = {"bytes": 100e3, "maps": 0.1, "files": 0.02, "threads": 0.02, "arrays": 0.02}  # a round of five runs, at most
 OF_THE_PROCESS = ("peak_megabytes",)  # what experiments measure of the process that they are in, not of what it computes
 EXPERIMENTS: dict[str, tuple[str, ...]] = {
-    "frozen_lake_q_learning": ("--seeds", "8", "--steps", "40000"),
+    "frozen_lake_q_learning": ("--seeds", "8", "--env-steps", "40000"),
     "cartpole_ppo": ("--quick", "--updates", "60"),
     "bt_rm": ("--quick", "--updates", "4"),
     "core_dqn": ("--quick",),
@@ -172,7 +172,7 @@ def _kill_run(name: str, runs: Path, whole: Path, seconds: float, kills: int, rn
 @contextlib.contextmanager
 def _running(name: str, runs: Path, checkpoint_seconds: str) -> Iterator[subprocess.Popen]:
     """Starts a run, or goes on with one, and kills it at the end of the block if it still runs."""
-    command = [sys.executable, "-m", "experiments", "run", name, *EXPERIMENTS[name], "--resume", "--runs", str(runs)]
+    command = [sys.executable, "-m", "jaxrl", "run", name, *EXPERIMENTS[name], "--resume", "--runs", str(runs)]
     command += ["--checkpoint-seconds", checkpoint_seconds]
     runs.mkdir(parents=True, exist_ok=True)
     with (runs / ERRORS).open("w") as errors:

@@ -111,7 +111,7 @@ def test_importing_the_library_is_cheap():
 
 def test_the_places_that_the_documentation_names_exist():
     text = (ROOT / "docs/architecture.md").read_text()
-    named = re.findall(r"`((?:jaxrl|envs|experiments|tests|benchmarks)/[^`<]*)", text)
+    named = re.findall(r"`((?:jaxrl|envs|experiments|tests|tools|benchmarks)/[^`<]*)", text)
     assert len(named) > 10
     assert not [place for place in named if not (ROOT / place).exists()]
     assert not [room for room in ROOMS if f"**{room}**" not in text]

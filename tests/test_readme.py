@@ -34,6 +34,15 @@ def test_python_snippets_run_in_order(tmp_path):
     assert max(abs(gap) for gap in gaps) < 0.01
 
 
+def test_the_experiment_is_an_experiment(tmp_path):
+    """The snippet in a file of its own, as the text says."""
+    snippet = next(block for _, block in BLOCKS if "def arms(" in block).replace("Options", "Config")
+    imports = "import envs\nfrom jaxrl.algorithms.tabular import q_learning\nfrom jaxrl.evaluation import ExactValue\n"
+    path = tmp_path / "mine.py"
+    path.write_text(f"{imports}{snippet}\nQUICK = Config(seeds=2, env_steps=200)\n")
+    assert main(["reproduce", str(path), "--quick", "--runs", str(tmp_path)]) == 0
+
+
 def test_the_new_environment_is_short():
     snippet = next(block for _, block in BLOCKS if "def outcomes" in block)
     assert len([line for line in snippet.splitlines() if line.strip()]) <= 40
@@ -46,12 +55,13 @@ def test_make_targets_exist(command):
 
 def test_commands_of_the_command_line(tmp_path, capsys):
     """As printed, with tiny budgets and another results folder, in the order of the README: some build on those before."""
-    for command in (c for c in COMMANDS if c.startswith("python")):
-        python, option, module, *words = command.split()
-        assert (python, option, module) == ("python", "-m", "experiments")
+    for command in (c for c in COMMANDS if c.startswith("jaxrl")):
+        words = command.split()[1:]
         name = words[0]
-        if name in ("run", "reproduce", "plan"):
+        if name in ("run", "train", "reproduce", "plan"):
             words.append("--quick")
+        if "--env-steps" in words:
+            words = words[: words.index("--env-steps")] + words[words.index("--env-steps") + 2 :]
         if name != "list":
             words += ["--runs", str(tmp_path)]
         status = main(words)  # in this process, which has imported jax; the first of them has one of its own below
@@ -61,6 +71,6 @@ def test_commands_of_the_command_line(tmp_path, capsys):
 
 
 def test_a_command_in_a_process_of_its_own():
-    command = next(c for c in COMMANDS if c.startswith("python"))
-    done = subprocess.run([sys.executable, *command.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = next(c for c in COMMANDS if c.startswith("jaxrl"))
+    done = subprocess.run([sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout

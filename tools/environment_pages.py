@@ -64,7 +64,7 @@ def _index(families: dict[str, list[Entry]]) -> str:
         links = ", ".join(f"[{entry.name}]({name}.md#{entry.name})" for entry in group)
         rows.append((f"[{_title(name)}]({name}.md)", cell(first_paragraph(_about(name))), links))
     count = sum(map(len, families.values()))
-    text = f"{count} environments. `envs.make(name, **parameters)` builds one; `python -m experiments envs` lists them."
+    text = f"{count} environments. `envs.make(name, **parameters)` builds one; `jaxrl envs` lists them."
     return _joined(
         "# Environments",
         text,

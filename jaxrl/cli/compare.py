@@ -1,8 +1,8 @@
 """Comparing runs: interquartile means, probabilities of improvement, performance profiles and learning curves side by side.
 
-    python -m experiments compare RUN                     the arms of one run
-    python -m experiments compare RUN RUN ...             several runs, all their arms
-    python -m experiments compare RUN RUN ... --tasks     several runs, whose arms are the tasks that each has learned
+    jaxrl compare RUN                     the arms of one run
+    jaxrl compare RUN RUN ...             several runs, all their arms
+    jaxrl compare RUN RUN ... --tasks     several runs, whose arms are the tasks that each has learned
 
 Runs may differ in their numbers of seeds, in how long they trained and in when they were measured; see
 ``jaxrl.report.comparison``.
