@@ -42,7 +42,7 @@ MOST_GROWTH = {"bytes": 100e3, "maps": 0.1, "files": 0.02, "threads": 0.02, "arr
 OF_THE_PROCESS = ("peak_megabytes",)  # what experiments measure of the process that they are in, not of what it computes
 EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "frozen_lake_q_learning": ("--seeds", "8", "--env-steps", "40000"),
-    "cartpole_ppo": ("--quick", "--updates", "60"),
+    "cartpole_ppo": ("--quick", "--env-steps", "30720"),
     "bt_rm": ("--quick", "--updates", "4"),
     "core_dqn": ("--quick",),
     "core_mappo": ("--quick",),
