@@ -1,32 +1,23 @@
-"""Deep Q-learning: what replay, the target network, double and dueling are good for.
+"""Deep Q-learning: the effect of replay, the target network, double Q-learning and dueling.
 
-Catch with its ablations and CartPole; on a grid with noisy rewards, how far the values of the start are above what the greedy
-policy is worth; and Catch with every action five times over.
+Catch with its ablations and with every action under five names, CartPole, and a grid with noisy rewards, where the values of the
+start are compared with the exact value of the greedy policy.
 
 Source: Mnih et al. (2015); double: van Hasselt et al. (2016); dueling: Wang et al. (2016). Exact values: dynamic programming.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import struct
 
 import envs
 from jaxrl.algorithms.deep import dqn
-from jaxrl.blocks.networks import QNetwork
-from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.environment import Environment, static
-from jaxrl.core.spaces import Discrete
-from jaxrl.evaluation import Episodes, ExactValue
-from jaxrl.experiment.claims import Claim, Verdict, equals, last, mean_at_least
-from jaxrl.experiment.session import Session
-from jaxrl.report import figures
-from jaxrl.results.run_directory import RunDirectory
-from jaxrl.statistics import bootstrap_interval
+from jaxrl.core.transforms import with_copied_actions
+from jaxrl.evaluation import Episodes, ExactValue, Overestimate
+from jaxrl.experiment import Arm, Claim, Results, area, draw, exact, final, share
 
 EVALUATIONS = 50  # of each learner, evenly spaced
 COPIES = 5  # of every action
@@ -54,180 +45,107 @@ class Config:
 
     seeds: int = 8
     """Independent learners of each kind, trained side by side (count)."""
-    catch_steps: int = 100_000
+    env_steps: int = 100_000
     """Environment steps of each learner on Catch (count)."""
-    cartpole_steps: int = 300_000
+    cartpole_env_steps: int = 300_000
     """On CartPole (count)."""
-    noisy_grid_steps: int = 50_000
+    noisy_grid_env_steps: int = 50_000
     """On the noisy grid (count)."""
 
 
-QUICK = Config(seeds=2, catch_steps=2_000, cartpole_steps=3_000, noisy_grid_steps=2_000)
+QUICK = Config(seeds=2, env_steps=2_000, cartpole_env_steps=3_000, noisy_grid_env_steps=2_000)
 
 
-@struct.dataclass
-class Overestimate:
-    """Evaluates by how much max_a Q(start, a) exceeds the exact value of the greedy policy: ``overestimate``, float32[].
-
-    exact: of a finite environment. network: that of the learner.
-    """
-
-    exact: ExactValue
-    network: QNetwork = static()
-
-    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
-        values: Any = self.network.apply(state.params, self.exact.model.observation)
-        believed = self.exact.model.initial @ values.max(-1)
-        return {"overestimate": believed - self.exact(key, algorithm, state)["greedy_exact_value"]}
-
-
-@dataclass(frozen=True)
-class OneOfCopies:
-    """A function of an environment whose action ``a`` does what ``a // COPIES`` did."""
-
-    function: Callable
-
-    def __call__(self, *arguments: Any) -> Any:
-        *before, action, params = arguments
-        return self.function(*before, action // COPIES, params)
-
-
-def with_copies(env: Environment) -> Environment:
-    """Returns a finite environment in which every action can be taken under ``COPIES`` names."""
-    assert isinstance(env.action_space, Discrete)
-    outcomes: Any = env.outcomes_fn
-    actions = Discrete(COPIES * env.action_space.n)
-    return replace(env, step_fn=OneOfCopies(env.step_fn), outcomes_fn=OneOfCopies(outcomes), action_space=actions)
-
-
-def run(config: Config, session: Session) -> None:
-    """Trains all learners and evaluates them ``EVALUATIONS`` times on the way."""
+def arms(config: Config) -> Iterator[Arm]:
+    """Three learners on Catch, two with copied actions, one on CartPole, and plain and double DQN on the noisy grid."""
     catch, cartpole, noisy = envs.make("catch"), envs.make("cartpole"), envs.make("noisy_grid")
-    copied = with_copies(catch)
-    ablations = {
-        "DQN": CATCH,
-        "no target network": replace(CATCH, target_interval=1, target_step_size=1.0),
-        "no replay": CATCH.without_replay(),
-    }
-    many = {"many actions": CATCH, "many actions, dueling": replace(CATCH, dueling=True)}
-    for env, variants in ((catch, ablations), (copied, many)):
-        exact = ExactValue.of(env, 1.0)
-        for variant, algorithm in variants.items():
-            _train(session, env, algorithm, config.seeds, config.catch_steps, (exact,), variant)
-
-    _train(session, cartpole, CARTPOLE, config.seeds, config.cartpole_steps, (Episodes(cartpole),), "CartPole")
-
-    exact = ExactValue.of(noisy, NOISY_GRID.gamma)
-    for variant, double in (("single", False), ("double", True)):
-        algorithm = replace(NOISY_GRID, double=double)
-        evaluator = Overestimate(exact, dqn.q_network(noisy, algorithm))
-        _train(session, noisy, algorithm, config.seeds, config.noisy_grid_steps, (evaluator,), variant)
-    _draw(session, tuple(ablations), tuple(many))
-
-
-def _train(session, env, algorithm, seeds, steps, evaluators, variant) -> None:
-    updates = (steps - algorithm.steps_before_first_update) // algorithm.steps_per_update
-    chunk_length = max(1, updates // EVALUATIONS)
-    session.train(
-        dqn.make,
-        env,
-        algorithm,
-        seeds=seeds,
-        num_updates=updates // chunk_length * chunk_length,
-        chunk_length=chunk_length,
-        evaluators=evaluators,
-        variant=variant,
-        show=("episode_return", "loss"),
-    )
-
-
-def _draw(session: Session, ablations: tuple[str, ...], many: tuple[str, ...]) -> None:
-    run, label = session.directory, "Exact return of the greedy policy (reward units)"
-    for name, variants, title in (
-        ("catch", ablations, "DQN on Catch"),
-        ("many_actions", many, "DQN on Catch, every action five times over"),
+    copied = with_copied_actions(catch, COPIES)
+    catch_value, copied_value = ExactValue.of(catch, 1.0), ExactValue.of(copied, 1.0)
+    overestimate = Overestimate(ExactValue.of(noisy, NOISY_GRID.gamma), dqn.q_network(noisy, NOISY_GRID))
+    no_target = replace(CATCH, target_interval=1, target_step_size=1.0)
+    for task, algorithm, env, learner, env_steps, evaluator in (
+        ("catch", "DQN", catch, CATCH, config.env_steps, catch_value),
+        ("catch", "DQN without target network", catch, no_target, config.env_steps, catch_value),
+        ("catch", "DQN without replay", catch, CATCH.without_replay(), config.env_steps, catch_value),
+        ("catch with copied actions", "DQN", copied, CATCH, config.env_steps, copied_value),
+        ("catch with copied actions", "dueling DQN", copied, replace(CATCH, dueling=True), config.env_steps, copied_value),
+        ("cartpole", "double DQN", cartpole, CARTPOLE, config.cartpole_env_steps, Episodes(cartpole)),
+        ("noisy_grid", "DQN", noisy, NOISY_GRID, config.noisy_grid_env_steps, overestimate),
+        ("noisy_grid", "double DQN", noisy, replace(NOISY_GRID, double=True), config.noisy_grid_env_steps, overestimate),
     ):
-        figures.learning_curves(run, "greedy_exact_value", variants=variants, optimum=1.0, title=title, label=label, name=name)
-    figures.learning_curves(run, "greedy_return", variants=("CartPole",), optimum=500.0, title="DQN on CartPole")
+        arm = Arm(
+            {"task": task, "algorithm": algorithm},
+            dqn.make,
+            env,
+            learner,
+            seeds=config.seeds,
+            env_steps=env_steps,
+            evaluators=(evaluator,),
+            show=("episode_return", "loss"),
+        )
+        yield replace(arm, chunk_length=max(1, arm.updates // EVALUATIONS))
+
+
+def figures(results: Results) -> None:
+    """Draws the values of the greedy policies on every task over time, and the overestimates on the noisy grid."""
+    label = "Exact return of the greedy policy (reward units)"
+    for name, task, title in (
+        ("catch", "catch", "DQN on Catch"),
+        ("copied_actions", "catch with copied actions", f"DQN on Catch, every action under {COPIES} names"),
+    ):
+        draw.curves(results, "greedy_exact_value", {"optimum": 1.0, "title": title, "label": label, "name": name}, task=task)
+    draw.curves(results, "greedy_return", {"optimum": 500.0, "title": "DQN on CartPole"}, task="cartpole")
     label = "Overestimate at the start (reward units)"
-    figures.learning_curves(run, "overestimate", variants=("single", "double"), title="DQN on the noisy grid", label=label)
-
-
-def _area(directory: RunDirectory, variant: str) -> np.ndarray:
-    """Returns the mean over the evaluations of the exact return of the greedy policy, float[S]."""
-    return directory.curves("greedy_exact_value", variant, "evaluations").values.mean(1)
-
-
-def _larger(more: Callable[[RunDirectory], np.ndarray], less: Callable[[RunDirectory], np.ndarray]):
-    """Returns the check that a paired difference over seeds is positive: the 95 % interval of its mean lies above 0."""
-
-    def check(directory: RunDirectory) -> Verdict:
-        mean = bootstrap_interval(np.asarray(more(directory) - less(directory), np.float64), np.mean)
-        return Verdict(mean.low > 0, mean.estimate, "95 % interval of the mean paired difference above 0", mean.low, mean.high)
-
-    return check
-
-
-def _larger_area(more: str, less: str):
-    return _larger(lambda directory: _area(directory, more), lambda directory: _area(directory, less))
-
-
-def _most_seeds_at_least(metric: str, threshold: float, share: float, variant: str):
-    def check(directory: RunDirectory) -> Verdict:
-        reached = bootstrap_interval((last(directory, metric, variant) >= threshold).astype(float), np.mean)
-        criterion = f"share of seeds with {metric} >= {threshold:g} at least {share:g}"
-        return Verdict(reached.estimate >= share, reached.estimate, criterion, reached.low, reached.high)
-
-    return check
+    draw.curves(results, "overestimate", {"title": "DQN on the noisy grid", "label": label}, task="noisy_grid")
 
 
 def largest_mean_advantage() -> float:
     """Returns the largest absolute mean of the advantages over the actions, in a new dueling network on 1000 observations."""
-    env = envs.make("cartpole")
-    network = dqn.q_network(env, dqn.Config(dueling=True))
+    network = dqn.q_network(envs.make("cartpole"), dqn.Config(dueling=True))
     obs = jax.random.normal(jax.random.key(0), (1000, 4))
-    params = network.init(jax.random.key(1), obs)
-    advantage: Any = network.apply(params, obs, method="streams")
-    return float(jnp.abs(advantage[1].mean(-1)).max())
+    streams: Any = network.apply(network.init(jax.random.key(1), obs), obs, method="streams")
+    return float(jnp.abs(streams[1].mean(-1)).max())
 
 
 CLAIMS = (
     Claim(
-        "After 100,000 steps on Catch the greedy policy's exact return is at least 0.95 on average (optimum 1)",
+        "After 100,000 steps on Catch the exact return of DQN's greedy policy is at least 0.95 on average (optimum 1)",
         "Mnih et al. (2015)",
-        mean_at_least("greedy_exact_value", 0.95, "DQN"),
+        final("greedy_exact_value", task="catch", algorithm="DQN") >= 0.95,
     ),
     Claim(
-        "After 300,000 steps on CartPole at least 6 of 8 seeds keep the pole up for 475 of 500 steps",
+        "After 300,000 steps on CartPole at least 6 of 8 seeds of double DQN keep the pole up for 475 of 500 steps",
         "Mnih et al. (2015); van Hasselt et al. (2016)",
-        _most_seeds_at_least("greedy_return", 475.0, 0.75, "CartPole"),
+        share(final("greedy_return", task="cartpole") >= 475.0) >= 0.75,
     ),
     Claim(
-        "On Catch, learning without a target network has a smaller area under the curve",
+        "On Catch, DQN has a larger area under the curve of the greedy policy's exact return than DQN without a target network",
         "Mnih et al. (2015), extended data table 3",
-        _larger_area("DQN", "no target network"),
+        area("greedy_exact_value", task="catch", algorithm="DQN")
+        > area("greedy_exact_value", task="catch", algorithm="DQN without target network"),
     ),
     Claim(
-        "On Catch, learning from the newest steps alone has a smaller area under the curve",
+        "On Catch, DQN has a larger area under the curve of the greedy policy's exact return than DQN without "
+        "replay, which learns from the newest steps alone",
         "Mnih et al. (2015), extended data table 3",
-        _larger_area("DQN", "no replay"),
+        area("greedy_exact_value", task="catch", algorithm="DQN")
+        > area("greedy_exact_value", task="catch", algorithm="DQN without replay"),
     ),
     Claim(
-        "On the noisy grid, double Q-learning overestimates the start less",
+        "On the noisy grid, double DQN overestimates the value of the start less than DQN",
         "van Hasselt et al. (2016), figure 3",
-        _larger(
-            lambda directory: last(directory, "overestimate", "single"),
-            lambda directory: last(directory, "overestimate", "double"),
-        ),
+        final("overestimate", algorithm="DQN") > final("overestimate", algorithm="double DQN"),
     ),
     Claim(
-        "The advantages of the dueling network sum to zero",
+        "The advantages of DQN's dueling network sum to zero over the actions",
         "Wang et al. (2016), equation 9",
-        equals(largest_mean_advantage, 0.0, 1e-6),
+        exact("largest mean of the advantages", largest_mean_advantage).equals(0.0, 1e-6),
     ),
     Claim(
-        "With every action five times over, the dueling network has a larger area under the curve on Catch",
+        "On Catch with every action under five names, dueling DQN has a larger area under the curve of the greedy policy's exact "
+        "return than DQN",
         "Wang et al. (2016), figure 3",
-        _larger_area("many actions, dueling", "many actions"),
+        area("greedy_exact_value", task="catch with copied actions", algorithm="dueling DQN")
+        > area("greedy_exact_value", task="catch with copied actions", algorithm="DQN"),
     ),
 )

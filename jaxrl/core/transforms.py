@@ -142,6 +142,34 @@ def with_action_mask(env: Environment, mask: Callable) -> Environment:
     return dataclasses.replace(env, action_mask_fn=both)
 
 
+def with_copied_actions(env: Environment, copies: int) -> Environment:
+    """Gives every action several names: action ``a`` of the result is the action ``a // copies`` of the environment.
+
+    Source: the redundant actions of Wang et al. (2016), section 4.1, there idle ones.
+
+    Args:
+        env: an environment with discrete actions.
+        copies: names of each action (count).
+
+    Raises:
+        ConfigError: copies is no positive integer.
+        EnvironmentError: the actions are not discrete.
+    """
+    where, space = "with_copied_actions", env.action_space
+    whole = isinstance(copies, (int, np.integer)) and copies >= 1
+    require(whole, where, "copies must be an integer of at least 1", copies, "Give a number of names.")
+    if not isinstance(space, Discrete):
+        raise EnvironmentError(f"{where}: the action space must be Discrete, got {space}. Only single choices can be copied.")
+    copies = int(copies)
+    return dataclasses.replace(
+        env,
+        step_fn=_OfCopiedAction(env.step_fn, copies),
+        outcomes_fn=env.outcomes_fn and _OfCopiedAction(env.outcomes_fn, copies),
+        action_mask_fn=env.action_mask_fn and _CopiedMask(env.action_mask_fn, copies),
+        action_space=Discrete(copies * space.n),
+    )
+
+
 @dataclass(frozen=True)
 class _RewardReset:
     reset: Callable
@@ -244,3 +272,24 @@ class _BothMasks:
 
     def __call__(self, state, params):
         return self.first(state, params) & self.second(state, params)
+
+
+@dataclass(frozen=True)
+class _OfCopiedAction:
+    """A function of an action that comes last but for the parameters."""
+
+    function: Callable
+    copies: int
+
+    def __call__(self, *arguments):
+        *before, action, params = arguments
+        return self.function(*before, action // self.copies, params)
+
+
+@dataclass(frozen=True)
+class _CopiedMask:
+    mask: Callable
+    copies: int
+
+    def __call__(self, state, params):
+        return jnp.repeat(self.mask(state, params), self.copies, axis=-1)

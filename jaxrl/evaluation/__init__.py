@@ -8,7 +8,7 @@ two evaluators of a run may measure under one name.
 """
 
 from jaxrl.evaluation.episodes import EpisodeOutcome, Episodes, evaluate
-from jaxrl.evaluation.exact import ExactValue
+from jaxrl.evaluation.exact import ExactValue, Overestimate
 from jaxrl.evaluation.games import Exploitability, GreedyActions, NashConv, TeamReturn, ValueGap
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Exploitability",
     "GreedyActions",
     "NashConv",
+    "Overestimate",
     "TeamReturn",
     "ValueGap",
     "evaluate",

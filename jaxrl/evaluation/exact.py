@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxrl.blocks.networks import QNetwork
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import Environment, static
@@ -126,3 +127,28 @@ class ExactValue:
         sums = discounted_sums(chain, less, self.value[:, None], MOST_STEPS, dense=self.dense)
         _, error = sums.check(chain, less, jnp.abs(less).max())
         return self.model.initial @ sums.value[:, 0], error
+
+
+@struct.dataclass
+class Overestimate:
+    """Evaluates by how much max_a Q(s, a) exceeds the exact value of the greedy policy, on average over initial states.
+
+    Metric: ``overestimate``, float32[], negative where values are too low. The learner's state must hold the parameters of the
+    network as ``params``, as that of DQN does.
+
+    exact: of the environment, with the learner's discount. network: the learner's, ``dqn.q_network(env, config)``.
+
+    Source: van Hasselt et al. (2016), figure 3, there with the return of episodes as the truth.
+    """
+
+    exact: ExactValue
+    network: QNetwork = static()
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvironmentError where the task is an environment of other spaces."""
+        self.exact.validate(task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
+        values: Any = self.network.apply(state.params, self.exact.model.observation)
+        believed = self.exact.model.initial @ values.max(-1)
+        return {"overestimate": believed - self.exact(key, algorithm, state)["greedy_exact_value"]}

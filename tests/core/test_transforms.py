@@ -15,7 +15,7 @@ from envs.matrix_games import matrix_game, named
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import start, uniform_policy, unroll
 from jaxrl.core.spaces import Box, Discrete
-from jaxrl.core.transforms import with_action_mask, with_observation, with_reward, with_time_limit
+from jaxrl.core.transforms import with_action_mask, with_copied_actions, with_observation, with_reward, with_time_limit
 from jaxrl.errors import ConfigError, EnvironmentError
 from jaxrl.testing.conformance import check_environment
 from tests import oracles
@@ -205,6 +205,25 @@ def test_action_mask():
 def test_action_mask_wants_discrete_actions():
     with pytest.raises(EnvironmentError, match="must be Discrete"):
         with_action_mask(cartpole.make().replace(action_space=Box(0, 1)), only_right)
+
+
+@pytest.mark.parametrize("build", [lambda: envs.make("catch"), lambda: with_action_mask(corridor.make(4), not_left_at_the_start)])
+def test_copies_of_actions_do_the_same(build):
+    env, copied = build(), with_copied_actions(build(), 5)
+    check_environment(copied, KEY, rebuilt=with_copied_actions(build(), 5))
+    model, other = tabulate(env), tabulate(copied)
+    assert other.num_actions == 5 * model.num_actions
+    for copy in range(other.num_actions):
+        np.testing.assert_array_equal(other.next_state[:, copy], model.next_state[:, copy // 5])
+        np.testing.assert_array_equal(other.reward[:, copy], model.reward[:, copy // 5])
+        np.testing.assert_array_equal(other.action_mask[:, copy], model.action_mask[:, copy // 5])
+
+
+def test_only_discrete_actions_are_copied():
+    with pytest.raises(EnvironmentError, match="must be Discrete"):
+        with_copied_actions(envs.make("pendulum"), 2)
+    with pytest.raises(ConfigError, match="at least 1"):
+        with_copied_actions(envs.make("catch"), 0)
 
 
 @struct.dataclass
