@@ -117,6 +117,16 @@ def steps_used(state: State) -> jax.Array:
     return state.t - 1
 
 
+def mean_impacts(params: Params) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the expected temporary and permanent impact of each step, float64[T]: all that a schedule made beforehand can know.
+
+    The mean of the liquidity factor reverts to 1: E[m_t] = 1 + (m_0 - 1) (1 - speed)^t, but for the stop at 0.
+    """
+    temporary, permanent = np.asarray(params.temporary, np.float64), np.asarray(params.permanent, np.float64)
+    factor = 1 + (float(params.factor) - 1) * (1 - float(params.speed)) ** np.arange(len(temporary))
+    return temporary * factor, permanent * factor
+
+
 def make(
     lots: int = 20,
     temporary: float | Sequence[float] = 1.0,

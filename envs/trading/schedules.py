@@ -54,6 +54,13 @@ def cost(schedule: np.ndarray, temporary: np.ndarray, permanent: np.ndarray) -> 
     return float(schedule @ cost_matrix(temporary, permanent) @ schedule)
 
 
+def cost_so_far(schedule: np.ndarray, temporary: np.ndarray, permanent: np.ndarray) -> np.ndarray:
+    """Returns the expected cost of the sales up to each step, float64[T], lots left at the mid price; the last is C(v)."""
+    schedule, temporary, permanent = (np.asarray(row, np.float64) for row in (schedule, temporary, permanent))
+    left = schedule.sum() - np.cumsum(schedule)
+    return np.cumsum(temporary * schedule**2 + permanent * schedule * left)
+
+
 def optimal(lots: float, temporary: np.ndarray, permanent: np.ndarray) -> np.ndarray:
     """Returns the schedule without purchases that minimises C(v), by quadratic programming, float64[T].
 

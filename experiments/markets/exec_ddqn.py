@@ -1,14 +1,14 @@
 """Optimal execution with double DQN when liquidity varies in time, against schedules that are optimal where one can be computed.
 
 Four tasks: constant impact, impact that rises or falls linearly, and a latent mean-reverting impact that the agent can only guess
-from how far its own sales have moved the price. The referee of the first three is a quadratic programme.
+from how far its own sales have moved the price. The optimum of the first three is that of a quadratic programme.
 
 Source: Macri and Lillo (2024), "Reinforcement Learning for Optimal Execution when Liquidity is Time-Varying"; the schedules:
 Almgren and Chriss (2001). The sizes of the impacts are ours.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,22 +20,17 @@ from envs.trading import execution, schedules
 from jaxrl.algorithms.deep import dqn
 from jaxrl.core import rollout
 from jaxrl.core.environment import Environment
-from jaxrl.core.rollout import Decision
-from jaxrl.experiment.claims import Claim, Verdict, recorded
-from jaxrl.experiment.session import Session
-from jaxrl.report import figures
-from jaxrl.results.run_directory import RunDirectory
-from jaxrl.statistics import bootstrap_interval
+from jaxrl.core.rollout import Decision, Policy
+from jaxrl.experiment import Arm, Claim, Quantity, Results, draw, exact, final
 
 LOTS, STEPS = 20, 10
-RISING = tuple(np.linspace(1.0, 3.0, STEPS).tolist())
-# Liquidity is good at first, so that it pays to sell early, and the first sales show how it goes on.
-LATENT = dict(speed=0.3, spread=0.5, factor=0.7)
-CASES: dict[str, dict[str, Any]] = {
+RISING = np.linspace(1.0, 3.0, STEPS)
+IMPACTS: dict[str, dict[str, Any]] = {
     "constant": dict(temporary=1.0, permanent=0.5),
-    "rising": dict(temporary=RISING, permanent=tuple(h / 2 for h in RISING)),
-    "falling": dict(temporary=RISING[::-1], permanent=tuple(h / 2 for h in RISING[::-1])),
-    "latent": dict(temporary=1.0, permanent=0.5, **LATENT),
+    "rising": dict(temporary=RISING, permanent=RISING / 2),
+    "falling": dict(temporary=RISING[::-1], permanent=RISING[::-1] / 2),
+    # Liquidity is good at first, so that it pays to sell early, and the first sales show how it goes on.
+    "latent": dict(temporary=1.0, permanent=0.5, speed=0.3, spread=0.5, factor=0.7),
 }
 
 
@@ -45,23 +40,21 @@ class Config:
 
     seeds: int = 10
     """Independent learners, trained side by side (count)."""
-    updates: int = 60
-    """Updates of each learner (count), each of num_envs * num_steps * num_rounds environment steps."""
-    latent_updates: int = 150
-    """Updates where liquidity is latent (count): its costs are far noisier."""
+    env_steps: int = 780_800
+    """Environment steps of each learner (count)."""
+    latent_env_steps: int = 1_932_800
+    """Those where liquidity is latent (count): its costs are far noisier."""
     paths: int = 10_000
-    """Paths on which every policy and schedule is judged, the same for all (count)."""
+    """Paths on which every policy and schedule is evaluated, the same for all (count)."""
     algorithm: dqn.Config = field(
         default_factory=lambda: dqn.Config(
             learning_rate=5e-4,
             gamma=1.0,
             epsilon_steps=300_000.0,
-            huber_delta=jnp.inf,  # costs are skewed, and a loss that cuts large errors would learn less than their mean
             target_step_size=0.005,
             target_interval=1,
             num_envs=128,
             num_steps=1,
-            num_gradient_steps=1,
             num_rounds=100,
             batch_size=256,
             buffer_size=200_000,
@@ -73,151 +66,113 @@ class Config:
     """Hyper-parameters, chosen on seeds of root 1."""
 
 
-QUICK = Config(
-    seeds=2,
-    updates=2,
-    latent_updates=2,
-    paths=100,
-    algorithm=replace(Config().algorithm, num_envs=16, num_rounds=5, batch_size=16, learning_starts=160, buffer_size=1_000),
-)
+SMALL = replace(Config().algorithm, num_envs=16, num_rounds=5, batch_size=16, learning_starts=160, buffer_size=1_000)
+QUICK = Config(seeds=2, env_steps=320, latent_env_steps=320, paths=100, algorithm=SMALL)
 
 
-def run(config: Config, session: Session) -> None:
-    """Trains on each task, then judges learners and schedules on the same paths.
-
-    What is judged is the target network: it is the running mean of the network over the last few hundred gradient steps.
-    """
-    for number, (case, parameters) in enumerate(CASES.items()):
-        env = execution.make(LOTS, num_steps=STEPS, **parameters)
-        done = session.train(
+def arms(config: Config) -> Iterator[Arm]:
+    """One learner for each impact."""
+    for impact, parameters in IMPACTS.items():
+        yield Arm(
+            {"impact": impact, "method": "double DQN"},
             dqn.make,
-            env,
+            execution.make(LOTS, num_steps=STEPS, **parameters),
             config.algorithm,
             seeds=config.seeds,
-            num_updates=config.latent_updates if case == "latent" else config.updates,
-            variant=case,
+            env_steps=config.latent_env_steps if impact == "latent" else config.env_steps,
             show=("episode_return", "loss"),
         )
-        key = jax.random.fold_in(jax.random.key(1), number)  # not the key of training
-        cost, sold = _learned_costs(config.paths, env, config.algorithm, averaged(done.state), key)
-        session.record({"cost": np.asarray(cost)[:, None]}, f"{case}: double DQN")
-        session.record({"sold": np.asarray(sold)}, f"{case}: double DQN, sales")
-        for name, lots in _schedules(env).items():
-            cost, _ = _cost(config.paths, env, Schedule(STEPS, tuple(lots.tolist())), key)
-            session.record({"cost": np.full((config.seeds, 1), cost)}, f"{case}: {name}")
-        best = schedules.optimal(LOTS, *_mean_impacts(env))
-        session.record({"sold": best}, f"{case}: quadratic programme, sales")
-        session.record({"cost": schedules.cost(best, *_mean_impacts(env))}, f"{case}: quadratic programme")
-        _draw(session.directory, case)
 
 
-def averaged(states: dqn.State) -> dqn.State:
-    """Returns the learners with the target network in place of the network."""
-    return replace(states, params=states.target_params)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def play(paths: int, policy: Callable[..., Policy], env: Environment, policies: Any, key: jax.Array) -> dict[str, jax.Array]:
+    """Plays N policies, ``policy(env, entry)`` of each entry of a PyTree[N, ...], on the same paths.
+
+    Returns means over paths, float32[N, T]: ``sold``, lots at each step; ``cost``, of the sales up to each step, quote currency.
+    """
+
+    def one(entry):
+        start_key, play_key = jax.random.split(key)
+        episodes = rollout.start(start_key, env, paths)
+        _, batch = rollout.unroll(play_key, env, policy(env, entry), episodes, STEPS)
+        cost = -jnp.cumsum(batch.reward, axis=0).mean(1) * env.params.cost_scale
+        return {"sold": batch.action.mean(1, dtype=jnp.float32), "cost": cost}
+
+    return jax.vmap(one)(policies)
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """The policy that sells a fixed number of lots at every step, whatever the price."""
-
-    num_steps: int
-    lots: tuple[int, ...]
-
-    def __call__(self, key, view):
-        step = jnp.round((1.0 - view.obs[:, 0]) * self.num_steps).astype(jnp.int32)
-        return Decision(jnp.asarray(self.lots, jnp.int32)[step])
+def selling(env: Environment, lots: jax.Array) -> Policy:
+    """Returns the policy that sells a fixed number of lots at each step, int32[T], whatever the price."""
+    return lambda key, view: Decision(lots[view.t])
 
 
-def _mean_impacts(env: Environment) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the expected temporary and permanent impact of each step, float64[T]: what a schedule made beforehand can know."""
-    params = env.params
-    factor = 1 + (float(params.factor) - 1) * (1 - float(params.speed)) ** np.arange(STEPS)
-    return np.asarray(params.temporary, np.float64) * factor, np.asarray(params.permanent, np.float64) * factor
+def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
+    """Measures costs and sales, by step: of learners and schedules on the same paths, of the quadratic programme on average.
+
+    A learner acts by its target network, the running mean of the network over the last few hundred gradient steps.
+    """
+
+    def learned(env: Environment, state: dqn.State) -> Policy:
+        return dqn.make(env, config.algorithm).policy(replace(state, params=state.target_params), True)
+
+    for number, arm in enumerate(arms(config)):
+        key = jax.random.fold_in(jax.random.key(results.root + 1), number)  # not the key of training
+        yield arm.factors, play(config.paths, learned, arm.task, results.states(**arm.factors), key)
+        impacts = execution.mean_impacts(arm.task.params)
+        fixed = {
+            "equal sales": schedules.whole_lots(schedules.twap(LOTS, STEPS)),
+            "front-loaded": schedules.whole_lots(schedules.front_loaded(LOTS, STEPS)),
+            "best whole lots": schedules.optimal_lots(LOTS, *impacts),
+        }
+        played = play(config.paths, selling, arm.task, jnp.asarray(list(fixed.values()), jnp.int32), key)
+        for place, method in enumerate(fixed):
+            yield arm.factors | {"method": method}, {name: values[place] for name, values in played.items()}
+        best = schedules.optimal(LOTS, *impacts)
+        found = {"sold": best, "cost": schedules.cost_so_far(best, *impacts)}
+        yield arm.factors | {"method": "quadratic programme"}, found
 
 
-def _schedules(env: Environment) -> dict[str, np.ndarray]:
-    return {
-        "equal sales": schedules.whole_lots(schedules.twap(LOTS, STEPS)),
-        "front-loaded": schedules.whole_lots(schedules.front_loaded(LOTS, STEPS)),
-        "mean parameters": schedules.optimal_lots(LOTS, *_mean_impacts(env)),
-    }
+def figures(results: Results) -> None:
+    """Draws, for each impact, where the costs of the seeds end, and the sales of the learners beside the optimal ones."""
+    for impact in IMPACTS:
+        title = f"Selling {LOTS} lots, {impact} impact"
+        options = {"label": "Cost of the sale (quote currency)", "name": f"cost_{impact}", "title": title}
+        draw.ends(results, "cost", options, impact=impact)
+        methods = ("double DQN", "quadratic programme")
+        lines = {name: (np.arange(1, STEPS + 1), results.values("sold", impact=impact, method=name)) for name in methods}
+        note = "The learner's are means over paths."
+        draw.relation(results, f"sales_{impact}", lines, "Step", "Lots sold", title=title, note=note)
 
 
-def _play(paths: int, env: Environment, policy: Callable, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the mean cost over paths, float32[], quote currency, and the mean sales of each step, float32[T]."""
-    start_key, play_key = jax.random.split(key)
-    episodes = rollout.start(start_key, env, paths)
-    _, batch = rollout.unroll(play_key, env, policy, episodes, STEPS)
-    return -batch.reward.sum(0).mean() * env.params.cost_scale, batch.action.mean(1, dtype=jnp.float32)
-
-
-_cost = jax.jit(_play, static_argnums=(0, 2))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _learned_costs(paths: int, env: Environment, config: dqn.Config, states: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jax.vmap(lambda state: _play(paths, env, dqn.make(env, config).policy(state, True), key))(states)
-
-
-def _draw(run: RunDirectory, case: str) -> None:
-    variants = [f"{case}: {name}" for name in ("double DQN", "equal sales", "front-loaded", "mean parameters")]
-    figures.distribution(run, "cost", variants=variants, label="Cost of the sale (quote currency)", name=f"cost_{case}")
-    step = np.arange(1, STEPS + 1)
-    names = ("double DQN", "quadratic programme")
-    sales = {name: (step, run.curves("sold", f"{case}: {name}, sales", "metrics").values) for name in names}
-    figures.relation(
-        run, f"sales_{case}", sales, "Step", f"Lots sold ({case} impact)", note="The learner's are means over paths."
-    )
-
-
-def _costs(run: RunDirectory, case: str, name: str = "double DQN") -> np.ndarray:
-    return recorded(run, "cost", f"{case}: {name}").astype(np.float64)
-
-
-def _at_most(case: str, name: str, bar: float) -> Callable[[RunDirectory], Verdict]:
-    def check(run: RunDirectory) -> Verdict:
-        ratio = bootstrap_interval(_costs(run, case) / _costs(run, case, name), np.mean)
-        return Verdict(ratio.estimate <= bar, ratio.estimate, f"cost over that of {name} <= {bar:g}", ratio.low, ratio.high)
-
-    return check
-
-
-def _cheaper(case: str, name: str) -> Callable[[RunDirectory], Verdict]:
-    def check(run: RunDirectory) -> Verdict:
-        saved = bootstrap_interval(_costs(run, case, name) - _costs(run, case), np.mean)
-        criterion = f"cost of {name} minus that of double DQN, same paths: interval above 0"
-        return Verdict(saved.low > 0, saved.estimate, criterion, saved.low, saved.high)
-
-    return check
-
-
-def _cost_ratio(run: RunDirectory) -> Verdict:
+def cost_ratio() -> float:
+    """Returns the cost of the optimum over that of equal sales, where only temporary impact is paid, rising from 1 to 3."""
     none = np.zeros(STEPS)
-    best, equal = schedules.optimal(LOTS, np.asarray(RISING), none), schedules.twap(LOTS, STEPS)
-    ratio = schedules.cost(best, np.asarray(RISING), none) / schedules.cost(equal, np.asarray(RISING), none)
-    return Verdict(abs(ratio - 0.8886) < 5e-5, ratio, "0.8886 within 0.00005")
+    best, equal = schedules.optimal(LOTS, RISING, none), schedules.twap(LOTS, STEPS)
+    return schedules.cost(best, RISING, none) / schedules.cost(equal, RISING, none)
 
 
-_SOURCE = "Macri and Lillo (2024)"
+def cost(impact: str, method: str = "double DQN") -> Quantity:
+    """The expected cost of the whole sale, quote currency."""
+    return final("cost", impact=impact, method=method)
+
+
+SOURCE = "Macri and Lillo (2024)"
 CLAIMS = (
     Claim(
-        "Impact rising from 1 to 3 over ten steps: the optimum costs 0.8886 of equal sales",
+        "Temporary impact rising from 1 to 3 over ten steps: the optimal schedule costs 0.8886 of equal sales",
         "Almgren and Chriss (2001), by Lagrange's rule",
-        _cost_ratio,
+        exact("cost of the optimum over that of equal sales", cost_ratio).equals(0.8886, 5e-5),
     ),
-    Claim("Constant impact: double DQN costs at most 1.03 of equal sales", _SOURCE, _at_most("constant", "equal sales", 1.03)),
     *(
-        Claim(f"{case.capitalize()} impact: double DQN {words}", _SOURCE, check)
-        for case in ("rising", "falling")
-        for words, check in (
-            ("costs at most 1.04 of the quadratic programme", _at_most(case, "quadratic programme", 1.04)),
-            ("costs less than equal sales", _cheaper(case, "equal sales")),
+        Claim(f"{impact.capitalize()} impact: selling by double DQN costs {words}", SOURCE, statement)
+        for impact, words, statement in (
+            ("constant", "at most 1.03 of equal sales", cost("constant") / cost("constant", "equal sales") <= 1.03),
+            ("rising", "at most 1.04 of the optimum", cost("rising") / cost("rising", "quadratic programme") <= 1.04),
+            ("rising", "less than equal sales", cost("rising") < cost("rising", "equal sales")),
+            ("falling", "at most 1.04 of the optimum", cost("falling") / cost("falling", "quadratic programme") <= 1.04),
+            ("falling", "less than equal sales", cost("falling") < cost("falling", "equal sales")),
+            ("latent", "less than equal sales", cost("latent") < cost("latent", "equal sales")),
+            ("latent", "less than the best schedule for the mean impact", cost("latent") < cost("latent", "best whole lots")),
         )
-    ),
-    Claim("Latent impact: double DQN costs less than equal sales", _SOURCE, _cheaper("latent", "equal sales")),
-    Claim(
-        "Latent impact: double DQN costs less than the best schedule for the expected impact",
-        _SOURCE,
-        _cheaper("latent", "mean parameters"),
     ),
 )

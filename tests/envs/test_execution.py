@@ -58,6 +58,8 @@ def test_cost_by_walking_through_the_steps():
         for t in range(6):
             cash += v[t] * (price - h[t] * v[t])
             price -= k[t] * v[t]
+            left = v[t + 1 :].sum()
+            assert schedules.cost_so_far(v, h, k)[t] == pytest.approx(100.0 * v.sum() - cash - left * price)
         assert schedules.cost(v, h, k) == pytest.approx(100.0 * v.sum() - cash)
 
 
@@ -154,6 +156,20 @@ def test_latent_liquidity_reverts_to_its_mean():
     error = found.std() / np.sqrt(len(found))
     assert error > 0
     assert found.mean() == pytest.approx(4 * mean.sum(), abs=4 * error)
+
+
+def test_mean_impacts_are_those_of_many_paths():
+    env = execution.make(speed=0.3, spread=0.2, factor=0.7, permanent=np.linspace(0.1, 0.3, 10))
+
+    def step(state, key):
+        after = jax.vmap(lambda key, state: env.step(key, state, 0).state)(jax.random.split(key, 4000), state)
+        return after, state.factor
+
+    start = jax.vmap(env.reset)(jax.random.split(KEY, 4000))[1]
+    factor = np.asarray(jax.lax.scan(step, start, jax.random.split(KEY, 10))[1], np.float64).mean(1)
+    temporary, permanent = execution.mean_impacts(env.params)
+    np.testing.assert_allclose(temporary, factor, atol=0.02)
+    np.testing.assert_allclose(permanent, factor * np.linspace(0.1, 0.3, 10), atol=0.01)
 
 
 def test_the_agent_does_not_see_the_liquidity():
