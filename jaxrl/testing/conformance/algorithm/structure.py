@@ -43,7 +43,8 @@ def _require_own_dtypes(who: str, state: PyTree) -> None:
 
 def check_metrics(subject: Subject) -> None:
     for name, value in subject.traced.metrics.items():
-        for part in value if isinstance(value, Average) else (value,):
+        parts: Any = value if isinstance(value, Average) else (value,)
+        for part in parts:
             must = f"update must measure float32 numbers, or Averages of such, under {name!r} too"
             require(part.startswith("float32["), must, part, "Write value.astype(jnp.float32), or jnp.float32(value).")
 
