@@ -21,6 +21,7 @@ from jaxrl.results.run_directory import RunDirectory, find_unfinished
 from jaxrl.results.sinks import Sink
 from jaxrl.training import distributed
 from jaxrl.training.distributed import Processes
+from jaxrl.training.graceful_stop import GracefulStop
 
 PROGRAM = "jaxrl"
 INTERRUPTED = 130  # the exit status that a shell reports for a program ended by Ctrl-C
@@ -132,23 +133,28 @@ def conduct(jobs: Sequence[Job], options: Running) -> int:
     platform.setup(deterministic=options.deterministic)
     launch = distributed.start(options.coordinator, options.num_processes, options.process_id)
     if launch is None:
-        return _conduct(jobs, options, Processes())
+        with GracefulStop(say) as stop:
+            return _conduct(jobs, options, Processes(), stop)
     folder = options.runs / ".processes" / launch
     processes = Processes(folder, jax.process_index(), jax.process_count())
     try:
-        with processes.alive(jax.distributed.shutdown):
-            status = _conduct(jobs, options, processes)
+        with processes.alive(jax.distributed.shutdown), GracefulStop(say) as stop:
+            status = _conduct(jobs, options, processes, stop)
             processes.wait()
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
 
 
-def _conduct(jobs: Sequence[Job], options: Running, processes: Processes) -> int:
+def _conduct(jobs: Sequence[Job], options: Running, processes: Processes, stop: GracefulStop) -> int:
     """Every process goes through every job; the first one writes what is written once."""
     verdicts: list[tuple[Job, dict[str, Any]]] = []
     status = 0
     for job in jobs:
+        if stop.asked:
+            say(f"stopped before {job.experiment.name}")
+            status = INTERRUPTED
+            break
         old = _old_directory(job, options) if processes.first else None
         name = job.experiment.name
         path = processes.agree(
@@ -157,7 +163,7 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes) -> int
         directory = RunDirectory(Path(path), processes.index if processes.count > 1 else None)
         try:
             with directory.locked() if processes.first else contextlib.nullcontext():
-                entries = _run(job, directory, options, processes)
+                entries = _run(job, directory, options, processes, stop)
         except JaxrlError as error:
             if processes.first and old is None:
                 directory.remove_if_empty()
@@ -184,7 +190,9 @@ def _old_directory(job: Job, options: Running) -> RunDirectory | None:
     return job.directory
 
 
-def _run(job: Job, directory: RunDirectory, options: Running, processes: Processes) -> list[dict[str, Any]] | None:
+def _run(
+    job: Job, directory: RunDirectory, options: Running, processes: Processes, stop: GracefulStop
+) -> list[dict[str, Any]] | None:
     """Runs one experiment and returns its claims and their verdicts (the first process); None after Ctrl-C."""
     from jaxrl.experiment.claims import decide
     from jaxrl.experiment.session import Interrupted, Session
@@ -202,6 +210,7 @@ def _run(job: Job, directory: RunDirectory, options: Running, processes: Process
         at_once=options.at_once,
         sinks=functools.partial(trackers, options, directory, config) if processes.first else lambda arm: (),
         processes=processes,
+        stop=stop,
     )
     interrupted = False
     try:

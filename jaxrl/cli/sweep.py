@@ -32,6 +32,7 @@ from jaxrl.sweeps.search import search
 from jaxrl.sweeps.selection import Objective, held_out_seeds, select
 from jaxrl.sweeps.sweep import Sweep, sweep
 from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.graceful_stop import GracefulStop
 
 SUFFIX = ".sweep"  # ends the name under which the sweeps of an experiment are stored
 EXAMPLES = """Every combination: --grid learning_rate=1e-4,3e-4 --grid gamma=0.9,0.99
@@ -82,6 +83,7 @@ class Sweeping:
         sinks: Callable[[str], Sequence[Sink]],
         others: Mapping[str, Field],
         build: Callable[[Mapping[str, Any]], Arm],
+        stop: GracefulStop,
     ):
         """
         Args:
@@ -91,6 +93,7 @@ class Sweeping:
             root: number of the root key of all seeds.
             sinks: further sinks for the member of this name.
             others: fields of the experiment that can be swept as well, such as parameters of the environment.
+            stop: that of the command.
             build: ``(values) -> Arm``, the arm where these fields have other values.
         """
         self._others, self._build = others, build
@@ -106,6 +109,7 @@ class Sweeping:
             "watch": (_Quiet(Progress(directory.experiment, arm.show)),),
             "at_once": options.at_once,
             "root": root,
+            "stop": stop,
         }
 
     def _sinks(self, name: str) -> tuple[Sink, ...]:
@@ -217,8 +221,9 @@ class Sweeping:
             checkpoints=lambda together: self._checkpoints("program", digest([arm.factors for arm in together])),
             root=self._how["root"],
             at_once=self._how["at_once"],
+            stop=self._how["stop"],
         )
-        if any(run.summary.interrupted for run in runs):
+        if len(runs) < len(self._built) or any(run.summary.interrupted for run in runs):
             raise Interrupted
         updates = np.array([arm.updates for arm in self._built])
         notes.append(f"{len(tried)} members in {len(programs(self._built))} programs")
@@ -349,7 +354,7 @@ def sweep_experiment(job: Job, options: Options) -> int:
     if directory is None and options.resume:
         directory = find_unfinished(options.runs, name, settings)
     directory = directory or RunDirectory.create(options.runs, name, settings)
-    with directory.locked():
+    with directory.locked(), GracefulStop(say) as stop:
         directory.resume()
         interrupted, tried = False, None
         try:
@@ -357,7 +362,7 @@ def sweep_experiment(job: Job, options: Options) -> int:
             sinks = functools.partial(trackers, options, directory, settings)
             others = {} if arm.after else _fields_of_experiment(job.config, arm.config)
             build = functools.partial(_rebuilt, job, [other.label for other in job.arms()].index(arm.label))
-            tried = Sweeping(directory, options, arm, job.root, sinks, others, build).conduct()
+            tried = Sweeping(directory, options, arm, job.root, sinks, others, build, stop).conduct()
         except (Interrupted, KeyboardInterrupt):
             interrupted = True
         except JaxrlError:

@@ -26,6 +26,7 @@ from jaxrl.results.sinks import Sink
 from jaxrl.sweeps.split import Split, of_part
 from jaxrl.training import seed_axis
 from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.graceful_stop import GracefulStop
 from jaxrl.training.runner import Run, run
 from jaxrl.training.seed_axis import SEEDS
 
@@ -182,6 +183,7 @@ def train(
     sinks: Callable[[Arm], Sequence[Sink]] = lambda arm: (),
     watch: Callable[[list[Arm]], Sequence[Sink]] = lambda arms: (),
     checkpoints: Callable[[list[Arm]], Checkpoints] | None = None,
+    stop: GracefulStop | None = None,
     **options: Any,
 ) -> list[Run]:
     """Trains all arms, those of one structure in one call.
@@ -191,6 +193,7 @@ def train(
         sinks: those of an arm; they see it as if it ran alone, with its share of the time.
         watch: those of a program, given its arms; they see all of them at once.
         checkpoints: those of a program.
+        stop: that of a whole command: no further program begins after it was asked for.
         options: further arguments of ``jaxrl.training.runner.run``: root, devices, group and so on.
 
     Returns:
@@ -206,9 +209,10 @@ def train(
         places = list(ready)
         for program in programs(list(ready.values())):
             together = [ready[places[index]] for index in program]
-            whole = _train_together(together, [sinks(arm) for arm in together], watch(together), checkpoints, options)
+            how = {**options, "stop": stop}
+            whole = _train_together(together, [sinks(arm) for arm in together], watch(together), checkpoints, how)
             done |= {places[index]: _of_arm(part, whole, together) for part, index in enumerate(program)}
-            if whole.summary.interrupted:
+            if whole.summary.interrupted or (stop is not None and stop.asked):
                 return [done[place] for place in sorted(done)]
     return [done[place] for place in sorted(done)]
 
@@ -277,6 +281,8 @@ def _stacked(trees: list[PyTree], seeds: int) -> tuple[PyTree, PyTree]:
 
 def _of_arm(part: int, whole: Run, arms: list[Arm]) -> Run:
     """Returns the Run of one arm of a program."""
+    if len(arms) == 1:
+        return whole
     rows = np.flatnonzero(whole.seeds // SEEDS == part)
     seconds, compile_seconds = (value / len(arms) for value in whole.summary[:2])
     failed = of_part(part, whole.summary.failed_seeds)

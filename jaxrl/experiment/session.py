@@ -11,7 +11,7 @@ from envs.rendering import can_render
 from jaxrl.core.environment import Environment
 from jaxrl.errors import JaxrlError
 from jaxrl.experiment.arms import Arm, checked, train
-from jaxrl.experiment.experiment import Experiment
+from jaxrl.experiment.experiment import Experiment, Row
 from jaxrl.experiment.results import Results
 from jaxrl.report.films import play, write_replay
 from jaxrl.results.progress import Progress
@@ -21,6 +21,7 @@ from jaxrl.results.sinks import Sink
 from jaxrl.training import seed_axis
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.distributed import Processes
+from jaxrl.training.graceful_stop import GracefulStop
 from jaxrl.training.runner import Run
 from jaxrl.training.seed_axis import SEEDS
 
@@ -45,6 +46,7 @@ class Session:
         at_once: int | None = None,
         sinks: Callable[[str], Sequence[Sink]] = lambda arm: (),
         processes: Processes | None = None,
+        stop: GracefulStop | None = None,
     ):
         """
         Args:
@@ -54,6 +56,7 @@ class Session:
             at_once: how many seeds lie in memory at once, by default as many as fit.
             sinks: further sinks for the arm of this name.
             processes: those that share the seeds; each goes through the experiment, and the first writes what is written once.
+            stop: that of the whole command, asked after each program and each measurement.
         """
         self.directory = directory
         self.results = Results(directory, root)
@@ -62,6 +65,7 @@ class Session:
         self._at_once = at_once
         self._sinks = sinks
         self._processes = processes or Processes()
+        self._stop = stop or GracefulStop()
 
     def train(self, arms: Iterable[Arm]) -> Results:
         """Trains arms, those of one structure in one compiled call, with progress bars, tables and checkpoints.
@@ -82,8 +86,9 @@ class Session:
             root=self._root,
             at_once=self._at_once,
             processes=self._processes,
+            stop=self._stop,
         )
-        if any(run.summary.interrupted for run in runs):
+        if len(runs) < len(arms) or any(run.summary.interrupted for run in runs):
             raise Interrupted
         self._processes.wait()  # whatever follows may read the records of all
         if self._processes.first:
@@ -108,11 +113,17 @@ class Session:
         if experiment.measure is not None:
             # Each process may need the measurements, the first writes them.
             with _left_out("measure", lenient):
-                self.results.record_all(experiment.measure(config, self.results), write=self._processes.first)
+                rows = self._obeying(experiment.measure(config, self.results))
+                self.results.record_all(rows, write=self._processes.first)
         self._processes.wait()
         if self._processes.first and experiment.figures is not None:
             with _left_out("figures", lenient):
                 experiment.figures(self.results)
+
+    def _obeying(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            yield row
+            self._stop.obey()
 
     def _watch(self, together: Sequence[Arm]) -> Sequence[Sink]:
         if self._processes.first:

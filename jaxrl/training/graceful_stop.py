@@ -1,30 +1,46 @@
 """Ctrl-C, and the end that a cluster asks for, at a moment when nothing is lost."""
 
 import signal
+import socket
 import threading
+from collections.abc import Callable
 from typing import Any
+
+SIGNALS = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
 
 
 class GracefulStop:
     """Turns Ctrl-C, and the request to end that cluster schedulers send (SIGTERM), into a stop at the next safe moment.
 
-    A second one takes effect at once: then the chunk that is being written may be lost, and the last checkpoint counts.
+    A second one takes effect at once: then the chunk that is being written may be lost, and the last checkpoint counts. One stop
+    may serve a whole command: a request that comes when nothing is left to stop is not forgotten by those who come after.
     """
 
-    def __init__(self):
+    def __init__(self, say: Callable[[str], None] | None = None):
+        """say: tells the user at once that the request was heard, also while compiled code runs; None for silence."""
         self.asked = False
+        self._say = say
         self._before: dict[int, Any] = {}
+        self._ends: tuple[socket.socket, socket.socket] | None = None
+        self._wakeup = -1
 
     def __enter__(self) -> "GracefulStop":
         if threading.current_thread() is threading.main_thread():
-            for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            for number, usual in SIGNALS:
                 if signal.getsignal(number) is usual:  # somebody else's handler, or being told to ignore it, stays
                     self._before[number] = signal.signal(number, self._ask)
+            if self._say is not None and self._before:
+                self._listen(self._say)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._ends is not None:
+            signal.set_wakeup_fd(self._wakeup)
+            for end in self._ends:
+                end.close()
+            self._ends = None
 
     def obey(self) -> None:
         """Raises KeyboardInterrupt where a stop was asked for."""
@@ -35,3 +51,21 @@ class GracefulStop:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+
+    def _listen(self, say: Callable[[str], None]) -> None:
+        """Has a thread say that a signal came: Python's own handlers wait until compiled code returns."""
+        hears, speaks = socket.socketpair()
+        speaks.setblocking(False)
+        self._ends = hears, speaks
+        self._wakeup = signal.set_wakeup_fd(speaks.fileno(), warn_on_full_buffer=False)
+
+        def wait() -> None:
+            try:
+                while number := hears.recv(1):
+                    if number[0] in self._before:
+                        say("stopping at the next safe moment, with all results kept; once more stops at once")
+                        return
+            except OSError:  # closed
+                return
+
+        threading.Thread(target=wait, daemon=True).start()

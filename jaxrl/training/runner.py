@@ -8,6 +8,7 @@ Seed ``s`` is ``fold_in(root, s)``; its state is drawn from ``fold_in(seed_key, 
 ``fold_in(seed_key, i + 1)``. Nothing depends on how updates are cut into chunks, or on where a run was stopped and resumed.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -104,6 +105,7 @@ def run(
     group: int | None = None,
     at_once: int | None = None,
     processes: Processes | None = None,
+    stop: GracefulStop | None = None,
 ) -> Run:
     """Trains many seeds at once and hands what they measure to the sinks, chunk by chunk.
 
@@ -143,6 +145,7 @@ def run(
             last. By default as many as fit; see ``jaxrl.training.memory``.
         processes: those that share the seeds, each calling ``run`` with the same arguments; ``checkpoints`` must lie where all
             of them see it. Sinks receive what this process computed; the state that is returned is that of all seeds.
+        stop: that of a whole command, by default one of this call: after Ctrl-C in its last chunk the next call stops at once.
 
     Returns:
         A Run. After Ctrl-C it holds the chunks that were finished. Its state is on the host where there were several batches
@@ -204,7 +207,7 @@ def run(
     carries: list[Carry] = []
     interrupted = False
     try:
-        with GracefulStop() as stop:
+        with contextlib.nullcontext(stop) if stop is not None else GracefulStop() as stop:
             carries += [trainer.train(batch, measurements, stop) for batch in batches]
             if checkpoints is not None and not alone:
                 processes.wait()

@@ -1,0 +1,90 @@
+"""One stop serves a whole command: whenever it was asked for, nothing further begins, and nothing that was computed is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import envs
+from jaxrl.algorithms.tabular import q_learning
+from jaxrl.experiment import Arm
+from jaxrl.experiment.session import Interrupted, Session
+from jaxrl.results.run_directory import RunDirectory
+from jaxrl.training.graceful_stop import GracefulStop
+
+ROOT = Path(__file__).parents[2]
+
+
+class Interrupts:
+    """A sink that presses Ctrl-C when it is told of the last chunk."""
+
+    def begin(self, plan):
+        self.updates = plan.num_updates
+
+    def chunk(self, chunk):
+        if chunk.first_update + chunk.num_updates == self.updates:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def end(self, summary):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _usual_handler():
+    """Under a test runner in the background Ctrl-C may be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def arms():
+    """Two programs."""
+    for steps in (10, 20):
+        config = q_learning.Config(num_steps=steps)
+        yield Arm({"steps": steps}, q_learning.make, envs.make("corridor"), config, seeds=2, num_updates=4, chunk_length=2)
+
+
+def test_a_stop_in_the_last_chunk_of_a_program_is_not_forgotten(tmp_path):
+    directory = RunDirectory.create(tmp_path, "example", {})
+    with GracefulStop() as stop:
+        with pytest.raises(Interrupted):
+            Session(directory, sinks=lambda arm: (Interrupts(),) if arm == "steps 10" else (), stop=stop).train(arms())
+        assert stop.asked
+    directory.close()
+    assert directory.arms("metrics") == ("steps 10",)
+    assert directory.curves("td_error", "steps 10").values.shape == (2, 4), "the first program came to its end"
+    results = Session(directory).train(arms())
+    assert results.arms() == ("steps 10", "steps 20")
+
+
+HEARD = """
+import sys, time
+from jaxrl.training.graceful_stop import GracefulStop
+with GracefulStop(lambda text: print(text, flush=True)) as stop:
+    print("ready", flush=True)
+    sys.stdin.readline()  # blocks in C until the test has read what was said
+    try:
+        stop.obey()
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+"""
+
+
+def test_the_request_is_heard_at_once():
+    """A thread says so while the main thread is held up, as by a long compiled chunk."""
+    restore = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", restore + HEARD]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline().startswith("stopping at the next safe moment")
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "stopped\n"
