@@ -46,17 +46,21 @@ def setup(cpu_devices: int | None = None, cache: str | os.PathLike | None = None
         os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".strip()
     if settings.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # raised where the backend runs already: its devices stand
-            settings.update("jax_num_cpu_devices", cpu_devices or len(os.sched_getaffinity(0)))
+            settings.update("jax_num_cpu_devices", cpu_devices or cores())
     if not settings.jax_compilation_cache_dir:
         settings.update("jax_compilation_cache_dir", str(cache or default_cache()))
         settings.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def cores() -> int:
+    """Returns how many processor cores this process may use, as far as the system says so."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _has_started() -> bool:
-    """Returns whether jax's backend runs: then the number of CPU devices can no longer be set, not even to what it is."""
-    settings: Any = jax.config
-    try:
-        settings.update("jax_num_cpu_devices", settings.jax_num_cpu_devices)
-    except RuntimeError:
-        return True
-    return False
+    """Returns whether jax's backend runs: from then on flags of XLA are not read."""
+    from jax._src import xla_bridge  # jax has no public way to ask without starting it
+
+    return xla_bridge.backends_are_initialized()
