@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("early", ["", "platform.setup()\n"], ids=["a first setup", "a second setup"])
 def test_deterministic_kernels_are_refused_once_the_backend_runs(early):
-    code = f"from jaxrl.training import platform\n{early}import jax.numpy as jnp\njnp.zeros(3)\nplatform.setup(deterministic=True)"
+    late = "import jax.numpy as jnp\njnp.zeros(3)\nplatform.setup(deterministic=True)"
+    code = f"from jaxrl.training import platform\n{early}{late}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert "deterministic must be asked for before jax's backend starts" in done.stderr
