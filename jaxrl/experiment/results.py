@@ -97,18 +97,31 @@ class Results:
         Raises:
             UnknownNameError, ConfigError: as ``run``.
         """
+        return self.marked(self.run(**factors).state, **factors)
+
+    def marked(self, values: Any, **factors: Any) -> Any:
+        """Returns what was computed from the final states of the one arm with these factors, with NaN for seeds in quarantine.
+
+        Args:
+            values: PyTree[S, ...], a row for each seed of the arm. Those of a policy whose parameters are NaN may be finite: it
+                takes some action. So the states of ``run`` are used, and the result is marked.
+            factors: of the arm.
+
+        Raises:
+            UnknownNameError, ConfigError: as ``run``.
+        """
         run = self.run(**factors)
         failed = np.isin(run.seeds, list(run.summary.failed_seeds))
 
-        def marked(leaf: Any) -> Any:
+        def mark(leaf: Any) -> Any:
             if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
                 return leaf
-            values = np.array(jax.device_get(leaf))
-            if failed.any() and np.issubdtype(values.dtype, np.floating):
-                values[failed] = np.nan
-            return values
+            leaf = np.array(jax.device_get(leaf))
+            if failed.any() and np.issubdtype(leaf.dtype, np.floating):
+                leaf[failed] = np.nan
+            return leaf
 
-        return jax.tree.map(marked, run.state)
+        return jax.tree.map(mark, values)
 
     # Writing
 

@@ -143,3 +143,4 @@ def test_seeds_in_quarantine_are_not_forgotten_by_a_kill_before_the_account(tmp_
     assert set(after) == set(before)
     assert np.isnan(results.states().q[1]).all()
     assert np.isfinite(results.states().q[0]).all()
+    np.testing.assert_array_equal(np.isnan(results.marked({"value": np.ones((2, 3))})["value"]), [[False] * 3, [True] * 3])
