@@ -23,7 +23,7 @@ import numpy as np
 from flax import struct
 
 from envs.trading import accounting, features, prices
-from envs.trading.accounting import Account, Costs, Limits
+from envs.trading.accounting import Account, Costs, Ledger, Limits
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import EnvironmentError, is_traced, real_numbers, require, require_finite
@@ -229,6 +229,79 @@ def make(
     actions = Discrete(len(weights)) if weights is not None else Box(-float(min(short, leverage)), float(leverage), (1,))
     step = _Trade(weights is not None, delay, len(columns))
     return Environment(params, _Reset(len(columns)), step, space, actions, max_steps, limit_fn=_Limit(last))
+
+
+# ---- books of a market that has one path, on which episodes begin at one bar
+
+
+def window(prices: Any, bars: slice, **options: Any) -> Environment:
+    """Returns a market whose only episode trades these bars, the first order being given at the close before them.
+
+    Args:
+        prices: float[T], one path.
+        bars: to be traded; before them there must be ``warm_up`` bars and one more.
+        options: of ``make``.
+
+    Raises:
+        ConfigError: the bars do not lie in the path with what they need before them; or as ``make``.
+    """
+    warm_up = options.get("warm_up", features.LONG)
+    earliest, fix = bars.start - warm_up - 1, "Choose later bars."
+    must = f"there must be {warm_up + 1} bars before a window that ends within the path"
+    require(earliest >= 0 and bars.stop <= len(prices), "single_asset.window", must, bars, fix)
+    options |= {"first": warm_up, "last": warm_up, "max_steps": bars.stop - bars.start}
+    return make(prices[earliest : bars.stop], **options)
+
+
+def episode_prices(env: Environment) -> jax.Array:
+    """Returns the closing prices of the only episode, float32[max_steps + 1].
+
+    Raises:
+        EnvironmentError: the market has several paths, or starts.
+    """
+    return _columns(env)[:, 0]
+
+
+def replay(env: Environment, targets: Any) -> Ledger:
+    """Keeps the books of target weights float[max_steps] in the only episode, by ``accounting.replay``."""
+    columns, trade, params = _columns(env), env.step_fn, env.params
+    opens = columns[:, 1] if trade.num_prices == 2 else None
+    ruin = params.ruin / params.capital
+    return accounting.replay(
+        columns[:, 0], targets, params.capital, params.costs, params.limits, trade.delay, opens=opens, ruin=ruin
+    )
+
+
+def books(env: Environment, action: Any, info: dict[str, Any]) -> Ledger:
+    """Returns the books that the environment kept in the only episode.
+
+    Args:
+        env: the market.
+        action: of each step, int32[..., max_steps], or weights float32[..., max_steps, 1].
+        info: of each step, float32[..., max_steps].
+    """
+    columns, trade, params = _columns(env), env.step_fn, env.params
+    fill = columns[1:, trade.num_prices - 1] if trade.delay else columns[:-1, 0]
+    weight = params.weights[action] if trade.by_index else action[..., 0]
+
+    def from_start(name, start):
+        first = jnp.broadcast_to(jnp.float32(start), (*info[name].shape[:-1], 1))
+        return jnp.concatenate([first, info[name]], axis=-1)
+
+    cash, position = from_start("cash", params.capital), from_start("position", 0.0)
+    wealth = from_start("wealth", params.capital)
+    target = accounting.within_limits(weight, params.limits)
+    return Ledger(cash, position, wealth, info["fee"], jnp.broadcast_to(fill, info["fee"].shape), target)
+
+
+def _columns(env: Environment) -> jax.Array:
+    """Returns the rows of the table that the only episode walks along, float32[max_steps + 1, 1 + F]."""
+    table, first, last = env.params.table, int(env.params.first), int(env.params.last)
+    found = f"{len(table)} paths, bars {first} to {last}"
+    fix = "Give one row of prices, and first and last alike."
+    must = "there must be one path, and one bar on which episodes begin"
+    require(len(table) == 1 and first == last, "single_asset", must, found, fix, EnvironmentError)
+    return table[0, first : first + env.max_steps + 1]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -117,7 +117,8 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
 
     for number, arm in enumerate(arms(config)):
         key = jax.random.fold_in(jax.random.key(results.root + 1), number)  # not the key of training
-        yield arm.factors, play(config.paths, learned, arm.task, results.states(**arm.factors), key)
+        played = play(config.paths, learned, arm.task, results.run(**arm.factors).state, key)
+        yield arm.factors, results.marked(played, **arm.factors)
         impacts = execution.mean_impacts(arm.task.params)
         fixed = {
             "equal sales": schedules.whole_lots(schedules.twap(LOTS, STEPS)),

@@ -7,7 +7,7 @@ policy has a name with the prefix ``greedy_`` or ``sampled_``: of the mode of th
 two evaluators of a run may measure under one name.
 """
 
-from jaxrl.evaluation.episodes import EpisodeOutcome, Episodes, evaluate
+from jaxrl.evaluation.episodes import EpisodeOutcome, Episodes, Followed, evaluate, follow
 from jaxrl.evaluation.exact import ExactValue, Overestimate
 from jaxrl.evaluation.games import Exploitability, GreedyActions, NashConv, TeamReturn, ValueGap
 
@@ -16,10 +16,12 @@ __all__ = [
     "Episodes",
     "ExactValue",
     "Exploitability",
+    "Followed",
     "GreedyActions",
     "NashConv",
     "Overestimate",
     "TeamReturn",
     "ValueGap",
     "evaluate",
+    "follow",
 ]

@@ -10,8 +10,8 @@ from flax import struct
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import MOST_ENTRIES
-from jaxrl.core.environment import Environment, static
-from jaxrl.core.rollout import Policy
+from jaxrl.core.environment import Environment, Step, static
+from jaxrl.core.rollout import LastStep, Policy, View
 from jaxrl.errors import require, require_counts, require_discount
 from jaxrl.evaluation.policy_tables import require_alike
 
@@ -67,6 +67,52 @@ def evaluate(
 
     start = (episodes, jnp.zeros(num_episodes, bool), EpisodeOutcome(zeros, zeros, jnp.zeros(num_episodes, jnp.int32)))
     return jax.lax.while_loop(unfinished, step, start)[2]
+
+
+class Followed(NamedTuple):
+    """The T steps of one episode, leaves [T, ...].
+
+    obs, state: PyTree, before the step. action: PyTree, what the environment received. outcome: Step, what followed, the
+    environment's own report ``info`` included.
+    """
+
+    obs: Any
+    state: Any
+    action: Any
+    outcome: Step
+
+
+def follow(key: jax.Array, env: Environment, policy: Policy, memory: Any = (), num_steps: int | None = None) -> Followed:
+    """Plays one episode and returns all of its steps: for books, films and statistics that rewards alone do not tell.
+
+    The episode goes on to the last step whatever happens; those after it terminated are what the environment makes of them.
+
+    Args:
+        key: one key.
+        env: the environment.
+        policy: see ``jaxrl.core.rollout.Policy``.
+        memory: the policy's, for one environment, without a ``LastStep``.
+        num_steps: T, by default the environment's time limit.
+
+    Raises:
+        ConfigError: the policy asks for its last action and reward.
+    """
+    asks = any(isinstance(node, LastStep) for node in jax.tree.leaves(memory, is_leaf=lambda node: isinstance(node, LastStep)))
+    require(not asks, "follow", "the policy's memory must hold no LastStep", "one", "Evaluate it by Episodes.")
+    reset_key, play_key = jax.random.split(key)
+
+    def step(carry, inputs):
+        obs, state, memory = carry
+        key, t = inputs
+        policy_key, step_key = jax.random.split(key)
+        shown = View(obs, env.action_mask(state), memory, t, state=state)
+        decision = jax.tree.map(lambda leaf: leaf[0], policy(policy_key, jax.tree.map(lambda leaf: leaf[None], shown)))
+        outcome = env.step(step_key, state, decision.action)
+        return (outcome.obs, outcome.state, decision.memory), Followed(obs, state, decision.action, outcome)
+
+    count = env.max_steps if num_steps is None else num_steps
+    start = (*env.reset(reset_key), jax.tree.map(jnp.zeros_like, memory))
+    return jax.lax.scan(step, start, (jax.random.split(play_key, count), jnp.arange(count, dtype=jnp.int32)))[1]
 
 
 MODES = ("greedy", "sampled")

@@ -11,6 +11,7 @@ Since returns depend on one another in time, intervals come from the stationary 
 import functools
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,15 @@ def conditional_value_at_risk(returns: Any, level: float = 0.05) -> np.ndarray:
         return np.full(ordered.shape[:-1], np.nan)[()]
     share = np.clip(level * size - np.arange(size), 0.0, 1.0)
     return (ordered * share).sum(-1) / (level * size)  # NaN is sorted last, and is NaN times 0 too
+
+
+# The statistics of a record of returns that reports show; ``intervals_over_time`` has their intervals.
+STATISTICS: dict[str, Callable[[Any], np.ndarray]] = {
+    "growth": growth,
+    "sharpe_ratio": sharpe_ratio,
+    "max_drawdown": max_drawdown,
+    "cvar": conditional_value_at_risk,
+}
 
 
 def _record(where: str, values: Any) -> np.ndarray:
@@ -289,6 +299,35 @@ def block_bootstrap_interval(
     ratio = np.where(vanished, np.copysign(np.inf, drawn - estimate), (drawn - estimate) / np.where(vanished, 1.0, errors))
     high, low = np.quantile(ratio, ends, method="closest_observation")
     return Interval(estimate, float(estimate - low * scale), float(estimate - high * scale))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A statistic of the first of two records less that of the second, float[..., 2, T] -> float[...]: paired by bar."""
+
+    statistic: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, records: np.ndarray) -> np.ndarray:
+        return self.statistic(records[..., 0, :]) - self.statistic(records[..., 1, :])
+
+
+def intervals_over_time(
+    returns: Any, reference: Any, statistic: Callable[[np.ndarray], np.ndarray], resamples: int = 2000
+) -> tuple[Interval, Interval]:
+    """Returns a statistic of a record with its 95 % interval, and by how much it exceeds that of a reference record.
+
+    Args:
+        returns, reference: float[T], of the same bars.
+        statistic: of this module; the intervals of ``max_drawdown``, which is one of the path, are percentiles.
+        resamples: see ``block_bootstrap_interval``.
+
+    Raises, Warns:
+        see ``block_bootstrap_interval``.
+    """
+    method = "percentile" if statistic is max_drawdown else "studentised"
+    both = np.stack([np.asarray(returns, np.float64), np.asarray(reference, np.float64)])
+    own = block_bootstrap_interval(both[0], statistic, method=method, resamples=resamples)
+    return own, block_bootstrap_interval(both, Difference(statistic), method=method, resamples=resamples)
 
 
 def _block_length(where: str, records: np.ndarray, block_length: float | None) -> float:

@@ -156,6 +156,15 @@ def check_causal_function(
     return Coverage(int(cuts[0]), int(cuts[-1]), len(cuts), compared)
 
 
+def leaks(check: Callable[..., Coverage], *arguments: Any) -> bool:
+    """Returns whether one of the two checks fails with these arguments, to be recorded where an error would end a run."""
+    try:
+        check(*arguments)
+    except EnvironmentError:
+        return True
+    return False
+
+
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:
     """Returns rows that lie evenly among these, the first and the last of them included."""
     must = "rows of the data must be seen one after another"

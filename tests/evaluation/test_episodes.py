@@ -13,9 +13,9 @@ from jaxrl.algorithms.multiagent import iql
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.finite import tabulate
-from jaxrl.core.rollout import Decision, uniform_policy
+from jaxrl.core.rollout import Decision, last_step, uniform_policy
 from jaxrl.errors import ConfigError, EnvironmentError
-from jaxrl.evaluation import Episodes, ExactValue, Exploitability, NashConv, TeamReturn, evaluate
+from jaxrl.evaluation import Episodes, ExactValue, Exploitability, NashConv, TeamReturn, evaluate, follow
 from jaxrl.evaluation.episodes import MODES
 from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import RunDirectory
@@ -30,6 +30,25 @@ def test_only_the_first_episode_counts():
     outcome = evaluate(jax.random.key(0), counter(5.0, 100), remember, 3, memory=MEMORY)
     np.testing.assert_array_equal(outcome.return_, 15.0)
     np.testing.assert_array_equal(outcome.length, 5)
+
+
+def test_an_episode_is_followed_to_its_time_limit_and_beyond_its_end():
+    env = envs.make("cartpole")
+    found = jax.jit(lambda key: follow(key, env, lambda key, view: Decision(view.t % 2)))(jax.random.key(0))
+    np.testing.assert_array_equal(found.action[:5], [0, 1, 0, 1, 0])
+    np.testing.assert_array_equal(found.obs[1:], found.outcome.obs[:-1])
+    assert len(found.action) == env.max_steps
+    assert found.outcome.terminated.any()
+    states = jax.tree.map(lambda leaf: leaf[7], found.state)
+    np.testing.assert_allclose(env.step(jax.random.key(0), states, 1).obs, found.outcome.obs[7], rtol=1e-6)
+
+
+def test_memory_is_handed_on_along_an_episode():
+    env = counter(100.0, 6)
+    found = follow(jax.random.key(0), env, remember, memory=MEMORY)
+    assert float(found.outcome.reward.sum()) == float(evaluate(jax.random.key(0), env, remember, 1, memory=MEMORY).return_[0])
+    with pytest.raises(ConfigError, match="LastStep"):
+        follow(jax.random.key(0), env, remember, memory=last_step(env))
 
 
 def test_discounting_and_time_limits():

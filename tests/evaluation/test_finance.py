@@ -290,3 +290,13 @@ def test_a_debt_is_no_fraction_of_a_fortune():
     assert finance.max_drawdown([-1.0, 0.5]) == 1.0
     with pytest.raises(ConfigError, match="traded values must be at least 0"):
         finance.turnover([-1.0, 1.0], [1.0, 1.0])
+
+
+def test_intervals_over_time_are_of_a_statistic_and_of_its_difference():
+    returns, reference = returns_of("AAPL")[:300], returns_of("MSFT")[:300]
+    for statistic, method in ((finance.sharpe_ratio, "studentised"), (finance.max_drawdown, "percentile")):
+        own, over = finance.intervals_over_time(returns, reference, statistic, resamples=50)
+        assert own == finance.block_bootstrap_interval(returns, statistic, method=method, resamples=50)
+        assert over.estimate == pytest.approx(statistic(returns) - statistic(reference))
+        assert over.low < over.estimate < over.high or method == "percentile"
+    assert finance.intervals_over_time(returns, returns, finance.growth, resamples=50)[1] == (0.0, 0.0, 0.0)
