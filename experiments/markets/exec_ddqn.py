@@ -116,9 +116,10 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
         return dqn.make(env, config.algorithm).policy(replace(state, params=state.target_params), True)
 
     for number, arm in enumerate(arms(config)):
+        factors = dict(arm.factors)
         key = jax.random.fold_in(jax.random.key(results.root + 1), number)  # not the key of training
-        played = play(config.paths, learned, arm.task, results.run(**arm.factors).state, key)
-        yield arm.factors, results.marked(played, **arm.factors)
+        played = play(config.paths, learned, arm.task, results.run(**factors).state, key)
+        yield factors, results.marked(played, **factors)
         impacts = execution.mean_impacts(arm.task.params)
         fixed = {
             "equal sales": schedules.whole_lots(schedules.twap(LOTS, STEPS)),
@@ -127,10 +128,10 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
         }
         played = play(config.paths, selling, arm.task, jnp.asarray(list(fixed.values()), jnp.int32), key)
         for place, method in enumerate(fixed):
-            yield arm.factors | {"method": method}, {name: values[place] for name, values in played.items()}
+            yield factors | {"method": method}, {name: values[place] for name, values in played.items()}
         best = schedules.optimal(LOTS, *impacts)
         found = {"sold": best, "cost": schedules.cost_so_far(best, *impacts)}
-        yield arm.factors | {"method": "quadratic programme"}, found
+        yield factors | {"method": "quadratic programme"}, found
 
 
 def figures(results: Results) -> None:
