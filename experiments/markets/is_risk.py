@@ -9,7 +9,7 @@ Source: Udovichenko et al. (2025), "Risk-Averse Reinforcement Learning with Itak
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -20,6 +20,7 @@ from jaxrl.algorithms.tabular import entropic_td
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import tabulate
 from jaxrl.experiment import Arm, Claim, Results, draw, every, exact, final, largest, share
+from jaxrl.results.factors import Factor
 from jaxrl.solvers.dynamic_programming import entropic_value_iteration, visited_under
 
 RISK_AVERSIONS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -124,15 +125,21 @@ def measure(config: Config, results: Results):
         yield arm.factors, {name: values[:, None] for name, values in found.items()}
 
 
+def finite_errors(results: Results, factors: Mapping[str, Factor]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the risk aversions at which every seed has a finite error, and these errors, float64[S, R], at least 1e-5."""
+    others = {name: value for name, value in factors.items() if name != "risk_aversion"}
+    aversions, errors = results.along("value_error", "risk_aversion", **others)
+    finite = np.isfinite(errors).all(0)
+    return aversions[finite], np.maximum(errors[:, finite], 1e-5)
+
+
 def figures(results: Results) -> None:
     """Draws the error of the value against the risk aversion, a line for each loss and shift with finite errors."""
     for problem in STEPS:
         lines = {}
         for arm, name in results.labels("value_error", problem=problem, risk_aversion=RISK_AVERSIONS[0]).items():
             factors = results.directory.factors("measurements")[arm]
-            errors = [results.final("value_error", **factors | {"risk_aversion": aversion}) for aversion in RISK_AVERSIONS]
-            drawn = np.isfinite(errors).all(1)
-            lines[name] = np.array(RISK_AVERSIONS)[drawn], np.maximum(np.array(errors)[drawn].T, 1e-5)
+            lines[name] = finite_errors(results, factors)
         labels = ("Risk aversion a (per unit of reward)", "Relative error of the value at the start")
         note = "A loss is not drawn where a seed has no finite value. Dashed: 5 %."
         scales = {"x_scale": "log", "y_scale": "log", "level": 0.05}

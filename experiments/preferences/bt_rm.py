@@ -79,7 +79,7 @@ def arms(config: Config) -> Iterator[Arm]:
 
 def by_size(results: Results, metric: str) -> np.ndarray:
     """Returns the last values of the tabular reward for every number of comparisons, float64[S, sizes]."""
-    return np.stack([results.final(metric, model="tabular", flip_rate=0.0, pairs=size) for size in SIZES], axis=1)
+    return results.along(metric, "pairs", model="tabular", flip_rate=0.0)[1]
 
 
 def figures(results: Results) -> None:

@@ -165,7 +165,7 @@ def _is_last_step(node: Any) -> bool:
     return isinstance(node, LastStep)
 
 
-def _remembered(decision: Decision, reward: jax.Array) -> PyTree:
+def remembered(decision: Decision, reward: jax.Array) -> PyTree:
     """Returns the memory of a policy after a step, with its action and its reward where these are asked for."""
 
     def write(node):
@@ -223,7 +223,7 @@ def _advance(step_key, reset, env: Environment, episode: Episode, decision: Deci
         env.global_obs(episode.state),
         env.global_obs(step.state),
     )
-    memory = _remembered(decision, step.reward)
+    memory = remembered(decision, step.reward)
     onward = Episode(step.state, step.obs, t, return_, memory)
     afresh = _begin(reset, env, memory)
     return jax.tree.map(lambda new, old: jnp.where(done, new, old), afresh, onward), transition

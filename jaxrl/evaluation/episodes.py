@@ -11,7 +11,7 @@ from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import MOST_ENTRIES
 from jaxrl.core.environment import Environment, Step, static
-from jaxrl.core.rollout import LastStep, Policy, View
+from jaxrl.core.rollout import Episode, Policy
 from jaxrl.errors import require, require_counts, require_discount
 from jaxrl.evaluation.policy_tables import require_alike
 
@@ -91,28 +91,27 @@ def follow(key: jax.Array, env: Environment, policy: Policy, memory: Any = (), n
         key: one key.
         env: the environment.
         policy: see ``jaxrl.core.rollout.Policy``.
-        memory: the policy's, for one environment, without a ``LastStep``.
+        memory: the policy's, for one environment.
         num_steps: T, by default the environment's time limit.
-
-    Raises:
-        ConfigError: the policy asks for its last action and reward.
     """
-    asks = any(isinstance(node, LastStep) for node in jax.tree.leaves(memory, is_leaf=lambda node: isinstance(node, LastStep)))
-    require(not asks, "follow", "the policy's memory must hold no LastStep", "one", "Evaluate it by Episodes.")
     reset_key, play_key = jax.random.split(key)
 
-    def step(carry, inputs):
-        obs, state, memory = carry
-        key, t = inputs
+    def one(tree):
+        return jax.tree.map(lambda leaf: leaf[None], tree)
+
+    def step(episode, key):
         policy_key, step_key = jax.random.split(key)
-        shown = View(obs, env.action_mask(state), memory, t, state=state)
-        decision = jax.tree.map(lambda leaf: leaf[0], policy(policy_key, jax.tree.map(lambda leaf: leaf[None], shown)))
-        outcome = env.step(step_key, state, decision.action)
-        return (outcome.obs, outcome.state, decision.memory), Followed(obs, state, decision.action, outcome)
+        decision = jax.tree.map(lambda leaf: leaf[0], policy(policy_key, rollout.view(env, one(episode))))
+        outcome = env.step(step_key, episode.state, decision.action)
+        memory = rollout.remembered(decision, outcome.reward)
+        onward = Episode(outcome.state, outcome.obs, episode.t + 1, episode.return_ + outcome.reward, memory)
+        return onward, Followed(episode.obs, episode.state, decision.action, outcome)
 
     count = env.max_steps if num_steps is None else num_steps
-    start = (*env.reset(reset_key), jax.tree.map(jnp.zeros_like, memory))
-    return jax.lax.scan(step, start, (jax.random.split(play_key, count), jnp.arange(count, dtype=jnp.int32)))[1]
+    obs, state = env.reset(reset_key)
+    agents = () if env.num_agents is None else (env.num_agents,)
+    first = Episode(state, obs, jnp.int32(0), jnp.zeros(agents, jnp.float32), jax.tree.map(jnp.zeros_like, memory))
+    return jax.lax.scan(step, first, jax.random.split(play_key, count))[1]
 
 
 MODES = ("greedy", "sampled")

@@ -103,7 +103,8 @@ class Quantity:
 
     def equals(self, value: Number, tolerance: Number) -> Statement:
         """Returns the statement that it is this number, up to a tolerance in its own units."""
-        return _stated(self, f"{self.text} = {value:.6g} within {tolerance:g}", value - tolerance, value + tolerance)
+        within = f" within {tolerance:g}" if tolerance else ""
+        return _stated(self, f"{self.text} = {value:.6g}{within}", value - tolerance, value + tolerance)
 
 
 @dataclass(frozen=True)
@@ -281,7 +282,12 @@ def _needed(seeds: int, mean: float, least: float, most: float, low: Number, hig
 
 def _of_arm(metric: str, factors: dict[str, Any], reduce: Callable[[np.ndarray], np.ndarray], words: str) -> Quantity:
     def read(results: Results) -> np.ndarray:
-        found = reduce(results.values(metric, **factors))
+        values = results.values(metric, **factors)
+        try:
+            found = reduce(values)
+        except IndexError:
+            must, fix = f"{metric} must have been measured that often", "Train for longer."
+            raise ResultsError(f"claim: {must}, got {values.shape[1]} measurements. {fix}") from None
         return found[0] if results.is_exact(metric, **factors) else found
 
     return Quantity(f"{words} ({label(factors)})" if factors else words, read)
@@ -307,7 +313,7 @@ def _of_seeds(statement: Statement) -> Callable[[Results], np.ndarray]:
 
 def _combined(left: Quantity, right: "Quantity | Number", operation: Callable, sign: str) -> Quantity:
     if not isinstance(right, Quantity):
-        return Quantity(f"{left.text} {sign} {right:g}", lambda results: operation(left.read(results), right))
+        return Quantity(f"{_term(left, sign)} {sign} {right:g}", lambda results: operation(left.read(results), right))
 
     def read(results: Results) -> np.ndarray:
         one, other = left.read(results), right.read(results)
@@ -316,4 +322,9 @@ def _combined(left: Quantity, right: "Quantity | Number", operation: Callable, s
             one, other = one[:shared], other[:shared]
         return operation(one, other)
 
-    return Quantity(f"{left.text} {sign} {right.text}", read)
+    return Quantity(f"{_term(left, sign)} {sign} {_term(right, sign)}", read)
+
+
+def _term(quantity: Quantity, sign: str) -> str:
+    """Returns the text of a quantity as a term of another: a sum or difference stands in parentheses."""
+    return f"({quantity.text})" if sign != "+" and any(f" {other} " in quantity.text for other in "+-") else quantity.text

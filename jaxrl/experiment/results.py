@@ -14,6 +14,7 @@ from jaxrl.results.run_directory import TABLES, RunDirectory
 from jaxrl.results.tables import Curves
 from jaxrl.training.runner import Run
 
+LARGEST_KEPT = 1_000_000  # numbers of one metric of one arm that are kept after reading, 8 MB
 TableName = Literal["metrics", "evaluations", "measurements"]
 
 
@@ -31,7 +32,10 @@ class Results:
         """
         self.directory, self.root = directory, root
         self._runs: list[tuple[dict[str, Factor], Run]] = []
+        # Read once while nothing is written: a claim asks for a number of one arm, and there are many claims.
         self._factors: dict[str, dict[str, dict[str, Factor]]] = {}
+        self._columns: dict[str, tuple[str, ...]] = {}
+        self._read: dict[tuple[str, str, str], Curves] = {}
 
     # What is there
 
@@ -45,7 +49,7 @@ class Results:
         """Returns the arms with these factors that have a metric, each with a label that names only factors that differ."""
         found: dict[str, dict[str, Factor]] = {}
         for table in TABLES:
-            if metric in self.directory.columns(table):
+            if metric in self._columns_of(table):
                 arms = {name: known for name, known in self._of(table).items() if factor.matches(known, factors)}
                 found |= {name: known for name, known in arms.items() if self._has(table, metric, name)}
         if not found:
@@ -62,7 +66,7 @@ class Results:
             ConfigError: several have it, or several tables do and none is named.
         """
         table, arm = self._place(metric, table, factors)
-        return self.directory.table(table).curves(metric, arm)
+        return self._curves(table, metric, arm)
 
     def values(self, metric: str, table: TableName | None = None, /, **factors: Any) -> np.ndarray:
         """Returns the values of ``curves``, float64[S, U]."""
@@ -72,10 +76,22 @@ class Results:
         """Returns the last value of every seed, float64[S]."""
         return self.values(metric, table, **factors)[:, -1]
 
+    def along(self, metric: str, name: str, table: TableName | None = None, /, **factors: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a metric's last values against a numeric factor: its K values in rising order, and float64[S, K].
+
+        Args:
+            metric, table: see ``curves``.
+            name: of the factor.
+            factors: of the arms, which differ in that factor alone.
+        """
+        known = (known for each in TABLES for known in self._of(each).values() if factor.matches(known, factors))
+        numbers = sorted({float(one[name]) for one in known if name in one})
+        return np.array(numbers), np.stack([self.final(metric, table, **factors, **{name: x}) for x in numbers], axis=1)
+
     def is_exact(self, metric: str, table: TableName | None = None, /, **factors: Any) -> bool:
         """Returns whether a metric is one computed number, not one of a training's seeds."""
         table, arm = self._place(metric, table, factors)
-        return table == "measurements" and len(self.directory.table(table).curves(metric, arm).seeds) == 1
+        return table == "measurements" and len(self._curves(table, metric, arm).seeds) == 1
 
     def run(self, **factors: Any) -> Run:
         """Returns the Run of the one arm with these factors: its final states above all.
@@ -128,7 +144,7 @@ class Results:
     def add(self, factors: Mapping[str, Factor], run: Run) -> None:
         """Adds the Run of an arm."""
         self._runs.append((dict(factors), run))
-        self._factors = {}
+        self._forget()
 
     def record_all(self, rows: Iterable[tuple[Mapping[str, Factor], Mapping[str, Any]]], write: bool = True) -> None:
         """Stores measurements, in place of all that were there. Those before a row can be read while it is computed.
@@ -164,10 +180,31 @@ class Results:
         shapes = {name: column.shape for name, column in columns.items()}
         alike = len(set(shapes.values())) == 1 and next(iter(columns.values())).ndim == 2
         require(alike, where, "values must have one shape [S, P]", shapes, "Record the others by themselves.")
-        self.directory.record(factor.label(factors), factors, columns)
-        self._factors = {}
+        name = factor.label(factors)
+        taken = self._of("measurements").get(name)
+        must, fix = f"{name!r} must be measured once, by factors of one kind", "Record its values together, or rename a factor."
+        require(taken is None, where, must, taken, fix)
+        self.directory.record(name, factors, columns)
+        self._forget()
 
     # Finding the arm
+
+    def _forget(self) -> None:
+        self._factors, self._columns, self._read = {}, {}, {}
+
+    def _columns_of(self, table: str) -> tuple[str, ...]:
+        if table not in self._columns:
+            self._columns[table] = self.directory.columns(table)
+        return self._columns[table]
+
+    def _curves(self, table: str, metric: str, arm: str) -> Curves:
+        key = (table, metric, arm)
+        if key not in self._read:
+            curves = self.directory.table(table).curves(metric, arm)
+            if curves.values.size > LARGEST_KEPT:
+                return curves
+            self._read[key] = curves
+        return self._read[key]
 
     def _of(self, table: str) -> dict[str, dict[str, Factor]]:
         if table not in self._factors:
@@ -181,7 +218,7 @@ class Results:
         found = {
             (name, arm): known
             for name in (TABLES if table is None else (table,))
-            if metric in self.directory.columns(name)
+            if metric in self._columns_of(name)
             for arm, known in self._of(name).items()
             if factor.matches(known, factors)
         }
@@ -193,14 +230,14 @@ class Results:
         return next(iter(found))
 
     def _has(self, table: str, metric: str, arm: str) -> bool:
-        return bool(np.isfinite(self.directory.table(table).curves(metric, arm).values).any())
+        return bool(np.isfinite(self._curves(table, metric, arm).values).any())
 
     def _require_one(self, factors: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         must = f"the factors {dict(factors)} must name one arm"
         require(len(found) == 1, "results", must, list(found), "Name more factors, or the table.", ConfigError)
 
     def _missing(self, metric: str, factors: Mapping[str, Any]) -> Exception:
-        metrics = {name for table in TABLES for name in self.directory.columns(table)}
+        metrics = {name for table in TABLES for name in self._columns_of(table)}
         if metric not in metrics:
             return unknown_name(f"run {self.directory.path.name}", "metric", metric, metrics)
         known = [dict(f) for table in TABLES for f in self._of(table).values()]

@@ -13,13 +13,14 @@ from PIL import Image
 from envs.rendering import render
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.finite import TabularModel, from_table
-from jaxrl.core.rollout import Decision, Policy, View
+from jaxrl.core.rollout import Decision, Policy
 from jaxrl.errors import require
+from jaxrl.evaluation import follow
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.results.storage import replacing
 
 SECONDS_PER_FRAME, SECONDS_AT_END = 0.16, 1.2
-LONGEST = 300  # steps of an episode that are shown
+MOST_FRAMES = 300  # of a film: of a longer episode evenly spaced steps are shown, the last among them
 
 
 class Played(NamedTuple):
@@ -35,7 +36,7 @@ class Played(NamedTuple):
     terminated: bool
 
 
-def play(key: jax.Array, env: Environment, policy: Policy, memory: PyTree = (), max_steps: int = LONGEST) -> Played:
+def play(key: jax.Array, env: Environment, policy: Policy, memory: PyTree = (), max_steps: int | None = None) -> Played:
     """Plays one episode to its end.
 
     Args:
@@ -43,26 +44,12 @@ def play(key: jax.Array, env: Environment, policy: Policy, memory: PyTree = (), 
         env: the environment.
         policy: see ``jaxrl.core.rollout.Policy``.
         memory: what the policy remembers, for one environment; it starts as zeros.
-        max_steps: at most so many steps, and never more than the environment's limit.
+        max_steps: at most so many steps, by default the environment's limit.
     """
-    num_steps = min(max_steps, env.max_steps)
-    reset_key, play_key = jax.random.split(key)
-
-    def step(carry, key):
-        obs, state, memory = carry
-        policy_key, step_key = jax.random.split(key)
-        mask = env.action_mask(state)
-        seen = jax.tree.map(lambda leaf: leaf[None], View(obs, mask, memory))
-        decision = jax.tree.map(lambda leaf: leaf[0], policy(policy_key, seen))
-        after = env.step(step_key, state, decision.action)
-        return (after.obs, after.state, decision.memory), (state, after.state, decision.action, after.reward, after.terminated)
-
-    @jax.jit
-    def episode():
-        start = (*env.reset(reset_key), jax.tree.map(jnp.zeros_like, memory))
-        return jax.lax.scan(step, start, jax.random.split(play_key, num_steps))[1]
-
-    before, after, action, reward, terminated = jax.tree.map(np.asarray, episode())
+    num_steps = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
+    steps = jax.tree.map(np.asarray, jax.jit(lambda key: follow(key, env, policy, memory, num_steps))(key))
+    before, after, action = steps.state, steps.outcome.state, steps.action
+    reward, terminated = steps.outcome.reward, steps.outcome.terminated
     length = int(np.argmax(terminated)) + 1 if terminated.any() else num_steps
     states = jax.tree.map(lambda first, rest: np.concatenate([first[:1], rest[:length]]), before, after)
     action, reward = jax.tree.map(lambda leaf: leaf[:length], (action, reward))
@@ -80,7 +67,7 @@ class _TablePolicy:
         return Decision(jax.random.categorical(key, jnp.log(chances)))
 
 
-def play_table(key: jax.Array, env: Environment, model: TabularModel, policy: np.ndarray, max_steps: int = LONGEST) -> Played:
+def play_table(key: jax.Array, env: Environment, model: TabularModel, policy: np.ndarray, max_steps: int | None = None) -> Played:
     """Plays one episode of a policy that is a table, in a finite environment without agents.
 
     Args:
@@ -96,9 +83,10 @@ def play_table(key: jax.Array, env: Environment, model: TabularModel, policy: np
 
 
 def frames(env: Environment, played: Played) -> list[np.ndarray]:
-    """Returns a picture of every state of an episode, uint8[H, W, 3] each."""
+    """Returns pictures of the states of an episode, uint8[H, W, 3] each: all, or ``MOST_FRAMES`` evenly spaced ones."""
     count = len(played.reward) + 1
-    return [render(env, jax.tree.map(lambda leaf, index=index: leaf[index], played.states)) for index in range(count)]
+    shown = np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int))
+    return [render(env, jax.tree.map(lambda leaf, index=index: leaf[index], played.states)) for index in shown]
 
 
 def write_replay(run: RunDirectory, name: str, env: Environment, played: Played) -> Path:

@@ -47,8 +47,17 @@ def test_memory_is_handed_on_along_an_episode():
     env = counter(100.0, 6)
     found = follow(jax.random.key(0), env, remember, memory=MEMORY)
     assert float(found.outcome.reward.sum()) == float(evaluate(jax.random.key(0), env, remember, 1, memory=MEMORY).return_[0])
-    with pytest.raises(ConfigError, match="LastStep"):
-        follow(jax.random.key(0), env, remember, memory=last_step(env))
+
+
+def test_an_episode_is_followed_by_a_policy_that_reads_its_last_step():
+    """It does the other action than a step ago."""
+
+    def alternate(key, view):
+        return Decision(1 - view.action, memory=view.memory)
+
+    env = envs.make("cartpole")
+    found = follow(jax.random.key(0), env, alternate, last_step(env), num_steps=6)
+    np.testing.assert_array_equal(found.action, [1, 0, 1, 0, 1, 0])
 
 
 def test_discounting_and_time_limits():

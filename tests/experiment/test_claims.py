@@ -142,3 +142,12 @@ def test_the_mean_of_noise_is_seldom_found_positive(tmp_path):
         found.record({"method": "noise"}, {"value": random.normal(size=(30, 1))})
         held += verdict(final("value") > 0, found)["verdict"] == "holds"
     assert 0 < held <= 14  # 5 expected; 14 or more has a probability of 0.001 even at one in thirty
+
+
+def test_texts_of_quantities_read_as_they_are_computed(results):
+    gain = final("x", m="a") - final("x", m="b")
+    assert ((gain * 0.5) >= 1).text == "(x (a) - x (b)) * 0.5 >= 1"
+    assert (final("x") - gain).text == "x - (x (a) - x (b))"
+    assert final("x").equals(0.0, 0.0).text == "x = 0"
+    entry = verdict(at("value", 7, method="curve") > 0, results)
+    assert "must have been measured that often, got 3 measurements" in entry["detail"]

@@ -64,7 +64,7 @@ def test_the_tables_alone_say_the_same(small):
 
 def test_figures_were_drawn(small):
     drawn = sorted(path.stem for path in (small.directory.path / "figures").glob("*.png"))
-    assert drawn == ["greedy_exact_value", "exact_value_distribution"]
+    assert drawn == ["greedy_exact_value", "greedy_exact_value_distribution"]
 
 
 def test_measurements_are_replaced_as_a_whole(tmp_path):
@@ -144,3 +144,22 @@ def test_seeds_in_quarantine_are_not_forgotten_by_a_kill_before_the_account(tmp_
     assert np.isnan(results.states().q[1]).all()
     assert np.isfinite(results.states().q[0]).all()
     np.testing.assert_array_equal(np.isnan(results.marked({"value": np.ones((2, 3))})["value"]), [[False] * 3, [True] * 3])
+
+
+def test_measurements_of_one_name_are_recorded_once(tmp_path):
+    """Other factors with the same values, or the same factors again, would overwrite each other unseen."""
+    results = Results(RunDirectory.create(tmp_path, "example", {}))
+    results.record({"method": "momentum"}, {"x": 1.0})
+    for again in ({"checked": "momentum"}, {"method": "momentum"}):
+        with pytest.raises(ConfigError, match="'momentum' must be measured once"):
+            results.record(again, {"y": 1.0})
+
+
+def test_a_metric_along_a_numeric_factor(tmp_path):
+    results = Results(RunDirectory.create(tmp_path, "example", {}))
+    for size in (100, 30, 1000):
+        results.record({"size": size, "model": "table"}, {"error": np.array([[1.0], [2.0]]) / size})
+    results.record({"size": 30, "model": "network"}, {"error": [[0.0], [0.0]]})
+    sizes, errors = results.along("error", "size", model="table")
+    np.testing.assert_array_equal(sizes, [30.0, 100.0, 1000.0])
+    np.testing.assert_allclose(errors, np.array([[1.0], [2.0]]) / sizes, rtol=1e-6)
