@@ -20,6 +20,7 @@ from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment
 from jaxrl.errors import require
+from jaxrl.results import provenance
 from jaxrl.results.sinks import RunSummary, Sink
 from jaxrl.training import memory, seed_axis, seed_batches
 from jaxrl.training.checkpoint import Checkpoints
@@ -152,7 +153,8 @@ def run(
         ConfigError: a value above is out of range, or the configuration does not fit the task.
         AlgorithmError, EnvironmentError, EvaluatorError: ``make``, the task or an evaluator breaks its protocol, as far as that
             shows by tracing; see ``jaxrl.check_algorithm`` and ``jaxrl.check_environment`` for the rest.
-        CheckpointError: a checkpoint belongs to another run, or all checkpoints of a batch of seeds are damaged.
+        CheckpointError: a checkpoint belongs to another run, or was computed by another source of a function outside of jaxrl;
+            or all checkpoints of a batch of seeds are damaged.
         ProcessLostError: another process died; what it had not computed is missing.
     """
     started = time.perf_counter()
@@ -176,6 +178,8 @@ def run(
     identity |= {} if task_axes is None else {"task_axes": task_axes}
     identity |= {} if initial is None else {"initial": initial}
     identity |= {} if between is None else {"between": type(between), "chunk_length": plan.chunk_length}
+    asked = () if between is None else (type(between), between.ask, between.apply)
+    identity |= {"sources": provenance.sources((make, task, config, asked, initial if callable(initial) else ()))}
     trainer = Trainer(
         make,
         given,

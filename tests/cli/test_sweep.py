@@ -87,7 +87,17 @@ def test_halving_of_random_members(tmp_path, capsys):
 
 def test_a_search_that_goes_on(tmp_path):
     pytest.importorskip("optuna")
-    options = ["--random", "learning_rate=0.05..1", "--metric", "greedy_optimality_gap", "--minimize", "--batch", "2", "--trials", "4"]
+    options = [
+        "--random",
+        "learning_rate=0.05..1",
+        "--metric",
+        "greedy_optimality_gap",
+        "--minimize",
+        "--batch",
+        "2",
+        "--trials",
+        "4",
+    ]
     status, folder = sweep(tmp_path, *options)
     assert status == 0
     assert (folder / "search.db").exists()
