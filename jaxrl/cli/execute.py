@@ -93,7 +93,7 @@ class Job(NamedTuple):
     @property
     def settings(self) -> dict[str, Any]:
         """What makes a run this run and no other, as it is stored in its folder."""
-        experiment = {"source": self.experiment.source, "digest": self.experiment.digest}
+        experiment = {"name": self.experiment.name, "source": self.experiment.source, "digest": self.experiment.digest}
         return {"experiment": experiment, "config": self.config, "only": list(self.only), "root": self.root}
 
 
@@ -166,6 +166,10 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes) -> int
             say(f"error: {name}: {error}")
             status = 2
             continue
+        except Exception:  # of the experiment's own code
+            if processes.first and old is None:
+                directory.remove_if_empty()
+            raise
         if entries is None:
             say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")
             return INTERRUPTED

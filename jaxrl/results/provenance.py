@@ -107,7 +107,8 @@ def from_json(value: Any, example: Any, where: str = "config") -> Any:
     else:
         plain = {"inf": math.inf, "-inf": -math.inf}.get(value, value) if isinstance(value, str) else value
         same_kind = isinstance(example, (bool, int, float, str, type(None), np.generic, jax.Array, np.ndarray))
-        if isinstance(plain, (bool, int, float, str)) and same_kind:
+        text_for_number = isinstance(plain, str) and not isinstance(example, (str, type(None)))
+        if isinstance(plain, (bool, int, float, str)) and same_kind and not text_for_number:
             return float(plain) if isinstance(example, float) and not isinstance(plain, str) else plain
         if isinstance(example, os.PathLike) and isinstance(plain, str):
             return Path(plain)
@@ -149,24 +150,22 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()[:8]
 
 
-def differences(before: Any, now: Any, where: str = "") -> list[str]:
-    """Returns where two JSON values differ, in words: ``config.learning_rate: 0.1 in the checkpoint, 0.2 now``."""
-    if before == now:
-        return []
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        pairs = [(f"{where}.{name}".lstrip("."), before.get(name, ABSENT), now.get(name, ABSENT)) for name in {**before, **now}]
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        pairs = [(f"{where}[{index}]", *pair) for index, pair in enumerate(zip(before, now, strict=True))]
+def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, str, str]]:
+    """Returns where two JSON values differ: the place, as ``config.learning_rate``, and both values in short words."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        pairs = [(f"{where}.{name}".lstrip("."), one.get(name, ABSENT), other.get(name, ABSENT)) for name in {**one, **other}]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(f"{where}[{index}]", *pair) for index, pair in enumerate(zip(one, other, strict=True))]
     else:
-        return [f"{where}: {_short(before)} in the checkpoint, {_short(now)} now"]
-    return [line for place, *pair in pairs for line in differences(*pair, place)]
+        return [] if one == other and type(one) is type(other) else [(where, _short(one), _short(other))]
+    return [found for place, *pair in pairs for found in differences(*pair, place)]
 
 
 ABSENT = object()  # stands for an entry that is not there
 
 
 def _short(value: Any) -> str:
-    text = "nothing" if value is ABSENT else json.dumps(value)
+    text = "nothing" if value is ABSENT else value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 80 else f"{text[:76]} ..."
 
 

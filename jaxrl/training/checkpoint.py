@@ -36,6 +36,18 @@ MANIFEST = "checkpoint.json"
 ARRAYS = "carry.npz"
 ANSWER = "answer."  # begins the names of what was answered between two chunks
 DIFFERENCES_NAMED = 3  # between the run that a checkpoint is of and the one that is to go on with it
+FORM = {
+    "seeds": [storage.count],
+    "next_update": storage.count,
+    "room": storage.count,
+    "run": str,
+    "identity?": dict,
+    "sources?": storage.Every(str),
+    "structure": [str],
+    "keys": storage.Every(str),
+    "computed_by": dict,
+    "files": storage.Every(list),
+}
 LARGEST_SHARE = 0.02  # of the time of a run that saving may take
 
 
@@ -256,7 +268,9 @@ class Checkpoints:
         where, before = f"checkpoint {path}", manifest.get("sources", {})
         if manifest["run"] == self._identity:
             return
-        found = differences(manifest["identity"], self._what) if "identity" in manifest else [manifest["run"]]
+        pairs = differences(manifest.get("identity", self._what), self._what)  # an early checkpoint has none
+        found = [f"{place}: {then} in the checkpoint, {now} now" for place, then, now in pairs]
+        found = found if "identity" in manifest else [manifest["run"]]
         more = f" and {len(found) - DIFFERENCES_NAMED} more" if len(found) > DIFFERENCES_NAMED else ""
         must = "it must belong to this run: same algorithm, environment, configuration, root and number of updates"
         text = f"{'; '.join(found[:DIFFERENCES_NAMED])}{more}"
@@ -366,8 +380,8 @@ def _sound_manifest(path: Path) -> dict[str, Any]:
         manifest = storage.read_json(path / MANIFEST, dict)
     except ResultsError as error:
         raise CheckpointError(f"checkpoint {path}: its {MANIFEST} must be whole, got {str(error)!r}. {fix}") from error
-    missing = {"seeds", "next_update", "room", "run", "structure", "keys", "computed_by", "files"} - set(manifest)
-    require(not missing, f"checkpoint {path}", f"{MANIFEST} must have all its entries", sorted(missing), fix, CheckpointError)
+    wrong = storage.misfit(manifest, FORM)
+    require(wrong is None, f"checkpoint {path}", f"{MANIFEST} must have all its entries", wrong, fix, CheckpointError)
     found = _fingerprints(path)
     changed = sorted(name for name in manifest["files"] | found if manifest["files"].get(name) != found.get(name))
     require(not changed, f"checkpoint {path}", "its files must be as they were written", changed[:3], fix, CheckpointError)

@@ -115,10 +115,12 @@ def test_a_function_object_comes_back_as_what_it_was():
 def test_differences_are_named_by_their_place():
     before, now = {"a": [1, {"b": 2.5}], "c": "x", "gone": None}, {"a": [1, {"b": 3}], "c": "x", "new": [0] * 99}
     found = provenance.differences(before, now)
-    assert found[:2] == ["a[1].b: 2.5 in the checkpoint, 3 now", "gone: null in the checkpoint, nothing now"]
-    assert found[2].startswith("new: nothing in the checkpoint, [0, 0")
-    assert found[2].endswith("... now")
-    assert provenance.differences([1, 2], [1]) == [": [1, 2] in the checkpoint, [1] now"]
+    assert found[:2] == [("a[1].b", "2.5", "3"), ("gone", "null", "nothing")]
+    assert found[2][:2] == ("new", "nothing")
+    assert found[2][2].startswith("[0, 0")
+    assert len(found[2][2]) == 80
+    assert provenance.differences([1, 2], [1]) == [("", "[1, 2]", "[1]")]
+    assert provenance.differences({"flag": True}, {"flag": 1}) == [("flag", "true", "1")]
     assert not provenance.differences(before, before)
 
 
