@@ -309,8 +309,7 @@ class _Quiet(NamedTuple):
 
 def is_sweep(directory: RunDirectory) -> bool:
     """Returns whether a folder of results is that of a sweep."""
-    config = directory.config()
-    return isinstance(config, dict) and "sweep" in config
+    return "sweep" in directory.config()
 
 
 def resume_sweep(directory: RunDirectory, running: Running) -> int:
@@ -372,8 +371,9 @@ def sweep_experiment(job: Job, options: Options) -> int:
             write(directory, tried)
         directory.close()
         directory.write_summary({"results": directory.summarise()})
-        print(f"{directory.experiment}: {write_report(directory)}")
+        report = write_report(directory)
         directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
+        print(f"{directory.experiment}: {report}")
     if interrupted:
         say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")
         return INTERRUPTED

@@ -30,7 +30,7 @@ from jaxrl.experiment.session import checkpoints_of
 from jaxrl.results import factors as factor
 from jaxrl.results import storage
 from jaxrl.results.provenance import from_json
-from jaxrl.results.run_directory import RunDirectory, find_run
+from jaxrl.results.run_directory import RunDirectory, expanded, find_run
 from jaxrl.results.sinks import Failure, RunSummary
 from jaxrl.results.storage import replacing
 from jaxrl.training import seed_axis
@@ -136,7 +136,7 @@ class Trained:
         from envs.rendering import can_render
         from jaxrl.report.films import frames, play, write_gif
 
-        env, path = self._environment("film"), Path(path).expanduser()
+        env, path = self._environment("film"), expanded(path)
         fix = "Roll it out by returns()."
         require(can_render(env), "Trained.film", "the environment must have pictures", type(env.params), fix, EnvironmentError)
         played = play(jax.random.key(key), env, self.policy(seed, greedy), self.algorithm(seed).memory, env.max_steps)
@@ -169,7 +169,7 @@ class Trained:
             data = program.serialize()
         except ImportError as error:
             raise missing_package("Trained.export", "flatbuffers", "export", error) from error
-        path = Path(path).expanduser()
+        path = expanded(path)
         with replacing(path) as file:
             file.write(data)
         return path
@@ -325,4 +325,4 @@ def load(run: str | Path | Mapping, runs: str | Path = "runs") -> Saved:
     Raises:
         UnknownNameError: there is no such run. ResultsError: it cannot be read, or it is no run of an experiment.
     """
-    return Saved(find_run(Path(runs).expanduser(), Path(str(run)).expanduser() if "/" in str(run) else str(run)))
+    return Saved(find_run(expanded(runs), str(run)))

@@ -145,8 +145,7 @@ class RunDirectory:
     @property
     def experiment(self) -> str:
         """The name of the experiment, wherever the folder lies now; of a run that stores no name that of the folder above."""
-        stored = self.config()
-        stored = stored.get("experiment") if isinstance(stored, dict) else None
+        stored = self.config().get("experiment")
         name = stored.get("name") if isinstance(stored, dict) else None
         return name if isinstance(name, str) else self.path.resolve().parent.name
 
@@ -209,6 +208,8 @@ class RunDirectory:
         """Removes the folder of a run that was refused before anything was recorded: it would hide those before it."""
         if not any(self.table(name).files() for name in TABLES) and not (self.path / "checkpoints").exists():
             shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # other runs are in it
+                self.path.parent.rmdir()
 
     def close(self) -> None:
         """Merges the parts of each table into one file. May be called at any time and repeatedly; recording can go on.
@@ -265,9 +266,9 @@ class RunDirectory:
 
     # Reading
 
-    def config(self) -> Any:
+    def config(self) -> dict[str, Any]:
         """Returns the resolved configuration."""
-        return storage.read_json(self.path / "config.json", object)
+        return storage.read_json(self.path / "config.json", dict)
 
     def versions(self) -> dict[str, Any]:
         """Returns the versions of packages, the devices and the settings; see ``jaxrl.results.provenance.versions``."""
@@ -401,17 +402,25 @@ def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
         UnknownNameError: there is no such experiment and no such folder.
         ResultsError: the run cannot be read.
     """
-    root = Path(root)
+    root, given = Path(root), expanded(name)
     folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
     experiments = {folder.name for folder in folders if not folder.name.startswith(".")}
     if str(name) in experiments:
         runs = _runs(root / name)
         require(bool(runs), "find_run", "the experiment must have a run", str(root / name), "Run it first.", ResultsError)
         return RunDirectory.open(runs[-1])
-    for path in (Path(name), root / name):
+    for path in (given, root / given):
         if path.is_dir():
             return RunDirectory.open(path)
     raise unknown_name(f"find_run in {root}", "experiment or run", str(name), experiments)
+
+
+def expanded(path: str | os.PathLike) -> Path:
+    """Returns a path with ``~`` expanded, as it is where nobody knows the home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def find_unfinished(root: str | os.PathLike, experiment: str, config: Any) -> RunDirectory | None:

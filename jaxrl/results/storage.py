@@ -23,15 +23,25 @@ ROWS_PER_GROUP = 1 << 18
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns the errors of the file system, inside, into one that says what cannot be written."""
+    """Turns the errors of the file system, inside, into one that says what cannot be written; not those about other files."""
     try:
         yield
     except JaxrlError:
         raise
     except OSError as error:
+        if not _is_about(error, path):
+            raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         fix = "Free some space, then resume." if full else "Choose another folder, or make this one writable."
         raise ResultsError(f"results: {path} must be writable, got {error.strerror or str(error)!r}. {fix}") from error
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    """Returns whether an error concerns a path: it names no file, or one in the same folder, or a folder around it."""
+    if not isinstance(error.filename, str):
+        return True
+    name, path = Path(os.path.abspath(error.filename)), Path(os.path.abspath(path))
+    return name.is_relative_to(path.parent) or path.is_relative_to(name)
 
 
 @contextlib.contextmanager

@@ -159,6 +159,8 @@ def run(
     """
     started = time.perf_counter()
     numbers = _seed_numbers(seeds)
+    whole = isinstance(root, (int, np.integer)) and not isinstance(root, bool) and 0 <= root < SEEDS
+    require(whole, "run", "root must be an integer in [0, 2**32)", root, "Others give the same random numbers as these.")
     _require_count("run", "num_updates", num_updates, "Ask for more updates.")
     for name, value in (("chunk_length", chunk_length), ("group", group), ("at_once", at_once)):
         if value is not None:
@@ -240,6 +242,8 @@ def _validate(make, task, config, checkpoints) -> contracts.DeclaredSteps:
 def _seed_numbers(seeds: int | Iterable[int] | Iterable[Iterable[int]]) -> np.ndarray:
     must, fix = "seeds must be a count, or a list of integers in [0, 2**32)", "Give seeds=8 or seeds=[0, 1]."
     require(isinstance(seeds, (int, np.integer, Iterable)) and not isinstance(seeds, str), "run", must, seeds, fix)
+    if isinstance(seeds, (int, np.integer)):  # before so many numbers are made
+        require(1 <= seeds <= SEEDS, "run", must if seeds >= 1 else "there must be at least one seed", seeds, fix)
     numbers = np.arange(seeds) if isinstance(seeds, (int, np.integer)) else np.asarray(list(seeds))
     require(numbers.size > 0, "run", "there must be at least one seed", seeds, "Ask for one or more.")
     require(
