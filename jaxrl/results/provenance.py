@@ -155,10 +155,10 @@ def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, str, s
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         pairs = [(f"{where}.{name}".lstrip("."), one.get(name, ABSENT), other.get(name, ABSENT)) for name in {**one, **other}]
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        pairs = [(f"{where}[{index}]", *pair) for index, pair in enumerate(zip(one, other, strict=True))]
+        pairs = [(f"{where}[{index}]", mine, yours) for index, (mine, yours) in enumerate(zip(one, other, strict=True))]
     else:
         return [] if one == other and type(one) is type(other) else [(where, _short(one), _short(other))]
-    return [found for place, *pair in pairs for found in differences(*pair, place)]
+    return [found for place, mine, yours in pairs for found in differences(mine, yours, place)]
 
 
 ABSENT = object()  # stands for an entry that is not there

@@ -102,6 +102,8 @@ class RunDirectory:
             "Rename it.",
         )
         resolved = to_json(config)
+        must, fix = "a configuration must have fields", "Make it a dataclass, or a dictionary."
+        require(isinstance(resolved, dict), "RunDirectory.create", must, resolved, fix)
         found = versions()  # may take a while; the folder shall not wait half made for it
         while True:
             now = datetime.now(UTC)
