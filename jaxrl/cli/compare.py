@@ -108,9 +108,11 @@ def read_methods(
         x: "env_steps" or "updates".
     """
     methods: dict[str, dict[str, Sample]] = {}
-    for label, run in zip(_labels(runs), runs, strict=True):
-        for arm in arms or _arms_with(run, metric, table):
-            name = _method(label, arm, len(runs), tasks)
+    compared = [list(arms) or _arms_with(run, metric, table) for run in runs]
+    alike = len({arm for names in compared for arm in names}) == 1
+    for label, run, names in zip(_labels(runs), runs, compared, strict=True):
+        for arm in names:
+            name = label if tasks or (alike and len(runs) > 1) else arm if len(runs) == 1 else f"{label} {arm}".strip()
             curves = run.curves(metric, arm, table)
             fix = "Compare by updates: --x updates."
             steps = curves.env_steps if x == "env_steps" else curves.updates + 1
@@ -119,20 +121,19 @@ def read_methods(
     return methods
 
 
-def _method(label: str, arm: str, runs: int, tasks: bool) -> str:
-    """Returns how a comparison of so many runs names an arm of the run with this label."""
-    return label if tasks else arm if runs == 1 else f"{label} {arm}".strip()
-
-
 def _labels(runs: Sequence[RunDirectory]) -> list[str]:
-    """Returns the shortest names that tell runs apart: the experiment, then the settings that differ, then the time."""
+    """Returns the shortest names that tell runs apart: the experiment, or else the settings that differ, then the time."""
+    settings, several = _unequal_settings(runs), len({run.experiment for run in runs}) > 1
+
+    def words(run: RunDirectory, *more: str) -> str:
+        return " ".join(word for word in (run.experiment if several else "", settings[run.path], *more) if word)
+
     forms: tuple[Callable[[RunDirectory], str], ...] = (
         lambda run: run.experiment,
-        lambda run: f"{run.experiment} {settings[run.path]}".strip(),
-        lambda run: f"{run.experiment} {settings[run.path]} {run.path.resolve().name.rpartition('-')[0]}".replace("  ", " "),
+        lambda run: words(run) or run.experiment,
+        lambda run: words(run, run.path.resolve().name.rpartition("-")[0]),
         lambda run: str(run.path.resolve()),
     )
-    settings = _unequal_settings(runs)
     for form in forms:
         labels = [form(run) for run in runs]
         if len(set(labels)) == len(labels):
@@ -177,8 +178,10 @@ def _tasks(runs: Sequence[RunDirectory], methods: Methods, tasks: bool) -> dict[
     found: dict[str, dict[str, Any]] = {}
     for label, run in zip(_labels(runs), runs, strict=True):
         for entry in run.trainings():
-            method, task = _method(label, entry["arm"], len(runs), tasks), entry["arm"] if tasks else ""
-            if task in methods.get(method, {}):
+            task = entry["arm"] if tasks else ""
+            names = entry["arm"] if len(runs) == 1 else f"{label} {entry['arm']}", label
+            method = next((name for name in names if task in methods.get(name, {})), None)
+            if method is not None:
                 found.setdefault(method, {})[task] = entry["task"]
     return found
 

@@ -213,10 +213,10 @@ def test_names_tell_methods_apart(run, tmp_path):
 
     assert names(run) == ["good", "[b]bad"]
     assert names(run, elsewhere) == ["exp good", "exp [b]bad", "another"]
-    assert names(other, again) == ["exp seeds 21", "exp seeds 20"]
+    assert names(other, again) == ["seeds 21", "seeds 20"]
     assert names(other, again, elsewhere) == ["exp seeds 21", "exp seeds 20", "another"]
-    assert names(run, again)[2] == f"exp {again.path.name[:-9]}"
-    assert names(other, run, again)[-1] == f"exp seeds 20 {again.path.name[:-9]}"
+    assert names(run, again)[2] == again.path.name[:-9]
+    assert names(other, run, again)[-1] == f"seeds 20 {again.path.name[:-9]}"
     tasks = read_methods([run, run, elsewhere][:1], "episode_return", tasks=True)
     assert {method: list(measured) for method, measured in tasks.items()} == {"exp": ["good", "[b]bad"]}
 
@@ -282,8 +282,8 @@ def test_settings_that_differ_name_the_runs_of_an_experiment(tmp_path):
     def names(*runs):
         return list(read_methods(runs, "episode_return"))
 
-    assert names(made(0.1, 8), made(0.2, 8)) == ["exp rate 0.1", "exp rate 0.2"]
-    assert names(made(0.1, 8), made(0.2, 8, 3), made(0.1, 9))[1] == "exp rate 0.2, width 8, root 3"
+    assert names(made(0.1, 8), made(0.2, 8)) == ["rate 0.1", "rate 0.2"]
+    assert names(made(0.1, 8), made(0.2, 8, 3), made(0.1, 9))[1] == "rate 0.2, width 8, root 3"
 
 
 def test_unequal_tasks_and_lengths_are_said_and_written(tmp_path, capsys):
@@ -298,15 +298,15 @@ def test_unequal_tasks_and_lengths_are_said_and_written(tmp_path, capsys):
     slippery, dry = trained("slippery", 0.5, 40), trained("dry", 0.0, 60)
     assert compare(Compare((slippery, dry), output=tmp_path / "out")) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    cut = "'dry Q' is cut: it was measured up to 600 environment steps, 'slippery Q' up to 400, where both are compared"
+    cut = "'dry' is cut: it was measured up to 600 environment steps, 'slippery' up to 400, where both are compared"
     assert f"Beware: {cut}." in shown
-    assert "Beware: the tasks differ, of 'slippery Q' and 'dry Q': params." in shown
+    assert "Beware: the tasks differ, of 'slippery' and 'dry': params." in shown
     said = json.loads((tmp_path / "out" / "episode_return_notes.json").read_text())
     assert said["notes"][1] == cut
-    assert (said["compared_until"], said["measured_until"]) == (400, {"slippery Q": 400, "dry Q": 600})
-    assert said["tasks"]["dry Q"][""]["step_fn"]
+    assert (said["compared_until"], said["measured_until"]) == (400, {"slippery": 400, "dry": 600})
+    assert said["tasks"]["dry"][""]["step_fn"]
     rows = list(csv.DictReader((tmp_path / "out" / "episode_return_scores.csv").read_text().splitlines()))
-    assert {row["method"]: (row["measured_until"], row["compared_until"]) for row in rows}["dry Q"] == ("600.0", "400.0")
+    assert {row["method"]: (row["measured_until"], row["compared_until"]) for row in rows}["dry"] == ("600.0", "400.0")
     same = trained("same", 0.0, 60)
     assert compare(Compare((same, dry), output=tmp_path / "out")) == 0
     assert "Beware" not in capsys.readouterr().out
