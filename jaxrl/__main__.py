@@ -1,11 +1,14 @@
 """``jaxrl`` and ``python -m jaxrl``: the command line, see ``jaxrl.cli.main``."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 import jaxrl
 from jaxrl.errors import JaxrlError, require
+
+NO_READER = 141  # the exit status that a shell reports for a program whose output nobody reads any more
 
 
 def require_own_packages() -> None:
@@ -27,7 +30,18 @@ def main() -> int:
         return 2
     from jaxrl.cli.main import main as run_command
 
-    return run_command()
+    try:
+        try:
+            return run_command()
+        finally:  # here, where a reader that has left (``jaxrl list | head -1``) can be met quietly
+            sys.stdout.flush()
+    except SystemExit as leave:
+        if isinstance(leave.__context__, BrokenPipeError):  # rich met it first
+            return NO_READER
+        raise
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
+        return NO_READER
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from jaxrl.core import spaces
@@ -68,6 +69,10 @@ def require_layers(where: str, config: Any, observation_space: Space, *replaced:
         must = "channels need observations of shape [H, W, C]"
         require(image, where, must, observation_space, "Set channels=().", SpaceError)
     require(len(config.hidden) >= 1, where, "hidden must name at least one layer", config.hidden, "(64, 64) is common.")
+    for name in ("hidden", "channels"):
+        sizes = getattr(config, name)
+        whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1 for size in sizes)
+        require(whole, where, f"{name} must be sizes of layers, integers of at least 1", sizes, "64 is common.")
     activation(config.activation)
 
 

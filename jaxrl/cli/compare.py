@@ -5,14 +5,15 @@
     jaxrl compare RUN RUN ... --tasks     several runs, whose arms are the tasks that each has learned
 
 Runs may differ in their numbers of seeds, in how long they trained and in when they were measured; see
-``jaxrl.report.comparison``.
+``jaxrl.report.comparison``. Where a run is cut to the length of another, or tasks differ, that is said and written.
 
 Source: Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
 """
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,9 +32,11 @@ from jaxrl.errors import ConfigError, require, unknown_name
 from jaxrl.report import figures
 from jaxrl.report.comparison import Comparison, Methods, Sample, compare_methods
 from jaxrl.results import storage
+from jaxrl.results.provenance import differences
 from jaxrl.results.run_directory import TABLES, RunDirectory, find_run
 
 USUAL_METRICS = ("greedy_return", "sampled_return", "episode_return")  # looked for in this order
+DIFFERENCES_NAMED = 3  # of two tasks
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,16 @@ def compare(options: Compare) -> int:
     runs = [find_run(options.runs, name) for name in options.names]
     require(bool(runs), "compare", "there must be a run", options.names, "Name runs or experiments.")
     metric = options.metric or _usual_metric(runs)
-    found = compare_methods(
-        read_methods(runs, metric, options.table or None, options.arms, options.tasks, options.x),
-        options.fraction,
-        options.lower_is_better,
-    )
+    methods = read_methods(runs, metric, options.table or None, options.arms, options.tasks, options.x)
+    found = compare_methods(methods, options.fraction, options.lower_is_better)
+    trained = _tasks(runs, methods, options.tasks)
+    notes = [*_unequal_tasks(trained, options.tasks), *_cut(methods, found, options.x)]
     label = figures.axis_label(metric) if not options.tasks else f"{metric}, scaled to [0, 1] within each task"
-    _show(found, metric)
-    for path in [*_write_tables(found, options.output, metric), _draw(found, options, metric, label)]:
+    _show(found, metric, notes)
+    tables = _write_tables(found, options.output, metric, methods)
+    said = {"x": options.x, "compared_until": float(found.places[-1]), "measured_until": _ends(methods), "notes": notes}
+    storage.write_json(options.output / f"{metric}_notes.json", said | {"tasks": trained})
+    for path in [*tables, options.output / f"{metric}_notes.json", _draw(found, options, metric, label)]:
         print(path)
     return 0
 
@@ -103,23 +108,30 @@ def read_methods(
         x: "env_steps" or "updates".
     """
     methods: dict[str, dict[str, Sample]] = {}
-    for label, run in zip(_labels(runs), runs, strict=True):
-        for arm in arms or _arms_with(run, metric, table):
+    compared = [list(arms) or _arms_with(run, metric, table) for run in runs]
+    alike = len({arm for names in compared for arm in names}) == 1
+    for label, run, names in zip(_labels(runs), runs, compared, strict=True):
+        for arm in names:
+            name = label if tasks or (alike and len(runs) > 1) else arm if len(runs) == 1 else f"{label} {arm}".strip()
             curves = run.curves(metric, arm, table)
             fix = "Compare by updates: --x updates."
             steps = curves.env_steps if x == "env_steps" else curves.updates + 1
             require(steps is not None, "compare", "every run must have counted environment steps", f"{label} {arm}", fix)
-            name = label if tasks else arm if len(runs) == 1 else f"{label} {arm}".strip()
             methods.setdefault(name, {})[arm if tasks else ""] = Sample(np.asarray(steps, np.float64), curves.values)
     return methods
 
 
 def _labels(runs: Sequence[RunDirectory]) -> list[str]:
-    """Returns the shortest names that tell runs apart: the experiment, then with the hash of its configuration or the time."""
+    """Returns the shortest names that tell runs apart: the experiment, or else the settings that differ, then the time."""
+    settings, several = _unequal_settings(runs), len({run.experiment for run in runs}) > 1
+
+    def words(run: RunDirectory, *more: str) -> str:
+        return " ".join(word for word in (run.experiment if several else "", settings[run.path], *more) if word)
+
     forms: tuple[Callable[[RunDirectory], str], ...] = (
         lambda run: run.experiment,
-        lambda run: f"{run.experiment} {run.path.resolve().name.rpartition('-')[2]}",
-        lambda run: f"{run.experiment} {run.path.resolve().name}",
+        lambda run: words(run) or run.experiment,
+        lambda run: words(run, run.path.resolve().name.rpartition("-")[0]),
         lambda run: str(run.path.resolve()),
     )
     for form in forms:
@@ -129,6 +141,84 @@ def _labels(runs: Sequence[RunDirectory]) -> list[str]:
     repeated = [str(run.path) for run in runs]
     fix = "Name each run once; an experiment's name means its newest run."
     raise ConfigError(f"compare: runs must differ, got {repeated}. {fix}")
+
+
+def _unequal_settings(runs: Sequence[RunDirectory]) -> dict[Path, str]:
+    """Returns for each run the settings in which it differs from others of its experiment, in words."""
+    stored = {run.path: dict(_flat(run.config())) for run in runs}
+    experiments = {run.path: run.experiment for run in runs}
+    words = {}
+    for path, own in stored.items():
+        others = [known for other, known in stored.items() if experiments[other] == experiments[path]]
+        names = dict.fromkeys(name for known in others for name in known)
+        # Which file began the run is no setting, and large arrays have no short name.
+        names = [name for name in names if not name.startswith("experiment.") and not name.endswith(".sha256")]
+        differ = [name for name in names if len({known.get(name) for known in others}) > 1]
+        words[path] = ", ".join(f"{_last(name, differ)} {own[name]}" for name in differ if name in own)
+    return words
+
+
+def _flat(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the leaves of a configuration by their places; a list is one."""
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            yield from _flat(entry, f"{where}.{name}".lstrip("."))
+    else:
+        yield where, value if isinstance(value, str) else json.dumps(value)
+
+
+def _last(name: str, names: Sequence[str]) -> str:
+    """Returns the last part of a place, or the whole of it where several end alike."""
+    short = name.rpartition(".")[2]
+    return short if [other.rpartition(".")[2] for other in names].count(short) == 1 else name
+
+
+def _tasks(runs: Sequence[RunDirectory], methods: Methods, tasks: bool) -> dict[str, dict[str, Any]]:
+    """Returns what the runs say of the tasks that their methods learned: method -> task's name -> task, where they say it."""
+    found: dict[str, dict[str, Any]] = {}
+    for label, run in zip(_labels(runs), runs, strict=True):
+        for entry in run.trainings():
+            task = entry["arm"] if tasks else ""
+            names = entry["arm"] if len(runs) == 1 else f"{label} {entry['arm']}", label
+            method = next((name for name in names if task in methods.get(name, {})), None)
+            if method is not None:
+                found.setdefault(method, {})[task] = entry["task"]
+    return found
+
+
+def _unequal_tasks(trained: Mapping[str, Mapping[str, Any]], tasks: bool) -> list[str]:
+    """Says of which methods the tasks differ, and where: numbers of unequal problems do not say which method is better."""
+    notes = []
+    for name in dict.fromkeys(task for known in trained.values() for task in known):
+        first, *others = [(method, known[name]) for method, known in trained.items() if name in known]
+        for method, task in others:
+            pairs = differences(first[1], task)
+            where = "; ".join(f"{place or 'the task'}: {mine} and {yours}" for place, mine, yours in pairs[:DIFFERENCES_NAMED])
+            more = f" and {len(pairs) - DIFFERENCES_NAMED} more" if len(pairs) > DIFFERENCES_NAMED else ""
+            if pairs:
+                notes.append(f"the tasks differ{f' ({name})' * tasks}, of {first[0]!r} and {method!r}: {where}{more}")
+    return notes
+
+
+def _ends(methods: Methods) -> dict[str, float]:
+    """Returns how far each method was measured, in the task in which it was measured least far."""
+    return {method: float(min(sample.places[-1] for sample in measured.values())) for method, measured in methods.items()}
+
+
+def _cut(methods: Methods, found: Comparison, x: str) -> list[str]:
+    """Says which methods were measured for longer than all were."""
+    until, unit = float(found.places[-1]), "environment steps" if x == "env_steps" else "updates"
+    ends = {
+        f"{method!r}" + f" on {task!r}" * bool(task): float(sample.places[-1])
+        for method, measured in methods.items()
+        for task, sample in measured.items()
+    }
+    shortest = min(ends, key=lambda name: ends[name])
+    return [
+        f"{name} is cut: it was measured up to {end:,.0f} {unit}, {shortest} up to {until:,.0f}, where both are compared"
+        for name, end in ends.items()
+        if end > until
+    ]
 
 
 def _usual_metric(runs: Sequence[RunDirectory]) -> str:
@@ -149,7 +239,7 @@ def _arms_with(run: RunDirectory, metric: str, table: str | None) -> list[str]:
     return [arm for arm in arms if np.isfinite(run.curves(metric, arm, table).values).any()]
 
 
-def _show(found: Comparison, metric: str) -> None:
+def _show(found: Comparison, metric: str, notes: Sequence[str]) -> None:
     console = Console()
     table = Table("method", "IQM", "95 % interval", "mean", "median", "min", "max", "seeds", title=metric, title_justify="left")
     for score in found.scores:
@@ -168,15 +258,19 @@ def _show(found: Comparison, metric: str) -> None:
     console.print(pairs)
     if any(score.seeds < score.all_seeds for score in found.scores):
         console.print("Seeds without a score, those in quarantine for example, are left out. That favours methods that fail.")
+    for note in notes:
+        console.print(f"Beware: {note}.", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _plain(text: str) -> str:
     return text.replace("[", r"\[") or "(no arm)"
 
 
-def _write_tables(found: Comparison, folder: Path, metric: str) -> list[Path]:
+def _write_tables(found: Comparison, folder: Path, metric: str, methods: Methods) -> list[Path]:
     heads = ("method", "iqm", "low", "high", "mean", "median", "minimum", "maximum", "seeds", "all_seeds")
-    scores = [(row.method, *row.iqm, *row[2:]) for row in found.scores]
+    heads = (*heads, "measured_until", "compared_until")
+    ends, until = _ends(methods), float(found.places[-1])
+    scores = [(row.method, *row.iqm, *row[2:], ends[row.method], until) for row in found.scores]
     pairs = [(better, worse, *chance) for better, worse, chance in found.pairs]
     profiles = [(m, *row) for m, profile in found.profiles.items() for row in zip(*map(np.ndarray.tolist, profile), strict=True)]
     curves = [

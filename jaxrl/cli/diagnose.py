@@ -7,7 +7,7 @@ import jax
 
 from jaxrl.errors import unknown_name
 from jaxrl.experiment.session import say
-from jaxrl.experiment.trained import Saved
+from jaxrl.experiment.trained import Saved, failure_of
 from jaxrl.results.sinks import Failure
 from jaxrl.training.diagnosis import Operation, first_bad_operation
 
@@ -26,7 +26,7 @@ def replay(saved: Saved, seed: int, arm: str | None) -> int:
     """
     directory = saved.directory
     failed = {
-        (name, int(number)): Failure(**failure)
+        (name, int(number)): failure_of(failure)
         for name, facts in directory.summary().get("runs", {}).items()
         for number, failure in facts["failed_seeds"].items()
     }
@@ -53,7 +53,10 @@ def replay(saved: Saved, seed: int, arm: str | None) -> int:
 
 def _operations(saved: Saved, name: str, seed: int, failure: Failure) -> dict[str, Operation | None]:
     """Returns the operations of the failed update that gave the first bad values, by the place of the result."""
-    arm = next(arm for arm in saved.arms() if arm.label == name)
+    arms = {arm.label: arm for arm in saved.arms()}
+    if name not in arms:
+        raise unknown_name(f"replay of {saved.directory.path}", "arm", name, arms)
+    arm = arms[name]
     trained = saved.arm(**arm.factors)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(saved.root), seed), failure.update + 1)
     return first_bad_operation(trained.algorithm(seed).update, trained.state(seed), key)

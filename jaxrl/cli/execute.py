@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import UseAppendAction
 
+from jaxrl.core import contracts
 from jaxrl.errors import ConfigError, JaxrlError, require
 from jaxrl.experiment.arms import Arm, checked, only
 from jaxrl.experiment.experiment import Experiment
@@ -91,10 +92,25 @@ class Job(NamedTuple):
         arms = list(self.experiment.arms(self.config)) if self.experiment.arms is not None else []
         return only(arms, self.only) if self.only else checked(arms) if arms else []
 
+    def sound_arms(self) -> list[Arm]:
+        """Returns the arms that are trained, after what shows of each without tracing it has been looked at.
+
+        Raises:
+            JaxrlError: the configuration of one does not fit its task, or its budget is less than an update.
+        """
+        arms = self.arms()
+        for arm in arms:
+            if arm.prepare is None:  # else it is not complete yet
+                contracts.require_make("run", arm.make)
+                contracts.require_config("run", arm.config)
+                contracts.validate("run", arm.config, arm.task)
+                require(arm.updates >= 1, f"arm {arm.label}", "there must be an update", arm.updates, "Ask for one or more.")
+        return arms
+
     @property
     def settings(self) -> dict[str, Any]:
         """What makes a run this run and no other, as it is stored in its folder."""
-        experiment = {"source": self.experiment.source, "digest": self.experiment.digest}
+        experiment = {"name": self.experiment.name, "source": self.experiment.source, "digest": self.experiment.digest}
         return {"experiment": experiment, "config": self.config, "only": list(self.only), "root": self.root}
 
 
@@ -155,23 +171,28 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes, stop: 
             say(f"stopped before {job.experiment.name}")
             status = INTERRUPTED
             break
-        old = _old_directory(job, options) if processes.first else None
-        name = job.experiment.name
-        path = processes.agree(
-            str((old or RunDirectory.create(options.runs, name, job.settings)).path) if processes.first else ""
-        )
-        directory = RunDirectory(Path(path), processes.index if processes.count > 1 else None)
+        name, old, directory = job.experiment.name, None, None
         try:
+            arms = job.sound_arms()  # before there is a folder
+            old = _old_directory(job, options) if processes.first else None
+            path = processes.agree(
+                str((old or RunDirectory.create(options.runs, name, job.settings)).path) if processes.first else ""
+            )
+            directory = RunDirectory(Path(path), processes.index if processes.count > 1 else None)
             with directory.locked() if processes.first else contextlib.nullcontext():
-                entries = _run(job, directory, options, processes, stop)
+                entries = _run(job, arms, directory, options, processes, stop)
         except JaxrlError as error:
-            if processes.first and old is None:
+            if processes.first and old is None and directory is not None:
                 directory.remove_if_empty()
             if processes.count > 1 or len(jobs) == 1:
                 raise
             say(f"error: {name}: {error}")
             status = 2
             continue
+        except Exception:  # of the experiment's own code
+            if processes.first and old is None and directory is not None:
+                directory.remove_if_empty()
+            raise
         if entries is None:
             say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")
             return INTERRUPTED
@@ -191,7 +212,7 @@ def _old_directory(job: Job, options: Running) -> RunDirectory | None:
 
 
 def _run(
-    job: Job, directory: RunDirectory, options: Running, processes: Processes, stop: GracefulStop
+    job: Job, arms: list[Arm], directory: RunDirectory, options: Running, processes: Processes, stop: GracefulStop
 ) -> list[dict[str, Any]] | None:
     """Runs one experiment and returns its claims and their verdicts (the first process); None after Ctrl-C."""
     from jaxrl.experiment.claims import decide
@@ -199,7 +220,6 @@ def _run(
     from jaxrl.report.page import write_report
 
     experiment, config = job.experiment, job.config
-    arms = job.arms()
     if processes.first:
         directory.resume()
     processes.wait()
@@ -229,8 +249,9 @@ def _run(
         directory.write_summary({"results": directory.summarise()})
         undecided = "interrupted" if interrupted else "" if job.published else "other settings than the published ones"
         entries = decide(experiment.claims, session.results, undecided)
-        print(f"{experiment.name}: {write_report(directory)}")
+        report = write_report(directory)
         directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
+        print(f"{experiment.name}: {report}")
     if interrupted:
         show([(job, entry) for entry in entries])
     return None if interrupted else entries

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from jaxrl.cli import door
 from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, Storage, conduct, going_on
-from jaxrl.errors import JaxrlError, require, unknown_name
+from jaxrl.errors import JaxrlError, unknown_name
 from jaxrl.experiment.experiment import Experiment, load, names
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved
@@ -80,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except JaxrlError as error:
         say(f"error: {error}")
         return 2
+    except MemoryError as error:
+        fix = "Give fewer seeds, or smaller numbers."
+        say(f"error: {PROGRAM}: everything must fit into the memory of this machine, got {str(error) or 'none left'!r}. {fix}")
+        return 2
     except KeyboardInterrupt:
         say("interrupted before anything was computed")
         return INTERRUPTED
@@ -132,7 +137,7 @@ NAME is one of ours, the path of a Python file, a module, or ALGORITHM:ENVIRONME
 
 
 def _list(arguments: list[str]) -> int:
-    tyro.cli(_NoOptions, args=arguments, prog=f"{PROGRAM} list", description="List the experiments.")
+    door.read(_NoOptions, arguments, f"{PROGRAM} list", "List the experiments.")
     table = Table("experiment", "title", box=None, pad_edge=False)
     for name in names():
         table.add_row(name, load(name).title)
@@ -141,7 +146,7 @@ def _list(arguments: list[str]) -> int:
 
 
 def _envs(arguments: list[str]) -> int:
-    tyro.cli(_NoOptions, args=arguments, prog=f"{PROGRAM} envs", description="List the environments.")
+    door.read(_NoOptions, arguments, f"{PROGRAM} envs", "List the environments.")
     from jaxrl.cli.catalogue import show
     from jaxrl.training import platform
 
@@ -215,13 +220,12 @@ def _parse(command: str, experiment: Experiment, default: Any, arguments: list[s
         Options.__annotations__["experiments_own"] = tyro.conf.OmitArgPrefixes[Annotated[experiment.config, arg(name="")]]
     else:  # two configurations inside have fields of one name: --minimax.gamma, --independent.gamma
         Options.__annotations__["experiments_own"] = Annotated[experiment.config, arg(name="")]
-    options = tyro.cli(
-        Options,
-        args=arguments,
-        prog=f"{PROGRAM} {command} {experiment.name}",
-        description=f"{experiment.doc}\n\n--quick starts from tiny budgets, not from the published ones."
-        + f"\n\n{more}" * bool(more),
+    where = f"{PROGRAM} {command} {experiment.name}"
+    quick = "--quick starts from tiny budgets, not from the published ones."
+    options = door.read(
+        Options, arguments, where, "\n\n".join([experiment.doc, quick, more] if more else [experiment.doc, quick])
     )
+    door.require_counts(where, options.experiments_own)
     return options, options.experiments_own
 
 
@@ -235,10 +239,9 @@ def _repeated_fields(config: Any) -> bool:
 
 
 def _reproduce(arguments: list[str]) -> int:
-    options = tyro.cli(Reproduce, args=arguments, prog=f"{PROGRAM} reproduce")
+    options = door.read(Reproduce, arguments, f"{PROGRAM} reproduce")
     if not options.names:
         raise unknown_name(f"{PROGRAM} reproduce", "experiment", "", names())
-    require(options.roots >= 1, f"{PROGRAM} reproduce", "--roots must be at least 1", options.roots, "Try --roots 5.")
     found = [load(name) for name in options.names]
     roots = range(options.root, options.root + options.roots)
     jobs = [Job(one, one.quick if options.quick else one.config(), root=root) for one in found for root in roots]
@@ -246,7 +249,7 @@ def _reproduce(arguments: list[str]) -> int:
 
 
 def _resume(arguments: list[str]) -> int:
-    options = tyro.cli(Resume, args=arguments, prog=f"{PROGRAM} resume")
+    options = door.read(Resume, arguments, f"{PROGRAM} resume")
     from jaxrl.cli.sweep import is_sweep, resume_sweep
 
     directory = find_run(options.runs, options.run)
@@ -256,11 +259,11 @@ def _resume(arguments: list[str]) -> int:
 def _compare(arguments: list[str]) -> int:
     from jaxrl.cli.compare import Compare, compare
 
-    return compare(tyro.cli(Compare, args=arguments, prog=f"{PROGRAM} compare"))
+    return compare(door.read(Compare, arguments, f"{PROGRAM} compare"))
 
 
 def _replay(arguments: list[str]) -> int:
-    options = tyro.cli(Replay, args=arguments, prog=f"{PROGRAM} replay")
+    options = door.read(Replay, arguments, f"{PROGRAM} replay")
     from jaxrl.cli.diagnose import replay
     from jaxrl.training import platform
 
@@ -269,7 +272,7 @@ def _replay(arguments: list[str]) -> int:
 
 
 def _verify(arguments: list[str]) -> int:
-    options = tyro.cli(Verify, args=arguments, prog=f"{PROGRAM} verify")
+    options = door.read(Verify, arguments, f"{PROGRAM} verify")
     experiment = load(options.name)
     from jaxrl.cli.verify import verify
     from jaxrl.training import platform
@@ -291,7 +294,7 @@ class New:
 def _new(arguments: list[str]) -> int:
     from jaxrl.cli.new import new
 
-    options = tyro.cli(New, args=arguments, prog=f"{PROGRAM} new")
+    options = door.read(New, arguments, f"{PROGRAM} new")
     for path in new(options.kind, options.name):
         print(path)
     return 0
@@ -300,7 +303,7 @@ def _new(arguments: list[str]) -> int:
 def _report(arguments: list[str]) -> int:
     from jaxrl.report.page import write_report
 
-    options = tyro.cli(Report, args=arguments, prog=f"{PROGRAM} report")
+    options = door.read(Report, arguments, f"{PROGRAM} report")
     directory = find_run(options.runs, options.run)
     print(write_report(directory))
     return 0

@@ -16,7 +16,7 @@ import numpy as np
 from tyro.conf import UseAppendAction
 
 from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, going_on, trackers
-from jaxrl.errors import ConfigError, JaxrlError, require, unknown_name
+from jaxrl.errors import ConfigError, JaxrlError, ResultsError, require, unknown_name
 from jaxrl.experiment.arms import Arm, programs, train
 from jaxrl.experiment.session import Interrupted, Session, say
 from jaxrl.report.sweep_report import Tried, write
@@ -314,7 +314,7 @@ class _Quiet(NamedTuple):
 
 def is_sweep(directory: RunDirectory) -> bool:
     """Returns whether a folder of results is that of a sweep."""
-    return directory.experiment.endswith(SUFFIX)
+    return "sweep" in directory.config()
 
 
 def resume_sweep(directory: RunDirectory, running: Running) -> int:
@@ -328,6 +328,9 @@ def resume_sweep(directory: RunDirectory, running: Running) -> int:
         ConfigError: its settings cannot be read back.
     """
     job, stored, default = going_on(directory), directory.config()["sweep"], Options()
+    unknown = sorted(set(stored) - {field.name for field in dataclasses.fields(Options)})
+    must, fix = "must hold options of a sweep", "Restore the file from a copy, or run again."
+    require(not unknown, "results", f"{directory.path / 'config.json'} {must}", unknown, fix, ResultsError)
     own = {key: from_json(value, getattr(default, key), f"sweep.{key}") for key, value in stored.items()}
     how = {field.name: getattr(running, field.name) for field in dataclasses.fields(Running)}
     return sweep_experiment(job, Options(**how, **own, only=job.only, root=job.root))
@@ -351,6 +354,7 @@ def sweep_experiment(job: Job, options: Options) -> int:
     shared = {field.name for part in (Running, Chosen) for field in dataclasses.fields(part)}
     own = {field.name: getattr(options, field.name) for field in dataclasses.fields(Options) if field.name not in shared}
     settings, name, directory = job.settings | {"sweep": own}, job.experiment.name + SUFFIX, job.directory
+    settings["experiment"]["name"] = name
     if directory is None and options.resume:
         directory = find_unfinished(options.runs, name, settings)
     directory = directory or RunDirectory.create(options.runs, name, settings)
@@ -372,8 +376,9 @@ def sweep_experiment(job: Job, options: Options) -> int:
             write(directory, tried)
         directory.close()
         directory.write_summary({"results": directory.summarise()})
-        print(f"{directory.experiment}: {write_report(directory)}")
+        report = write_report(directory)
         directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
+        print(f"{directory.experiment}: {report}")
     if interrupted:
         say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")
         return INTERRUPTED

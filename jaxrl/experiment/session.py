@@ -78,6 +78,7 @@ class Session:
             Interrupted: Ctrl-C was pressed.
         """
         arms = checked(arms)
+        self._note(arms)
         runs = train(
             arms,
             sinks=lambda arm: (Recorder(self.directory, arm.label, arm.factors), *self._sinks(arm.label)),
@@ -128,9 +129,16 @@ class Session:
     def _watch(self, together: Sequence[Arm]) -> Sequence[Sink]:
         if self._processes.first:
             self.directory.tidy()
+        if any(arm.prepare is not None for arm in together):
+            self._note(together)  # as they were completed
         return (
             Progress(f"{self.directory.experiment} {program_name(together)}", together[0].show, seed_name=seed_names(together)),
         )
+
+    def _note(self, arms: Sequence[Arm]) -> None:
+        """Stores what is trained."""
+        if self._processes.first:
+            self.directory.write_trainings([{**training(arm), "root": self._root} for arm in arms])
 
     def _complete_account(self, arm: Arm, run: Run) -> None:
         """Notes what a run that was stopped between its last checkpoint and its account had left to say: checkpoints know it."""
@@ -168,6 +176,12 @@ def _left_out(part: str, may: bool) -> Iterator[None]:
         if not may:
             raise
         say(f"{part} left out: {error}")
+
+
+def training(arm: Arm) -> dict[str, Any]:
+    """Returns what an arm trains, as a run stores it."""
+    what = {"factors": dict(arm.factors), "make": arm.make, "config": arm.config, "task": arm.task}
+    return {"arm": arm.label, **what, "seeds": arm.seeds, "updates": arm.updates}
 
 
 def program_name(arms: Sequence[Arm]) -> str:

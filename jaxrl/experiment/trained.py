@@ -28,8 +28,9 @@ from jaxrl.experiment.experiment import load as load_experiment
 from jaxrl.experiment.results import Results
 from jaxrl.experiment.session import checkpoints_of
 from jaxrl.results import factors as factor
+from jaxrl.results import storage
 from jaxrl.results.provenance import from_json
-from jaxrl.results.run_directory import RunDirectory, find_run
+from jaxrl.results.run_directory import RunDirectory, expanded, find_run
 from jaxrl.results.sinks import Failure, RunSummary
 from jaxrl.results.storage import replacing
 from jaxrl.training import seed_axis
@@ -135,7 +136,7 @@ class Trained:
         from envs.rendering import can_render
         from jaxrl.report.films import frames, play, write_gif
 
-        env, path = self._environment("film"), Path(path).expanduser()
+        env, path = self._environment("film"), expanded(path)
         fix = "Roll it out by returns()."
         require(can_render(env), "Trained.film", "the environment must have pictures", type(env.params), fix, EnvironmentError)
         played = play(jax.random.key(key), env, self.policy(seed, greedy), self.algorithm(seed).memory, env.max_steps)
@@ -168,7 +169,7 @@ class Trained:
             data = program.serialize()
         except ImportError as error:
             raise missing_package("Trained.export", "flatbuffers", "export", error) from error
-        path = Path(path).expanduser()
+        path = expanded(path)
         with replacing(path) as file:
             file.write(data)
         return path
@@ -185,21 +186,23 @@ class Trained:
         return int(found[0])
 
 
+# The form of the settings of a run; see ``jaxrl.results.storage.misfit``.
+SETTINGS = {
+    "experiment": {"source": str, "digest": str, "name?": str},
+    "config": dict,
+    "only": [str],
+    "root": storage.count,
+    "sweep?": dict,
+}
+
+
 class Saved:
     """A run on disk: its settings, its tables by factor, and its trained arms. Reading it changes nothing."""
 
     def __init__(self, directory: RunDirectory):
         """directory: of the run."""
         self.directory = directory
-        stored = directory.config()
-        known = (
-            isinstance(stored, dict) and isinstance(stored.get("experiment"), dict) and {"config", "only", "root"} <= set(stored)
-        )
-        must, fix = (
-            "config.json must name an experiment, config, only and root",
-            "It was written by another version; run it again.",
-        )
-        require(known, f"run {directory.path}", must, type(stored), fix)
+        stored = storage.read_json(directory.path / "config.json", SETTINGS)
         self._stored = stored
         self.root: int = stored["root"]
         self.results = Results(directory, self.root)
@@ -212,7 +215,7 @@ class Saved:
     @property
     def config(self) -> Any:
         """Its configuration."""
-        return from_json(self._stored["config"], self.experiment.config())
+        return from_json(self._stored["config"], self.experiment.config(), f"{self.directory.path / 'config.json'}: config")
 
     @property
     def only(self) -> tuple[str, ...]:
@@ -275,7 +278,7 @@ class Saved:
         """Returns the Run of a finished arm, from its tables and checkpoints."""
         arm = together[part]
         facts = self.directory.summary().get("runs", {}).get(arm.label, {})
-        failed = {int(seed): Failure(**failure) for seed, failure in facts.get("failed_seeds", {}).items()}
+        failed = {int(seed): failure_of(failure) for seed, failure in facts.get("failed_seeds", {}).items()}
         states = [self._restored(together, part, seed) for seed in range(arm.seeds)]
         tables = {
             name: {metric: self.directory.table(name).curves(metric, arm.label) for metric in self.directory.columns(name)}
@@ -304,6 +307,11 @@ class Saved:
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[row]), carry.state)
 
 
+def failure_of(stored: Any) -> Failure:
+    """Returns why a seed is in quarantine, from what the summary of a run says of it."""
+    return Failure(stored["update"], stored.get("place", "")) if isinstance(stored, dict) else Failure(stored, "")
+
+
 EMPTY = Run(np.arange(0), {}, {}, np.arange(0), None, None, RunSummary(0.0, 0.0))
 
 
@@ -315,6 +323,6 @@ def load(run: str | Path | Mapping, runs: str | Path = "runs") -> Saved:
         runs: folder of all results.
 
     Raises:
-        UnknownNameError: there is no such run. ResultsError: it cannot be read. ConfigError: another version wrote it.
+        UnknownNameError: there is no such run. ResultsError: it cannot be read, or it is no run of an experiment.
     """
-    return Saved(find_run(Path(runs).expanduser(), Path(str(run)).expanduser() if "/" in str(run) else str(run)))
+    return Saved(find_run(expanded(runs), str(run)))

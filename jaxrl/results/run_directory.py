@@ -8,6 +8,7 @@ A run directory is ``<root>/<experiment>/<UTC time>-<hash of the configuration>/
     measurements.parquet            a row per arm, seed and position: numbers computed from finished arms, or without any
     metrics/part-00000.parquet ...  while running: a file per chunk; see ``jaxrl.results.tables``. ``close`` merges them
     checkpoints/<arm>/          see ``jaxrl.training.checkpoint``
+    arms.json                       what is trained: of each arm its configuration and its task; written when training begins
     summary.json  claims.json  figures/  report.html
 
 Every file appears whole or not at all. ``jaxrl.results.recorder`` is the sink that fills the tables.
@@ -41,6 +42,33 @@ if TYPE_CHECKING:
 MOST_PARTS = 64
 TABLES = ("metrics", "evaluations", "measurements")
 HALF_MADE = ".partial"  # ends the name of a folder that is no run yet
+NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")  # of the folder of a run
+
+
+def verdict(value: Any) -> bool:
+    """Whether a value is the verdict of a claim."""
+    return value in ("holds", "fails", "open")
+
+
+def _failure(value: Any) -> bool:
+    return storage.count(value) or storage.misfit(value, {"update": storage.count, "place?": str}) is None
+
+
+# The forms of the files of a run; see ``storage.misfit``.
+_COUNTS = ("seeds", "devices", "first_update", "updates", "planned_updates")
+_FACTS = {name: storage.count for name in _COUNTS}
+_FACTS |= {name: storage.number for name in ("seconds", "compile_seconds", "env_steps", "env_steps_per_second")}
+_FACTS |= {"interrupted": bool, "failed_seeds": storage.Every(_failure, str.isdecimal)}
+_STATISTICS = {name: storage.number for name in ("iqm", "low", "high", "mean", "median", "minimum", "maximum")}
+_RESULT = {"arm": str, "metric": str, "table?": str, **_STATISTICS, "seeds": storage.count, "missing": storage.count}
+SUMMARY = {"runs?": storage.Every(_FACTS), "results?": [_RESULT], "finished?": bool}
+_MEASURED = {f"{name}?": storage.number for name in ("value", "low", "high")}
+CLAIMS = [{"text": str, "verdict": verdict, **_MEASURED}]
+VERSIONS = {"device": {"count": storage.count, "kind": str}}
+TRAININGS = [
+    {"arm": str, "factors": dict, "make": object, "config": object, "task": object}
+    | {name: storage.count for name in ("seeds", "updates", "root")}
+]
 
 
 @dataclass(frozen=True)
@@ -74,6 +102,8 @@ class RunDirectory:
             "Rename it.",
         )
         resolved = to_json(config)
+        must, fix = "a configuration must have fields", "Make it a dataclass, or a dictionary."
+        require(isinstance(resolved, dict), "RunDirectory.create", must, resolved, fix)
         found = versions()  # may take a while; the folder shall not wait half made for it
         while True:
             now = datetime.now(UTC)
@@ -107,7 +137,7 @@ class RunDirectory:
             "Give the path of a run, or the name of an experiment to find_run.",
             ResultsError,
         )
-        for read in (run.config, run.versions, run.summary, run.claims):
+        for read in (run.config, run.versions, run.trainings, run.summary, run.claims):
             read()
         for name in TABLES:
             for file in run.table(name).files():
@@ -116,8 +146,10 @@ class RunDirectory:
 
     @property
     def experiment(self) -> str:
-        """The name of the experiment."""
-        return self.path.resolve().parent.name
+        """The name of the experiment, wherever the folder lies now; of a run that stores no name that of the folder above."""
+        stored = self.config().get("experiment")
+        name = stored.get("name") if isinstance(stored, dict) else None
+        return name if isinstance(name, str) else self.path.resolve().parent.name
 
     @property
     def figures(self) -> Path:
@@ -148,7 +180,9 @@ class RunDirectory:
         Raises:
             ResultsError: another process is writing into it.
         """
-        with storage.writing(self.path), (self.path / ".lock").open("w") as file:
+        with storage.writing(self.path):
+            file = (self.path / ".lock").open("w")
+        with file:  # what fails inside is not about this file
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -176,6 +210,8 @@ class RunDirectory:
         """Removes the folder of a run that was refused before anything was recorded: it would hide those before it."""
         if not any(self.table(name).files() for name in TABLES) and not (self.path / "checkpoints").exists():
             shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # other runs are in it
+                self.path.parent.rmdir()
 
     def close(self) -> None:
         """Merges the parts of each table into one file. May be called at any time and repeatedly; recording can go on.
@@ -195,6 +231,17 @@ class RunDirectory:
                 arm -> seeds, updates, seconds, compile_seconds, env_steps_per_second, failed_seeds and so on.
         """
         storage.write_json(self.path / "summary.json", {**self.summary(), **values})
+
+    def write_trainings(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Puts entries into ``arms.json``, each in the place of the one that is of the same arm.
+
+        Args:
+            entries: of each arm ``"arm"`` (its name), ``"factors"``, ``"make"``, ``"config"``, ``"task"``, ``"seeds"``,
+                ``"updates"`` and ``"root"``.
+        """
+        known = {entry["arm"]: entry for entry in self.trainings()}
+        known |= {entry["arm"]: to_json(entry, entry["arm"]) for entry in entries}
+        storage.write_json(self.path / "arms.json", list(known.values()))
 
     def write_facts(self, arm: str, facts: dict[str, Any]) -> None:
         """Notes what recording an arm took; of several processes each for itself, since they may end at the same time."""
@@ -221,21 +268,25 @@ class RunDirectory:
 
     # Reading
 
-    def config(self) -> Any:
+    def config(self) -> dict[str, Any]:
         """Returns the resolved configuration."""
-        return storage.read_json(self.path / "config.json", object)
+        return storage.read_json(self.path / "config.json", dict)
 
     def versions(self) -> dict[str, Any]:
         """Returns the versions of packages, the devices and the settings; see ``jaxrl.results.provenance.versions``."""
-        return storage.read_json(self.path / "versions.json", dict)
+        return storage.read_json(self.path / "versions.json", VERSIONS)
 
     def summary(self) -> dict[str, Any]:
         """Returns the summary, empty while there is none."""
-        return storage.read_json(self.path / "summary.json", dict, missing={})
+        return storage.read_json(self.path / "summary.json", SUMMARY, missing={})
 
     def claims(self) -> list[dict[str, Any]]:
         """Returns the claims and their verdicts, empty while there are none."""
-        return storage.read_json(self.path / "claims.json", list, missing=[])
+        return storage.read_json(self.path / "claims.json", CLAIMS, missing=[])
+
+    def trainings(self) -> list[dict[str, Any]]:
+        """Returns what was trained, an entry for each arm as ``write_trainings`` takes them; empty where nothing was."""
+        return storage.read_json(self.path / "arms.json", TRAININGS, missing=[])
 
     def columns(self, table: str) -> tuple[str, ...]:
         """Returns the names of what a table holds for any arm, in the order in which they appeared."""
@@ -346,30 +397,47 @@ def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
 
     Args:
         root: folder of all results.
-        name: an experiment (its newest run), or the path of a run, as it stands or below ``root``.
+        name: an experiment (its newest run, by the time in the name of the folder; what is no run is left aside), or the path
+            of a run, as it stands or below ``root``.
 
     Raises:
         UnknownNameError: there is no such experiment and no such folder.
         ResultsError: the run cannot be read.
     """
-    root = Path(root)
+    root, given = Path(root), expanded(name)
     folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
     experiments = {folder.name for folder in folders if not folder.name.startswith(".")}
     if str(name) in experiments:
-        runs = sorted(path for path in (root / name).iterdir() if path.is_dir() and path.suffix != HALF_MADE)
+        runs = _runs(root / name)
         require(bool(runs), "find_run", "the experiment must have a run", str(root / name), "Run it first.", ResultsError)
         return RunDirectory.open(runs[-1])
-    for path in (Path(name), root / name):
+    for path in (given, root / given):
         if path.is_dir():
             return RunDirectory.open(path)
     raise unknown_name(f"find_run in {root}", "experiment or run", str(name), experiments)
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """Returns a path with ``~`` expanded, as it is where nobody knows the home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def find_unfinished(root: str | os.PathLike, experiment: str, config: Any) -> RunDirectory | None:
     """Returns the newest run of an experiment with this configuration if it did not come to its end, else None."""
-    folders = sorted((Path(root) / experiment).glob(f"*-{digest(to_json(config))}"))
+    wanted = digest(to_json(config))
+    folders = [path for path in _runs(Path(root) / experiment) if path.name.endswith(f"-{wanted}")]
     newest = RunDirectory.open(folders[-1]) if folders else None
     return None if newest is None or newest.finished else newest
+
+
+def _runs(folder: Path) -> list[Path]:
+    """Returns the runs of an experiment, oldest first; what is no run, or is half made, is left aside."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name) and (path / "config.json").is_file())
 
 
 def _sum_of_facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from jaxrl.errors import JaxrlError, ResultsError
+from jaxrl.errors import JaxrlError, ResultsError, require
 from jaxrl.results.provenance import to_json
 
 if TYPE_CHECKING:
@@ -23,15 +23,25 @@ ROWS_PER_GROUP = 1 << 18
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns the errors of the file system, inside, into one that says what cannot be written."""
+    """Turns the errors of the file system, inside, into one that says what cannot be written; not those about other files."""
     try:
         yield
     except JaxrlError:
         raise
     except OSError as error:
+        if not _is_about(error, path):
+            raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         fix = "Free some space, then resume." if full else "Choose another folder, or make this one writable."
         raise ResultsError(f"results: {path} must be writable, got {error.strerror or str(error)!r}. {fix}") from error
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    """Returns whether an error concerns a path: it names no file, or one in the same folder, or a folder around it."""
+    if not isinstance(error.filename, str):
+        return True
+    name, path = Path(os.path.abspath(error.filename)), Path(os.path.abspath(path))
+    return name.is_relative_to(path.parent) or path.is_relative_to(name)
 
 
 @contextlib.contextmanager
@@ -53,14 +63,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def reading(path: Path, corrupt: type[Exception]) -> Iterator[None]:
+def reading(path: Path, *corrupt: type[Exception]) -> Iterator[None]:
     """Turns the errors of the file system, and those of a corrupt file, into one that says what cannot be read."""
     try:
         yield
     except FileNotFoundError as error:
         fix = "It is not the folder of a run, or the run was stopped while it was made."
         raise ResultsError(f"results: {path} must exist, got nothing there. {fix}") from error
-    except (OSError, corrupt) as error:
+    except (OSError, *corrupt) as error:
         reason = str(error).partition("\n")[0]
         fix = "Restore the file from a copy, or remove it and run again."
         raise ResultsError(f"results: {path} must be whole, got {reason!r}: cut short or corrupt. {fix}") from error
@@ -73,15 +83,85 @@ def write_json(path: Path, value: Any) -> None:
         file.write(f"{text}\n".encode())
 
 
-def read_json(path: Path, kind: type, missing: Any = None) -> Any:
-    """Reads a JSON value of a kind, ``missing`` (unless None) where there is no file."""
+def read_json(path: Path, form: Any, missing: Any = None) -> Any:
+    """Reads a JSON value of a form (see ``misfit``), ``missing`` (unless None) where there is no file."""
     if missing is not None and not path.exists():
         return missing
-    with reading(path, ValueError):
+    with reading(path, ValueError, RecursionError):
         value = json.loads(path.read_bytes())
-        if not isinstance(value, kind):
-            raise ValueError(f"a {type(value).__name__} where a {kind.__name__} belongs")
-        return value
+    wrong = misfit(value, form)
+    must, fix = "must have the form that such a file has", "Restore the file from a copy, or remove it and run again."
+    require(wrong is None, "results", f"{path} {must}", wrong, fix, ResultsError)
+    return value
+
+
+class Every(NamedTuple):
+    """The form of an object whose entries are alike. form: of each. key: whether a name may be one of them."""
+
+    form: Any
+    key: Callable[[str], bool] = lambda name: True
+
+
+def number(value: Any) -> bool:
+    """Whether a value is what ``to_json`` makes of a number: None is NaN."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain or value is None or value in ("inf", "-inf")
+
+
+def count(value: Any) -> bool:
+    """Whether a value is a whole number of at least 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def misfit(value: Any, form: Any, where: str = "") -> str | None:
+    """Returns in words where a JSON value has another form than it must have, None where it fits.
+
+    Args:
+        value: the JSON value.
+        form: a type, or a function of the value that says whether it fits; ``[form]`` is a list of such; ``{name: form}`` an
+            object with these entries among others, one whose name ends in ``?`` may be missing; ``Every`` an object of like
+            entries.
+        where: its place, for the words.
+    """
+    at = f" at {where}" if where else ""
+    shown = f"{_kind(value)}{at}"
+    if isinstance(form, Every):
+        if not isinstance(value, dict):
+            return f"{shown} where an object belongs"
+        wrong = next((name for name in value if not form.key(name)), None)
+        if wrong is not None:
+            return f"the name {wrong!r}{at}"
+        return _first(misfit(entry, form.form, f"{where}.{name}".lstrip(".")) for name, entry in value.items())
+    if isinstance(form, list):
+        if not isinstance(value, list):
+            return f"{shown} where a list belongs"
+        return _first(misfit(entry, form[0], f"{where}[{index}]") for index, entry in enumerate(value))
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return f"{shown} where an object belongs"
+        names = {name.removesuffix("?"): name for name in form}
+        missing = next((name for name, known in names.items() if name not in value and name == known), None)
+        if missing is not None:
+            return f"no {missing!r}{at}"
+        there = [name for name in names if name in value]
+        return _first(misfit(value[name], form[names[name]], f"{where}.{name}".lstrip(".")) for name in there)
+    fits = isinstance(value, form) and not (form is int and isinstance(value, bool)) if isinstance(form, type) else form(value)
+    wanted = _KINDS.get(form, "another value") if isinstance(form, type) else f"a {form.__name__}".replace("_", " ")
+    return None if fits else f"{shown} where {wanted} belongs"
+
+
+_KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", bool: "true or false", float: "a number"}
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return _KINDS[type(value)]
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:36]} ..."
+
+
+def _first(found: Iterable[str | None]) -> str | None:
+    return next((text for text in found if text is not None), None)
 
 
 def read_schema(path: Path) -> "pa.Schema":

@@ -2,7 +2,7 @@
 
     <folder>/<batch of seeds>/<next update>/
         carry.npz          the arrays, numbered in the order of ``structure``; numpy.load reads it
-        checkpoint.json    the seeds, the run they belong to, the structure of the carry, size and hash of every file
+        checkpoint.json    the seeds, what they compute and its digest, the structure of the carry, size and hash of every file
     <folder>/answers/before-<next update>/<batch of seeds>.npz     what was answered between two chunks; see ``runner.Between``
 
 NumPy's format, not orbax: processes that share a run save their own seeds, each when it likes, and orbax makes processes wait
@@ -29,12 +29,25 @@ import numpy as np
 
 from jaxrl.errors import CheckpointError, ResultsError, require
 from jaxrl.results import storage
-from jaxrl.results.provenance import digest, to_json
+from jaxrl.results.provenance import differences, digest, is_recorded, source_file, to_json
 
 PyTree = Any
 MANIFEST = "checkpoint.json"
 ARRAYS = "carry.npz"
 ANSWER = "answer."  # begins the names of what was answered between two chunks
+DIFFERENCES_NAMED = 3  # between the run that a checkpoint is of and the one that is to go on with it
+FORM = {
+    "seeds": [storage.count],
+    "next_update": storage.count,
+    "room": storage.count,
+    "run": str,
+    "identity?": dict,
+    "sources?": storage.Every(str),
+    "structure": [str],
+    "keys": storage.Every(str),
+    "computed_by": dict,
+    "files": storage.Every(list),
+}
 LARGEST_SHARE = 0.02  # of the time of a run that saving may take
 
 
@@ -80,20 +93,25 @@ class Checkpoints:
         self.path = Path(path)
         self._seconds_between = seconds_between
         self._keep = keep
-        self._identity = ""
+        self._identity, self._what, self._sources = "", {}, {}
         self._last_time = time.monotonic()
         self._cost = 0.0
 
-    def begin(self, **identity: Any) -> list[Saved]:
+    def begin(self, sources: Mapping[str, str] | None = None, **identity: Any) -> list[Saved]:
         """Says which run this is, and returns the newest sound checkpoint of every batch of seeds.
 
         Args:
+            sources: of the functions that it calls; see ``jaxrl.results.provenance.sources``. One whose versions are not recorded
+                must be what it was, of another a change is said.
             identity: what the results depend on; see ``jaxrl.results.provenance.to_json`` for what it may hold.
 
         Raises:
-            CheckpointError: a checkpoint belongs to another run, or a batch has checkpoints and none is sound.
+            CheckpointError: a checkpoint belongs to another run, or was computed by another source, or a batch has checkpoints
+                and none is sound.
         """
-        self._identity = digest(to_json(identity))
+        self._what, self._sources = to_json(identity, "identity"), dict(sources or {})
+        own = {name: found for name, found in self._sources.items() if not is_recorded(name)}
+        self._identity = digest({**self._what, "sources": own} if own else self._what)
         self._last_time = time.monotonic()
         return [self._newest(batch) for batch in self._batches()]
 
@@ -136,6 +154,8 @@ class Checkpoints:
                 "next_update": int(next_update),
                 "room": int(room),
                 "run": self._identity,
+                "identity": self._what,
+                "sources": self._sources,
                 "structure": _structure(carry),
                 "keys": {_name(i): str(jax.random.key_impl(x)) for i, x in enumerate(jax.tree.leaves(carry)) if _is_key(x)},
                 "computed_by": _computed_by(),
@@ -233,19 +253,41 @@ class Checkpoints:
             except CheckpointError as error:
                 refused.append(error)
                 continue
-            require(
-                any_run or manifest["run"] == self._identity,
-                f"checkpoint {path}",
-                "it must belong to this run: same algorithm, environment, configuration, root and number of updates",
-                manifest["run"],
-                "Start a new run, or go on with the settings that it was started with.",
-                CheckpointError,
-            )
+            if not any_run:
+                self._require_own(path, manifest)
             for error in refused:
                 warnings.warn(f"{error} The one before it is used: {path}.", CheckpointWarning, stacklevel=4)
             _warn_of_differences(path, manifest["computed_by"])
+            if not any_run:
+                self._warn_of_sources(path, manifest.get("sources", {}))
             return Saved(np.asarray(manifest["seeds"], np.int64), manifest["next_update"], manifest["room"], path)
         raise refused[0]
+
+    def _require_own(self, path: Path, manifest: dict[str, Any]) -> None:
+        """Raises CheckpointError unless a checkpoint is of this run; says in what it differs."""
+        where, before = f"checkpoint {path}", manifest.get("sources", {})
+        if manifest["run"] == self._identity:
+            return
+        pairs = differences(manifest.get("identity", self._what), self._what)  # an early checkpoint has none
+        found = [f"{place}: {then} in the checkpoint, {now} now" for place, then, now in pairs]
+        found = found if "identity" in manifest else [manifest["run"]]
+        more = f" and {len(found) - DIFFERENCES_NAMED} more" if len(found) > DIFFERENCES_NAMED else ""
+        must = "it must belong to this run: same algorithm, environment, configuration, root and number of updates"
+        text = f"{'; '.join(found[:DIFFERENCES_NAMED])}{more}"
+        if found:
+            fix = "Start a new run, or go on with the settings that it was started with."
+            raise CheckpointError(f"{where}: {must}, got {text}. {fix}")
+        names = {**before, **self._sources}
+        changed = [name for name in names if not is_recorded(name) and before.get(name) != self._sources.get(name)]
+        files = [str(source_file(name) or name) for name in changed]
+        must, fix = "the source that computed it must not have changed", "Restore the file, or start a new run."
+        require(False, where, must, files, fix, CheckpointError)
+
+    def _warn_of_sources(self, path: Path, before: Mapping[str, str]) -> None:
+        changed = [name for name, known in before.items() if is_recorded(name) and self._sources.get(name, known) != known]
+        if changed:
+            text = f"checkpoint {path} was computed by another {', '.join(changed)} than goes on with it: results may differ."
+            warnings.warn(text, CheckpointWarning, stacklevel=5)
 
 
 def _checkpoints(batch: Path) -> list[Path]:
@@ -338,8 +380,8 @@ def _sound_manifest(path: Path) -> dict[str, Any]:
         manifest = storage.read_json(path / MANIFEST, dict)
     except ResultsError as error:
         raise CheckpointError(f"checkpoint {path}: its {MANIFEST} must be whole, got {str(error)!r}. {fix}") from error
-    missing = {"seeds", "next_update", "room", "run", "structure", "keys", "computed_by", "files"} - set(manifest)
-    require(not missing, f"checkpoint {path}", f"{MANIFEST} must have all its entries", sorted(missing), fix, CheckpointError)
+    wrong = storage.misfit(manifest, FORM)
+    require(wrong is None, f"checkpoint {path}", f"{MANIFEST} must have all its entries", wrong, fix, CheckpointError)
     found = _fingerprints(path)
     changed = sorted(name for name in manifest["files"] | found if manifest["files"].get(name) != found.get(name))
     require(not changed, f"checkpoint {path}", "its files must be as they were written", changed[:3], fix, CheckpointError)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,15 @@ from jaxrl.errors import require
 
 
 def default_cache() -> Path:
-    """Returns where compiled programs are kept: ``$JAXRL_CACHE``, else ``$XDG_CACHE_HOME/jaxrl``, else ``~/.cache/jaxrl``."""
+    """Returns where compiled programs are kept: ``$JAXRL_CACHE``, else ``$XDG_CACHE_HOME/jaxrl``, else ``~/.cache/jaxrl``.
+
+    Where nobody knows the home folder, they are kept among the temporary files of this user.
+    """
     explicit = os.environ.get("JAXRL_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
     return Path(explicit) if explicit else Path(base) / "jaxrl"
 
 

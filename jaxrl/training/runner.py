@@ -21,6 +21,7 @@ from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment
 from jaxrl.errors import require
+from jaxrl.results import provenance
 from jaxrl.results.sinks import RunSummary, Sink
 from jaxrl.training import memory, seed_axis, seed_batches
 from jaxrl.training.checkpoint import Checkpoints
@@ -155,11 +156,14 @@ def run(
         ConfigError: a value above is out of range, or the configuration does not fit the task.
         AlgorithmError, EnvironmentError, EvaluatorError: ``make``, the task or an evaluator breaks its protocol, as far as that
             shows by tracing; see ``jaxrl.check_algorithm`` and ``jaxrl.check_environment`` for the rest.
-        CheckpointError: a checkpoint belongs to another run, or all checkpoints of a batch of seeds are damaged.
+        CheckpointError: a checkpoint belongs to another run, or was computed by another source of a function outside of jaxrl;
+            or all checkpoints of a batch of seeds are damaged.
         ProcessLostError: another process died; what it had not computed is missing.
     """
     started = time.perf_counter()
     numbers = _seed_numbers(seeds)
+    whole = isinstance(root, (int, np.integer)) and not isinstance(root, bool) and 0 <= root < SEEDS
+    require(whole, "run", "root must be an integer in [0, 2**32)", root, "Others give the same random numbers as these.")
     _require_count("run", "num_updates", num_updates, "Ask for more updates.")
     for name, value in (("chunk_length", chunk_length), ("group", group), ("at_once", at_once)):
         if value is not None:
@@ -179,6 +183,8 @@ def run(
     identity |= {} if task_axes is None else {"task_axes": task_axes}
     identity |= {} if initial is None else {"initial": initial}
     identity |= {} if between is None else {"between": type(between), "chunk_length": plan.chunk_length}
+    asked = () if between is None else (type(between), between.ask, between.apply)
+    identity |= {"sources": provenance.sources((make, task, config, asked, initial if callable(initial) else ()))}
     trainer = Trainer(
         make,
         given,
@@ -239,6 +245,8 @@ def _validate(make, task, config, checkpoints) -> contracts.DeclaredSteps:
 def _seed_numbers(seeds: int | Iterable[int] | Iterable[Iterable[int]]) -> np.ndarray:
     must, fix = "seeds must be a count, or a list of integers in [0, 2**32)", "Give seeds=8 or seeds=[0, 1]."
     require(isinstance(seeds, (int, np.integer, Iterable)) and not isinstance(seeds, str), "run", must, seeds, fix)
+    if isinstance(seeds, (int, np.integer)):  # before so many numbers are made
+        require(1 <= seeds <= SEEDS, "run", must if seeds >= 1 else "there must be at least one seed", seeds, fix)
     numbers = np.arange(seeds) if isinstance(seeds, (int, np.integer)) else np.asarray(list(seeds))
     require(numbers.size > 0, "run", "there must be at least one seed", seeds, "Ask for one or more.")
     require(

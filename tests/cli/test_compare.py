@@ -1,6 +1,7 @@
 """Comparisons of runs: numbers against SciPy and the library's own statistics, runs that do not fit together, and the files."""
 
 import csv
+import json
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -212,8 +213,10 @@ def test_names_tell_methods_apart(run, tmp_path):
 
     assert names(run) == ["good", "[b]bad"]
     assert names(run, elsewhere) == ["exp good", "exp [b]bad", "another"]
-    assert names(other, again) == [f"exp {directory.path.name[-8:]}" for directory in (other, again)]
-    assert names(run, again)[2] == f"exp {again.path.name}"
+    assert names(other, again) == ["seeds 21", "seeds 20"]
+    assert names(other, again, elsewhere) == ["exp seeds 21", "exp seeds 20", "another"]
+    assert names(run, again)[2] == again.path.name[:-9]
+    assert names(other, run, again)[-1] == f"seeds 20 {again.path.name[:-9]}"
     tasks = read_methods([run, run, elsewhere][:1], "episode_return", tasks=True)
     assert {method: list(measured) for method, measured in tasks.items()} == {"exp": ["good", "[b]bad"]}
 
@@ -231,6 +234,7 @@ def test_the_command_shows_and_writes_everything(run, tmp_path, capsys, metric):
     assert {path.name for path in folder.iterdir()} == {
         *(f"{name}_{table}.parquet" for table in ("profiles", "curves", "seeds")),
         *(f"{name}_{table}.csv" for table in ("scores", "pairs")),
+        f"{name}_notes.json",
         f"{name}.png",
     }
     curves = pq.read_table(folder / f"{name}_curves.parquet")
@@ -261,3 +265,51 @@ def test_the_command_compares_runs_over_tasks(run, tmp_path, capsys):
         ("rival", "good"),
     ]
     assert (min(seeds["score"]), max(seeds["score"])) == (0, 1)
+
+
+def test_settings_that_differ_name_the_runs_of_an_experiment(tmp_path):
+    def made(rate, width, root=0):
+        algorithm = {"rate": rate, "network": {"function": "mine.Wide", "width": width}, "prices": {"sha256": str(rate)}}
+        config = {
+            "experiment": {"name": "exp", "digest": str(rate)},
+            "config": {"algorithm": algorithm, "other": 1},
+            "root": root,
+        }
+        directory = RunDirectory.create(tmp_path, "elsewhere", config)
+        record(directory, "", sample(1.0))
+        return directory
+
+    def names(*runs):
+        return list(read_methods(runs, "episode_return"))
+
+    assert names(made(0.1, 8), made(0.2, 8)) == ["rate 0.1", "rate 0.2"]
+    assert names(made(0.1, 8), made(0.2, 8, 3), made(0.1, 9))[1] == "rate 0.2, width 8, root 3"
+
+
+def test_unequal_tasks_and_lengths_are_said_and_written(tmp_path, capsys):
+    def trained(name, slip, updates):
+        directory = RunDirectory.create(tmp_path / "runs", name, {})
+        record(directory, "Q", sample(1.0, updates=updates))
+        lake = envs.make("windy_grid") if slip is None else envs.make("frozen_lake", slip=slip)
+        entry = {"arm": "Q", "factors": {"method": "Q"}, "make": dqn.make, "config": {}, "task": lake}
+        directory.write_trainings([entry | {"seeds": 20, "updates": updates, "root": 0}])
+        return str(directory.path)
+
+    slippery, dry = trained("slippery", 0.5, 40), trained("dry", 0.0, 60)
+    assert compare(Compare((slippery, dry), output=tmp_path / "out")) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    cut = "'dry' is cut: it was measured up to 600 environment steps, 'slippery' up to 400, where both are compared"
+    assert f"Beware: {cut}." in shown
+    assert "Beware: the tasks differ, of 'slippery' and 'dry': params." in shown
+    said = json.loads((tmp_path / "out" / "episode_return_notes.json").read_text())
+    assert said["notes"][1] == cut
+    assert (said["compared_until"], said["measured_until"]) == (400, {"slippery": 400, "dry": 600})
+    assert said["tasks"]["dry"][""]["step_fn"]
+    rows = list(csv.DictReader((tmp_path / "out" / "episode_return_scores.csv").read_text().splitlines()))
+    assert {row["method"]: (row["measured_until"], row["compared_until"]) for row in rows}["dry"] == ("600.0", "400.0")
+    same = trained("same", 0.0, 60)
+    assert compare(Compare((same, dry), output=tmp_path / "out")) == 0
+    assert "Beware" not in capsys.readouterr().out
+    other = trained("other", None, 60)
+    assert compare(Compare((other, dry), output=tmp_path / "out", tasks=True)) == 0
+    assert "Beware: the tasks differ (Q), of 'other' and 'dry'" in " ".join(capsys.readouterr().out.split())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxrl.__main__ import NO_READER
 from jaxrl.cli import main as command_line
 from jaxrl.cli.main import main
 from jaxrl.errors import ConfigError
@@ -200,7 +201,68 @@ def test_an_experiment_that_breaks_off_does_not_stop_the_next(tmp_path, monkeypa
     printed = capsys.readouterr()
     assert "error: four_rooms_ppo: first: nothing works" in printed.err
     assert "It ran" in printed.out
-    assert not list((tmp_path / "four_rooms_ppo").iterdir())
+    assert not (tmp_path / "four_rooms_ppo").exists()
+
+
+def test_an_error_of_an_experiments_own_file_is_not_blamed_on_the_results(tmp_path, monkeypatch):
+    """Whether it names its file or not; and a run that had not begun leaves no folder."""
+    for error in (FileNotFoundError(2, "No such file or directory", "/data/prices.csv"), OSError("the exchange is closed")):
+
+        def arms(config, error=error):
+            raise error
+
+        changed(monkeypatch, "four_rooms_ppo", arms=arms)
+        with pytest.raises(type(error)) as found:
+            main(["run", "four_rooms_ppo", "--quick", "--runs", str(tmp_path / "none")])
+        assert found.value is error
+        assert not (tmp_path / "none").exists()
+
+        def measure(config, results, error=error):
+            raise error
+
+        changed(monkeypatch, SMALL, measure=measure)
+        with pytest.raises(type(error)) as found:
+            main(["run", SMALL, "--quick", "--runs", str(tmp_path / "runs")])
+        assert found.value is error
+
+
+@pytest.mark.parametrize(
+    ("command", "reader"),
+    [
+        ("list", "head -1"),
+        ("envs", "head -1"),
+        ("envs", "true"),
+        ("run cartpole_ppo --help", "head -1"),
+        ("run cartpole_ppo --help", "true"),
+        ("run", "true"),
+        ("--help", "true"),
+    ],
+)
+def test_a_reader_that_leaves_is_no_error(command, reader):
+    shell = f"{sys.executable} -m jaxrl {command} | {reader}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert done.returncode in (0, 2, NO_READER)
+
+
+def test_neither_a_home_nor_a_name_is_needed(tmp_path):
+    """As in a container that is run with any user's number."""
+    code = "import os, pwd, runpy, sys\npwd.getpwuid = lambda number: {}[number]\nos.environ.pop('HOME', None)\n"
+    code += "sys.argv[0] = 'jaxrl'\nrunpy.run_module('jaxrl', run_name='__main__')"
+    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "JAXRL_CACHE", "XDG_CACHE_HOME", "USER")}
+    kept = {name: value for name, value in kept.items() if name != "JAX_COMPILATION_CACHE_DIR"} | {
+        "TMPDIR": str(tmp_path / "tmp")
+    }
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-c", code, "run", "frozen_lake_q_learning", "--quick", "--seeds", "2", "--runs"]
+    done = subprocess.run([*command, str(tmp_path / "runs")], cwd=ROOT, env=kept, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "tmp").glob("cache-*/jaxrl"))
+    done = subprocess.run([*command, "~/runs"], cwd=ROOT, env=kept, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Write the folder out" in done.stderr
 
 
 def test_ctrl_c_keeps_what_was_computed(tmp_path):

@@ -1,5 +1,6 @@
 """A session: arms are trained into a directory, measurements are recorded, figures drawn, and all is read by factor."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from jaxrl.experiment import Arm, load
 from jaxrl.experiment.results import Results
 from jaxrl.experiment.session import Session
 from jaxrl.report import figures
+from jaxrl.results.provenance import to_json
 from jaxrl.results.run_directory import RunDirectory
+from tests.recording import strict
 
 SMALL = str(Path(__file__).parents[1] / "small_experiment.py")
 
@@ -60,6 +63,33 @@ def test_the_tables_alone_say_the_same(small):
     again = Results(RunDirectory.open(small.directory.path))
     for metric, factors in (("greedy_exact_value", {"method": "continued"}), ("largest_q", {"rate": 0.5}), ("drawn", {})):
         np.testing.assert_array_equal(again.final(metric, **factors), small.results.final(metric, **factors))
+
+
+def test_what_was_trained_is_stored(small):
+    stored = {entry["arm"]: entry for entry in strict(small.directory.path / "arms.json")}
+    assert list(stored) == ["plain, rate 0.1", "plain, rate 0.5", "continued, rate 0.1"]
+    one = stored["plain, rate 0.5"]
+    assert one["factors"] == {"method": "plain", "rate": 0.5}
+    assert one["make"] == "jaxrl.algorithms.tabular.q_learning.make"
+    assert one["config"]["learning_rate"] == 0.5, "as arms() changed it"
+    assert one["task"]["step_fn"]
+    assert one["task"]["params"] == to_json(envs.make("corridor").params)
+    assert (one["seeds"], one["updates"], one["root"]) == (2, 4, 0)
+    assert list(stored.values()) == small.directory.trainings()
+
+
+def test_arms_are_stored_as_they_were_completed(tmp_path):
+    def prepare(arm, run):
+        return replace(arm, config=replace(arm.config, gamma=0.25), task=envs.make("frozen_lake"))
+
+    first = corridor(2)
+    later = replace(corridor(2), factors={"method": "later"}, after={"method": "Q"}, prepare=prepare)
+    session = Session(RunDirectory.create(tmp_path, "example", {}), root=5)
+    session.train([first, later])
+    stored = session.directory.trainings()
+    assert [entry["config"]["gamma"] for entry in stored] == [first.config.gamma, 0.25]
+    assert stored[0]["task"]["observation_space"] != stored[1]["task"]["observation_space"]
+    assert [entry["root"] for entry in stored] == [5, 5]
 
 
 def test_figures_were_drawn(small):

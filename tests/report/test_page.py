@@ -446,7 +446,7 @@ def test_an_interrupted_run_says_so_and_names_no_empty_arm(tmp_path):
 
 
 def test_a_run_without_training_has_a_report(tmp_path):
-    run = RunDirectory.create(tmp_path, "exp", [])
+    run = RunDirectory.create(tmp_path, "exp", {})
     run.write_claims([{"text": "exact", "verdict": "holds", "value": 1.5}])
     text = Page(write_report(run).read_text()).text
     assert "Claims that hold: 1 of 1" in text

@@ -1,7 +1,9 @@
 """Where numbers come from: configurations as strict JSON, versions, and the state of the code."""
 
+import dataclasses
 import enum
 import functools
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from jaxrl.errors import ConfigError
 from jaxrl.results import provenance
 from jaxrl.results.run_directory import RunDirectory
-from tests.recording import strict
+from tests.recording import record, strict
 
 
 class Colour(enum.IntEnum):
@@ -25,6 +27,30 @@ class Colour(enum.IntEnum):
 class Pair(NamedTuple):
     left: int
     right: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Wide:
+    """A factory of networks, say."""
+
+    width: int = 3
+
+    def __call__(self):
+        return self.width
+
+
+class Narrow(Wide):
+    """Another with the same fields."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapped:
+    """A function that changes another."""
+
+    function: object = Wide()
+
+    def __call__(self):
+        return self.function
 
 
 @pytest.mark.parametrize(
@@ -50,6 +76,11 @@ class Pair(NamedTuple):
         (Pair, f"{__name__}.Pair"),
         (functools.partial(json.dumps, indent=2), {"function": "json.dumps", "indent": 2}),
         (functools.partial(json.dumps, 1), {"function": "json.dumps", "arguments": [1]}),
+        (Narrow(4), {"function": f"{__name__}.Narrow", "width": 4}),
+        (
+            Wrapped(),
+            {"function": f"{__name__}.Wrapped", "fields": {"function": {"function": f"{__name__}.Wide", "width": 3}}},
+        ),
     ],
 )
 def test_to_json(given, expected):
@@ -72,6 +103,35 @@ def test_to_json_of_keys_and_large_arrays():
 def test_what_has_no_json_form_is_named():
     with pytest.raises(ConfigError, match=r"config\.layers\[1\]\.x.*'object'"):
         provenance.to_json({"layers": [1, {"x": object()}]})
+
+
+def test_a_function_object_comes_back_as_what_it_was():
+    assert provenance.from_json(provenance.to_json(Wide(5)), Wide()) == Wide(5)
+    assert provenance.from_json(provenance.to_json(Wrapped(Wide(5))), Wrapped()) == Wrapped(Wide(5))
+    with pytest.raises(ConfigError, match=r"config: a stored configuration must say what it was.*Narrow"):
+        provenance.from_json(provenance.to_json(Narrow(3)), Wide())
+
+
+def test_differences_are_named_by_their_place():
+    before, now = {"a": [1, {"b": 2.5}], "c": "x", "gone": None}, {"a": [1, {"b": 3}], "c": "x", "new": [0] * 99}
+    found = provenance.differences(before, now)
+    assert found[:2] == [("a[1].b", "2.5", "3"), ("gone", "null", "nothing")]
+    assert found[2][:2] == ("new", "nothing")
+    assert found[2][2].startswith("[0, 0")
+    assert len(found[2][2]) == 80
+    assert provenance.differences([1, 2], [1]) == [("", "[1, 2]", "[1]")]
+    assert provenance.differences({"flag": True}, {"flag": 1}) == [("flag", "true", "1")]
+    assert not provenance.differences(before, before)
+
+
+def test_sources_are_found_wherever_a_function_is_held():
+    held = functools.partial(record, key=Wide()), {"x": [Wrapped(json.dumps)]}, jnp.zeros(3), len
+    found = provenance.sources(held)
+    assert list(found) == ["json", "tests.recording", __name__]
+    assert found[__name__] == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    assert provenance.is_recorded("jaxrl.core.scan")
+    assert provenance.is_recorded("envs")
+    assert not provenance.is_recorded("envs_of_mine")
 
 
 def test_versions_hold_what_numbers_depend_on(tmp_path, monkeypatch):

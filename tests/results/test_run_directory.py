@@ -59,6 +59,12 @@ def test_an_experiment_needs_a_plain_name(tmp_path, name):
         RunDirectory.create(tmp_path, name, {})
 
 
+@pytest.mark.parametrize("config", [[], 7, None, "text"])
+def test_a_configuration_needs_fields(tmp_path, config):
+    with pytest.raises(ConfigError, match="a configuration must have fields"):
+        RunDirectory.create(tmp_path, "exp", config)
+
+
 def test_an_unwritable_root_is_named(tmp_path):
     file = tmp_path / "file"
     file.write_text("not a folder")
@@ -95,6 +101,12 @@ def test_find_run_takes_a_name_or_a_path(tmp_path, monkeypatch):
     (tmp_path / "core_dp").mkdir()
     with pytest.raises(ResultsError, match="must have a run"):
         find_run(tmp_path, "core_dp")
+
+
+def test_the_name_of_the_experiment_is_the_one_that_is_stored(tmp_path):
+    run = RunDirectory.create(tmp_path, "core_ppo", {"experiment": {"name": "core_ppo"}})
+    moved = run.path.rename(tmp_path / "elsewhere")
+    assert RunDirectory.open(moved).experiment == "core_ppo"
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import signal
+import sys
 import warnings
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ import pytest
 import envs
 from jaxrl.algorithms.deep import dqn, ppo
 from jaxrl.algorithms.tabular import q_learning
-from jaxrl.errors import CheckpointError, ConfigError, ResultsError
+from jaxrl.errors import CheckpointError, ConfigError, EnvironmentError, ResultsError
+from jaxrl.experiment.modules import import_file
 from jaxrl.results import storage
 from jaxrl.training import checkpoint
 from jaxrl.training.checkpoint import Checkpoints, CheckpointWarning
@@ -211,15 +213,99 @@ def test_half_a_checkpoint_is_no_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"root": 1}, {"num_updates": 24}, {"config": q_learning.Config(num_steps=20, gamma=0.5)}, {"task": "four_rooms"}]
+    ("changes", "found"),
+    [
+        ({"root": 1}, "root: 0 in the checkpoint, 1 now"),
+        ({"num_updates": 24}, "num_updates: 12 in the checkpoint, 24 now"),
+        ({"config": q_learning.Config(num_steps=20, gamma=0.5)}, r"config\.gamma: 0\.99 in the checkpoint, 0\.5 now"),
+        (
+            {"root": 3, "config": q_learning.Config(num_steps=10, gamma=0.5)},
+            r"gamma.*num_steps.*; root: 0 in the checkpoint, 3 now\.",
+        ),
+        ({"task": "four_rooms"}, r"task\.\w+.* in the checkpoint, .*; .*; .* and \d+ more"),
+    ],
 )
-def test_a_checkpoint_of_another_run_is_an_error(changes, tmp_path):
+def test_a_checkpoint_of_another_run_is_an_error(changes, found, tmp_path):
     broken_off(tmp_path)
     make, task, config = CASES["q_learning"]
     options = {"seeds": 4, "num_updates": UPDATES, "chunk_length": CHUNK} | changes
     config, task = options.pop("config", config), options.pop("task", task)
-    with pytest.raises(CheckpointError, match="must belong to this run"):
+    with pytest.raises(CheckpointError, match=f"must belong to this run: same algorithm.* got .*{found}"):
         run(make, envs.make(task) if isinstance(task, str) else task, config, checkpoints=Checkpoints(tmp_path), **options)
+
+
+MINE = """
+import dataclasses
+import envs
+from jaxrl.algorithms.tabular import q_learning
+LAKE = envs.make("frozen_lake")
+
+def make(task, config):
+    return q_learning.make(task, config)
+
+@dataclasses.dataclass(frozen=True)
+class Slippery:
+    slip: int
+    def __call__(self, key, state, action, params):
+        return LAKE.step_fn(key, state, action * (1 - self.slip), params)
+
+def slippery(slip):
+    return LAKE.replace(step_fn=Slippery(slip))
+
+def closed(slip):
+    return LAKE.replace(step_fn=lambda key, state, action, params: LAKE.step_fn(key, state, action * (1 - slip), params))
+"""
+
+
+def imported(path, text):
+    path.write_text(text)
+    for name in [name for name in sys.modules if name.startswith(f"jaxrl_file_{path.stem}")]:
+        del sys.modules[name]
+    return import_file(path)
+
+
+def train_mine(folder, make, task, update=None):
+    sinks = () if update is None else (StopAfter(update),)
+    saved = Checkpoints(folder, seconds_between=0.0)
+    return run(
+        make, task, q_learning.Config(num_steps=20), num_updates=UPDATES, chunk_length=CHUNK, sinks=sinks, checkpoints=saved
+    )
+
+
+@pytest.mark.parametrize("part", ["make", "task", "partial"])
+def test_an_edited_file_of_a_users_does_not_go_on(part, tmp_path):
+    def parts(module):
+        make = {"make": module.make, "task": q_learning.make, "partial": functools.partial(module.make)}[part]
+        return make, module.slippery(0) if part == "task" else module.LAKE
+
+    file, folder = tmp_path / "of_mine.py", tmp_path / "checkpoints"
+    with pytest.raises(RuntimeError, match="stopped"):
+        train_mine(folder, *parts(imported(file, MINE)), update=8)
+    with pytest.raises(
+        CheckpointError, match=r"must not have changed, got .*of_mine\.py'\]\. Restore the file, or start a new run"
+    ):
+        train_mine(folder, *parts(imported(file, f"{MINE}\n# Another thought.\n")))
+    assert train_mine(folder, *parts(imported(file, MINE))).metrics["td_error"].shape[1] < UPDATES
+
+
+def test_functions_that_differ_in_what_they_hold_do_not_share_checkpoints(tmp_path):
+    mine, folder = imported(tmp_path / "of_mine.py", MINE), tmp_path / "checkpoints"
+    with pytest.raises(EnvironmentError, match="step_fn must be a function at module level"):
+        train_mine(folder, mine.make, mine.closed(0))
+    with pytest.raises(RuntimeError, match="stopped"):
+        train_mine(folder, mine.make, mine.slippery(0), update=8)
+    with pytest.raises(CheckpointError, match=r"task\.step_fn\.slip: 0 in the checkpoint, 1 now"):
+        train_mine(folder, mine.make, mine.slippery(1))
+
+
+def test_another_version_of_ours_goes_on_with_a_warning(tmp_path):
+    *_, newest = broken_off(tmp_path)
+    manifest = json.loads((newest / checkpoint.MANIFEST).read_text())
+    assert {"jaxrl.algorithms.tabular.q_learning", "jaxrl.core.finite.outcomes"} & set(manifest["sources"])
+    manifest["sources"]["jaxrl.algorithms.tabular.q_learning"] = "another"
+    (newest / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.warns(CheckpointWarning, match=r"computed by another jaxrl\.algorithms\.tabular\.q_learning than goes on"):
+        assert_same_end(train("q_learning", tmp_path), uninterrupted("q_learning"))
 
 
 def test_another_structure_is_an_error(tmp_path):

@@ -1,0 +1,136 @@
+"""Options that cannot be: one sentence, no traceback, no folder, before anything is imported or computed for them."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxrl.cli import door
+from jaxrl.cli import main as command_line
+from jaxrl.cli.execute import Running
+from jaxrl.cli.main import main
+from jaxrl.core import machine
+from jaxrl.errors import ConfigError, JaxrlError
+from jaxrl.experiment.experiment import load, names
+from jaxrl.training.runner import run
+
+BAD = [
+    *(("--seeds", value) for value in ("0", "-1", "99999999999", "1e3", "nan")),
+    *(("--root", value) for value in ("-1", "4294967296", "0.5")),
+    *(("--env-steps", value) for value in ("0", "-5")),
+    ("--at-once", "0"),
+    *(("--checkpoint-seconds", value) for value in ("-1", "nan", "soon")),
+    ("--num-envs", "0"),
+    ("--hidden", "0"),
+    ("--runs", "s3://bucket/runs"),
+    ("--runs", "file:///runs"),
+]
+OF_EVERY_RUN = ("--root", "--at-once", "--checkpoint-seconds", "--runs")
+
+
+def options_of(config, prefix=""):
+    """Returns the options of a configuration: those of a part whose fields have the names of another's begin with its name."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value) and not callable(value):
+            yield from options_of(value, f"{field.name}." if command_line._repeated_fields(config) else prefix)
+        else:
+            yield f"{prefix}{field.name}".replace("_", "-")
+
+
+@pytest.fixture(params=names())
+def experiment(request):
+    try:
+        return load(request.param)
+    except JaxrlError as error:
+        pytest.skip(str(error))
+
+
+def refused(arguments, capsys):
+    """Returns the one sentence with which a command is refused."""
+    assert main(arguments) == 2, arguments
+    printed = capsys.readouterr()
+    assert not printed.out, arguments
+    assert "Traceback" not in printed.err
+    (line,) = printed.err.splitlines()
+    assert re.match(r"error: .+: .+[.]", line), line
+    return line
+
+
+def test_bad_values_of_every_experiment(experiment, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = list(options_of(experiment.quick))
+    for option, value in BAD:
+        named = [f"--{name}" for name in known if f"--{name.rpartition('.')[2]}" == option]
+        for each in named or [option] * (option in OF_EVERY_RUN):
+            runs = [] if option == "--runs" else ["--runs", str(tmp_path)]
+            line = refused(["run", experiment.name, "--quick", each, value, *runs], capsys)
+            assert option.removeprefix("--").replace("-", "_") in line.replace("-", "_"), line
+    assert not list(tmp_path.iterdir()), "a run that was refused leaves no folder"
+
+
+def test_help_of_every_experiment(experiment, capsys):
+    with pytest.raises(SystemExit) as leave:
+        main(["run", experiment.name, "--help"])
+    assert leave.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"--{name}" in text for name in ("runs", "root", "checkpoint-seconds", *options_of(experiment.quick)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reproduce", "cartpole_ppo", "--root", "4294967295", "--roots", "2"], "--root must be an integer in [0, 2**32)"),
+        (["reproduce", "cartpole_ppo", "--checkpoint-seconds", "nan"], "--checkpoint-seconds must be a number"),
+        (["plan", "cartpole_ppo", "--at-once", "-3"], "--at-once must be an integer of at least 1"),
+        (["verify", "cartpole_ppo", "--seeds", "99999999999"], "seeds must be at most 4294967296"),
+        (["resume", "cartpole_ppo", "--runs", "gs://bucket"], "got 'gs://bucket'"),
+        (["compare", "cartpole_ppo", "--output", "https://x.org/y"], "--output must be a folder that this machine sees"),
+        (["report", "s3://bucket/run"], "no experiment or run is named"),
+        (["run", "cartpole_ppo", "--runs", "~nobody_of_this_name/x"], "Write the folder out"),
+        (["run", "cartpole_ppo", "--wandb", "maybe"], "invalid choice 'maybe' for argument '--wandb'"),
+        (["run", "cartpole_ppo", "--nonsense"], "Unrecognized options: --nonsense"),
+        (["sweep", "cartpole_ppo", "--quick", "--seeds", "0"], "seeds must be an integer of at least 1, got 0"),
+        (["run", "cartpole_ppo", "--quick", "--hidden", "64", "-1"], "hidden must be sizes of layers"),
+    ],
+    ids=str,
+)
+def test_bad_values_of_other_commands(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(arguments, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_seeds_that_do_not_fit_are_refused(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(machine, "free_memory", lambda: 1e9)
+    line = refused(["run", "bt_rm", "--seeds", "100000000", "--runs", str(tmp_path)], capsys)
+    assert "must fit into the memory of this machine (0.8 GB free)" in line
+
+
+def test_what_has_no_room_after_all_is_said(monkeypatch, capsys, tmp_path):
+    def arms(config):
+        np.empty(2**62, np.int8)
+
+    monkeypatch.setattr(command_line, "load", lambda name: dataclasses.replace(load(name), arms=arms))
+    assert "must fit into the memory of this machine" in refused(["run", "cartpole_ppo", "--runs", str(tmp_path)], capsys)
+
+
+def test_folders_are_expanded_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert door.checked("run", Running(runs=Path("~/x"))).runs == tmp_path / "x"
+    assert door.checked("run", Running(runs=Path("a:b/~/c"))).runs == Path("a:b/~/c")
+
+
+def test_a_home_folder_is_found_by_its_short_name(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["run", "frozen_lake_q_learning", "--quick", "--seeds", "2", "--runs", "~/mine"]) == 0
+    (folder,) = (tmp_path / "mine" / "frozen_lake_q_learning").iterdir()
+    assert main(["report", f"~/mine/frozen_lake_q_learning/{folder.name}"]) == 0
+
+
+@pytest.mark.parametrize("root", [-1, 2**32, 1.0, True])
+def test_a_root_that_equals_another_is_refused(root):
+    with pytest.raises(ConfigError, match=r"root must be an integer in \[0, 2\*\*32\)"):
+        run(None, None, None, num_updates=1, root=root)
