@@ -81,6 +81,11 @@ class Play(NamedTuple):
         """The averages of what was played, N of float[A_i]."""
         return tuple(total / total.sum() for total in self.total)
 
+    @property
+    def average_joint(self) -> jax.Array:
+        """The average distribution of joint actions, float[A_0, ..., A_{N-1}]."""
+        return self.joint / self.joint.sum()
+
 
 class Rule(NamedTuple):
     """How players go on from one play to the next.
@@ -131,7 +136,7 @@ def _course(
 
     first = begin(payoff, rule, [jnp.asarray(strategy, dtype) for strategy in start])
     last, history = jax.lax.scan(block, first, None, num_records)
-    return Course(last.profile, tuple(part[-1] for part in history.average), last.joint / last.joint.sum(), history)
+    return Course(last.profile, tuple(part[-1] for part in history.average), last.average_joint, history)
 
 
 def _float_of(payoff: jax.Array) -> Any:
