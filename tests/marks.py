@@ -19,7 +19,7 @@ ENVIRONMENTS = (
     "tic_tac_toe",
     "token_mdp",
 )
-ALGORITHMS = ("q_learning", "minimax_q", "ppo", "mappo", "reward_fitting")
+ALGORITHMS = ("q_learning", "minimax_q", "ppo", "mappo", "reward_fitting", "cfr")
 
 
 def slow(*values: Any) -> Any:

@@ -63,3 +63,24 @@ def strict(path):
         raise AssertionError(f"{constant} is no JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
+
+
+class Stopped(Exception):
+    """What ``StopsAt`` raises."""
+
+
+class StopsAt:
+    """A sink that fails, as a full disk would, when a chunk comes that begins at this update or later."""
+
+    def __init__(self, update):
+        self.update = update
+
+    def begin(self, plan):
+        pass
+
+    def chunk(self, chunk):
+        if chunk.first_update >= self.update:
+            raise Stopped
+
+    def end(self, summary):
+        pass

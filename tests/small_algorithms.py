@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 import envs
 from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
@@ -15,6 +17,7 @@ from jaxrl.algorithms.preferences.reward_models import Tabular
 from jaxrl.algorithms.preferences.segments import collect, sample_pairs
 from jaxrl.algorithms.tabular import entropic_td, q_learning
 from jaxrl.core import rollout
+from jaxrl.solvers import extensive
 
 
 class Case(NamedTuple):
@@ -39,6 +42,16 @@ def comparisons() -> Any:
     segments = collect(jax.random.key(0), world, rollout.uniform_policy(world), 8, 3)
     first, second = sample_pairs(jax.random.key(1), 8, 12)
     return ask(jax.random.key(2), Labeller(), segments, first, second)
+
+
+def poker() -> extensive.ExtensiveGame:
+    """Returns Kuhn poker as its extensive game."""
+    return extensive.from_environment(envs.make("kuhn"))
+
+
+def payoffs() -> np.ndarray:
+    """Returns the table of a game of two players with two and three actions, float[2, 2, 3]."""
+    return np.array([[[1.0, 3.0, -2.0], [0.0, -1.0, 2.0]], [[-1.0, 0.0, 2.0], [0.5, 1.0, -2.0]]])
 
 
 def fitting(**changes: Any) -> reward_fitting.Config:
@@ -88,4 +101,6 @@ CASES = {
     "reward_fitting": Case(reward_fitting.make, comparisons, differing),
     "ensembles": Case(ensembles.make, comparisons, lambda: ensembles.Config(differing(), num_members=2)),
     "rlhf": Case(rlhf.make, reward_grid, loop),
+    "cfr": Case(cfr.make, poker, functools.partial(cfr.Config, start="random", iterations_per_update=2)),
+    "dynamics": Case(dynamics.make, payoffs, functools.partial(dynamics.Config, iterations_per_update=3)),
 }

@@ -10,6 +10,7 @@ import pytest
 import envs
 from envs.matrix_games import matrix_game
 from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.preferences import beyond_pairs, direct, ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.ensembles import Aggregated
@@ -19,10 +20,12 @@ from jaxrl.algorithms.preferences.segments import Preferences, single_steps
 from jaxrl.algorithms.tabular import entropic_td, q_learning
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, require_at_most, require_numbers
+from jaxrl.solvers import extensive
 from jaxrl.training.runner import run
 from tests import probes
 
-GRID, GAME = envs.make("reward_grid", rows=2, columns=2), matrix_game.make(np.array([[[1.0, 0], [0, 1]], [[-1, 0], [0, -1]]]))
+TABLE = np.array([[[1.0, 0], [0, 1]], [[-1, 0], [0, -1]]])
+GRID, GAME = envs.make("reward_grid", rows=2, columns=2), matrix_game.make(TABLE)
 POOL = single_steps(jnp.arange(4), jnp.zeros(4, jnp.int32))
 DATA = Preferences(POOL, jnp.array([0, 2]), jnp.array([1, 3]), jnp.ones(2), jnp.ones(2))
 MODEL = Tabular(Discrete(4), Discrete(4), ("obs",), init_scale=1.0)
@@ -36,6 +39,8 @@ CONFIGS = {
     "mappo": (mappo.Config(), GAME),
     "dqn": (dqn.Config(), GRID),
     "reward_fitting": (FITTING, DATA),
+    "cfr": (cfr.Config(averaging=1.0), extensive.from_environment(GAME)),
+    "dynamics": (dynamics.Config(), TABLE),
     "labeller": (Labeller(), None),
     "direct": (direct.Config(beta=0.1, target_margin=1.0, sft=1.0), None),
     "beyond_pairs": (beyond_pairs.Config(), None),

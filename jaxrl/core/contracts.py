@@ -138,8 +138,8 @@ def require_make(where: str, make: Any) -> None:
 
 
 def require_task(where: str, task: Any) -> None:
-    """Raises EnvironmentError unless a task is a pytree of arrays, as environments and data sets are."""
-    must = "task must be an Environment or a data set"
+    """Raises EnvironmentError unless a task is a pytree of arrays, as environments, data sets and games are."""
+    must = "task must be an Environment, a data set or a game"
     fix = "Build an environment by its factory, for example envs.make('cartpole')."
     require(not isinstance(task, (str, bytes, ModuleType, type)), where, must, _short(task), fix, EnvironmentError)
     _require_pytree(where, "task", task, EnvironmentError, "Call it if it is a factory; keep functions in static fields.")

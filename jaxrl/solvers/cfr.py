@@ -37,13 +37,58 @@ class Course(NamedTuple):
     value: jax.Array
 
 
-class _Play(NamedTuple):
-    """iteration: float[], the one to come, from 1. regret, strategy, total (weighted strategies): float[N, I, A]."""
+class Play(NamedTuple):
+    """How far a run has come; ``jaxrl.algorithms.games.cfr`` trains with it, too.
+
+    iteration: float[], number of the one to come, from 1; those beyond 2**24 count as that one in float32.
+    regret: float[N, I, A], what each action would have earned more, added up. strategy: float[N, I, A], what is played next.
+    total: float[N, I, A], weighted strategies, added up.
+    """
 
     iteration: jax.Array
     regret: jax.Array
     strategy: jax.Array
     total: jax.Array
+
+
+def begin(strategy: jax.Array) -> Play:
+    """Returns the play before the first iteration, in which this strategy is played, float[N, I, A]."""
+    nothing = jnp.zeros_like(strategy)
+    return Play(jnp.ones((), strategy.dtype), nothing, strategy, nothing)
+
+
+def iterate(
+    game: ExtensiveGame, play: Play, *, plus: bool = False, alternating: bool = True, averaging: jax.Array | float = 0.0
+) -> Play:
+    """Makes one iteration, in which every player moves once.
+
+    Args:
+        game: what is played.
+        play: before the iteration.
+        plus, alternating, averaging: as for ``cfr``; here ``averaging`` is a number.
+    """
+    uniform = extensive.uniform_strategy(game).astype(play.strategy.dtype)
+    seen, regret = play.strategy, play.regret
+    for player in range(game.num_players):
+        value = extensive.counterfactual_values(game, seen if alternating else play.strategy, player)
+        own = play.strategy[player]
+        gained = jnp.where(game.legal[player], value - (value * own).sum(-1, keepdims=True), 0)
+        accumulated = regret[player] + gained
+        regret = regret.at[player].set(jnp.maximum(accumulated, 0) if plus else accumulated)
+        seen = seen.at[player].set(_in_proportion(regret[player], uniform[player]))
+    weight = play.iteration**averaging * _own_reach(game, play.strategy)
+    total = play.total + weight[..., None] * play.strategy
+    return Play(play.iteration + 1, regret, seen, total)
+
+
+def average_strategy(game: ExtensiveGame, play: Play) -> jax.Array:
+    """Returns the average of what was played, float[N, I, A], uniform where its player never came."""
+    return _in_proportion(play.total, extensive.uniform_strategy(game).astype(play.total.dtype))
+
+
+def default_averaging(plus: bool) -> float:
+    """Returns the power of t with which iteration t counts: 0, so that all count alike, and 1 for CFR+."""
+    return float(plus)
 
 
 def cfr(
@@ -72,32 +117,20 @@ def cfr(
     fits = num_records >= 1 and num_iterations % num_records == 0
     must = f"num_records must divide num_iterations ({num_iterations})"
     require(fits, "cfr", must, num_records, "1 examines the end alone.")
-    power = float(plus) if averaging is None else averaging
+    power = default_averaging(plus) if averaging is None else averaging
     uniform = extensive.uniform_strategy(game)
     require_countable("cfr", "num_iterations", num_iterations, uniform.dtype)
 
-    def iterate(play: _Play, _):
-        seen, regret = play.strategy, play.regret
-        for player in range(game.num_players):
-            value = extensive.counterfactual_values(game, seen if alternating else play.strategy, player)
-            own = play.strategy[player]
-            gained = jnp.where(game.legal[player], value - (value * own).sum(-1, keepdims=True), 0)
-            accumulated = regret[player] + gained
-            regret = regret.at[player].set(jnp.maximum(accumulated, 0) if plus else accumulated)
-            seen = seen.at[player].set(_in_proportion(regret[player], uniform[player]))
-        weight = play.iteration**power * _own_reach(game, play.strategy)
-        total = play.total + weight[..., None] * play.strategy
-        return _Play(play.iteration + 1, regret, seen, total), None
+    def step(play: Play, _):
+        return iterate(game, play, plus=plus, alternating=alternating, averaging=power), None
 
-    def part(play: _Play, _):
-        play = jax.lax.scan(iterate, play, None, num_iterations // num_records)[0]
-        average = _in_proportion(play.total, uniform)
+    def part(play: Play, _):
+        play = jax.lax.scan(step, play, None, num_iterations // num_records)[0]
+        average = average_strategy(game, play)
         return play, (extensive.exploitability(game, average), extensive.expected_payoffs(game, average))
 
-    nothing = jnp.zeros_like(uniform)
-    start = _Play(jnp.ones((), uniform.dtype), nothing, uniform, nothing)
-    last, (exploitability, value) = jax.lax.scan(part, start, None, num_records)
-    return Course(_in_proportion(last.total, uniform), last.strategy, exploitability, value)
+    last, (exploitability, value) = jax.lax.scan(part, begin(uniform), None, num_records)
+    return Course(average_strategy(game, last), last.strategy, exploitability, value)
 
 
 def _own_reach(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:

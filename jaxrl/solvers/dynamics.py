@@ -62,8 +62,13 @@ def require_countable(where: str, name: str, count: int, dtype: Any) -> None:
     require(count <= most, where, f"{name} must be at most {most:,} in {jnp.dtype(dtype).name}", count, fix)
 
 
-class _Play(NamedTuple):
-    """step: float[], number of the step to come, from 1. total, joint: weighted sums. memory: what the dynamic remembers."""
+class Play(NamedTuple):
+    """How far a dynamic has come; ``jaxrl.algorithms.games.dynamics`` trains with it, too.
+
+    step: float[], number of the play to come, from 1; those beyond 2**24 count as that one in float32.
+    profile: N strategies, float[A_i], played next. total: N sums of weighted strategies, float[A_i].
+    joint: float[A_0, ..., A_{N-1}], the sum of weighted distributions of joint actions. memory: what the rule remembers.
+    """
 
     step: jax.Array
     profile: Profile
@@ -71,48 +76,71 @@ class _Play(NamedTuple):
     joint: jax.Array
     memory: Any
 
+    @property
+    def average(self) -> Profile:
+        """The averages of what was played, N of float[A_i]."""
+        return tuple(total / total.sum() for total in self.total)
 
-def _play(
-    payoff: jax.Array,
-    advance: Callable,
-    memory: Any,
-    start: Sequence[jax.Array],
-    num_steps: int,
-    num_records: int,
-    averaging: float = 0.0,
-) -> Course:
-    """Plays ``num_steps`` times, step t counting with weight ``t ** averaging``.
+    @property
+    def average_joint(self) -> jax.Array:
+        """The average distribution of joint actions, float[A_0, ..., A_{N-1}]."""
+        return self.joint / self.joint.sum()
 
-    Args:
-        payoff: the game.
-        advance: ``(memory, profile, total) -> (memory, profile)``.
-        memory, start: the first of each.
-        num_steps, num_records, averaging: as for the public functions.
+
+class Rule(NamedTuple):
+    """How players go on from one play to the next.
+
+    remember: ``(profile) -> memory``, before the first play.
+    advance: ``(memory, profile, total) -> (memory, profile)``, from one play to the next; ``total`` includes the one just made.
     """
+
+    remember: Callable
+    advance: Callable
+
+
+def begin(payoff: jax.Array, rule: Rule, start: Sequence[jax.Array]) -> Play:
+    """Returns the play before the first step, in which ``start`` is played: N strategies, float[A_i]."""
+    profile = tuple(start)
+    nothing = tuple(jnp.zeros_like(strategy) for strategy in profile)
+    dtype = jnp.result_type(*profile)
+    return Play(jnp.ones((), dtype), profile, nothing, jnp.zeros(payoff.shape[1:], dtype), rule.remember(profile))
+
+
+def play_once(rule: Rule, play: Play, averaging: jax.Array | float = 0.0) -> Play:
+    """Plays the profile, which counts with weight ``step ** averaging``, and goes on to the next one."""
+    weight = play.step**averaging
+    total = tuple(total + weight * strategy for total, strategy in zip(play.total, play.profile, strict=True))
+    joint = play.joint + weight * joint_distribution(play.profile)
+    memory, profile = rule.advance(play.memory, play.profile, total)
+    return Play(play.step + 1, profile, total, joint, memory)
+
+
+def _course(
+    payoff: jax.Array, rule: Rule, start: Sequence[jax.Array], num_steps: int, num_records: int, averaging: float = 0.0
+) -> Course:
+    """Plays ``num_steps`` times, step t counting with weight ``t ** averaging``; arguments as for the public functions."""
     require(num_steps >= 1, "dynamics", "num_steps must be at least 1", num_steps, "Play at least once.")
     fits = num_records >= 1 and num_steps % num_records == 0
     require(fits, "dynamics", f"num_records must divide num_steps ({num_steps})", num_records, "1 records the end alone.")
-    dtype = jnp.result_type(payoff.dtype, jnp.float32)
+    dtype = _float_of(payoff)
     require_countable("dynamics", "num_steps", num_steps, dtype)
     require_profile("dynamics, start", payoff, start)
-    profile = tuple(jnp.asarray(strategy, dtype) for strategy in start)
 
-    def step(play: _Play, _):
-        weight = play.step**averaging
-        total = tuple(total + weight * strategy for total, strategy in zip(play.total, play.profile, strict=True))
-        joint = play.joint + weight * joint_distribution(play.profile)
-        memory, profile = advance(play.memory, play.profile, total)
-        return _Play(play.step + 1, profile, total, joint, memory), None
+    def step(play: Play, _):
+        return play_once(rule, play, averaging), None
 
-    def block(play: _Play, _):
+    def block(play: Play, _):
         play = jax.lax.scan(step, play, None, num_steps // num_records)[0]
-        average = tuple(total / total.sum() for total in play.total)
+        average = play.average
         return play, History(play.profile, average, nash_conv(payoff, play.profile), nash_conv(payoff, average))
 
-    nothing = tuple(jnp.zeros_like(strategy) for strategy in profile)
-    first = _Play(jnp.ones((), dtype), profile, nothing, jnp.zeros(payoff.shape[1:], dtype), memory)
+    first = begin(payoff, rule, [jnp.asarray(strategy, dtype) for strategy in start])
     last, history = jax.lax.scan(block, first, None, num_records)
-    return Course(last.profile, tuple(part[-1] for part in history.average), last.joint / last.joint.sum(), history)
+    return Course(last.profile, tuple(part[-1] for part in history.average), last.average_joint, history)
+
+
+def _float_of(payoff: jax.Array) -> Any:
+    return jnp.result_type(payoff.dtype, jnp.float32)
 
 
 def from_starts(dynamic: Callable[..., Course], payoff: Any, starts: Sequence[Any]) -> Course:
@@ -148,6 +176,12 @@ def fictitious_play(
     Source: Brown (1951), Iterative solution of games by fictitious play; Fudenberg and Levine (1998), chapter 2.
     """
     payoff = game_table("fictitious_play", payoff)
+    first = pure_profile(payoff, [0] * payoff.shape[0]) if start is None else start
+    return _course(payoff, best_responses(payoff), first, num_steps, num_records)
+
+
+def best_responses(payoff: jax.Array) -> Rule:
+    """The rule of ``fictitious_play``; it remembers nothing but the sums of what was played."""
     players = range(payoff.shape[0])
 
     def advance(memory, profile, total):
@@ -155,8 +189,7 @@ def fictitious_play(
         answers = [action_payoffs(payoff, total, player).argmax() for player in players]
         return memory, tuple(jax.nn.one_hot(a, s.size, dtype=s.dtype) for a, s in zip(answers, profile, strict=True))
 
-    first = pure_profile(payoff, [0] * payoff.shape[0]) if start is None else start
-    return _play(payoff, advance, (), first, num_steps, num_records)
+    return Rule(lambda profile: (), advance)
 
 
 def replicator(
@@ -184,12 +217,29 @@ def replicator(
     Source: Taylor and Jonker (1978); Weibull (1995), Evolutionary Game Theory, sections 3.1 and 5.1.
     """
     payoff = game_table("replicator", payoff)
+    require_step_size("replicator", payoff, step_size)
+    return _course(payoff, replication(payoff, step_size), start, num_steps, num_records)
+
+
+def require_step_size(where: str, payoff: Any, step_size: Any) -> None:
+    """Raises ConfigError unless steps of the replicator follow its differential equation. What is traced is not looked at.
+
+    Args:
+        where: who asks.
+        payoff: float[N, A_0, ..., A_{N-1}].
+        step_size: time in one step, a number or an array of them.
+    """
+    if is_traced(payoff, step_size):
+        return
+    span = max(float(np.ptp(table)) for table in np.asarray(payoff, np.float64))
+    must, fix = "step_size times the range of the payoffs must lie in (0, 1]", f"Use {0.9 / span if span else 1:.2g}, say."
+    step = np.asarray(step_size, np.float64)
+    require(bool(np.all((step > 0) & (step * span <= 1 + 1e-6))), where, must, step_size, fix)
+
+
+def replication(payoff: jax.Array, step_size: jax.Array | float) -> Rule:
+    """The rule of ``replicator``; it remembers the logarithms of the shares, up to a constant."""
     players = range(payoff.shape[0])
-    if not is_traced(payoff, step_size):
-        span = max(float(np.ptp(table)) for table in np.asarray(payoff, np.float64))
-        must, fix = "step_size times the range of the payoffs must lie in (0, 1]", f"Use {0.9 / span if span else 1:.2g}, say."
-        step = np.asarray(step_size, np.float64)
-        require(bool(np.all((step > 0) & (step * span <= 1 + 1e-6))), "replicator", must, step_size, fix)
 
     def growth(shares):
         return tuple(action_payoffs(payoff, shares, player) for player in players)
@@ -209,10 +259,10 @@ def replicator(
         logits = tuple(logit - logit.max() for logit in move(logits, slope, step_size))
         return logits, shares_of(logits)
 
-    dtype = jnp.result_type(payoff.dtype, jnp.float32)
-    shares = [jnp.asarray(strategy, dtype) for strategy in start]
-    present = tuple(jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1)), -jnp.inf) for share in shares)
-    return _play(payoff, advance, present, start, num_steps, num_records)
+    def logarithms(shares):
+        return tuple(jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1)), -jnp.inf) for share in shares)
+
+    return Rule(logarithms, advance)
 
 
 def regret_matching(
@@ -241,6 +291,13 @@ def regret_matching(
     Source: Hart and Mas-Colell (2000); Tammelin (2014) for plus; Farina, Kroer and Sandholm (2021) for predictive.
     """
     payoff = game_table("regret_matching", payoff)
+    first = uniform_profile(payoff) if start is None else start
+    rule = regret_proportions(payoff, plus=plus, predictive=predictive, alternating=alternating)
+    return _course(payoff, rule, first, num_steps, num_records, averaging)
+
+
+def regret_proportions(payoff: jax.Array, *, plus: bool = False, predictive: bool = False, alternating: bool = False) -> Rule:
+    """The rule of ``regret_matching``, which explains its arguments; it remembers the regrets, N of float[A_i]."""
     players = range(payoff.shape[0])
 
     def advance(regrets, profile, total):
@@ -253,9 +310,7 @@ def regret_matching(
             seen[player] = _in_proportion(regrets[player] + regret if predictive else regrets[player])
         return tuple(regrets), tuple(seen)
 
-    first = uniform_profile(payoff) if start is None else start
-    nothing = tuple(jnp.zeros(actions, jnp.result_type(payoff.dtype, jnp.float32)) for actions in payoff.shape[1:])
-    return _play(payoff, advance, nothing, first, num_steps, num_records, averaging)
+    return Rule(lambda profile: tuple(jnp.zeros_like(strategy) for strategy in profile), advance)
 
 
 def _in_proportion(regret: jax.Array) -> jax.Array:

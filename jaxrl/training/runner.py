@@ -65,7 +65,7 @@ def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array
 
     Args:
         make: ``(task, config) -> Algorithm``.
-        task: an Environment or a data set.
+        task: an Environment, a data set or a game.
         config: the algorithm's Config.
         key: the seed's key.
         num_updates: U.
@@ -113,7 +113,7 @@ def run(
     Args:
         make: ``(task, config) -> Algorithm``, a function at module level (it is part of the compilation key). A lambda or a
             closure is compiled again whenever it is made again, and cannot have checkpoints: others share its name.
-        task: an Environment or a data set; all seeds share it, but for ``task_axes``.
+        task: an Environment, a data set or a game; all seeds share it, but for ``task_axes``.
         config: the algorithm's Config. Every traced field is a scalar, or has a leading axis S: then it is swept, and seed
             number ``i`` in the list takes entry ``i``.
         seeds: how many (numbers 0 .. n-1), or the numbers themselves. int[M, S] are the seeds of M members of a sweep, which

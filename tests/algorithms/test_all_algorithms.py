@@ -7,7 +7,7 @@ import jaxrl
 from tests.marks import every, rest_is_slow
 from tests.small_algorithms import CASES
 
-COMPILED = ("q_learning", "iql", "reward_fitting")  # quickly enough for every test run
+COMPILED = ("q_learning", "iql", "reward_fitting", "cfr")  # quickly enough for every test run
 
 
 def check(name, **options):

@@ -129,7 +129,7 @@ class Alarm:
         ({"config": Named()}, ConfigError, r"config.kind must be a number or an array, got 'fast'. Declare"),
         ({"config": Config}, ConfigError, r"config must be a Config.*Give an instance"),
         ({"config": Steps()}, ConfigError, r"steps_per_update must be an integer of at least 1, got 0"),
-        ({"task": "cliff_walking"}, EnvironmentError, r"task must be an Environment or a data set, got 'cliff_walking'"),
+        ({"task": "cliff_walking"}, EnvironmentError, r"task must be an Environment, a data set or a game, got 'cliff_walking'"),
         (
             {"task": envs.make},
             EnvironmentError,

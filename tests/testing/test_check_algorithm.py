@@ -480,7 +480,7 @@ BROKEN = [
     broken(
         "arguments", r"make must be a function.*got <module 'jaxrl.algorithms.deep.ppo'.*Give jaxrl.algorithms.deep.ppo.make", ppo
     ),
-    broken("arguments", r"task must be an Environment or a data set, got 'cells'. Build", task="cells"),
+    broken("arguments", r"task must be an Environment, a data set or a game, got 'cells'. Build", task="cells"),
     broken("arguments", r"task must be a number or an array, got <function reset", task=reset),
     broken("make equal when rebuilt", r"make must be a function at module level", lambda *given: make(*given)),
     broken("make equal when rebuilt", r"make must be a function at module level", functools.partial(make)),

@@ -33,7 +33,7 @@ def check_algorithm(
 
     Args:
         make: ``(task, config) -> Algorithm``.
-        task: an Environment or a data set. Hand an environment to ``check_environment`` first.
+        task: an Environment, a data set or a game. Hand an environment to ``check_environment`` first.
         config: the algorithm's Config.
         key: one key; the same key checks the same runs.
         evaluators: as for ``jaxrl.run``, to be checked with it.
