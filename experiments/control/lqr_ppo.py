@@ -4,7 +4,7 @@ Source: Schulman et al. (2017); the optimum is that of the discounted algebraic 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import envs
 from envs.control.lqr import riccati
@@ -24,7 +24,7 @@ class Config:
     """Independent learners, trained side by side (count)."""
     env_steps: int = 409_600
     """Environment steps of each learner (count)."""
-    algorithm: ppo.Config = field(default_factory=lambda: ppo.CONTINUOUS.replace(gamma=GAMMA))
+    algorithm: ppo.Config = field(default_factory=lambda: replace(ppo.CONTINUOUS, gamma=GAMMA))
     """Hyper-parameters. The learning rate falls to 0 over the run."""
 
 

@@ -4,7 +4,7 @@ Source: Schulman et al. (2017); the environment is Gymnasium's Pendulum-v1.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import envs
 from jaxrl.algorithms.deep import ppo
@@ -20,7 +20,7 @@ class Config:
     """Independent learners, trained side by side (count)."""
     env_steps: int = 983_040
     """Environment steps of each learner (count)."""
-    algorithm: ppo.Config = field(default_factory=lambda: ppo.CONTINUOUS.replace(gamma=0.9))
+    algorithm: ppo.Config = field(default_factory=lambda: replace(ppo.CONTINUOUS, gamma=0.9))
     """Hyper-parameters. The learning rate falls to 0 over the run."""
 
 

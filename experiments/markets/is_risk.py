@@ -111,7 +111,8 @@ def measure(config: Config, results: Results):
     """
     reference: dict[tuple, np.ndarray] = {}
     for arm in arms(config):
-        problem, method, shift, aversion = arm.factors.values()
+        problem, method = str(arm.factors["problem"]), arm.factors["method"]
+        shift, aversion = float(arm.factors["shift"]), float(arm.factors["risk_aversion"])
         value, observations, choices = solution(problem, aversion)
         q = results.states(**arm.factors).q.astype(np.float64)[:, observations]
         # The shift is taken off again, so that it does not make errors look small.

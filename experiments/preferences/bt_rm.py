@@ -9,7 +9,7 @@ Source: Christiano et al. (2017); the thresholds are ours.
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def arms(config: Config) -> Iterator[Arm]:
     """A tabular reward on labels of every number and on random ones, and a network on the most labels."""
     env = segments().env
     pays = jnp.asarray(cell_rewards(6, 6, 0), jnp.float32)[tabulate(env).observation]
-    unseen = segments().replace(num_labels=jnp.int32(1000), num_pairs=1000)(jax.random.key(12345))
+    unseen = replace(segments(), num_labels=jnp.int32(1000), num_pairs=1000)(jax.random.key(12345))
     fits = {
         "tabular": reward_fitting.Config(Tabular.of(env, reads=("next_obs",)), 0.03, num_epochs=20, num_minibatches=1),
         "network": reward_fitting.Config(MLP.of(env, reads=("obs", "action")), 3e-3, num_epochs=5, num_minibatches=1),
@@ -68,7 +68,7 @@ def arms(config: Config) -> Iterator[Arm]:
             yield Arm(
                 {"model": name, "flip_rate": flip_rate, "pairs": size},
                 reward_fitting.make,
-                segments().replace(labeller=Labeller(flip_rate=flip_rate), num_labels=jnp.int32(size)),
+                replace(segments(), labeller=Labeller(flip_rate=flip_rate), num_labels=jnp.int32(size)),
                 fits[name],
                 seeds=config.seeds,
                 num_updates=config.updates,
@@ -102,7 +102,7 @@ def slope(results: Results) -> np.ndarray:
 
 def change_by_constant() -> float:
     """Returns by how much 3.7 added to a tabular reward changes the loss on 100 comparisons, in float64."""
-    found = segments().replace(num_labels=jnp.int32(100), num_pairs=100)(jax.random.key(0))
+    found = replace(segments(), num_labels=jnp.int32(100), num_pairs=100)(jax.random.key(0))
     model = Tabular.of(segments().env, reads=("next_obs",))
     with jax.enable_x64(True):
         table = jnp.asarray(cell_rewards(6, 6, 1))

@@ -7,7 +7,7 @@ Source: Rafailov et al. (2023); Azar et al. (2023); and those of ``jaxrl.algorit
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -87,7 +87,7 @@ def deterministic(last: int) -> Iterator[Row]:
         (PAIR, "margin", populations.margins, pairs),
         (CHAIN, "log_ratio", populations.chain_log_ratios, chains),
     ):
-        paths = follow([(loss, ALIKE.replace(**numbers)) for loss, numbers in cases], steps)
+        paths = follow([(loss, replace(ALIKE, **numbers)) for loss, numbers in cases], steps)
         for (loss, numbers), path in zip(cases, paths, strict=True):
             yield {"problem": problem, "loss": loss, **numbers}, {metric: path, "steps": steps}
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -44,24 +43,24 @@ def foresee(arms: Sequence[Arm], at_once: int | None = None) -> Planned:
         arms: of one structure.
         at_once: seeds that lie in memory at once, None for as many as fit.
     """
-    first, given = arms[0], inputs(arms)
-    seeds, trial = given["seeds"].size, min(TRIAL_UPDATES, first.updates)
+    first = arms[0]
+    seeds, trial = len(arms) * first.seeds, min(TRIAL_UPDATES, first.updates)
     devices = jax.local_devices()
     config = jax.tree.map(lambda leaf: leaf[0], seed_axis.spread(first.config, first.seeds))
     needed = (first.make, first.task, config)
-    at_once = at_once or memory.seeds_that_fit(*needed, seeds, trial, first.evaluators, devices)
-    at_once = -(-seeds // -(-seeds // at_once))
-    need = memory.need(*needed, at_once, trial, first.evaluators, devices)
+    fitting = at_once or memory.seeds_that_fit(*needed, seeds, trial, first.evaluators, devices)
+    together = -(-seeds // -(-seeds // fitting))  # in batches of equal size
+    need = memory.need(*needed, together, trial, first.evaluators, devices)
     # One batch of as many seeds as will lie in memory, so that their memory and their pace are those of the run.
-    count = min(len(arms), -(-at_once // first.seeds))
-    batch = inputs(arms[:count], seeds=min(first.seeds, at_once)) | {"num_updates": trial, "chunk_length": trial}
+    count = min(len(arms), -(-together // first.seeds))
+    batch = {**inputs(arms[:count], seeds=min(first.seeds, together)), "num_updates": trial, "chunk_length": trial}
     done = run(**batch)
-    again = run(**batch | {"evaluators": (), "evaluator_axes": None})
-    pace = (again.summary.seconds - again.summary.compile_seconds) / trial / batch["seeds"].size
+    again = run(**{**batch, "evaluators": (), "evaluator_axes": None})
+    pace = (again.summary.seconds - again.summary.compile_seconds) / trial / len(again.seeds)
     metrics = memory.bytes_of_metrics(len(done.metrics), first.updates, seeds)
     peak = machine.peak_of_process() + metrics if devices[0].platform == "cpu" else need.bytes
     return Planned(
-        program_name(arms), seeds, at_once, need, peak, done.summary.compile_seconds, pace * first.updates * np.float64(seeds)
+        program_name(arms), seeds, together, need, peak, done.summary.compile_seconds, pace * first.updates * seeds
     )
 
 

@@ -152,7 +152,7 @@ class Sweeping:
             raise Interrupted
         selection = selection._replace(member=chosen, values=dict(tried[chosen]))
         swept = dict.fromkeys(name for member in tried for name in member)
-        known = members.fields(self._config) | self._others
+        known = {**members.fields(self._config), **self._others}
         seeds = np.arange(arm.seeds)
         fields = tuple(known[name] for name in swept)
         return Tried(names, tried, scores, updates, seeds, selection, self._objective, tuple(notes), fields)
@@ -277,7 +277,7 @@ class Sweeping:
         return {name: self._drawn(name, text) for name, text in _assignments("--random", self._options.random)}
 
     def _field(self, name: str) -> Field:
-        known = members.fields(self._config) | self._others
+        known = {**members.fields(self._config), **self._others}
         if name not in known:
             raise unknown_name("sweep", "field", name, known)
         return known[name]

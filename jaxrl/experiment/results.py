@@ -65,8 +65,8 @@ class Results:
             UnknownNameError: no arm with these factors has the metric.
             ConfigError: several have it, or several tables do and none is named.
         """
-        table, arm = self._place(metric, table, factors)
-        return self._curves(table, metric, arm)
+        name, arm = self._place(metric, table, factors)
+        return self._curves(name, metric, arm)
 
     def values(self, metric: str, table: TableName | None = None, /, **factors: Any) -> np.ndarray:
         """Returns the values of ``curves``, float64[S, U]."""
@@ -90,8 +90,8 @@ class Results:
 
     def is_exact(self, metric: str, table: TableName | None = None, /, **factors: Any) -> bool:
         """Returns whether a metric is one computed number, not one of a training's seeds."""
-        table, arm = self._place(metric, table, factors)
-        return table == "measurements" and len(self._curves(table, metric, arm).seeds) == 1
+        name, arm = self._place(metric, table, factors)
+        return name == "measurements" and len(self._curves(name, metric, arm).seeds) == 1
 
     def run(self, **factors: Any) -> Run:
         """Returns the Run of the one arm with these factors: its final states above all.

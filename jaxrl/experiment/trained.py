@@ -46,7 +46,7 @@ class Trained:
         make: Callable[..., Algorithm],
         task: Any,
         config: Any,
-        seeds: Sequence[int],
+        seeds: Sequence[int] | np.ndarray,
         state_of: Callable[[int], PyTree],
         finals: Callable[[str], np.ndarray],
     ):

@@ -69,7 +69,7 @@ def expected_loss(name: str, config: Config, population: Population, log_policy:
         population: K responses.
         log_policy: float[K], log-probabilities; of a few responses among very many they need not sum to 1.
     """
-    first, second = np.nonzero(~np.eye(log_policy.shape[0], dtype=bool))
+    first, second = map(jnp.asarray, np.nonzero(~np.eye(log_policy.shape[0], dtype=bool)))
     pairs = direct.pairs_of(log_policy, population.log_reference, population.length, first, second)
     return jnp.sum(population.preference[first, second] * direct.loss(name)(pairs, config)) / len(first)
 

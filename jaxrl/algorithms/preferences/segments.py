@@ -19,7 +19,7 @@ from jaxrl.core import rollout
 from jaxrl.core.environment import Environment, PyTree, require_discrete
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, Policy, Transition
-from jaxrl.core.spaces import Space
+from jaxrl.core.spaces import Space, flat_size
 from jaxrl.errors import DataError, EnvironmentError, is_traced, nan_unless, require
 from jaxrl.solvers.dynamic_programming import policy_iteration
 
@@ -244,7 +244,7 @@ def boltzmann_policies(env: Environment, gamma: float, temperatures: Sequence[fl
     require(bool(np.all(model.action_mask)), where, "every action must be legal everywhere", "a mask", fix, EnvironmentError)
     with jax.enable_x64(True):
         values = np.asarray(policy_iteration(model, gamma).action_value)
-    table = np.zeros((env.observation_space.n, values.shape[1]), np.float32)  # uniform where no state looks like this
+    table = np.zeros((flat_size(env.observation_space), values.shape[1]), np.float32)  # uniform where no state looks like this
     table[observation] = values
     return jnp.stack([boltzmann_probabilities(jnp.asarray(table), temperature) for temperature in temperatures])
 
