@@ -162,12 +162,7 @@ def run(
     """
     started = time.perf_counter()
     numbers = _seed_numbers(seeds)
-    whole = isinstance(root, (int, np.integer)) and not isinstance(root, bool) and 0 <= root < SEEDS
-    require(whole, "run", "root must be an integer in [0, 2**32)", root, "Others give the same random numbers as these.")
-    _require_count("run", "num_updates", num_updates, "Ask for more updates.")
-    for name, value in (("chunk_length", chunk_length), ("group", group), ("at_once", at_once)):
-        if value is not None:
-            _require_count("run", name, value, "Leave it out for the default.")
+    _require_options(root, num_updates, chunk_length=chunk_length, group=group, at_once=at_once)
     contracts.require_task("run", task)
     given = Inputs.of("task", task, task_axes, len(numbers))
     evaluators = contracts.evaluators_of("run", evaluators, given.seed())
@@ -179,12 +174,7 @@ def run(
     memory.make_room_for_programs()
 
     plan = Schedule(num_updates, chunk_length or default_chunk_length(num_updates), root)
-    identity = {"make": make, "task": task, "config": config, "root": root, "num_updates": num_updates}
-    identity |= {} if task_axes is None else {"task_axes": task_axes}
-    identity |= {} if initial is None else {"initial": initial}
-    identity |= {} if between is None else {"between": type(between), "chunk_length": plan.chunk_length}
-    asked = () if between is None else (type(between), between.ask, between.apply)
-    identity |= {"sources": provenance.sources((make, task, config, asked, initial if callable(initial) else ()))}
+    identity = _identity(make, task, config, plan, task_axes, initial, between)
     trainer = Trainer(
         make,
         given,
@@ -218,8 +208,7 @@ def run(
             if checkpoints is not None and not alone:
                 processes.wait()
                 finished = seed_batches.cut(numbers, checkpoints.begin(**identity), 1)
-                others = [batch for batch in finished if numbers[batch.rows[0]] not in own]
-                batches += others
+                batches += (others := [batch for batch in finished if numbers[batch.rows[0]] not in own])
                 carries += [trainer.restore(batch, measurements) for batch in others]
     except KeyboardInterrupt:
         interrupted = True
@@ -228,6 +217,25 @@ def run(
 
     state = None if interrupted else seed_batches.in_order([carry.state for carry in carries], batches)
     return Run(numbers, *measurements.tables(), state, steps.per_update, summary, steps.before)
+
+
+def _require_options(root: int, num_updates: int, **counts: int | None) -> None:
+    whole = isinstance(root, (int, np.integer)) and not isinstance(root, bool) and 0 <= root < SEEDS
+    require(whole, "run", "root must be an integer in [0, 2**32)", root, "Others give the same random numbers as these.")
+    _require_count("run", "num_updates", num_updates, "Ask for more updates.")
+    for name, value in counts.items():
+        if value is not None:
+            _require_count("run", name, value, "Leave it out for the default.")
+
+
+def _identity(make, task, config, plan: Schedule, task_axes, initial, between: Between | None) -> dict[str, Any]:
+    """Returns everything that the results depend on, by which checkpoints know their run."""
+    identity = {"make": make, "task": task, "config": config, "root": plan.root, "num_updates": plan.num_updates}
+    identity |= {} if task_axes is None else {"task_axes": task_axes}
+    identity |= {} if initial is None else {"initial": initial}
+    identity |= {} if between is None else {"between": type(between), "chunk_length": plan.chunk_length}
+    asked = () if between is None else (type(between), between.ask, between.apply)
+    return identity | {"sources": provenance.sources((make, task, config, asked, initial if callable(initial) else ()))}
 
 
 def _validate(make, task, config, checkpoints) -> contracts.DeclaredSteps:
