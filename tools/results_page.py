@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 HEAD = "| experiment | claim | criterion | measured | verdict |\n|---|---|---|---|---|\n"
 
 
-def published(runs: Path, name: str) -> list[Mapping[str, Any]]:
+def published(runs: Path, name: str) -> Sequence[Mapping[str, Any]]:
     """Returns the claims of the newest finished run of root 0 with the published settings of today, empty if there is none."""
     for folder in sorted((runs / name).glob("*"), reverse=True):
         saved = Saved(RunDirectory(folder))

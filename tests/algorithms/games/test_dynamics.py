@@ -21,7 +21,7 @@ from jaxrl.training.runner import run
 from tests.marks import slow
 from tests.recording import Stopped, StopsAt
 
-UNEVEN = np.random.default_rng(1).normal(size=(3, 2, 3, 2))  # a game of three players
+UNEVEN = np.random.default_rng(0).normal(size=(3, 2, 3, 2))  # three players, who cycle: every dynamic goes its own way
 PREDICTIVE = {"plus": True, "predictive": True, "alternating": True}
 CASES = {
     "fictitious_play": ({"dynamic": "fictitious_play"}, solver.fictitious_play),
