@@ -258,7 +258,7 @@ def test_seeds_of_members_are_numbered_by_member():
         run(drift, None, Nested(), seeds=[[3, 1], [3, 3]], num_updates=2)
 
 
-def test_each_member_has_a_variant_of_its_own(tmp_path):
+def test_each_member_is_an_arm_of_its_own(tmp_path):
     directory = RunDirectory.create(tmp_path, "example", {})
     members = grid({"rate": [1.0, np.inf, 2.0]})
     sinks = {label(member): Recorder(directory, label(member)) for member in members}
@@ -274,7 +274,7 @@ def test_each_member_has_a_variant_of_its_own(tmp_path):
         sinks=lambda member: (sinks[names[member]],),
         at_once=4,
     )
-    assert directory.variants() == ("rate=1.0", "rate=inf", "rate=2.0")
+    assert directory.arms() == ("rate=1.0", "rate=inf", "rate=2.0")
     for member in (0, 2):
         np.testing.assert_array_equal(directory.curves("value", names[member]).values, done.metrics["value"][member])
     facts = directory.summary()["runs"]
