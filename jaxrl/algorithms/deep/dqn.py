@@ -324,7 +324,8 @@ def targets(network: QNetwork, config: Config, params: PyTree, target_params: Py
         return apply(params, batch.next_obs, memories, method="step")[0]
 
     values = (next_values(target_params), next_values(params)) if config.double else (next_values(target_params),)
-    mask_axis, each = None if batch.next_mask is None else 0, double_q_target if config.double else q_learning_target
+    mask_axis = None if batch.next_mask is None else 0
+    each: Any = double_q_target if config.double else q_learning_target
     for _ in batch.reward.shape:
         each = jax.vmap(each, in_axes=(0, *(0 for _ in values), 0, None, mask_axis))
     return each(batch.reward, *values, batch.terminated, config.gamma, batch.next_mask)
