@@ -89,6 +89,14 @@ def require_counts(where: str, config: object, *names: str) -> None:
         require(whole and bool(value >= 1), where, f"{name} must be an integer of at least 1", value, f"Set {name} to 1 or more.")
 
 
+def require_whole(where: str, config: object, *names: str) -> None:
+    """Raises ConfigError unless every named field of ``config`` is an integer of at least 0."""
+    for name in names:
+        value = getattr(config, name)
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        require(whole and bool(value >= 0), where, f"{name} must be an integer of at least 0", value, f"Set {name} to 0 or more.")
+
+
 def require_between(where: str, config: object, low: float, high: float, *names: str, below: bool = False) -> None:
     """Raises ConfigError unless every named field of ``config``, a number or an array of them, lies in [low, high].
 

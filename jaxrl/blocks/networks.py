@@ -347,15 +347,17 @@ def _unroll(core: GRU, memory, x, first):
 
 
 class QNetwork(nn.Module):
-    """Action values, on features that may come from a convolution.
+    """Action values, on features that may come from a convolution and a recurrent core.
 
     observation_space: what is seen. num_actions: A.
     hidden: sizes of the hidden layers.
     channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
     dueling: the last hidden layer is split into two streams, Q = V + A - mean A (Wang et al. 2016, eq. 9).
-    network: of the user's, in place of all layers; see the head of this file.
+    network: of the user's, in place of all layers; see the head of this file. Feed-forward.
+    memory_size: H, of a GRU before the hidden layers, as in ``ActorCritic``; 0 for none.
 
-    Called with observations PyTree[..., ...] of any batch axes, returns float32[..., A].
+    Called with observations PyTree[..., ...] of any batch axes and, with a core, the memories float32[..., H] that came before
+    them, returns float32[..., A].
     """
 
     observation_space: Space
@@ -365,9 +367,12 @@ class QNetwork(nn.Module):
     channels: tuple[int, ...] = ()
     dueling: bool = False
     network: Callable | None = None
+    memory_size: int = 0
 
     def setup(self):
         self.convolution = CNN(self.channels) if self.channels else None
+        self.embedding = MLP(self.hidden[:1], self.activation) if self.memory_size else None
+        self.core = GRU(self.memory_size) if self.memory_size else None
         if self.network is not None:
             self.values = Own(self.network, self.observation_space, self.num_actions)
         elif self.dueling:
@@ -377,20 +382,67 @@ class QNetwork(nn.Module):
         else:
             self.values = MLP(self.hidden, self.activation, self.num_actions)
 
-    def features(self, obs):
+    def inputs(self, obs):
         """Turns observations into what the first layer sees: float32[..., F], or themselves for a network of the user's."""
         if self.network is not None:
             return obs
         return self.convolution(obs.astype(jnp.float32)) if self.convolution else spaces.flatten(self.observation_space, obs)
 
-    def streams(self, obs):
-        """Returns the two streams of the dueling network: the value float32[..., 1] and the advantages float32[..., A]."""
-        shared = self.shared(self.features(obs))
+    def features(self, obs, first, memory):
+        """Turns a sequence into what the hidden layers see, float32[T, B, F], and the memories float32[T, B, H].
+
+        obs: PyTree[T, B, ...]. first: bool[T, B], an episode starts here: what came before is forgotten. memory: float32[B, H],
+        before step 0. Without a core, the batch axes are any, ``first`` is not read and the memories are what was given.
+        """
+        x = self.inputs(obs)
+        if self.core is None or self.embedding is None:
+            return x, memory
+        memories = _unroll(self.core, memory, self.embedding(x), first)
+        return memories, memories
+
+    def next_features(self, obs, memory):
+        """Turns the next observations PyTree[..., ...] of episodes under way into features float32[..., F] and memories.
+
+        memory: float32[..., H], which has taken in the observations before; zeros where there are none, () without a core.
+        """
+        if self.core is None:
+            return self.features(obs, None, memory)
+        batch = memory.shape[:-1]
+        obs = jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[len(batch) :]), obs)
+        flat = memory.reshape(-1, self.memory_size)
+        memories, _ = self.features(obs, jnp.zeros((1, flat.shape[0]), bool), flat)
+        memories = memories.reshape(*batch, self.memory_size)
+        return memories, memories
+
+    def head(self, features):
+        """Returns the action values float32[..., A]."""
+        if not self.dueling:
+            return self.values(features)
+        value, advantage = self._split(features)
+        return value + advantage
+
+    def _split(self, features):
+        shared = self.shared(features)
         advantage = self.advantage_stream(shared)
         return self.value_stream(shared), advantage - advantage.mean(-1, keepdims=True)
 
-    def __call__(self, obs):
-        if not self.dueling:
-            return self.values(self.features(obs))
-        value, advantage = self.streams(obs)
-        return value + advantage
+    def streams(self, obs, memory=()):
+        """Returns the two streams of the dueling network: the value float32[..., 1] and the advantages float32[..., A]."""
+        return self._split(self.next_features(obs, memory)[0])
+
+    def unroll(self, obs, first, memory):
+        """Returns the action values float32[T, B, A] of a sequence and the memories; arguments as for ``features``."""
+        features, memories = self.features(obs, first, memory)
+        return self.head(features), memories
+
+    def step(self, obs, memory):
+        """Returns the action values float32[..., A] of next observations and the memories; see ``next_features``."""
+        features, memory = self.next_features(obs, memory)
+        return self.head(features), memory
+
+    def __call__(self, obs, memory=()):
+        return self.step(obs, memory)[0]
+
+    def initial_memory(self):
+        """Returns the memory of one environment at the start of an episode: float32[H] zeros, or () without a core."""
+        return jnp.zeros(self.memory_size, jnp.float32) if self.memory_size else ()

@@ -64,17 +64,28 @@ def epsilon_greedy_over(values_of: Callable, epsilon_of: Callable, random_ties: 
     Returns:
         ``policy``: ``(state, greedy) -> Policy``, and ``probabilities``: ``(state, view) -> float32[E, ..., A]``.
     """
+    return epsilon_greedy_with_memory(lambda state, obs, memory: (values_of(state, obs), ()), epsilon_of, random_ties)
+
+
+def epsilon_greedy_with_memory(values_of: Callable, epsilon_of: Callable, random_ties: bool = True) -> tuple[Callable, Callable]:
+    """As ``epsilon_greedy_over``, where what was seen before changes the values.
+
+    Args:
+        values_of: ``(state, obs, memory) -> (float32[E, ..., A], memory)``, with memory PyTree[E, ...] before and after ``obs``.
+        epsilon_of, random_ties: as for ``epsilon_greedy_over``.
+    """
 
     def policy(state: Any, greedy: bool) -> Policy:
         def act(key: jax.Array, view: View) -> Decision:
-            values = values_of(state, view.obs)
+            values, memory = values_of(state, view.obs, view.memory)
             if greedy:
-                return Decision(exploration.greedy(values, view.mask))
-            return Decision(epsilon_greedy(key, values, epsilon_of(state), view.mask, random_ties))
+                return Decision(exploration.greedy(values, view.mask), memory=memory)
+            return Decision(epsilon_greedy(key, values, epsilon_of(state), view.mask, random_ties), memory=memory)
 
         return act
 
     def probabilities(state: Any, view: View) -> jax.Array:
-        return epsilon_greedy_probabilities(values_of(state, view.obs), epsilon_of(state), view.mask, random_ties)
+        values, _ = values_of(state, view.obs, view.memory)
+        return epsilon_greedy_probabilities(values, epsilon_of(state), view.mask, random_ties)
 
     return policy, probabilities

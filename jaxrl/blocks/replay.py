@@ -3,7 +3,9 @@
 An item is any pytree: a transition with nested observations and masks, or something else. Adding and sampling cost time in
 proportion to the batch, whatever the capacity; in a loop whose carry holds the buffer it is written in place.
 
-Source: Lin (1992); Mnih et al. (2015), algorithm 1.
+The steps of E environments, written one step of all at a time, are E rings in one: an environment's next step is E items on.
+
+Source: Lin (1992); Mnih et al. (2015), algorithm 1; sequences: Hausknecht and Stone (2015), section 4.
 """
 
 import functools
@@ -84,6 +86,33 @@ def sample(key: jax.Array, buffer: ReplayBuffer, batch_size: int) -> PyTree:
     # A remainder of 32 random bits: half the draws of randint, and no item is likelier than another by more than size / 2^32.
     index = (jax.random.bits(key, (batch_size,), jnp.uint32) % buffer.size.astype(jnp.uint32)).astype(jnp.int32)
     return divided(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items))
+
+
+def sample_sequences(key: jax.Array, buffer: ReplayBuffer, batch_size: int, length: int, num_envs: int) -> PyTree:
+    """Draws sequences of steps that follow each other in one environment: uniformly, with replacement, among all there are.
+
+    Args:
+        key: one key.
+        buffer: holds steps written by ``add`` in blocks [T * E, ...], in the order of time: at least ``length`` of each
+            environment.
+        batch_size: B.
+        length: L. A sequence may run from one episode into the next.
+        num_envs: E; L * E is at most the capacity, which it need not divide.
+
+    Returns:
+        PyTree[L, B, ...].
+
+    Raises:
+        ConfigError: the sequences are longer than the buffer.
+    """
+    capacity, span = buffer.capacity, (length - 1) * num_envs
+    must = f"length * num_envs must not exceed the capacity ({capacity})"
+    require(length * num_envs <= capacity, "replay.sample_sequences", must, length * num_envs, "Raise the capacity.")
+    starts = (buffer.size - span).astype(jnp.uint32)  # from the oldest step on
+    start = (jax.random.bits(key, (batch_size,), jnp.uint32) % starts).astype(jnp.int32)
+    steps = num_envs * jnp.arange(length, dtype=jnp.int32)[:, None]
+    index = (buffer.position - buffer.size + start + steps) % capacity
+    return divided(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items), axis=1)
 
 
 def _length(tree: PyTree) -> int:

@@ -59,9 +59,7 @@ def foresee(arms: Sequence[Arm], at_once: int | None = None) -> Planned:
     pace = (again.summary.seconds - again.summary.compile_seconds) / trial / len(again.seeds)
     metrics = memory.bytes_of_metrics(len(done.metrics), first.updates, seeds)
     peak = machine.peak_of_process() + metrics if devices[0].platform == "cpu" else need.bytes
-    return Planned(
-        program_name(arms), seeds, together, need, peak, done.summary.compile_seconds, pace * first.updates * seeds
-    )
+    return Planned(program_name(arms), seeds, together, need, peak, done.summary.compile_seconds, pace * first.updates * seeds)
 
 
 def plan(job: Job, at_once: int | None) -> int:

@@ -265,9 +265,9 @@ def test_dueling_advantages_sum_to_zero():
 
 
 @pytest.mark.optimised
-@pytest.mark.parametrize("num_envs", [1, 4])
-def test_the_buffer_is_updated_in_place(num_envs):
-    config = CONFIG.replace(num_envs=num_envs, buffer_size=100_000)
+@pytest.mark.parametrize(("num_envs", "memory_size"), [(1, 0), (4, 0), (4, 8)])
+def test_the_buffer_is_updated_in_place(num_envs, memory_size):
+    config = CONFIG.replace(num_envs=num_envs, buffer_size=100_000, memory_size=memory_size, sequence_length=8)
     algorithm = dqn.make(envs.make("cartpole"), config)
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
     updates = jax.jit(lambda state, key: scan_updates(algorithm, state, key, jnp.arange(8)), donate_argnums=0)
