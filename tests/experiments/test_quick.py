@@ -1,4 +1,4 @@
-"""Every experiment runs in its quick form: arms train, measurements are recorded, and all claims can be evaluated."""
+"""Every experiment in its quick form: arms train, measurements are recorded, and all claims can be evaluated."""
 
 import pytest
 
@@ -12,7 +12,7 @@ TOO_SMALL = {
 }
 
 
-@pytest.mark.each
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_an_experiment_runs_in_its_quick_form(name, tmp_path):
     assert main(["reproduce", name, "--quick", "--runs", str(tmp_path)]) == 0
