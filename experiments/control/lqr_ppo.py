@@ -48,8 +48,9 @@ def arms(config: Config) -> Iterator[Arm]:
 
 def figures(results: Results) -> None:
     """Draws the greedy policy's discounted return over time, and where the seeds end."""
-    draw.curves(results, "greedy_discounted_return", {"optimum": -OPTIMAL_COST})
-    draw.ends(results, "greedy_discounted_return")
+    label = "Discounted return of the greedy policy (reward units)"
+    draw.curves(results, "greedy_discounted_return", {"optimum": -OPTIMAL_COST, "label": label})
+    draw.ends(results, "greedy_discounted_return", {"label": label})
 
 
 CLAIMS = (

@@ -179,7 +179,7 @@ def figures(results: Results) -> None:
         ("drawdown", "Fall below the highest wealth", "linear"),
         ("weight", "Mean weight held", "linear"),
     ):
-        lines = {method: charts.points(years, results.values(metric, method=method)) for method in (*AGENTS, *RULES)}
+        lines = {method: charts.points(years, results.values(metric, method=method)) for method in (*RULES, *AGENTS)}
         draw.relation(results, metric, lines, "Year", label, y_scale=scale, note=note)
     draw.ends(results, "sharpe_ratio", {"label": "Sharpe ratio of a year, on the test bars"})
 
