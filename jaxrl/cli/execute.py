@@ -272,7 +272,9 @@ def trackers(options: Running, directory: RunDirectory, config: Any, arm: str) -
 
 
 def show(verdicts: Sequence[tuple[Job, dict[str, Any]]]) -> None:
-    """Prints the verdicts of claims in a table."""
+    """Prints the verdicts of claims in a table; without a claim there is none."""
+    if not verdicts:
+        return
     colours = {"holds": "[green]holds[/green]", "fails": "[bold red]FAILS[/bold red]", "open": "open"}
     table = Table("verdict", "claim", "measured", show_lines=True)
     roots = {job.root for job, _ in verdicts}

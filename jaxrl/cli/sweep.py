@@ -226,7 +226,8 @@ class Sweeping:
         if len(runs) < len(self._built) or any(run.summary.interrupted for run in runs):
             raise Interrupted
         updates = np.array([arm.updates for arm in self._built])
-        notes.append(f"{len(tried)} members in {len(programs(self._built))} programs")
+        count = len(programs(self._built))
+        notes.append(f"{len(tried)} members in {count} program{'s' * (count > 1)}")
         return names, tried, self._scores(names, updates), updates
 
     def _search(self, notes: list[str]) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...], np.ndarray, np.ndarray]:

@@ -268,6 +268,8 @@ def inputs(arms: Sequence[Arm], seeds: int | None = None) -> dict[str, Any]:
 
 def _stacked(trees: list[PyTree], seeds: int) -> tuple[PyTree, PyTree]:
     """Returns one tree for all arms and its axes: what they share once, and of the rest an entry for every seed of every arm."""
+    if len(trees) == 1:
+        return trees[0], None
 
     def join(*leaves):
         first = np.asarray(jax.device_get(leaves[0]))

@@ -92,7 +92,7 @@ def config_class(pairing: Pairing) -> type:
         for name, (kind, default) in pairing.defaults.items()
     ]
     env = dataclasses.make_dataclass("Env", described, frozen=True)
-    default = _untraced(pairing.config())
+    default = _default(pairing.config)
     made = dataclasses.make_dataclass(
         "Config",
         [
@@ -168,7 +168,19 @@ def _parameters(make_env: Callable) -> dict[str, tuple[type, Any]]:
     return found
 
 
-def _untraced(config: Any) -> Any:
-    must = "every field of Config must have a default"
-    require(dataclasses.is_dataclass(config), "algorithm", must, type(config), "Give each a default.", ConfigError)
-    return config
+def _default(config: Any) -> Any:
+    """Returns the configuration of default values.
+
+    Raises:
+        ConfigError: the class is no dataclass, or a field has no default.
+    """
+    plain = isinstance(config, type) and dataclasses.is_dataclass(config)
+    require(plain, "algorithm", "Config must be a dataclass", config, "See `jaxrl new algorithm`.", ConfigError)
+    open_fields = [
+        field.name
+        for field in dataclasses.fields(config)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    must, fix = "every field of Config must have a default", "Give each a default."
+    require(not open_fields, "algorithm", must, open_fields, fix, ConfigError)
+    return config()

@@ -56,7 +56,7 @@ class Session:
             at_once: how many seeds lie in memory at once, by default as many as fit.
             sinks: further sinks for the arm of this name.
             processes: those that share the seeds; each goes through the experiment, and the first writes what is written once.
-            stop: that of the whole command, asked after each program and each measurement.
+            stop: that of the whole command, asked after each program and each measurement; by default each program has its own.
         """
         self.directory = directory
         self.results = Results(directory, root)
@@ -65,7 +65,7 @@ class Session:
         self._at_once = at_once
         self._sinks = sinks
         self._processes = processes or Processes()
-        self._stop = stop or GracefulStop()
+        self._stop = stop
 
     def train(self, arms: Iterable[Arm]) -> Results:
         """Trains arms, those of one structure in one compiled call, with progress bars, tables and checkpoints.
@@ -124,7 +124,8 @@ class Session:
     def _obeying(self, rows: Iterable[Row]) -> Iterator[Row]:
         for row in rows:
             yield row
-            self._stop.obey()
+            if self._stop is not None:
+                self._stop.obey()
 
     def _watch(self, together: Sequence[Arm]) -> Sequence[Sink]:
         if self._processes.first:

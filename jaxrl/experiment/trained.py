@@ -9,6 +9,7 @@ trained.film(best, "best.gif")
 trained.export(best, "policy.bin")
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -207,12 +208,12 @@ class Saved:
         self.root: int = stored["root"]
         self.results = Results(directory, self.root)
 
-    @property
+    @functools.cached_property
     def experiment(self) -> Experiment:
         """The experiment, imported from where it was."""
         return load_experiment(self._stored["experiment"]["source"])
 
-    @property
+    @functools.cached_property
     def config(self) -> Any:
         """Its configuration."""
         return from_json(self._stored["config"], self.experiment.config(), f"{self.directory.path / 'config.json'}: config")

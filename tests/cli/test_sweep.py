@@ -152,7 +152,7 @@ def test_parameters_of_the_environment_are_swept_with_their_own_referee(tmp_path
         str(tmp_path),
     ]
     assert main(["sweep", "q_learning:frozen_lake", *common, *grid]) == 0
-    assert "4 members in 1 programs" in capsys.readouterr().out
+    assert "4 members in 1 program" in capsys.readouterr().out
     (folder,) = (tmp_path / "q_learning-frozen_lake.sweep").iterdir()
     run = RunDirectory.open(folder)
     for slip in (0.0, 0.6):

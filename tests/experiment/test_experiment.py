@@ -63,6 +63,32 @@ def test_files_that_are_no_experiment(tmp_path, text, message):
         load(str(path))
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("Config = 3", "Config must be a dataclass"),
+        ("@dataclass\nclass Config:\n    rate: float", r"every field of Config must have a default, got \['rate'\]"),
+        ("", "the file must have Config"),
+    ],
+)
+def test_files_that_are_no_algorithm(tmp_path, config, message):
+    path = tmp_path / "mine.py"
+    path.write_text(f"from dataclasses import dataclass\n{config}\ndef make(env, config): ...\n")
+    with pytest.raises(ConfigError, match=message):
+        load(f"{path}:corridor")
+
+
+def test_an_algorithm_on_an_environment():
+    experiment = load("q_learning:frozen_lake")
+    (arm,) = experiment.arms(experiment.quick)
+    assert arm.factors == {"algorithm": "q_learning", "environment": "frozen_lake"}
+    assert arm.updates == 2
+    with pytest.raises(UnknownNameError, match="Did you mean 'q_learning'"):
+        load("q_lerning:frozen_lake")
+    with pytest.raises(UnknownNameError, match="Did you mean 'frozen_lake'"):
+        load("q_learning:frozen_lak")
+
+
 def test_what_is_nowhere():
     with pytest.raises(UnknownNameError, match="Did you mean 'cartpole_ppo'"):
         load("cartpole_pp")

@@ -12,7 +12,7 @@ TOO_SMALL = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize("name", names())
 def test_an_experiment_runs_in_its_quick_form(name, tmp_path):
     assert main(["reproduce", name, "--quick", "--runs", str(tmp_path)]) == 0

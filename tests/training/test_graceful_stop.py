@@ -41,11 +41,11 @@ def _usual_handler():
     signal.signal(signal.SIGINT, before)
 
 
-def arms():
+def arms(updates=4):
     """Two programs."""
     for steps in (10, 20):
         config = q_learning.Config(num_steps=steps)
-        yield Arm({"steps": steps}, q_learning.make, envs.make("corridor"), config, seeds=2, num_updates=4, chunk_length=2)
+        yield Arm({"steps": steps}, q_learning.make, envs.make("corridor"), config, seeds=2, num_updates=updates, chunk_length=2)
 
 
 def test_a_stop_in_the_last_chunk_of_a_program_is_not_forgotten(tmp_path):
@@ -59,6 +59,27 @@ def test_a_stop_in_the_last_chunk_of_a_program_is_not_forgotten(tmp_path):
     assert directory.curves("td_error", "steps 10").values.shape == (2, 4), "the first program came to its end"
     results = Session(directory).train(arms())
     assert results.arms() == ("steps 10", "steps 20")
+
+
+class InterruptsFirst(Interrupts):
+    """Presses Ctrl-C when it is told of the first chunk."""
+
+    def chunk(self, chunk):
+        if chunk.first_update == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_session_of_a_script_stops_at_the_end_of_a_chunk_too(tmp_path):
+    directory = RunDirectory.create(tmp_path, "example", {})
+    with pytest.raises(Interrupted):
+        Session(directory, sinks=lambda arm: (InterruptsFirst(),)).train(arms(20))
+    directory.close()
+    assert directory.arms("metrics") == ("steps 10",)
+    seeds, made = directory.curves("td_error", "steps 10").values.shape
+    assert seeds == 2
+    assert made % 2 == 0, "whole chunks are kept"
+    assert 2 <= made < 20
+    assert Session(directory).train(arms(20)).values("td_error", steps=10).shape == (2, 20)
 
 
 HEARD = """

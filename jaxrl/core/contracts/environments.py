@@ -1,0 +1,209 @@
+"""Environments while they are traced, and the outcomes of finite ones.
+
+Their functions are called, not their methods: these hide what is no array, and jax remembers their programs.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl.core.contracts.structures import describe, described, is_array, mismatch, traced
+from jaxrl.core.environment import Environment, PyTree, Step
+from jaxrl.core.finite import Initial, Outcomes
+from jaxrl.core.spaces import Discrete, Space, example
+from jaxrl.errors import EnvironmentError, require, require_distribution
+
+MOST_STARTS, MOST_ACTIONS = 32, 64  # initial states, and actions in each, whose outcome probabilities are looked at
+
+# The probabilities are computed once: compiling them takes longer than running them.
+QUICK = {"xla_backend_optimization_level": 0}
+
+
+def require_record(where: str, env: Environment) -> None:
+    """Raises EnvironmentError where a static field of an environment is of another kind than the protocol says."""
+    check = functools.partial(require, where=where, error=EnvironmentError)
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name)
+        fix = "Choose one of jaxrl.core.spaces."
+        check(isinstance(space, Space), must=f"{name} must be a space", value=space, fix=fix)
+    countable = not env.is_finite or isinstance(env.action_space, Discrete)
+    must, fix = "action_space must be Discrete where outcomes are stated", "Discretise the actions, or leave outcomes_fn out."
+    check(countable, must=must, value=env.action_space, fix=fix)
+    steps, agents = env.max_steps, env.num_agents
+    fix = "Set the number of steps that truncates an episode."
+    check(_is_count(steps), must="max_steps must be a positive int", value=steps, fix=fix)
+    fix = "None means that there is no agent axis."
+    check(agents is None or _is_count(agents), must="num_agents must be None or a positive int", value=agents, fix=fix)
+    stated = [name for name in ("outcomes_fn", "initial_fn", "observe_fn") if getattr(env, name) is not None]
+    must = "outcomes_fn, initial_fn and observe_fn must be set together"
+    check(len(stated) in (0, 3), must=must, value=stated, fix="Build it with jaxrl.core.finite.finite.")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def of_all_agents(env: Environment, space: Space) -> PyTree:
+    """Returns an element of a space for every agent, all zeros."""
+    agents = () if env.num_agents is None else (env.num_agents,)
+    return jax.tree.map(lambda leaf: jnp.zeros((*agents, *leaf.shape), leaf.dtype), example(space))
+
+
+def _environment_is(condition: bool, where: str, must: str, value: Any, fix: str) -> None:
+    require(condition, where, must, value, fix, EnvironmentError)
+
+
+def opening(where: str, env: Environment, key: jax.Array) -> tuple[PyTree, PyTree]:
+    """Returns the first observation and state of an episode.
+
+    Raises:
+        EnvironmentError: ``reset_fn`` cannot be traced, returns something else than arrays, or an observation out of its space.
+    """
+    with traced(where, "reset_fn(key, params)", EnvironmentError):
+        returned = env.reset_fn(key, env.params)
+    pair = isinstance(returned, tuple) and len(returned) == 2
+    _environment_is(pair, where, "reset_fn must return (obs, state)", type(returned).__name__, "Return both.")
+    _require_arrays(where, "reset_fn", {"obs": returned[0], "state": returned[1]})
+    expected, found = described(of_all_agents(env, env.observation_space)), described(returned[0])
+    must = f"reset_fn must return an observation of its space, {expected}"
+    _environment_is(found == expected, where, must, found, "Change observation_space, or cast and reshape.")
+    return returned
+
+
+def transition(where: str, env: Environment, key: jax.Array, obs: PyTree, state: PyTree) -> Step:
+    """Returns the step that follows an observation and a state; the action is 0.
+
+    Raises:
+        EnvironmentError: ``step_fn`` cannot be traced, or returns something else than a Step in the structures of ``opening``.
+    """
+    with traced(where, "step_fn(key, state, action, params)", EnvironmentError):
+        step = env.step_fn(key, state, of_all_agents(env, env.action_space), env.params)
+    _environment_is(
+        isinstance(step, Step),
+        where,
+        "step_fn must return a Step",
+        type(step).__name__,
+        "Return jaxrl.core.environment.Step(...).",
+    )
+    _require_arrays(where, "step_fn", step._replace(info={})._asdict())
+    for name, first, later in (("observation", obs, step.obs), ("state", state, step.state)):
+        must = f"step_fn must return the {name} in the structure that reset_fn returned, {described(first)}"
+        _environment_is(not mismatch(first, later), where, must, described(later), "Keep structure, shapes and dtypes.")
+    agents = "" if env.num_agents is None else env.num_agents
+    expected = {"reward": f"float32[{agents}]", "terminated": "bool[]"}
+    found = {name: described(getattr(step, name)).get("itself") for name in expected}
+    _environment_is(found == expected, where, f"step_fn must return {expected}", found, "Cast and reshape them.")
+    must = "step_fn must return a dict as info"
+    _environment_is(isinstance(step.info, dict), where, must, type(step.info).__name__, "Name what it holds.")
+    return step
+
+
+def _require_arrays(where: str, who: str, named: dict[str, PyTree]) -> None:
+    for name, tree in named.items():
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            must = f"{who} must return arrays, as {name}{jax.tree_util.keystr(path)} too"
+            fix = "Write jnp.float32(...), jnp.int32(...) or jnp.bool_(...)."
+            _environment_is(is_array(leaf), where, must, describe(leaf), fix)
+
+
+def legal(where: str, env: Any, state: PyTree) -> jax.Array:
+    """Returns the action mask. Raises EnvironmentError where it is no mask of a Discrete space."""
+    with traced(where, "action_mask_fn(state, params)", EnvironmentError):
+        mask = env.action_mask_fn(state, env.params)
+    must, fix = "action_space must be Discrete where actions are masked", "Leave the mask out."
+    _environment_is(isinstance(env.action_space, Discrete), where, must, env.action_space, fix)
+    agents = () if env.num_agents is None else (env.num_agents,)
+    expected = described(jax.ShapeDtypeStruct((*agents, env.action_space.n), jnp.bool_))
+    must = f"action_mask_fn must return {expected}"
+    _environment_is(described(mask) == expected, where, must, described(mask), "One bool for every action.")
+    return mask
+
+
+def seen_by_all(where: str, env: Any, state: PyTree) -> jax.Array:
+    """Returns the global observation. Raises EnvironmentError where it is no vector of float32."""
+    with traced(where, "global_obs_fn(state, params)", EnvironmentError):
+        found = env.global_obs_fn(state, env.params)
+    flat = is_array(found) and found.ndim == 1 and found.dtype == jnp.float32
+    must, fix = "global_obs_fn must return float32[G]", "Flatten and concatenate what it holds."
+    _environment_is(flat, where, must, described(found), fix)
+    return found
+
+
+def outcomes(where: str, env: Any, state: PyTree) -> tuple[Initial, Outcomes]:
+    """Returns the initial distribution, and the outcomes of action 0 in a state.
+
+    Raises:
+        EnvironmentError: ``initial_fn`` or ``outcomes_fn`` cannot be traced, or an entry lacks the axis of outcomes.
+    """
+    action = of_all_agents(env, env.action_space)
+    with traced(where, "outcomes_fn(state, action, params)", EnvironmentError):
+        found = env.outcomes_fn(state, action, env.params)
+    with traced(where, "initial_fn(params)", EnvironmentError):
+        initial = env.initial_fn(env.params)
+    agents = () if env.num_agents is None else (env.num_agents,)
+    number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
+    entries: tuple[Any, ...] = (number, state, jax.ShapeDtypeStruct(agents, jnp.float32), flag)
+    for who, returned, kind in (("outcomes_fn", found, Outcomes), ("initial_fn", initial, Initial)):
+        right = isinstance(returned, kind)
+        _environment_is(right, where, f"{who} must return {kind.__name__}", type(returned).__name__, "Return that record.")
+        count = jnp.shape(returned.probability)[:1] or (1,)
+        one = kind(*entries[: len(kind._fields)])
+        wanted = jax.tree.map(lambda leaf, count=count: jax.ShapeDtypeStruct((*count, *leaf.shape), leaf.dtype), one)
+        # In float64 mode a table is computed more precisely than a step: its probabilities and rewards may be wider.
+        narrow = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), _narrow(jnp.result_type(leaf))), returned)
+        must, fix = f"{who} must return {described(wanted)}", "Give every entry the axis of outcomes."
+        _environment_is(not mismatch(wanted, narrow), where, must, described(returned), fix)
+    return initial, found
+
+
+def _narrow(dtype: Any) -> Any:
+    return jnp.dtype(jnp.float32) if dtype == np.float64 else dtype
+
+
+@functools.partial(jax.jit, static_argnames=("where",))
+def _played(where: str, env: Environment, key: jax.Array) -> tuple:
+    """Traces whatever an environment has. jax remembers that it was traced, so equal environments are looked at once."""
+    obs, state = opening(where, env, key)
+    transition(where, env, key, obs, state)
+    if env.action_mask_fn is not None:
+        legal(where, env, state)
+    if env.global_obs_fn is not None:
+        seen_by_all(where, env, state)
+    if env.is_finite:
+        outcomes(where, env, state)
+    return ()
+
+
+def require_environment(where: str, env: Environment) -> None:
+    """Raises EnvironmentError unless an environment returns the structures that it declares, and outcomes that are possible.
+
+    Of a finite environment the outcome probabilities of its likeliest initial states are computed, of at most ``MOST_STARTS``
+    states and ``MOST_ACTIONS`` actions in each; nothing else is.
+    """
+    require_record(where, env)
+    _played.eval_shape(where, env, jax.random.key(0))
+    if env.is_finite:
+        initial, first = map(np.asarray, _first_outcomes(env))
+        fix = "Check initial_fn(params)."
+        require_distribution(where, "the probabilities of initial states", initial[None], fix, EnvironmentError)
+        fix = "Check outcomes_fn(state, action, params)."
+        possible = np.sort(initial)[::-1][: len(first)] > 0
+        require_distribution(where, "the outcome probabilities of an initial state", first[possible], fix, EnvironmentError)
+
+
+@functools.partial(jax.jit, compiler_options=QUICK)
+def _first_outcomes(env: Any) -> tuple[jax.Array, jax.Array]:
+    """Returns the initial distribution, and the outcome probabilities [n, a, K] of its likeliest states, in that order."""
+    initial, agents, choices = env.initial_fn(env.params), env.num_agents or 1, env.action_space.n
+    _, likeliest = jax.lax.top_k(initial.probability, min(MOST_STARTS, initial.probability.shape[0]))
+    states = jax.tree.map(lambda leaf: leaf[likeliest], initial.state)
+    if choices**agents <= MOST_ACTIONS:
+        joint = np.stack(np.unravel_index(np.arange(choices**agents), (choices,) * agents), axis=-1)
+    else:
+        joint = np.random.default_rng(0).integers(choices, size=(MOST_ACTIONS, agents))
+    actions = jnp.asarray(joint[:, 0] if env.num_agents is None else joint, jnp.int32)
+    of_pair = jax.vmap(lambda state, action: env.outcomes_fn(state, action, env.params).probability, in_axes=(None, 0))
+    return initial.probability, jax.vmap(of_pair, in_axes=(0, None))(states, actions)
