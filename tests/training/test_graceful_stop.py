@@ -12,7 +12,7 @@ import pytest
 import envs
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.experiment import Arm
-from jaxrl.experiment.session import Interrupted, Session
+from jaxrl.experiment.session import Interrupted, Session, checkpoints_of
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.training.graceful_stop import GracefulStop
 
@@ -79,6 +79,8 @@ def test_a_session_of_a_script_stops_at_the_end_of_a_chunk_too(tmp_path):
     assert seeds == 2
     assert made % 2 == 0, "whole chunks are kept"
     assert 2 <= made < 20
+    (saved,) = checkpoints_of(directory, list(arms(20))[:1]).look()
+    assert saved.next_update >= made, "and the state after them"
     assert Session(directory).train(arms(20)).values("td_error", steps=10).shape == (2, 20)
 
 
