@@ -4,7 +4,6 @@ Members are compared on the seeds of the experiment. The best is then trained on
 the luck that it was chosen for.
 """
 
-import ast
 import contextlib
 import dataclasses
 import functools
@@ -15,8 +14,9 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from tyro.conf import UseAppendAction
 
+from jaxrl.cli import sweep_fields
 from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, going_on, trackers
-from jaxrl.errors import ConfigError, JaxrlError, ResultsError, require, unknown_name
+from jaxrl.errors import JaxrlError, ResultsError, require
 from jaxrl.experiment.arms import Arm, programs, train
 from jaxrl.experiment.session import Interrupted, Session, say
 from jaxrl.report.sweep_report import Tried, write
@@ -27,7 +27,7 @@ from jaxrl.results.run_directory import RunDirectory, find_unfinished
 from jaxrl.results.sinks import Chunk, Plan, RunSummary, Sink
 from jaxrl.sweeps import members
 from jaxrl.sweeps.halving import halve, rungs_of
-from jaxrl.sweeps.members import Choice, Field, Integers, LogUniform, Uniform, Values
+from jaxrl.sweeps.members import Field
 from jaxrl.sweeps.search import search
 from jaxrl.sweeps.selection import Objective, held_out_seeds, select
 from jaxrl.sweeps.sweep import Sweep, sweep
@@ -100,6 +100,7 @@ class Sweeping:
         self._built: list[Arm] = []
         self._directory, self._options, self._arm, self._more_sinks = directory, options, arm, sinks
         self._config = arm.config
+        self._fields = {**members.fields(arm.config), **others}
         self._objective = Objective(options.metric or arm.show[0], not options.minimize)
         self._objective.require_measured(arm.make, arm.task, arm.config, arm.evaluators)
         self._what = (arm.make, arm.task, arm.config)
@@ -152,17 +153,16 @@ class Sweeping:
             raise Interrupted
         selection = selection._replace(member=chosen, values=dict(tried[chosen]))
         swept = dict.fromkeys(name for member in tried for name in member)
-        known = {**members.fields(self._config), **self._others}
-        seeds = np.arange(arm.seeds)
-        fields = tuple(known[name] for name in swept)
-        return Tried(names, tried, scores, updates, seeds, selection, self._objective, tuple(notes), fields)
+        fields = tuple(self._fields[name] for name in swept)
+        seeds, others = np.arange(arm.seeds), tuple(name for name in swept if name in self._others)
+        return Tried(names, tried, scores, updates, seeds, selection, self._objective, tuple(notes), fields, others)
 
     def _compare(self, notes: list[str]) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...], np.ndarray, np.ndarray]:
         """Trains members that are known beforehand."""
         options, arm = self._options, self._arm
-        values = members.grid({name: self._listed(name, text) for name, text in _assignments("--grid", options.grid)})
+        values = members.grid(sweep_fields.listed(self._fields, options.grid))
         if options.random:
-            drawn = members.random_members(self._space(), options.draws, options.sweep_seed)
+            drawn = members.random_members(sweep_fields.space(self._fields, options.random), options.draws, options.sweep_seed)
             values = [{**fixed, **other} for fixed in values for other in drawn]
         must = "there must be fields to sweep"
         require(bool(options.grid or options.random), "sweep", must, "none", "Give --grid or --random; see --help.")
@@ -241,7 +241,7 @@ class Sweeping:
             import optuna
 
             optuna.logging.set_verbosity(optuna.logging.WARNING)
-        space = self._space()
+        space = sweep_fields.space(self._fields, options.random)
         where = options.storage or self._directory.path / "search.db"
         found = search(
             *self._what,
@@ -273,29 +273,6 @@ class Sweeping:
         curves = [directory.curves(metric, name, table) for name in names]
         pairs = zip(curves, num_updates, strict=True)
         return np.stack([self._objective.final(curve.values[:, curve.updates < made]) for curve, made in pairs])
-
-    def _space(self) -> dict[str, Values]:
-        return {name: self._drawn(name, text) for name, text in _assignments("--random", self._options.random)}
-
-    def _field(self, name: str) -> Field:
-        known = {**members.fields(self._config), **self._others}
-        if name not in known:
-            raise unknown_name("sweep", "field", name, known)
-        return known[name]
-
-    def _listed(self, name: str, text: str) -> list[Any]:
-        return [_value(self._field(name), part) for part in _parts(self._field(name), text)]
-
-    def _drawn(self, name: str, text: str) -> Values:
-        field = self._field(name)
-        log = text.startswith("log:")
-        low, between, high = text.removeprefix("log:").partition("..")
-        if not between:
-            return Choice(tuple(self._listed(name, text)))
-        ends = _value(field, low), _value(field, high)
-        if isinstance(field.value, int) and not isinstance(field.value, bool):
-            return Integers(*ends, log)
-        return LogUniform(*ends) if log else Uniform(*ends)
 
 
 class _Quiet(NamedTuple):
@@ -429,43 +406,3 @@ def _unequal_steps(done: Sweep) -> list[str]:
 
 def _trial(position: int) -> str:
     return f"trial {position}"
-
-
-def _assignments(option: str, texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Splits FIELD=VALUES."""
-    pairs = [text.partition("=") for text in texts]
-    for text, (name, sign, values) in zip(texts, pairs, strict=True):
-        fix = f"Write {option} learning_rate=1e-4,3e-4."
-        require(bool(name and sign and values), "sweep", f"{option} must have the form FIELD=VALUES", text, fix)
-    names = [name.replace("-", "_") for name, _, _ in pairs]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    require(not repeated, "sweep", f"{option} may name a field once", repeated, "Give all its values together.")
-    return [(name, values) for name, (_, _, values) in zip(names, pairs, strict=True)]
-
-
-def _parts(field: Field, text: str) -> list[str]:
-    """Splits a list of values at the commas that are not inside brackets."""
-    if not isinstance(field.value, tuple):
-        return text.split(",")
-    depth, parts = 0, [""]
-    for letter in text:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
-
-
-def _value(field: Field, text: str) -> Any:
-    """Reads a value of a field."""
-    own = np.asarray(field.value).dtype.type(0).item() if field.traced else field.value
-    try:
-        if isinstance(own, str):
-            return text
-        if isinstance(own, bool):
-            return {"true": True, "false": False}[text.lower()]
-        return type(own)(text) if isinstance(own, (int, float)) else ast.literal_eval(text)
-    except (ValueError, KeyError, SyntaxError) as error:
-        fix = f"Write it like {own!r}."
-        raise ConfigError(f"sweep: {field.name} must be of type {type(own).__name__}, got {text!r}. {fix}") from error

@@ -24,7 +24,7 @@ class Tried(NamedTuple):
     names: of M members. members: field -> value. num_updates: int[M], how many each was given.
     scores: float64[M, S], after these.
     seeds: int[S]. selection: what was chosen. objective: by what. notes: on how it was computed, for the reader.
-    fields: those that were swept.
+    fields: those that were swept. others: the names of those among them that are of the experiment, not of the algorithm.
     """
 
     names: tuple[str, ...]
@@ -36,6 +36,7 @@ class Tried(NamedTuple):
     objective: Objective
     notes: tuple[str, ...]
     fields: tuple[Field, ...]
+    others: tuple[str, ...] = ()
 
 
 def write(directory: RunDirectory, tried: Tried) -> None:
@@ -71,7 +72,8 @@ def write(directory: RunDirectory, tried: Tried) -> None:
     print("\n".join([*tried.notes, luck]))
     selected = {"name": tried.names[chosen.member], "values": chosen.values, "selected": chosen.selected._asdict()}
     selected |= {"held_out": chosen.held_out._asdict(), "seeds": tried.seeds, "held_out_seeds": chosen.seeds}
-    fields = {field.name: "traced" if field.traced else "static" for field in tried.fields}
+    kinds = {field.name: "traced" if field.traced else "static" for field in tried.fields}
+    fields = kinds | dict.fromkeys(tried.others, "of the experiment")
     contents = {"objective": objective._asdict(), "fields": fields, "notes": [*tried.notes, luck]}
     storage.write_json(directory.path / TABLE, {**contents, "selected": selected, "members": rows})
     draw(directory, tried, intervals)

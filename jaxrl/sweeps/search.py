@@ -91,12 +91,7 @@ def search(
         ResultsError: the storage cannot be used, or another process searches in it.
         UnknownNameError: no field has a name.
     """
-    for name, value in (("num_trials", num_trials), ("batch_size", batch_size)):
-        require(value >= 1, "search", f"{name} must be at least 1", value, f"Set {name} to 1 or more.")
-    require(len(space) > 0, "search", "space must have a field", space, "Name fields and their values.")
-    for name in space:
-        if name not in fields(config):
-            raise unknown_name("search", "field", name, fields(config))
+    _require(space, config, num_trials=num_trials, batch_size=batch_size)
     optuna = _optuna()
     sampler = sampler or _tpe
     objective.require_measured(make, task, config, options.get("evaluators", ()))
@@ -132,11 +127,26 @@ def search(
                     for (trial, _), member, row in zip(trials, members, scores, strict=True):
                         _tell(study, trial, member, row)
                 new += count
-        finished = _finished(study)
-        members = checked(config, [trial.user_attrs[MEMBER] for trial in finished], "search") if finished else ()
-        table = np.array([[np.nan if value is None else value for value in trial.user_attrs[SCORES]] for trial in finished])
-        table = table.reshape(len(finished), len(seed_numbers(seeds)))
-        return Search(members, table, np.array([trial.number for trial in finished], np.int64), new, study, interrupted)
+        members, table, numbers = _told(study, config, seeds)
+        return Search(members, table, numbers, new, study, interrupted)
+
+
+def _require(space: Mapping[str, Values], config: Any, **counts: int) -> None:
+    for name, value in counts.items():
+        require(value >= 1, "search", f"{name} must be at least 1", value, f"Set {name} to 1 or more.")
+    require(len(space) > 0, "search", "space must have a field", space, "Name fields and their values.")
+    for name in space:
+        if name not in fields(config):
+            raise unknown_name("search", "field", name, fields(config))
+
+
+def _told(study: Any, config: Any, seeds: int | Iterable[int]) -> tuple[tuple[dict[str, Any], ...], np.ndarray, np.ndarray]:
+    """Returns the members of the finished trials of a study, their scores float64[M, S] and their numbers int64[M]."""
+    finished = _finished(study)
+    members = checked(config, [trial.user_attrs[MEMBER] for trial in finished], "search") if finished else ()
+    table = np.array([[np.nan if value is None else value for value in trial.user_attrs[SCORES]] for trial in finished])
+    table = table.reshape(len(finished), len(seed_numbers(seeds)))
+    return members, table, np.array([trial.number for trial in finished], np.int64)
 
 
 class _Shifted(NamedTuple):

@@ -160,7 +160,9 @@ def test_parameters_of_the_environment_are_swept_with_their_own_referee(tmp_path
         exact = ExactValue.of(envs.make("frozen_lake", slip=slip), 0.99)
         value, gap = (run.curves(metric, name).values for metric in ("greedy_exact_value", "greedy_optimality_gap"))
         np.testing.assert_allclose(value + gap, float(exact.optimum), atol=1e-5)
-    best = json.loads((folder / "sweep.json").read_text())["selected"]
+    written = json.loads((folder / "sweep.json").read_text())
+    assert written["fields"] == {"env.slip": "of the experiment", "gamma": "traced"}
+    best = written["selected"]
     assert set(best["values"]) == {"env.slip", "gamma"}
     assert best["held_out_seeds"] == [4, 5]
 
