@@ -42,6 +42,7 @@ from jaxrl.sweeps.sweep import sweep
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.runner import run
 from jaxrl.training.seed_axis import SEEDS
+from tests.recording import Stopped, StopsAt
 
 GRID = envs.make("cliff_walking")
 Q = q_learning.Config(num_steps=20)
@@ -287,30 +288,13 @@ def test_each_member_is_an_arm_of_its_own(tmp_path):
 
 
 def test_a_sweep_goes_on_from_its_checkpoints(tmp_path):
-    class Stop(Exception):
-        pass
-
-    class StopAfter:
-        def __init__(self, update):
-            self.update = update
-
-        def begin(self, plan):
-            pass
-
-        def chunk(self, chunk):
-            if chunk.first_update >= self.update:
-                raise Stop
-
-        def end(self, summary):
-            pass
-
     def go(*watch):
         where = lambda program: Checkpoints(tmp_path / str(program), seconds_between=0.0)  # noqa: E731
         members = grid({"rate": [1.0, 2.0], "size": [2, 3]})
         return sweep(drift, None, Nested(), members, seeds=2, num_updates=8, chunk_length=2, checkpoints=where, watch=watch)
 
-    with pytest.raises(Stop):
-        go(StopAfter(4))
+    with pytest.raises(Stopped):
+        go(StopsAt(4))
     resumed = go()
     whole = sweep(drift, None, Nested(), grid({"rate": [1.0, 2.0], "size": [2, 3]}), seeds=2, num_updates=8, chunk_length=2)
     value, expected = resumed.metrics["value"], whole.metrics["value"]
