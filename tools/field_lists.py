@@ -1,8 +1,8 @@
 """An extension of griffe for the documentation site: the fields that a class docstring names become a list.
 
-    seeds: how many.                     - `seeds`: how many.
-    env_steps: of each seed, of     ->   - `env_steps`: of each seed, of
-        which whole updates are made         which whole updates are made
+seeds: how many.                     - `seeds`: how many.
+env_steps: of each seed, of     ->   - `env_steps`: of each seed, of
+    which whole updates are made         which whole updates are made
 """
 
 import re

@@ -82,7 +82,7 @@ QUICK = Config(seeds=2, steps=4_096, windows=2, resamples=50)
 
 
 class Record(NamedTuple):
-    """What a strategy did on the test bars, float64: [S, K, T] over S seeds, K shares and T bars.
+    """The record of a strategy on the test bars, float64: [S, K, T] over S seeds, K shares and T bars.
 
     wealth has one entry more: before the first bar. weight: held from each bar to the next. fee: paid at each bar, quote
     currency.
@@ -344,7 +344,7 @@ CLAIMS = (
         _worst("net_of_costs", 1e-3),
     ),
     Claim(
-        "What the agents did, replayed from their weights alone, gives the same wealth at every bar",
+        "The weights that the agents chose, replayed by themselves, give the same wealth at every bar",
         "an independent computation",
         _worst("replayed", 1e-4),
     ),

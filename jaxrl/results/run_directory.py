@@ -121,7 +121,7 @@ class RunDirectory:
 
     @property
     def figures(self) -> Path:
-        """The folder for figures; whoever saves one makes it."""
+        """The folder for figures; saving a figure makes it."""
         return self.path / "figures"
 
     def checkpoints(self, arm: str = "") -> Path:

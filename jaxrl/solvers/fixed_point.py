@@ -15,7 +15,7 @@ MAX_SWEEPS = 1_000_000  # an end for sweeps that do not contract
 
 
 class FixedPoint(NamedTuple):
-    """What repeating a sweep has come to.
+    """The result of repeated sweeps.
 
     value: float[...], after the last sweep.
     sweeps: int32[], how many there were.

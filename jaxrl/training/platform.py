@@ -17,7 +17,7 @@ def default_cache() -> Path:
     return Path(explicit) if explicit else Path(base) / "jaxrl"
 
 
-# What XLA must be told on a GPU; other platforms always give the same bits.
+# Flags of XLA on a GPU; other platforms always give the same bits.
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 

@@ -152,7 +152,7 @@ class State:
 
 
 class Experience(NamedTuple):
-    """What is remembered of a step; see ``rollout.Transition``. A time limit is no part of it: the target reaches beyond."""
+    """The stored part of a step; see ``rollout.Transition``. A time limit is no part of it: the target reaches beyond."""
 
     obs: PyTree
     action: jax.Array
