@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
 QUICK := not slow and not each and not optimised
 
-.PHONY: run test conformance test-all smoke bench lint clean
+.PHONY: run test conformance test-all smoke bench docs lint clean
 
 run: $(READY)
 	$(BIN)/jaxrl reproduce frozen_lake_q_learning four_rooms_ppo
@@ -38,6 +38,10 @@ smoke: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
+# The site, into site/: a broken link or a warning is an error.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,6 +49,10 @@ lint: $(READY)
 
 clean:
 	rm -rf .venv .venv-*
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	touch $@
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "jaxrl needs Python 3.11 or newer, found " + sys.version'

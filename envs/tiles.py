@@ -181,7 +181,7 @@ class Board:
 
 
 def disc(picture: np.ndarray, centre: Sequence[float] | np.ndarray, radius: float, colour: Colour, opacity: float = 1.0) -> None:
-    """Draws a disc with a smooth edge into a picture; centre (x, y) and radius in pixels. What lies outside is cut off."""
+    """Draws a disc with a smooth edge into a picture; centre (x, y) and radius in pixels. The part outside is cut off."""
     height, width = picture.shape[:2]
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     distance = np.hypot(x - centre[0], y - centre[1])

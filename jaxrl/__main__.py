@@ -8,7 +8,7 @@ from pathlib import Path
 import jaxrl
 from jaxrl.errors import JaxrlError, require
 
-NO_READER = 141  # the exit status that a shell reports for a program whose output nobody reads any more
+NO_READER = 141  # the exit status that a shell reports for a program whose output has lost its reader
 
 
 def require_own_packages() -> None:

@@ -1,4 +1,4 @@
-"""What is drawn of environments without pictures of their states, one function for each kind: ``(axes, env)``.
+"""Drawings of environments without pictures of their states, one function for each kind: ``(axes, env)``.
 
 Everything comes from the environment itself: rewards from its steps, prices and probabilities from its parameters.
 """

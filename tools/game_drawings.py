@@ -1,4 +1,4 @@
-"""What is drawn of games: payoffs, trees, boards, and what becomes of a common good."""
+"""Drawings of games: payoffs, trees, boards, and what becomes of a common good."""
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ def types(axes: Axes, env: Environment) -> None:
 
 
 def responses(axes: Axes, env: Environment) -> None:
-    """What one agent gets for its action, where all others choose the same."""
+    """The payoff of one agent for its action, where all others choose the same."""
     count = flat_size(env.action_space)
     agents = env.num_agents or 1
     _, state = env.reset(KEY(0))

@@ -1,4 +1,4 @@
-"""Bandits: which arm to pull, where nobody sees what the others would have paid.
+"""Bandits: which arm to pull, if the payoffs of the others remain hidden.
 
 Most have a single state; the arms of the restless and of the driven ones change with what is done.
 """

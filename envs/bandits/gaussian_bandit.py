@@ -20,7 +20,7 @@ from jaxrl.errors import require
 
 @struct.dataclass
 class Params:
-    """All float32 and traced. What is None is not drawn."""
+    """All float32 and traced. A field that is None is not drawn."""
 
     mean: jax.Array  # [K], the centre of each arm's mean at the start of an episode
     deviation: jax.Array  # [], of a reward around the arm's mean

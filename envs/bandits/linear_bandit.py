@@ -1,6 +1,6 @@
 """Contextual linear bandit: at every step each arm shows its features, and pays what a hidden weight makes of them, and noise.
 
-The features of every step are new, drawn uniformly from the unit sphere, one direction for each arm. What is learned about the
+The features of every step are new, drawn uniformly from the unit sphere, one direction for each arm. Knowledge about the
 weight at one arm is thereby known of all.
 
 Source: Li et al. (2010) (LinUCB); Abbasi-Yadkori, Pal and Szepesvari (2011).

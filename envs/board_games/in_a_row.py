@@ -1,7 +1,7 @@
 """Board games in which two players place stones by turns and a row of them wins: what tic-tac-toe and connect four share.
 
-Who wins gets 1 and the other -1; a full board is a draw. Whoever is not to move has one legal action, action 0, which nobody
-looks at. An illegal move changes nothing.
+The winner gets 1 and the loser -1; a full board is a draw. A player who is not to move has one legal action, action 0, which has
+no effect. An illegal move changes nothing.
 """
 
 from typing import NamedTuple

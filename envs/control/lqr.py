@@ -109,7 +109,7 @@ def _costly(dynamics: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Returns an orthonormal basis [n, k] of the directions of the state that ever cost anything.
 
     All directions, where those that cost nothing fade by themselves: only then does the control that holds the state cost the
-    least. If a direction grows and costs nothing, whoever minimises cost lets it grow.
+    least. If a direction grows and costs nothing, a minimiser of cost lets it grow.
 
     Args:
         dynamics: [n, n], discounted.
@@ -138,7 +138,7 @@ def _cost_of(closed: np.ndarray, cost: np.ndarray) -> np.ndarray:
     from scipy.linalg import LinAlgWarning, solve_discrete_lyapunov
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LinAlgWarning)  # whoever asks looks at what the equation misses
+        warnings.simplefilter("ignore", LinAlgWarning)  # callers check the residual of the equation
         return solve_discrete_lyapunov(closed.T, cost)
 
 

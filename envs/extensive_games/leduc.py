@@ -4,7 +4,7 @@ Both pay an ante of 1 and get one card. In each round the players may check, bet
 raise is 2 in the first round and 4 in the second. The public card is turned over between the rounds. In the end a pair with it
 wins, otherwise the higher card; equal cards share.
 
-The two cards of a rank are told apart by nobody, so cards are ranks here.
+The two cards of a rank cannot be told apart, so cards are ranks here.
 
 Source: Southey et al. (2005), Bayes' bluff: opponent modelling in poker. Player 0 loses 0.0856064 a game if both play best.
 """
@@ -25,7 +25,7 @@ from jaxrl.errors import require
 RANKS, COPIES = 3, 2
 HIDDEN = RANKS  # in the place of the public card
 HISTORIES = ("", "c", "r", "cr", "rr", "crr", "cc", "rf", "rc", "crf", "crc", "rrf", "rrc", "crrf", "crrc")
-# Where there is nothing to pay, nobody folds, and after two raises nobody raises; whoever tries checks or calls.
+# A fold with nothing to pay is a check, and a raise after two raises is a call.
 ROUND = turns.betting(HISTORIES, actions=("fc", "c", "rc"))
 FEATURES = 2 * RANKS + 2 * len(HISTORIES)
 
@@ -104,7 +104,7 @@ def observe(state, params):
 
 
 def action_mask(state, params):
-    """What the player to move may do."""
+    """The legal actions of the player to move."""
     second, mover = _turn(state)
     return turns.mask(ROUND.on_device().legal[state.history[second]] & ~_is_over(state), mover)
 

@@ -1,6 +1,6 @@
 """Games in which two agents move by turns, and the betting rounds of poker as tables.
 
-Whoever is not to move has one legal action, action 0, which nobody looks at.
+A player who is not to move has one legal action, action 0, which has no effect.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Betting(NamedTuple):
     successor: int32[H, A]; after the end all stay. legal: bool[H, A].
     mover: int32[H], 0 or 1, whose turn it is.
     over: bool[H], whether the round is.
-    folder: int32[H], who gave up, 0 or 1, or 2 for nobody.
+    folder: int32[H], who gave up, 0 or 1, or 2 for neither.
     paid: int32[H], how many raises both players paid.
     """
 

@@ -94,7 +94,7 @@ def outcomes(state, action, params):
 
 
 def contents(row, column, state, params):
-    """What lies in each cell, as (object, colour, state), uint8[..., 3]; the agent is left out.
+    """The content of each cell, as (object, colour, state), uint8[..., 3]; the agent is left out.
 
     By comparing coordinates rather than by looking them up, which is many times as fast for the view of a batch of agents.
     """
@@ -109,7 +109,7 @@ def contents(row, column, state, params):
 
 
 def board(state, params):
-    """What lies in every cell, uint8[n, n, 3]; see ``contents``."""
+    """The content of every cell, uint8[n, n, 3]; see ``contents``."""
     return egocentric.everything(lambda row, column: contents(row, column, state, params), params.size)
 
 
@@ -120,7 +120,7 @@ def observe_all(state, params):
 
 
 def observe_ahead(state, params):
-    """What the agent sees, uint8[7, 7, 3]; see ``egocentric.ahead``."""
+    """The view of the agent, uint8[7, 7, 3]; see ``egocentric.ahead``."""
     carried = jnp.where(state.key[0] < 0, KEY, EMPTY)
     return egocentric.ahead(lambda row, column: contents(row, column, state, params), state.position, state.heading, carried)
 

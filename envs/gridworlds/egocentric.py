@@ -31,7 +31,7 @@ UNSEEN, EMPTY, WALL, DOOR, KEY, GOAL, AGENT = np.array(
 
 @struct.dataclass
 class Room:
-    """What rooms have in common; every environment extends it, so that its pictures are found by its type."""
+    """The common part of all rooms; every environment extends it, so that its pictures are found by its type."""
 
     border: jax.Array  # bool[n, n], the outer walls
     counts: jax.Array  # int32[], 1 if the time counts, else 0
@@ -105,7 +105,7 @@ def below(uniform, count):
 
 
 def everything(contents: Contents, size: int) -> jax.Array:
-    """What lies in every cell, uint8[n, n, 3]."""
+    """The content of every cell, uint8[n, n, 3]."""
     return contents(*_cells(size))
 
 
@@ -118,7 +118,7 @@ def with_agent(contents: Contents, size: int, position: jax.Array, heading: jax.
 def ahead(
     contents: Contents, position: jax.Array, heading: jax.Array, carried: jax.Array, through_walls: bool = False
 ) -> jax.Array:
-    """What the agent sees, uint8[7, 7, 3]: forward is up; it stands in the middle of the last row, where what it carries is.
+    """The view of the agent, uint8[7, 7, 3]: forward is up; it stands in the middle of the last row, where what it carries is.
 
     Args:
         contents: what lies where; asked for places beyond the border, too.

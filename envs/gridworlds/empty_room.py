@@ -91,7 +91,7 @@ def outcomes(state, action, params):
 
 
 def contents(row, column, params):
-    """What lies in each cell, as (object, colour, state), uint8[..., 3]; the agent is left out."""
+    """The content of each cell, as (object, colour, state), uint8[..., 3]; the agent is left out."""
     last = params.size - 1
     in_wall = (row <= 0) | (column <= 0) | (row >= last) | (column >= last)
     codes = jnp.where(in_wall[..., None], WALL, EMPTY)
@@ -99,7 +99,7 @@ def contents(row, column, params):
 
 
 def board(state, params):
-    """What lies in every cell, uint8[n, n, 3]; see ``contents``."""
+    """The content of every cell, uint8[n, n, 3]; see ``contents``."""
     return egocentric.everything(lambda row, column: contents(row, column, params), params.size)
 
 
@@ -110,7 +110,7 @@ def observe_all(state, params):
 
 
 def observe_ahead(state, params):
-    """What the agent sees, uint8[7, 7, 3]; see ``egocentric.ahead``."""
+    """The view of the agent, uint8[7, 7, 3]; see ``egocentric.ahead``."""
     where = state.position, state.heading
     return egocentric.ahead(lambda row, column: contents(row, column, params), *where, jnp.asarray(EMPTY), through_walls=True)
 

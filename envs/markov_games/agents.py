@@ -1,4 +1,4 @@
-"""What games of several agents share whatever they are played on: how agents see each other, and drawing what differs."""
+"""Parts that games of several agents share, on any board: how agents see each other, and drawing what differs."""
 
 import jax
 import jax.numpy as jnp

@@ -38,7 +38,7 @@ def distance(offset: jax.Array, size: int) -> jax.Array:
 def without_collisions(position: jax.Array, target: jax.Array) -> jax.Array:
     """Lets agents move at the same time, but into no cell that another one enters, stays in, or is held back in.
 
-    Two may exchange places. Nobody is preferred: of several who want one cell, none gets it.
+    Two may exchange places. No agent is preferred: of several who want one cell, none gets it.
 
     Args:
         position, target: int32[N, D], where each agent is, all in different cells, and wants to be.
@@ -47,7 +47,7 @@ def without_collisions(position: jax.Array, target: jax.Array) -> jax.Array:
         int32[N, D], where each agent is then, all in different cells.
     """
     another = ~np.eye(len(position), dtype=bool)
-    for _ in range(len(position)):  # whoever is held back may hold back the one who wanted its cell
+    for _ in range(len(position)):  # an agent that is held back may hold back one that wanted its cell
         met = ((target[:, None] == target).all(-1) & another).any(-1)
         target = jnp.where(met[:, None], position, target)
     return target

@@ -1,8 +1,8 @@
 """Coin game: a red and a blue agent pick coins on a torus; a social dilemma that goes on for ever.
 
-Whoever picks a coin gets 1, but if it had the other's colour, the other gets -2. Then the next coin, of either colour with equal
-probability, appears in a random cell where nobody stands. Both agents move at the same time, may share a cell, and may pick the
-same coin together. If both pick everything, each gets 0 on average; if both pick their own colour only, more.
+An agent that picks a coin gets 1, but if it had the other's colour, the other gets -2. Then the next coin, of either colour with
+equal probability, appears in a random cell where no agent stands. Both agents move at the same time, may share a cell, and may
+pick the same coin together. If both pick everything, each gets 0 on average; if both pick their own colour only, more.
 
 Source: Lerer and Peysakhovich (2017); Foerster et al. (2018), "Learning with opponent-learning awareness", section 5.2.
 """

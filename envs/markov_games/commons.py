@@ -38,7 +38,7 @@ def global_obs(state, params):
 
 
 def grown(stock, params):
-    """Returns how much the stock grows in a step if nobody harvests."""
+    """Returns how much the stock grows in a step if no agent harvests."""
     return params.growth * stock * (1 - stock / params.capacity)
 
 

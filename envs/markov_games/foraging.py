@@ -3,7 +3,7 @@
 Agents and food have levels. Actions: stay, left, down, right, up, load. All move at the same time, never into food or a cell
 that somebody else is in or enters. Food is collected when the levels of the agents that stand next to it and load sum to its
 own at least; they share its level in proportion to theirs, as a share of all the food there was, so that all agents together
-earn 1. Whoever stands next to several pieces loads the first. The episode ends once no food is left.
+earn 1. An agent next to several pieces loads the first. The episode ends once no food is left.
 
 Source: Albrecht and Ramamoorthy (2013); with the rewards of Papoudakis et al. (2021), "Benchmarking multi-agent deep
 reinforcement learning algorithms in cooperative tasks", section 4.

@@ -1,9 +1,9 @@
 """Gathering: two players pick apples, which grow back, and can remove each other for a while with a beam.
 
-An apple pays 1 to whoever enters its cell, and grows back there some steps later. Both move at the same time, never into the
-cell that the other is in or enters. The beam goes straight ahead to the next wall; whoever it hits is away for some steps and
-comes back where it began, as soon as nobody is there. It pays nothing: it buys time alone with the apples, which is worth the
-more the fewer apples there are. There is no terminal state.
+An apple pays 1 to the player that enters its cell, and grows back there some steps later. Both move at the same time, never into
+the cell that the other is in or enters. The beam goes straight ahead to the next wall; a player that it hits is away for some
+steps and comes back where it began, as soon as that cell is free. It pays nothing: it buys time alone with the apples, which is
+worth the more the fewer apples there are. There is no terminal state.
 
 The game is finite, with many states: each apple's clock multiplies them.
 
@@ -68,7 +68,7 @@ def _walked(state, action, here, params):
     walks = (action >= FORWARD) & (action <= STEP_RIGHT) & here
     direction = (state.heading + action - FORWARD) % 4
     target = jnp.where(walks, params.neighbour[state.cell, direction], state.cell)
-    nowhere = -1 - jnp.arange(2)  # whoever is away is in nobody's way
+    nowhere = -1 - jnp.arange(2)  # a player that is away blocks no cell
     place, target = jnp.where(here, state.cell, nowhere), jnp.where(here, target, nowhere)
     reached = board.without_collisions(place[:, None], target[:, None])[:, 0]
     return jnp.where(here, reached, state.cell)

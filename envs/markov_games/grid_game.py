@@ -1,6 +1,6 @@
 """Grid games: two agents on a 3 x 3 board race to their goals without getting into each other's way.
 
-They start in the lower corners and move at the same time. If both would be in one cell that is nobody's goal, neither moves and
+They start in the lower corners and move at the same time. If both would be in one cell that is not a goal, neither moves and
 each pays 1. A move off the board means staying. Reaching one's goal pays 100, and the game ends once somebody has.
 
     game 1: the goals are the opposite upper corners; the shortest ways, of four moves, cross.

@@ -72,7 +72,7 @@ def field(state: soccer.State, params: soccer.Params) -> np.ndarray:
 def particles(state, params: simple_spread.Params | tag.Params | speaker_listener.Params) -> np.ndarray:
     """The plane from -1.4 m to 1.4 m, y upwards: agents are discs of their size, landmarks dark dots, obstacles dark discs.
 
-    Beyond, nobody is seen.
+    Beyond, no agent is seen.
     """
     side = round(2 * SEEN_METRES * PIXELS_PER_METRE)
     picture = np.full((side, side, 3), tiles.FLOOR, np.uint8)
@@ -124,7 +124,7 @@ def forage(state: foraging.State, params: foraging.Params) -> np.ndarray:
 
 
 def orchard(state: gathering.State, params: gathering.Params) -> np.ndarray:
-    """Players look where their arrows point; whoever is away is not shown. Apples are green dots."""
+    """Players look where their arrows point; a player that is away is not shown. Apples are green dots."""
     letters = np.asarray(params.letters)
     board, places = _floor(*letters.shape), np.argwhere(letters != ord(WALL))
     for place in np.argwhere(letters == ord(WALL)):

@@ -15,7 +15,7 @@ def efficiency(reward: jax.Array) -> jax.Array:
 def equality(reward: jax.Array) -> jax.Array:
     """Returns 1 minus the Gini coefficient of the agents' sums, which must not be negative. reward: float32[T, N]; float32[].
 
-    1 is equality; it is 1 as well where nobody earns anything.
+    1 is equality; it is 1 as well where no agent earns anything.
     """
     earned = reward.sum(0)
     difference, total = jnp.abs(earned[:, None] - earned).sum(), earned.sum()

@@ -24,7 +24,7 @@ MOVES = 5  # of the listener
 
 
 class State(NamedTuple):
-    """What ``particles.State`` holds, of the listener alone, the number of the goal int32[], and the symbol int32[].
+    """The fields of ``particles.State`` for the listener alone, the number of the goal int32[], and the symbol int32[].
 
     Before the first one is uttered the symbol is L.
     """
@@ -42,7 +42,7 @@ class Params:
 
     landmarks: jax.Array  # int32[L], the numbers 0 .. L - 1
     mass: jax.Array  # float32[1], kg
-    radius: jax.Array  # float32[1], m, for pictures: nobody is there to be touched
+    radius: jax.Array  # float32[1], m, for pictures: there is no contact
     force: jax.Array  # float32[], N, of every move but standing still
     damping: jax.Array  # float32[], the share of the velocity that is lost in a step
 

@@ -1,7 +1,7 @@
 """Spread grid: N agents cover L landmarks on a board without talking to each other.
 
 All move at the same time, each by one cell or not at all, and may share cells. All are paid alike: minus the number of
-landmarks where nobody stands after the move. There is no terminal state.
+landmarks where no agent stands after the move. There is no terminal state.
 
 If every agent takes the shortest way to a landmark of its own, the assignment with the least sum of distances is the best one
 (``best_assignment``; Kuhn 1955, Munkres 1957). No way of playing earns more, but for agents that stand on a landmark in

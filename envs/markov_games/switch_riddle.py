@@ -26,7 +26,7 @@ OFF, ON, TELL = range(3)
 
 
 class State(NamedTuple):
-    """been: int32[n], 1 for whoever was in the room before today. visitor, bulb, day: int32[]; the first day is 0.
+    """been: int32[n], 1 for those who were in the room before today. visitor, bulb, day: int32[]; the first day is 0.
 
     Once the game is over, day is the number of days.
     """
@@ -53,7 +53,7 @@ def outcomes(state, action, params):
     day = jnp.where(over | told, params.days, state.day + 1)
     bulb = jnp.where(over | told, state.bulb, choice)
     ended, count = day >= params.days, len(params.number)
-    # Nobody visits after the end: then all outcomes but the first are impossible.
+    # There are no visits after the end: then all outcomes but the first are impossible.
     visitor = jnp.where(ended, state.visitor, params.number)
     probability = jnp.where(ended, params.number == 0, 1 / count).astype(jnp.result_type(float))
     reached = State(*(jnp.broadcast_to(leaf, (count, *leaf.shape)) for leaf in (been, state.visitor, bulb, day)))

@@ -2,7 +2,7 @@
 
 Each predator that touches the prey pays all predators 10 and costs the prey 10, in every step. The prey also pays for leaving
 the square [-1, 1]^2: nothing within 0.9 of the middle, then 10 per metre up to 1, then exp(2 x - 2) up to 10, for each
-coordinate x. Obstacles push away whoever touches them. There is no terminal state.
+coordinate x. Obstacles push away agents that touch them. There is no terminal state.
 
 The agents are unequal: the predators come first, then the prey, which is smaller, stronger and quicker. Only predators see how
 fast the prey is; its own observation is padded with zeros to their width.

@@ -84,8 +84,8 @@ def outcomes(state, action, params):
 
 def initial(params):
     """No cars."""
-    nobody = jnp.zeros((1, len(params.cars)), jnp.int32)
-    return Initial(jnp.ones(1), State(nobody + ABSENT, nobody, nobody))
+    none = jnp.zeros((1, len(params.cars)), jnp.int32)
+    return Initial(jnp.ones(1), State(none + ABSENT, none, none))
 
 
 def observe(state, params):

@@ -34,17 +34,17 @@ def attendance(action: jax.Array) -> jax.Array:
 
 
 def team_reward(guests, capacity):
-    """What all nights are worth together, to every agent. guests: float32[N], from ``attendance``."""
+    """The worth of all nights together, to every agent. guests: float32[N], from ``attendance``."""
     return jnp.full_like(guests, own_reward(guests, capacity).sum())
 
 
 def own_reward(guests, capacity):
-    """What its night is worth to each agent."""
+    """The worth of its own night to each agent."""
     return jnp.exp(-guests / capacity)
 
 
 def difference_reward(guests, capacity):
-    """What all nights are worth together, less what they would be worth without this agent: only its night changes."""
+    """The worth of all nights together, less what they would be worth without this agent: only its night changes."""
     return guests * jnp.exp(-guests / capacity) - (guests - 1) * jnp.exp(-(guests - 1) / capacity)
 
 

@@ -1,6 +1,6 @@
 """Bayesian games: nature draws a type for each player, who sees its own, and all choose at the same time.
 
-Played once. What a player gets depends on all types and all actions. A strategy names an action for every type, and
+Played once. The payoff of a player depends on all types and all actions. A strategy names an action for every type, and
 ``ex_ante`` is the table of what strategies earn before types are drawn: its Nash equilibria are the Bayes-Nash equilibria, so the
 solvers of ``jaxrl.solvers`` apply.
 

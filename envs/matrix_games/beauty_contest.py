@@ -1,4 +1,4 @@
-"""Guessing game (p-beauty contest): everybody names a number, and whoever is closest to p times the mean wins 1.
+"""Guessing game (p-beauty contest): every player names a number, and the one closest to p times the mean wins 1.
 
 Winners share. With p below 1 everybody reasons that the others will go lower: all naming 0 is an equilibrium, and what is left
 when dominated numbers are struck out again and again.

@@ -17,7 +17,7 @@ from jaxrl.errors import require
 
 @struct.dataclass
 class Params:
-    intercept: jax.Array  # float32[], the price at which nobody buys
+    intercept: jax.Array  # float32[], the price at which demand is zero
     slope: jax.Array  # float32[], by how much each unit lowers the price
     cost: jax.Array  # float32[], of a unit
     unit: jax.Array  # float32[], the quantity of action 1
@@ -39,7 +39,7 @@ def make(
         firms: N.
         highest: action, at least 1.
         unit: the quantity of action 1, positive.
-        intercept: the price at which nobody buys.
+        intercept: the price at which demand is zero.
         slope: by how much each unit lowers the price, positive.
         cost: of a unit.
 

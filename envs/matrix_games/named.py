@@ -26,7 +26,7 @@ def common(payoff) -> np.ndarray:
 
 
 def zero_sum(row) -> np.ndarray:
-    """What one player wins the other loses. row: float[A, B]."""
+    """A zero-sum game: one player wins the amount that the other loses. row: float[A, B]."""
     return np.stack([np.asarray(row, np.float64), -np.asarray(row, np.float64)])
 
 
@@ -110,7 +110,7 @@ def blotto_allocations(coins: int = 10, fields: int = 3) -> np.ndarray:
 
 
 def blotto_table(coins: int = 10, fields: int = 3) -> np.ndarray:
-    """Both players spread coins over battlefields; whoever wins more fields wins 1 (Borel 1921).
+    """Both players spread coins over battlefields; the player who wins more fields wins 1 (Borel 1921).
 
     Raises:
         ConfigError: a number is too small.
@@ -191,7 +191,7 @@ def penalty(k: float = 100.0, rounds: int | None = 1, max_steps: int | None = No
 
 
 def blotto(coins: int = 10, fields: int = 3, rounds: int | None = 1, max_steps: int | None = None) -> Environment:
-    """Builds Colonel Blotto's game: both spread coins over battlefields, and whoever wins more fields wins 1.
+    """Builds Colonel Blotto's game: both spread coins over battlefields, and the player who wins more fields wins 1.
 
     Source: Borel (1921).
 

@@ -1,4 +1,4 @@
-"""Preference games: two players name one of K responses each, and whoever names the one that is preferred wins.
+"""Preference games: two players name one of K responses each, and the player who names the preferred one wins.
 
 A preference is float32[K, K]: how likely the response of the row is preferred to that of the column, with ``P + P.T = 1``. The
 game pays ``2 P - 1``, the chance to be preferred less the chance not to be, so it is zero-sum with value 0. Its equilibrium is

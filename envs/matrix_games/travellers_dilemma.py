@@ -1,7 +1,7 @@
 """Traveller's dilemma: two travellers name what a lost case was worth; both get the lower claim, and honesty is rewarded.
 
-Whoever claims less gets a bonus on top, and the other pays it. It always pays to claim a little less than the other, so the
-lowest claim is the only equilibrium, and the worst for both.
+The player who claims less gets a bonus on top, and the other pays it. It always pays to claim a little less than the other, so
+the lowest claim is the only equilibrium, and the worst for both.
 
 Source: Basu (1994), The traveler's dilemma.
 """
@@ -18,7 +18,7 @@ from jaxrl.errors import require
 @struct.dataclass
 class Params:
     low: jax.Array  # float32[], the lowest claim
-    bonus: jax.Array  # float32[], for whoever claims less
+    bonus: jax.Array  # float32[], for the player who claims less
 
 
 def payoff(action, params):
@@ -32,7 +32,7 @@ def make(low: int = 2, high: int = 100, bonus: float = 2.0) -> Environment:
 
     Args:
         low, high: the lowest and the highest claim.
-        bonus: for whoever claims less, and what the other pays.
+        bonus: for the player who claims less, and what the other pays.
 
     Raises:
         ConfigError: ``high`` is below ``low``.

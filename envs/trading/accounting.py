@@ -1,7 +1,7 @@
 """The accounts of a trader in one asset: cash, position, fees and limits. At every bar, wealth = cash + position * price.
 
 A decision is made at the close of a bar, which it has seen. By default it is filled at that very close, which is optimistic:
-nobody sees a closing price and still trades at it. ``delay=1`` fills it a bar later, at the next close, or at the next open where
+a closing price cannot be both seen and traded at. ``delay=1`` fills it a bar later, at the next close, or at the next open where
 opening prices are given. Whatever the fill, only prices and fees move wealth:
 
     wealth[t + 1] - wealth[t] = position[t] * (fill[t] - price[t]) + position[t + 1] * (price[t + 1] - fill[t]) - fee[t]
@@ -35,7 +35,7 @@ class Account:
 
 @struct.dataclass
 class Costs:
-    """What a trade pays; see ``costs_of``.
+    """The costs of a trade; see ``costs_of``.
 
     proportional: float32[], fraction of the traded value, in [0, 1) (0.0005 = 5 basis points).
     fixed: float32[], quote currency per trade, not negative.
@@ -111,7 +111,7 @@ def limits_of(where: str, short: float, leverage: float, costs: Costs) -> Limits
 
 
 def require_affordable(where: str, costs: Costs, limits: Limits) -> None:
-    """Raises ConfigError if a trade to a limit could cost all wealth, or a number is out of range. What is traced is not seen."""
+    """Raises ConfigError if a trade to a limit could cost all wealth, or a number is out of range; not of traced values."""
     if is_traced(costs, limits):
         return
     rate, fixed, short, leverage = (
@@ -236,8 +236,8 @@ def replay(
         ruin: the account is closed once its wealth falls to this fraction of the capital, in [0, 1).
 
     Raises:
-        ConfigError: a price or the capital is not positive, an argument is out of range, or the shapes do not fit. What is traced
-            has no numbers to look at.
+        ConfigError: a price or the capital is not positive, an argument is out of range, or the shapes do not fit. Traced
+            values are not checked.
     """
     where = "replay"
     require_fill(where, delay, opens)

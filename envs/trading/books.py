@@ -27,7 +27,7 @@ class Errors(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a strategy did over T bars, float64[..., T] each.
+    """The books of a strategy over T bars, float64[..., T] each.
 
     returns: simple returns of wealth; NaN after wealth was not positive. weight: share of wealth that is held from each bar to
     the next. traded: value bought or sold at each bar, as a multiple of the wealth at the bar.
@@ -44,7 +44,7 @@ def errors(prices: Any, books: Ledger, log_growth: Any, again: Ledger) -> Errors
     Args:
         prices: float[..., T + 1], closing prices.
         books: to be audited.
-        log_growth: float[...], of wealth over all bars, as whoever kept the books reports it.
+        log_growth: float[...], of wealth over all bars, as the keeper of the books reports it.
         again: the books of the same trades, kept in another way.
     """
     price, cash, position, wealth, fee, fill = _in_double(prices, books)

@@ -8,7 +8,7 @@ Liquidity is h_t = temporary_t m_t and k_t = permanent_t m_t. The factor m is 1 
 latent, m follows the mean-reverting square-root process m' = m + speed (1 - m) + spread sqrt(m) eps, stopped at 0, and is never
 observed; what the agent sees of it is how far its own sales have moved the price.
 
-The model is linear, and so an approximation for impacts that are small beside the price. Nobody pays to get rid of a share: mid
+The model is linear, and so an approximation for impacts that are small beside the price. Shares have no negative prices: mid
 prices and fills stop at 0, and parameters with which the expected impact alone could carry them there are refused.
 
 Source: Almgren and Chriss (2001); with latent square-root liquidity: Macri and Lillo (2024), "Reinforcement Learning for Optimal

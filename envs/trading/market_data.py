@@ -1,7 +1,7 @@
 """Daily prices from outside: from an installed package, from a user's file, or from arrays. On the host, checked row by row.
 
-What cannot be right is an error that names the row; what may be right but rarely is (a jump like that of a split, months without
-a price) is a ``DataWarning``. Dates are read by ``dates``, in the forms that it lists.
+A value that cannot be right is an error that names the row; one that may be right but rarely is (a jump like that of a split,
+months without a price) is a ``DataWarning``. Dates are read by ``dates``, in the forms that it lists.
 
 Prices are closing prices adjusted for splits and dividends where the source has them, in quote currency per share. Adjusted
 levels depend on later corporate actions; their ratios do not, and ratios are all that ``features`` looks at.
@@ -22,7 +22,7 @@ from jaxrl.errors import DataError, DataWarning, require, unknown_name
 
 TICKERS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 
-# What is doubted. Exchanges close for up to 11 days (New Year in China); shares rarely move as far as these in a day.
+# Thresholds of doubt. Exchanges close for up to 11 days (New Year in China); shares rarely move as far as these in a day.
 LONGEST_GAP = 14  # days
 LARGEST_JUMP = 3.0  # factor
 SPLITS = (3 / 2, 2.0)  # factors of the usual splits below that

@@ -5,8 +5,8 @@ the agent chooses how many shares to hold against one option: trading costs a fr
 with the price. At maturity it pays max(S_T - K, 0) and sells its shares, at the same cost. The rewards of an episode add up to
 the profit of the hedge without the premium, so minus their certainty equivalent is the premium that a seller must ask.
 
-Without costs and drift, whoever holds the delta of the tree pays the option's price on every path; that is the limit in which the
-optimum is known. With costs, delta would be traded too often: the best is to trade back into a band around it.
+Without costs and drift, a hedger who holds the delta of the tree pays the option's price on every path; that is the limit in
+which the optimum is known. With costs, delta would be traded too often: the best is to trade back into a band around it.
 
 Source: Cox, Ross and Rubinstein (1979) for the tree and its delta; for the problem with costs and exponential utility Hodges and
 Neuberger (1989), "Optimal replication of contingent claims under transactions costs".

@@ -19,7 +19,7 @@ BARS_PER_MONTH = 21
 
 
 class Source(Protocol):
-    """What every price source can do."""
+    """The interface of every price source."""
 
     def path(self, key: jax.Array, num_bars: int) -> jax.Array:
         """Draws prices in quote currency per unit, float32[num_bars], all positive."""

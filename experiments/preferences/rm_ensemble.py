@@ -56,7 +56,7 @@ class Config:
     members: int = 5
     """Reward models in an ensemble (count)."""
     responses: int = 1000
-    """What can be said (count)."""
+    """Responses (count)."""
     pairs: int = 6000
     """Labelled comparisons in each world (count)."""
     updates: int = 8

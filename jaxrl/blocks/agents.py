@@ -33,7 +33,7 @@ def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:
 def transition_axes(axis: int) -> Any:
     """Returns where the axis of the agents stands in a transition: what ``jax.vmap`` maps over for learners beside each other.
 
-    What happens to the environment as a whole (its ends, its time, what a central critic sees) is the same for all agents.
+    The ends and the time of an environment, and the observation of a central critic, are the same for all agents.
 
     Args:
         axis: 1 for the transitions [E, N, ...] of one step, 2 for those [T, E, N, ...] of a block.

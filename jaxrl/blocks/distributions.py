@@ -70,7 +70,7 @@ class Categorical:
 def kl_divergence(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
     """Returns KL(p || q) in nats, float[...], from log-probabilities float[..., K].
 
-    What p never does counts nothing, whatever q makes of it; infinite where q excludes (minus infinity) what p does.
+    An action that p never takes adds nothing, whatever q assigns to it; infinite where q excludes (minus infinity) one of p.
     """
     probability = jnp.exp(log_p)
     never = probability == 0

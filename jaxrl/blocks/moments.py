@@ -167,7 +167,7 @@ def _beneath(leaf, part: jax.Array) -> jax.Array:
 
 @struct.dataclass
 class RewardScaling:
-    """What reward scaling remembers of E environments.
+    """The memory of reward scaling for E environments.
 
     return_: float32[E] (or [E, N], with agents), the discounted sum of rewards since each episode began.
     moments: Moments of float32[], of all these sums so far.

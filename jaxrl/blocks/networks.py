@@ -82,7 +82,7 @@ def _require_factory(where: str, network: Any) -> None:
     require(not isinstance(network, nn.Module), where, must, type(network).__name__, fix)
     require(callable(network), where, must, network, fix)
     must = "network must be a function or class at module level, or a frozen dataclass"
-    fix = "What is made anew every time, as a closure, lambda or partial is, would be compiled again every time."
+    fix = "A closure, lambda or partial that is made anew every time would be compiled again every time."
     require(equal_when_rebuilt(network), where, must, network, fix)
 
 

@@ -46,7 +46,7 @@ def _require_share(where: str, **shares: Any) -> None:
 def one_step_target(reward: jax.Array, next_value: jax.Array, terminated: jax.Array, gamma: jax.Array | float) -> jax.Array:
     """Returns ``reward + gamma next_value``, without the second term where the episode terminated; any shape.
 
-    What stands in ``next_value`` at a termination does not matter, not even if it is infinite.
+    The ``next_value`` at a termination does not matter, not even if it is infinite.
 
     Source: Sutton & Barto (2018), the target of eq. 6.2.
     """

@@ -48,7 +48,7 @@ class Compare:
     runs: Path = Path("runs")
     """Folder of all results."""
     metric: str = ""
-    """What is compared; by default the return of the greedy policy, or else that of the episodes in training."""
+    """The metric to compare; by default the return of the greedy policy, or else that of the episodes in training."""
     table: Literal["", "metrics", "evaluations"] = ""
     """Which table the metric is in, where both have one of this name."""
     arms: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What docstrings say, in the form that all of this project have, and how it is written as Markdown."""
+"""Reading docstrings, in the form that all of this project have, and writing them as Markdown."""
 
 import ast
 import inspect

@@ -109,7 +109,7 @@ class Job(NamedTuple):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What makes a run this run and no other, as it is stored in its folder."""
+        """The settings that identify a run, as they are stored in its folder."""
         experiment = {"name": self.experiment.name, "source": self.experiment.source, "digest": self.experiment.digest}
         return {"experiment": experiment, "config": self.config, "only": list(self.only), "root": self.root}
 
@@ -250,7 +250,7 @@ def _run(
         undecided = "interrupted" if interrupted else "" if job.published else "other settings than the published ones"
         entries = decide(experiment.claims, session.results, undecided)
         report = write_report(directory)
-        directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
+        directory.write_summary({"finished": not interrupted})  # at the very end: resuming relies on it
         print(f"{experiment.name}: {report}")
     if interrupted:
         show([(job, entry) for entry in entries])

@@ -286,7 +286,7 @@ class New:
     """Write a small, working, tested start of your own into this folder."""
 
     kind: Positional[Literal["experiment", "environment", "algorithm", "project"]]
-    """What is begun; a project has one of each of the others."""
+    """The kind of start; a project has one of each of the others."""
     name: Positional[str]
     """An identifier, such as my_idea."""
 

@@ -52,7 +52,7 @@ class Options(Running, Chosen):
     draws: int = 16
     """How many members --random draws (count)."""
     metric: str = ""
-    """What makes a member good; by default what the experiment shows first beside its progress bar."""
+    """The score of a member; by default the metric that the experiment shows first beside its progress bar."""
     minimize: bool = False
     """Less of it is better."""
     held_out: int | None = None
@@ -355,7 +355,7 @@ def sweep_experiment(job: Job, options: Options) -> int:
         directory.close()
         directory.write_summary({"results": directory.summarise()})
         report = write_report(directory)
-        directory.write_summary({"finished": not interrupted})  # at the very end: whoever resumes trusts it
+        directory.write_summary({"finished": not interrupted})  # at the very end: resuming relies on it
         print(f"{directory.experiment}: {report}")
     if interrupted:
         say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")

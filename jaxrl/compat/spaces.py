@@ -87,7 +87,7 @@ def to_action(where: str, space: Space, action: Any, batch: tuple[int, ...] = ()
         batch: its leading axes.
 
     Raises:
-        SpaceError: it has another shape or lies outside its space. On the device nobody would notice.
+        SpaceError: it has another shape or lies outside its space. On the device no error would be raised.
     """
     if isinstance(space, Dict):
         named = isinstance(action, dict) and set(action) == {name for name, _ in space.items}

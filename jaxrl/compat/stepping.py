@@ -34,7 +34,7 @@ class Stream(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a step returned beside the view of its successor: ``Step`` and the time limit."""
+    """The result of a step beside the view of its successor: ``Step`` and the time limit."""
 
     reward: jax.Array
     terminated: jax.Array
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """What a step of a batch of E environments returned.
+    """The result of a step of a batch of E environments.
 
     view: what each environment shows now: of a new episode where one has begun with this step.
     outcome: of the step; zeros where none was taken.

@@ -1,1 +1,1 @@
-"""What everything rests on: environments, spaces, finite models, rollouts, and what an algorithm is."""
+"""The foundation: environments, spaces, finite models, rollouts, and the protocol of an algorithm."""

@@ -1,4 +1,4 @@
-"""What an algorithm is: three pure functions. The runner gives every one of them seeds, chunks, devices and results."""
+"""The protocol of an algorithm: three pure functions. The runner gives every one of them seeds, chunks, devices and results."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,8 +1,8 @@
 """Counters that reach a ceiling instead of ending: int32 arrays that stay at their largest number once they are there.
 
 A float32 counter stands still at 2^24, where adding 1 changes nothing, and an int32 counter that is added to wraps to negative
-numbers after 2^31. What depends on a count (a step size, a rate of exploration) falls as 1 / n or has reached its end long
-before the ceiling, so that a count that stays there is as good as one that goes on.
+numbers after 2^31. A quantity that depends on a count (a step size, a rate of exploration) falls as 1 / n or has reached its end
+long before the ceiling, so that a count that stays there is as good as one that goes on.
 """
 
 import jax

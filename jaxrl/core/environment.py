@@ -30,7 +30,7 @@ def static(**kwargs: Any) -> Any:
 
 
 class Step(NamedTuple):
-    """What one transition returns.
+    """The result of one step.
 
     obs: PyTree, the true successor observation (``[N, ...]`` with agents), never that of a new episode.
     state: PyTree, the successor state.

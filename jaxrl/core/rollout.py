@@ -20,7 +20,7 @@ from jaxrl.errors import nan_unless
 
 
 class View(NamedTuple):
-    """What a policy is shown, for a batch of E environments.
+    """The input of a policy, for a batch of E environments.
 
     obs: PyTree[E, ...] (``[E, N, ...]`` with agents).
     mask: bool[E, A] or bool[E, N, A], True = legal, or None where every action is always legal.
@@ -45,7 +45,7 @@ class View(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a policy returns, for a batch of E environments.
+    """The output of a policy, for a batch of E environments.
 
     action: what the environment receives.
     extras: dict of arrays [E, ...] to be kept with the transition (a raw action, a log-probability).
@@ -63,7 +63,7 @@ Policy = Callable[[jax.Array, View], Decision]  # (key, view) -> decision; one k
 
 @struct.dataclass
 class LastStep:
-    """What was done and paid a step ago, as the memory of a policy holds it. Batched: every leaf has a leading axis E.
+    """The action and the reward of the last step, as the memory of a policy holds them. Batched: every leaf has a leading axis E.
 
     action: PyTree, what the environment received. reward: float32[] or float32[N].
     """
@@ -76,8 +76,8 @@ def last_step(env: Environment) -> LastStep:
     """Returns what a policy has in its memory that reads ``View.action`` and ``View.reward``.
 
     This is all of the memory, ``Algorithm(..., memory=last_step(env))``, or a part of it: ``memory=(hidden, last_step(env))``.
-    The policy hands it on as it is, and the rollout writes the action and the reward into it. Nobody pays for it who does not
-    ask: whatever is carried from step to step has to be computed, copied and zeroed at every one.
+    The policy hands it on as it is, and the rollout writes the action and the reward into it. The
+    memory is optional because everything in it has to be computed, copied and zeroed at every step.
     """
     agents = () if env.num_agents is None else (env.num_agents,)
     action = jax.tree.map(lambda leaf: jnp.zeros((*agents, *leaf.shape), leaf.dtype), example(env.action_space))

@@ -94,7 +94,7 @@ class Box:
     def contains(self, value: Any) -> jax.Array:
         """Returns whether ``value`` has the shape (after batch axes) and every entry lies in its bounds, bool[].
 
-        What is no integer lies in no Box of integers.
+        A number that is no integer lies in no Box of integers.
         """
         value = jnp.asarray(value)
         if value.shape[value.ndim - len(self.shape) :] != self.shape:

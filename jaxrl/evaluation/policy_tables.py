@@ -13,7 +13,7 @@ from jaxrl.errors import EnvironmentError, require
 
 
 class Spaces(NamedTuple):
-    """What a policy sees and does, without the numbers of an environment. observation, action: spaces. agents: N or None."""
+    """The spaces of a policy, without the numbers of an environment. observation, action: spaces. agents: N or None."""
 
     observation: Space
     action: Space

@@ -7,7 +7,7 @@
             run all arms x seeds
 
 Arms that share a program differ in numbers alone: traced fields of the configuration, parameters of the task, arrays of an
-evaluator, first states. What is the same for all of them lies in memory once.
+evaluator, first states. Arrays that all of them share lie in memory once.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What an experiment has found: its arms and its measurements, read by factor. Claims and figures need nothing else."""
+"""The results of an experiment: its arms and its measurements, read by factor. Claims and figures need nothing else."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -37,7 +37,7 @@ class Results:
         self._columns: dict[str, tuple[str, ...]] = {}
         self._read: dict[tuple[str, str, str], Curves] = {}
 
-    # What is there
+    # Contents
 
     def arms(self, table: TableName | None = None, /, **factors: Any) -> tuple[str, ...]:
         """Returns the names of the arms and measurements with these factors, in the order in which they were recorded."""

@@ -23,7 +23,7 @@ RESAMPLED_SEEDS = 10_000_000  # aimed at, resamples times seeds
 
 
 class Sample(NamedTuple):
-    """What one method measured on one task. places: float64[U], increasing. values: float[S, U], NaN where one is missing."""
+    """The measurements of one method on one task. places: float64[U], increasing. values: float[S, U], NaN if missing."""
 
     places: np.ndarray
     values: np.ndarray

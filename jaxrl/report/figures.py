@@ -300,7 +300,7 @@ def _arms(run: RunDirectory, metric: str, arms: Sequence[str] | Mapping[str, str
     if arms is None:
         holders = [name for name in (TABLES if table is None else (table,)) if metric in run.columns(name)]
         named = dict.fromkeys(arm for name in holders for arm in run.arms(name))
-        # Where nobody has the metric, drawing the first names what there is.
+        # If no arm has the metric, drawing the first raises an error that names the metrics that exist.
         arms = [v for v in named if np.isfinite(run.curves(metric, v, table).values).any()] or run.arms()
     if not isinstance(arms, Mapping):
         known = run.factors()

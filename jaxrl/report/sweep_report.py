@@ -1,4 +1,4 @@
-"""What a sweep found, as a table, as JSON and as a figure. See ``jaxrl.cli.sweep``."""
+"""The results of a sweep, as a table, as JSON and as a figure. See ``jaxrl.cli.sweep``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ TABLE = "sweep.json"
 
 
 class Tried(NamedTuple):
-    """What a sweep found.
+    """The results of a sweep.
 
     names: of M members. members: field -> value. num_updates: int[M], how many each was given.
     scores: float64[M, S], after these.

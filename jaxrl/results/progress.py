@@ -1,4 +1,4 @@
-"""What the user watches while a run goes on: a bar in a terminal, a line now and then elsewhere."""
+"""The progress of a run, for the user: a bar in a terminal, a line now and then elsewhere."""
 
 import math
 import os

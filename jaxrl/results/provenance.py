@@ -174,7 +174,7 @@ def sources(things: Iterable[Any]) -> dict[str, str]:
 
     Args:
         things: functions, classes, methods and whatever holds them: partials, dataclasses, containers. A function of a notebook
-            has no file: its own source stands for it. What has no source at all is left out.
+            has no file: its own source stands for it. A function without source is left out.
     """
     found = {}
     for function in _functions(things):

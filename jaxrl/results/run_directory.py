@@ -153,7 +153,7 @@ class RunDirectory:
 
     @property
     def figures(self) -> Path:
-        """The folder for figures; whoever saves one makes it."""
+        """The folder for figures; saving a figure makes it."""
         return self.path / "figures"
 
     def checkpoints(self, arm: str = "") -> Path:
@@ -418,7 +418,7 @@ def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
 
 
 def expanded(path: str | os.PathLike) -> Path:
-    """Returns a path with ``~`` expanded, as it is where nobody knows the home folder."""
+    """Returns a path with ``~`` expanded, unchanged if the home folder is unknown."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

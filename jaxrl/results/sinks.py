@@ -1,4 +1,4 @@
-"""What follows a run on the host, and what it is told: a ``Sink`` learns the plan, each chunk as it is finished, and the end.
+"""Observers of a run on the host: a ``Sink`` learns the plan, each chunk as it is finished, and the end.
 
 The runner talks to sinks between the chunks, so nothing here runs inside compiled code. ``jaxrl.results.recorder`` fills the
 tables of a run's folder, ``jaxrl.results.progress`` shows a bar, ``jaxrl.results.trackers`` writes for TensorBoard and for
@@ -23,7 +23,7 @@ class Failure(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is known before the first chunk.
+    """The facts that are known before the first chunk.
 
     seeds: int[S], the seed numbers.
     num_updates: U, updates per seed.
@@ -51,7 +51,7 @@ class Plan(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """What one chunk of n updates brought to a batch of B seeds: those that are in memory together, all of them or fewer.
+    """The results of one chunk of n updates for a batch of B seeds: those that are in memory together, all of them or fewer.
 
     first_update: number of its first update, counted from 0.
     seeds: int[B], their numbers.
@@ -75,7 +75,7 @@ class Chunk(NamedTuple):
 
 
 class RunSummary(NamedTuple):
-    """What is known when a run ends, however it ends.
+    """The facts that are known when a run ends, for any reason.
 
     seconds: wall seconds in all.
     compile_seconds: of these, tracing and compiling.

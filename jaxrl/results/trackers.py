@@ -10,8 +10,8 @@ Both write the same numbers against the environment steps of one seed (against u
   many have a finite value. The others, of seeds in quarantine for example, count neither there nor in the mean.
 
 A point is written once all seeds have brought their part. Where the seeds do not fit into memory together, that is while the last
-batch of them runs. What an interrupt leaves incomplete is written at the end, from the seeds that came so far. A run that goes on
-from a checkpoint writes what it measures from there on, beside what had been written.
+batch of them runs. An update left incomplete by an interrupt is written at the end, from the seeds that came so far. A resumed
+run writes the points that it measures, beside those already written.
 """
 
 import importlib

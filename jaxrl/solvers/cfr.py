@@ -25,7 +25,7 @@ from jaxrl.solvers.extensive import ExtensiveGame
 
 
 class Course(NamedTuple):
-    """What a run returns.
+    """The result of a run.
 
     average: float[N, I, A], the average strategy, uniform where its player never came. strategy: float[N, I, A], the last one.
     exploitability: float[C], of the average after each of C equal parts of the run. value: float[C, N], what it earns.

@@ -24,7 +24,7 @@ from jaxrl.solvers.markov_chain import Chain, discounted_sums, doubling_is_faste
 
 
 class Solution(NamedTuple):
-    """What a solver returns.
+    """The result of a solver.
 
     value: float[X], the value of every state under an optimal policy.
     action_value: float[X, A], minus infinity where an action is illegal.
@@ -48,7 +48,7 @@ class Solution(NamedTuple):
 
 
 class PolicyValue(NamedTuple):
-    """What a policy is worth.
+    """The value of a policy.
 
     value: float[X] (or [X, N] with agents), of every state.
     residual: float[], the largest amount by which ``value`` misses v = r + gamma P v.

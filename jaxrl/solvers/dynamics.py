@@ -28,7 +28,7 @@ from jaxrl.solvers.normal_form import (
 
 
 class History(NamedTuple):
-    """What is noted down at C equally spaced steps, the last one included.
+    """The record of C equally spaced steps, the last one included.
 
     profile, average: tuples of float[C, A_i], the current strategies and the averages so far.
     nash_conv: float[C], of the current strategies. average_nash_conv: float[C], of the averages.
@@ -41,7 +41,7 @@ class History(NamedTuple):
 
 
 class Course(NamedTuple):
-    """What a dynamic returns.
+    """The result of a dynamic.
 
     profile: N strategies, float[A_i], after the last step.
     average: N strategies, float[A_i]: the average of what was played.
@@ -222,7 +222,7 @@ def replicator(
 
 
 def require_step_size(where: str, payoff: Any, step_size: Any) -> None:
-    """Raises ConfigError unless steps of the replicator follow its differential equation. What is traced is not looked at.
+    """Raises ConfigError unless steps of the replicator follow its differential equation. Traced values are not checked.
 
     Args:
         where: who asks.

@@ -54,7 +54,7 @@ def support_enumeration(payoff: Any, all_supports: bool = False, tolerance: floa
     """
     table = _tied(_two_player_game("support_enumeration", payoff))
     scales = [np.ptp(one) or 1.0 for one in table]
-    # What a player misses against each action of the other, own actions first. Equilibria do not change by counting payoffs from
+    # The loss of a player against each action of the other, own actions first. Equilibria do not change by counting payoffs from
     # the best one against every action, and a payoff that is far below it then lies far from the others, not they beneath it.
     row, column = (one.max(0) - one for one in (table[0] / scales[0], table[1].T / scales[1]))
     if all_supports:

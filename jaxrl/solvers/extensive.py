@@ -154,8 +154,8 @@ def exploitability(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
 def from_environment(env: Environment, max_ends: int = 100_000, gamma: float = 1.0) -> ExtensiveGame:
     """Walks all ways through a finite environment with agents and returns the game that they play, on the host in float64.
 
-    Agents move by turns or at the same time: one whose mask leaves one action does not decide. What an agent observes when it
-    decides is its information set, so observations must let it recall what it observed and did before.
+    Agents move by turns or at the same time: one whose mask leaves one action does not decide. The observation of an agent
+    when it decides is its information set, so observations must let it recall its earlier observations and actions.
 
     Args:
         env: an environment built by ``jaxrl.core.finite.finite`` that always terminates within its time limit.

@@ -15,7 +15,7 @@ MAX_SWEEPS = 1_000_000  # an end for sweeps that do not contract
 
 
 class FixedPoint(NamedTuple):
-    """What repeating a sweep has come to.
+    """The result of repeated sweeps.
 
     value: float[...], after the last sweep.
     sweeps: int32[], how many there were.
@@ -46,8 +46,8 @@ def fixed_point(
     Args:
         sweep: ``(value) -> (value, magnitude)``: a value of the same shape and dtype, and the largest absolute number, float[],
             that was added to its entries before they were rounded, a reward usually. It tells how far the precision goes where
-            the value itself is near 0. What did not decide an entry, as the reward of an action that is not taken, must not
-            count: it would hide changes that the precision can tell.
+            the value itself is near 0. Numbers that did not decide an entry, such as the reward of an action that is not taken,
+            must not count: they would hide changes that the precision can tell.
         start: float[...], the first value.
         contraction: by what factor, in [0, 1], a sweep at least shrinks the largest distance between entries of two values; a
             discount, usually. At 1 the distance to the fixed point cannot be bounded.

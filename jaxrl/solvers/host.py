@@ -257,7 +257,7 @@ def _value_of(
 
     Returns:
         Its value, whether that halves the residual of the optimality equation, and whether it is found: up to a thousandth of
-        the residual. What is NaN does neither.
+        the residual. NaN does neither.
     """
     transition, reward = problem.of_policy(action)
     value = _linear(transition, reward, gamma, start, effort, heading=True)
@@ -276,7 +276,7 @@ def _linear(
             is not left for the case that nothing else helps.
 
     Returns:
-        float64[X], possibly not finite: whoever asks checks it.
+        float64[X], possibly not finite: the caller checks it.
     """
     import scipy.sparse.linalg as linalg
     from scipy import sparse

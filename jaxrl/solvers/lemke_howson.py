@@ -63,7 +63,7 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
         The solution, in the precision that jax is set to.
 
     Raises:
-        ConfigError: the payoffs have another shape or are not finite, or there is no such label. What is traced is not looked at.
+        ConfigError: the payoffs have another shape or are not finite, or there is no such label. Traced values are not checked.
     """
     where = "lemke_howson"
     shape = jnp.shape(payoff if is_traced(payoff) else real_numbers(where, "payoff", payoff))

@@ -247,7 +247,7 @@ def _shapley(model, gamma, tolerance, max_sweeps) -> ZeroSumSolution:
 
     def sweep(value):
         solution = solutions(value)
-        # What is not played does not decide what the game is worth.
+        # Actions that are not played do not decide the value of the game.
         return solution.value, jnp.einsum("xa,xab,xb->x", solution.row, absolute, solution.column).max()
 
     found = fixed_point(sweep, start, gamma, tolerance, max_sweeps, terms)

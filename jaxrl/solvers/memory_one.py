@@ -105,7 +105,7 @@ def _ends_of_walks(onward: jax.Array, stop: jax.Array, first: jax.Array) -> jax.
     def take_out(carry, state):
         onward, stop = carry
         later = states > state
-        # What leads on from this state, relative to leaving it at all.
+        # The transitions from this state to later ones, relative to leaving it at all.
         leaves = stop[state] + jnp.sum(onward[state], where=later)
         share = jnp.where(later, onward[:, state] / leaves, 0.0)
         around = share[:, None] * jnp.where(later, onward[state], 0.0)

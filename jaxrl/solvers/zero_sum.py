@@ -67,7 +67,7 @@ def solve(
         The solution, in the precision that jax is set to.
 
     Raises:
-        ConfigError: a shape does not fit, a legal payoff is not finite, or no action is legal. What is traced is not looked at.
+        ConfigError: a shape does not fit, a legal payoff is not finite, or no action is legal. Traced values are not checked.
     """
     _require_game(payoff, row_mask, column_mask)
     return _solve(jnp.asarray(payoff, jnp.result_type(float)), row_mask, column_mask, max_pivots)
@@ -130,7 +130,7 @@ def _try(payoff: jax.Array, legal: jax.Array | None, max_pivots: int, level: Any
     x = row / v.
     """
     dtype, (actions, answers) = payoff.dtype, payoff.shape
-    # What an illegal action pays is put out of sight of the minimum of its row and of the maximum of its column.
+    # Payoffs of illegal actions are put out of sight of the minimum of its row and of the maximum of its column.
     for_rows, for_columns = (payoff, payoff) if legal is None else (_else(legal, payoff, jnp.inf), _else(legal, payoff, -jnp.inf))
     secured, conceded = for_rows.min(1), for_columns.max(0)
     if legal is not None:

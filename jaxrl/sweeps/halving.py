@@ -40,7 +40,7 @@ class Rung(NamedTuple):
 
 
 class Halving(NamedTuple):
-    """What successive halving measured.
+    """The measurements of successive halving.
 
     sweep: of all members; one that was dropped has NaN from then on, and ``num_updates`` says when.
     rungs: in order; after an interrupt, those that were finished.
@@ -122,7 +122,7 @@ def halve(
 
 
 class _Relay:
-    """What ``run`` takes for its checkpoints: hands it the carries of the rung before and keeps those that it ends with."""
+    """Stands for the checkpoints of ``run``: hands it the carries of the rung before and keeps those that it ends with."""
 
     def __init__(
         self, members: Sequence[int], num_updates: int, start: dict[Path, tuple[Saved, Carry]], disk: Checkpoints | None

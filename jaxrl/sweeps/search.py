@@ -31,7 +31,7 @@ SEARCH, SCORES, MEMBER, PROCESS, AGAIN = "search", "scores", "member", "process"
 
 
 class Search(NamedTuple):
-    """What a search found; M trials that are finished, in order.
+    """The result of a search; M trials that are finished, in order.
 
     members: M dicts, field -> value. scores: float64[M, S], NaN where a seed has none.
     numbers: int[M], the numbers of the trials in the study.

@@ -1,4 +1,4 @@
-"""What is best in a sweep, and what it is worth.
+"""The best member of a sweep, and its worth.
 
 The best of many noisy scores is too good to be true: the maximum picks luck as well as merit. ``select`` therefore chooses on
 one set of seeds and measures what it chose on another.
@@ -19,7 +19,7 @@ from jaxrl.sweeps.sweep import Sweep, seed_numbers, sweep
 
 
 class Objective(NamedTuple):
-    """What makes a member good.
+    """The score of a member.
 
     metric: name of an evaluation, or of a metric where no evaluation has it; ``name/0`` is an entry of an array.
     maximize: whether more is better.

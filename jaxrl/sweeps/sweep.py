@@ -4,7 +4,7 @@ Every member has the same seeds (common random numbers: differences between memb
 what a run of its own would be: with ``group=1`` to the last bit, otherwise up to the order of sums, which depends on how many
 seeds are vmapped. Members that differ in static fields need programs of their own and follow one another.
 
-What was measured is judged in ``jaxrl.sweeps.selection``.
+The measurements are judged in ``jaxrl.sweeps.selection``.
 """
 
 import functools
@@ -38,7 +38,7 @@ class Program(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """What a sweep measured; M members, S seeds each.
+    """The measurements of a sweep; M members, S seeds each.
 
     members: M dicts, field -> value. seeds: int[S], their numbers.
     metrics: name -> float32[M, S, U], NaN where a value is missing: before a checkpoint that a run went on from, after an
@@ -195,13 +195,13 @@ class SweepTrainer:
         for name in swept:
             values = [self.members[member].get(name, known[name].value) for member in members]
             columns[name] = np.concatenate([np.broadcast_to(value, count) for value in values])
-        # What has an entry for each seed already has the same for every member.
+        # Values with an entry for each seed are the same for every member.
         tiled = jax.tree.map(lambda x: np.tile(x, (copies, *(1,) * (np.ndim(x) - 1))) if np.ndim(x) else x, config)
         return replaced(tiled, columns)
 
 
 class _Tables:
-    """What members measure, put together: [M, S, ...]."""
+    """The measurements of members, put together: [M, S, ...]."""
 
     def __init__(self, shape: tuple[int, int, int]):
         self._shape = shape

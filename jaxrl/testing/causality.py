@@ -27,7 +27,7 @@ NOISE, WILD_NOISE, TREND = 0.5, 2.0, 3.0  # of the log of the factors by which r
 
 
 class Coverage(NamedTuple):
-    """What a leak test has looked at.
+    """The coverage of a leak test.
 
     first, last: rows of the data, the first and the last after which rows were changed. cuts: how many rows these are.
     compared: how many pairs of records lie behind them, over episodes, steps, cuts and ways of change.
@@ -71,7 +71,7 @@ def check_causality(
         num_cuts: rows after which the data are changed, in five ways each.
 
     Returns:
-        What was looked at.
+        The coverage.
 
     Raises:
         EnvironmentError: an observation, an action, a mask, a reward, an end or a place depends on later rows, or nothing depends
@@ -123,7 +123,7 @@ def check_causal_function(
         num_cuts: rows after which the data are changed, in five ways each.
 
     Returns:
-        What was looked at.
+        The coverage.
 
     Raises:
         EnvironmentError: an entry depends on later rows, or none depends on the data at all.

@@ -116,7 +116,7 @@ class Checkpoints:
         return [self._newest(batch) for batch in self._batches()]
 
     def look(self) -> list[Saved]:
-        """Returns the newest sound checkpoint of every batch of seeds, whoever wrote it: to read it, not to go on from it.
+        """Returns the newest sound checkpoint of every batch of seeds, by any process: to read it, not to go on from it.
 
         Raises:
             CheckpointError: a batch has checkpoints and none is sound.

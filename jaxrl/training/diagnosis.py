@@ -98,7 +98,7 @@ def _call_or_operation(equation: Any, inputs: list[_Value]) -> list[_Value]:
 
 def _scan(equation: Any, inputs: list[_Value]) -> list[_Value]:
     params, body = equation.params, equation.params["jaxpr"]
-    # Versions of jax name the parts of a scan differently. What is scanned over has one axis more outside of the body.
+    # Versions of jax name the parts of a scan differently. Arrays that are scanned over have one axis more outside of the body.
     num_xs = sum(jnp.ndim(value.array) > inner.aval.ndim for value, inner in zip(inputs, body.jaxpr.invars, strict=True))
     num_carry = sum(outer.aval.ndim == inner.aval.ndim for outer, inner in zip(equation.outvars, body.jaxpr.outvars, strict=True))
     num_consts = len(inputs) - num_carry - num_xs

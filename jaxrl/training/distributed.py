@@ -27,7 +27,7 @@ BEAT = 1.0  # seconds between two signs of life
 PATIENCE = 15.0  # seconds without a sign after which a process counts as lost; network file systems may be slow to show one
 POLL = 0.05  # seconds between two looks
 
-# What cluster managers tell their processes: how many there are.
+# Variables that cluster managers set for their processes: how many there are.
 COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "JAX_NUM_PROCESSES")
 
 
@@ -214,7 +214,7 @@ class Processes:
             missing = {other: reason for other, reason in self.lost().items() if not self._has_come(other, names)}
             if missing:
                 text = "; ".join(f"process {other}: {reason}" for other, reason in sorted(missing.items()))
-                fix = "What the others computed is kept: resume the run, on as many processes as you like."
+                fix = "The results of the others are kept: resume the run, on as many processes as you like."
                 raise ProcessLostError(f"distributed: every process must stay until the end, got {text}. {fix}")
             time.sleep(POLL)
 

@@ -1,4 +1,4 @@
-"""What the seeds of a run are given: a task, or evaluators, with arrays that all share and arrays of which each has its own."""
+"""The inputs of the seeds of a run: a task, or evaluators, with arrays that all share and arrays of which each has its own."""
 
 import dataclasses
 from collections.abc import Callable

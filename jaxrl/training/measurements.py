@@ -1,4 +1,4 @@
-"""What a run measures, on its way from the devices to the host: one copy per chunk, kept for the end and handed to the sinks."""
+"""The measurements of a run, on their way from the devices to the host: one copy per chunk, kept and handed to the sinks."""
 
 import functools
 import time
@@ -14,7 +14,7 @@ from jaxrl.training import quarantine
 
 
 class Measured(NamedTuple):
-    """What a batch measured in one chunk, on the devices; seeds that fill up the layout included. See ``sinks.Chunk``.
+    """The measurements of a batch in one chunk, on the devices; seeds that fill up the layout included. See ``sinks.Chunk``.
 
     rows: int[B], the places of the batch's seeds in the run's list of seeds.
     metrics: name -> [B, n, ...], evaluation: name -> [B, ...]: numbers, arrays or Averages.

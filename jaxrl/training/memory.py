@@ -13,7 +13,7 @@ from jaxrl.training.inputs import Inputs
 from jaxrl.training.seed_axis import Layout, bytes_of
 
 # Beside the carry a program needs temporary values and room for metrics: about as much as the carry for tabular learners, four
-# times as much for PPO on CartPole. Where the carries of all seeds fit this many times, nobody has to compile to know it.
+# times as much for PPO on CartPole. Where the carries of all seeds fit this many times, no compilation is needed to know it.
 SURELY = 20
 
 
@@ -23,7 +23,7 @@ CROWDED = 0.7  # of them: the next programs must still find room
 
 
 class Need(NamedTuple):
-    """What a batch of seeds needs.
+    """The memory that a batch of seeds needs.
 
     seeds: how many seeds the program is made for.
     carry: bytes of one seed's carry: what lies in memory between updates, and in a checkpoint.

@@ -14,7 +14,7 @@ from jaxrl.errors import require
 def default_cache() -> Path:
     """Returns where compiled programs are kept: ``$JAXRL_CACHE``, else ``$XDG_CACHE_HOME/jaxrl``, else ``~/.cache/jaxrl``.
 
-    Where nobody knows the home folder, they are kept among the temporary files of this user.
+    Without a home folder, they are kept among the temporary files of this user.
     """
     explicit = os.environ.get("JAXRL_CACHE")
     try:
@@ -24,7 +24,7 @@ def default_cache() -> Path:
     return Path(explicit) if explicit else Path(base) / "jaxrl"
 
 
-# What XLA must be told on a GPU; other platforms always give the same bits.
+# Flags of XLA on a GPU; other platforms always give the same bits.
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 

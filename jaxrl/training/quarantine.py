@@ -21,7 +21,7 @@ GOOD = -1
 
 
 class Health(NamedTuple):
-    """What is known about one seed.
+    """The condition of one seed.
 
     update: int32[], number of the first update that brought a value which is not finite, ``GOOD`` while none did.
     place: int32[], where that value was, as an index into ``places``.

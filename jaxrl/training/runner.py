@@ -36,7 +36,7 @@ PyTree = Any
 
 
 class Run(NamedTuple):
-    """What ``run`` returns. U counts the updates that this call finished: fewer than asked for after an interrupt, and only
+    """The result of ``run``. U counts the updates that this call finished: fewer than asked for after an interrupt, and only
     those after the checkpoint where it went on from one.
 
     seeds: int[S], the seed numbers; of a sweep int[M * S], ``member * SEEDS + seed``.
@@ -190,7 +190,7 @@ def run(
         checkpoints,
     )
     saved = checkpoints.begin(**identity) if checkpoints else []
-    processes.wait()  # nobody may save before all have seen what there is
+    processes.wait()  # no process may save before all have seen the checkpoints
     if at_once is None:
         at_once = max(checkpoint.room for checkpoint in saved) if saved else trainer.seeds_that_fit(processes)
     batches = seed_batches.cut(numbers, saved, at_once, processes)

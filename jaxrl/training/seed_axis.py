@@ -37,7 +37,7 @@ CHUNK_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
 
 
 class Carry(NamedTuple):
-    """What goes from one update of a seed to the next: the algorithm's state, and whether the seed is in quarantine."""
+    """The carry from one update of a seed to the next: the algorithm's state, and whether the seed is in quarantine."""
 
     state: PyTree
     health: quarantine.Health
@@ -254,7 +254,7 @@ def between(apply: Callable[[PyTree, PyTree], PyTree], layout: Layout, answers: 
 
 
 class Arguments(NamedTuple):
-    """What ``begin``, ``chunk`` and ``evaluate`` are called with, by shape, dtype and sharding: enough to trace and compile."""
+    """The arguments of ``begin``, ``chunk`` and ``evaluate``, by shape, dtype and sharding: enough to trace and compile."""
 
     begin: tuple
     chunk: tuple

@@ -1,6 +1,6 @@
 """Batches: the seeds of a run that lie in memory together, and how a run's seeds are cut into them.
 
-What a checkpoint holds goes on as the batch that it was; the other seeds are shared out evenly.
+The seeds of a checkpoint go on as the batch that they were; the other seeds are shared out evenly.
 """
 
 from collections.abc import Sequence

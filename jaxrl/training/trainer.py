@@ -1,4 +1,4 @@
-"""What ``run`` does with a batch of seeds: begins it or reads it from a checkpoint, and makes its updates chunk by chunk."""
+"""The part of ``run`` for a batch of seeds: begins it or reads it from a checkpoint, and makes its updates chunk by chunk."""
 
 import functools
 import math
@@ -27,9 +27,9 @@ PyTree = Any
 
 
 class Between(Protocol):
-    """What changes the states between two chunks, from the host: an advisor, an oracle, a person who labels.
+    """A change of the states between two chunks, from the host: an advisor, an oracle, a person who labels.
 
-    What ``ask`` answers is kept beside the checkpoints before it is applied. So a run that goes on after a kill asks for nothing
+    The answer of ``ask`` is kept beside the checkpoints before it is applied. So a run that goes on after a kill asks for nothing
     twice and ends as if it had not been killed, whatever the answers depend on.
     """
 

@@ -192,9 +192,9 @@ class State:
 
 
 class Experience(NamedTuple):
-    """What is remembered of a step; see ``rollout.Transition``. A time limit is no part of it: the target reaches beyond.
+    """The stored part of a step; see ``rollout.Transition``. A time limit is no part of it: the target reaches beyond.
 
-    first: bool, an episode starts here; None without memory. memory: what the network remembered before it; () without memory.
+    first: bool, an episode starts here; None without memory. memory: that of the network before the step; () without memory.
     """
 
     obs: PyTree

@@ -107,7 +107,7 @@ CONTINUOUS = Config(
 
 @struct.dataclass
 class State:
-    """What is trained, and where it stands.
+    """The parameters, and the progress of the training.
 
     params, opt_state: of actor and critic.
     observations: running moments of the observations, or None. rewards: running scale of the discounted return, or None.

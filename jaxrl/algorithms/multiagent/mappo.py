@@ -83,7 +83,7 @@ class Config(ppo.Config):
 
 @struct.dataclass
 class Learner:
-    """What is trained: for all agents, or for one of them.
+    """The parameters: for all agents, or for one of them.
 
     params, opt_state: of actor and critic.
     observations, global_observations: running moments of what actor and central critic observed, or None.
@@ -128,7 +128,7 @@ class Experience(NamedTuple):
 
 
 class Learning(NamedTuple):
-    """What a learner does, for all agents at once, or for each agent beside the others.
+    """The functions of a learner, for all agents at once, or for each agent beside the others.
 
     init: ``(key, obs, memory, global_obs) -> Learner``, from the first observations [E, N, ...] and memories of the agents, and
         float32[E, G] or None; with networks of their own, the keys are key[N].

@@ -78,7 +78,7 @@ class Config:
 
 @struct.dataclass
 class State:
-    """What both players have learned; X observations, A actions.
+    """The tables of both players; X observations, A actions.
 
     q: float32[2, X, A * A], by ``own action * A + the opponent's``. visits: int32, shaped as q.
     value: float32[2, X], of the stage games. strategy: float32[2, X, A], what each plays in them.

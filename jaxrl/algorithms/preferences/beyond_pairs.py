@@ -90,7 +90,7 @@ def spin(log_policy: jax.Array, log_opponent: jax.Array, demonstrated: jax.Array
     """
     log_opponent = jax.lax.stop_gradient(log_opponent)
     probability = jnp.exp(log_opponent)
-    # What the opponent never says has weight 0, and no log-ratio.
+    # Responses that the opponent never gives have weight 0, and no log-ratio.
     rejected, opponent = (jnp.where(probability > 0, table, 0.0)[None] for table in (log_policy, log_opponent))
     chosen, reference = log_policy[demonstrated][:, None], log_opponent[demonstrated][:, None]
     lengths = jnp.ones((1, 1), log_policy.dtype)

@@ -127,7 +127,7 @@ def epic_distance(
         # Scaled by the largest entry first, so that no square leaves the range of numbers.
         unit = centred / jnp.where(largest > 0, largest, 1.0)
         size = jnp.sqrt(jnp.sum(weight * jnp.square(unit)))
-        # What canonicalising leaves of a reward without differences is the rounding of its parts.
+        # The remainder of a canonicalised reward without differences is the rounding of its parts.
         resolution = jnp.finfo(reward.dtype).eps
         flat = largest <= 64 * resolution * jnp.max(jnp.abs(reward)) + resolution * jnp.abs(offset)
         return jnp.where(flat, 0.0, unit / jnp.where(flat, 1.0, size)), flat

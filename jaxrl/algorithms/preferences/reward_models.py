@@ -22,7 +22,7 @@ PARTS = ("obs", "action", "next_obs")
 
 
 class RewardModel(Protocol):
-    """What every model offers."""
+    """The interface of every model."""
 
     def init(self, key: jax.Array) -> PyTree:
         """Draws parameters."""
@@ -45,7 +45,7 @@ def spaces_of(model: RewardModel) -> tuple[Space | None, Space | None]:
 
 @dataclass(frozen=True)
 class _Reads:
-    """What a model reads of a step.
+    """The parts of a step that a model reads.
 
     observation_space, action_space: of the environment.
     reads: which of "obs", "action", "next_obs".

@@ -30,10 +30,10 @@ class Segments(NamedTuple):
     """A pool of N segments of at most T steps each.
 
     obs, action, next_obs: PyTree[N, T, ...]; next_obs is the true successor.
-    mask: bool[N, T], True where the segment has this step; a segment ends where its episode ended. What stands behind the mask
-        may be anything, NaN too.
-    reward: float32[N, T], what the environment paid. The labeller may know it, the reward model never sees it. None where
-        nobody knows.
+    mask: bool[N, T], True where the segment has this step; a segment ends where its episode ended. Entries behind the
+        mask may be anything, NaN too.
+    reward: float32[N, T], the reward of the environment. The labeller may know it, the reward model never sees it. None if it
+        is unknown.
     """
 
     obs: PyTree

@@ -1,4 +1,4 @@
-"""What must hold of an environment, an algorithm and an evaluator before anything is computed.
+"""Requirements of an environment, an algorithm and an evaluator before anything is computed.
 
 The functions here look at structures, shapes and dtypes, while a function is traced or before: that costs nothing at run time.
 Only the probabilities of a finite environment's first outcomes are computed, once, before a run. ``jaxrl.training.runner.run``

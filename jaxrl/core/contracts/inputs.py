@@ -1,4 +1,4 @@
-"""What a run is given: names that say which functions it depends on, ``make``, task, configuration, evaluators."""
+"""The inputs of a run: names that say which functions it depends on, ``make``, task, configuration, evaluators."""
 
 import dataclasses
 import functools

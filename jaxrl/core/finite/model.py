@@ -1,4 +1,4 @@
-"""The exact model of a finite environment as tables, and what they must keep, whoever made them."""
+"""The exact model of a finite environment as tables, and the requirements that they must meet, however they were made."""
 
 import dataclasses
 import math

@@ -17,7 +17,7 @@ from jaxrl.core.spaces import Discrete
 
 @struct.dataclass
 class Table:
-    """What ``from_table`` steps through. model: float32 tables. first: int32[M], the states in which an episode may begin."""
+    """The parameters of ``from_table``. model: float32 tables. first: int32[M], the states in which an episode may begin."""
 
     model: TabularModel
     first: jax.Array

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 
 class Report(NamedTuple):
-    """What was checked: the checks that passed, and those that do not apply to this subject or cannot tell."""
+    """The result of the checks: the checks that passed, and those that do not apply to this subject or cannot tell."""
 
     passed: tuple[str, ...]
     skipped: tuple[str, ...]

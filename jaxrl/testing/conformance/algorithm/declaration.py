@@ -1,4 +1,4 @@
-"""What an algorithm declares: a ``make`` that can be found again by name, and a Config that says what is traced."""
+"""The declarations of an algorithm: a ``make`` that can be found again by name, and a Config that says what is traced."""
 
 import copy
 import dataclasses

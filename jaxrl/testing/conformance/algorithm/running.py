@@ -1,4 +1,4 @@
-"""What must not matter when an algorithm runs: chunks, an interruption, who runs beside it, a sweep, and being compiled."""
+"""Conditions that must not change a run: chunks, an interruption, other seeds beside it, a sweep, and being compiled."""
 
 from typing import Any
 

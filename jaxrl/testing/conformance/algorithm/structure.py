@@ -1,4 +1,4 @@
-"""What shows while an algorithm is traced: structures, shapes and dtypes, the use of keys, and how often environments step."""
+"""Checks while an algorithm is traced: structures, shapes and dtypes, the use of keys, and how often environments step."""
 
 import dataclasses
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What is checked: an algorithm on a task, how it is traced, and a few updates of it, run in several ways."""
+"""The subject of the checks: an algorithm on a task, how it is traced, and a few updates of it, run in several ways."""
 
 import functools
 import tempfile
@@ -28,7 +28,7 @@ NUM_VIEWS, NUM_REPEATS = 8, 512  # views whose actions are counted, and how ofte
 
 
 class Traced(NamedTuple):
-    """What tracing an update shows.
+    """The facts that tracing an update shows.
 
     program: the traced program. text: as jax prints it, with the values of its constants.
     state: PyTree, shapes after the update.
@@ -42,7 +42,7 @@ class Traced(NamedTuple):
 
 
 class Acts(NamedTuple):
-    """What a policy does, on the host.
+    """The decisions of a policy, on the host.
 
     obs, mask: PyTree[n, ...], what it saw while it played, the mask None where there is none.
     sampled, greedy: PyTree[n, ...], the actions it took, and those that its mode would have taken.
@@ -61,7 +61,7 @@ class Acts(NamedTuple):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked, with what several checks need, computed once. See ``check_algorithm`` for the fields."""
+    """The subject, with values that several checks need, computed once. See ``check_algorithm`` for the fields."""
 
     make: Callable[..., Algorithm]
     task: Any
@@ -160,7 +160,7 @@ class Subject:
 
     @functools.cached_property
     def acts(self) -> Acts:
-        """What the policy of ``state`` does."""
+        """The decisions of the policy of ``state``."""
         views = np.linspace(0, NUM_ENVS * NUM_STEPS - 1, NUM_VIEWS).astype(int)
         key = jax.random.fold_in(self.key, 1)
         done = jax.tree.map(np.asarray, _act(self.make, self.task, self.one, self.state, key, jnp.asarray(views)))

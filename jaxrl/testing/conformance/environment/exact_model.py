@@ -1,4 +1,4 @@
-"""What a finite environment must keep: its outcomes are distributions, agree with sampled steps, and with their table."""
+"""Requirements of a finite environment: its outcomes are distributions, agree with sampled steps, and with their table."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What every environment must keep: the record, the structure of what its functions return, purity, and sound values."""
+"""Requirements of every environment: the record, the structure of what its functions return, purity, and sound values."""
 
 import dataclasses
 import itertools
@@ -139,7 +139,7 @@ def check_traced_twice_the_same(subject: Subject) -> None:
 
 
 def check_same_key_same_result(subject: Subject) -> None:
-    """What is drawn on the host while a program runs, by a callback, is another thing each time."""
+    """A number that a callback draws on the host while a program runs is another one each time."""
     env, played = subject.env, subject.played
     keys = jax.random.split(subject.key, BATCH)
     for where, run, inputs in (

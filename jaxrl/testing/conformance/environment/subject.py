@@ -1,4 +1,4 @@
-"""What is checked: an environment, some steps of random play in it, and, where it is finite, its outcomes and its table."""
+"""The subject of the checks: an environment, some steps of random play, and, where it is finite, its outcomes and its table."""
 
 import functools
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def _play(env: Environment, key: jax.Array) -> Played:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked, with what several checks need, computed once."""
+    """The subject, with values that several checks need, computed once."""
 
     env: Environment
     key: jax.Array
