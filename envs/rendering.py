@@ -37,7 +37,7 @@ from envs.markov_games import (
 )
 from envs.markov_games import rendering as games
 from jaxrl.core.environment import Environment, PyTree
-from jaxrl.errors import EnvironmentError
+from jaxrl.errors import EnvError
 
 # Type of the parameters -> (state, params) -> picture.
 RENDERERS: dict[type, Callable[[Any, Any], np.ndarray]] = {
@@ -81,11 +81,11 @@ def render(env: Environment, state: PyTree) -> np.ndarray:
         state: one state, without a batch axis.
 
     Raises:
-        EnvironmentError: there are no pictures of it.
+        EnvError: there are no pictures of it.
     """
     if not can_render(env):
         kind = f"{type(env.params).__module__}.{type(env.params).__qualname__}"
         fix = "Add a function (state, params) -> uint8[H, W, 3] to envs.rendering.RENDERERS."
-        raise EnvironmentError(f"render: the environment must have pictures, got parameters of type {kind}. {fix}")
+        raise EnvError(f"render: the environment must have pictures, got parameters of type {kind}. {fix}")
     state, params = jax.tree.map(np.asarray, (state, env.params))
     return RENDERERS[type(env.params)](state, params)

@@ -22,7 +22,7 @@ class ConfigError(JaxrlError, ValueError):
     """A configuration value is out of range, or two values do not fit together."""
 
 
-class EnvironmentError(JaxrlError, ValueError):
+class EnvError(JaxrlError, ValueError):
     """An environment breaks the protocol of ``jaxrl.core.environment``."""
 
 

@@ -20,7 +20,7 @@ import envs
 from jaxrl.algorithms.deep import dqn, ppo
 from jaxrl.algorithms.multiagent import mappo
 from jaxrl.algorithms.tabular import q_learning
-from jaxrl.core.batch_axis import Together
+from jaxrl.core.batch_axis import DeviceGroup
 from jaxrl.training import data_parallel, platform, seed_axis
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.inputs import Inputs
@@ -59,8 +59,8 @@ OPTIONS = {"num_updates": 6, "chunk_length": 2}
 
 
 @functools.cache
-def on(devices, name, seeds=16, group=None):
-    return run(*CASES[name], seeds=seeds, devices=jax.devices()[:devices], group=group, **OPTIONS)
+def on(devices, name, seeds=16, vmap_width=None):
+    return run(*CASES[name], seeds=seeds, devices=jax.devices()[:devices], vmap_width=vmap_width, **OPTIONS)
 
 
 def same_state(mine, yours):
@@ -158,7 +158,7 @@ def one_run_on_eight_devices(name):
 
 
 def one_run_is_divided():
-    alone, shared = compiled("large ppo", jax.devices()[:1], 1), compiled("large ppo", [Together(jax.devices())], 1)
+    alone, shared = compiled("large ppo", jax.devices()[:1], 1), compiled("large ppo", [DeviceGroup(jax.devices())], 1)
     text = shared.as_text()
     assert not collectives(alone.as_text())
     assert "all-reduce" in collectives(text)
@@ -169,7 +169,7 @@ def one_run_is_divided():
 
 def two_runs_on_four_devices_each():
     both = data_parallel.run(*CASES["ppo"], seeds=[3, 5], devices_per_seed=4, **OPTIONS)
-    close(both, run(*CASES["ppo"], seeds=[3, 5], devices=jax.devices()[:1], group=1, **OPTIONS))
+    close(both, run(*CASES["ppo"], seeds=[3, 5], devices=jax.devices()[:1], vmap_width=1, **OPTIONS))
 
 
 def a_checkpoint_of_a_shared_run_goes_on_alone():

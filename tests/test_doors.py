@@ -15,7 +15,7 @@ from jaxrl.algorithms.tabular import q_learning
 from jaxrl.blocks import distributions, returns
 from jaxrl.core import rollout
 from jaxrl.core.finite import TabularModel, tabulate
-from jaxrl.errors import ConfigError, DataError, EnvironmentError, UnknownNameError
+from jaxrl.errors import ConfigError, DataError, EnvError, UnknownNameError
 from jaxrl.evaluation import finance
 from jaxrl.solvers import dynamic_programming, dynamics, lemke_howson, markov_games, normal_form, zero_sum
 from jaxrl.training.runner import train
@@ -72,7 +72,7 @@ GAMES = {
 @pytest.mark.parametrize("solver", [*SINGLE, *GAMES])
 def test_solvers_on_devices_look_at_the_tables_of_a_model(solver, table, value, message):
     model, solve = (corridor(), SINGLE[solver]) if solver in SINGLE else (pennies(), GAMES[solver])
-    with pytest.raises(EnvironmentError, match=message):
+    with pytest.raises(EnvError, match=message):
         solve(changed(model, table, value))
 
 

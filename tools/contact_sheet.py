@@ -14,7 +14,7 @@ from envs.gridworlds import random_maze
 from envs.rendering import can_render, render
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import uniform_policy
-from jaxrl.errors import EnvironmentError, require
+from jaxrl.errors import EnvError, require
 from jaxrl.report.figures import STYLE
 from jaxrl.report.films import play
 from jaxrl.results.storage import replacing
@@ -76,9 +76,7 @@ def contact_sheet(path: Path, sheet: dict[str, Callable[[], Environment]] = SHEE
             axes.axis("off")
         for index, (axes, (title, build)) in enumerate(zip(grid, sheet.items(), strict=False)):
             env = build()
-            require(
-                can_render(env), "contact_sheet", "the environment must have pictures", title, "Leave it out.", EnvironmentError
-            )
+            require(can_render(env), "contact_sheet", "the environment must have pictures", title, "Leave it out.", EnvError)
             played = play(jax.random.key(index), env, uniform_policy(env), max_steps=steps)
             last = -2 if played.terminated else -1  # the state before the end, where there is more to see
             axes.imshow(render(env, jax.tree.map(lambda leaf, last=last: leaf[last], played.states)))

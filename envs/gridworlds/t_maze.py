@@ -23,7 +23,7 @@ from envs.gridworlds.grid import DOWN, LEFT, RIGHT, UP
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import Initial, Outcomes, finite
 from jaxrl.core.spaces import Discrete
-from jaxrl.errors import ConfigError, EnvironmentError, JaxrlError, is_traced, require
+from jaxrl.errors import ConfigError, EnvError, JaxrlError, is_traced, require
 
 CUE_DOWN, CUE_UP, CORRIDOR, JUNCTION = range(4)  # the observations
 
@@ -65,7 +65,7 @@ def initial(params):
     return Initial(jnp.full(2, 0.5, jnp.float32), State(jnp.full(2, -1, jnp.int32), jnp.array([CUE_DOWN, CUE_UP], jnp.int32)))
 
 
-def limited(params, max_steps, error: type[JaxrlError] = EnvironmentError):
+def limited(params, max_steps, error: type[JaxrlError] = EnvError):
     """Returns the parameters, unless the junction lies beyond the time limit: then raises ``error``."""
     within = is_traced(params) or bool(np.all(max_steps > np.asarray(params.length)))
     must, fix = "max_steps must exceed length, or the turn is never reached", f"Set it above {params.length}."

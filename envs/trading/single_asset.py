@@ -26,7 +26,7 @@ from envs.trading import accounting, features, prices
 from envs.trading.accounting import Account, Costs, Ledger, Limits
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.spaces import Box, Discrete
-from jaxrl.errors import EnvironmentError, is_traced, real_numbers, require, require_finite
+from jaxrl.errors import EnvError, is_traced, real_numbers, require, require_finite
 
 WEIGHTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 BARS = 250  # of an episode: about a year
@@ -134,7 +134,7 @@ class _Limit:
         last = room if self.last is None else self.last
         first = 0 if is_traced(params.first) else int(np.max(params.first))
         must = f"first <= last <= bars - 1 - max_steps = {room} must hold"
-        require(first <= last <= room, "single_asset", must, (first, last), "Build it with more bars.", EnvironmentError)
+        require(first <= last <= room, "single_asset", must, (first, last), "Build it with more bars.", EnvError)
         return dataclasses.replace(params, last=jnp.full_like(params.last, last))
 
 
@@ -257,7 +257,7 @@ def episode_prices(env: Environment) -> jax.Array:
     """Returns the closing prices of the only episode, float32[max_steps + 1].
 
     Raises:
-        EnvironmentError: the market has several paths, or starts.
+        EnvError: the market has several paths, or starts.
     """
     return _columns(env)[:, 0]
 
@@ -300,7 +300,7 @@ def _columns(env: Environment) -> jax.Array:
     found = f"{len(table)} paths, bars {first} to {last}"
     fix = "Give one row of prices, and first and last alike."
     must = "there must be one path, and one bar on which episodes begin"
-    require(len(table) == 1 and first == last, "single_asset", must, found, fix, EnvironmentError)
+    require(len(table) == 1 and first == last, "single_asset", must, found, fix, EnvError)
     return table[0, first : first + env.max_steps + 1]
 
 

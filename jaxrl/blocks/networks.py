@@ -34,7 +34,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxrl.core import spaces
-from jaxrl.core.batch_axis import divided
+from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.contracts import equal_when_rebuilt
 from jaxrl.core.environment import Environment
 from jaxrl.core.spaces import Box, Discrete, Space
@@ -142,7 +142,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x):
         # As matrices: with more than one batch axis, XLA transposes what it multiplies for the gradient of the weights.
-        batch, x = x.shape[:-1], divided(x.reshape(-1, x.shape[-1]))
+        batch, x = x.shape[:-1], shard_batch(x.reshape(-1, x.shape[-1]))
         for size in self.hidden:
             x = activation(self.activation)(dense(size, 2**0.5)(x))
         x = x if self.output is None else dense(self.output, self.output_scale)(x)
@@ -181,7 +181,7 @@ class Own(nn.Module):
         one = spaces.example(space)
         leaf, item = jax.tree.leaves(obs)[0], jax.tree.leaves(one)[0]
         batch = leaf.shape[: leaf.ndim - item.ndim]
-        flat = jax.tree.map(lambda leaf, item: divided(leaf.reshape(-1, *item.shape)), obs, one)
+        flat = jax.tree.map(lambda leaf, item: shard_batch(leaf.reshape(-1, *item.shape)), obs, one)
         module = self.network(space, self.num_outputs)
         must, fix = "network must return a flax module", "Build it inside the function."
         require(isinstance(module, nn.Module), "network", must, module, fix)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.core.batch_axis import divided
+from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.environment import PyTree
 from jaxrl.errors import require
 
@@ -85,7 +85,7 @@ def sample(key: jax.Array, buffer: ReplayBuffer, batch_size: int) -> PyTree:
     _require_fit("sample", buffer.capacity, batch_size)
     # A remainder of 32 random bits: half the draws of randint, and no item is likelier than another by more than size / 2^32.
     index = (jax.random.bits(key, (batch_size,), jnp.uint32) % buffer.size.astype(jnp.uint32)).astype(jnp.int32)
-    return divided(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items))
+    return shard_batch(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items))
 
 
 def sample_sequences(key: jax.Array, buffer: ReplayBuffer, batch_size: int, length: int, num_envs: int) -> PyTree:
@@ -112,7 +112,7 @@ def sample_sequences(key: jax.Array, buffer: ReplayBuffer, batch_size: int, leng
     start = (jax.random.bits(key, (batch_size,), jnp.uint32) % starts).astype(jnp.int32)
     steps = num_envs * jnp.arange(length, dtype=jnp.int32)[:, None]
     index = (buffer.position - buffer.size + start + steps) % capacity
-    return divided(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items), axis=1)
+    return shard_batch(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items), axis=1)
 
 
 def _length(tree: PyTree) -> int:

@@ -44,7 +44,7 @@ class Running(Storage):
     """Go on with the newest run of these settings if it did not come to its end: the result is the same to the last bit."""
     checkpoint_seconds: float = 60.0
     """Least time between two checkpoints, in seconds; 0 saves after every chunk."""
-    at_once: int | None = None
+    batch_seeds: int | None = None
     """Seeds that lie in memory at once; the rest follow in batches. By default as many as fit."""
     tensorboard: bool = False
     """Write TensorBoard event files into the run's folder too; needs the extra of that name."""
@@ -138,7 +138,7 @@ def going_on(directory: RunDirectory) -> Job:
     return job
 
 
-def conduct(jobs: Sequence[Job], options: Running) -> int:
+def execute(jobs: Sequence[Job], options: Running) -> int:
     """Runs experiments, all of them whatever becomes of one, and returns the exit status.
 
     Returns:
@@ -227,7 +227,7 @@ def _run(
         directory,
         root=job.root,
         seconds_between_checkpoints=options.checkpoint_seconds,
-        at_once=options.at_once,
+        batch_seeds=options.batch_seeds,
         sinks=functools.partial(trackers, options, directory, config) if processes.first else lambda arm: (),
         processes=processes,
         stop=stop,

@@ -11,7 +11,7 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from jaxrl.cli import door
-from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, Storage, conduct, going_on
+from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, Storage, execute, going_on
 from jaxrl.errors import JaxrlError, unknown_name
 from jaxrl.experiment.experiment import Experiment, load, names
 from jaxrl.experiment.session import say
@@ -166,7 +166,7 @@ class Run(Running, Chosen):
 
 def _run(arguments: list[str]) -> int:
     parsed = _job("run", arguments, Run)
-    return parsed if isinstance(parsed, int) else conduct([parsed[0]], parsed[1])
+    return parsed if isinstance(parsed, int) else execute([parsed[0]], parsed[1])
 
 
 def _train(arguments: list[str]) -> int:
@@ -189,7 +189,7 @@ def _plan(arguments: list[str]) -> int:
     platform.setup(deterministic=parsed[1].deterministic)
     from jaxrl.cli.plan import plan
 
-    return plan(parsed[0], parsed[1].at_once)
+    return plan(parsed[0], parsed[1].batch_seeds)
 
 
 def _sweep(arguments: list[str]) -> int:
@@ -245,7 +245,7 @@ def _reproduce(arguments: list[str]) -> int:
     found = [load(name) for name in options.names]
     roots = range(options.root, options.root + options.roots)
     jobs = [Job(one, one.quick if options.quick else one.config(), root=root) for one in found for root in roots]
-    return conduct(jobs, options)
+    return execute(jobs, options)
 
 
 def _resume(arguments: list[str]) -> int:
@@ -253,7 +253,7 @@ def _resume(arguments: list[str]) -> int:
     from jaxrl.cli.sweep import is_sweep, resume_sweep
 
     directory = find_run(options.runs, options.run)
-    return resume_sweep(directory, options) if is_sweep(directory) else conduct([going_on(directory)], options)
+    return resume_sweep(directory, options) if is_sweep(directory) else execute([going_on(directory)], options)
 
 
 def _compare(arguments: list[str]) -> int:

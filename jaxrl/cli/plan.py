@@ -22,33 +22,33 @@ TRIAL_UPDATES = 2
 class Planned(NamedTuple):
     """The needs of one program.
 
-    name: of its arms. seeds: how many, of all arms together. at_once: how many of them lie in memory together.
+    name: of its arms. seeds: how many, of all arms together. batch_seeds: how many of them lie in memory together.
     need: of one batch. peak: bytes that the process will have had in memory at most, metrics included; on an accelerator the
     bytes on the devices. compile_seconds: measured now, on a second start most of it is saved. run_seconds: after compiling.
     """
 
     name: str
     seeds: int
-    at_once: int
+    batch_seeds: int
     need: memory.Need
     peak: int
     compile_seconds: float
     run_seconds: float
 
 
-def foresee(arms: Sequence[Arm], at_once: int | None = None) -> Planned:
+def foresee(arms: Sequence[Arm], batch_seeds: int | None = None) -> Planned:
     """Compiles the program of these arms as a run would and makes a few updates, which are thrown away.
 
     Args:
         arms: of one structure.
-        at_once: seeds that lie in memory at once, None for as many as fit.
+        batch_seeds: seeds that lie in memory at once, None for as many as fit.
     """
     first = arms[0]
     seeds, trial = len(arms) * first.seeds, min(TRIAL_UPDATES, first.updates)
     devices = jax.local_devices()
     config = jax.tree.map(lambda leaf: leaf[0], seed_axis.spread(first.config, first.seeds))
     needed = (first.make, first.task, config)
-    fitting = at_once or memory.seeds_that_fit(*needed, seeds, trial, first.evaluators, devices)
+    fitting = batch_seeds or memory.seeds_that_fit(*needed, seeds, trial, first.evaluators, devices)
     together = -(-seeds // -(-seeds // fitting))  # in batches of equal size
     need = memory.need(*needed, together, trial, first.evaluators, devices)
     # One batch of as many seeds as will lie in memory, so that their memory and their pace are those of the run.
@@ -62,17 +62,17 @@ def foresee(arms: Sequence[Arm], at_once: int | None = None) -> Planned:
     return Planned(program_name(arms), seeds, together, need, peak, done.summary.compile_seconds, pace * first.updates * seeds)
 
 
-def plan(job: Job, at_once: int | None) -> int:
+def plan(job: Job, batch_seeds: int | None) -> int:
     """Foresees an experiment, prints what was found and returns the exit status.
 
     Args:
         job: the experiment and its settings.
-        at_once: seeds that lie in memory at once, None for as many as fit.
+        batch_seeds: seeds that lie in memory at once, None for as many as fit.
     """
     arms = job.arms()
     later = [arm.label for arm in arms if arm.after]
     arms = [arm for arm in arms if not arm.after]
-    planned = [foresee([arms[place] for place in places], at_once) for places in programs(arms)]
+    planned = [foresee([arms[place] for place in places], batch_seeds) for places in programs(arms)]
     if later:
         say(f"not planned, since they are made from the results of other arms: {', '.join(later)}")
     name = job.experiment.name
@@ -85,7 +85,7 @@ def plan(job: Job, at_once: int | None) -> int:
         table.add_row(
             entry.name,
             f"{entry.seeds:,}",
-            f"{entry.at_once:,}",
+            f"{entry.batch_seeds:,}",
             f"{quantity(entry.need.carry)}B",
             f"{quantity(entry.need.per_seed)}B",
             f"{quantity(entry.peak)}B",

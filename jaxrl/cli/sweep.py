@@ -108,7 +108,7 @@ class Sweeping:
             "seeds": arm.seeds,
             "evaluators": arm.evaluators,
             "watch": (_Quiet(Progress(directory.experiment, arm.show)),),
-            "at_once": options.at_once,
+            "batch_seeds": options.batch_seeds,
             "root": root,
             "stop": stop,
         }
@@ -121,7 +121,7 @@ class Sweeping:
         """Returns those of a program."""
         return Checkpoints(self._directory.checkpoints("-".join(map(str, name))), self._options.checkpoint_seconds)
 
-    def conduct(self) -> Tried:
+    def execute(self) -> Tried:
         options, arm = self._options, self._arm
         held_out = held_out_seeds(arm.seeds, arm.seeds if options.held_out is None else options.held_out)
         notes: list[str] = []
@@ -220,7 +220,7 @@ class Sweeping:
             watch=lambda together: self._how["watch"],
             checkpoints=lambda together: self._checkpoints("program", digest([arm.factors for arm in together])),
             root=self._how["root"],
-            at_once=self._how["at_once"],
+            batch_seeds=self._how["batch_seeds"],
             stop=self._how["stop"],
         )
         if len(runs) < len(self._built) or any(run.summary.interrupted for run in runs):
@@ -344,7 +344,7 @@ def sweep_experiment(job: Job, options: Options) -> int:
             sinks = functools.partial(trackers, options, directory, settings)
             others = {} if arm.after else _fields_of_experiment(job.config, arm.config)
             build = functools.partial(_rebuilt, job, [other.label for other in job.arms()].index(arm.label))
-            tried = Sweeping(directory, options, arm, job.root, sinks, others, build, stop).conduct()
+            tried = Sweeping(directory, options, arm, job.root, sinks, others, build, stop).execute()
         except (Interrupted, KeyboardInterrupt):
             interrupted = True
         except JaxrlError:
@@ -370,7 +370,9 @@ def _chosen_arm(job: Job, directory: RunDirectory, options: Options) -> Arm:
     chosen = next((arm for arm in arms if not arm.after), arms[-1]) if not job.only else arms[-1]
     if not chosen.after or chosen.prepare is None:
         return chosen
-    session = Session(directory, root=job.root, seconds_between_checkpoints=options.checkpoint_seconds, at_once=options.at_once)
+    session = Session(
+        directory, root=job.root, seconds_between_checkpoints=options.checkpoint_seconds, batch_seeds=options.batch_seeds
+    )
     before = [arm for arm in arms if arm is not chosen]
     return chosen.prepare(chosen, session.train(before).run(**chosen.after))
 

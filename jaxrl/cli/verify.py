@@ -47,7 +47,7 @@ def compare_ways(arm: Arm, seeds: int) -> list[Drift]:
         f"{count} seeds, one device, {max(WIDTHS)} vmapped": one,
         "again": one,
         "a chunk for every update": {**one, "chunk_length": 1},
-        "in two batches": {**one, "at_once": -(-count // 2)},
+        "in two batches": {**one, "batch_seeds": -(-count // 2)},
         **{f"{width} vmapped": {**one, "group": width} for width in WIDTHS[:-1]},
     }
     if len(devices) > 1:

@@ -28,7 +28,7 @@ from jaxrl.compat.spaces import Render, fetch, rendering, row, to_action, to_hos
 from jaxrl.compat.stepping import Stream
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import View
-from jaxrl.errors import ConfigError, EnvironmentError, missing_package, require
+from jaxrl.errors import ConfigError, EnvError, missing_package, require
 
 try:
     import gymnasium
@@ -48,7 +48,7 @@ def to_gymnasium(env: Environment, render_mode: str | None = None, render: Rende
         render: draws one state, ``state -> uint8[H, W, 3]``; ``functools.partial(envs.rendering.render, env)`` for ours.
 
     Raises:
-        EnvironmentError: it has several agents.
+        EnvError: it has several agents.
         ConfigError: it cannot be drawn in this mode.
     """
     return GymnasiumEnv(env, render_mode, render)
@@ -77,7 +77,7 @@ def to_gymnasium_vector(
         render: draws one state, ``state -> uint8[H, W, 3]``.
 
     Raises:
-        EnvironmentError: it has several agents.
+        EnvError: it has several agents.
         ConfigError: another argument cannot be used.
     """
     return GymnasiumVectorEnv(env, num_envs, autoreset_mode, render_mode, render)
@@ -85,7 +85,7 @@ def to_gymnasium_vector(
 
 def _require_one_agent(where: str, env: Environment) -> None:
     fix = "Use jaxrl.compat.pettingzoo.to_pettingzoo."
-    require(env.num_agents is None, where, "the environment must have no agent axis", env.num_agents, fix, EnvironmentError)
+    require(env.num_agents is None, where, "the environment must have no agent axis", env.num_agents, fix, EnvError)
 
 
 class GymnasiumEnv(gymnasium.Env[Any, Any]):

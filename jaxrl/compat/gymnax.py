@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.spaces import Box, Dict, Discrete, Space, example
-from jaxrl.errors import EnvironmentError, SpaceError, require
+from jaxrl.errors import EnvError, SpaceError, require
 
 NEVER = 2**30  # steps; twice as many still fit into int32
 MERGED, SPLIT = 5, 6  # values that step returns: one flag for every end, or two
@@ -51,7 +51,7 @@ def from_gymnax(
         counts as a death, as some of their tasks mean it (the chains of bsuite).
 
     Raises:
-        EnvironmentError: functions or fields are missing, the structures do not fit together, or an end that is no death cannot
+        EnvError: functions or fields are missing, the structures do not fit together, or an end that is no death cannot
             be told from one: a limit that is not in the parameters, or a truncation for another reason than time.
         SpaceError: a space is none of Discrete, Box and Dict, or observations are not in the shape that theirs says.
     """
@@ -223,7 +223,7 @@ def _nested(value: Any) -> Any:
 
 
 def _require(condition: bool, where: str, must: str, value: object, fix: str) -> None:
-    require(condition, where, must, value, fix, EnvironmentError)
+    require(condition, where, must, value, fix, EnvError)
 
 
 def _max_steps(where: str, params: Any, limit: str) -> int:
@@ -242,7 +242,7 @@ def _shapes(where: str, name: str, function: Callable, *arguments: Any) -> Any:
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         must = f"{name} must be traceable by jax, with arrays as parameters"
-        raise EnvironmentError(f"{where}: {must}, got {reason}. Use jax.numpy.") from error
+        raise EnvError(f"{where}: {must}, got {reason}. Use jax.numpy.") from error
 
 
 def _require_structure(where: str, gymnax_env: Any, env: Environment) -> tuple:

@@ -21,7 +21,7 @@ from jaxrl.compat.spaces import Render, fetch, rendering, row, to_action, to_hos
 from jaxrl.compat.stepping import Stream
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import View
-from jaxrl.errors import EnvironmentError, SpaceError, missing_package, require
+from jaxrl.errors import EnvError, SpaceError, missing_package, require
 
 try:
     import pettingzoo
@@ -40,7 +40,7 @@ def to_pettingzoo(env: Environment, render_mode: str | None = None, render: Rend
         render: draws one state, ``state -> uint8[H, W, 3]``; ``functools.partial(envs.rendering.render, env)`` for ours.
 
     Raises:
-        EnvironmentError: it has no agent axis.
+        EnvError: it has no agent axis.
         ConfigError: it cannot be drawn in this mode.
     """
     return PettingZooEnv(env, render_mode, render)
@@ -51,9 +51,7 @@ class PettingZooEnv(pettingzoo.ParallelEnv[str, Any, Any]):
 
     def __init__(self, env: Environment, render_mode: str | None, render: Render | None):
         where, fix = "to_pettingzoo", "Use jaxrl.compat.gymnasium.to_gymnasium."
-        require(
-            env.num_agents is not None, where, "the environment must have an agent axis", env.num_agents, fix, EnvironmentError
-        )
+        require(env.num_agents is not None, where, "the environment must have an agent axis", env.num_agents, fix, EnvError)
         self.metadata = rendering(where, render_mode, render) | {"name": "jaxrl"}
         self.render_mode, self._render = render_mode, render
         self.possible_agents = [f"agent_{i}" for i in range(env.num_agents or 0)]

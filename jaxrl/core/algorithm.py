@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl.core.batch_axis import divided, whole
+from jaxrl.core.batch_axis import replicate, shard_batch
 
 PyTree = Any
 
@@ -65,12 +65,12 @@ def epochs_of_minibatches(
         The state, and the metrics with leading axes [num_epochs, num_minibatches].
     """
     size = jax.tree.leaves(batch)[0].shape[0]
-    batch = whole(batch)  # a random order takes every minibatch from everywhere
+    batch = replicate(batch)  # a random order takes every minibatch from everywhere
 
     def epoch(state, key):
         order = random_order(key, size)
         shuffled = jax.tree.map(lambda leaf: jnp.take(leaf, order, axis=0), batch)
         minibatches = jax.tree.map(lambda leaf: leaf.reshape(num_minibatches, -1, *leaf.shape[1:]), shuffled)
-        return jax.lax.scan(update, state, divided(minibatches, axis=1))
+        return jax.lax.scan(update, state, shard_batch(minibatches, axis=1))
 
     return jax.lax.scan(epoch, state, jax.random.split(key, num_epochs))

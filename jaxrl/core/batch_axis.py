@@ -16,12 +16,12 @@ PyTree = Any
 BATCH_AXIS = "batch"
 
 
-def divided(tree: PyTree, axis: int = 0) -> PyTree:
+def shard_batch(tree: PyTree, axis: int = 0) -> PyTree:
     """Returns the arrays as they are, each with this axis divided over the devices that share the run, if there are any."""
     return _laid_out(tree, PartitionSpec(*[None] * axis, BATCH_AXIS))
 
 
-def whole(tree: PyTree) -> PyTree:
+def replicate(tree: PyTree) -> PyTree:
     """Returns the arrays as they are, each whole on every device that shares the run, if there are any."""
     return _laid_out(tree, PartitionSpec())
 
@@ -32,12 +32,12 @@ def _laid_out(tree: PyTree, spec: PartitionSpec) -> PyTree:
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, spec), tree)
 
 
-class Together:
+class DeviceGroup:
     """Devices that share each run. To ``jaxrl.training.runner.run`` they are one device."""
 
     def __init__(self, devices: Sequence[Any]):
         """devices: at least one, all of one kind."""
-        require(len(devices) > 0, "Together", "there must be at least one device", devices, "Name one.")
+        require(len(devices) > 0, "DeviceGroup", "there must be at least one device", devices, "Name one.")
         self.devices = tuple(devices)
 
     @property

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.core.averages import MOST_ENTRIES, Average, average
-from jaxrl.core.batch_axis import divided
+from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.scan import scan
 from jaxrl.core.spaces import example
@@ -144,7 +144,7 @@ def start(key: jax.Array, env: Environment, num_envs: int, memory: PyTree = ()) 
         num_envs: E.
         memory: what the policy remembers, for one environment; only its shapes and dtypes matter, it starts as zeros.
     """
-    return divided(jax.vmap(lambda k: _begin(env.reset(k), env, memory))(jax.random.split(key, num_envs)))
+    return shard_batch(jax.vmap(lambda k: _begin(env.reset(k), env, memory))(jax.random.split(key, num_envs)))
 
 
 def _begin(reset, env: Environment, memory: PyTree) -> Episode:
@@ -264,7 +264,7 @@ def unroll(
 
         reset_keys = jax.random.split(reset_key, (num_steps, num_envs))
         episodes, batch = scan(step, episodes, (policy_keys, step_keys, reset_keys))
-        return episodes, divided(batch, axis=1)
+        return episodes, shard_batch(batch, axis=1)
 
     pool = jax.vmap(jax.vmap(env.reset))(jax.random.split(reset_key, (num_envs, reset_pool)))
 
@@ -277,7 +277,7 @@ def unroll(
         return (episodes, (used + transition.done) % reset_pool), transition
 
     (episodes, _), batch = scan(step_from_pool, (episodes, jnp.zeros(num_envs, jnp.int32)), (policy_keys, step_keys))
-    return episodes, divided(batch, axis=1)
+    return episodes, shard_batch(batch, axis=1)
 
 
 def episode_metrics(batch: Transition) -> dict[str, jax.Array | Average]:

@@ -19,7 +19,7 @@ from flax import struct
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
 from jaxrl.core.spaces import Discrete, Space, example
-from jaxrl.errors import EnvironmentError, require
+from jaxrl.errors import EnvError, require
 
 
 @struct.dataclass
@@ -63,7 +63,7 @@ def with_reward(env: Environment, reward: Callable, params: PyTree = ()) -> Envi
         The environment with ``params`` of type ``RewardParams`` and states of type ``Seen``.
 
     Raises:
-        EnvironmentError: the reward has another shape.
+        EnvError: the reward has another shape.
     """
     agents = () if env.num_agents is None else (env.num_agents,)
     obs, _ = jax.eval_shape(env.reset, jax.random.key(0))
@@ -71,7 +71,7 @@ def with_reward(env: Environment, reward: Callable, params: PyTree = ()) -> Envi
     found = jax.eval_shape(reward, params, obs, action, obs)
     must = f"the reward function must return float32{list(agents)}"
     value = f"{found.dtype}{list(found.shape)}"
-    require(found.shape == agents, "with_reward", must, value, "Squeeze or sum the axes beyond.", EnvironmentError)
+    require(found.shape == agents, "with_reward", must, value, "Squeeze or sum the axes beyond.", EnvError)
     changed = dataclasses.replace(
         env,
         params=RewardParams(env.params, params),
@@ -116,7 +116,7 @@ def with_time_limit(env: Environment, max_steps: int) -> Environment:
 
     Raises:
         ConfigError: max_steps is no positive integer.
-        EnvironmentError: the environment cannot have this limit, for example since its data end before.
+        EnvError: the environment cannot have this limit, for example since its data end before.
     """
     whole = isinstance(max_steps, (int, np.integer)) and max_steps >= 1
     require(whole, "with_time_limit", "max_steps must be an integer of at least 1", max_steps, "Give a number of steps.")
@@ -133,11 +133,11 @@ def with_action_mask(env: Environment, mask: Callable) -> Environment:
         mask: ``(state, params) -> bool[A]`` (bool[N, A] with agents), True = legal.
 
     Raises:
-        EnvironmentError: the actions are not discrete.
+        EnvError: the actions are not discrete.
     """
     discrete = isinstance(env.action_space, Discrete)
     must = "the action space must be Discrete"
-    require(discrete, "with_action_mask", must, env.action_space, "Only single choices can be masked.", EnvironmentError)
+    require(discrete, "with_action_mask", must, env.action_space, "Only single choices can be masked.", EnvError)
     both = mask if env.action_mask_fn is None else _BothMasks(env.action_mask_fn, mask)
     return dataclasses.replace(env, action_mask_fn=both)
 
@@ -153,13 +153,13 @@ def with_copied_actions(env: Environment, copies: int) -> Environment:
 
     Raises:
         ConfigError: copies is no positive integer.
-        EnvironmentError: the actions are not discrete.
+        EnvError: the actions are not discrete.
     """
     where, space = "with_copied_actions", env.action_space
     whole = isinstance(copies, (int, np.integer)) and copies >= 1
     require(whole, where, "copies must be an integer of at least 1", copies, "Give a number of names.")
     if not isinstance(space, Discrete):
-        raise EnvironmentError(f"{where}: the action space must be Discrete, got {space}. Only single choices can be copied.")
+        raise EnvError(f"{where}: the action space must be Discrete, got {space}. Only single choices can be copied.")
     copies = int(copies)
     return dataclasses.replace(
         env,

@@ -140,7 +140,7 @@ class Episodes:
             require_discount("Episodes", self.gamma)
 
     def validate(self, task: Any) -> None:
-        """Raises EnvironmentError where episodes are played in an environment of other spaces than the task's."""
+        """Raises EnvError where episodes are played in an environment of other spaces than the task's."""
         require_alike("Episodes", self.env, task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:

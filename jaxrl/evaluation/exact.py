@@ -13,7 +13,7 @@ from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, single_precision, tabulate
 from jaxrl.core.rollout import View
-from jaxrl.errors import EnvironmentError, require, require_discount
+from jaxrl.errors import EnvError, require, require_discount
 from jaxrl.evaluation.policy_tables import Spaces, action_probabilities, greedy_actions, require_alike
 from jaxrl.solvers import host
 from jaxrl.solvers.dynamic_programming import action_values, policy_chain
@@ -60,11 +60,11 @@ class ExactValue:
         Raises:
             ConfigError: gamma lies outside [0, 1] or too close to 1 for float32, or the optimum does not converge, as where
                 rewards without discount add up for ever.
-            EnvironmentError: the environment has agents, is not finite, or is too large.
+            EnvError: the environment has agents, is not finite, or is too large.
         """
         alone = env.num_agents is None
         must, fix = "the environment must have no agent axis", "Use TeamReturn or Exploitability."
-        require(alone, "ExactValue", must, env.num_agents, fix, EnvironmentError)
+        require(alone, "ExactValue", must, env.num_agents, fix, EnvError)
         require_discount("ExactValue", gamma)
         return cls.of_model("ExactValue", env, tabulate(env, max_states), gamma)
 
@@ -94,7 +94,7 @@ class ExactValue:
         )
 
     def validate(self, task: Any) -> None:
-        """Raises EnvironmentError where the task is an environment of other spaces."""
+        """Raises EnvError where the task is an environment of other spaces."""
         require_alike("ExactValue", self.spaces, task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
@@ -145,7 +145,7 @@ class Overestimate:
     network: QNetwork = static()
 
     def validate(self, task: Any) -> None:
-        """Raises EnvironmentError where the task is an environment of other spaces."""
+        """Raises EnvError where the task is an environment of other spaces."""
         self.exact.validate(task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:

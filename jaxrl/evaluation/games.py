@@ -13,7 +13,7 @@ from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, single_precision, tabulate
 from jaxrl.core.rollout import View
-from jaxrl.errors import EnvironmentError, require, require_discount
+from jaxrl.errors import EnvError, require, require_discount
 from jaxrl.evaluation.exact import ExactValue
 from jaxrl.evaluation.policy_tables import Spaces, action_probabilities, greedy_actions, require_alike
 from jaxrl.solvers import extensive, host, markov_games
@@ -100,10 +100,10 @@ class TeamReturn:
             max_states: see ``tabulate``.
 
         Raises:
-            EnvironmentError: the environment has no agents, is not finite, or is too large.
+            EnvError: the environment has no agents, is not finite, or is too large.
         """
         must = "the environment must have an agent axis"
-        require(env.num_agents is not None, "TeamReturn", must, env.num_agents, "Use ExactValue.", EnvironmentError)
+        require(env.num_agents is not None, "TeamReturn", must, env.num_agents, "Use ExactValue.", EnvError)
         model = tabulate(env, max_states)
         team = dataclasses.replace(model, reward=model.reward.mean(-1))
         optimum = model.initial @ host.finite_horizon(team, 1.0, env.max_steps)
@@ -111,7 +111,7 @@ class TeamReturn:
         return cls(single_precision(model), jnp.float32(optimum), env.max_steps, Spaces.of(env), masked)
 
     def validate(self, task: Any) -> None:
-        """Raises EnvironmentError where the task is an environment of other spaces."""
+        """Raises EnvError where the task is an environment of other spaces."""
         require_alike("TeamReturn", self.spaces, task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
@@ -168,11 +168,11 @@ class Exploitability:
 
         Raises:
             ConfigError: the discount is out of range, or the joint optimum does not converge.
-            EnvironmentError: the environment has no agents, is not finite, or hides information and has no extensive form.
+            EnvError: the environment has no agents, is not finite, or hides information and has no extensive form.
         """
         where = "Exploitability"
         agents = env.num_agents is not None
-        require(agents, where, "the environment must have agents", env.num_agents, "Use ExactValue.", EnvironmentError)
+        require(agents, where, "the environment must have agents", env.num_agents, "Use ExactValue.", EnvError)
         require_discount(where, gamma)
         model = tabulate(env)
         masked = env.action_mask_fn is not None
@@ -184,16 +184,16 @@ class Exploitability:
         if hidden is not None:
             try:
                 game = extensive.from_environment(env, gamma=gamma)
-            except EnvironmentError as error:
+            except EnvError as error:
                 must = "agents must be able to tell apart the states in which they choose, or the game have an extensive form"
                 fix = "Let agents observe what they need to tell them apart, or end every episode within its time limit."
-                raise EnvironmentError(f"{where}: {must}, got {hidden!r}. {fix}") from error
+                raise EnvError(f"{where}: {must}, got {hidden!r}. {fix}") from error
             mask = jnp.swapaxes(jnp.asarray(game.legal), 0, 1) if masked else None
             return cls(jnp.float32(gamma), Spaces.of(env), game=game, mask=mask)
         return cls(jnp.float32(gamma), Spaces.of(env), single_precision(model), mask=mask)
 
     def validate(self, task: Any) -> None:
-        """Raises EnvironmentError where the task is an environment of other spaces."""
+        """Raises EnvError where the task is an environment of other spaces."""
         require_alike("Exploitability", self.spaces, task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
@@ -263,7 +263,7 @@ class ValueGap:
 
         Raises:
             ConfigError: the discount is out of range.
-            EnvironmentError: the environment is not finite, or not such a game.
+            EnvError: the environment is not finite, or not such a game.
         """
         model = tabulate(env)
         with jax.enable_x64(True):

@@ -194,7 +194,7 @@ def train(
         watch: those of a program, given its arms; they see all of them at once.
         checkpoints: those of a program.
         stop: that of a whole command: no further program begins after it was asked for.
-        options: further arguments of ``jaxrl.training.runner.run``: root, devices, group and so on.
+        options: further arguments of ``jaxrl.training.runner.run``: root, devices, vmap_width and so on.
 
     Returns:
         A Run for each arm, in their order; after Ctrl-C fewer: the programs that were begun.

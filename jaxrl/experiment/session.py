@@ -43,7 +43,7 @@ class Session:
         *,
         root: int = 0,
         seconds_between_checkpoints: float = 60.0,
-        at_once: int | None = None,
+        batch_seeds: int | None = None,
         sinks: Callable[[str], Sequence[Sink]] = lambda arm: (),
         processes: Processes | None = None,
         stop: GracefulStop | None = None,
@@ -53,7 +53,7 @@ class Session:
             directory: of the run.
             root: number of the root key of all seeds.
             seconds_between_checkpoints: see ``jaxrl.training.checkpoint.Checkpoints``.
-            at_once: how many seeds lie in memory at once, by default as many as fit.
+            batch_seeds: how many seeds lie in memory at once, by default as many as fit.
             sinks: further sinks for the arm of this name.
             processes: those that share the seeds; each goes through the experiment, and the first writes what is written once.
             stop: that of the whole command, asked after each program and each measurement; by default each program has its own.
@@ -62,7 +62,7 @@ class Session:
         self.results = Results(directory, root)
         self._root = root
         self._seconds_between_checkpoints = seconds_between_checkpoints
-        self._at_once = at_once
+        self._batch_seeds = batch_seeds
         self._sinks = sinks
         self._processes = processes or Processes()
         self._stop = stop
@@ -85,7 +85,7 @@ class Session:
             watch=self._watch,
             checkpoints=lambda together: checkpoints_of(self.directory, together, self._seconds_between_checkpoints),
             root=self._root,
-            at_once=self._at_once,
+            batch_seeds=self._batch_seeds,
             processes=self._processes,
             stop=self._stop,
         )

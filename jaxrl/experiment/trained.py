@@ -22,7 +22,7 @@ from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Policy, View
-from jaxrl.errors import AlgorithmError, CheckpointError, ConfigError, EnvironmentError, missing_package, require, unknown_name
+from jaxrl.errors import AlgorithmError, CheckpointError, ConfigError, EnvError, missing_package, require, unknown_name
 from jaxrl.experiment.arms import Arm, checked, only, predecessor, programs, ready_arms
 from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.experiment import load as load_experiment
@@ -132,14 +132,14 @@ class Trained:
         """Plays one whole episode, writes it as an animated GIF and returns its path.
 
         Raises:
-            EnvironmentError: there are no pictures of the environment. ResultsError: the file cannot be written.
+            EnvError: there are no pictures of the environment. ResultsError: the file cannot be written.
         """
         from envs.rendering import can_render
         from jaxrl.report.films import frames, play, write_gif
 
         env, path = self._environment("film"), expanded(path)
         fix = "Roll it out by returns()."
-        require(can_render(env), "Trained.film", "the environment must have pictures", type(env.params), fix, EnvironmentError)
+        require(can_render(env), "Trained.film", "the environment must have pictures", type(env.params), fix, EnvError)
         played = play(jax.random.key(key), env, self.policy(seed, greedy), self.algorithm(seed).memory, env.max_steps)
         with replacing(path) as file:
             write_gif(file, frames(env, played))
@@ -177,7 +177,7 @@ class Trained:
 
     def _environment(self, where: str) -> Environment:
         must, fix = "the task must be an environment", "Data sets are not played."
-        require(isinstance(self.task, Environment), f"Trained.{where}", must, type(self.task), fix, EnvironmentError)
+        require(isinstance(self.task, Environment), f"Trained.{where}", must, type(self.task), fix, EnvError)
         return self.task
 
     def _place(self, seed: int) -> int:

@@ -99,7 +99,7 @@ def write_replay(run: RunDirectory, name: str, env: Environment, played: Played)
         played: from ``play`` or ``play_table``.
 
     Raises:
-        EnvironmentError: there are no pictures of this environment.
+        EnvError: there are no pictures of this environment.
         ResultsError: the file cannot be written.
     """
     path = run.path / "replays" / f"{name}.gif"

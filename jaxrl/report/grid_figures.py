@@ -11,7 +11,7 @@ from envs.gridworlds import grid
 from envs.gridworlds.rendering import cells
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import EnvironmentError, require
+from jaxrl.errors import EnvError, require
 from jaxrl.report.figures import GREY, new_figure, plain_text, save_figure
 from jaxrl.results.run_directory import RunDirectory
 
@@ -57,11 +57,11 @@ def value_map(
         title: by default the experiment.
 
     Raises:
-        EnvironmentError: the environment is no such walk.
+        EnvError: the environment is no such walk.
     """
     params: Any = env.params
     walks = isinstance(params, grid.Walk)
-    require(walks, "value_map", "the environment must be a walk over a map", type(params), "Draw curves.", EnvironmentError)
+    require(walks, "value_map", "the environment must be a walk over a map", type(params), "Draw curves.", EnvError)
     place = cells(params)
     number = np.asarray(model.observation)
     absorbing = np.asarray(params.absorbing)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.core.finite import TabularModel, require_model
-from jaxrl.errors import EnvironmentError, is_traced, require, require_discount, require_distribution, require_tolerance
+from jaxrl.errors import EnvError, is_traced, require, require_discount, require_distribution, require_tolerance
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point, rounding_of
 from jaxrl.solvers.markov_chain import Chain, discounted_sums, doubling_is_faster
 
@@ -83,9 +83,9 @@ def greedy_policy(model: TabularModel, values: jax.Array) -> jax.Array:
 
 
 def require_one_reward(where: str, model: TabularModel) -> None:
-    """Raises EnvironmentError where rewards have an agent axis, or as ``require_model``. where: who asks."""
+    """Raises EnvError where rewards have an agent axis, or as ``require_model``. where: who asks."""
     must, found = "the model must have one reward, [X, A, K]", list(np.shape(model.reward))
-    require(np.ndim(model.reward) == 3, where, must, found, "Use jaxrl.solvers.markov_games.for_player.", EnvironmentError)
+    require(np.ndim(model.reward) == 3, where, must, found, "Use jaxrl.solvers.markov_games.for_player.", EnvError)
     require_model(where, model)
 
 
@@ -108,7 +108,7 @@ def value_iteration(
 
     Raises:
         ConfigError: gamma lies outside [0, 1], or the tolerance is negative.
-        EnvironmentError: the model has a reward for each of several agents, or its tables are unsound.
+        EnvError: the model has a reward for each of several agents, or its tables are unsound.
     """
     require_discount("value_iteration", gamma)
     require_tolerance("value_iteration", tolerance)
@@ -159,7 +159,7 @@ def entropic_value_iteration(
 
     Raises:
         ConfigError: the risk aversion is not a positive number.
-        EnvironmentError: the model has a reward for each of several agents, or its tables are unsound.
+        EnvError: the model has a reward for each of several agents, or its tables are unsound.
     """
     where = "entropic_value_iteration"
     sound = is_traced(risk_aversion) or bool(np.all(np.isfinite(risk_aversion) & (np.asarray(risk_aversion) > 0)))
@@ -311,7 +311,7 @@ def policy_iteration(model: TabularModel, gamma: jax.Array | float, max_improvem
 
     Raises:
         ConfigError: gamma lies outside [0, 1], or the tolerance is negative.
-        EnvironmentError: the model has a reward for each of several agents, or its tables are unsound.
+        EnvError: the model has a reward for each of several agents, or its tables are unsound.
     """
     require_discount("policy_iteration", gamma)
     require_one_reward("policy_iteration", model)

@@ -22,7 +22,7 @@ from flax import struct
 
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, byte_rows, tabulate
-from jaxrl.errors import EnvironmentError, require, require_discount
+from jaxrl.errors import EnvError, require, require_discount
 from jaxrl.solvers.markov_games import agent_masks
 
 
@@ -164,18 +164,18 @@ def from_environment(env: Environment, max_ends: int = 100_000, gamma: float = 1
 
     Raises:
         ConfigError: the discount is out of range.
-        EnvironmentError: the environment has no agents, is not finite, has too many ways, may be truncated, or an agent forgets.
+        EnvError: the environment has no agents, is not finite, has too many ways, may be truncated, or an agent forgets.
     """
     where = "extensive.from_environment"
     require_discount(where, gamma)
-    require(env.num_agents is not None, where, "the environment must have agents", None, "Set num_agents.", EnvironmentError)
+    require(env.num_agents is not None, where, "the environment must have agents", None, "Set num_agents.", EnvError)
     model = tabulate(env)
     sets = _InformationSets(model)
     ends = []
     for end in _ways(model, sets, env.max_steps, gamma):
         ends.append(end)
         fix = "Raise max_ends, or make the game smaller."
-        require(len(ends) <= max_ends, where, f"the game must have at most {max_ends} ends", "more", fix, EnvironmentError)
+        require(len(ends) <= max_ends, where, f"the game must have at most {max_ends} ends", "more", fix, EnvError)
     chance, sequence, payoff = (np.array(part) for part in zip(*ends, strict=True))
     return sets.game(sequence.astype(np.int32), chance, payoff)
 
@@ -204,7 +204,7 @@ class _InformationSets:
         same = parents[found] == sequence and bool((self.masks[states[found], agent] == self.masks[state, agent]).all())
         must = f"agent {agent} must observe enough to know what it did before and what it may do (perfect recall)"
         value = jax.tree.map(lambda leaf: leaf[state, agent], self.model.observation)
-        require(same, "extensive.from_environment", must, value, "Observe the history.", EnvironmentError)
+        require(same, "extensive.from_environment", must, value, "Observe the history.", EnvError)
         return found
 
     def game(self, sequence: np.ndarray, chance: np.ndarray, payoff: np.ndarray) -> ExtensiveGame:
@@ -236,7 +236,7 @@ def _ways(
     while stack:
         state, chance, sequence, payoff, steps = stack.pop()
         fix = "Raise max_steps, or let the game end."
-        require(steps < max_steps, "extensive.from_environment", "no way may be truncated", steps, fix, EnvironmentError)
+        require(steps < max_steps, "extensive.from_environment", "no way may be truncated", steps, fix, EnvError)
         decides = sets.masks[state].sum(-1) > 1
         offset = np.array([sets.find(state, i, sequence[i]) if decides[i] else 0 for i in agents]) * sets.masks.shape[2]
         for joint in np.flatnonzero(model.action_mask[state])[::-1]:

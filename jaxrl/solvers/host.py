@@ -113,7 +113,7 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
 
     Raises:
         ConfigError: gamma lies outside [0, 1], or the model is too large for the memory of this machine.
-        EnvironmentError: the tables do not fit together, or have a reward for each of several agents.
+        EnvError: the tables do not fit together, or have a reward for each of several agents.
     """
     where = "host.solve"
     require_discount(where, gamma)
@@ -151,7 +151,7 @@ def finite_horizon(model: TabularModel, gamma: float, num_steps: int) -> np.ndar
         num_steps: after which nothing is paid, at least 0.
 
     Raises:
-        ConfigError, EnvironmentError: as for ``solve``.
+        ConfigError, EnvError: as for ``solve``.
     """
     where = "host.finite_horizon"
     require_discount(where, gamma)
@@ -391,7 +391,7 @@ def evaluate(model: TabularModel, policy: Any, gamma: float) -> PolicyValue:
     Raises:
         ConfigError: gamma lies outside [0, 1], a row of the policy is no distribution, the policy earns or loses for ever
             without discount, or the model is too large for the memory of this machine.
-        EnvironmentError: the tables do not fit together, or have a reward for each of several agents.
+        EnvError: the tables do not fit together, or have a reward for each of several agents.
     """
     where = "host.evaluate"
     require_discount(where, gamma)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.core.finite import TabularModel, byte_rows, require_model
-from jaxrl.errors import EnvironmentError, is_traced, nan_unless, require, require_discount, require_tolerance, require_zero_sums
+from jaxrl.errors import EnvError, is_traced, nan_unless, require, require_discount, require_tolerance, require_zero_sums
 from jaxrl.solvers import zero_sum
 from jaxrl.solvers.dynamic_programming import action_values
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point
@@ -224,7 +224,7 @@ def shapley(
 
     Raises:
         ConfigError: the discount or the tolerance is out of range.
-        EnvironmentError: there are not two players, or their rewards do not sum to zero.
+        EnvError: there are not two players, or their rewards do not sum to zero.
     """
     _require("shapley", model, gamma, tolerance)
     require_zero_sum("shapley", model)
@@ -265,14 +265,14 @@ def _require(where: str, model: TabularModel, gamma: Any, tolerance: Any) -> Non
 
 
 def require_zero_sum(where: str, model: TabularModel) -> None:
-    """Raises EnvironmentError unless a game has two players whose rewards sum to zero. Traced rewards are not looked at."""
+    """Raises EnvError unless a game has two players whose rewards sum to zero. Traced rewards are not looked at."""
     players = model.reward.shape[-1] if model.reward.ndim == 4 else None
-    require(players == 2, where, "the game must have two players", players, "Choose a two-player game.", EnvironmentError)
+    require(players == 2, where, "the game must have two players", players, "Choose a two-player game.", EnvError)
     if is_traced(model.reward, model.probability):
         return
     possible = (np.asarray(model.probability) > 0) & np.asarray(model.action_mask)[..., None]
     fix = "Choose a zero-sum game, or evaluate it by best responses."
-    require_zero_sums(where, np.asarray(model.reward, np.float64)[possible], fix, EnvironmentError)
+    require_zero_sums(where, np.asarray(model.reward, np.float64)[possible], fix, EnvError)
 
 
 def hidden_information(model: TabularModel) -> str | None:

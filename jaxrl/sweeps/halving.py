@@ -26,7 +26,7 @@ from jaxrl.sweeps.members import Member
 from jaxrl.sweeps.selection import Objective
 from jaxrl.sweeps.sweep import Sweep, SweepTrainer
 from jaxrl.training.checkpoint import Checkpoints, Saved
-from jaxrl.training.seed_axis import SEEDS, Carry
+from jaxrl.training.seed_axis import SEEDS, SeedState
 
 PyTree = Any
 
@@ -125,7 +125,7 @@ class _Relay:
     """Stands for the checkpoints of ``run``: hands it the carries of the rung before and keeps those that it ends with."""
 
     def __init__(
-        self, members: Sequence[int], num_updates: int, start: dict[Path, tuple[Saved, Carry]], disk: Checkpoints | None
+        self, members: Sequence[int], num_updates: int, start: dict[Path, tuple[Saved, SeedState]], disk: Checkpoints | None
     ):
         """
         Args:
@@ -135,7 +135,7 @@ class _Relay:
             disk: the checkpoints of this rung.
         """
         self.members, self._num_updates, self._start, self._disk = members, num_updates, start, disk
-        self._ended: list[tuple[np.ndarray, Carry]] = []
+        self._ended: list[tuple[np.ndarray, SeedState]] = []
         self._room = 1
 
     def begin(self, **identity: Any) -> list[Saved]:
@@ -145,13 +145,13 @@ class _Relay:
     def is_due(self) -> bool:
         return self._disk is not None and self._disk.is_due()
 
-    def save(self, seeds: np.ndarray, next_update: int, carry: Carry, room: int, finished: bool = False) -> None:
+    def save(self, seeds: np.ndarray, next_update: int, carry: SeedState, room: int, finished: bool = False) -> None:
         if self._disk is not None:
             self._disk.save(seeds, next_update, carry, room, finished)
         if finished:
             self._keep(seeds, carry, room)
 
-    def restore(self, saved: Saved, like: Carry) -> Carry:
+    def restore(self, saved: Saved, like: SeedState) -> SeedState:
         if saved.path in self._start:
             return self._start[saved.path][1]
         assert self._disk is not None
@@ -160,7 +160,7 @@ class _Relay:
             self._keep(saved.seeds, carry, saved.room)
         return carry
 
-    def onward(self, members: Sequence[int]) -> dict[Path, tuple[Saved, Carry]]:
+    def onward(self, members: Sequence[int]) -> dict[Path, tuple[Saved, SeedState]]:
         """Returns the carries of some of the members, numbered anew, in pieces no larger than there was room for before."""
         labels = np.concatenate([labels for labels, _ in self._ended])
         carry = jax.tree.map(lambda *leaves: _joined(leaves), *(carry for _, carry in self._ended))
@@ -174,7 +174,7 @@ class _Relay:
             start[saved.path] = saved, jax.tree.map(lambda leaf, part=part: leaf[rows[part]], carry)
         return start
 
-    def _keep(self, seeds: np.ndarray, carry: Carry, room: int) -> None:
+    def _keep(self, seeds: np.ndarray, carry: SeedState, room: int) -> None:
         self._room = max(self._room, room)
         self._ended.append((np.asarray(seeds), jax.tree.map(lambda leaf: _on_host(leaf)[: len(seeds)], carry)))
 

@@ -1,8 +1,8 @@
 """Sweeps: members of a configuration times seeds, all in one compiled call.
 
 Every member has the same seeds (common random numbers: differences between members are less noisy than their values), and is
-what a run of its own would be: with ``group=1`` to the last bit, otherwise up to the order of sums, which depends on how many
-seeds are vmapped. Members that differ in static fields need programs of their own and follow one another.
+equal to a run of its own: with ``vmap_width=1`` to the last bit, otherwise up to the order of sums, which depends on the
+number of vmapped seeds. Members that differ in static fields need programs of their own and follow one another.
 
 The measurements are judged in ``jaxrl.sweeps.selection``.
 """

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Policy, View, uniform_policy
-from jaxrl.errors import EnvironmentError, require
+from jaxrl.errors import EnvError, require
 
 NUM_ENVS = 64
 NUM_CUTS = 16
@@ -74,7 +74,7 @@ def check_causality(
         The coverage.
 
     Raises:
-        EnvironmentError: an observation, an action, a mask, a reward, an end or a place depends on later rows, or nothing depends
+        EnvError: an observation, an action, a mask, a reward, an end or a place depends on later rows, or nothing depends
             on the data at all.
     """
     for name, count in (("num_envs", num_envs), ("num_cuts", num_cuts), ("num_steps", 1 if num_steps is None else num_steps)):
@@ -103,7 +103,7 @@ def check_causality(
                     _require_none_early("check_causality", name, known, differs & (known <= cut), int(cut), change)
     must = "something must depend on the rows of the data that are changed"
     fix = "Make sure that build uses its argument, and that seen counts the rows."
-    require(changes_seen, "check_causality", must, "no difference", fix, EnvironmentError)
+    require(changes_seen, "check_causality", must, "no difference", fix, EnvError)
     return Coverage(int(cuts[0]), int(cuts[-1]), len(cuts), compared)
 
 
@@ -126,7 +126,7 @@ def check_causal_function(
         The coverage.
 
     Raises:
-        EnvironmentError: an entry depends on later rows, or none depends on the data at all.
+        EnvError: an entry depends on later rows, or none depends on the data at all.
     """
     where = "check_causal_function"
     require(num_cuts >= 1, where, "num_cuts must be at least 1", num_cuts, "Set num_cuts to 1 or more.")
@@ -139,7 +139,7 @@ def check_causal_function(
         "there must be a row of the result for each of the data",
         original.shape,
         "Keep all rows.",
-        EnvironmentError,
+        EnvError,
     )
     cuts = _spread(rows[:-1], num_cuts)
     changes_seen, compared = False, 0
@@ -152,7 +152,7 @@ def check_causal_function(
             compared += int(cut) + 1
             _require_none_early(where, "the function's result", rows, differs & (rows <= cut), int(cut), change)
     fix = "Make sure that the function uses its argument."
-    require(changes_seen, where, "the result must depend on the data", "no difference", fix, EnvironmentError)
+    require(changes_seen, where, "the result must depend on the data", "no difference", fix, EnvError)
     return Coverage(int(cuts[0]), int(cuts[-1]), len(cuts), compared)
 
 
@@ -160,7 +160,7 @@ def leaks(check: Callable[..., Coverage], *arguments: Any) -> bool:
     """Returns whether one of the two checks fails with these arguments, to be recorded where an error would end a run."""
     try:
         check(*arguments)
-    except EnvironmentError:
+    except EnvError:
         return True
     return False
 
@@ -169,14 +169,14 @@ def _spread(rows: np.ndarray, count: int) -> np.ndarray:
     """Returns rows that lie evenly among these, the first and the last of them included."""
     must = "rows of the data must be seen one after another"
     fix = "Make sure that seen counts the rows."
-    require(len(rows) >= 1, "check_causality", must, "a single row", fix, EnvironmentError)
+    require(len(rows) >= 1, "check_causality", must, "a single row", fix, EnvError)
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
 
 
 def _require_none_early(where: str, name: str, known: np.ndarray, early: np.ndarray, cut: int, change: str) -> None:
     if not early.any():
         return
-    raise EnvironmentError(
+    raise EnvError(
         f"{where}: {name} must not depend on the rows after what has been seen, got a change at row {int(known[early].min())} "
         f"when only the rows after {cut} were changed ({change}). Compute it from the rows up to its own."
     )

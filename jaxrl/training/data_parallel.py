@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.batch_axis import Together, require_divisible
+from jaxrl.core.batch_axis import DeviceGroup, require_divisible
 from jaxrl.errors import require
 from jaxrl.training import runner
 from jaxrl.training.runner import Run
@@ -54,5 +54,5 @@ def run(
     must = f"devices_per_seed must divide the number of devices ({len(devices)})"
     require(1 <= size <= len(devices) and len(devices) % size == 0, "data_parallel", must, size, "Name fewer devices.")
     require_divisible(config, size)
-    together = [Together(devices[first : first + size]) for first in range(0, len(devices), size)]
+    together = [DeviceGroup(devices[first : first + size]) for first in range(0, len(devices), size)]
     return runner.run(make, task, config, num_updates=num_updates, devices=together, **options)

@@ -13,7 +13,7 @@ from jaxrl.results.sinks import Chunk, Failure, Plan, RunSummary, Sink
 from jaxrl.training import quarantine
 
 
-class Measured(NamedTuple):
+class DeviceChunk(NamedTuple):
     """The measurements of a batch in one chunk, on the devices; seeds that fill up the layout included. See ``sinks.Chunk``.
 
     rows: int[B], the places of the batch's seeds in the run's list of seeds.
@@ -30,11 +30,12 @@ class Measured(NamedTuple):
 class Measurements:
     """Takes what is measured to the host, keeps it and hands it to the sinks.
 
-    numbers: int[S], of all seeds of the run. places: names what the quarantine watches; called only where a seed goes there.
+    numbers: int[S], of all seeds of the run. watched_names: returns the names of the watched arrays; called only if a seed goes
+        into quarantine.
     """
 
-    def __init__(self, numbers: np.ndarray, sinks: Sequence[Sink], places: Callable[[], list[str]]):
-        self._numbers, self._sinks, self._places = numbers, sinks, places
+    def __init__(self, numbers: np.ndarray, sinks: Sequence[Sink], watched_names: Callable[[], list[str]]):
+        self._numbers, self._sinks, self._watched_names = numbers, sinks, watched_names
         self._begun = False
         self._clock = time.perf_counter()
         self._chunks: list[tuple[np.ndarray, Chunk]] = []
@@ -46,7 +47,7 @@ class Measurements:
         for sink in self._sinks:
             sink.begin(plan)
 
-    def deliver(self, measured: Measured | None) -> None:
+    def deliver(self, measured: DeviceChunk | None) -> None:
         """Waits for a chunk, copies it to the host and hands it on."""
         if measured is None:
             return
@@ -64,7 +65,7 @@ class Measurements:
         """Returns the seeds that are newly in quarantine, and remembers them."""
         update, place = map(np.asarray, health)
         bad = [i for i in np.flatnonzero(update != quarantine.GOOD) if int(self._numbers[rows[i]]) not in self._failures]
-        names = self._places() if bad else []
+        names = self._watched_names() if bad else []
         new = {int(self._numbers[rows[i]]): Failure(int(update[i]), names[place[i]]) for i in bad}
         self._failures |= new
         return new
@@ -100,7 +101,7 @@ class Measurements:
         return tables, present
 
 
-def _on_host(measured: Measured) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], quarantine.Health]:
+def _on_host(measured: DeviceChunk) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], quarantine.Health]:
     """Copies what was measured to the host, divides averages and makes a column of every entry of an array.
 
     This is where metrics enter the host: from here on a name stands for one number of every seed and update. Of a seed in

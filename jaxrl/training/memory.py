@@ -50,18 +50,18 @@ def need(
     chunk_length: int,
     evaluators: Sequence[Callable] | Inputs,
     devices: Sequence[Any],
-    group: int | None = None,
+    vmap_width: int | None = None,
 ) -> Need:
     """Compiles the programs of a run, without running them, and returns what they need.
 
     Args:
-        make, task, chunk_length, evaluators, devices, group: see ``jaxrl.training.runner.run``; task and evaluators may be
+        make, task, chunk_length, evaluators, devices, vmap_width: see ``jaxrl.training.runner.run``; task and evaluators may be
             ``Inputs``.
         config: of one seed.
         count: how many seeds lie in memory at once.
     """
     task, evaluators = _inputs(task, evaluators)
-    layout = Layout.of(make, task.seed(), config, devices[:count], count, group)
+    layout = Layout.of(make, task.seed(), config, devices[:count], count, vmap_width)
     arguments = seed_axis.abstract_arguments(make, layout, chunk_length, task, config, evaluators)
     lowered = [seed_axis.begin.lower(*arguments.begin), seed_axis.chunk.lower(*arguments.chunk)]
     if evaluators.seed():
@@ -89,7 +89,7 @@ def seeds_that_fit(
     chunk_length: int,
     evaluators: Sequence[Callable] | Inputs,
     devices: Sequence[Any],
-    group: int | None = None,
+    vmap_width: int | None = None,
 ) -> int:
     """Returns how many of ``count`` seeds can lie in memory at once; arguments as for ``need``.
 
@@ -102,7 +102,7 @@ def seeds_that_fit(
     if one * count * SURELY < available:
         return count
     fit = count
-    while (needed := need(make, task, config, fit, chunk_length, evaluators, devices, group).bytes) > available:
+    while (needed := need(make, task, config, fit, chunk_length, evaluators, devices, vmap_width).bytes) > available:
         must = f"a seed must fit into the free memory ({available / 1e6:,.0f} MB)"
         fix = "Make networks, buffers or the number of environments smaller, or use a device with more memory."
         require(fit > 1, "run", must, f"{needed / 1e6:,.0f} MB", fix)

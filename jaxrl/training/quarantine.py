@@ -24,7 +24,7 @@ class Health(NamedTuple):
     """The condition of one seed.
 
     update: int32[], number of the first update that brought a value which is not finite, ``GOOD`` while none did.
-    place: int32[], where that value was, as an index into ``places``.
+    place: int32[], where that value was, as an index into ``watched_names``.
     """
 
     update: jax.Array
@@ -40,7 +40,7 @@ def healthy() -> Health:
     return Health(jnp.int32(GOOD), jnp.int32(0))
 
 
-def places(state: PyTree, metrics: dict[str, Any]) -> list[str]:
+def watched_names(state: PyTree, metrics: dict[str, Any]) -> list[str]:
     """Returns the names of all that is watched, in the order in which it is looked at. Only the structures matter."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_buffer)
     watched = [f"state{jax.tree_util.keystr(path)}" for path, leaf in leaves if _is_watched(leaf)]

@@ -29,7 +29,7 @@ from jaxrl.training.distributed import Processes
 from jaxrl.training.graceful_stop import GracefulStop
 from jaxrl.training.inputs import Inputs
 from jaxrl.training.measurements import Measurements
-from jaxrl.training.seed_axis import SEEDS, Carry
+from jaxrl.training.seed_axis import SEEDS, SeedState
 from jaxrl.training.trainer import Between, Schedule, Trainer, default_chunk_length
 
 PyTree = Any
@@ -103,8 +103,8 @@ def run(
     sinks: Sequence[Sink] = (),
     checkpoints: Checkpoints | None = None,
     devices: Sequence[Any] | None = None,
-    group: int | None = None,
-    at_once: int | None = None,
+    vmap_width: int | None = None,
+    batch_seeds: int | None = None,
     processes: Processes | None = None,
     stop: GracefulStop | None = None,
 ) -> Run:
@@ -139,10 +139,10 @@ def run(
         checkpoints: where the carry of all seeds is kept from time to time, at the end and after Ctrl-C. A run that finds some
             of its own there goes on from the newest.
         devices: which devices to use, by default all of this process.
-        group: how many seeds a device vmaps at once, the groups following one another. By default all on an accelerator, and
+        vmap_width: how many seeds a device vmaps at once, the groups following one another. By default all on an accelerator, and
             as many as fit into a core's cache on a CPU. 1 makes every seed independent of how many others run beside it, to
             the last bit, on the same number of devices.
-        at_once: how many seeds lie in memory at once; the rest follow in further batches, each from its first update to its
+        batch_seeds: how many seeds lie in memory at once; the rest follow in further batches, each from its first update to its
             last. By default as many as fit; see ``jaxrl.training.memory``.
         processes: those that share the seeds, each calling ``run`` with the same arguments; ``checkpoints`` must lie where all
             of them see it. Sinks receive what this process computed; the state that is returned is that of all seeds.
@@ -154,7 +154,7 @@ def run(
 
     Raises:
         ConfigError: a value above is out of range, or the configuration does not fit the task.
-        AlgorithmError, EnvironmentError, EvaluatorError: ``make``, the task or an evaluator breaks its protocol, as far as that
+        AlgorithmError, EnvError, EvaluatorError: ``make``, the task or an evaluator breaks its protocol, as far as that
             shows by tracing; see ``jaxrl.check_algorithm`` and ``jaxrl.check_environment`` for the rest.
         CheckpointError: a checkpoint belongs to another run, or was computed by another source of a function outside of jaxrl;
             or all checkpoints of a batch of seeds are damaged.
@@ -162,7 +162,7 @@ def run(
     """
     started = time.perf_counter()
     numbers = _seed_numbers(seeds)
-    _require_options(root, num_updates, chunk_length=chunk_length, group=group, at_once=at_once)
+    _require_options(root, num_updates, chunk_length=chunk_length, vmap_width=vmap_width, batch_seeds=batch_seeds)
     contracts.require_task("run", task)
     given = Inputs.of("task", task, task_axes, len(numbers))
     evaluators = contracts.evaluators_of("run", evaluators, given.seed())
@@ -186,21 +186,21 @@ def run(
         initial,
         between,
         list(jax.local_devices() if devices is None else devices),
-        group,
+        vmap_width,
         checkpoints,
     )
     saved = checkpoints.begin(**identity) if checkpoints else []
     processes.wait()  # no process may save before all have seen the checkpoints
-    if at_once is None:
-        at_once = max(checkpoint.room for checkpoint in saved) if saved else trainer.seeds_that_fit(processes)
-    batches = seed_batches.cut(numbers, saved, at_once, processes)
-    measurements = Measurements(numbers, sinks, trainer.places)
+    if batch_seeds is None:
+        batch_seeds = max(checkpoint.room for checkpoint in saved) if saved else trainer.seeds_that_fit(processes)
+    batches = seed_batches.cut(numbers, saved, batch_seeds, processes)
+    measurements = Measurements(numbers, sinks, trainer.watched_names)
     own = numbers[np.sort(np.concatenate([np.arange(0), *(batch.rows for batch in batches)]))]
     done = sum(batch.first_update * len(batch.rows) for batch in batches)
     if done < num_updates * len(own):
         trainer.trace(next(batch for batch in batches if batch.first_update < num_updates))
         measurements.begin(plan.told(own, steps, trainer.devices, done))
-    carries: list[Carry] = []
+    carries: list[SeedState] = []
     interrupted = False
     try:
         with contextlib.nullcontext(stop) if stop is not None else GracefulStop() as stop:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.batch_axis import BATCH_AXIS, Together, batch_axes
+from jaxrl.core.batch_axis import BATCH_AXIS, DeviceGroup, batch_axes
 from jaxrl.errors import require
 from jaxrl.training import quarantine
 from jaxrl.training.inputs import Inputs
@@ -36,7 +36,7 @@ INIT_OPTIONS = {"xla_backend_optimization_level": 1}
 CHUNK_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
-class Carry(NamedTuple):
+class SeedState(NamedTuple):
     """The carry from one update of a seed to the next: the algorithm's state, and whether the seed is in quarantine."""
 
     state: PyTree
@@ -46,7 +46,7 @@ class Carry(NamedTuple):
 class Layout(NamedTuple):
     """How seeds lie on devices: every device takes ``groups`` groups of ``width`` seeds, vmapped within a group.
 
-    A device may be several ``Together``: then ``batch_axes`` names, for each array in a seed's carry, the axis that they divide.
+    A device may be a ``DeviceGroup``: then ``batch_axes`` names, for each array of a seed, the axis that the group divides.
     """
 
     mesh: Mesh
@@ -55,26 +55,26 @@ class Layout(NamedTuple):
     batch_axes: tuple[int | None, ...] = ()
 
     @classmethod
-    def of(cls, make: Callable, task: Any, config: Any, devices: Sequence, count: int, group: int | None) -> "Layout":
+    def of(cls, make: Callable, task: Any, config: Any, devices: Sequence, count: int, vmap_width: int | None) -> "Layout":
         """Lays ``count`` seeds out.
 
         Args:
             make, task: see ``jaxrl.training.runner.run``.
             config: of one seed.
-            devices: at most ``count``; devices, or equally many of them ``Together``.
+            devices: at most ``count``; devices, or a ``DeviceGroup`` of equally many each.
             count: how many seeds.
-            group: seeds that a device vmaps, None for all on an accelerator and as many as fit into the cache on a CPU.
+            vmap_width: seeds that a device vmaps, None for all on an accelerator and as many as fit into the cache on a CPU.
         """
         per_device = -(-count // len(devices))
-        if group is None:
-            group = per_device
+        if vmap_width is None:
+            vmap_width = per_device
             if devices[0].platform == "cpu":
-                group = max(1, CPU_GROUP_BYTES // max(1, bytes_of(abstract_carry(make, task, config))))
-        groups = -(-per_device // group)
+                vmap_width = max(1, CPU_GROUP_BYTES // max(1, bytes_of(abstract_carry(make, task, config))))
+        groups = -(-per_device // vmap_width)
         width = -(-per_device // groups)
-        if not isinstance(devices[0], Together):
+        if not isinstance(devices[0], DeviceGroup):
             return cls(Mesh(np.asarray(devices), (SEED_AXIS,)), groups, width)
-        mesh = Mesh(np.asarray([together.devices for together in devices]), (SEED_AXIS, BATCH_AXIS))
+        mesh = Mesh(np.asarray([group.devices for group in devices]), (SEED_AXIS, BATCH_AXIS))
         return cls(mesh, groups, width, batch_axes(lambda config: abstract_carry(make, task, config), config))
 
     @property
@@ -164,18 +164,18 @@ def spread(config: Any, count: int) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames=("make",))
-def _begin_one(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array) -> Carry:
+def _begin_one(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array) -> SeedState:
     made = contracts.algorithm(WHERE, make, task, config)
-    return Carry(contracts.first_state(WHERE, made, config, jax.random.fold_in(key, 0)), quarantine.healthy())
+    return SeedState(contracts.first_state(WHERE, made, config, jax.random.fold_in(key, 0)), quarantine.healthy())
 
 
-def abstract_carry(make: Callable[..., Algorithm], task: Any, config: Any) -> Carry:
+def abstract_carry(make: Callable[..., Algorithm], task: Any, config: Any) -> SeedState:
     """Returns the shapes of one seed's carry; ``config`` is that of one seed."""
     return _begin_one.eval_shape(make, task, config, jax.random.key(0))
 
 
 @functools.partial(jax.jit, static_argnames=("make", "layout"), compiler_options=INIT_OPTIONS)
-def begin(make: Callable[..., Algorithm], layout: Layout, task: Inputs, configs: Any, keys: jax.Array) -> Carry:
+def begin(make: Callable[..., Algorithm], layout: Layout, task: Inputs, configs: Any, keys: jax.Array) -> SeedState:
     """Returns the first carry of every seed; configs: [S, ...], keys: [S], S the size of the layout."""
 
     def one(shared, own, config, key):
@@ -194,9 +194,9 @@ def chunk(
     task: Inputs,
     configs: Any,
     keys: jax.Array,
-    carries: Carry,
+    carries: SeedState,
     first: jax.Array,
-) -> tuple[Carry, dict[str, jax.Array], quarantine.Health]:
+) -> tuple[SeedState, dict[str, jax.Array], quarantine.Health]:
     """Makes ``length`` updates of every seed, from number ``first``, int32[], on.
 
     Returns:
@@ -212,7 +212,7 @@ def chunk(
         def step(carry, index):
             state, health = carry
             state, health, metrics = quarantine.guard(update, state, health, index, jax.random.fold_in(key, index + 1))
-            return Carry(state, health), metrics
+            return SeedState(state, health), metrics
 
         return jax.lax.scan(step, carry, first + jnp.arange(length, dtype=jnp.int32))
 
@@ -229,7 +229,7 @@ def evaluate(
     evaluators: Inputs,
     key: jax.Array,
     configs: Any,
-    carries: Carry,
+    carries: SeedState,
 ) -> dict[str, jax.Array]:
     """Calls the evaluators with the same keys for every seed. Returns name -> number, array or Average, [S, ...]."""
 
@@ -243,12 +243,14 @@ def evaluate(
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "layout"), donate_argnames=("carries",))
-def between(apply: Callable[[PyTree, PyTree], PyTree], layout: Layout, answers: dict[str, jax.Array], carries: Carry) -> Carry:
+def between(
+    apply: Callable[[PyTree, PyTree], PyTree], layout: Layout, answers: dict[str, jax.Array], carries: SeedState
+) -> SeedState:
     """Changes the state of every seed by ``apply(state, answers)``; one in quarantine stays as it is. answers: [S, ...]."""
 
     def one(_, answers, carry):
         new = contracts.changed_state(WHERE, apply, carry.state, answers)
-        return Carry(quarantine.kept(carry.health, new, carry.state), carry.health)
+        return SeedState(quarantine.kept(carry.health, new, carry.state), carry.health)
 
     return layout.lay(over_seeds(layout, one, (), answers, carries))
 

@@ -31,13 +31,13 @@ class Batch(NamedTuple):
     picked: np.ndarray | None = None
 
 
-def cut(numbers: np.ndarray, saved: Sequence[Saved], at_once: int, processes: Processes | None = None) -> list[Batch]:
+def cut(numbers: np.ndarray, saved: Sequence[Saved], batch_seeds: int, processes: Processes | None = None) -> list[Batch]:
     """Cuts the share of a process into batches: one for what each checkpoint holds, which goes on as it was, others for the rest.
 
     Args:
         numbers: of all seeds.
         saved: all checkpoints.
-        at_once: how many seeds lie in memory at once.
+        batch_seeds: how many seeds lie in memory at once.
         processes: those that share the seeds; None for all that there is to do.
     """
     mine, count = (processes.index, processes.count) if processes else (0, 1)
@@ -57,7 +57,7 @@ def cut(numbers: np.ndarray, saved: Sequence[Saved], at_once: int, processes: Pr
     fresh = np.array([row for row, seed in enumerate(numbers) if int(seed) not in newest], int)
     share = np.array_split(fresh, count)[mine]
     # As even as it goes; but what is left of a run that was cut before is cut likewise.
-    room = at_once if saved else -(-len(share) // max(1, -(-len(share) // at_once)))
+    room = batch_seeds if saved else -(-len(share) // max(1, -(-len(share) // batch_seeds)))
     return batches + [Batch(share[first : first + room], room) for first in range(0, len(share), max(1, room))]
 
 

@@ -19,8 +19,8 @@ from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.distributed import Processes
 from jaxrl.training.graceful_stop import GracefulStop
 from jaxrl.training.inputs import Inputs
-from jaxrl.training.measurements import Measured, Measurements
-from jaxrl.training.seed_axis import SEEDS, Carry, Layout
+from jaxrl.training.measurements import DeviceChunk, Measurements
+from jaxrl.training.seed_axis import SEEDS, Layout, SeedState
 from jaxrl.training.seed_batches import Batch
 
 PyTree = Any
@@ -85,13 +85,13 @@ class Trainer:
         initial: Any,
         between: Between | None,
         devices: Sequence,
-        group: int | None,
+        vmap_width: int | None,
         checkpoints: Checkpoints | None,
     ):
         """Arguments as for ``run``, for all seeds; those of one batch are taken out of them."""
         self._make, self._task, self._configs, self._numbers = make, task, configs, numbers
         self._schedule, self._evaluators, self._evaluation_seed = schedule, evaluators, evaluation_seed
-        self._initial, self._between, self._group, self._checkpoints = initial, between, group, checkpoints
+        self._initial, self._between, self._vmap_width, self._checkpoints = initial, between, vmap_width, checkpoints
         self.devices = devices
         self._evaluates = bool(evaluators.seed())
         self._first_calls: dict[Any, float] = {}
@@ -109,13 +109,15 @@ class Trainer:
         """Returns how many seeds can lie in memory at once, of the share of one process."""
         most = -(-len(self._numbers) // processes.count)
         config, length = self._config_of(0), self._schedule.chunk_length
-        return memory.seeds_that_fit(self._make, self._task, config, most, length, self._evaluators, self.devices, self._group)
+        return memory.seeds_that_fit(
+            self._make, self._task, config, most, length, self._evaluators, self.devices, self._vmap_width
+        )
 
     def layout(self, batch: Batch) -> Layout:
         """Returns how the seeds of a batch lie on the devices."""
         row = batch.rows[0]
         return Layout.of(
-            self._make, self._task.seed(row), self._config_of(row), self.devices[: batch.room], batch.room, self._group
+            self._make, self._task.seed(row), self._config_of(row), self.devices[: batch.room], batch.room, self._vmap_width
         )
 
     def trace(self, batch: Batch) -> None:
@@ -127,7 +129,7 @@ class Trainer:
         if self._evaluates:
             seed_axis.evaluate.eval_shape(*arguments.evaluate)
 
-    def train(self, batch: Batch, measurements: Measurements, stop: GracefulStop) -> Carry:
+    def train(self, batch: Batch, measurements: Measurements, stop: GracefulStop) -> SeedState:
         """Makes the updates of a batch that are left and returns its carry, [B, ...].
 
         Raises:
@@ -153,7 +155,7 @@ class Trainer:
                 evaluation = self._call(seed_axis.evaluate, layout, task, evaluators, evaluation_key, configs, carry)
             # The devices work on this chunk while the host takes in the one before.
             measurements.deliver(pending)
-            pending = Measured(batch.rows, first, metrics, evaluation, health)
+            pending = DeviceChunk(batch.rows, first, metrics, evaluation, health)
             if self._between is not None and first + length < self._schedule.num_updates:
                 carry = self._change(first + length, seeds, layout, carry)
             if stop.asked or (checkpoints is not None and checkpoints.is_due()):
@@ -168,7 +170,7 @@ class Trainer:
             checkpoints.save(seeds, self._schedule.num_updates, carry, batch.room, finished=True)
         return jax.tree.map(lambda leaf: leaf[: len(seeds)], carry)
 
-    def restore(self, batch: Batch, measurements: Measurements) -> Carry:
+    def restore(self, batch: Batch, measurements: Measurements) -> SeedState:
         """Reads the carry of a batch that a checkpoint holds, [B, ...], and notes which of its seeds are in quarantine."""
         assert self._checkpoints is not None
         assert batch.saved is not None
@@ -177,7 +179,7 @@ class Trainer:
         measurements.note(batch.rows, carry.health)
         return carry
 
-    def _begin(self, batch: Batch, layout: Layout, filled: np.ndarray, task, configs, keys, measurements) -> Carry:
+    def _begin(self, batch: Batch, layout: Layout, filled: np.ndarray, task, configs, keys, measurements) -> SeedState:
         """Returns the carry that the batch starts from: a checkpoint's, that of ``initial``, or that of ``init``."""
         if batch.saved is not None:
             restored = self.restore(batch, measurements)
@@ -191,9 +193,9 @@ class Trainer:
         else:
             states = jax.tree.map(lambda leaf: leaf[filled], self._initial)
         healthy = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (layout.size,)), quarantine.healthy())
-        return jax.device_put(Carry(states, healthy), layout.split)
+        return jax.device_put(SeedState(states, healthy), layout.split)
 
-    def _change(self, update: int, seeds: np.ndarray, layout: Layout, carry: Carry) -> Carry:
+    def _change(self, update: int, seeds: np.ndarray, layout: Layout, carry: SeedState) -> SeedState:
         """Lets ``between`` change the states, with the answers that are on record or with new ones."""
         assert self._between is not None
         checkpoints = self._checkpoints
@@ -232,14 +234,14 @@ class Trainer:
         self._first_calls.setdefault((function, layout, length), time.perf_counter() - begun)
         return out
 
-    def places(self) -> list[str]:
+    def watched_names(self) -> list[str]:
         """Names what the quarantine watches; see there."""
         state, config = self._like(0).state, self._config_of(0)
         update = self._make(self._task.seed(), config).update
         _, metrics = jax.eval_shape(update, state, jax.random.key(0))
-        return quarantine.places(state, metrics)
+        return quarantine.watched_names(state, metrics)
 
-    def _like(self, row: int) -> Carry:
+    def _like(self, row: int) -> SeedState:
         return seed_axis.abstract_carry(self._make, self._task.seed(row), self._config_of(row))
 
 

@@ -20,14 +20,14 @@ BAD = [
     *(("--seeds", value) for value in ("0", "-1", "99999999999", "1e3", "nan")),
     *(("--root", value) for value in ("-1", "4294967296", "0.5")),
     *(("--env-steps", value) for value in ("0", "-5")),
-    ("--at-once", "0"),
+    ("--batch-seeds", "0"),
     *(("--checkpoint-seconds", value) for value in ("-1", "nan", "soon")),
     ("--num-envs", "0"),
     ("--hidden", "0"),
     ("--runs", "s3://bucket/runs"),
     ("--runs", "file:///runs"),
 ]
-OF_EVERY_RUN = ("--root", "--at-once", "--checkpoint-seconds", "--runs")
+OF_EVERY_RUN = ("--root", "--batch-seeds", "--checkpoint-seconds", "--runs")
 
 
 def options_of(config, prefix=""):
@@ -84,7 +84,7 @@ def test_help_of_every_experiment(experiment, capsys):
     [
         (["reproduce", "cartpole_ppo", "--root", "4294967295", "--roots", "2"], "--root must be an integer in [0, 2**32)"),
         (["reproduce", "cartpole_ppo", "--checkpoint-seconds", "nan"], "--checkpoint-seconds must be a number"),
-        (["plan", "cartpole_ppo", "--at-once", "-3"], "--at-once must be an integer of at least 1"),
+        (["plan", "cartpole_ppo", "--batch-seeds", "-3"], "--batch-seeds must be an integer of at least 1"),
         (["verify", "cartpole_ppo", "--seeds", "99999999999"], "seeds must be at most 4294967296"),
         (["resume", "cartpole_ppo", "--runs", "gs://bucket"], "got 'gs://bucket'"),
         (["compare", "cartpole_ppo", "--output", "https://x.org/y"], "--output must be a folder that this machine sees"),

@@ -190,7 +190,7 @@ def test_plan_foresees_the_memory_of_a_training(tmp_path):
 
 
 def test_plan_shows_every_training(capsys):
-    assert main(["plan", "frozen_lake_q_learning", "--seeds", "64", "--env-steps", "2000", "--at-once", "32"]) == 0
+    assert main(["plan", "frozen_lake_q_learning", "--seeds", "64", "--env-steps", "2000", "--batch-seeds", "32"]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(f" {ARM}"))
     assert line.split()[1:4] == ["64", "32", "536B"]
 

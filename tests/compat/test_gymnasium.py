@@ -25,7 +25,7 @@ from jaxrl.compat.spaces import to_space
 from jaxrl.core.environment import Step
 from jaxrl.core.spaces import Box, Dict, Discrete
 from jaxrl.core.transforms import with_time_limit
-from jaxrl.errors import ConfigError, EnvironmentError, SpaceError
+from jaxrl.errors import ConfigError, EnvError, SpaceError
 
 NEXT, SAME, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 SEED = 7
@@ -381,7 +381,7 @@ def test_pictures_are_those_of_the_renderer():
 def test_wrong_use_is_named():
     env = envs.make("frozen_lake")
     for adapt in (to_gymnasium, lambda env: to_gymnasium_vector(env, 2)):
-        with pytest.raises(EnvironmentError, match=r"no agent axis, got 3. .*to_pettingzoo"):
+        with pytest.raises(EnvError, match=r"no agent axis, got 3. .*to_pettingzoo"):
             adapt(envs.make("simple_spread"))
     with pytest.raises(ConfigError, match=r"render must be given .*envs\.rendering\.render"):
         to_gymnasium(env, render_mode="rgb_array")

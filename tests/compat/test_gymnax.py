@@ -15,7 +15,7 @@ from jaxrl.compat.gymnax import from_gymnax
 from jaxrl.core.rollout import Decision, start, unroll
 from jaxrl.core.spaces import Box, Dict, Discrete
 from jaxrl.core.transforms import with_time_limit
-from jaxrl.errors import EnvironmentError, SpaceError
+from jaxrl.errors import EnvError, SpaceError
 from jaxrl.testing.conformance import check_environment
 from jaxrl.training.runner import run
 
@@ -403,16 +403,16 @@ def test_an_end_that_depends_on_no_clock_is_a_death():
 @pytest.mark.parametrize(
     ("env", "params", "error", "message"),
     [
-        (HiddenLimit(), None, EnvironmentError, "done must depend on the max_steps_in_episode"),
-        (OtherTruncation(), None, EnvironmentError, "truncated must depend on time and max_steps_in_episode alone"),
-        (OwnTruncation(), None, EnvironmentError, "truncated must depend on time and max_steps_in_episode alone"),
-        (Wrapper(Chain()), None, EnvironmentError, "the class must define step_env"),
-        (Chain(), Unlimited(), EnvironmentError, "Name the field as limit"),
-        (Chain(), Params(max_steps_in_episode=0), EnvironmentError, "must be a whole number from 1"),
-        (Chain(), Params(max_steps_in_episode=2.5), EnvironmentError, "must be a whole number from 1"),
-        (ThreeFlags(), None, EnvironmentError, "step_env must return 5 values"),
+        (HiddenLimit(), None, EnvError, "done must depend on the max_steps_in_episode"),
+        (OtherTruncation(), None, EnvError, "truncated must depend on time and max_steps_in_episode alone"),
+        (OwnTruncation(), None, EnvError, "truncated must depend on time and max_steps_in_episode alone"),
+        (Wrapper(Chain()), None, EnvError, "the class must define step_env"),
+        (Chain(), Unlimited(), EnvError, "Name the field as limit"),
+        (Chain(), Params(max_steps_in_episode=0), EnvError, "must be a whole number from 1"),
+        (Chain(), Params(max_steps_in_episode=2.5), EnvError, "must be a whole number from 1"),
+        (ThreeFlags(), None, EnvError, "step_env must return 5 values"),
         (WrongShape(), None, SpaceError, "in the shape of its space"),
-        (OtherState(), None, EnvironmentError, "in the structure that reset_env returned"),
+        (OtherState(), None, EnvError, "in the structure that reset_env returned"),
         (CountedFromOne(), None, SpaceError, "counted from 0"),
         (Several(), None, SpaceError, "must be Discrete, Box or Dict"),
     ],
@@ -424,9 +424,9 @@ def test_what_does_not_fit_is_refused(env, params, error, message):
 
 
 def test_other_names_of_limit_and_clock():
-    with pytest.raises(EnvironmentError, match="must count its steps as clock"):
+    with pytest.raises(EnvError, match="must count its steps as clock"):
         from_gymnax(Chain(), clock="clock")
-    with pytest.raises(EnvironmentError, match="with the time limit as limit"):
+    with pytest.raises(EnvError, match="with the time limit as limit"):
         from_gymnax(Chain(), limit="limit")
 
 

@@ -17,7 +17,7 @@ from envs.rendering import render
 from jaxrl.compat.pettingzoo import to_pettingzoo
 from jaxrl.core.spaces import joint
 from jaxrl.core.transforms import with_time_limit
-from jaxrl.errors import ConfigError, EnvironmentError, SpaceError
+from jaxrl.errors import ConfigError, EnvError, SpaceError
 
 with warnings.catch_warnings():  # PettingZoo's tests import an environment in the way that it has deprecated
     warnings.filterwarnings("ignore", "The old environment creation API", DeprecationWarning)
@@ -145,7 +145,7 @@ def test_pictures_are_those_of_the_renderer():
 
 
 def test_wrong_use_is_named():
-    with pytest.raises(EnvironmentError, match=r"an agent axis, got None. .*to_gymnasium"):
+    with pytest.raises(EnvError, match=r"an agent axis, got None. .*to_gymnasium"):
         to_pettingzoo(envs.make("cartpole"))
     with pytest.raises(ConfigError, match="render must be given"):
         to_pettingzoo(envs.make("soccer"), render_mode="rgb_array")

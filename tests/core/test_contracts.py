@@ -18,7 +18,7 @@ from jaxrl.core.averages import Average
 from jaxrl.core.environment import static
 from jaxrl.core.finite import Initial, Outcomes, finite
 from jaxrl.core.spaces import Discrete
-from jaxrl.errors import AlgorithmError, ConfigError, EnvironmentError, EvaluatorError, SpaceError
+from jaxrl.errors import AlgorithmError, ConfigError, EnvError, EvaluatorError, SpaceError
 from jaxrl.evaluation import Episodes
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.runner import run
@@ -129,10 +129,10 @@ class Alarm:
         ({"config": Named()}, ConfigError, r"config.kind must be a number or an array, got 'fast'. Declare"),
         ({"config": Config}, ConfigError, r"config must be a Config.*Give an instance"),
         ({"config": Steps()}, ConfigError, r"steps_per_update must be an integer of at least 1, got 0"),
-        ({"task": "cliff_walking"}, EnvironmentError, r"task must be an Environment, a data set or a game, got 'cliff_walking'"),
+        ({"task": "cliff_walking"}, EnvError, r"task must be an Environment, a data set or a game, got 'cliff_walking'"),
         (
             {"task": envs.make},
-            EnvironmentError,
+            EnvError,
             r"task must be a number or an array.*Call it if it is a factory",
         ),
         ({"make": q_learning.make, "task": {"a": 1.0}, "config": Q}, ConfigError, r"must accept the task, got AttributeError"),
@@ -205,7 +205,7 @@ def unobserved_reset(key, params):
     ],
 )
 def test_environments_that_break_the_protocol_are_refused(changes, message):
-    with pytest.raises(EnvironmentError, match=f"^run: {message}"):
+    with pytest.raises(EnvError, match=f"^run: {message}"):
         run(q_learning.make, GRID.replace(**changes), Q, num_updates=2, sinks=(Alarm(),))
 
 
@@ -236,7 +236,7 @@ def outcomes(state, action, params):
 def test_outcomes_that_are_no_distribution_are_refused(first, then, message):
     odds = Odds(jnp.array(first, jnp.float32), jnp.array(then, jnp.float32))
     env = finite(odds, outcomes, initial, Discrete(2), Discrete(2), 5)
-    with pytest.raises(EnvironmentError, match=f"^run: the {message}"):
+    with pytest.raises(EnvError, match=f"^run: the {message}"):
         run(q_learning.make, env, Q, num_updates=2, sinks=(Alarm(),))
 
 
@@ -252,7 +252,7 @@ def test_closures_have_no_checkpoints(tmp_path):
     options = {"num_updates": 2, "checkpoints": Checkpoints(tmp_path)}
     with pytest.raises(AlgorithmError, match="with checkpoints, make must be a function at module level"):
         run(lambda task, config: make(task, config), None, Config(), **options)
-    with pytest.raises(EnvironmentError, match="with checkpoints, step_fn must be a function at module level"):
+    with pytest.raises(EnvError, match="with checkpoints, step_fn must be a function at module level"):
         run(q_learning.make, GRID.replace(step_fn=lambda *given: GRID.step_fn(*given)), Q, **options)
     assert not list(tmp_path.iterdir())
     run(functools.partial(make), None, Config(), **options)

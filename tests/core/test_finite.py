@@ -14,7 +14,7 @@ from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core import machine
 from jaxrl.core.finite import Initial, Outcomes, TabularModel, byte_rows, finite, from_table, sample_index, tabulate, tabulation
 from jaxrl.core.spaces import Box, Discrete
-from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.errors import ConfigError, EnvError
 from tests import oracles
 
 WEIGHT = st.one_of(st.just(0.0), st.floats(2.0**-100, 1.0, width=32))
@@ -161,7 +161,7 @@ def from_zero(params):
     ],
 )
 def test_what_cannot_be_tabulated(env, message):
-    with pytest.raises(EnvironmentError, match=message):
+    with pytest.raises(EnvError, match=message):
         tabulate(env, max_states=50)
 
 
@@ -224,7 +224,7 @@ NAN, INFINITE = float("nan"), float("inf")
     ],
 )
 def test_tables_that_are_none_are_refused_with_the_place(env, message):
-    with pytest.raises(EnvironmentError, match=message):
+    with pytest.raises(EnvError, match=message):
         tabulate(env)
 
 
@@ -281,7 +281,7 @@ def test_bytes_of_equal_entries_are_equal():
     seen = byte_rows("here", np.array([[[0.0], [-0.0]]], np.float32), axes=2)
     assert seen.shape == (1, 2, 4)
     assert not seen.any()
-    with pytest.raises(EnvironmentError, match=r"here: states and observations must not be NaN, got \{'place': \[nan, 1.0\]"):
+    with pytest.raises(EnvError, match=r"here: states and observations must not be NaN, got \{'place': \[nan, 1.0\]"):
         byte_rows("here", {"place": np.array([[0.0, 1.0], [NAN, 1.0]])})
 
 
@@ -345,7 +345,7 @@ def test_agents_with_unequal_numbers_of_actions_keep_them_all():
     ],
 )
 def test_tables_of_ones_own_are_checked_alike(changes, message):
-    with pytest.raises(EnvironmentError, match=f"from_table: .*{message}"):
+    with pytest.raises(EnvError, match=f"from_table: .*{message}"):
         from_table(unequal_game(**changes), 1)
 
 

@@ -17,7 +17,7 @@ from jaxrl.core.environment import Environment, Step
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision
 from jaxrl.core.spaces import Box, Discrete
-from jaxrl.errors import EnvironmentError
+from jaxrl.errors import EnvError
 from jaxrl.evaluation import Episodes, ExactValue
 from jaxrl.training.runner import run
 from tests import probes
@@ -255,7 +255,7 @@ def test_who_repeats_what_was_paid_earns_what_its_chain_does():
     found = jax.jit(lambda key: played(key, algorithm, None))(jax.random.key(0))
     expected = 200 * paid @ (1 - paid[::-1]) / (2 - paid.sum())
     assert float(found["greedy_return"]) == pytest.approx(expected, abs=3.0)
-    with pytest.raises(EnvironmentError, match="the policy must depend on the observation alone, got 'a memory'"):
+    with pytest.raises(EnvError, match="the policy must depend on the observation alone, got 'a memory'"):
         ExactValue.of(env, 0.9)(jax.random.key(0), algorithm, None)
 
 

@@ -16,7 +16,7 @@ from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import start, uniform_policy, unroll
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.core.transforms import with_action_mask, with_copied_actions, with_observation, with_reward, with_time_limit
-from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.testing.conformance import check_environment
 from tests import oracles
 
@@ -133,7 +133,7 @@ def test_reward_parameters_can_be_vmapped(lake):
 
 
 def test_reward_of_the_wrong_shape(lake):
-    with pytest.raises(EnvironmentError, match=r"must return float32\[\].*got 'float32\[1\]'"):
+    with pytest.raises(EnvError, match=r"must return float32\[\].*got 'float32\[1\]'"):
         with_reward(lake, wide)
 
 
@@ -170,7 +170,7 @@ def test_a_time_limit_reaches_what_depends_on_it(name):
     for max_steps in (3, env.max_steps // 2 + 1, 2 * env.max_steps + 1):
         try:
             changed = with_time_limit(env, max_steps)
-        except EnvironmentError:
+        except EnvError:
             assert name in ("single_asset", "single_asset_continuous", "t_maze")
             continue
         built = envs.make(name, max_steps=max_steps)
@@ -203,7 +203,7 @@ def test_action_mask():
 
 
 def test_action_mask_wants_discrete_actions():
-    with pytest.raises(EnvironmentError, match="must be Discrete"):
+    with pytest.raises(EnvError, match="must be Discrete"):
         with_action_mask(cartpole.make().replace(action_space=Box(0, 1)), only_right)
 
 
@@ -220,7 +220,7 @@ def test_copies_of_actions_do_the_same(build):
 
 
 def test_only_discrete_actions_are_copied():
-    with pytest.raises(EnvironmentError, match="must be Discrete"):
+    with pytest.raises(EnvError, match="must be Discrete"):
         with_copied_actions(envs.make("pendulum"), 2)
     with pytest.raises(ConfigError, match="at least 1"):
         with_copied_actions(envs.make("catch"), 0)

@@ -11,7 +11,7 @@ from envs.gridworlds import doorkey
 from envs.gridworlds.rendering import cells
 from envs.rendering import can_render, render
 from envs.tiles import TILE
-from jaxrl.errors import EnvironmentError
+from jaxrl.errors import EnvError
 
 PICTURED = [
     "blocking_maze",
@@ -138,5 +138,5 @@ def test_shapes_cover_a_part_of_their_tile():
 
 def test_without_pictures_the_fix_is_named():
     assert not can_render(envs.make("cartpole"))
-    with pytest.raises(EnvironmentError, match=r"cartpole\.Params.*RENDERERS"):
+    with pytest.raises(EnvError, match=r"cartpole\.Params.*RENDERERS"):
         render(envs.make("cartpole"), ())

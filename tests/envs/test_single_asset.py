@@ -12,7 +12,7 @@ from jaxrl.core import rollout
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision
 from jaxrl.core.transforms import with_time_limit
-from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.testing.causality import check_causal_function, check_causality
 from jaxrl.testing.conformance import check_environment
 from jaxrl.training.runner import run
@@ -166,7 +166,7 @@ def test_a_time_limit_moves_the_starts_and_never_leaves_a_path():
     """Two paths of six bars, all 100 and all 200: walking from one into the other would pay log 2."""
     table = np.array([[100.0] * 6, [200.0] * 6])
     env = single_asset.make(table, warm_up=0, max_steps=4, observe=features.last_returns)
-    with pytest.raises(EnvironmentError, match="first <= last <= bars - 1 - max_steps = -4 must hold"):
+    with pytest.raises(EnvError, match="first <= last <= bars - 1 - max_steps = -4 must hold"):
         with_time_limit(env, 9)
     _, steps = play(env.replace(max_steps=9), np.full(9, 4))  # whoever goes on all the same stays at the last bar
     assert np.abs(steps.reward[1:]).max() < 1e-6
@@ -182,7 +182,7 @@ def test_a_time_limit_moves_the_starts_and_never_leaves_a_path():
 def test_a_last_start_that_was_given_stays():
     env = market(first=70, last=80)
     assert int(with_time_limit(env, 30).params.last) == 80
-    with pytest.raises(EnvironmentError, match="first <= last"):
+    with pytest.raises(EnvError, match="first <= last"):
         with_time_limit(env, 80)
 
 
@@ -289,7 +289,7 @@ def test_execution_does_not_look_ahead():
 
 @pytest.mark.parametrize("build", [leaky, subtly_leaky, leaky_late, leaky_by_quantile])
 def test_a_leaky_environment_is_found(build):
-    with pytest.raises(EnvironmentError, match="obs must not depend on the rows after"):
+    with pytest.raises(EnvError, match="obs must not depend on the rows after"):
         check_causality(build, TABLE, single_asset.bars_seen, KEY)
 
 
@@ -304,12 +304,12 @@ def clairvoyant(env):
 
 
 def test_a_policy_that_looks_ahead_is_found():
-    with pytest.raises(EnvironmentError, match="action must not depend on the rows after"):
+    with pytest.raises(EnvError, match="action must not depend on the rows after"):
         check_causality(discrete, TABLE, single_asset.bars_seen, KEY, policy=clairvoyant)
 
 
 def test_data_that_nothing_reads_prove_nothing():
-    with pytest.raises(EnvironmentError, match="something must depend"):
+    with pytest.raises(EnvError, match="something must depend"):
         check_causality(lambda table: market(), TABLE, single_asset.bars_seen, KEY)
 
 
@@ -332,7 +332,7 @@ LEAKS = [tomorrows_return, scaled_by_the_whole_sample, tomorrows_return_late, be
 
 @pytest.mark.parametrize("function", LEAKS)
 def test_features_that_look_ahead_are_found(function):
-    with pytest.raises(EnvironmentError, match="must not depend on the rows after"):
+    with pytest.raises(EnvError, match="must not depend on the rows after"):
         check_causal_function(function, TABLE[0], KEY)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from envs.trading import accounting, books, features, prices, single_asset
 from jaxrl.core.rollout import Decision
-from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.evaluation import finance, follow
 from jaxrl.testing.causality import check_causal_function, leaks
 
@@ -75,7 +75,7 @@ def test_a_leak_is_a_fact_to_record():
 
 
 def test_books_want_a_single_episode():
-    with pytest.raises(EnvironmentError, match="one path"):
+    with pytest.raises(EnvError, match="one path"):
         single_asset.episode_prices(single_asset.make(max_steps=20))
     with pytest.raises(ConfigError, match="before a window"):
         single_asset.window(PATH, slice(30, 60))

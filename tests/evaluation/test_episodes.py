@@ -14,7 +14,7 @@ from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, last_step, uniform_policy
-from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.evaluation import Episodes, ExactValue, Exploitability, NashConv, TeamReturn, evaluate, follow
 from jaxrl.evaluation.episodes import MODES
 from jaxrl.results.recorder import Recorder
@@ -227,7 +227,7 @@ def test_policies_that_cannot_be_evaluated_exactly():
         (right._replace(policy=lambda state, greedy: lambda key, view: Decision(jnp.zeros((12, 1)))), r"got 'float32\[12, 1\]'"),
         (right._replace(policy=None), "the algorithm must have a policy"),
     ):
-        with pytest.raises((EnvironmentError, ConfigError), match=message):
+        with pytest.raises((EnvError, ConfigError), match=message):
             exact(jax.random.key(0), wrong, None)
 
 
@@ -235,12 +235,12 @@ def test_models_of_another_map_are_refused_before_anything_is_computed():
     """The tables have other sizes, and a look-up beyond them would be clipped to the last row."""
     small, large = corridor.make(3), corridor.make(30)
     for evaluator in (ExactValue.of(large, 0.9), Episodes(large)):
-        with pytest.raises(EnvironmentError, match="must have the spaces of the task"):
+        with pytest.raises(EnvError, match="must have the spaces of the task"):
             run(q_learning.make, small, q_learning.Config(), seeds=1, num_updates=1, evaluators=(evaluator,))
 
 
 def test_exact_value_is_of_one_agent():
-    with pytest.raises(EnvironmentError, match="must have no agent axis, got 2"):
+    with pytest.raises(EnvError, match="must have no agent axis, got 2"):
         ExactValue.of(envs.make("prisoners_dilemma"), 0.9)
 
 
@@ -298,5 +298,5 @@ def _uniform_probabilities(state, view):
 
 
 def test_team_return_is_of_teams():
-    with pytest.raises(EnvironmentError, match="the environment must have an agent axis, got None"):
+    with pytest.raises(EnvError, match="the environment must have an agent axis, got None"):
         TeamReturn.of(probes.masked_action())

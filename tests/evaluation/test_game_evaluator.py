@@ -12,7 +12,7 @@ from envs.matrix_games import matrix_game, named
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision
-from jaxrl.errors import EnvironmentError
+from jaxrl.errors import EnvError
 from jaxrl.evaluation import GreedyActions, NashConv, ValueGap
 
 # One state of two players; the second has an action more. As (row, column): what each is paid.
@@ -78,5 +78,5 @@ def test_value_gap_looks_at_visited_states_alone():
 
 
 def test_value_gap_wants_a_zero_sum_game():
-    with pytest.raises(EnvironmentError, match="zero"):
+    with pytest.raises(EnvError, match="zero"):
         ValueGap.of(matrix_game.make(named.CHICKEN), 0.9)

@@ -7,7 +7,7 @@ import pytest
 import envs
 from jaxrl.algorithms.deep import dqn
 from jaxrl.core.finite import tabulate
-from jaxrl.errors import EnvironmentError
+from jaxrl.errors import EnvError
 from jaxrl.evaluation import ExactValue, Overestimate
 from tests import oracles
 
@@ -31,5 +31,5 @@ def test_the_overestimate_is_belief_minus_truth():
 def test_it_belongs_to_its_environment():
     env = envs.make("noisy_grid")
     evaluator = Overestimate(ExactValue.of(env, 0.95), dqn.q_network(env, CONFIG))
-    with pytest.raises(EnvironmentError, match="spaces"):
+    with pytest.raises(EnvError, match="spaces"):
         evaluator.validate(envs.make("catch"))

@@ -39,8 +39,8 @@ def test_arms_of_one_structure_share_a_program():
 
 def test_an_arm_is_what_it_is_alone():
     every = list(grid())
-    for arm, done in zip(every, arms.train(every, group=1), strict=True):
-        alone = run(arm.make, arm.task, arm.config, evaluators=arm.evaluators, group=1, **SHARED)
+    for arm, done in zip(every, arms.train(every, vmap_width=1), strict=True):
+        alone = run(arm.make, arm.task, arm.config, evaluators=arm.evaluators, vmap_width=1, **SHARED)
         chex.assert_trees_all_equal(done.metrics, alone.metrics)
         np.testing.assert_array_equal(done.state.q, alone.state.q)
         assert list(done.seeds) == [0, 1]

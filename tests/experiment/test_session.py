@@ -137,9 +137,9 @@ def corridor(seeds):
     return Arm({"method": "Q"}, q_learning.make, envs.make("corridor"), q_learning.Config(), seeds=seeds, num_updates=2)
 
 
-@pytest.mark.parametrize("at_once", [None, 2])
-def test_an_episode_is_filmed_whether_the_states_are_on_the_device_or_on_the_host(tmp_path, at_once):
-    session = Session(RunDirectory.create(tmp_path, "example", {}), at_once=at_once)
+@pytest.mark.parametrize("batch_seeds", [None, 2])
+def test_an_episode_is_filmed_whether_the_states_are_on_the_device_or_on_the_host(tmp_path, batch_seeds):
+    session = Session(RunDirectory.create(tmp_path, "example", {}), batch_seeds=batch_seeds)
     session.train([corridor(3)])
     assert (session.directory.path / "replays" / "Q.gif").read_bytes().startswith(b"GIF8")
 

@@ -11,7 +11,7 @@ from envs.gridworlds.grid import DOWN, RIGHT
 from envs.rendering import render
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, uniform_policy
-from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.report import films
 from jaxrl.report.figures import caption
 from jaxrl.report.grid_figures import best_actions, value_map
@@ -149,5 +149,5 @@ def test_value_map_draws_values_and_the_best_moves(run, monkeypatch):
 def test_value_map_needs_a_map(run):
     env = envs.make("corridor")
     model, solution = solved(env)
-    with pytest.raises(EnvironmentError, match="walk over a map"):
+    with pytest.raises(EnvError, match="walk over a map"):
         value_map(run, "values", env, model, solution.value)

@@ -9,7 +9,7 @@ import envs
 from envs.gridworlds import corridor
 from envs.random_mdps import random_mdp
 from jaxrl.core.finite import TabularModel, tabulate
-from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.solvers import dynamic_programming, host, markov_chain
 from jaxrl.solvers.dynamic_programming import (
     action_values,
@@ -368,7 +368,7 @@ def test_solvers_compile_once_for_a_shape(monkeypatch):
 def test_rewards_of_several_agents_are_not_those_of_one():
     model = tabulate(envs.make("prisoners_dilemma"))
     for solver in (value_iteration, policy_iteration, entropic_value_iteration):
-        with pytest.raises(EnvironmentError, match=r"must have one reward, \[X, A, K\], got \[2, 4, 1, 2\]"):
+        with pytest.raises(EnvError, match=r"must have one reward, \[X, A, K\], got \[2, 4, 1, 2\]"):
             solver(model, 0.9)
 
 

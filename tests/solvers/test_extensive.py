@@ -11,7 +11,7 @@ from envs.extensive_games import kuhn, leduc, lewis
 from envs.matrix_games import bayesian_game, matrix_game, named
 from jaxrl.core.finite import Initial, Outcomes, finite
 from jaxrl.core.spaces import Discrete
-from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.solvers import equilibria, extensive, normal_form, sequence_form
 
 
@@ -229,13 +229,13 @@ def sees_nothing(state, params):
 
 def test_what_is_no_game_with_perfect_recall_is_explained():
     forgetful = finite((), forgetful_outcomes, forgetful_initial, Discrete(1), Discrete(2), 2, observe=sees_nothing, num_agents=1)
-    with pytest.raises(EnvironmentError, match="perfect recall"):
+    with pytest.raises(EnvError, match="perfect recall"):
         extensive.from_environment(forgetful)
-    with pytest.raises(EnvironmentError, match="no way may be truncated"):
+    with pytest.raises(EnvError, match="no way may be truncated"):
         extensive.from_environment(lewis.make().replace(max_steps=1))
-    with pytest.raises(EnvironmentError, match="at most 10 ends"):
+    with pytest.raises(EnvError, match="at most 10 ends"):
         extensive.from_environment(kuhn.make(), max_ends=10)
-    with pytest.raises(EnvironmentError, match="must have agents"):
+    with pytest.raises(EnvError, match="must have agents"):
         extensive.from_environment(forgetful.replace(num_agents=None))
 
 

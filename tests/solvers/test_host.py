@@ -10,7 +10,7 @@ import envs
 from envs.gridworlds import corridor, gridworld
 from jaxrl.core import machine
 from jaxrl.core.finite import TabularModel, tabulate
-from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.solvers import host
 from tests import oracles
 from tests.solvers.models import best_policy, garnet, ring
@@ -169,9 +169,9 @@ def test_illegal_actions_are_not_taken():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda m: m.replace(reward=m.reward[..., None] * np.ones(1)), EnvironmentError, "one reward"),
-        (lambda m: m.replace(probability=0.9 * m.probability), EnvironmentError, "outcome probabilities must sum to 1"),
-        (lambda m: m.replace(reward=np.full_like(m.reward, np.nan)), EnvironmentError, "rewards must be finite"),
+        (lambda m: m.replace(reward=m.reward[..., None] * np.ones(1)), EnvError, "one reward"),
+        (lambda m: m.replace(probability=0.9 * m.probability), EnvError, "outcome probabilities must sum to 1"),
+        (lambda m: m.replace(reward=np.full_like(m.reward, np.nan)), EnvError, "rewards must be finite"),
     ],
 )
 def test_tables_that_are_none(change, error, message):
@@ -210,5 +210,5 @@ def test_probabilities_in_single_precision_leak_nothing(gamma):
 def test_shapes_that_are_none():
     model = garnet(0)
     for changed in (model.replace(next_state=model.next_state[0]), jax.tree.map(lambda leaf: leaf[:0], model)):
-        with pytest.raises(EnvironmentError, match="next_state must have shape"):
+        with pytest.raises(EnvError, match="next_state must have shape"):
             host.solve(changed, 0.9)

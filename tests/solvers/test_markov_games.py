@@ -13,7 +13,7 @@ from envs.matrix_games import matrix_game
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.core.rollout import Decision
-from jaxrl.errors import ConfigError, EnvironmentError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.evaluation import Exploitability
 from jaxrl.solvers import equilibria, markov_games, normal_form
 
@@ -238,7 +238,7 @@ def test_evaluator_of_a_common_payoff_game():
 
 
 def test_evaluator_wants_agents():
-    with pytest.raises(EnvironmentError, match="must have agents"):
+    with pytest.raises(EnvError, match="must have agents"):
         Exploitability.of(envs.make("corridor"), GAMMA)
 
 
@@ -293,9 +293,9 @@ def test_what_is_no_discount_is_refused(solve, gamma):
 
 
 def test_only_zero_sum_games_of_two_are_solved():
-    with pytest.raises(EnvironmentError, match="must sum to zero"):
+    with pytest.raises(EnvError, match="must sum to zero"):
         markov_games.shapley(random_model(), GAMMA)
-    with pytest.raises(EnvironmentError, match="two players, got 3"):
+    with pytest.raises(EnvError, match="two players, got 3"):
         markov_games.shapley(random_model(joint_shape=(2, 2, 2)), GAMMA)
 
 
@@ -329,5 +329,5 @@ def test_an_illegal_fine_does_not_make_a_game_unfair_and_a_large_reward_does_not
     markov_games.require_zero_sum("here", game)
     unfair = game.replace(action_mask=np.ones((1, 4), bool))
     unfair.reward[0, 0] = 1e9, -1e9
-    with pytest.raises(EnvironmentError, match=r"must sum to zero, got \[-5.0, -5.0\]"):
+    with pytest.raises(EnvError, match=r"must sum to zero, got \[-5.0, -5.0\]"):
         markov_games.require_zero_sum("here", unfair)

@@ -193,8 +193,8 @@ SHORT = {"seeds": 4, "num_updates": 16, "chunk_length": 2, "evaluators": EXACT}
 
 
 @functools.cache
-def swept(group=1):
-    return sweep(q_learning.make, GRID, Q, grid({"learning_rate": RATES}), group=group, **SHORT)
+def swept(vmap_width=1):
+    return sweep(q_learning.make, GRID, Q, grid({"learning_rate": RATES}), vmap_width=vmap_width, **SHORT)
 
 
 def test_a_member_is_what_a_run_of_its_own_would_be():
@@ -203,20 +203,20 @@ def test_a_member_is_what_a_run_of_its_own_would_be():
     assert done.evaluations["greedy_exact_value"].shape == (4, 4, 8)
     np.testing.assert_array_equal(done.evaluated_at, np.arange(2, 17, 2))
     for member in (0, 3):
-        alone = run(q_learning.make, GRID, Q.replace(learning_rate=RATES[member]), group=1, **SHORT)
+        alone = run(q_learning.make, GRID, Q.replace(learning_rate=RATES[member]), vmap_width=1, **SHORT)
         chex.assert_trees_all_equal(jax.tree.map(lambda leaf, member=member: leaf[member], done.metrics), alone.metrics)
         chex.assert_trees_all_equal(jax.tree.map(lambda leaf, member=member: leaf[member], done.evaluations), alone.evaluations)
 
 
 def test_the_default_groups_change_the_order_of_sums_at_most():
-    done, apart = swept(group=None), swept()
+    done, apart = swept(vmap_width=None), swept()
     for tables, others in ((done.metrics, apart.metrics), (done.evaluations, apart.evaluations)):
         chex.assert_trees_all_close(tables, others, rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_networks_too_to_the_last_bit_in_groups_of_one():
-    task, options = envs.make("cartpole"), {"seeds": [5, 2], "num_updates": 4, "chunk_length": 4, "group": 1}
+    task, options = envs.make("cartpole"), {"seeds": [5, 2], "num_updates": 4, "chunk_length": 4, "vmap_width": 1}
     done = sweep(ppo.make, task, PPO, grid({"learning_rate": [1e-4, 1e-2], "gamma": [0.9, 0.99]}), **options)
     alone = run(ppo.make, task, PPO.replace(learning_rate=1e-2, gamma=0.9), **options)
     chex.assert_trees_all_equal(jax.tree.map(lambda leaf: leaf[2], done.metrics), alone.metrics)
@@ -273,7 +273,7 @@ def test_each_member_is_an_arm_of_its_own(tmp_path):
         num_updates=4,
         chunk_length=2,
         sinks=lambda member: (sinks[names[member]],),
-        at_once=4,
+        batch_seeds=4,
     )
     assert directory.arms() == ("rate=1.0", "rate=inf", "rate=2.0")
     for member in (0, 2):
@@ -359,12 +359,12 @@ def test_selection_uses_other_seeds():
         held_out=held_out,
         num_updates=16,
         chunk_length=2,
-        group=1,
+        vmap_width=1,
     )
     best = int(scores.mean(1).argmin())
     assert chosen.values == members[best]
     assert chosen.selected == interval(scores[best])
-    alone = run(q_learning.make, GRID, Q.replace(**members[best]), seeds=[4, 5, 6], num_updates=16, chunk_length=2, group=1)
+    alone = run(q_learning.make, GRID, Q.replace(**members[best]), seeds=[4, 5, 6], num_updates=16, chunk_length=2, vmap_width=1)
     np.testing.assert_array_equal(chosen.scores, final_values(alone.metrics["td_error"]))
     assert chosen.held_out.estimate == chosen.scores.mean()
     with pytest.raises(ConfigError, match=r"no seed may be held out that was chosen on, got \[3\]"):
@@ -409,13 +409,13 @@ MEMBERS = grid({"learning_rate": RATES, "num_envs": [1, 2]})
 
 
 @functools.cache
-def halved(group=1):
-    return halve(q_learning.make, GRID, Q, MEMBERS, objective=OBJECTIVE, seeds=4, rungs=[4, 8, 16], chunk_length=4, group=group)
+def halved():
+    return halve(q_learning.make, GRID, Q, MEMBERS, objective=OBJECTIVE, seeds=4, rungs=[4, 8, 16], chunk_length=4, vmap_width=1)
 
 
 def test_survivors_are_what_they_would_be_without_rungs():
     done = halved()
-    whole = sweep(q_learning.make, GRID, Q, MEMBERS, seeds=4, num_updates=16, chunk_length=4, group=1)
+    whole = sweep(q_learning.make, GRID, Q, MEMBERS, seeds=4, num_updates=16, chunk_length=4, vmap_width=1)
     for member, made in enumerate(done.sweep.num_updates):
         for name, values in whole.metrics.items():
             np.testing.assert_array_equal(done.sweep.metrics[name][member, :, :made], values[member, :, :made])
@@ -527,5 +527,5 @@ def test_carries_are_handed_on_in_batches_that_fit():
     members = grid({"rate": [1.0, 2.0, 3.0, 4.0]})
     options = {"objective": Objective("value"), "seeds": 2, "rungs": [2, 4], "chunk_length": 2}
     whole = halve(drift, None, Nested(), members, **options)
-    batches = halve(drift, None, Nested(), members, **options, at_once=3)
+    batches = halve(drift, None, Nested(), members, **options, batch_seeds=3)
     np.testing.assert_array_equal(batches.sweep.metrics["value"], whole.sweep.metrics["value"])

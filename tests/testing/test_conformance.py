@@ -15,7 +15,7 @@ from envs.matrix_games import matrix_game
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.finite import Outcomes, finite
 from jaxrl.core.spaces import Box, Discrete
-from jaxrl.errors import EnvironmentError
+from jaxrl.errors import EnvError
 from jaxrl.testing.conformance import check_environment
 
 KEY = jax.random.key(0)
@@ -331,14 +331,14 @@ def report_on_finite():
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.check)
 def test_broken_environment_is_caught(broken):
-    with pytest.raises(EnvironmentError, match=broken.message) as caught:
+    with pytest.raises(EnvError, match=broken.message) as caught:
         check_environment(broken.env, KEY)
     assert caught.value.__notes__[-1] == f"Found by the check {broken.check!r}."
 
 
 def test_rebuilt_environment_that_compiles_again_is_caught():
     for rebuilt in (GOOD.replace(max_steps=11), GOOD.replace(params=Params(jnp.zeros(2)))):
-        with pytest.raises(EnvironmentError, match="find the compiled program"):
+        with pytest.raises(EnvError, match="find the compiled program"):
             check_environment(GOOD, KEY, rebuilt=rebuilt)
 
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 import envs
-from jaxrl.errors import EnvironmentError
+from jaxrl.errors import EnvError
 from tools.contact_sheet import SHEET, contact_sheet
 
 
@@ -13,5 +13,5 @@ def test_contact_sheet_holds_them_all(tmp_path):
     path = contact_sheet(tmp_path / "sheet.png", few, columns=2)
     with Image.open(path) as image:
         assert min(image.size) > 300
-    with pytest.raises(EnvironmentError, match="must have pictures"):
+    with pytest.raises(EnvError, match="must have pictures"):
         contact_sheet(tmp_path / "sheet.png", {"cartpole": lambda: envs.make("cartpole")})

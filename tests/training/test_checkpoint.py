@@ -17,7 +17,7 @@ import pytest
 import envs
 from jaxrl.algorithms.deep import dqn, ppo
 from jaxrl.algorithms.tabular import q_learning
-from jaxrl.errors import CheckpointError, ConfigError, EnvironmentError, ResultsError
+from jaxrl.errors import CheckpointError, ConfigError, EnvError, ResultsError
 from jaxrl.experiment.modules import import_file
 from jaxrl.results import storage
 from jaxrl.training import checkpoint
@@ -136,11 +136,11 @@ def test_another_number_of_devices_can_go_on(devices, tmp_path):
 
 def test_seeds_in_batches_end_as_those_side_by_side(tmp_path):
     whole = uninterrupted("q_learning", seeds=5)
-    batched = train("q_learning", seeds=5, at_once=2)
+    batched = train("q_learning", seeds=5, batch_seeds=2)
     assert_same_end(batched, whole)
     for update in (2, 8):
         with pytest.raises(RuntimeError):
-            train("q_learning", tmp_path, seeds=5, at_once=2, sinks=(StopAfter(update),))
+            train("q_learning", tmp_path, seeds=5, batch_seeds=2, sinks=(StopAfter(update),))
     resumed = train("q_learning", tmp_path, seeds=5)
     chex.assert_trees_all_equal(jax.device_get(resumed.state), jax.device_get(whole.state))
     here = np.isfinite(resumed.metrics["td_error"])
@@ -290,7 +290,7 @@ def test_an_edited_file_of_a_users_does_not_go_on(part, tmp_path):
 
 def test_functions_that_differ_in_what_they_hold_do_not_share_checkpoints(tmp_path):
     mine, folder = imported(tmp_path / "of_mine.py", MINE), tmp_path / "checkpoints"
-    with pytest.raises(EnvironmentError, match="step_fn must be a function at module level"):
+    with pytest.raises(EnvError, match="step_fn must be a function at module level"):
         train_mine(folder, mine.make, mine.closed(0))
     with pytest.raises(RuntimeError, match="stopped"):
         train_mine(folder, mine.make, mine.slippery(0), update=8)

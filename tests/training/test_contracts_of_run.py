@@ -36,9 +36,9 @@ def stacked(trees):
 
 def test_seeds_with_tasks_of_their_own_are_what_they_are_alone():
     exact = [ExactValue.of(env, 0.99) for env in lakes()]
-    together = train(stacked(lakes()), seeds=3, group=1, task_axes=0, evaluators=(stacked(exact),), evaluator_axes=0)
+    together = train(stacked(lakes()), seeds=3, vmap_width=1, task_axes=0, evaluators=(stacked(exact),), evaluator_axes=0)
     for seed, (env, evaluator) in enumerate(zip(lakes(), exact, strict=True)):
-        alone = train(env, seeds=[seed], group=1, evaluators=(evaluator,))
+        alone = train(env, seeds=[seed], vmap_width=1, evaluators=(evaluator,))
         chex.assert_trees_all_equal(alone.state.q[0], together.state.q[seed])
         for name, values in alone.metrics.items():
             np.testing.assert_array_equal(values[0], together.metrics[name][seed])
@@ -55,7 +55,7 @@ def test_what_no_seed_has_of_its_own_is_shared():
 
 def test_tasks_go_with_their_seeds_through_batches():
     task = stacked(lakes())
-    whole, cut = (train(task, seeds=3, task_axes=0, group=1, at_once=at_once) for at_once in (3, 2))
+    whole, cut = (train(task, seeds=3, task_axes=0, vmap_width=1, batch_seeds=batch_seeds) for batch_seeds in (3, 2))
     chex.assert_trees_all_equal(cut.metrics, whole.metrics)
 
 

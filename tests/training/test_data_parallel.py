@@ -9,7 +9,7 @@ import envs
 from jaxrl.algorithms.multiagent import mappo
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core import batch_axis
-from jaxrl.core.batch_axis import Together, batch_axes
+from jaxrl.core.batch_axis import DeviceGroup, batch_axes
 from jaxrl.errors import ConfigError
 from jaxrl.results.sinks import Failure
 from jaxrl.training import data_parallel, seed_axis
@@ -35,7 +35,7 @@ def test_what_cannot_be_divided_is_refused(config, options, message):
 
 def test_no_device_at_all():
     with pytest.raises(ConfigError, match="at least one device"):
-        Together([])
+        DeviceGroup([])
 
 
 def test_every_device_holds_its_environments_and_the_whole_table():
@@ -81,7 +81,7 @@ def _names(tree):
 
 
 def test_without_devices_that_share_a_run_nothing_is_said():
-    for function in (batch_axis.divided, batch_axis.whole):
+    for function in (batch_axis.shard_batch, batch_axis.replicate):
         assert not jax.make_jaxpr(function)(np.ones(4)).eqns
 
 
@@ -89,7 +89,7 @@ def test_layouts_of_seeds_alone_are_as_before():
     layout = Layout.of(q_learning.make, GRID, Q, jax.devices(), 4, None)
     assert layout.mesh.axis_names == (seed_axis.SEED_AXIS,)
     assert layout.batch_axes == ()
-    shared = Layout.of(q_learning.make, GRID, Q, [Together(jax.devices())], 4, None)
+    shared = Layout.of(q_learning.make, GRID, Q, [DeviceGroup(jax.devices())], 4, None)
     assert shared.mesh.shape == {seed_axis.SEED_AXIS: 1, batch_axis.BATCH_AXIS: 2}
     assert shared.size == 4
 
@@ -107,6 +107,6 @@ class Limited:
 
 
 def test_together_they_have_as_much_as_the_fullest_has_for_each():
-    assert Together([Limited(100, 10), Limited(90, 30)]).memory_stats() == {"bytes_limit": 180, "bytes_in_use": 60}
-    assert Together([Limited(100, 10), Limited(None, None)]).memory_stats() == {}
-    assert Together([Limited(1, 0)]).platform == "gpu"
+    assert DeviceGroup([Limited(100, 10), Limited(90, 30)]).memory_stats() == {"bytes_limit": 180, "bytes_in_use": 60}
+    assert DeviceGroup([Limited(100, 10), Limited(None, None)]).memory_stats() == {}
+    assert DeviceGroup([Limited(1, 0)]).platform == "gpu"

@@ -110,7 +110,7 @@ def test_the_first_bad_place_is_named(update, start, place):
     _, health, _ = guard(update, start, healthy(), jnp.int32(7), jax.random.key(0))
     assert int(health.update) == 7
     metrics = jax.eval_shape(lambda: update(start, None))[1]
-    assert quarantine.places(start, metrics)[int(health.place)] == place
+    assert quarantine.watched_names(start, metrics)[int(health.place)] == place
 
 
 @struct.dataclass

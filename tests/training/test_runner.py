@@ -33,8 +33,8 @@ CASES = {"q_learning": (q_learning.make, GRID, Q), "ppo": (ppo.make, CARTPOLE, P
 
 
 @functools.cache
-def finished(name, seeds=4, num_updates=12, chunk_length=12, group=None):
-    return run(*CASES[name], seeds=seeds, num_updates=num_updates, chunk_length=chunk_length, group=group)
+def finished(name, seeds=4, num_updates=12, chunk_length=12, vmap_width=None):
+    return run(*CASES[name], seeds=seeds, num_updates=num_updates, chunk_length=chunk_length, vmap_width=vmap_width)
 
 
 @pytest.mark.parametrize("name", ["q_learning", each("ppo")])
@@ -88,8 +88,8 @@ def test_a_seed_is_the_same_whoever_runs_beside_it(name):
 
 @pytest.mark.optimised
 def test_groups_of_one_are_independent_of_the_others_to_the_last_bit():
-    few = run(*CASES["ppo"], seeds=2, num_updates=6, chunk_length=6, group=1)
-    many = run(*CASES["ppo"], seeds=6, num_updates=6, chunk_length=6, group=1)
+    few = run(*CASES["ppo"], seeds=2, num_updates=6, chunk_length=6, vmap_width=1)
+    many = run(*CASES["ppo"], seeds=6, num_updates=6, chunk_length=6, vmap_width=1)
     chex.assert_trees_all_equal(few.metrics, jax.tree.map(lambda leaf: leaf[:2], many.metrics))
 
 
@@ -280,7 +280,7 @@ def test_failed_seeds_are_named():
         ({"num_updates": None}, "num_updates must be an integer"),
         ({"num_updates": 0}, "num_updates must be an integer of at least 1"),
         ({"chunk_length": 0}, "chunk_length must be an integer of at least 1"),
-        ({"group": 0}, "group must be an integer of at least 1"),
+        ({"vmap_width": 0}, "vmap_width must be an integer of at least 1"),
     ],
 )
 def test_bad_arguments(changes, message):

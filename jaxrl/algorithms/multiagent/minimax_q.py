@@ -28,7 +28,7 @@ from jaxrl.core.environment import Environment, require_discrete, static
 from jaxrl.core.rollout import Decision, Episode
 from jaxrl.core.scan import scan
 from jaxrl.errors import (
-    EnvironmentError,
+    EnvError,
     nan_unless,
     require,
     require_at_most,
@@ -73,7 +73,7 @@ class Config:
         rewards = np.asarray(_rewards_of_random_play(env), np.float64)
         worst = rewards[np.abs(rewards.sum(-1)).argmax()]
         must = "the rewards of both players must sum to zero"
-        require(bool(_sums_to_zero(worst)), "minimax_q", must, worst.tolist(), fix, EnvironmentError)
+        require(bool(_sums_to_zero(worst)), "minimax_q", must, worst.tolist(), fix, EnvError)
 
 
 @struct.dataclass

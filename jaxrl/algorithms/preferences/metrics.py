@@ -270,7 +270,7 @@ class PolicyRegret:
 
         Raises:
             ConfigError: gamma lies outside [0, 1), or all policies are worth the same.
-            EnvironmentError: the environment has agents, is not finite, or is too large.
+            EnvError: the environment has agents, is not finite, or is too large.
         """
         require_discount("PolicyRegret", gamma, below_one=True)
         model = tabulate(env, max_states)
@@ -285,7 +285,7 @@ class PolicyRegret:
         return cls(exact, jnp.float32(uniform.start_value(model)), true_reward, reward)
 
     def validate(self, task: Any) -> None:
-        """Raises EnvironmentError where the task is an environment of other spaces."""
+        """Raises EnvError where the task is an environment of other spaces."""
         self.exact.validate(task)
 
     def normalised(self, gap: jax.Array) -> jax.Array:
@@ -314,7 +314,7 @@ class PolicyValue:
     regret: PolicyRegret
 
     def validate(self, task: Any) -> None:
-        """Raises EnvironmentError where the task is an environment of other spaces."""
+        """Raises EnvError where the task is an environment of other spaces."""
         self.regret.validate(task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
@@ -334,7 +334,7 @@ class BehaviourCloning:
     regret: PolicyRegret
 
     def validate(self, task: Any) -> None:
-        """Raises EnvironmentError where the task is an environment of other spaces."""
+        """Raises EnvError where the task is an environment of other spaces."""
         self.regret.validate(task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:

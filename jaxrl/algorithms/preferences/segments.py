@@ -20,7 +20,7 @@ from jaxrl.core.environment import Environment, PyTree, require_discrete
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, Policy, Transition
 from jaxrl.core.spaces import Space, flat_size
-from jaxrl.errors import DataError, EnvironmentError, is_traced, nan_unless, require
+from jaxrl.errors import DataError, EnvError, is_traced, nan_unless, require
 from jaxrl.solvers.dynamic_programming import policy_iteration
 
 SHOWN = 5  # bad rows that a message names
@@ -233,15 +233,15 @@ def boltzmann_policies(env: Environment, gamma: float, temperatures: Sequence[fl
         temperatures: positive, in units of the return; the lower, the better the policy.
 
     Raises:
-        SpaceError: observations or actions are no numbers. EnvironmentError: the environment is not finite, or not as above.
+        SpaceError: observations or actions are no numbers. EnvError: the environment is not finite, or not as above.
     """
     where = "boltzmann_policies"
     require_discrete(where, env, "Use an environment with Discrete spaces.")
     model = tabulate(env)
     observation, fix = np.asarray(model.observation), "Write the tables down."
     once = np.unique(observation).size == observation.size
-    require(once, where, "every observation must belong to one state", observation.tolist(), fix, EnvironmentError)
-    require(bool(np.all(model.action_mask)), where, "every action must be legal everywhere", "a mask", fix, EnvironmentError)
+    require(once, where, "every observation must belong to one state", observation.tolist(), fix, EnvError)
+    require(bool(np.all(model.action_mask)), where, "every action must be legal everywhere", "a mask", fix, EnvError)
     with jax.enable_x64(True):
         values = np.asarray(policy_iteration(model, gamma).action_value)
     table = np.zeros((flat_size(env.observation_space), values.shape[1]), np.float32)  # uniform where no state looks like this

@@ -14,7 +14,7 @@ from jaxrl.core.contracts.structures import describe, described, is_array, misma
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
 from jaxrl.core.spaces import Discrete, Space, example
-from jaxrl.errors import EnvironmentError, require, require_distribution
+from jaxrl.errors import EnvError, require, require_distribution
 
 MOST_STARTS, MOST_ACTIONS = 32, 64  # initial states, and actions in each, whose outcome probabilities are looked at
 
@@ -23,8 +23,8 @@ QUICK = {"xla_backend_optimization_level": 0}
 
 
 def require_record(where: str, env: Environment) -> None:
-    """Raises EnvironmentError where a static field of an environment is of another kind than the protocol says."""
-    check = functools.partial(require, where=where, error=EnvironmentError)
+    """Raises EnvError where a static field of an environment is of another kind than the protocol says."""
+    check = functools.partial(require, where=where, error=EnvError)
     for name in ("observation_space", "action_space"):
         space = getattr(env, name)
         fix = "Choose one of jaxrl.core.spaces."
@@ -53,16 +53,16 @@ def of_all_agents(env: Environment, space: Space) -> PyTree:
 
 
 def _environment_is(condition: bool, where: str, must: str, value: Any, fix: str) -> None:
-    require(condition, where, must, value, fix, EnvironmentError)
+    require(condition, where, must, value, fix, EnvError)
 
 
 def opening(where: str, env: Environment, key: jax.Array) -> tuple[PyTree, PyTree]:
     """Returns the first observation and state of an episode.
 
     Raises:
-        EnvironmentError: ``reset_fn`` cannot be traced, returns something else than arrays, or an observation out of its space.
+        EnvError: ``reset_fn`` cannot be traced, returns something else than arrays, or an observation out of its space.
     """
-    with traced(where, "reset_fn(key, params)", EnvironmentError):
+    with traced(where, "reset_fn(key, params)", EnvError):
         returned = env.reset_fn(key, env.params)
     pair = isinstance(returned, tuple) and len(returned) == 2
     _environment_is(pair, where, "reset_fn must return (obs, state)", type(returned).__name__, "Return both.")
@@ -77,9 +77,9 @@ def transition(where: str, env: Environment, key: jax.Array, obs: PyTree, state:
     """Returns the step that follows an observation and a state; the action is 0.
 
     Raises:
-        EnvironmentError: ``step_fn`` cannot be traced, or returns something else than a Step in the structures of ``opening``.
+        EnvError: ``step_fn`` cannot be traced, or returns something else than a Step in the structures of ``opening``.
     """
-    with traced(where, "step_fn(key, state, action, params)", EnvironmentError):
+    with traced(where, "step_fn(key, state, action, params)", EnvError):
         step = env.step_fn(key, state, of_all_agents(env, env.action_space), env.params)
     _environment_is(
         isinstance(step, Step),
@@ -110,8 +110,8 @@ def _require_arrays(where: str, who: str, named: dict[str, PyTree]) -> None:
 
 
 def legal(where: str, env: Any, state: PyTree) -> jax.Array:
-    """Returns the action mask. Raises EnvironmentError where it is no mask of a Discrete space."""
-    with traced(where, "action_mask_fn(state, params)", EnvironmentError):
+    """Returns the action mask. Raises EnvError where it is no mask of a Discrete space."""
+    with traced(where, "action_mask_fn(state, params)", EnvError):
         mask = env.action_mask_fn(state, env.params)
     must, fix = "action_space must be Discrete where actions are masked", "Leave the mask out."
     _environment_is(isinstance(env.action_space, Discrete), where, must, env.action_space, fix)
@@ -123,8 +123,8 @@ def legal(where: str, env: Any, state: PyTree) -> jax.Array:
 
 
 def seen_by_all(where: str, env: Any, state: PyTree) -> jax.Array:
-    """Returns the global observation. Raises EnvironmentError where it is no vector of float32."""
-    with traced(where, "global_obs_fn(state, params)", EnvironmentError):
+    """Returns the global observation. Raises EnvError where it is no vector of float32."""
+    with traced(where, "global_obs_fn(state, params)", EnvError):
         found = env.global_obs_fn(state, env.params)
     flat = is_array(found) and found.ndim == 1 and found.dtype == jnp.float32
     must, fix = "global_obs_fn must return float32[G]", "Flatten and concatenate what it holds."
@@ -136,12 +136,12 @@ def outcomes(where: str, env: Any, state: PyTree) -> tuple[Initial, Outcomes]:
     """Returns the initial distribution, and the outcomes of action 0 in a state.
 
     Raises:
-        EnvironmentError: ``initial_fn`` or ``outcomes_fn`` cannot be traced, or an entry lacks the axis of outcomes.
+        EnvError: ``initial_fn`` or ``outcomes_fn`` cannot be traced, or an entry lacks the axis of outcomes.
     """
     action = of_all_agents(env, env.action_space)
-    with traced(where, "outcomes_fn(state, action, params)", EnvironmentError):
+    with traced(where, "outcomes_fn(state, action, params)", EnvError):
         found = env.outcomes_fn(state, action, env.params)
-    with traced(where, "initial_fn(params)", EnvironmentError):
+    with traced(where, "initial_fn(params)", EnvError):
         initial = env.initial_fn(env.params)
     agents = () if env.num_agents is None else (env.num_agents,)
     number, flag = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.bool_)
@@ -178,7 +178,7 @@ def _played(where: str, env: Environment, key: jax.Array) -> tuple:
 
 
 def require_environment(where: str, env: Environment) -> None:
-    """Raises EnvironmentError unless an environment returns the structures that it declares, and outcomes that are possible.
+    """Raises EnvError unless an environment returns the structures that it declares, and outcomes that are possible.
 
     Of a finite environment the outcome probabilities of its likeliest initial states are computed, of at most ``MOST_STARTS``
     states and ``MOST_ACTIONS`` actions in each; nothing else is.
@@ -188,10 +188,10 @@ def require_environment(where: str, env: Environment) -> None:
     if env.is_finite:
         initial, first = map(np.asarray, _first_outcomes(env))
         fix = "Check initial_fn(params)."
-        require_distribution(where, "the probabilities of initial states", initial[None], fix, EnvironmentError)
+        require_distribution(where, "the probabilities of initial states", initial[None], fix, EnvError)
         fix = "Check outcomes_fn(state, action, params)."
         possible = np.sort(initial)[::-1][: len(first)] > 0
-        require_distribution(where, "the outcome probabilities of an initial state", first[possible], fix, EnvironmentError)
+        require_distribution(where, "the outcome probabilities of an initial state", first[possible], fix, EnvError)
 
 
 @functools.partial(jax.jit, compiler_options=QUICK)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.contracts.structures import is_array, short, translated
 from jaxrl.core.environment import Environment
-from jaxrl.errors import AlgorithmError, ConfigError, EnvironmentError, EvaluatorError, JaxrlError, require
+from jaxrl.errors import AlgorithmError, ConfigError, EnvError, EvaluatorError, JaxrlError, require
 
 
 def equal_when_rebuilt(function: Any) -> bool:
@@ -51,7 +51,7 @@ def require_names(where: str, make: Callable, task: Any) -> None:
             if field.name.endswith("_fn") and value is not None:
                 must = f"with checkpoints, {field.name} must be a function at module level or a frozen dataclass of such"
                 fix = "Two closures or lambdas have one name; move what it closes over into params, or leave checkpoints out."
-                require(equal_when_rebuilt(value), where, must, value, fix, EnvironmentError)
+                require(equal_when_rebuilt(value), where, must, value, fix, EnvError)
 
 
 def require_make(where: str, make: Any) -> None:
@@ -62,11 +62,11 @@ def require_make(where: str, make: Any) -> None:
 
 
 def require_task(where: str, task: Any) -> None:
-    """Raises EnvironmentError unless a task is a pytree of arrays, as environments, data sets and games are."""
+    """Raises EnvError unless a task is a pytree of arrays, as environments, data sets and games are."""
     must = "task must be an Environment, a data set or a game"
     fix = "Build an environment by its factory, for example envs.make('cartpole')."
-    require(not isinstance(task, (str, bytes, ModuleType, type)), where, must, short(task), fix, EnvironmentError)
-    _require_pytree(where, "task", task, EnvironmentError, "Call it if it is a factory; keep functions in static fields.")
+    require(not isinstance(task, (str, bytes, ModuleType, type)), where, must, short(task), fix, EnvError)
+    _require_pytree(where, "task", task, EnvError, "Call it if it is a factory; keep functions in static fields.")
 
 
 def require_config(where: str, config: Any) -> None:

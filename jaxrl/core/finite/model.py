@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from jaxrl.core.environment import PyTree, static
-from jaxrl.errors import EnvironmentError, is_traced, require, require_distribution
+from jaxrl.errors import EnvError, is_traced, require, require_distribution
 
 _ROUNDING = 1e-5  # by how much probabilities may miss a sum of 1
 
@@ -72,7 +72,7 @@ def byte_rows(where: str, entries: PyTree, axes: int = 1) -> np.ndarray:
         axes: how many leading axes number the entries.
 
     Raises:
-        EnvironmentError: an entry holds NaN, which equals nothing.
+        EnvError: an entry holds NaN, which equals nothing.
     """
     rows = []
     for leaf in map(np.asarray, jax.tree.leaves(entries)):
@@ -80,7 +80,7 @@ def byte_rows(where: str, entries: PyTree, axes: int = 1) -> np.ndarray:
             missing = np.argwhere(np.isnan(leaf))
             if len(missing):
                 entry = jax.tree.map(lambda every: np.asarray(every)[tuple(missing[0, :axes])].tolist(), entries)  # noqa: B023
-                require(False, where, "states and observations must not be NaN", entry, "Mask it.", EnvironmentError)
+                require(False, where, "states and observations must not be NaN", entry, "Mask it.", EnvError)
             leaf = leaf + leaf.dtype.type(0)  # -0.0 + 0.0 is 0.0
         rows.append(np.ascontiguousarray(leaf).reshape(*leaf.shape[:axes], -1).view(np.uint8))
     return np.concatenate(rows, axis=-1)
@@ -99,7 +99,7 @@ def sound_outcomes(
         fix: what the user can do.
 
     Raises:
-        EnvironmentError: probabilities are no distribution, or a reward that can be paid is not a finite number.
+        EnvError: probabilities are no distribution, or a reward that can be paid is not a finite number.
     """
     probability, reward = np.asarray(probability, np.float64), np.asarray(reward, np.float64)
     total, lowest = probability.sum(-1), probability.min(-1)
@@ -112,12 +112,12 @@ def sound_outcomes(
     ):
         if not good.all():
             row, action = (int(index) for index in np.argwhere(~good)[0])
-            raise EnvironmentError(f"{where}: {must}, got {value[row, action].tolist()} for {at(row, action)}. {fix}")
+            raise EnvError(f"{where}: {must}, got {value[row, action].tolist()} for {at(row, action)}. {fix}")
     return probability / total[..., None], reward
 
 
 def require_model(where: str, model: TabularModel) -> None:
-    """Raises EnvironmentError unless the tables of a model fit together and hold distributions and finite rewards.
+    """Raises EnvError unless the tables of a model fit together and hold distributions and finite rewards.
 
     Tables that are traced have no numbers yet: of these the shapes alone are looked at.
 
@@ -134,21 +134,21 @@ def require_model(where: str, model: TabularModel) -> None:
     lowest, highest = successors.min(), successors.max()
     whole = np.issubdtype(successors.dtype, np.integer) and lowest >= 0 and highest < states
     must = f"next_state must hold whole numbers in [0, {states})"
-    require(bool(whole), where, must, (lowest.item(), highest.item()), fix, EnvironmentError)
+    require(bool(whole), where, must, (lowest.item(), highest.item()), fix, EnvError)
     fix = "Rows of probabilities sum to 1, and rewards are finite."
     sound_outcomes(where, model.probability, model.reward, lambda row, action: f"action {action} in state {row}", fix)
-    require_distribution(where, "the initial distribution", model.initial, "Divide it by its sum.", EnvironmentError)
+    require_distribution(where, "the initial distribution", model.initial, "Divide it by its sum.", EnvError)
     stuck = np.flatnonzero(~np.asarray(model.action_mask).any(-1))
     must, found = "every state must have a legal action", f"none in state {stuck[0]}" if len(stuck) else ""
-    require(not len(stuck), where, must, found, "Allow one that does nothing.", EnvironmentError)
+    require(not len(stuck), where, must, found, "Allow one that does nothing.", EnvError)
 
 
 def require_shapes(where: str, model: TabularModel) -> None:
-    """Raises EnvironmentError unless the tables of a model fit together, traced or not. where: who asks."""
+    """Raises EnvError unless the tables of a model fit together, traced or not. where: who asks."""
     fix = "See jaxrl.core.finite.TabularModel."
     table = np.shape(model.next_state)
     filled = len(table) == 3 and min(table) >= 1
-    require(filled, where, "next_state must have shape [X, A, K], each at least 1", list(table), fix, EnvironmentError)
+    require(filled, where, "next_state must have shape [X, A, K], each at least 1", list(table), fix, EnvError)
     states, actions, _ = table
     agents = (len(model.joint_shape),) if np.ndim(model.reward) == 4 else ()
     for name, shape in (
@@ -159,7 +159,7 @@ def require_shapes(where: str, model: TabularModel) -> None:
         ("action_mask", (states, actions)),
     ):
         found = np.shape(getattr(model, name))
-        require(found == shape, where, f"{name} must have shape {list(shape)}", list(found), fix, EnvironmentError)
+        require(found == shape, where, f"{name} must have shape {list(shape)}", list(found), fix, EnvError)
     listed = math.prod(model.joint_shape) == actions
     must = f"joint_shape must be the numbers of actions of the agents, with a product of {actions}"
-    require(listed, where, must, model.joint_shape, fix, EnvironmentError)
+    require(listed, where, must, model.joint_shape, fix, EnvError)

@@ -86,7 +86,7 @@ def from_table(model: TabularModel, max_steps: int) -> Environment:
         max_steps: steps after which an episode is truncated.
 
     Raises:
-        EnvironmentError: the tables do not fit together, or hold no distributions or rewards that are not finite.
+        EnvError: the tables do not fit together, or hold no distributions or rewards that are not finite.
     """
     require_model("from_table", model)
     agents = len(model.joint_shape) if np.ndim(model.reward) == 4 else None

@@ -14,7 +14,7 @@ from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.finite.model import TabularModel, byte_rows, sound_outcomes
 from jaxrl.core.finite.outcomes import Initial, Outcomes, observe_state
 from jaxrl.core.spaces import Discrete
-from jaxrl.errors import EnvironmentError, require, require_distribution
+from jaxrl.errors import EnvError, require, require_distribution
 
 _BLOCK = 128  # states expanded per device call: one compiled shape, and a second one where the frontier is many times as long
 _LARGE_BLOCK, _BLOCK_BYTES = 4096, 2**26  # at most that many states, and bytes of their successors
@@ -120,7 +120,7 @@ def _walk(expand: Callable, number: _Numbering, frontier: np.ndarray, max_states
         numbers[possible] = number(jax.tree.map(partial(_select, shape=shape, index=possible), outcomes.state))
         must = f"the environment must have at most max_states = {max_states} states"
         fix = f"Pass max_states={10 * max_states}, or bound the state."
-        require(len(number) <= max_states, "tabulate", must, f"{len(number)} and more", fix, EnvironmentError)
+        require(len(number) <= max_states, "tabulate", must, f"{len(number)} and more", fix, EnvError)
         if len(number) > len(reached):
             reached = np.concatenate([reached, np.zeros(len(number), bool)])
         going_on = np.unique(numbers[possible[~outcomes.terminated.reshape(-1)[possible]]])
@@ -156,7 +156,7 @@ def _select(leaf: np.ndarray, shape: tuple[int, ...], index: np.ndarray) -> np.n
 
 
 def _require_shapes(env: Environment, action: jax.ShapeDtypeStruct) -> Outcomes:
-    """Returns all outcomes of one action by shape and dtype; raises EnvironmentError where a shape is not as documented."""
+    """Returns all outcomes of one action by shape and dtype; raises EnvError where a shape is not as documented."""
     outcomes_fn: Any = env.outcomes_fn
     initial_fn: Any = env.initial_fn
     initial = jax.eval_shape(initial_fn, env.params)
@@ -165,7 +165,7 @@ def _require_shapes(env: Environment, action: jax.ShapeDtypeStruct) -> Outcomes:
 
     def require_shape(name: str, leaf: Any, shape: tuple[int, ...]) -> None:
         fix = "Give everything the axis of outcomes, and a reward one entry for each agent."
-        require(leaf.shape == shape, "tabulate", f"{name} must have shape {list(shape)}", list(leaf.shape), fix, EnvironmentError)
+        require(leaf.shape == shape, "tabulate", f"{name} must have shape {list(shape)}", list(leaf.shape), fix, EnvError)
 
     for name, found in (("outcomes", outcomes), ("initial", initial)):
         require_shape(f"the probability of {name}", found.probability, found.probability.shape[:1] or (1,))
@@ -199,16 +199,16 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
 
     Raises:
         ConfigError: the tables do not fit into the memory of this machine.
-        EnvironmentError: the environment is not finite, has more than ``max_states`` states, or states outcomes or an initial
+        EnvError: the environment is not finite, has more than ``max_states`` states, or states outcomes or an initial
             distribution of a wrong shape, with probabilities that are negative or do not sum to 1, with rewards that are not
             finite, or with states that are NaN.
     """
     where = "tabulate"
     must = "the environment must state its outcomes and initial distribution"
     if env.outcomes_fn is None or env.initial_fn is None:
-        raise EnvironmentError(f"{where}: {must}, got outcomes_fn=None. Build it with jaxrl.core.finite.finite.")
+        raise EnvError(f"{where}: {must}, got outcomes_fn=None. Build it with jaxrl.core.finite.finite.")
     if not isinstance(env.action_space, Discrete):
-        raise EnvironmentError(f"{where}: the action space must be Discrete, got {env.action_space}. Discretise it.")
+        raise EnvError(f"{where}: the action space must be Discrete, got {env.action_space}. Discretise it.")
     joint_shape = (env.action_space.n,) * (env.num_agents or 1)
     joint = np.asarray(list(itertools.product(*(range(n) for n in joint_shape))), dtype=np.int32)
     actions = joint[:, 0] if env.num_agents is None else joint
@@ -221,7 +221,7 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
         params = jax.tree.map(_widen, env.params)
         first = jax.tree.map(np.asarray, _first(env.initial_fn, params))
         name, fix = "the initial distribution", "Check initial(params)."
-        chance = require_distribution(where, name, first.probability, fix, EnvironmentError)
+        chance = require_distribution(where, name, first.probability, fix, EnvError)
         possible = np.flatnonzero(chance)
         starts = number(_cast(jax.tree.map(lambda leaf: leaf[possible], first.state), dtypes))
         tables = _walk(_expander(env, params, dtypes, actions), number, np.unique(starts), max_states, large)

@@ -30,7 +30,7 @@ def always(subject: Any) -> bool:
     return True
 
 
-def conduct(checks: Sequence[Check], subject: Any) -> Report:
+def examine(checks: Sequence[Check], subject: Any) -> Report:
     """Makes checks in their order; the first that fails raises, with a note that names it."""
     passed, skipped = [], []
     for check in checks:

@@ -12,7 +12,7 @@ from jaxrl.core.environment import Environment
 from jaxrl.core.finite import Initial, Outcomes, finite, from_table, tabulate
 from jaxrl.core.rollout import View
 from jaxrl.core.spaces import Discrete
-from jaxrl.errors import ConfigError, EnvironmentError, SpaceError
+from jaxrl.errors import ConfigError, EnvError, SpaceError
 from jaxrl.evaluation import Exploitability
 from jaxrl.solvers import markov_games
 from jaxrl.training.runner import run
@@ -153,7 +153,7 @@ def test_what_cannot_run_is_refused_before_tracing(env, changes, error, message)
 
 
 def test_a_game_whose_rewards_do_not_cancel_is_refused():
-    with pytest.raises(EnvironmentError, match="must sum to zero, got "):
+    with pytest.raises(EnvError, match="must sum to zero, got "):
         run(minimax_q.make, envs.make("chicken"), CONFIG, num_updates=1)
 
 

@@ -24,7 +24,7 @@ from jaxrl.algorithms.preferences.segments import (
 )
 from jaxrl.core import rollout
 from jaxrl.core.spaces import Box, Dict, Discrete
-from jaxrl.errors import ConfigError, DataError, EnvironmentError, SpaceError
+from jaxrl.errors import ConfigError, DataError, EnvError, SpaceError
 from jaxrl.training.runner import run
 from tests import probes
 
@@ -74,7 +74,7 @@ def test_boltzmann_policies_lie_between_random_and_optimal():
     np.testing.assert_allclose(known[0], np.exp([left, left, right, left]) / np.exp([left, left, right, left]).sum(), rtol=1e-5)
     with pytest.raises(SpaceError, match="boltzmann_policies: the observation_space must be Discrete"):
         boltzmann_policies(envs.make("cartpole"), 0.9, (1.0,))
-    with pytest.raises(EnvironmentError, match="every observation must belong to one state"):
+    with pytest.raises(EnvError, match="every observation must belong to one state"):
         boltzmann_policies(env.replace(observe_fn=lambda state, params: jnp.int32(0)), 0.9, (1.0,))
 
 

@@ -15,7 +15,7 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.testing.conformance.algorithm import acting, declaration, running, structure
 from jaxrl.testing.conformance.algorithm.structure import acts, states_probabilities
 from jaxrl.testing.conformance.algorithm.subject import WHERE, Subject
-from jaxrl.testing.conformance.checks import Check, Report, always, conduct
+from jaxrl.testing.conformance.checks import Check, Report, always, examine
 
 
 def check_algorithm(
@@ -44,10 +44,10 @@ def check_algorithm(
 
     Raises:
         AlgorithmError: at the first check that fails, saying what must hold and what was found.
-        ConfigError, EnvironmentError, EvaluatorError: likewise, where the fault is not the algorithm's.
+        ConfigError, EnvError, EvaluatorError: likewise, where the fault is not the algorithm's.
     """
     evaluators = contracts.evaluators_of(WHERE, evaluators, task)
-    return conduct(_CHECKS, Subject(make, task, config, key, evaluators, rebuilt, trained, eager))
+    return examine(_CHECKS, Subject(make, task, config, key, evaluators, rebuilt, trained, eager))
 
 
 def _declares_steps(subject: Subject) -> bool:

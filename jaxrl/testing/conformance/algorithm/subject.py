@@ -128,7 +128,13 @@ class Subject:
     def run(self, config: Any = None, **options: Any) -> Run:
         """Runs the algorithm for a few updates on one device, two seeds side by side unless ``options`` say otherwise."""
         device = jax.local_devices()[:1]
-        defaults: dict[str, Any] = {"seeds": 2, "num_updates": NUM_UPDATES, "chunk_length": NUM_UPDATES, "group": 2, "at_once": 2}
+        defaults: dict[str, Any] = {
+            "seeds": 2,
+            "num_updates": NUM_UPDATES,
+            "chunk_length": NUM_UPDATES,
+            "vmap_width": 2,
+            "batch_seeds": 2,
+        }
         config = self.config if config is None else config
         return run(self.make, self.task, config, root=self.root, devices=device, **(defaults | options))
 
@@ -151,7 +157,7 @@ class Subject:
 
     def alone(self, seed: int, num_updates: int = NUM_UPDATES) -> Run:
         """Runs one seed without a batch axis."""
-        return self.run(seeds=[seed], num_updates=num_updates, chunk_length=1, group=1, at_once=1)
+        return self.run(seeds=[seed], num_updates=num_updates, chunk_length=1, vmap_width=1, batch_seeds=1)
 
     @functools.cached_property
     def state(self) -> PyTree:

@@ -8,7 +8,7 @@ of ``protocol`` or ``exact_model``.
 import jax
 
 from jaxrl.core.environment import Environment
-from jaxrl.testing.conformance.checks import Check, Report, always, conduct
+from jaxrl.testing.conformance.checks import Check, Report, always, examine
 from jaxrl.testing.conformance.environment import exact_model, protocol
 from jaxrl.testing.conformance.environment.subject import Subject
 
@@ -24,9 +24,9 @@ def check_environment(env: Environment, key: jax.Array, rebuilt: Environment | N
         tabulated: whether to walk all states of a finite environment; False skips the checks that need its table.
 
     Raises:
-        EnvironmentError: at the first check that fails, saying what must hold and what was found.
+        EnvError: at the first check that fails, saying what must hold and what was found.
     """
-    return conduct(_CHECKS, Subject(env, key, rebuilt, tabulated))
+    return examine(_CHECKS, Subject(env, key, rebuilt, tabulated))
 
 
 def _is_rebuilt(subject: Subject) -> bool:

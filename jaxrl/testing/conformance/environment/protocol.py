@@ -12,7 +12,7 @@ import numpy as np
 from jaxrl.core import contracts
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.spaces import Space
-from jaxrl.errors import EnvironmentError
+from jaxrl.errors import EnvError
 from jaxrl.testing.conformance.comparison import first_difference, on_host, take
 from jaxrl.testing.conformance.environment.subject import (
     BATCH,
@@ -45,7 +45,7 @@ def check_static_fields_equal_when_rebuilt(subject: Subject) -> None:
         try:
             hash(value)
         except TypeError as error:
-            raise EnvironmentError(
+            raise EnvError(
                 f"{WHERE}: {field.name} must be hashable, got {value!r}. Use numbers and tuples; keep arrays in params."
             ) from error
 
@@ -122,7 +122,7 @@ def check_keys_are_used_once(subject: Subject) -> None:
         except jax.errors.KeyReuseError as error:
             reason = str(error).splitlines()[0]
             message = f"{WHERE}: {where} must use each key once, got {reason!r}. Split it at the top of the function."
-            raise EnvironmentError(message) from error
+            raise EnvError(message) from error
 
 
 def check_traced_twice_the_same(subject: Subject) -> None:

@@ -12,7 +12,7 @@ from jaxrl.core import contracts
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes, TabularModel, tabulate
 from jaxrl.core.rollout import View, uniform_policy
-from jaxrl.errors import EnvironmentError
+from jaxrl.errors import EnvError
 from jaxrl.testing.conformance.comparison import as_arrays, as_numpy, chosen, joined, on_host, take
 
 WHERE = "check_environment"
@@ -124,5 +124,5 @@ def reset_shapes(subject: Subject) -> tuple:
 
 
 def require(condition: Any, must: str, value: object, fix: str) -> None:
-    """Raises EnvironmentError unless the condition holds; see ``jaxrl.errors.require``."""
-    errors.require(bool(condition), WHERE, must, value, fix, EnvironmentError)
+    """Raises EnvError unless the condition holds; see ``jaxrl.errors.require``."""
+    errors.require(bool(condition), WHERE, must, value, fix, EnvError)
