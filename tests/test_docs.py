@@ -105,11 +105,12 @@ def test_every_page_is_in_the_navigation():
     assert [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if str(page.relative_to(DOCS)) not in navigation] == []
 
 
+@pytest.mark.each
 def test_the_site_builds(tmp_path):
-    pytest.importorskip("mkdocs")
-    pytest.importorskip("mkdocstrings")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "api" / "algorithms.html").read_text()
+    assert "<li><code>gamma: float = 0.99</code>: discount, in [0, 1]</li>" in re.sub(r"</?p>|\n", "", reference)
     page = (tmp_path / "index.html").read_text()
     assert re.findall(r"<(?:script|link)[^>]+(?:src|href)=\"(https?://[^\"]+\.(?:js|css))", page) == []
