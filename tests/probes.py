@@ -152,10 +152,11 @@ def _side_reset(key, params):
 
 
 def _nested_action_step(key, state, action, params):
-    aimed = jnp.where(action["direction"] == state, 1.0, 0.0) - jnp.square(action["amount"][0] - state)
-    set_right = jnp.where(action["levers"] == jnp.stack([state, 1 - state]), 0.5, 0.0).sum()
+    direction = (action["direction"] == state).astype(jnp.float32)
+    levers = (action["levers"] == jnp.stack([state, 1 - state])).astype(jnp.float32).mean()
+    worth = direction + levers - jnp.square(action["amount"][0] - state.astype(jnp.float32))
     forbidden = (action["direction"] == 3) | (action["levers"][1] == 2)
-    return Step(state, state, jnp.where(forbidden, 10.0, aimed + set_right), jnp.bool_(True))
+    return Step(state, state, jnp.where(forbidden, 10.0, worth), jnp.bool_(True))
 
 
 def _nested_mask(state, params):

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxrl.core.spaces import Box, Discrete, MultiDiscrete, Space, is_nested, map_parts, parts, split_key
@@ -181,8 +182,7 @@ class Joint:
 
 
 def _sum(tree: Any) -> jax.Array:
-    first, *others = jax.tree.leaves(tree)
-    return sum(others, start=first)
+    return jax.tree.reduce(jnp.add, tree)
 
 
 def of_space(space: Space, outputs: Any, mask: Any = None) -> Any:
@@ -210,7 +210,7 @@ def require_action_space(where: str, space: Space) -> None:
     """Raises SpaceError unless ``of_space`` has a distribution over the actions of a space. where: who asks."""
     for part in parts(space):
         if isinstance(part, Box):
-            whole = part.bounded or bool(jnp.isinf(part.low).all() and jnp.isinf(part.high).all())
+            whole = part.bounded or bool(np.isinf(part.low).all() and np.isinf(part.high).all())
             require(whole, where, "a Box action must be bounded or unbounded as a whole", part, "Bound every entry.", SpaceError)
 
 

@@ -289,7 +289,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 def _packed(info: dict, present: np.ndarray) -> dict[str, Any]:
     """Returns infos as gymnasium batches them: ``_name`` says for which environments ``name`` holds a value, 0 elsewhere.
 
-    What is neither a dict nor an array, such as a tuple of masks, is an object for each environment, None elsewhere.
+    A tuple of masks becomes an array of objects, one tuple for each environment, None elsewhere.
     """
     if not present.any():
         return {}
@@ -299,7 +299,7 @@ def _packed(info: dict, present: np.ndarray) -> dict[str, Any]:
             packed[name] = _packed(value, present)
         elif value is None or isinstance(value, tuple):
             packed[name] = np.full(len(present), None, object)
-            for i in np.flatnonzero(present):
+            for i in np.flatnonzero(present).tolist():
                 packed[name][i] = row(value, i)
         else:
             packed[name] = np.array(value)

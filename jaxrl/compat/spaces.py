@@ -25,7 +25,7 @@ def to_space(space: Space) -> "gymnasium.Space[Any]":
     if isinstance(space, Discrete):
         return spaces.Discrete(int(space.n))
     if isinstance(space, MultiDiscrete):
-        return spaces.MultiDiscrete(space.nvec)
+        return spaces.MultiDiscrete(list(space.nvec))
     if isinstance(space, Box):
         return spaces.Box(_bound(space, space.low), _bound(space, space.high), space.shape, np.dtype(space.dtype).type)
     if isinstance(space, Tuple):
@@ -36,7 +36,7 @@ def to_space(space: Space) -> "gymnasium.Space[Any]":
 def from_space(where: str, space: Any) -> Space:
     """Returns our space for one of gymnasium or gymnax, which is known by its attributes.
 
-    Integers become int32, and what is real float32.
+    Boxes of real numbers become float32, those of integers int32.
 
     Raises:
         SpaceError: it, or a space in it, is none of Discrete, MultiDiscrete, Box, Tuple and Dict, or counts from another number

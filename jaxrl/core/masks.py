@@ -59,9 +59,9 @@ def active(space: Space, mask: PyTree) -> jax.Array | None:
         return (_rows(part, mask).sum(-1) > 1).any(-1)
 
     found = jax.tree.leaves(map_parts(one, space, mask))
-    if any(isinstance(always, bool) and always for always in found):
+    if any(choice is True for choice in found):
         return None
-    return ~_all([~choice for choice in found if not isinstance(choice, bool)])
+    return jax.tree.reduce(jnp.logical_or, [choice for choice in found if choice is not False])
 
 
 def is_legal(space: Space, mask: PyTree, action: PyTree) -> jax.Array:
@@ -106,7 +106,4 @@ def _rows(part: Discrete | MultiDiscrete, mask: jax.Array) -> jax.Array:
 
 
 def _all(found: PyTree) -> jax.Array:
-    first, *others = jax.tree.leaves(found)
-    for other in others:
-        first = first & other
-    return first
+    return jax.tree.reduce(jnp.logical_and, found)
