@@ -7,7 +7,7 @@ from flax import struct
 
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.finite import Initial, Outcomes, finite
-from jaxrl.core.spaces import Box, Dict, Discrete
+from jaxrl.core.spaces import Box, Dict, Discrete, MultiDiscrete
 
 
 @struct.dataclass
@@ -141,3 +141,33 @@ def _target_step(key, state, action, params):
 def continuous_action(bound: float = 2.0) -> Environment:
     """One step, reward -(action - observation)^2: the best action is the observation. For continuous policies."""
     return Environment(None, _target_reset, _target_step, Box(-1.0, 1.0, (1,)), Box(-bound, bound, (1,)), max_steps=10)
+
+
+NESTED_ACTION = Dict.of(direction=Discrete(4), amount=Box(-2.0, 2.0, (1,)), levers=MultiDiscrete((2, 3)))
+
+
+def _side_reset(key, params):
+    state = jax.random.randint(key, (), 0, 2, jnp.int32)
+    return state, state
+
+
+def _nested_action_step(key, state, action, params):
+    direction = (action["direction"] == state).astype(jnp.float32)
+    levers = (action["levers"] == jnp.stack([state, 1 - state])).astype(jnp.float32).mean()
+    worth = direction + levers - jnp.square(action["amount"][0] - state.astype(jnp.float32))
+    forbidden = (action["direction"] == 3) | (action["levers"][1] == 2)
+    return Step(state, state, jnp.where(forbidden, 10.0, worth), jnp.bool_(True))
+
+
+def _nested_mask(state, params):
+    direction, levers = jnp.ones(4, bool).at[3].set(False), jnp.ones(5, bool).at[4].set(False)
+    return {"amount": None, "direction": direction, "levers": levers}
+
+
+def nested_action() -> Environment:
+    """One step, a dict as action: in state s direction s (of 4), amount s and levers (s, 1 - s) are best and worth 2.
+
+    The best direction and the best second lever, worth 10, are illegal. Fails if a part of the action is not learned, and if a
+    mask is ignored anywhere: no legal action is worth more than 2.
+    """
+    return Environment(None, _side_reset, _nested_action_step, Discrete(2), NESTED_ACTION, 10, action_mask_fn=_nested_mask)

@@ -18,6 +18,7 @@ from jaxrl.algorithms.preferences.segments import collect, sample_pairs
 from jaxrl.algorithms.tabular import entropic_td, q_learning
 from jaxrl.core import rollout
 from jaxrl.solvers import extensive
+from tests import probes
 
 
 class Case(NamedTuple):
@@ -90,6 +91,7 @@ CASES = {
     "minimax_q": Case(minimax_q.make, env("soccer"), whole(minimax_q.Config)),
     "ppo": Case(ppo.make, env("cartpole"), small(ppo.Config)),
     "ppo_continuous": Case(ppo.make, env("pendulum"), small(ppo.Config, **RUNNING_MOMENTS)),
+    "ppo_nested": Case(ppo.make, probes.nested_action, small(ppo.Config)),
     "ppo_recurrent": Case(ppo.make, env("t_maze"), small(ppo.Config, memory_size=3)),
     "dqn": Case(
         dqn.make,

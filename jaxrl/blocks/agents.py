@@ -1,7 +1,7 @@
-"""Agents in a batch: where their axis stands, and at which steps they have a choice.
+"""Agents in a batch: where their axis stands, and what they share.
 
-An agent whose row of the action mask leaves it one action is inactive: dead, waiting, or not to move. Its policy has nothing to
-learn from such a step. Its critic has, since the agent may still be paid.
+An agent whose row of the action mask leaves it one action is inactive (``jaxrl.core.masks.active``): dead, waiting, or not to
+move. Its policy has nothing to learn from such a step. Its critic has, since the agent may still be paid.
 """
 
 from typing import Any
@@ -10,11 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl.core.rollout import Transition
-
-
-def active(mask: jax.Array | None) -> jax.Array | None:
-    """Returns where agents have a choice, bool[...], or None where they always have; mask: bool[..., A] or None."""
-    return None if mask is None else mask.sum(-1) > 1
 
 
 def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:

@@ -11,9 +11,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
-from jaxrl.core.spaces import Box, Discrete, Space
+from jaxrl.core.spaces import Box, Discrete, MultiDiscrete, Space, is_nested, map_parts, parts, split_key
 from jaxrl.errors import SpaceError, nan_unless, require
 
 # Finite, so that differences of log-probabilities stay finite; a softmax turns it into exactly 0.
@@ -92,25 +93,125 @@ def categorical(logits: jax.Array, mask: jax.Array | None = None) -> Categorical
     return Categorical(nan_unless(mask.any(-1, keepdims=True), jnp.where(mask, logits - best, MASKED_LOGIT)))
 
 
-def of_space(space: Space, outputs: Any, mask: jax.Array | None = None) -> Any:
-    """Returns the distribution over the actions of a space that a policy's head describes.
+@struct.dataclass
+class MultiCategorical:
+    """Independent distributions over the D choices of a MultiDiscrete space; log-probabilities and entropies are their sums.
+
+    choices: logits float32[..., D, max(nvec)]. Numbers beyond the end of a choice are excluded.
+    nvec: how many integers each choice has.
+    """
+
+    choices: Categorical
+    nvec: tuple[int, ...] = struct.field(pytree_node=False)
+
+    @property
+    def probs(self) -> jax.Array:
+        """float32[..., D, max(nvec)], 0 beyond the end of a choice."""
+        return self.choices.probs
+
+    def sample(self, *, seed: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        """Returns independent draws, int32[*sample_shape, ..., D]."""
+        return self.choices.sample(seed=seed, sample_shape=sample_shape)
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Returns the log-probability of int32[..., D], float32[...]; as for ``Categorical``."""
+        beyond = value >= jnp.asarray(self.nvec, value.dtype)
+        return jnp.where(beyond, -jnp.inf, self.choices.log_prob(value)).sum(-1)
+
+    def entropy(self) -> jax.Array:
+        """Returns the entropy in nats, float32[...]."""
+        return self.choices.entropy().sum(-1)
+
+    def kl_divergence(self, other: "MultiCategorical") -> jax.Array:
+        """Returns KL(self || other) in nats, float32[...]; as for ``Categorical``."""
+        return self.choices.kl_divergence(other.choices).sum(-1)
+
+    def mode(self) -> jax.Array:
+        """Returns the most likely value, int32[..., D]."""
+        return self.choices.mode()
+
+
+def multi_categorical(nvec: tuple[int, ...], logits: jax.Array, mask: jax.Array | None = None) -> MultiCategorical:
+    """Returns independent categorical distributions over the legal integers of several choices.
 
     Args:
-        space: Discrete or Box.
-        outputs: logits float32[..., A] for Discrete, ``(mean, log_std)``, each float32[..., D], for Box.
-        mask: bool[..., A], the legal actions of a Discrete space, or None.
+        nvec: how many integers each choice has.
+        logits: float32[..., sum(nvec)], those of the first choice, then those of the second, and so on.
+        mask: bool[..., sum(nvec)], True = legal, or None. A choice without a legal integer has probabilities of NaN.
     """
-    return categorical(outputs, mask) if isinstance(space, Discrete) else diagonal_gaussian(*outputs)
+    rows = MultiDiscrete(nvec).rows
+    if mask is None and len(set(nvec)) > 1:
+        mask = jnp.ones(logits.shape[-1], bool)
+    return MultiCategorical(categorical(rows(logits, 0.0), None if mask is None else rows(mask, False)), nvec)
+
+
+@struct.dataclass
+class Joint:
+    """Independent distributions over the parts of a nested space. Values have the structure of its actions.
+
+    parts: a distribution for every part, in that structure.
+    space: the space.
+    """
+
+    parts: Any
+    space: Space = struct.field(pytree_node=False)
+
+    def sample(self, *, seed: jax.Array, sample_shape: tuple[int, ...] = ()) -> Any:
+        """Returns independent draws, PyTree[*sample_shape, ...]."""
+
+        def draw(_, part, key):
+            return part.sample(seed=key, sample_shape=sample_shape)
+
+        return map_parts(draw, self.space, self.parts, split_key(seed, self.space))
+
+    def log_prob(self, value: Any) -> jax.Array:
+        """Returns the log-probability (density, of continuous parts) of PyTree[...], float32[...]: the sum over the parts."""
+        return _sum(map_parts(lambda _, part, value: part.log_prob(value), self.space, self.parts, value))
+
+    def entropy(self) -> jax.Array:
+        """Returns the entropy in nats, float32[...]: the sum over the parts."""
+        return _sum(map_parts(lambda _, part: part.entropy(), self.space, self.parts))
+
+    def kl_divergence(self, other: "Joint") -> jax.Array:
+        """Returns KL(self || other) in nats, float32[...]: the sum over the parts."""
+        return _sum(map_parts(lambda _, part, other: part.kl_divergence(other), self.space, self.parts, other.parts))
+
+    def mode(self) -> Any:
+        """Returns the most likely value of every part."""
+        return map_parts(lambda _, part: part.mode(), self.space, self.parts)
+
+
+def _sum(tree: Any) -> jax.Array:
+    return jax.tree.reduce(jnp.add, tree)
+
+
+def of_space(space: Space, outputs: Any, mask: Any = None) -> Any:
+    """Returns the distribution over the actions of a space that a policy's head describes.
+
+    The parts of a nested action are independent given the observation.
+
+    Args:
+        space: of the actions.
+        outputs: for every part, in the structure of an action: logits float32[..., A] for Discrete, float32[..., sum(nvec)] for
+            MultiDiscrete, ``(mean, log_std)``, each float32[..., D], for Box.
+        mask: the legal actions, see ``jaxrl.core.masks``, or None.
+    """
+    found = map_parts(_of_part, space, outputs, mask)
+    return Joint(found, space) if is_nested(space) else found
+
+
+def _of_part(space: Any, outputs: Any, mask: jax.Array | None) -> Any:
+    if isinstance(space, Discrete):
+        return categorical(outputs, mask)
+    return multi_categorical(space.nvec, outputs, mask) if isinstance(space, MultiDiscrete) else diagonal_gaussian(*outputs)
 
 
 def require_action_space(where: str, space: Space) -> None:
     """Raises SpaceError unless ``of_space`` has a distribution over the actions of a space. where: who asks."""
-    require(
-        isinstance(space, (Discrete, Box)), where, "the action space must be Discrete or Box", space, "Flatten it.", SpaceError
-    )
-    if isinstance(space, Box):
-        whole = space.bounded or bool(jnp.isinf(space.low).all() and jnp.isinf(space.high).all())
-        require(whole, where, "a Box action must be bounded or unbounded as a whole", space, "Bound every entry.", SpaceError)
+    for part in parts(space):
+        if isinstance(part, Box):
+            whole = part.bounded or bool(np.isinf(part.low).all() and np.isinf(part.high).all())
+            require(whole, where, "a Box action must be bounded or unbounded as a whole", part, "Bound every entry.", SpaceError)
 
 
 def diagonal_gaussian(mean: jax.Array, log_std: jax.Array) -> Any:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.core.spaces import Dict, Discrete, Space
+from jaxrl.core.spaces import Box, Space, map_parts
 
 PyTree = Any
 
@@ -116,7 +116,7 @@ def normalize(moments: Moments | None, x: PyTree, clip: float = 10.0) -> PyTree:
 
 
 def normalize_observation(moments: Moments | None, obs: PyTree, space: Space) -> PyTree:
-    """Normalises the quantities of an observation. Its Discrete parts are classes, not quantities: they stay as they are.
+    """Normalises the quantities of an observation. Its discrete parts are classes, not quantities: they stay as they are.
 
     Args:
         moments: of single observations, or None to leave ``obs`` as it is.
@@ -126,13 +126,9 @@ def normalize_observation(moments: Moments | None, obs: PyTree, space: Space) ->
     Returns:
         PyTree, shaped as ``obs``: float32 where it is a Box.
     """
-    return obs if moments is None else _quantities(space, normalize(moments, obs), obs)
-
-
-def _quantities(space: Space, normal: PyTree, raw: PyTree) -> PyTree:
-    if isinstance(space, Dict):
-        return {name: _quantities(part, normal[name], raw[name]) for name, part in space.items}
-    return raw if isinstance(space, Discrete) else normal
+    if moments is None:
+        return obs
+    return map_parts(lambda part, normal, raw: normal if isinstance(part, Box) else raw, space, normalize(moments, obs), obs)
 
 
 def denormalize(moments: Moments | None, x: PyTree) -> PyTree:

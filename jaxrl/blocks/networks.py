@@ -37,7 +37,7 @@ from jaxrl.core import spaces
 from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.contracts import equal_when_rebuilt
 from jaxrl.core.environment import Environment
-from jaxrl.core.spaces import Box, Discrete, Space
+from jaxrl.core.spaces import Box, Space
 from jaxrl.errors import SpaceError, require, unknown_name
 
 ACTIVATIONS: dict[str, Callable] = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish, "gelu": nn.gelu}
@@ -223,7 +223,9 @@ class ActorCritic(nn.Module):
     num_values: how many values the critic estimates, one for each of as many agents; None for one value without an axis.
     network: of the user's, for actor and critic each, in place of all layers; see the head of this file. Feed-forward.
 
-    The head is float32[..., A] logits for Discrete actions, and (mean, log_std), each float32[..., D], for Box actions.
+    The head is float32[..., A] logits for Discrete actions, float32[..., sum(nvec)] for MultiDiscrete ones, and (mean, log_std),
+    each float32[..., D], for Box actions; of a nested space, a head for every part. ``network`` has the outputs of all parts, one
+    after another, without the deviations: these depend on no observation.
     """
 
     observation_space: Space
@@ -243,13 +245,9 @@ class ActorCritic(nn.Module):
         self.core = GRU(self.memory_size) if self.memory_size else None
         if self.centralized and self.memory_size:
             self.global_embedding, self.global_core = MLP(self.hidden[:1], self.activation), GRU(self.memory_size)
-        if isinstance(self.action_space, Discrete):
-            outputs = self.action_space.n
-        elif isinstance(self.action_space, Box):
-            outputs = spaces.flat_size(self.action_space)
-            self.log_std = self.param("log_std", nn.initializers.zeros, (outputs,), jnp.float32)
-        else:
-            raise SpaceError(f"ActorCritic: the action space must be Discrete or Box, got {self.action_space}. Flatten it.")
+        outputs = spaces.flat_size(self.action_space)
+        continuous = any(isinstance(part, Box) for part in spaces.parts(self.action_space))
+        self.log_std = self.param("log_std", _first_log_std, self.action_space) if continuous else None
         num_values = 1 if self.num_values is None else self.num_values
         if self.network is not None:
             self.actor = Own(self.network, self.observation_space, outputs)
@@ -287,9 +285,13 @@ class ActorCritic(nn.Module):
         return memories, memories
 
     def head(self, features):
-        """Returns the parameters of the action distribution."""
-        output = self.actor(features)
-        return output if isinstance(self.action_space, Discrete) else (output, jnp.broadcast_to(self.log_std, output.shape))
+        """Returns the parameters of the action distribution; see ``jaxrl.blocks.distributions.of_space``."""
+
+        def one(part, output, log_std):
+            return (output, jnp.broadcast_to(log_std, output.shape)) if isinstance(part, Box) else output
+
+        outputs = spaces.split_features(self.action_space, self.actor(features))
+        return spaces.map_parts(one, self.action_space, outputs, self.log_std)
 
     def value(self, features):
         """Returns the value estimates float32[T, B], or float32[T, B, num_values]."""
@@ -335,6 +337,15 @@ def actor_critic(env: Environment, config: Any, **agents: Any) -> ActorCritic:
     """
     layers = {name: getattr(config, name) for name in ("hidden", "activation", "channels", "memory_size", "network")}
     return ActorCritic(env.observation_space, env.action_space, **layers, **agents)
+
+
+def _first_log_std(key: jax.Array, space: Space) -> Any:
+    """Returns the logarithm of a deviation of 1 for every entry of an action, float32[D] at each Box, None at other parts."""
+
+    def one(part):
+        return jnp.zeros(spaces.flat_size(part), jnp.float32) if isinstance(part, Box) else None
+
+    return spaces.map_parts(one, space)
 
 
 def _unroll(core: GRU, memory, x, first):

@@ -34,18 +34,18 @@ def behaviour(act: Callable, action_space: Space, choose: Callable) -> Policy:
 
 
 def action_probabilities(act: Callable, action_space: Space, view: View) -> jax.Array:
-    """Returns the probabilities float32[E, ..., A] with which a feed-forward actor takes each action."""
+    """Returns the probabilities float32[E, ..., A] with which a feed-forward actor takes each action of a Discrete space."""
     obs = jax.tree.map(lambda leaf: leaf[None], view.obs)
     outputs, _ = act(obs, jnp.zeros((1, jax.tree.leaves(view.obs)[0].shape[0]), bool), ())
     return distributions.of_space(action_space, outputs[0], view.mask).probs
 
 
-def sample(distribution: Any, key: jax.Array) -> jax.Array:
+def sample(distribution: Any, key: jax.Array) -> Any:
     """Draws an action."""
     return distribution.sample(seed=key)
 
 
-def mode(distribution: Any, key: jax.Array) -> jax.Array:
+def mode(distribution: Any, key: jax.Array) -> Any:
     """Returns the most likely action."""
     return distribution.mode()
 

@@ -13,7 +13,7 @@ from rich.table import Table
 import envs
 from jaxrl.cli.docstrings import source_of
 from jaxrl.core.environment import Environment
-from jaxrl.core.spaces import Box, Dict, Discrete
+from jaxrl.core.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 
 WIDTH = 160  # columns, where the output is not a terminal
 
@@ -55,6 +55,10 @@ def describe_space(space: Any) -> str:
     """Returns a space in a few characters."""
     if isinstance(space, Discrete):
         return f"{space.n} choice{'s' * (space.n > 1)}"
+    if isinstance(space, MultiDiscrete):
+        return f"{' x '.join(map(str, space.nvec))} choices"
+    if isinstance(space, Tuple):
+        return "(" + ", ".join(map(describe_space, space.items)) + ")"
     if isinstance(space, Dict):
         return "{" + ", ".join(f"{name}: {describe_space(part)}" for name, part in space.items) + "}"
     assert isinstance(space, Box)

@@ -6,8 +6,9 @@ environments in one compiled program. Both return numpy arrays that the caller m
 - ``terminated`` and ``truncated`` are kept apart; ``truncated`` says that ``env.max_steps`` was reached without termination.
 - A seed s begins the stream of random numbers ``jax.random.key(s)``. Each reset and each step splits it, ``key, now =
   jax.random.split(key)``, and uses ``now``; a reset without a seed goes on with the stream.
-- Where the environment forbids actions, ``info["action_mask"]`` is int8[A], 1 = legal: what ``action_space.sample(mask=...)``
-  takes. Beside it stands what the step of the environment tells in its info.
+- Where the environment forbids actions, ``info["action_mask"]`` is what ``action_space.sample(mask=...)`` takes: int8[A], 1 =
+  legal, of a Discrete space, a tuple of these for a MultiDiscrete one, and of a Tuple or Dict a tuple or dict of masks, None
+  where nothing is masked. Beside it stands what the step of the environment tells in its info.
 - Actions outside their space are refused: cut what a policy draws with ``gymnasium.wrappers.ClipAction``.
 
 A loop on the host pays for every call, a tenth of a millisecond or more. Where the learner is written in jax, too,
@@ -139,7 +140,7 @@ class GymnasiumEnv(gymnasium.Env[Any, Any]):
     def _shown(self, view: View, info: dict) -> tuple[Any, dict[str, Any]]:
         info = to_info(info)
         if view.mask is not None:
-            info["action_mask"] = to_mask(view.mask)
+            info["action_mask"] = to_mask(self._env.action_space, view.mask)
         return to_host(self._env.observation_space, view.obs), info
 
 
@@ -205,7 +206,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._standing = streams, view
         self._done &= ~chosen
         view = fetch(view)
-        return to_host(self._env.observation_space, view.obs), _packed(_masks(view), chosen)
+        return to_host(self._env.observation_space, view.obs), _packed(self._masks(view), chosen)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Takes a step in every environment; see ``gymnasium.vector.VectorEnv.step`` and ``to_gymnasium_vector``.
@@ -223,7 +224,7 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._standing = streams, moved.view
         view, outcome, stepped = fetch((moved.view, moved.outcome, moved.stepped))
         done = self._done = outcome.terminated | outcome.truncated
-        infos = _packed(_masks(view), np.ones(self.num_envs, np.bool_))
+        infos = _packed(self._masks(view), np.ones(self.num_envs, np.bool_))
         if moved.successor is None:
             infos |= _packed(outcome.info, stepped)
         else:
@@ -249,8 +250,11 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         leaves, structure = jax.tree.flatten(to_host(self._env.observation_space, ended))
         for i, place in enumerate(np.flatnonzero(done)):
             final_obs[place] = structure.unflatten([leaf[i] for leaf in leaves])
-        final_info = _packed(info | _masks(successor), done)
+        final_info = _packed(info | self._masks(successor), done)
         return {"final_obs": final_obs, "_final_obs": done.copy(), "final_info": final_info, "_final_info": done.copy()}
+
+    def _masks(self, view: View) -> dict[str, Any]:
+        return {} if view.mask is None else {"action_mask": to_mask(self._env.action_space, view.mask)}
 
     def _chosen(self, options: dict[str, Any]) -> np.ndarray:
         """Returns where an episode is to begin, bool[num_envs]."""
@@ -282,18 +286,21 @@ class GymnasiumVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return seeds
 
 
-def _masks(view: View) -> dict[str, np.ndarray]:
-    return {} if view.mask is None else {"action_mask": to_mask(view.mask)}
-
-
 def _packed(info: dict, present: np.ndarray) -> dict[str, Any]:
-    """Returns infos as gymnasium batches them: ``_name`` says for which environments ``name`` holds a value, 0 elsewhere."""
+    """Returns infos as gymnasium batches them: ``_name`` says for which environments ``name`` holds a value, 0 elsewhere.
+
+    A tuple of masks becomes an array of objects, one tuple for each environment, None elsewhere.
+    """
     if not present.any():
         return {}
     packed: dict[str, Any] = {}
     for name, value in info.items():
         if isinstance(value, dict):
             packed[name] = _packed(value, present)
+        elif value is None or isinstance(value, tuple):
+            packed[name] = np.full(len(present), None, object)
+            for i in np.flatnonzero(present).tolist():
+                packed[name][i] = row(value, i)
         else:
             packed[name] = np.array(value)
             packed[name][~present] = 0

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl.compat.spaces import from_space
 from jaxrl.core.environment import Environment, PyTree, Step
-from jaxrl.core.spaces import Box, Dict, Discrete, Space, example
+from jaxrl.core.spaces import Dict, Space, Tuple, example
 from jaxrl.errors import EnvError, SpaceError, require
 
 NEVER = 2**30  # steps; twice as many still fit into int32
@@ -38,8 +39,8 @@ def from_gymnax(
 
     Args:
         gymnax_env: has ``step_env(key, state, action, params)``, ``reset_env(key, params)``, ``step``, ``default_params``,
-            ``observation_space(params)`` and ``action_space(params)``; a space is known by its attributes (``n``, ``spaces``, or
-            ``low``, ``high`` and ``shape``).
+            ``observation_space(params)`` and ``action_space(params)``; a space is known by its attributes (``n``, ``nvec``,
+            ``spaces``, or ``low``, ``high`` and ``shape``).
         env_params: a dataclass of numbers and arrays; None takes the default ones. They are traced: vmap over them.
         limit: the field of the parameters with the number of steps after which an episode is cut.
         clock: the field of the state with the number of steps that were taken.
@@ -53,7 +54,8 @@ def from_gymnax(
     Raises:
         EnvError: functions or fields are missing, the structures do not fit together, or an end that is no death cannot
             be told from one: a limit that is not in the parameters, or a truncation for another reason than time.
-        SpaceError: a space is none of Discrete, Box and Dict, or observations are not in the shape that theirs says.
+        SpaceError: a space is none of Discrete, MultiDiscrete, Box, Tuple and Dict, or observations are not in the shape that
+            theirs says.
     """
     where = f"from_gymnax({type(gymnax_env).__name__})"
     for name in ("step_env", "reset_env"):
@@ -62,14 +64,14 @@ def from_gymnax(
         _require(own, where, f"the class must define {name}, which does not begin a new episode by itself", "none", fix)
     given = gymnax_env.default_params if env_params is None else env_params
     max_steps = _max_steps(where, given, limit)
-    observation_space = _space(f"{where}: observation_space", gymnax_env.observation_space(given))
+    observation_space = from_space(f"{where}: observation_space", gymnax_env.observation_space(given))
     held = _Held(gymnax_env)
     env = Environment(
         jax.tree.map(_strict, given),
         _Reset(held, observation_space),
         _Step(held, observation_space, limit),
         observation_space,
-        _space(f"{where}: action_space", gymnax_env.action_space(given)),
+        from_space(f"{where}: action_space", gymnax_env.action_space(given)),
         max_steps=max_steps,
         limit_fn=_Limit(limit),
     )
@@ -183,40 +185,12 @@ def _scalar(value: Any, dtype: Any) -> jax.Array:
 
 
 def _observation(space: Space, obs: Any) -> PyTree:
+    if isinstance(space, Tuple):
+        return tuple(_observation(item, part) for item, part in zip(space.items, obs, strict=True))
     if not isinstance(space, Dict):
         return jnp.asarray(obs).astype(space.dtype)
     part = obs.__getitem__ if isinstance(obs, Mapping) else obs.__getattribute__
-    return {name: _observation(inner, part(name)) for name, inner in space.items}
-
-
-# ---- spaces
-
-
-def _space(where: str, space: Any) -> Space:
-    """Returns our space for theirs, which is known by its attributes."""
-    if hasattr(space, "n") and not hasattr(space, "low"):
-        start = int(getattr(space, "start", 0))
-        require(start == 0, where, "choices must be counted from 0", start, "Shift them by a wrapper.", SpaceError)
-        return Discrete(int(space.n))
-    if isinstance(getattr(space, "spaces", None), Mapping):
-        return Dict.of(**{name: _space(f"{where}[{name!r}]", part) for name, part in space.spaces.items()})
-    known = all(hasattr(space, name) for name in ("low", "high", "shape"))
-    must, fix = "a space must be Discrete, Box or Dict", "Build the observation of named parts, the action of one."
-    require(known, where, must, space, fix, SpaceError)
-    shape = tuple(int(size) for size in space.shape)
-    real = jnp.issubdtype(getattr(space, "dtype", jnp.float32), jnp.floating)
-    return Box(_bound(space.low), _bound(space.high), shape, jnp.float32 if real else jnp.int32)
-
-
-def _bound(value: Any) -> Any:
-    """Returns bounds as a number, or as nested tuples where they differ; what only float32 bounds counts as infinite."""
-    array = np.asarray(value, np.float64)
-    array = np.where(np.abs(array) >= np.finfo(np.float32).max, np.copysign(np.inf, array), array)
-    return float(array.flat[0]) if np.unique(array).size == 1 else _nested(array.tolist())
-
-
-def _nested(value: Any) -> Any:
-    return tuple(map(_nested, value)) if isinstance(value, list) else value
+    return {name: _observation(item, part(name)) for name, item in space.items}
 
 
 # ---- what must hold

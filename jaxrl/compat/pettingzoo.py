@@ -3,10 +3,10 @@
 ``to_pettingzoo`` gives a ``pettingzoo.ParallelEnv`` with the agents "agent_0", "agent_1", ... An episode ends for all of them at
 once. Seeds, time limits and the refusal of actions outside their space are those of ``jaxrl.compat.gymnasium``.
 
-Where the game forbids actions, ``infos[agent]["action_mask"]`` is int8[A], 1 = legal: what ``action_space(agent).sample(mask)``
-takes. It is not put into the observation, as turn-based games of PettingZoo do: the observation of an agent stays the array that
-its space says, which is what wrappers and networks for the parallel interface expect, and games with and without a mask look
-alike.
+Where the game forbids actions, ``infos[agent]["action_mask"]`` is what ``action_space(agent).sample(mask)`` takes: int8[A], 1 =
+legal, of a Discrete space, and arrays of this kind in the structure of other actions. It is not put into the observation, as
+turn-based games of PettingZoo do: the observation of an agent stays the array that its space says, which is what wrappers and
+networks for the parallel interface expect, and games with and without a mask look alike.
 
 Source: Terry et al. (2021), PettingZoo, version 1.25 or later.
 """
@@ -143,7 +143,7 @@ class PettingZooEnv(pettingzoo.ParallelEnv[str, Any, Any]):
             observations[agent] = to_host(self._env.observation_space, row(view.obs, i))
             infos[agent] = to_info(info)
             if view.mask is not None:
-                infos[agent]["action_mask"] = to_mask(view.mask[i])
+                infos[agent]["action_mask"] = to_mask(self._env.action_space, row(view.mask, i))
         return observations, infos
 
 

@@ -64,7 +64,8 @@ class Environment:
     action_space: Space = static()
     max_steps: int = static()  # reached without termination: truncated, decided in rollout.py
     num_agents: int | None = static(default=None)  # None: no agent axis
-    action_mask_fn: Callable | None = static(default=None)  # (state, params) -> bool[A] or bool[N, A], True = legal
+    # (state, params) -> the legal actions, True = legal: bool[A] or bool[N, A] of a Discrete space; see jaxrl.core.masks.
+    action_mask_fn: Callable | None = static(default=None)
     global_obs_fn: Callable | None = static(default=None)  # (state, params) -> float32[G], for centralised critics
     outcomes_fn: Callable | None = static(default=None)  # finite environments: see jaxrl.core.finite
     initial_fn: Callable | None = static(default=None)  # finite environments: the initial distribution
@@ -79,8 +80,11 @@ class Environment:
         """Moves one step on from ``state``."""
         return _step(self, key, state, action)
 
-    def action_mask(self, state: PyTree) -> jax.Array | None:
-        """Returns the legal actions, bool[A] (bool[N, A] with agents), or None where every action is always legal."""
+    def action_mask(self, state: PyTree) -> PyTree:
+        """Returns the legal actions, or None where every action is always legal.
+
+        bool[A] of a Discrete space, bool[N, A] with agents; of other spaces see ``jaxrl.core.masks``.
+        """
         return None if self.action_mask_fn is None else _action_mask(self, state)
 
     def global_obs(self, state: PyTree) -> jax.Array | None:
@@ -104,7 +108,7 @@ def _step(env: Any, key: jax.Array, state: PyTree, action: PyTree) -> Step:
 
 
 @partial(jax.jit, inline=True)
-def _action_mask(env: Any, state: PyTree) -> jax.Array:
+def _action_mask(env: Any, state: PyTree) -> PyTree:
     return env.action_mask_fn(state, env.params)
 
 

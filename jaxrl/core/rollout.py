@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxrl.core import masks
 from jaxrl.core.averages import MOST_ENTRIES, Average, average
 from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.environment import Environment, PyTree
@@ -23,7 +24,8 @@ class View(NamedTuple):
     """The input of a policy, for a batch of E environments.
 
     obs: PyTree[E, ...] (``[E, N, ...]`` with agents).
-    mask: bool[E, A] or bool[E, N, A], True = legal, or None where every action is always legal.
+    mask: the legal actions, with leading axes [E] or [E, N]: bool[E, A] of a Discrete space, of others see ``jaxrl.core.masks``.
+        None where every action is always legal.
     memory: PyTree[E, ...], what the policy returned a step ago; zeros at the first step of an episode.
     t: int32[E], steps taken in the episode.
     action: PyTree[E, ...], reward: float32[E] or float32[E, N], those of the step before; zeros at the first step of an episode.
@@ -36,7 +38,7 @@ class View(NamedTuple):
     """
 
     obs: PyTree
-    mask: jax.Array | None
+    mask: PyTree
     memory: PyTree
     t: jax.Array | None = None
     action: PyTree = None
@@ -107,7 +109,7 @@ class Transition(NamedTuple):
     obs, action, reward, next_obs: as the environment gave them; next_obs is the true successor. The reward of an agent to whom
         the environment left no legal action is NaN: whatever it did was illegal, and its seed goes into quarantine.
     terminated: bool, the value beyond is 0. truncated: bool, the time limit was reached without termination.
-    mask, next_mask: bool[..., A], the legal actions in obs and in next_obs, or None.
+    mask, next_mask: the legal actions in obs and in next_obs (``jaxrl.core.masks``), or None.
     t: int32, steps taken in this episode before this one (0 = the first).
     return_: float32, the sum of the episode's rewards up to and including this one.
     extras: what the policy added.
@@ -121,8 +123,8 @@ class Transition(NamedTuple):
     next_obs: PyTree
     terminated: jax.Array
     truncated: jax.Array
-    mask: jax.Array | None
-    next_mask: jax.Array | None
+    mask: PyTree
+    next_mask: PyTree
     t: jax.Array
     return_: jax.Array
     extras: dict
@@ -203,7 +205,7 @@ def _advance(step_key, reset, env: Environment, episode: Episode, decision: Deci
     mask = env.action_mask(episode.state)
     step = env.step(step_key, episode.state, decision.action)
     if mask is not None:
-        step = step._replace(reward=nan_unless(mask.any(-1), step.reward))
+        step = step._replace(reward=nan_unless(masks.some_legal(env.action_space, mask), step.reward))
     t = episode.t + 1
     return_ = episode.return_ + step.reward
     truncated = ~step.terminated & (t >= env.max_steps)
@@ -300,17 +302,11 @@ def episode_metrics(batch: Transition) -> dict[str, jax.Array | Average]:
 
 
 def uniform_policy(env: Environment) -> Policy:
-    """Returns the policy that draws legal actions uniformly (box actions by ``Box.sample``)."""
+    """Returns the policy that draws legal actions uniformly, and entries of boxes by ``Box.sample``; see ``masks.sample``."""
     agents = () if env.num_agents is None else (env.num_agents,)
 
     def act(key: jax.Array, view: View) -> Decision:
         batch = (jax.tree.leaves(view.obs)[0].shape[0], *agents)
-        if view.mask is not None:
-            logits = jnp.where(view.mask, 0.0, -jnp.inf).astype(jnp.float32)
-            return Decision(jax.random.categorical(key, logits).astype(jnp.int32))
-        sample: Any = env.action_space.sample
-        for _ in batch:
-            sample = jax.vmap(sample)
-        return Decision(sample(jax.random.split(key, batch)))
+        return Decision(masks.sample(key, env.action_space, view.mask, batch))
 
     return act

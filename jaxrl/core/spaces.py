@@ -1,10 +1,13 @@
 """Spaces: what an observation or an action looks like. Frozen and hashable, so that they can be static fields.
 
-``Discrete``, ``Box`` and ``Dict`` (nested observations). ``contains``, ``sample`` and ``flatten`` work on values with any
-number of leading batch axes.
+``Discrete``, ``MultiDiscrete`` and ``Box`` hold arrays. ``Tuple`` and ``Dict`` nest spaces: their values are tuples and dicts of
+values. The *parts* of a nested space are the spaces of arrays in it, at any depth, in the order in which jax flattens values; a
+space of arrays is its own only part. ``contains``, ``sample`` and ``flatten`` work on values with any number of leading batch
+axes. The legal actions of a space are the subject of ``jaxrl.core.masks``.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +45,54 @@ class Discrete:
         if not jnp.issubdtype(value.dtype, jnp.integer):
             return jnp.bool_(False)
         return jnp.all((value >= 0) & (value < self.n))
+
+
+@dataclass(frozen=True)
+class MultiDiscrete:
+    """D choices side by side, as int32[D]: entry d is one of the integers 0 .. nvec[d]-1."""
+
+    nvec: tuple[int, ...]
+
+    def __post_init__(self):
+        must, fix = "nvec must name at least one count, each an integer of at least 1", "(2, 3) has a choice of 2 and one of 3."
+        counts = np.asarray(self.nvec)
+        whole = counts.ndim == 1 and counts.size > 0 and counts.dtype.kind in "iu" and bool(np.all(counts >= 1))
+        require(whole, "MultiDiscrete", must, self.nvec, fix, SpaceError)
+        object.__setattr__(self, "nvec", tuple(counts.tolist()))  # an array or a list would not be hashable
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.nvec),)
+
+    @property
+    def dtype(self):
+        return jnp.int32
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Returns a uniform draw, int32[D]."""
+        return jax.random.randint(key, self.shape, 0, np.array(self.nvec, np.int32), dtype=jnp.int32)
+
+    def contains(self, value: Any) -> jax.Array:
+        """Returns whether ``value`` has D integers (after batch axes), each in its range, bool[]."""
+        value = jnp.asarray(value)
+        if value.shape[-1:] != self.shape or not jnp.issubdtype(value.dtype, jnp.integer):
+            return jnp.bool_(False)
+        return jnp.all((value >= 0) & (value < jnp.asarray(self.nvec)))
+
+    def rows(self, flat: jax.Array, fill: Any) -> jax.Array:
+        """Turns what stands side by side for all choices into a row for each.
+
+        Args:
+            flat: [..., sum(nvec)], an entry for every integer of the first choice, then of the second, and so on.
+            fill: the entries of a row beyond the integers of its choice.
+
+        Returns:
+            [..., D, max(nvec)], in the dtype of ``flat``.
+        """
+        widest, pieces = max(self.nvec), jnp.split(flat, np.cumsum(self.nvec)[:-1], axis=-1)
+        batch = [(0, 0)] * (flat.ndim - 1)
+        padded = (jnp.pad(row, [*batch, (0, widest - n)], constant_values=fill) for n, row in zip(self.nvec, pieces, strict=True))
+        return jnp.stack(list(padded), axis=-2)
 
 
 @dataclass(frozen=True)
@@ -137,31 +188,124 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Tuple:
+    """Several spaces in a row. Its values are tuples. Build it with ``Tuple.of(Discrete(5), Box(0, 1, (3, 3)))``."""
+
+    items: tuple[Any, ...]
+
+    def __post_init__(self):
+        _require_spaces("Tuple", self.items)
+
+    @classmethod
+    def of(cls, *spaces: Any) -> "Tuple":
+        return cls(spaces)
+
+    def sample(self, key: jax.Array) -> tuple[Any, ...]:
+        """Returns an independent draw from every item."""
+        keys = jax.random.split(key, len(self.items))
+        return tuple(space.sample(k) for space, k in zip(self.items, keys, strict=True))
+
+    def contains(self, value: Any) -> jax.Array:
+        """Returns whether ``value`` is a tuple of as many items and each lies in its space, bool[]."""
+        if not isinstance(value, tuple) or len(value) != len(self.items):
+            return jnp.bool_(False)
+        return jnp.all(jnp.stack([space.contains(item) for space, item in zip(self.items, value, strict=True)]))
+
+
+@dataclass(frozen=True)
 class Dict:
-    """A nested observation: named spaces. Its values are dicts of arrays.
+    """Several spaces with names. Its values are dicts.
 
     Build it with ``Dict.of(position=Discrete(5), view=Box(0, 1, (3, 3)))``; the items are kept sorted by name, as jax does.
     """
 
     items: tuple[tuple[str, Any], ...]
 
+    def __post_init__(self):
+        _require_spaces("Dict", [space for _, space in self.items])
+
     @classmethod
     def of(cls, **spaces: Any) -> "Dict":
         return cls(tuple(sorted(spaces.items())))
 
     def sample(self, key: jax.Array) -> dict[str, Any]:
-        """Returns an independent draw from every part."""
+        """Returns an independent draw from every item."""
         keys = jax.random.split(key, len(self.items))
         return {name: space.sample(k) for (name, space), k in zip(self.items, keys, strict=True)}
 
     def contains(self, value: Any) -> jax.Array:
-        """Returns whether ``value`` has exactly these names and each part lies in its space, bool[]."""
+        """Returns whether ``value`` has exactly these names and each item lies in its space, bool[]."""
         if not isinstance(value, dict) or set(value) != {name for name, _ in self.items}:
             return jnp.bool_(False)
         return jnp.all(jnp.stack([space.contains(value[name]) for name, space in self.items]))
 
 
-Space = Discrete | Box | Dict
+Space = Discrete | MultiDiscrete | Box | Tuple | Dict
+
+
+def _require_spaces(where: str, items: Sequence[Any]) -> None:
+    sound = len(items) >= 1 and all(isinstance(item, Space) for item in items)
+    must, fix = "it must hold one space or more, and nothing else", "Use those of jaxrl.core.spaces."
+    require(sound, where, must, items, fix, SpaceError)
+
+
+def is_nested(space: Space) -> bool:
+    """Returns whether the values of a space are dicts or tuples, not arrays."""
+    return isinstance(space, (Tuple, Dict))
+
+
+def map_parts(function: Callable, space: Space, *trees: Any) -> Any:
+    """Applies a function to every part of a space and what belongs to it, as ``jax.tree.map`` does to the leaves of a value.
+
+    Args:
+        function: ``(part, *entries) -> result``.
+        space: the space.
+        trees: of the structure of the space's values, each with any entry at a part; None stands for a tree of None.
+
+    Returns:
+        The results, in the structure of the space's values.
+    """
+    if isinstance(space, Dict):
+        return {name: map_parts(function, item, *_items(trees, name)) for name, item in space.items}
+    if isinstance(space, Tuple):
+        return tuple(map_parts(function, item, *_items(trees, place)) for place, item in enumerate(space.items))
+    return function(space, *trees)
+
+
+def _items(trees: tuple, name: Any) -> list:
+    return [None if tree is None else tree[name] for tree in trees]
+
+
+def parts(space: Space) -> list[Any]:
+    """Returns the parts of a space: each a Discrete, a MultiDiscrete or a Box."""
+    found: list[Any] = []
+    map_parts(found.append, space)
+    return found
+
+
+def split_key(key: jax.Array, space: Space) -> Any:
+    """Returns a key for every part, in the structure of the space's values; the key itself where there is no structure."""
+    if not is_nested(space):
+        return key
+    keys = iter(jax.random.split(key, len(parts(space))))
+    return map_parts(lambda part: next(keys), space)
+
+
+def split_features(space: Space, features: jax.Array) -> Any:
+    """Cuts a vector that is laid out as ``flatten`` lays values out.
+
+    Args:
+        space: the space.
+        features: float[..., flat_size(space)].
+
+    Returns:
+        float[..., flat_size(part)] for every part, in the structure of the space's values.
+    """
+    if not is_nested(space):
+        return features
+    ends = np.cumsum([flat_size(part) for part in parts(space)])[:-1]
+    pieces = iter(jnp.split(features, ends, axis=-1))
+    return map_parts(lambda part: next(pieces), space)
 
 
 def _between(low: jax.Array, high: jax.Array, share: jax.Array) -> jax.Array:
@@ -176,26 +320,31 @@ def flat_size(space: Space) -> int:
     """Returns the number of features that ``flatten`` produces."""
     if isinstance(space, Discrete):
         return space.n
+    if isinstance(space, MultiDiscrete):
+        return sum(space.nvec)
     if isinstance(space, Box):
         return math.prod(space.shape)
-    return sum(flat_size(part) for _, part in space.items)
+    return sum(map(flat_size, parts(space)))
 
 
 def flatten(space: Space, value: Any) -> jax.Array:
     """Turns a value (any leading batch axes ``...``) into features for a network.
 
-    Discrete values become one-hot vectors, boxes are reshaped, nested observations are concatenated in the order of their
-    names.
+    Discrete values become one-hot vectors, those of a MultiDiscrete space one for each choice, boxes are reshaped, and the parts
+    of nested values are concatenated in their order.
 
     Returns:
         float32[..., flat_size(space)].
     """
     if isinstance(space, Discrete):
         return jax.nn.one_hot(value, space.n, dtype=jnp.float32)
+    if isinstance(space, MultiDiscrete):
+        choices = [jax.nn.one_hot(value[..., d], n, dtype=jnp.float32) for d, n in enumerate(space.nvec)]
+        return jnp.concatenate(choices, axis=-1)
     if isinstance(space, Box):
         batch = value.shape[: value.ndim - len(space.shape)]
         return jnp.reshape(value, (*batch, math.prod(space.shape))).astype(jnp.float32)
-    return jnp.concatenate([flatten(part, value[name]) for name, part in space.items], axis=-1)
+    return jnp.concatenate(jax.tree.leaves(map_parts(flatten, space, value)), axis=-1)
 
 
 def joint(space: Space, obs: Any) -> jax.Array:
@@ -212,18 +361,23 @@ def joint(space: Space, obs: Any) -> jax.Array:
     return features.reshape(*features.shape[:-2], -1)
 
 
-def from_unit(space: Space, raw: jax.Array) -> jax.Array:
+def from_unit(space: Space, raw: Any) -> Any:
     """Turns what a policy draws into an action.
 
     Args:
-        space: Discrete or Box.
-        raw: an action of a Discrete space, which is returned as it is, or float32[..., D]: for a bounded Box each entry is cut
-            to [-1, 1] and scaled to its bounds; an unbounded one is only given its shape. A Box of integers takes the nearest
-            one, or, where it is bounded, divides [-1, 1] into as many equal parts as there are integers.
+        space: of the actions.
+        raw: for every part, in the structure of an action. Integers are returned as they are. For a bounded Box each entry of
+            float32[..., D] is cut to [-1, 1] and scaled to its bounds; an unbounded one is only given its shape. A Box of
+            integers takes the nearest one, or, where it is bounded, divides [-1, 1] into as many equal parts as there are
+            integers.
 
     Returns:
-        int32[...], or an action of the Box, ``space.dtype[..., *space.shape]``.
+        An action, with the batch axes of ``raw``.
     """
+    return map_parts(_part_from_unit, space, raw)
+
+
+def _part_from_unit(space: Any, raw: jax.Array) -> jax.Array:
     if not isinstance(space, Box):
         return raw
     raw = raw.reshape(*raw.shape[:-1], *space.shape)
@@ -246,6 +400,4 @@ def _nearest_integer(space: Box, raw: jax.Array) -> jax.Array:
 
 def example(space: Space) -> Any:
     """Returns a value of the right structure, shapes and dtypes, all zeros: for building buffers and networks."""
-    if isinstance(space, Dict):
-        return {name: example(part) for name, part in space.items}
-    return jnp.zeros(space.shape, space.dtype)
+    return map_parts(lambda part: jnp.zeros(part.shape, part.dtype), space)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxrl.core import masks
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
 from jaxrl.core.spaces import Discrete, Space, example
@@ -129,15 +130,15 @@ def with_action_mask(env: Environment, mask: Callable) -> Environment:
     """Forbids actions, beside those that the environment forbids already.
 
     Args:
-        env: an environment with discrete actions.
-        mask: ``(state, params) -> bool[A]`` (bool[N, A] with agents), True = legal.
+        env: an environment whose action space has a discrete part.
+        mask: ``(state, params) -> bool[A]`` (bool[N, A] with agents), True = legal; of spaces other than Discrete see
+            ``jaxrl.core.masks``.
 
     Raises:
-        EnvError: the actions are not discrete.
+        EnvError: no part of the action space is discrete.
     """
-    discrete = isinstance(env.action_space, Discrete)
-    must = "the action space must be Discrete"
-    require(discrete, "with_action_mask", must, env.action_space, "Only single choices can be masked.", EnvError)
+    must, fix = "the action space must have a Discrete or MultiDiscrete part", "Actions of a Box cannot be masked."
+    require(masks.can_be_masked(env.action_space), "with_action_mask", must, env.action_space, fix, EnvError)
     both = mask if env.action_mask_fn is None else _BothMasks(env.action_mask_fn, mask)
     return dataclasses.replace(env, action_mask_fn=both)
 
@@ -271,7 +272,7 @@ class _BothMasks:
     second: Callable
 
     def __call__(self, state, params):
-        return self.first(state, params) & self.second(state, params)
+        return masks.both(self.first(state, params), self.second(state, params))
 
 
 @dataclass(frozen=True)

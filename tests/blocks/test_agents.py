@@ -8,12 +8,6 @@ from jaxrl.blocks import agents
 from jaxrl.core.rollout import Transition
 
 
-def test_an_agent_with_one_action_is_inactive():
-    mask = jnp.array([[True, True, False], [False, True, False], [True, True, True]])
-    np.testing.assert_array_equal(agents.active(mask), [True, False, True])
-    assert agents.active(None) is None
-
-
 def test_ends_are_repeated_for_every_agent():
     ends = jnp.array([[True, False]])
     np.testing.assert_array_equal(agents.of_every_agent(ends, jnp.zeros((1, 2, 3))), [[[True] * 3, [False] * 3]])

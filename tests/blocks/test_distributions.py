@@ -1,12 +1,23 @@
 """Action distributions against scipy, and the edges where others return NaN."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from jaxrl.blocks.distributions import Categorical, categorical, diagonal_gaussian, kl_divergence, tanh_gaussian
+from jaxrl.blocks.distributions import (
+    Categorical,
+    categorical,
+    diagonal_gaussian,
+    kl_divergence,
+    multi_categorical,
+    of_space,
+    tanh_gaussian,
+)
+from jaxrl.core.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 
 LOGITS = jnp.array([[0.5, -1.0, 2.0, 0.0], [3.0, 0.0, 0.0, -3.0]])
 MASK = jnp.array([[True, False, True, False], [False, False, False, True]])
@@ -156,3 +167,87 @@ def test_what_lies_outside_has_no_density():
     distribution = tanh_gaussian(jnp.zeros(1), jnp.zeros(1))
     assert distribution.log_prob(jnp.array([1.7])) == -jnp.inf
     assert np.isfinite(distribution.log_prob(jnp.array([1.0])))
+
+
+NVEC = (2, 3)
+FLAT = jnp.array([[0.5, -1.0, 2.0, 0.0, 1.0], [3.0, 0.0, 0.0, -3.0, 0.2]])
+FLAT_MASK = jnp.array([[True, True, True, False, True], [False, True, True, True, False]])
+
+
+def enumerated(logits, mask):
+    """Returns the probabilities of all pairs of levers, float[2, 3], in float64 by enumeration."""
+    weights = np.where(mask, np.exp(np.asarray(logits, np.float64)), 0.0)
+    joint = np.outer(weights[:2], weights[2:])
+    return joint / joint.sum()
+
+
+@pytest.mark.parametrize("mask", [None, FLAT_MASK], ids=["free", "masked"])
+def test_several_choices_are_the_product_of_their_distributions(mask):
+    policy, other = multi_categorical(NVEC, FLAT, mask), multi_categorical(NVEC, 0.3 * FLAT, mask)
+    given = jnp.ones((2, 5), bool) if mask is None else mask
+    for row in range(2):
+        p, q = enumerated(FLAT[row], given[row]), enumerated(0.3 * FLAT[row], given[row])
+        for pair in np.ndindex(*NVEC):
+            found = np.exp(policy.log_prob(jnp.broadcast_to(jnp.array(pair), (2, 2)))[row])
+            np.testing.assert_allclose(found, p[pair], rtol=1e-5)
+        np.testing.assert_allclose(policy.entropy()[row], stats.entropy(p.ravel()), rtol=1e-5)
+        np.testing.assert_allclose(policy.kl_divergence(other)[row], stats.entropy(p.ravel(), q.ravel()), rtol=1e-4)
+        assert p[tuple(policy.mode()[row])] == p.max()
+    drawn = np.asarray(policy.sample(seed=jax.random.key(0), sample_shape=(4000,)))[:, 0]
+    expected = enumerated(FLAT[0], given[0]).ravel()
+    found = np.bincount(np.ravel_multi_index(drawn.T, NVEC), minlength=6)
+    assert (found[expected == 0] == 0).all()
+    assert stats.chisquare(found[expected > 0], 4000 * expected[expected > 0]).pvalue > 1e-3
+
+
+def test_an_integer_beyond_the_end_of_a_choice_has_no_probability():
+    """The rows of shorter choices are padded: 2 is an integer of the second lever alone."""
+    policy = multi_categorical(NVEC, FLAT)
+    np.testing.assert_array_equal(policy.log_prob(jnp.array([[2, 0], [0, -1]])), -np.inf)
+    np.testing.assert_array_equal(policy.probs[:, 0, 2], 0.0)
+
+
+JOINT = Dict.of(move=Tuple.of(Discrete(4), MultiDiscrete(NVEC)), amount=Box(-1.0, 1.0, (2,)))
+MEAN, LOG_STD = jnp.array([[0.5, -1.0], [0.0, 2.0]]), jnp.array([0.3, -0.2])
+
+
+def joint(scale=1.0):
+    outputs = {"move": (scale * LOGITS, scale * FLAT), "amount": (scale * MEAN, LOG_STD)}
+    return of_space(JOINT, outputs, {"move": (MASK, FLAT_MASK), "amount": None})
+
+
+def test_a_joint_distribution_is_the_sum_of_its_parts():
+    value = {"move": (jnp.array([2, 3]), jnp.array([[0, 2], [1, 1]])), "amount": jnp.array([[0.1, 0.4], [-1.0, 1.0]])}
+    categories = np.where(MASK, np.exp(np.asarray(LOGITS, np.float64)), 0)
+    categories /= categories.sum(-1, keepdims=True)
+    scale = np.exp(np.asarray(LOG_STD, np.float64))
+    density = stats.norm.logpdf(np.asarray(value["amount"]), np.asarray(MEAN), scale).sum(-1)
+    levers = [enumerated(FLAT[row], FLAT_MASK[row]) for row in range(2)]
+    expected = [np.log(categories[0, 2]) + np.log(levers[0][0, 2]), np.log(categories[1, 3]) + np.log(levers[1][1, 1])]
+    np.testing.assert_allclose(joint().log_prob(value), np.array(expected) + density, rtol=1e-5)
+    entropy = stats.norm.entropy(scale=scale).sum() + np.array([stats.entropy(row.ravel()) for row in levers])
+    np.testing.assert_allclose(joint().entropy(), entropy + stats.entropy(categories, axis=-1), rtol=1e-5)
+    gaussian = ((0.5 * np.asarray(MEAN)) ** 2 / (2 * scale**2)).sum(-1)
+    other, parts = joint(0.5), np.zeros(2)
+    for row in range(2):
+        halved = np.where(MASK[row], np.exp(0.5 * np.asarray(LOGITS[row], np.float64)), 0)
+        parts[row] = stats.entropy(categories[row][MASK[row]], halved[MASK[row]])
+        half, legal = enumerated(0.5 * FLAT[row], FLAT_MASK[row]), levers[row] > 0
+        parts[row] += stats.entropy(levers[row][legal], half[legal])
+    np.testing.assert_allclose(joint().kl_divergence(other), gaussian + parts, rtol=1e-4)
+    np.testing.assert_allclose(joint().kl_divergence(joint()), 0.0, atol=1e-6)
+    mode = joint().mode()
+    np.testing.assert_array_equal(mode["move"][0], [2, 3])
+    np.testing.assert_array_equal(mode["amount"], MEAN)
+
+
+def test_parts_are_drawn_independently_and_within_the_mask():
+    drawn = jax.jit(lambda key: joint().sample(seed=key, sample_shape=(3000,)))(jax.random.key(0))
+    direction, levers = map(np.asarray, drawn["move"])
+    assert np.asarray(MASK)[np.arange(2), direction].all()
+    assert (levers[:, 0, 1] != 1).all()
+    assert (levers[:, 1] == levers[0, 1]).all(-1).mean() < 1.0
+    assert (levers[:, 1, 0] == 1).all()
+    assert drawn["amount"].shape == (3000, 2, 2)
+    for one, other in itertools.combinations((direction[:, 0], levers[:, 0, 0], np.asarray(drawn["amount"])[:, 0, 0]), 2):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.08

@@ -21,11 +21,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import envs
 from envs.rendering import can_render, render
 from jaxrl.compat.gymnasium import to_gymnasium, to_gymnasium_vector
-from jaxrl.compat.spaces import to_space
+from jaxrl.compat.spaces import from_space, to_action, to_host, to_space
 from jaxrl.core.environment import Step
-from jaxrl.core.spaces import Box, Dict, Discrete
+from jaxrl.core.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from jaxrl.core.transforms import with_time_limit
 from jaxrl.errors import ConfigError, EnvError, SpaceError
+from tests import probes
 
 NEXT, SAME, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 SEED = 7
@@ -140,6 +141,8 @@ def test_a_death_is_not_a_time_limit(limit, flags):
         Box(0.0, 1.0),
         Discrete(5),
         Dict.of(view=Box(0, 9, (2, 2), jnp.int32), inner=Dict.of(place=Discrete(3), speed=Box(-1.0, 1.0, (2,)))),
+        MultiDiscrete((2, 1, 5)),
+        Tuple.of(Discrete(3), MultiDiscrete((2, 3)), Tuple.of(Box(-1.0, 1.0, (2,)), Dict.of(place=Discrete(3)))),
     ],
     ids=str,
 )
@@ -149,13 +152,80 @@ def test_spaces_keep_their_values(space):
     theirs.seed(0)
     for i in range(5):
         assert space.contains(theirs.sample())
-        assert theirs.contains(jax.tree.map(np.asarray, space.sample(jax.random.key(i))))
+        assert space.contains(to_action("step", space, theirs.sample()))
+        assert theirs.contains(to_host(space, space.sample(jax.random.key(i))))
+    if not isinstance(space, Box):  # bounds are theirs in float32, and what is unbounded in integers is theirs up to the last
+        assert from_space("test", theirs) == space
     if isinstance(space, Box):
         assert (theirs.shape, theirs.dtype) == (space.shape, np.dtype(space.dtype))
         finite = np.isfinite(np.broadcast_to(space.high, space.shape))
         np.testing.assert_array_equal(theirs.bounded_above, finite)
         high = np.broadcast_to(np.asarray(space.high), space.shape)[finite].astype(theirs.dtype)
         np.testing.assert_array_equal(theirs.high[finite], high)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (gymnasium.spaces.Discrete(3, start=1), "counted from 0, got 1"),
+        (gymnasium.spaces.MultiDiscrete([2, 2], start=[0, 3]), r"counted from 0, got \[0, 3\]"),
+        (gymnasium.spaces.MultiDiscrete([[2, 2], [3, 3]]), "must be Discrete, MultiDiscrete, Box, Tuple or Dict"),
+        (gymnasium.spaces.MultiBinary(3), "must be Discrete, MultiDiscrete, Box, Tuple or Dict"),
+        (gymnasium.spaces.Tuple([gymnasium.spaces.Text(3)]), r"at\[0\]: a space must be"),
+    ],
+    ids=str,
+)
+def test_spaces_without_a_counterpart_are_refused(space, message):
+    with pytest.raises(SpaceError, match=message):
+        from_space("at", space)
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ((0, [1, 1]), "a dict of"),
+        ({"move": [0, [1, 1]], "amount": [0.0]}, "a tuple of 2 items"),
+        ({"move": (0,), "amount": [0.0]}, "a tuple of 2 items"),
+        ({"move": (0, [1, 3]), "amount": [0.0]}, r"an integer from 0 to array\(\[1, 2\]\)|an integer from 0 to \[1 2\]"),
+        ({"move": (0, [1.0, 1.0]), "amount": [0.0]}, "an integer from 0 to"),
+        ({"move": (4, [1, 1]), "amount": [0.0]}, "an integer from 0 to 3"),
+        ({"move": (0, [1, 1]), "amount": [9.0]}, "must lie in Box"),
+    ],
+)
+def test_nested_actions_outside_their_space_are_refused(action, message):
+    space = Dict.of(move=Tuple.of(Discrete(4), MultiDiscrete((2, 3))), amount=Box(-1.0, 1.0, (1,)))
+    with pytest.raises(SpaceError, match=f"step: .*{message}"):
+        to_action("step", space, action)
+
+
+@matters_of_taste
+def test_nested_actions_and_masks_are_gymnasiums():
+    """Legal play by masks as its spaces take them, alone and in a batch; no legal action pays more than 2."""
+    env = probes.nested_action()
+    adapted = to_gymnasium(env)
+    check_env(adapted, skip_render_check=True)
+    adapted.action_space.seed(SEED)
+    for seed in range(20):
+        _, info = adapted.reset(seed=seed)
+        assert info["action_mask"]["amount"] is None
+        np.testing.assert_array_equal(info["action_mask"]["levers"][1], [1, 1, 0])
+        _, reward, *_ = adapted.step(adapted.action_space.sample(mask=info["action_mask"]))
+        assert reward <= 2
+    adapted.reset(seed=0)
+    with pytest.raises(SpaceError, match="the action must be a dict of"):
+        adapted.step(0)
+
+
+@pytest.mark.parametrize("mode", [NEXT, SAME])
+def test_nested_actions_in_a_batch(mode):
+    theirs = SyncVectorEnv([functools.partial(to_gymnasium, probes.nested_action())] * 3, autoreset_mode=mode)
+    ours = to_gymnasium_vector(probes.nested_action(), 3, mode)
+    assert ours.action_space == theirs.action_space
+    ours.action_space.seed(SEED)
+    assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED), exact=False)
+    for _ in range(4):
+        actions = ours.action_space.sample()
+        assert_same(theirs.step(actions), ours.step(actions), exact=False)
 
 
 def assert_same(theirs, ours, exact):

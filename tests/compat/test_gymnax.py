@@ -13,7 +13,7 @@ from jaxrl.algorithms.deep import ppo
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.compat.gymnax import from_gymnax
 from jaxrl.core.rollout import Decision, start, unroll
-from jaxrl.core.spaces import Box, Dict, Discrete
+from jaxrl.core.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from jaxrl.core.transforms import with_time_limit
 from jaxrl.errors import EnvError, SpaceError
 from jaxrl.testing.conformance import check_environment
@@ -390,6 +390,46 @@ class Several(Chain):
         return (Choices(2), Choices(2))
 
 
+class Levers:
+    """Like gymnasium's MultiDiscrete, as far as an adapter can see."""
+
+    def __init__(self, *nvec):
+        self.nvec, self.shape = np.array(nvec), (len(nvec),)
+
+
+class Row:
+    def __init__(self, *spaces):
+        self.spaces = spaces
+
+
+class OfSeveralParts(Chain):
+    """Walks where the action says so in both of its parts, and shows its cell in a tuple."""
+
+    def step_env(self, key, state, action, params):
+        move, levers = action
+        return super().step_env(key, state, move * levers[1], params)
+
+    def get_obs(self, state, params):
+        return state.position, jnp.float32(0.5)
+
+    def observation_space(self, params):
+        return Row(Choices(self.length), Reals(0.0, 1.0, ()))
+
+    def action_space(self, params=None):
+        return Row(Choices(2), Levers(3, 2))
+
+
+def test_actions_of_several_parts():
+    env = from_gymnax(OfSeveralParts(), Params(slip=0.0))
+    assert env.action_space == Tuple.of(Discrete(2), MultiDiscrete((3, 2)))
+    assert env.observation_space == Tuple.of(Discrete(4), Box(0.0, 1.0))
+    (place, _), state = env.reset(jax.random.key(0))
+    for move, second in ((1, 1), (1, 0), (0, 1)):
+        obs = env.step(jax.random.key(1), state, (jnp.int32(move), jnp.array([2, second], jnp.int32))).obs
+        assert obs[0] == place + move * second
+    check_environment(env, jax.random.key(0))
+
+
 @struct.dataclass
 class Unlimited:
     slip: float = 0.0
@@ -414,7 +454,7 @@ def test_an_end_that_depends_on_no_clock_is_a_death():
         (WrongShape(), None, SpaceError, "in the shape of its space"),
         (OtherState(), None, EnvError, "in the structure that reset_env returned"),
         (CountedFromOne(), None, SpaceError, "counted from 0"),
-        (Several(), None, SpaceError, "must be Discrete, Box or Dict"),
+        (Several(), None, SpaceError, "must be Discrete, MultiDiscrete, Box, Tuple or Dict"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Chain | Wrapper) else "",
 )

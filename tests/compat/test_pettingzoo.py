@@ -18,6 +18,8 @@ from jaxrl.compat.pettingzoo import to_pettingzoo
 from jaxrl.core.spaces import joint
 from jaxrl.core.transforms import with_time_limit
 from jaxrl.errors import ConfigError, EnvError, SpaceError
+from tests import probes
+from tests.copies import copies
 
 with warnings.catch_warnings():  # PettingZoo's tests import an environment in the way that it has deprecated
     warnings.filterwarnings("ignore", "The old environment creation API", DeprecationWarning)
@@ -95,6 +97,18 @@ def test_episodes_are_those_of_the_game(name):
                     np.testing.assert_array_equal(infos[agent][part], value)
         with pytest.raises(ResetNeeded):
             adapted.step(dict.fromkeys(agents, 0))
+
+
+def test_nested_actions_and_masks(capsys):
+    build = functools.partial(to_pettingzoo, copies(probes.nested_action(), 2))
+    parallel_api_test(build(), num_cycles=50)
+    assert "Passed Parallel API test" in capsys.readouterr().out
+    adapted = build()
+    for seed in range(10):
+        _, infos = adapted.reset(seed=seed)
+        actions = {agent: adapted.action_space(agent).sample(infos[agent]["action_mask"]) for agent in adapted.agents}
+        _, rewards, *_ = adapted.step(actions)
+        assert max(rewards.values()) <= 2  # an illegal action is worth 10
 
 
 def test_whole_episodes_follow_from_the_seed():

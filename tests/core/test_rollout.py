@@ -11,11 +11,11 @@ from envs.control import cartpole
 from envs.gridworlds import frozen_lake, gridworld
 from envs.matrix_games import matrix_game, named
 from jaxrl.algorithms.tabular import q_learning
-from jaxrl.core import rollout
+from jaxrl.core import masks, rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.finite import tabulate
-from jaxrl.core.rollout import Decision
+from jaxrl.core.rollout import Decision, last_step
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import EnvError
 from jaxrl.evaluation import Episodes, ExactValue
@@ -317,3 +317,26 @@ def test_a_planner_on_the_true_model_is_optimal():
     assert float(exact(jax.random.key(0), plans, None)["greedy_optimality_gap"]) == pytest.approx(0, abs=1e-6)
     blind = planner(env, jnp.zeros_like(value), gamma)  # sees no further than a step
     assert float(exact(jax.random.key(0), blind, None)["greedy_optimality_gap"]) > 0.1
+
+
+def test_actions_of_several_parts():
+    """Legal random play; the policy is shown its last action; a lever that cannot be set makes the reward unsound."""
+    env = probes.nested_action()
+    policy = rollout.uniform_policy(env)
+
+    def remembering(key, view):
+        return policy(key, view)._replace(memory=view.memory, extras={"seen": view.action})
+
+    play = jax.jit(lambda key, env: rollout.unroll(key, env, remembering, rollout.start(key, env, 8, last_step(env)), 12)[1])
+    batch = play(jax.random.key(0), env)
+    assert env.action_space.contains(batch.action)
+    assert masks.is_legal(env.action_space, batch.mask, batch.action).all()
+    assert set(np.unique(batch.action["direction"])) == {0, 1, 2}
+    assert (batch.reward <= 2).all()
+    jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), batch.extras["seen"])  # every step ends an episode
+    stuck = env.replace(action_mask_fn=_stuck_lever)
+    assert np.isnan(play(jax.random.key(0), stuck).reward).all()
+
+
+def _stuck_lever(state, params):
+    return {"amount": None, "direction": None, "levers": jnp.array([False, False, True, True, True])}

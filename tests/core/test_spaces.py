@@ -8,12 +8,37 @@ import numpy as np
 import pytest
 
 from jaxrl.compat.spaces import to_action
-from jaxrl.core.spaces import Box, Dict, Discrete, example, flat_size, flatten, from_unit
+from jaxrl.core.spaces import (
+    Box,
+    Dict,
+    Discrete,
+    MultiDiscrete,
+    Tuple,
+    example,
+    flat_size,
+    flatten,
+    from_unit,
+    map_parts,
+    parts,
+    split_features,
+)
 from jaxrl.errors import SpaceError
 
 HALF_BOUNDED = Box((0.0, -1.0, 5.0), (float("inf"), 1.0, 7.0), (3,))
 NESTED = Dict.of(view=Box(-1.0, 1.0, (2, 2)), cell=Discrete(3), inner=Dict.of(flag=Discrete(2)))
-SPACES = [Discrete(1), Discrete(5), Box(-2.0, 2.0), Box(-float("inf"), float("inf"), (2,)), HALF_BOUNDED, NESTED]
+LEVERS = MultiDiscrete((2, 1, 5))
+ACTION = Dict.of(pair=Tuple.of(Discrete(3), Box(-4.0, 4.0, (2,))), levers=LEVERS)
+SPACES = [
+    Discrete(1),
+    Discrete(5),
+    LEVERS,
+    Box(-2.0, 2.0),
+    Box(-float("inf"), float("inf"), (2,)),
+    HALF_BOUNDED,
+    NESTED,
+    ACTION,
+    Tuple.of(LEVERS, Tuple.of(NESTED)),
+]
 
 
 @functools.cache
@@ -42,6 +67,8 @@ def test_features_have_the_promised_size(space):
 
 def test_draws_reach_every_choice_and_both_halves():
     np.testing.assert_array_equal(np.bincount(draws(Discrete(5))) > 30, [True] * 5)
+    for column, n in zip(np.asarray(draws(LEVERS)).T, LEVERS.nvec, strict=True):
+        np.testing.assert_array_equal(np.bincount(column) > 30, [True] * n)
     bounded = np.asarray(draws(HALF_BOUNDED))[:, 2]
     assert bounded.min() < 5.1
     assert bounded.max() > 6.9
@@ -66,6 +93,17 @@ def test_draws_reach_every_choice_and_both_halves():
         (NESTED, {"view": np.zeros((2, 2)), "cell": 3, "inner": {"flag": 1}}, False),
         (NESTED, {"view": np.zeros((2, 2)), "cell": 2}, False),
         (NESTED, np.zeros(3), False),
+        (LEVERS, np.array([1, 0, 4]), True),
+        (LEVERS, np.array([[1, 0, 4], [0, 0, 5]]), False),
+        (LEVERS, np.array([1, 1, 4]), False),
+        (LEVERS, np.array([-1, 0, 4]), False),
+        (LEVERS, np.array([1.0, 0.0, 4.0]), False),
+        (LEVERS, np.array([1, 0]), False),
+        (LEVERS, 0, False),
+        (ACTION, {"pair": (2, np.zeros(2)), "levers": np.zeros(3, int)}, True),
+        (ACTION, {"pair": [2, np.zeros(2)], "levers": np.zeros(3, int)}, False),
+        (ACTION, {"pair": (2,), "levers": np.zeros(3, int)}, False),
+        (ACTION, {"pair": (2, np.full(2, 4.1)), "levers": np.zeros(3, int)}, False),
     ],
 )
 def test_contains(space, value, inside):
@@ -88,10 +126,46 @@ def test_bounded():
     assert not HALF_BOUNDED.bounded
 
 
-@pytest.mark.parametrize("build", [lambda: Discrete(0), lambda: Box(1.0, 0.0), lambda: Box((0.0, 0.0), 1.0, (3,))])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Discrete(0),
+        lambda: Box(1.0, 0.0),
+        lambda: Box((0.0, 0.0), 1.0, (3,)),
+        lambda: MultiDiscrete(()),
+        lambda: MultiDiscrete((2, 0)),
+        lambda: MultiDiscrete((2.5,)),  # type: ignore[arg-type]
+        lambda: Tuple.of(),
+        lambda: Dict.of(inner={"flag": Discrete(2)}),
+        lambda: Tuple.of(Discrete(2), 3),
+    ],
+)
 def test_impossible_spaces(build):
     with pytest.raises(SpaceError):
         build()
+
+
+def test_counts_from_an_array_are_hashable():
+    assert MultiDiscrete(np.array([2, 1, 5])) == LEVERS  # type: ignore[arg-type]
+    assert hash(MultiDiscrete([2, 1, 5])) == hash(LEVERS)  # type: ignore[arg-type]
+
+
+def test_features_of_several_choices():
+    np.testing.assert_array_equal(flatten(LEVERS, jnp.array([1, 0, 3])), [0, 1, 1, 0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(LEVERS.rows(jnp.arange(8), -1), [[0, 1, -1, -1, -1], [2, -1, -1, -1, -1], [3, 4, 5, 6, 7]])
+
+
+def test_parts_in_the_order_of_features():
+    assert parts(ACTION) == [LEVERS, Discrete(3), Box(-4.0, 4.0, (2,))]
+    value = {"pair": (jnp.int32(2), jnp.array([3.0, -1.0])), "levers": jnp.array([1, 0, 3])}
+    pieces = split_features(ACTION, flatten(ACTION, value))
+    expected = map_parts(flatten, ACTION, value)
+    assert jax.tree.structure(pieces) == jax.tree.structure(expected) == jax.tree.structure(value)
+    jax.tree.map(np.testing.assert_array_equal, pieces, expected)
+    raw = {"pair": (jnp.int32(2), jnp.array([0.5, -9.0])), "levers": jnp.array([1, 0, 3])}
+    action = from_unit(ACTION, raw)
+    assert ACTION.contains(action)
+    np.testing.assert_allclose(action["pair"][1], [2.0, -4.0])
 
 
 def test_policies_draw_in_units_of_the_box():

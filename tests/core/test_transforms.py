@@ -18,7 +18,7 @@ from jaxrl.core.spaces import Box, Discrete
 from jaxrl.core.transforms import with_action_mask, with_copied_actions, with_observation, with_reward, with_time_limit
 from jaxrl.errors import ConfigError, EnvError
 from jaxrl.testing.conformance import check_environment
-from tests import oracles
+from tests import oracles, probes
 
 KEY = jax.random.key(0)
 
@@ -203,8 +203,20 @@ def test_action_mask():
 
 
 def test_action_mask_wants_discrete_actions():
-    with pytest.raises(EnvError, match="must be Discrete"):
+    with pytest.raises(EnvError, match="must have a Discrete or MultiDiscrete part"):
         with_action_mask(cartpole.make().replace(action_space=Box(0, 1)), only_right)
+
+
+def second_lever_stays(state, params):
+    return {"amount": None, "direction": None, "levers": jnp.array([True, True, True, False, False])}
+
+
+def test_masks_of_nested_actions_add_up():
+    env = with_action_mask(probes.nested_action(), second_lever_stays)
+    found = env.action_mask(jnp.int32(0))
+    assert found["amount"] is None
+    np.testing.assert_array_equal(found["direction"], [True, True, True, False])
+    np.testing.assert_array_equal(found["levers"], [True, True, True, False, False])
 
 
 @pytest.mark.parametrize("build", [lambda: envs.make("catch"), lambda: with_action_mask(corridor.make(4), not_left_at_the_start)])

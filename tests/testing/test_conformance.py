@@ -17,6 +17,8 @@ from jaxrl.core.finite import Outcomes, finite
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import EnvError
 from jaxrl.testing.conformance import check_environment
+from tests import probes
+from tests.copies import copies
 
 KEY = jax.random.key(0)
 calls = 0
@@ -375,3 +377,52 @@ def test_agents_and_masks_together():
 
 def mask_of_a_player(state, params):
     return jnp.array([[True, True, True], [True, False, True]])
+
+
+def test_nested_actions_with_masks():
+    env = probes.nested_action()
+    report = check_environment(env, KEY, rebuilt=probes.nested_action())
+    assert {"mask structure", "some action is legal", "keys are used once"} <= set(report.passed)
+    assert "mask structure" in check_environment(copies(env, 2), KEY).passed
+
+
+def nested_mask(**changes):
+    free = {"amount": None, "direction": jnp.ones(4, bool), "levers": jnp.ones(5, bool)}
+    return {name: part for name, part in (free | changes).items() if part is not ...}
+
+
+def mask_without_levers(state, params):
+    return nested_mask(levers=...)
+
+
+def mask_of_amounts(state, params):
+    return nested_mask(amount=jnp.ones(1, bool))
+
+
+def mask_in_rows(state, params):
+    return nested_mask(levers=jnp.ones((2, 3), bool))
+
+
+def mask_of_nothing(state, params):
+    return nested_mask(direction=None, levers=None)
+
+
+def mask_of_a_stuck_lever(state, params):
+    return nested_mask(levers=jnp.array([False, False, True, True, True]))
+
+
+def mask_of_directions_alone(state, params):
+    return nested_mask(levers=None)
+
+
+@pytest.mark.parametrize("mask", [mask_without_levers, mask_of_amounts, mask_in_rows, mask_of_nothing])
+def test_masks_in_another_structure_than_the_actions_are_caught(mask):
+    with pytest.raises(EnvError, match=r"action_mask_fn must return .*bool\[4\].*levers.*bool\[5\].*None in place of a Box"):
+        check_environment(probes.nested_action().replace(action_mask_fn=mask), KEY)
+
+
+def test_a_choice_without_a_legal_integer_is_caught():
+    with pytest.raises(EnvError, match="at least one action legal"):
+        check_environment(probes.nested_action().replace(action_mask_fn=mask_of_a_stuck_lever), KEY)
+    part = probes.nested_action().replace(action_mask_fn=mask_of_directions_alone)
+    assert "some action is legal" in check_environment(part, KEY).passed

@@ -101,7 +101,8 @@ class Config:
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         space = env.action_space
-        require(isinstance(space, Discrete), "dqn", "the action space must be Discrete", space, "Discretise it.", SpaceError)
+        fix = "Use jaxrl.algorithms.deep.ppo, or discretise it."
+        require(isinstance(space, Discrete), "dqn", "the action space must be Discrete", space, fix, SpaceError)
         require(
             env.num_agents is None,
             "dqn",

@@ -127,8 +127,8 @@ class Experience(NamedTuple):
     """Steps to be trained on, leaves [T, E, ...]. value, target: in the units of the critic."""
 
     obs: PyTree
-    raw_action: jax.Array
-    mask: jax.Array | None
+    raw_action: PyTree
+    mask: PyTree
     first: jax.Array
     log_prob: jax.Array
     value: jax.Array

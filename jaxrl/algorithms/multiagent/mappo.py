@@ -43,7 +43,7 @@ from jaxrl.blocks.networks import ActorCritic, actor_critic
 from jaxrl.blocks.returns import generalized_advantage
 from jaxrl.blocks.sequences import Sequences
 from jaxrl.blocks.successors import successor_values
-from jaxrl.core import rollout
+from jaxrl.core import masks, rollout
 from jaxrl.core.algorithm import Algorithm, epochs_of_minibatches
 from jaxrl.core.averages import average, pooled
 from jaxrl.core.environment import Environment, PyTree, static
@@ -118,8 +118,8 @@ class Experience(NamedTuple):
 
     obs: PyTree
     global_obs: jax.Array | None
-    raw_action: jax.Array
-    mask: jax.Array | None
+    raw_action: PyTree
+    mask: PyTree
     first: jax.Array
     log_prob: jax.Array
     value: jax.Array
@@ -251,7 +251,7 @@ def learn(
     # Estimate every agent's advantages.
     learner, experience = estimate(network, config, max_steps, learner, batch, memory)
     # For K epochs, for each minibatch of joint steps: one Adam step on L(theta).
-    spread = advantages.spread(experience.advantage, agents.active(experience.mask))
+    spread = advantages.spread(experience.advantage, masks.active(network.action_space, experience.mask))
     (params, opt_state), metrics = epochs_of_minibatches(
         key,
         optimisers.gradient_step(partial(loss, network, config, spread), optimisers.annealed_adam(config)),
@@ -330,7 +330,7 @@ def loss(
     outputs, value = apply(params, steps.obs, steps.first, memory, steps.global_obs, critic_memory)
     policy = distributions.of_space(network.action_space, outputs, steps.mask)
     log_ratio, entropy = policy.log_prob(steps.raw_action) - steps.log_prob, policy.entropy()
-    active = agents.active(steps.mask)
+    active = masks.active(network.action_space, steps.mask)
     advantage = advantages.standardize(steps.advantage, batch_spread, active)
     policy_loss = clipped_surrogate_loss(log_ratio, advantage, config.clip_eps)
     if config.clip_value:

@@ -64,7 +64,7 @@ class Config:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         fix = "Minimax-Q is for two players whose rewards sum to zero."
         require(env.num_agents == 2, "minimax_q", "the environment must have two agents", env.num_agents, fix)
-        require_discrete("minimax_q", env, "Use jaxrl.core.finite.from_table.")
+        require_discrete("minimax_q", env, "Use MAPPO, or number observations and actions.")
         require_counts("minimax_q", self, "num_envs", "num_steps")
         require_numbers("minimax_q", self, "decay_steps", "learning_rate_half_life")
         require_between("minimax_q", self, 0, 1, "learning_rate", "learning_rate_final", "gamma", "epsilon")

@@ -62,7 +62,7 @@ class Config:
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError, SpaceError or UnknownNameError where these values cannot run on ``env``."""
-        require_discrete("entropic_td", env, "Discretise it.")
+        require_discrete("entropic_td", env, "Use PPO, or number observations and actions.")
         agents = env.num_agents
         require(agents is None, "entropic_td", "the environment must have no agent axis", agents, "Use independent learners.")
         if self.loss not in LOSSES:

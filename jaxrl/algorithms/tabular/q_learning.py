@@ -58,7 +58,7 @@ class Config:
 
     def validate_tables(self, where: str, env: Environment) -> None:
         """Raises ConfigError or SpaceError where a value is out of range, or ``env`` is not discrete. where: who asks."""
-        require_discrete(where, env, "Use jaxrl.core.finite.from_table, or a deep algorithm.")
+        require_discrete(where, env, "Use PPO or MAPPO, or number observations and actions.")
         require_counts(where, self, "num_envs", "num_steps")
         require_numbers(where, self, "learning_rate_half_life")
         require_between(where, self, 0, 1, "learning_rate", "learning_rate_min", "gamma", "epsilon")

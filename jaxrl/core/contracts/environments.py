@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl.core import masks
 from jaxrl.core.contracts.structures import describe, described, is_array, mismatch, traced
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
-from jaxrl.core.spaces import Discrete, Space, example
+from jaxrl.core.spaces import Discrete, Space, example, is_nested
 from jaxrl.errors import EnvError, require, require_distribution
 
 MOST_STARTS, MOST_ACTIONS = 32, 64  # initial states, and actions in each, whose outcome probabilities are looked at
@@ -109,17 +110,26 @@ def _require_arrays(where: str, who: str, named: dict[str, PyTree]) -> None:
             _environment_is(is_array(leaf), where, must, describe(leaf), fix)
 
 
-def legal(where: str, env: Any, state: PyTree) -> jax.Array:
-    """Returns the action mask. Raises EnvError where it is no mask of a Discrete space."""
+def legal(where: str, env: Any, state: PyTree) -> PyTree:
+    """Returns the action mask. Raises EnvError where it is no mask of the action space; see ``jaxrl.core.masks``."""
     with traced(where, "action_mask_fn(state, params)", EnvError):
         mask = env.action_mask_fn(state, env.params)
-    must, fix = "action_space must be Discrete where actions are masked", "Leave the mask out."
-    _environment_is(isinstance(env.action_space, Discrete), where, must, env.action_space, fix)
+    must, fix = "action_space must have a Discrete or MultiDiscrete part where actions are masked", "Leave the mask out."
+    _environment_is(masks.can_be_masked(env.action_space), where, must, env.action_space, fix)
     agents = () if env.num_agents is None else (env.num_agents,)
-    expected = described(jax.ShapeDtypeStruct((*agents, env.action_space.n), jnp.bool_))
-    must = f"action_mask_fn must return {expected}"
-    _environment_is(described(mask) == expected, where, must, described(mask), "One bool for every action.")
+    expected = masks.structure(env.action_space, *agents)
+    wanted, given = described(expected), described(mask)
+    alike = jax.tree.structure(expected, is_leaf=_is_none) == jax.tree.structure(mask, is_leaf=_is_none)
+    must = f"action_mask_fn must return {wanted}"
+    fix = "One bool for every action."
+    if is_nested(env.action_space):
+        fix = "One bool for every integer of a choice, and None in place of a Box, or of a part in which everything is legal."
+    _environment_is(alike and bool(given) and given.items() <= wanted.items(), where, must, given, fix)
     return mask
+
+
+def _is_none(node: Any) -> bool:
+    return node is None
 
 
 def seen_by_all(where: str, env: Any, state: PyTree) -> jax.Array:

@@ -11,9 +11,10 @@ import envs
 from jaxrl.algorithms.deep import ppo
 from jaxrl.blocks import distributions
 from jaxrl.blocks.networks import ActorCritic
+from jaxrl.core import rollout
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.rollout import View
-from jaxrl.core.spaces import Box, Discrete
+from jaxrl.core.spaces import Box, Dict, Discrete
 from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
 from jaxrl.training.runner import run
 from tests import probes
@@ -106,6 +107,30 @@ def test_masked_actions_are_never_taken():
     assert (chosen[:, 0, 0] > 0.9).all()
     np.testing.assert_allclose(values(env, config, done, jnp.array([0])), 0.5, atol=0.05)
     assert np.isfinite(done.metrics["entropy"]).all()
+
+
+@pytest.mark.parametrize("changes", [{}, slow({"memory_size": 8}), slow({"network": Residual, "learning_rate": 5e-3})], ids=str)
+def test_nested_actions(changes):
+    """Every part of the action is learned: 2 is the most that legal actions earn, and every part has a share in it."""
+    env = probes.nested_action()
+    _, done = trained(env, ent_coef=0.0, **changes)
+    assert done.metrics["episode_return"].max() <= 2.0  # an illegal action is worth 10
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > 1.8).all()
+    algorithm = ppo.make(env, CONFIG.replace(**changes))
+    assert algorithm.probabilities is None
+    obs, first = jnp.array([0, 1]), jax.tree.map(lambda leaf: leaf[0], done.state)
+    view = rollout.view(env, first.episodes)._replace(obs=obs[jnp.array([0, 1, 0, 1])])
+    greedy = algorithm.policy(first, True)(jax.random.key(0), view).action
+    np.testing.assert_array_equal(greedy["direction"], [0, 1, 0, 1])
+    np.testing.assert_array_equal(greedy["levers"], [[0, 1], [1, 0]] * 2)
+    np.testing.assert_allclose(greedy["amount"][:, 0], [0, 1, 0, 1], atol=0.25)
+
+
+def test_a_box_within_a_nested_action_is_bounded_as_a_whole_or_not_at_all():
+    half = Box((0.0, -1.0), (float("inf"), 1.0), (2,))
+    env = probes.nested_action().replace(action_space=Dict.of(amount=half, direction=Discrete(4)))
+    with pytest.raises(SpaceError, match="a Box action must be bounded or unbounded as a whole"):
+        run(ppo.make, env, CONFIG, seeds=2, num_updates=2)
 
 
 @pytest.mark.parametrize(

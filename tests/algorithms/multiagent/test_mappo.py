@@ -164,6 +164,16 @@ def test_nested_observations(changes):
 
 
 @pytest.mark.each
+@pytest.mark.parametrize("changes", [{}, slow({"shared_parameters": False}), slow({"centralized": False})], ids=str)
+def test_nested_actions(changes):
+    """As PPO's: what each agent earns is at most 2, unless a mask is ignored."""
+    env = copies(probes.nested_action(), 2)
+    _, done = trained(env, 150, ent_coef=0.0, **changes)
+    assert done.metrics["episode_return"].max() <= 4.0
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > 3.5).all()
+
+
+@pytest.mark.each
 def test_images():
     env = copies(probes.image_observation(), 2)
     _, done = trained(env, channels=(4,), learning_rate=3e-3, evaluators=(Episodes(env, modes=("greedy",)),))

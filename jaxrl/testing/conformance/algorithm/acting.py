@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrl.core import masks
 from jaxrl.testing.conformance.algorithm.subject import NUM_REPEATS, Subject, require
 from jaxrl.testing.conformance.frequencies import SIGNIFICANCE, chi_square, joint_chance
 
@@ -19,9 +20,10 @@ def check_actions_in_space(subject: Subject) -> None:
 
 
 def check_actions_are_legal(subject: Subject) -> None:
+    env: Any = subject.env
     acts = subject.acts
     for greedy, action in ((False, acts.sampled), (True, acts.greedy)):
-        taken = np.take_along_axis(acts.mask, action[..., None], axis=-1)
+        taken = np.asarray(masks.is_legal(env.action_space, acts.mask, action))
         must = f"policy(state, {greedy}) must take legal actions alone"
         found = f"{np.sum(~taken)} illegal ones of {taken.size}"
         require(taken.all(), must, found, "Give view.mask to the distribution, or to jaxrl.blocks.exploration.")

@@ -24,13 +24,13 @@ NUM_STEPS = 32  # of random play that the checks look at
 class Played(NamedTuple):
     """Steps of random play, on the host, leading axis BATCH everywhere: where each was taken, and what it returned.
 
-    legal: bool[BATCH, ..., A], or None where the environment has no mask.
+    legal: the mask, or None where the environment has none.
     """
 
     key: jax.Array
     obs: PyTree
     state: PyTree
-    legal: np.ndarray | None
+    legal: PyTree
     action: PyTree
     step: Step
 
@@ -55,7 +55,7 @@ def batched_steps(env: Environment, keys: jax.Array, states: PyTree, actions: Py
 
 
 @jax.jit
-def _random_actions(env: Environment, key: jax.Array, obs: PyTree, states: PyTree) -> tuple[jax.Array | None, PyTree]:
+def _random_actions(env: Environment, key: jax.Array, obs: PyTree, states: PyTree) -> tuple[PyTree, PyTree]:
     """Returns which actions are legal in each state, None where all are, and a legal one."""
     legal = None if env.action_mask_fn is None else jax.vmap(env.action_mask)(as_arrays(states))
     return legal, uniform_policy(env)(key, View(obs, legal, ())).action
