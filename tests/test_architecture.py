@@ -115,3 +115,82 @@ def test_the_places_that_the_documentation_names_exist():
     assert len(named) > 10
     assert not [place for place in named if not (ROOT / place).exists()]
     assert not [room for room in ROOMS if f"**{room}**" not in text]
+
+
+# ---- sizes
+
+MOST_LINES, MOST_LEVELS = 60, 3
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+FLOW = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match)
+# Those that are still larger; a number here may only fall, and no name may be added.
+LONG = {"jaxrl/training/runner.py:run": 78}
+DEEP = {
+    "jaxrl/results/run_directory.py:create": 4,
+    "jaxrl/results/run_directory.py:summarise": 4,
+    "jaxrl/training/distributed.py:_beat": 4,
+}
+
+
+def lines_of(function: ast.AST, text: list[str]) -> int:
+    """Counts the lines of a function from ``def`` to its end, nested ones included; no docstrings, comments or empty lines."""
+    quoted: set[int] = set()
+    for node in ast.walk(function):
+        if isinstance(node, DEFINITIONS) and ast.get_docstring(node) is not None:
+            quoted |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = range(function.lineno, function.end_lineno + 1)
+    return sum(number not in quoted and text[number - 1].strip()[:1] not in ("", "#") for number in lines)
+
+
+def levels_of(node: ast.AST) -> int:
+    """Returns how deep loops, conditions, ``with`` and ``try`` lie in each other; ``elif`` is on the level of its ``if``.
+
+    A function inside begins anew.
+    """
+    inner = [child for child in ast.iter_child_nodes(node) if not isinstance(child, (*DEFINITIONS, ast.Lambda))]
+    continues = isinstance(node, ast.If) and len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)
+    deepest = (levels_of(child) - (continues and child is node.orelse[0]) for child in inner)
+    return max(deepest, default=0) + isinstance(node, FLOW)
+
+
+def functions() -> list[tuple[str, ast.AST, list[str]]]:
+    """Returns every function as ``file:name``, its tree and the lines of its file."""
+    return [
+        (f"{path.relative_to(ROOT)}:{node.name}", node, text.splitlines())
+        for path in FILES
+        for text in [path.read_text()]
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
+def test_functions_are_short():
+    found = {name: lines_of(function, text) for name, function, text in functions()}
+    assert not {name: lines for name, lines in found.items() if lines > LONG.get(name, MOST_LINES)}
+
+
+def test_functions_are_flat():
+    found = {name: levels_of(function) for name, function, _ in functions()}
+    assert not {name: levels for name, levels in found.items() if levels > DEEP.get(name, MOST_LEVELS)}
+
+
+def test_sizes_are_counted_as_they_say():
+    text = '''def outer(
+    one,
+):
+    """Two lines
+    of docstring."""
+    # A comment.
+
+    if one:
+        pass
+    elif one > 1:
+        for _ in one:
+            pass
+    def inner():
+        """Again."""
+        with one:
+            return 1
+'''
+    outer = ast.parse(text).body[0]
+    assert lines_of(outer, text.splitlines()) == 11
+    assert levels_of(outer) == 2

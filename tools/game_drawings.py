@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Rectangle
 
 from jaxrl.core.environment import Environment
-from jaxrl.core.finite import tabulate
+from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.core.spaces import flat_size
 from jaxrl.report.figures import COLOURS, GREY
 from jaxrl.report.films import play
@@ -97,24 +97,8 @@ def stones(axes: Axes, env: Environment) -> None:
 
 def tree(axes: Axes, env: Environment) -> None:
     """All states that can be reached, level by level; the ends in the colour of the first agent's reward."""
-    model = tabulate(env)
-    possible = (model.probability > 0) & model.action_mask[:, :, None]
-    level, parents, pay = np.full(model.num_states, -1), {}, {}
-    level[model.initial > 0] = 0
-    frontier = list(np.flatnonzero(level == 0))
-    while frontier:
-        state = frontier.pop(0)
-        for action, outcome in np.argwhere(possible[state]):
-            successor = model.next_state[state, action, outcome]
-            if successor != state and level[successor] < 0:
-                level[successor] = level[state] + 1
-                parents[successor] = state
-                reward = np.ravel(model.reward[state, action, outcome])[0]
-                if model.terminated[state, action, outcome]:
-                    pay[successor] = reward
-                else:
-                    frontier.append(successor)
-    place = np.zeros(model.num_states)
+    level, parents, pay = _walk(tabulate(env))
+    place = np.zeros(len(level))
     for depth in range(level.max() + 1):
         members = sorted(np.flatnonzero(level == depth), key=lambda state: place[parents.get(state, state)])
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
@@ -126,6 +110,31 @@ def tree(axes: Axes, env: Environment) -> None:
     shown = axes.scatter(place[ends], -level[ends], c=[pay[state] for state in ends], cmap="coolwarm_r", s=20, zorder=2)
     axes.figure.colorbar(shown, ax=axes, label="reward of agent 0")
     axes.axis("off")
+
+
+def _walk(model: TabularModel) -> tuple[np.ndarray, dict[int, int], dict[int, float]]:
+    """Walks through a finite environment breadth first.
+
+    Returns:
+        level: int[X], how many steps lead to each state at least, -1 where none do. parents: state -> that from which it was
+        found. pay: state that ends an episode -> the reward of agent 0 on coming there.
+    """
+    possible = (model.probability > 0) & model.action_mask[:, :, None]
+    level, parents, pay = np.full(model.num_states, -1), {}, {}
+    level[model.initial > 0] = 0
+    frontier = list(np.flatnonzero(level == 0))
+    while frontier:
+        state = frontier.pop(0)
+        for action, outcome in np.argwhere(possible[state]):
+            successor = model.next_state[state, action, outcome]
+            if level[successor] >= 0:
+                continue
+            level[successor], parents[successor] = level[state] + 1, state
+            if model.terminated[state, action, outcome]:
+                pay[successor] = np.ravel(model.reward[state, action, outcome])[0]
+            else:
+                frontier.append(successor)
+    return level, parents, pay
 
 
 # ---- crowds

@@ -46,17 +46,77 @@ def scan(body: Callable, carry: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
         carry, y = body(carry, jax.tree.map(lambda leaf: leaf[0], xs))
         return carry, jax.tree.map(lambda leaf: leaf[None], y)
     first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), xs)
-    closed, out_shape = jax.make_jaxpr(body, return_shape=True)(carry, first)
-    carry_leaves, carry_tree = jax.tree.flatten(carry)
-    x_leaves = jax.tree.leaves(xs)
+    carry_leaves, x_leaves = jax.tree.leaves(carry), jax.tree.leaves(xs)
+    program, out_shape = _split(body, carry, first)
 
+    length = x_leaves[0].shape[0]
+    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.eval_shape(program.draw, jax.tree.leaves(first)))
+    block = max(size for size in range(1, length + 1) if length % size == 0 and (size == 1 or size * step_bytes <= AHEAD_BYTES))
+    if block == 1 or not program.kept:
+        return jax.lax.scan(body, carry, xs)
+
+    def steps(leaves, x):
+        drawn = jax.vmap(program.draw)(x)
+        leaves, late = jax.lax.scan(program.step, leaves, drawn, length=block)
+        return leaves, program.outputs(drawn, late)
+
+    if block == length:
+        leaves, ys = steps(carry_leaves, x_leaves)
+    else:
+        blocks = [leaf.reshape(length // block, block, *leaf.shape[1:]) for leaf in x_leaves]
+        leaves, ys = jax.lax.scan(steps, carry_leaves, blocks)
+        ys = [leaf.reshape(length, *leaf.shape[2:]) for leaf in ys]
+    return jax.tree.unflatten(jax.tree.structure(carry), leaves), jax.tree.unflatten(jax.tree.structure(out_shape[1]), ys)
+
+
+class _Split(NamedTuple):
+    """The body of a scan in two parts; values are lists, one for each slot.
+
+    ahead: the instructions that follow from a step's inputs. within: all others, and constants, which are cheaper to repeat than
+        to store once per step.
+    constants: slot -> value. carry, x: the slots of the inputs. carry_out, y_out: those of the outputs, or constants.
+    kept: slots that ``ahead`` fills and the rest of the loop, or the output, needs. early: which outputs are among them.
+    """
+
+    ahead: list[_Instruction]
+    within: list[_Instruction]
+    constants: dict[int, Any]
+    carry: list[int]
+    x: list[int]
+    carry_out: list
+    y_out: list
+    kept: list[int]
+    early: list[bool]
+
+    def draw(self, x: list) -> list:
+        """Does ahead of the loop what needs no carry: returns the values of ``kept``."""
+        values = dict(self.constants) | dict(zip(self.x, x, strict=True))
+        _execute(self.ahead, values)
+        return [values[slot] for slot in self.kept]
+
+    def step(self, carry: list, drawn: list) -> tuple[list, list]:
+        """Does within the loop what is left: returns the carry, and the outputs that are not early."""
+        values = dict(self.constants) | dict(zip(self.carry, carry, strict=True)) | dict(zip(self.kept, drawn, strict=True))
+        _execute(self.within, values)
+        late = [_read(values, slot) for slot, early in zip(self.y_out, self.early, strict=True) if not early]
+        return [_read(values, slot) for slot in self.carry_out], late
+
+    def outputs(self, drawn: list, late: list) -> list:
+        """Returns all outputs in order, those that were drawn ahead and the others."""
+        by_slot, late_values = dict(zip(self.kept, drawn, strict=True)), iter(late)
+        return [by_slot[slot] if early else next(late_values) for slot, early in zip(self.y_out, self.early, strict=True)]
+
+
+def _split(body: Callable, carry: PyTree, x: PyTree) -> tuple[_Split, PyTree]:
+    """Traces a body and divides its instructions; returns also the shapes of what it returns. x: the shapes of one step."""
+    closed, out_shape = jax.make_jaxpr(body, return_shape=True)(carry, x)
     fresh = itertools.count()
-    values = {next(fresh): const for const in closed.consts}  # slots that do not change over the loop
-    carry_slots = [next(fresh) for _ in carry_leaves]
-    x_slots = [next(fresh) for _ in x_leaves]
+    constants = {next(fresh): const for const in closed.consts}  # slots that do not change over the loop
+    carry_slots = [next(fresh) for _ in jax.tree.leaves(carry)]
+    x_slots = [next(fresh) for _ in jax.tree.leaves(x)]
     program: list[_Instruction] = []
-    outputs = _inline(closed.jaxpr, list(values), carry_slots + x_slots, program, fresh)
-    carry_out, y_out = outputs[: len(carry_leaves)], outputs[len(carry_leaves) :]
+    outputs = _inline(closed.jaxpr, list(constants), carry_slots + x_slots, program, fresh)
+    carry_out, y_out = outputs[: len(carry_slots)], outputs[len(carry_slots) :]
 
     from_carry, from_x = set(carry_slots), set(x_slots)
     ahead, within = [], []
@@ -69,41 +129,11 @@ def scan(body: Callable, carry: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
         if from_x.intersection(instruction.inputs):
             from_x.update(instruction.outputs)
         else:
-            within.append(instruction)  # a constant: cheaper to repeat than to store once per step
+            within.append(instruction)
     needed = {slot for instruction in within for slot in instruction.inputs} | set(carry_out)
-    y_ahead = [slot in from_x and slot not in from_carry for slot in y_out]
-    kept = sorted((needed & from_x) | {slot for slot, early in zip(y_out, y_ahead, strict=True) if early})
-
-    def draw(x):
-        environment = dict(values) | dict(zip(x_slots, x, strict=True))
-        _execute(ahead, environment)
-        return [environment[slot] for slot in kept]
-
-    length = x_leaves[0].shape[0]
-    step_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.eval_shape(draw, jax.tree.leaves(first)))
-    block = max(size for size in range(1, length + 1) if length % size == 0 and (size == 1 or size * step_bytes <= AHEAD_BYTES))
-    if block == 1 or not kept:
-        return jax.lax.scan(body, carry, xs)
-
-    def step(leaves, inputs):
-        environment = dict(values) | dict(zip(carry_slots, leaves, strict=True)) | dict(zip(kept, inputs, strict=True))
-        _execute(within, environment)
-        late = [_read(environment, slot) for slot, early in zip(y_out, y_ahead, strict=True) if not early]
-        return [_read(environment, slot) for slot in carry_out], late
-
-    def steps(leaves, x):
-        drawn = jax.vmap(draw)(x)
-        leaves, late = jax.lax.scan(step, leaves, drawn, length=block)
-        by_slot, late_values = dict(zip(kept, drawn, strict=True)), iter(late)
-        return leaves, [by_slot[slot] if early else next(late_values) for slot, early in zip(y_out, y_ahead, strict=True)]
-
-    if block == length:
-        leaves, ys = steps(carry_leaves, x_leaves)
-    else:
-        blocks = [leaf.reshape(length // block, block, *leaf.shape[1:]) for leaf in x_leaves]
-        leaves, ys = jax.lax.scan(steps, carry_leaves, blocks)
-        ys = [leaf.reshape(length, *leaf.shape[2:]) for leaf in ys]
-    return jax.tree.unflatten(carry_tree, leaves), jax.tree.unflatten(jax.tree.structure(out_shape[1]), ys)
+    early = [slot in from_x and slot not in from_carry for slot in y_out]
+    kept = sorted((needed & from_x) | {slot for slot, is_early in zip(y_out, early, strict=True) if is_early})
+    return _Split(ahead, within, constants, carry_slots, x_slots, carry_out, y_out, kept, early), out_shape
 
 
 class _Constant(NamedTuple):

@@ -239,12 +239,12 @@ def _ways(
         require(steps < max_steps, "extensive.from_environment", "no way may be truncated", steps, fix, EnvError)
         decides = sets.masks[state].sum(-1) > 1
         offset = np.array([sets.find(state, i, sequence[i]) if decides[i] else 0 for i in agents]) * sets.masks.shape[2]
-        for joint in np.flatnonzero(model.action_mask[state])[::-1]:
+        possible = (model.probability[state] > 0) & model.action_mask[state, :, None]
+        for joint, k in np.argwhere(possible)[::-1]:
             after = np.where(decides, 1 + offset + joint_actions[joint], sequence)
-            for k in np.flatnonzero(model.probability[state, joint])[::-1]:
-                paid = payoff + gamma**steps * model.reward[state, joint, k]
-                way = chance * float(model.probability[state, joint, k]), after, paid
-                if model.terminated[state, joint, k]:
-                    yield way
-                else:
-                    stack.append((int(model.next_state[state, joint, k]), *way, steps + 1))
+            paid = payoff + gamma**steps * model.reward[state, joint, k]
+            way = chance * float(model.probability[state, joint, k]), after, paid
+            if model.terminated[state, joint, k]:
+                yield way
+            else:
+                stack.append((int(model.next_state[state, joint, k]), *way, steps + 1))

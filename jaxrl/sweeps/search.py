@@ -102,12 +102,12 @@ def search(
             study = _open(at_end, optuna, storage, objective.maximize, digest(to_json(identity)))
             _repeat_what_was_running(study)
         new, interrupted = 0, False
-        while (position := len(_finished(study))) < num_trials and not interrupted:
+        while (position := len(_finished(study))) < num_trials:
             # After a kill a batch may be finished in part: the rest of it comes first.
             count = min(batch_size - position % batch_size, num_trials - position)
             with _storage_errors(storage):
                 trials = [_ask(study, space, sampler(_seed_of(seed, position + index))) for index in range(count)]
-                members = checked(config, [member for _, member in trials], "search")
+            members = checked(config, [member for _, member in trials], "search")
             done = sweep(
                 make,
                 task,
@@ -120,13 +120,12 @@ def search(
                 checkpoints=None if checkpoints is None else _Batch(checkpoints, position),
                 **options,
             )
-            interrupted = done.interrupted
-            if not interrupted:
-                scores = score(done, position) if score else objective.of(done)
-                with _storage_errors(storage):
-                    for (trial, _), member, row in zip(trials, members, scores, strict=True):
-                        _tell(study, trial, member, row)
-                new += count
+            if interrupted := done.interrupted:
+                break
+            scores = score(done, position) if score else objective.of(done)
+            with _storage_errors(storage):
+                _tell(study, [trial for trial, _ in trials], members, scores)
+            new += count
         members, table, numbers = _told(study, config, seeds)
         return Search(members, table, numbers, new, study, interrupted)
 
@@ -232,15 +231,17 @@ def _ask(study: Any, space: Mapping[str, Values], sampler: Any) -> tuple[Any, di
     return trial, {name: values.suggest(trial, name) for name, values in space.items()}
 
 
-def _tell(study: Any, trial: Any, member: Mapping[str, Any], scores: np.ndarray) -> None:
+def _tell(study: Any, trials: Sequence[Any], members: Sequence[Mapping[str, Any]], scores: np.ndarray) -> None:
+    """Finishes the M trials of a batch, in order; scores: float64[M, S]."""
     from optuna.trial import TrialState
 
-    trial.set_user_attr(MEMBER, to_json(member))
-    trial.set_user_attr(SCORES, to_json(scores))
-    if np.isfinite(scores).all():
-        study.tell(trial, float(np.mean(scores)))
-    else:
-        study.tell(trial, state=TrialState.PRUNED)
+    for trial, member, of_seeds in zip(trials, members, scores, strict=True):
+        trial.set_user_attr(MEMBER, to_json(member))
+        trial.set_user_attr(SCORES, to_json(of_seeds))
+        if np.isfinite(of_seeds).all():
+            study.tell(trial, float(np.mean(of_seeds)))
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
 
 
 def _repeat_what_was_running(study: Any) -> None:

@@ -9,7 +9,8 @@ Later rows are changed in five ways, for a leak need not notice each: noise; noi
 of them like the row at the cut; a rise and a fall to twenty times and a twentieth. All but calm are factors, which leave zeros.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -84,23 +85,17 @@ def check_causality(
     steps = env.max_steps if num_steps is None else min(num_steps, env.max_steps)
     play = _player(policy, seen, play_key, steps, num_envs)
     original = play(env)
-    here, there = original["seen"][:-1], original["seen"][1:]
-    times = {"seen": original["seen"], "obs": original["seen"], "mask": original["seen"]}
-    times |= {"action": here, "reward": there, "terminated": there}
     rows = np.unique(original["seen"])
     cuts = _spread(rows[:-1], num_cuts)
     changes_seen, compared = False, 0
-    for cut in cuts:
-        for number, change in enumerate(CHANGES):
-            # Where nothing has been seen at first, cuts begin at -1.
-            row_key = jax.random.fold_in(jax.random.fold_in(change_key, int(cut - rows[0])), number)
-            changed = play(build(_changed_after(int(cut), data, row_key, axis, change)))
-            compared += int((original["seen"] <= cut).sum())
-            for name, known in times.items():
-                for one, two in zip(jax.tree.leaves(original[name]), jax.tree.leaves(changed[name]), strict=True):
-                    differs = _differs(one, two, known.ndim)
-                    changes_seen |= bool(differs.any())
-                    _require_none_early("check_causality", name, known, differs & (known <= cut), int(cut), change)
+    for cut, (number, change) in itertools.product(cuts, enumerate(CHANGES)):
+        # Where nothing has been seen at first, cuts begin at -1.
+        row_key = jax.random.fold_in(jax.random.fold_in(change_key, int(cut - rows[0])), number)
+        changed = play(build(_changed_after(int(cut), data, row_key, axis, change)))
+        compared += int((original["seen"] <= cut).sum())
+        for name, known, differs in _differences(original, changed):
+            changes_seen |= bool(differs.any())
+            _require_none_early("check_causality", name, known, differs & (known <= cut), int(cut), change)
     must = "something must depend on the rows of the data that are changed"
     fix = "Make sure that build uses its argument, and that seen counts the rows."
     require(changes_seen, "check_causality", must, "no difference", fix, EnvError)
@@ -143,14 +138,13 @@ def check_causal_function(
     )
     cuts = _spread(rows[:-1], num_cuts)
     changes_seen, compared = False, 0
-    for cut in cuts:
-        for number, change in enumerate(CHANGES):
-            row_key = jax.random.fold_in(jax.random.fold_in(key, int(cut)), number)
-            changed = _changed_after(int(cut), data, row_key, 0, change)
-            differs = _differs(original, np.asarray(function(changed)), 1)
-            changes_seen |= bool(differs.any())
-            compared += int(cut) + 1
-            _require_none_early(where, "the function's result", rows, differs & (rows <= cut), int(cut), change)
+    for cut, (number, change) in itertools.product(cuts, enumerate(CHANGES)):
+        row_key = jax.random.fold_in(jax.random.fold_in(key, int(cut)), number)
+        changed = _changed_after(int(cut), data, row_key, 0, change)
+        differs = _differs(original, np.asarray(function(changed)), 1)
+        changes_seen |= bool(differs.any())
+        compared += int(cut) + 1
+        _require_none_early(where, "the function's result", rows, differs & (rows <= cut), int(cut), change)
     fix = "Make sure that the function uses its argument."
     require(changes_seen, where, "the result must depend on the data", "no difference", fix, EnvError)
     return Coverage(int(cuts[0]), int(cuts[-1]), len(cuts), compared)
@@ -180,6 +174,19 @@ def _require_none_early(where: str, name: str, known: np.ndarray, early: np.ndar
         f"{where}: {name} must not depend on the rows after what has been seen, got a change at row {int(known[early].min())} "
         f"when only the rows after {cut} were changed ({change}). Compute it from the rows up to its own."
     )
+
+
+def _differences(original: dict[str, Any], changed: dict[str, Any]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yields for each array of two plays its name, the last row that it may depend on, and where the plays differ in it.
+
+    Both of shape [K + 1, E] of what was shown, [K, E] of what was done and paid: an action may depend on what was shown before
+    it, a reward and an end on what is shown after them.
+    """
+    seen = original["seen"]
+    times = {"seen": seen, "obs": seen, "mask": seen, "action": seen[:-1], "reward": seen[1:], "terminated": seen[1:]}
+    for name, known in times.items():
+        for one, two in zip(jax.tree.leaves(original[name]), jax.tree.leaves(changed[name]), strict=True):
+            yield name, known, _differs(one, two, known.ndim)
 
 
 def _differs(one: np.ndarray, two: np.ndarray, leading: int) -> np.ndarray:

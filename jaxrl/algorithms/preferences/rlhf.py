@@ -88,7 +88,6 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds the loop on an environment, whose own reward only the labeller sees."""
     model = config.fitting.model
-    num_pairs, pool = config.num_rounds * config.num_queries, config.num_rounds * config.num_segments
     acting = config.make_learner(env, config.learner)  # its policy does not depend on the reward
 
     def learner(params):
@@ -105,7 +104,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def init(key):
         reward_key, learner_key, episode_key, example_key = jax.random.split(key, 4)
-        reward = reward_fitting.begin(reward_key, config.fitting, num_pairs)
+        reward = reward_fitting.begin(reward_key, config.fitting, config.num_rounds * config.num_queries)
         learner_state = learner(reward.params).init(learner_key)
         episodes = rollout.start(episode_key, env, config.num_segments, acting.memory)
 
@@ -113,19 +112,14 @@ def make(env: Environment, config: Config) -> Algorithm:
             collect_key, query_key = jax.random.split(key)
             return query(query_key, cut(collect(collect_key, learner_state, episodes)[1]))
 
-        def empty(size):
-            return lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype)
-
-        shapes = jax.eval_shape(one_round, example_key)
-        preferences = jax.tree.map(empty(num_pairs), shapes.replace(segments=None))
-        preferences = preferences.replace(segments=jax.tree.map(empty(pool), shapes.segments))
+        preferences = _no_answers(config, jax.eval_shape(one_round, example_key))
         return State(reward, learner_state, episodes, preferences, jnp.int32(0))
 
     def update(state, key):
         collect_key, query_key, fit_key, improve_key = jax.random.split(key, 4)
         episodes, batch = collect(collect_key, state.learner, state.episodes)
         answers = query(query_key, cut(batch))
-        preferences = remember(state.preferences, answers, state.round % config.num_rounds)
+        preferences = _remember(config, state.preferences, answers, state.round % config.num_rounds)
         reward, fit_metrics = reward_fitting.fit(fit_key, state.reward, preferences, config.fitting)
 
         improve = learner(reward.params).update
@@ -139,18 +133,6 @@ def make(env: Environment, config: Config) -> Algorithm:
         }  # of its own episodes it measures the learned reward, which has no unit
         return State(reward, learner_state, episodes, preferences, state.round + 1), metrics
 
-    def remember(preferences, answers, place):
-        """Writes the answers of one round, and the segments they speak of, over those of an old round."""
-        shift = place * config.num_segments
-        answers = answers.replace(first=answers.first + shift, second=answers.second + shift)
-
-        def write(size):
-            return lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, place * size, axis=0)
-
-        segments = jax.tree.map(write(config.num_segments), preferences.segments, answers.segments)
-        pairs = jax.tree.map(write(config.num_queries), preferences.replace(segments=None), answers.replace(segments=None))
-        return pairs.replace(segments=segments)
-
     def policy(state, greedy):
         return acting.policy(state.learner, greedy)
 
@@ -158,3 +140,26 @@ def make(env: Environment, config: Config) -> Algorithm:
         return acting.probabilities(state.learner, view)
 
     return Algorithm(init, update, policy, acting.memory, probabilities if acting.probabilities else None)
+
+
+def _no_answers(config: Config, of_round: Preferences) -> Preferences:
+    """Returns zeros in place of the answers of all rounds; ``of_round`` has the shapes of those of one."""
+
+    def empty(size):
+        return lambda leaf: jnp.zeros((config.num_rounds * size, *leaf.shape[1:]), leaf.dtype)
+
+    pairs = jax.tree.map(empty(config.num_queries), of_round.replace(segments=None))
+    return pairs.replace(segments=jax.tree.map(empty(config.num_segments), of_round.segments))
+
+
+def _remember(config: Config, preferences: Preferences, answers: Preferences, place: jax.Array) -> Preferences:
+    """Writes the answers of one round, and the segments they speak of, over those of an old round."""
+    shift = place * config.num_segments
+    answers = answers.replace(first=answers.first + shift, second=answers.second + shift)
+
+    def write(size):
+        return lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, place * size, axis=0)
+
+    segments = jax.tree.map(write(config.num_segments), preferences.segments, answers.segments)
+    pairs = jax.tree.map(write(config.num_queries), preferences.replace(segments=None), answers.replace(segments=None))
+    return pairs.replace(segments=segments)
