@@ -24,7 +24,7 @@ class Algorithm(NamedTuple):
     memory: what that policy remembers, for one environment; see ``jaxrl.core.rollout.start``. A policy that reads its last action
         and reward has ``jaxrl.core.rollout.last_step(env)`` in it.
     probabilities: ``(state, view) -> float32[B, A]`` (``[B, N, A]`` with agents), the probabilities with which the sampled
-        policy takes each action, for exact evaluation; None where actions are continuous or the policy has memory.
+        policy takes each action, for exact evaluation; None unless actions are Discrete, and where the policy has memory.
     """
 
     init: Callable

@@ -18,7 +18,7 @@ from jaxrl.blocks.networks import (
     orthonormal_columns,
     require_layers,
 )
-from jaxrl.core.spaces import Box, Dict, Discrete
+from jaxrl.core.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from jaxrl.errors import ConfigError
 from tests.own_networks import Convolution, OfWidth, Residual, no_module, too_wide
 
@@ -98,6 +98,24 @@ def test_mlp_shapes_and_swish():
     x = jnp.ones((2, 5, 7))
     assert net.apply(net.init(jax.random.key(0), x), x).shape == (2, 5, 3)
     np.testing.assert_allclose(activation("swish")(jnp.array([0.0, 50.0, -50.0])), [0.0, 50.0, 0.0], atol=1e-6)
+
+
+def test_a_head_for_every_part_of_an_action():
+    """One layer has the outputs of all parts, in the order of the parts; only boxes have deviations."""
+    action = Dict.of(move=Tuple.of(Discrete(4), Box(-1.0, 1.0, (2,))), levers=MultiDiscrete((2, 3)))
+    network = ActorCritic(Box(-1.0, 1.0, (3,)), action, (8,))
+    obs, first = jnp.ones((2, 5, 3)), jnp.zeros((2, 5), bool)
+    params = network.init(jax.random.key(0), obs, first, ())
+    assert params["params"]["actor"]["Dense_1"]["kernel"].shape == (8, 11)
+    assert jax.tree.map(jnp.shape, params["params"]["log_std"]) == {"move": (None, (2,)), "levers": None}
+    params["params"]["actor"]["Dense_1"]["bias"] = jnp.arange(11.0)
+    params["params"]["actor"]["Dense_1"]["kernel"] = jnp.zeros((8, 11))
+    outputs, _ = network.apply(params, obs, first, ())
+    np.testing.assert_array_equal(outputs["levers"], jnp.broadcast_to(jnp.arange(5.0), (2, 5, 5)))
+    np.testing.assert_array_equal(outputs["move"][0], jnp.broadcast_to(jnp.arange(5.0, 9.0), (2, 5, 4)))
+    mean, log_std = outputs["move"][1]
+    np.testing.assert_array_equal(mean, jnp.broadcast_to(jnp.arange(9.0, 11.0), (2, 5, 2)))
+    np.testing.assert_array_equal(log_std, jnp.zeros((2, 5, 2)))
 
 
 def test_agents_share_a_core_but_not_a_memory():

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation with the clipped objective: discrete or continuous actions, feed-forward or recurrent.
+"""Proximal policy optimisation with the clipped objective: discrete, continuous or nested actions, feed-forward or recurrent.
 
     repeat
         collect T steps in each of E environments with the current policy

@@ -17,7 +17,8 @@ With shared parameters it looks once and gives one value for each agent, so that
 
 An agent that has no choice, because its row of the action mask leaves one action, is inactive: dead, waiting, or not to move.
 Such steps are left out of its policy's loss, entropy and advantage statistics. They stay in the value loss: whatever the agent
-is still paid counts. An environment says that an agent is inactive by leaving it one action; continuous actions know no masks.
+is still paid counts. An environment says that an agent is inactive by leaving it one action, one integer for every choice of a
+nested one; continuous actions have no masks, so that who takes them is always active.
 
 With one agent, and without value normalisation, this is PPO, bit for bit.
 
