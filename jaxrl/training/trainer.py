@@ -65,9 +65,11 @@ class Schedule(NamedTuple):
             yield first_update, end - first_update
             first_update = end
 
-    def told(self, seeds: np.ndarray, steps: contracts.DeclaredSteps, devices: Sequence, done: int) -> Plan:
-        """Returns what the sinks are told of it."""
-        return Plan(seeds, self.num_updates, self.chunk_length, steps.per_update, len(devices), done, steps.before)
+    def told(
+        self, seeds: np.ndarray, steps: contracts.DeclaredSteps, devices: Sequence, first: np.ndarray, evaluates: bool
+    ) -> Plan:
+        """Returns what the sinks are told of it; see ``Plan``. first: int[S], the update with which each seed goes on."""
+        return Plan(seeds, self.num_updates, self.chunk_length, steps.per_update, len(devices), first, steps.before, evaluates)
 
 
 class Trainer:
@@ -93,7 +95,7 @@ class Trainer:
         self._schedule, self._evaluators, self._evaluation_seed = schedule, evaluators, evaluation_seed
         self._initial, self._between, self._vmap_width, self._checkpoints = initial, between, vmap_width, checkpoints
         self.devices = devices
-        self._evaluates = bool(evaluators.seed())
+        self.evaluates = bool(evaluators.seed())
         self._first_calls: dict[Any, float] = {}
         if callable(initial):  # compiled once, for all batches
             self._start = jax.jit(jax.vmap(lambda key: initial(jax.random.fold_in(key, 0))))
@@ -126,7 +128,7 @@ class Trainer:
         _, length = next(self._schedule.chunks(batch.first_update))
         arguments = seed_axis.abstract_arguments(self._make, layout, length, self._task, config, self._evaluators)
         seed_axis.chunk.eval_shape(*arguments.chunk)
-        if self._evaluates:
+        if self.evaluates:
             seed_axis.evaluate.eval_shape(*arguments.evaluate)
 
     def train(self, batch: Batch, measurements: Measurements, stop: GracefulStop) -> SeedState:
@@ -151,7 +153,7 @@ class Trainer:
         for first, length in self._schedule.chunks(batch.first_update):
             carry, metrics, health = self._call(seed_axis.chunk, layout, length, task, configs, keys, carry, np.int32(first))
             evaluation = {}
-            if self._evaluates:
+            if self.evaluates:
                 evaluation = self._call(seed_axis.evaluate, layout, task, evaluators, evaluation_key, configs, carry)
             # The devices work on this chunk while the host takes in the one before.
             measurements.deliver(pending)
