@@ -89,8 +89,9 @@ def _require_same_training(one: Arm, other: Arm) -> None:
     require(not one.after, where, begins, dict(one.after), fix)
     must = "an arm must not make fewer updates than before"
     require(other.updates >= one.updates, where, must, other.updates, fix)
-    pairs = differences(*({"config": to_json(arm.config), "task": to_json(arm.task), "seeds": arm.seeds} for arm in (one, other)))
-    found = [f"{place}: {before} and {now}" for place, before, now in pairs[:DIFFERENCES_NAMED]]
+    before, now = ({"config": to_json(arm.config), "task": to_json(arm.task), "seeds": arm.seeds} for arm in (one, other))
+    pairs = differences(before, now)
+    found = [f"{place}: {then} and {later}" for place, then, later in pairs[:DIFFERENCES_NAMED]]
     must = "its training must not depend on the number of updates"
     require(not found, where, must, "; ".join(found), fix, ConfigError)
     parts = [(arm.make, arm.config, arm.task, arm.evaluators, arm.initial, arm.chunk_length) for arm in (one, other)]

@@ -116,6 +116,8 @@ class Checkpoints:
         own = {name: found for name, found in self._sources.items() if not is_recorded(name)}
         self._identity = digest({**self._what, "sources": own} if own else self._what)
         self._last_time = time.monotonic()
+        for left in self.path.glob("*/*.partial*"):  # by a kill; of several processes none saves yet
+            shutil.rmtree(left, ignore_errors=True)
         return [self._newest(batch) for batch in self._batches()]
 
     def look(self) -> list[Saved]:
@@ -165,8 +167,7 @@ class Checkpoints:
         target = batch / f"{next_update:010}"
         partial = batch / f"{target.name}.partial"
         with storage.writing(target):
-            for left in batch.glob("*.partial*"):  # by a kill
-                _remove(left)
+            _remove(partial)
             partial.mkdir(parents=True)
             _write_arrays(partial / ARRAYS, _on_host(carry, len(seeds)))
             manifest = {

@@ -160,7 +160,8 @@ class Trainer:
             pending = DeviceChunk(batch.rows, first, metrics, evaluation, health)
             if self._between is not None and first + length < self._schedule.num_updates:
                 carry = self._change(first + length, seeds, layout, carry)
-            if stop.asked or (checkpoints is not None and checkpoints.is_due()):
+            last = first + length == self._schedule.num_updates  # which is saved below
+            if stop.asked or (checkpoints is not None and not last and checkpoints.is_due()):
                 measurements.deliver(pending)
                 pending = None
                 if checkpoints is not None:

@@ -79,7 +79,7 @@ def test_resuming_makes_missing_rows_again(damage, whole, folder, capsys):
         assert main(["report", str(folder)]) == 2
         assert f"jaxrl resume {folder}" in capsys.readouterr().err
         assert "Rows are missing" in (folder / "report.html").read_text()
-        main(["compare", str(folder), "--metric", "td_error", "--output", str(folder.parents[1] / "out")])
+        main(["compare", str(whole), str(folder), "--metric", "td_error", "--output", str(folder.parents[1] / "out")])
         assert damage in (without_tables, cut_short) or "Beware: rows of" in capsys.readouterr().out
         assert find_unfinished(folder.parents[1], NAME, run.config()) == run
         with pytest.warns(CheckpointWarning, match="are made again"):
@@ -105,7 +105,9 @@ def test_a_part_that_is_lost_while_the_run_goes_on_is_an_error(tmp_path, capsys,
     monkeypatch.setattr(RunDirectory, "close", lose)
     assert main(["run", *OPTIONS, "--runs", str(tmp_path)]) == 2
     text = capsys.readouterr().err
-    assert re.search(r"metrics of Q-learning: 4 rows, of seeds 0 to 1, updates 4 to 5. Make them again: jaxrl resume", text), text
+    assert re.search(r"metrics of Q-learning: 4 rows, of seeds 0 to 1, updates 4 to 5'\. Make them again: jaxrl resume", text), (
+        text
+    )
     (folder,) = (tmp_path / NAME).iterdir()
     assert not RunDirectory.open(folder).finished
 
@@ -115,7 +117,7 @@ def test_rows_are_made_again_from_a_checkpoint_that_is_kept(tmp_path, capsys):
     assert main(["run", *options]) in (0, 1)
     (folder,) = (tmp_path / NAME).iterdir()
     before = tables(folder)
-    assert [path.name for path in sorted(folder.glob("checkpoints/run/seeds-0-1-*/*"))] == [f"{n:010}" for n in (36, 38, 40)]
+    assert [path.name for path in sorted(folder.glob("checkpoints/*/seeds-0-1-*/*"))] == [f"{n:010}" for n in (36, 38, 40)]
     table = RunDirectory.open(folder).table("metrics")
     table.remove(table.files(), ARM, np.array([1]), 39)
     with pytest.warns(CheckpointWarning, match="from update 39 on: updates 38 to 39"):

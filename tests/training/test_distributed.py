@@ -89,7 +89,7 @@ def test_two_processes_write_the_table_of_one(tmp_path, alone):
 def test_four_processes_write_the_table_of_one(tmp_path, alone):
     codes, texts = finish(start_together(tmp_path, 20_000, 4))
     assert all(code in (0, 1) for code in codes), texts
-    states = [run.curves("greedy_exact_value").values for run in (only(tmp_path), alone)]
+    states = [run.curves("greedy_exact_value", "Q-learning").values for run in (only(tmp_path), alone)]
     np.testing.assert_array_equal(*states)
 
 
@@ -107,7 +107,7 @@ def test_a_dead_process_is_reported_and_others_go_on(victim, fewer, tmp_path):
     processes = start_together(tmp_path, steps, 2)
     seeds = ("0-4", "5-9")
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(tmp_path.glob(f"*/*/checkpoints/run/seeds-{seeds[victim]}-*/*/*.json")):
+    while time.monotonic() < deadline and not list(tmp_path.glob(f"*/*/checkpoints/*/seeds-{seeds[victim]}-*/*/*.json")):
         time.sleep(0.02)
     processes[victim].kill()
     codes, texts = finish(processes)
@@ -115,7 +115,7 @@ def test_a_dead_process_is_reported_and_others_go_on(victim, fewer, tmp_path):
     assert codes[other] == 2, texts
     assert f"process {victim}: no sign of life" in texts[other]
     assert "resume the run, on as many processes as you like" in texts[other]
-    ended = tmp_path.glob(f"*/*/checkpoints/run/seeds-{seeds[other]}-*/{steps // 100:010}/checkpoint.json")
+    ended = tmp_path.glob(f"*/*/checkpoints/*/seeds-{seeds[other]}-*/{steps // 100:010}/checkpoint.json")
     assert len(list(ended)) == 1, "the other one made all its updates"
 
     again = start_together(tmp_path, steps, 2, "--resume") if fewer == 2 else [start(tmp_path, steps, 1, "--resume")]
