@@ -26,4 +26,4 @@ def outcome(folder):
             facts.pop(name)
     page = (folder / "report.html").read_text()
     said = {text: text in page for text in ("Stopped early", "Rows are missing", "Seeds in quarantine")}
-    return json.dumps([tables, summary, run.claims(), run.trainings(), said])  # which takes NaN for equal to NaN
+    return json.dumps([tables, summary, run.claims(), run.trainings(), said], sort_keys=True)  # which takes NaN for equal to NaN

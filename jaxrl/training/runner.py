@@ -9,6 +9,7 @@ Seed ``s`` is ``fold_in(root, s)``; its state is drawn from ``fold_in(seed_key, 
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from jaxrl.errors import CheckpointError, require
 from jaxrl.results import provenance
 from jaxrl.results import sinks as observers
 from jaxrl.results.provenance import to_json
-from jaxrl.results.sinks import Plan, Record, RunSummary, Sink
+from jaxrl.results.sinks import Plan, RunSummary, Sink
 from jaxrl.training import memory, seed_axis, seed_batches
 from jaxrl.training.checkpoint import Checkpoints, Saved
 from jaxrl.training.distributed import Processes
@@ -192,10 +193,8 @@ def run(
         vmap_width,
         checkpoints,
     )
-    saved = []
-    if checkpoints is not None:
-        asked = plan.told(numbers, steps, trainer.devices, np.zeros(len(numbers), int), trainer.evaluates)
-        saved = _saved(checkpoints, identity, processes, sinks, asked)
+    told = functools.partial(plan.told, steps, trainer.devices, trainer.evaluates)
+    saved = [] if checkpoints is None else _saved(checkpoints, identity, processes, sinks, told(numbers))
     if batch_seeds is None:
         batch_seeds = max(checkpoint.room for checkpoint in saved) if saved else trainer.seeds_that_fit(processes)
     batches = seed_batches.cut(numbers, saved, batch_seeds, processes)
@@ -204,7 +203,7 @@ def run(
     first = seed_batches.first_updates(len(numbers), batches)[np.isin(numbers, own)]
     if (first < num_updates).any():
         trainer.trace(next(batch for batch in batches if batch.first_update < num_updates))
-        measurements.begin(plan.told(own, steps, trainer.devices, first, trainer.evaluates))
+        measurements.begin(told(own, first))
     carries: list[SeedState] = []
     interrupted = False
     try:
@@ -221,10 +220,7 @@ def run(
         summary = measurements.end(time.perf_counter() - started, trainer.compile_seconds, interrupted)
 
     if not interrupted:
-        made = plan.told(numbers, steps, trainer.devices, np.full(len(numbers), num_updates), trainer.evaluates)
-        for sink in sinks:
-            if isinstance(sink, Record):
-                sink.complete(made, summary)
+        measurements.complete(told(numbers), summary)
     state = None if interrupted else seed_batches.in_order([carry.state for carry in carries], batches)
     return Run(numbers, *measurements.tables(), state, steps.per_update, summary, steps.before)
 

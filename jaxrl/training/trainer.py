@@ -66,10 +66,16 @@ class Schedule(NamedTuple):
             first_update = end
 
     def told(
-        self, seeds: np.ndarray, steps: contracts.DeclaredSteps, devices: Sequence, first: np.ndarray, evaluates: bool
+        self,
+        steps: contracts.DeclaredSteps,
+        devices: Sequence,
+        evaluates: bool,
+        seeds: np.ndarray,
+        first_updates: np.ndarray | None = None,
     ) -> Plan:
-        """Returns what the sinks are told of it; see ``Plan``. first: int[S], the update with which each seed goes on."""
-        return Plan(seeds, self.num_updates, self.chunk_length, steps.per_update, len(devices), first, steps.before, evaluates)
+        """Returns what the sinks are told of it; see ``Plan``."""
+        known = self.num_updates, self.chunk_length, steps.per_update, len(devices)
+        return Plan(seeds, *known, first_updates, steps.before, evaluates)
 
 
 class Trainer:

@@ -70,6 +70,7 @@ def cut_short(run):
 DAMAGES = [without_tables, without_the_end_of_seed_1, without_an_evaluation, cut_short]
 
 
+@pytest.mark.filterwarnings("ignore:constrained_layout")  # by names of folders as labels
 @pytest.mark.parametrize("damage", [*DAMAGES, without_summary])
 def test_resuming_makes_missing_rows_again(damage, whole, folder, capsys):
     run = RunDirectory.open(folder)
