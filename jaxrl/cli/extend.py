@@ -103,5 +103,11 @@ def _same(trees: Sequence[Any]) -> bool:
     (mine, structure), (theirs, other) = map(jax.tree.flatten, trees)
     if structure != other:
         return False
-    pairs = zip(mine, theirs, strict=True)
-    return all(a is b or (not callable(a) and np.array_equal(a, b, equal_nan=np.result_type(a).kind == "f")) for a, b in pairs)
+    return all(one is two or _equal(one, two) for one, two in zip(mine, theirs, strict=True))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if callable(one) or callable(other):
+        return False
+    one, other = np.asarray(one), np.asarray(other)
+    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")

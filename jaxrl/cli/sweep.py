@@ -154,7 +154,8 @@ class Sweeping:
         )
         if selection is None:
             raise Interrupted
-        self._note(names, tried, updates)
+        recorded = names if options.trials is None else [_trial(position) for position in range(len(names))]
+        self._note(recorded, tried, updates)
         config = arm.config if self._built else members.replaced(arm.config, dict(tried[chosen]))
         length = arm.chunk_length or default_chunk_length(arm.updates)
         how = {"seeds": len(held_out), "first_seed": int(held_out[0]), "updates": arm.updates, "chunk_length": length}

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_PARTS = 64
+GAPS_NAMED = 4  # of the tables of arms
 WHOLE = "-whole"  # ends the name of the note on all seeds of an arm, beside those of processes on their own
 # Of an arm whose sessions noted nothing.
 NO_SESSION = {"first_update": 0, "devices": 0, "seconds": 0.0, "compile_seconds": 0.0, "env_steps_per_second": None}
@@ -330,9 +331,10 @@ class RunDirectory:
     def require_whole(self) -> None:
         """Raises ResultsError unless the tables have a row for each seed and update of what was trained."""
         gaps = self.gaps()
+        more = f"; and {len(gaps) - GAPS_NAMED} more" if len(gaps) > GAPS_NAMED else ""
         must = f"the tables of {self.path} must have a row for each seed and update"
         fix = f"Make them again: jaxrl resume {self.path}"
-        require(not gaps, "results", must, "; ".join(gaps), fix, ResultsError)
+        require(not gaps, "results", must, "; ".join(gaps[:GAPS_NAMED]) + more, fix, ResultsError)
 
     def columns(self, table: str) -> tuple[str, ...]:
         """Returns the names of what a table holds for any arm, in the order in which they appeared."""

@@ -29,6 +29,8 @@ BEAT = 1.0  # seconds between two signs of life
 PATIENCE = 15.0  # seconds without a sign after which a process counts as lost; network file systems may be slow to show one
 POLL = 0.05  # seconds between two looks
 
+STAY = "distributed: every process must stay until the end"
+GO_ON = "The results of the others are kept: resume the run, on as many processes as you like."
 DIFFERENCES_NAMED = 3  # between the jobs of two processes
 
 # Processes compile programs of their own: none may wait for what others measured of its kernels.
@@ -166,7 +168,7 @@ class Processes:
     def alive(self) -> Iterator[None]:
         """Gives signs of life meanwhile, and says at the end whether this process came to it or failed.
 
-        Process 0 goes last and takes the folder with it.
+        The last one to go takes the folder with it.
         """
         if self.count == 1:
             yield
@@ -184,11 +186,11 @@ class Processes:
         finally:
             self._over.set()
             beat.join()
-            with contextlib.suppress(FileNotFoundError):  # process 0 was sure that this one is lost
+            with contextlib.suppress(FileNotFoundError):  # the others took this one for lost
                 self._sign(name).write_text(text)
-            if self.first:
-                self._wait_for_the_others_to_go()
-                shutil.rmtree(self._folder, ignore_errors=True)
+                done = {other for other in range(self.count) if (self._folder / f"done-{other}").exists()}
+                if len(done | set(self.lost()) | {self.index}) == self.count:
+                    shutil.rmtree(self._folder, ignore_errors=True)
 
     def wait(self) -> None:
         """Waits until every process has come to the same call.
@@ -217,11 +219,14 @@ class Processes:
             return [text]
         said = self._sign(f"said-{self._step}")
         partial = said.with_name(f"{said.name}.partial")
-        partial.write_text(text)
-        partial.replace(said)
         signs = [self._folder / f"said-{self._step}-{other}" for other in range(self.count)]
-        self._wait_for(signs)
-        return [sign.read_text() for sign in signs]
+        try:
+            partial.write_text(text)
+            partial.replace(said)
+            self._wait_for(signs)
+            return [sign.read_text() for sign in signs]
+        except FileNotFoundError as error:
+            raise ProcessLostError(f"{STAY}, got all others gone, with {self._folder}. {GO_ON}") from error
 
     def require_same(self, what: str, value: Any) -> None:
         """Raises ConfigError in every process unless all of them have the same JSON value."""
@@ -265,21 +270,11 @@ class Processes:
                         told.add(other)
                         print(f"process {other} is lost ({reason}); process {self.index} goes on with its own seeds", flush=True)
 
-    def _wait_for_the_others_to_go(self) -> None:
-        deadline = time.monotonic() + 2 * self._patience
-        others = range(1, self.count)
-        while time.monotonic() < deadline:
-            done = {other for other in others if (self._folder / f"done-{other}").exists()}
-            if len(done | set(self.lost())) == len(others):
-                return
-            time.sleep(POLL)
-
     def _wait_for(self, signs: list[Path]) -> None:
         """Waits for a sign of every process."""
         while missing := [other for other, sign in enumerate(signs) if not sign.exists()]:
             lost = {other: reason for other, reason in self.lost().items() if other in missing and not signs[other].exists()}
             if lost:
                 text = "; ".join(f"process {other}: {reason}" for other, reason in sorted(lost.items()))
-                fix = "The results of the others are kept: resume the run, on as many processes as you like."
-                raise ProcessLostError(f"distributed: every process must stay until the end, got {text}. {fix}")
+                raise ProcessLostError(f"{STAY}, got {text}. {GO_ON}")
             time.sleep(POLL)

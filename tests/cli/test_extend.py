@@ -18,6 +18,8 @@ import envs
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.experiment import Arm
 
+CLAIMS = ()
+
 @dataclass(frozen=True)
 class Config:
     """A schedule over all updates."""
