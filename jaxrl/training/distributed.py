@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,9 @@ def start(
     require(all(given) or not any(given), "distributed", must, (coordinator, count, index), "Give all three, or none.")
     if not (all(given) or _in_a_cluster()):
         return Processes()
+    if not all(given):
+        alone = "for one process alone set the variable of the cluster manager to it (SLURM_NTASKS=1, say)"
+        print(f"waiting up to five minutes for the other processes of this allocation; {alone}", file=sys.stderr, flush=True)
     if ONE_BY_ONE not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ONE_BY_ONE}".strip()
     try:
