@@ -79,7 +79,7 @@ def compare(options: Compare) -> int:
     methods = read_methods(runs, metric, options.table or None, options.arms, options.tasks, options.x)
     found = compare_methods(methods, options.fraction, options.lower_is_better)
     trained = _tasks(runs, methods, options.tasks)
-    notes = [*_unequal_tasks(trained, options.tasks), *_cut(methods, found, options.x)]
+    notes = [*_unequal_tasks(trained, options.tasks), *_cut(methods, found, options.x), *_incomplete(runs)]
     label = figures.axis_label(metric) if not options.tasks else f"{metric}, scaled to [0, 1] within each task"
     _show(found, metric, notes)
     tables = _write_tables(found, options.output, metric, methods)
@@ -198,6 +198,14 @@ def _unequal_tasks(trained: Mapping[str, Mapping[str, Any]], tasks: bool) -> lis
             if pairs:
                 notes.append(f"the tasks differ{f' ({name})' * tasks}, of {first[0]!r} and {method!r}: {where}{more}")
     return notes
+
+
+def _incomplete(runs: Sequence[RunDirectory]) -> list[str]:
+    """Says which runs lost rows after they were finished."""
+    lost = {run.path: run.gaps() for run in runs if run.finished}
+    return [
+        f"rows of {path} are missing ({'; '.join(gaps)}): jaxrl resume makes them again" for path, gaps in lost.items() if gaps
+    ]
 
 
 def _ends(methods: Methods) -> dict[str, float]:

@@ -61,7 +61,7 @@ def checked(where: str, options: Any) -> Any:
     if "checkpoint_seconds" in known:
         seconds, must = known["checkpoint_seconds"], "--checkpoint-seconds must be a number of at least 0"
         require(not math.isnan(seconds) and seconds >= 0, where, must, seconds, "60 is common.")
-    for name in ("batch_seeds", "num_processes"):
+    for name in ("batch_seeds", "num_processes", "keep_checkpoints"):
         value = known.get(name)
         must, fix = f"{_option(name)} must be an integer of at least 1", "Leave it out for the default."
         require(value is None or value >= 1, where, must, value, fix)

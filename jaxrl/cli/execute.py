@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import jax
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import UseAppendAction
@@ -18,6 +17,7 @@ from jaxrl.experiment.arms import Arm, checked, only
 from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved
+from jaxrl.results.provenance import to_json
 from jaxrl.results.run_directory import RunDirectory, find_unfinished
 from jaxrl.results.sinks import Sink
 from jaxrl.training import distributed
@@ -44,6 +44,8 @@ class Running(Storage):
     """Go on with the newest run of these settings if it did not come to its end: the result is the same to the last bit."""
     checkpoint_seconds: float = 60.0
     """Least time between two checkpoints, in seconds; 0 saves after every chunk."""
+    keep_checkpoints: int | None = None
+    """Newest checkpoints of each batch of seeds that stay, also at the end (count); by default the last alone."""
     batch_seeds: int | None = None
     """Seeds that lie in memory at once; the rest follow in batches. By default as many as fit."""
     tensorboard: bool = False
@@ -147,17 +149,16 @@ def execute(jobs: Sequence[Job], options: Running) -> int:
     from jaxrl.training import platform
 
     platform.setup(deterministic=options.deterministic)
-    launch = distributed.start(options.coordinator, options.num_processes, options.process_id)
-    if launch is None:
-        with GracefulStop(say) as stop:
-            return _conduct(jobs, options, Processes(), stop)
-    folder = options.runs / ".processes" / launch
-    processes = Processes(folder, jax.process_index(), jax.process_count())
+    settings = to_json({"jobs": [job.settings for job in jobs], "resume": options.resume, "batch_seeds": options.batch_seeds})
+    where = (options.coordinator, options.num_processes, options.process_id)
+    processes = distributed.start(*where, folder=options.runs / ".processes", job=settings)
     try:
-        with processes.alive(jax.distributed.shutdown), GracefulStop(say) as stop:
+        with processes.alive(), GracefulStop(say) as stop:
             status = _conduct(jobs, options, processes, stop)
             processes.wait()
     except KeyboardInterrupt:
+        if processes.count == 1:
+            raise
         return INTERRUPTED
     return status
 
@@ -189,6 +190,10 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes, stop: 
             say(f"error: {name}: {error}")
             status = 2
             continue
+        except KeyboardInterrupt:  # the second one, which does not wait
+            if directory is None or processes.count > 1:
+                raise
+            entries = None
         except Exception:  # of the experiment's own code
             if processes.first and old is None and directory is not None:
                 directory.remove_if_empty()
@@ -227,6 +232,7 @@ def _run(
         directory,
         root=job.root,
         seconds_between_checkpoints=options.checkpoint_seconds,
+        keep_checkpoints=options.keep_checkpoints,
         batch_seeds=options.batch_seeds,
         sinks=functools.partial(trackers, options, directory, config) if processes.first else lambda arm: (),
         processes=processes,

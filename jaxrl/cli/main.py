@@ -100,6 +100,7 @@ def _dispatch(arguments: list[str]) -> int:
         "sweep": _sweep,
         "reproduce": _reproduce,
         "resume": _resume,
+        "extend": _extend,
         "replay": _replay,
         "verify": _verify,
         "report": _report,
@@ -129,6 +130,7 @@ def _usage() -> str:
   replay RUN            find the operation that put a seed into quarantine
   verify NAME           measure what the bits of an experiment depend on
   resume RUN            go on with a run that was stopped, as if it had not been
+  extend RUN            go on with a finished run for more updates
   compare RUN...        runs or arms side by side: table, figure, numbers
   report RUN            write the report of a run again
   new KIND NAME         a working, tested start: an experiment, environment, algorithm or project of your own
@@ -256,6 +258,12 @@ def _resume(arguments: list[str]) -> int:
     return resume_sweep(directory, options) if is_sweep(directory) else execute([going_on(directory)], options)
 
 
+def _extend(arguments: list[str]) -> int:
+    from jaxrl.cli.extend import Extend, extend
+
+    return extend(door.read(Extend, arguments, f"{PROGRAM} extend"))
+
+
 def _compare(arguments: list[str]) -> int:
     from jaxrl.cli.compare import Compare, compare
 
@@ -306,6 +314,8 @@ def _report(arguments: list[str]) -> int:
     options = door.read(Report, arguments, f"{PROGRAM} report")
     directory = find_run(options.runs, options.run)
     print(write_report(directory))
+    if directory.finished:
+        directory.require_whole()
     return 0
 
 

@@ -18,7 +18,7 @@ from jaxrl.cli import sweep_fields
 from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, going_on, trackers
 from jaxrl.errors import JaxrlError, ResultsError, require
 from jaxrl.experiment.arms import Arm, programs, train
-from jaxrl.experiment.session import Interrupted, Session, say
+from jaxrl.experiment.session import Interrupted, Session, say, training
 from jaxrl.report.sweep_report import Tried, write
 from jaxrl.results.progress import Progress
 from jaxrl.results.provenance import digest, from_json
@@ -26,13 +26,14 @@ from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import RunDirectory, find_unfinished
 from jaxrl.results.sinks import Chunk, Plan, RunSummary, Sink
 from jaxrl.sweeps import members
-from jaxrl.sweeps.halving import halve, rungs_of
+from jaxrl.sweeps.halving import chunk_length_of, halve, rungs_of
 from jaxrl.sweeps.members import Field
 from jaxrl.sweeps.search import search
 from jaxrl.sweeps.selection import Objective, held_out_seeds, select
 from jaxrl.sweeps.sweep import Sweep, sweep
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.graceful_stop import GracefulStop
+from jaxrl.training.trainer import default_chunk_length
 
 SUFFIX = ".sweep"  # ends the name under which the sweeps of an experiment are stored
 EXAMPLES = """Every combination: --grid learning_rate=1e-4,3e-4 --grid gamma=0.9,0.99
@@ -98,6 +99,7 @@ class Sweeping:
         """
         self._others, self._build = others, build
         self._built: list[Arm] = []
+        self._chunk_length = arm.chunk_length
         self._directory, self._options, self._arm, self._more_sinks = directory, options, arm, sinks
         self._config = arm.config
         self._fields = {**members.fields(arm.config), **others}
@@ -115,11 +117,12 @@ class Sweeping:
 
     def _sinks(self, name: str) -> tuple[Sink, ...]:
         """Returns those of a member."""
-        return (Recorder(self._directory, name), *self._more_sinks(name))
+        return (Recorder(self._directory, name, {"member": name}), *self._more_sinks(name))
 
     def _checkpoints(self, *name: Any) -> Checkpoints:
         """Returns those of a program."""
-        return Checkpoints(self._directory.checkpoints("-".join(map(str, name))), self._options.checkpoint_seconds)
+        options, folder = self._options, self._directory.checkpoints("-".join(map(str, name)))
+        return Checkpoints(folder, options.checkpoint_seconds, options.keep_checkpoints)
 
     def execute(self) -> Tried:
         options, arm = self._options, self._arm
@@ -151,6 +154,12 @@ class Sweeping:
         )
         if selection is None:
             raise Interrupted
+        recorded = names if options.trials is None else [_trial(position) for position in range(len(names))]
+        self._note(recorded, tried, updates)
+        config = arm.config if self._built else members.replaced(arm.config, dict(tried[chosen]))
+        length = arm.chunk_length or default_chunk_length(arm.updates)
+        how = {"seeds": len(held_out), "first_seed": int(held_out[0]), "updates": arm.updates, "chunk_length": length}
+        self._note_arm(dataclasses.replace(arm, config=config), best, how)
         selection = selection._replace(member=chosen, values=dict(tried[chosen]))
         swept = dict.fromkeys(name for member in tried for name in member)
         fields = tuple(self._fields[name] for name in swept)
@@ -174,6 +183,7 @@ class Sweeping:
         how: dict[str, Any] = {**self._how, "sinks": lambda member: self._sinks(names[member])}
         if options.halving:
             rungs = rungs_of(arm.updates, len(tried), options.eta)
+            self._chunk_length = chunk_length_of(rungs, options.eta)
             done = halve(
                 *self._what,
                 tried,
@@ -266,6 +276,19 @@ class Sweeping:
         updates = np.full(len(names), arm.updates)
         return names, found.members, found.scores, updates
 
+    def _note(self, names: Sequence[str], tried: Sequence[Mapping[str, Any]], updates: np.ndarray) -> None:
+        """Stores what the members train."""
+        for place, (name, member) in enumerate(zip(names, tried, strict=True)):
+            arm = self._built[place] if self._built else self._arm
+            config = arm.config if self._built else members.replaced(arm.config, dict(member))
+            length = self._chunk_length or arm.chunk_length or default_chunk_length(arm.updates)
+            how = {"seeds": arm.seeds, "updates": int(updates[place]), "chunk_length": length}
+            self._note_arm(dataclasses.replace(arm, config=config), name, how)
+
+    def _note_arm(self, arm: Arm, name: str, how: Mapping[str, int]) -> None:
+        entry = {**training(arm), "root": self._how["root"], "arm": name, "factors": {"member": name}, **how}
+        self._directory.write_trainings([entry])
+
     def _scores(self, names: Sequence[str], num_updates: np.ndarray) -> np.ndarray:
         """Reads the scores of members from the run's tables, which hold what was measured before a kill as well."""
         metric, directory = self._objective.metric, self._directory
@@ -353,6 +376,8 @@ def sweep_experiment(job: Job, options: Options) -> int:
         if tried is not None:
             write(directory, tried)
         directory.close()
+        if not interrupted:
+            directory.require_whole()
         directory.write_summary({"results": directory.summarise()})
         report = write_report(directory)
         directory.write_summary({"finished": not interrupted})  # at the very end: resuming relies on it
@@ -371,7 +396,11 @@ def _chosen_arm(job: Job, directory: RunDirectory, options: Options) -> Arm:
     if not chosen.after or chosen.prepare is None:
         return chosen
     session = Session(
-        directory, root=job.root, seconds_between_checkpoints=options.checkpoint_seconds, batch_seeds=options.batch_seeds
+        directory,
+        root=job.root,
+        seconds_between_checkpoints=options.checkpoint_seconds,
+        keep_checkpoints=options.keep_checkpoints,
+        batch_seeds=options.batch_seeds,
     )
     before = [arm for arm in arms if arm is not chosen]
     return chosen.prepare(chosen, session.train(before).run(**chosen.after))

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from jaxrl.training.distributed import Processes
 from jaxrl.training.graceful_stop import GracefulStop
 from jaxrl.training.runner import Run
 from jaxrl.training.seed_axis import SEEDS
+from jaxrl.training.trainer import default_chunk_length
 
 
 class Interrupted(Exception):
@@ -43,6 +45,7 @@ class Session:
         *,
         root: int = 0,
         seconds_between_checkpoints: float = 60.0,
+        keep_checkpoints: int | None = None,
         batch_seeds: int | None = None,
         sinks: Callable[[str], Sequence[Sink]] = lambda arm: (),
         processes: Processes | None = None,
@@ -52,7 +55,7 @@ class Session:
         Args:
             directory: of the run.
             root: number of the root key of all seeds.
-            seconds_between_checkpoints: see ``jaxrl.training.checkpoint.Checkpoints``.
+            seconds_between_checkpoints, keep_checkpoints: see ``jaxrl.training.checkpoint.Checkpoints``.
             batch_seeds: how many seeds lie in memory at once, by default as many as fit.
             sinks: further sinks for the arm of this name.
             processes: those that share the seeds; each goes through the experiment, and the first writes what is written once.
@@ -61,7 +64,7 @@ class Session:
         self.directory = directory
         self.results = Results(directory, root)
         self._root = root
-        self._seconds_between_checkpoints = seconds_between_checkpoints
+        self._saving = seconds_between_checkpoints, keep_checkpoints
         self._batch_seeds = batch_seeds
         self._sinks = sinks
         self._processes = processes or Processes()
@@ -76,14 +79,15 @@ class Session:
 
         Raises:
             Interrupted: Ctrl-C was pressed.
+            ResultsError: rows are missing in the tables although all was trained.
         """
-        arms = checked(arms)
+        arms = self._in_their_chunks(checked(arms))
         self._note(arms)
         runs = train(
             arms,
             sinks=lambda arm: (Recorder(self.directory, arm.label, arm.factors), *self._sinks(arm.label)),
             watch=self._watch,
-            checkpoints=lambda together: checkpoints_of(self.directory, together, self._seconds_between_checkpoints),
+            checkpoints=lambda together: checkpoints_of(self.directory, together, *self._saving),
             root=self._root,
             batch_seeds=self._batch_seeds,
             processes=self._processes,
@@ -94,11 +98,10 @@ class Session:
         self._processes.wait()  # whatever follows may read the records of all
         if self._processes.first:
             self.directory.close()
+            self.directory.require_whole()
         self._processes.wait()
         for arm, run in zip(arms, runs, strict=True):
             self.results.add(arm.factors, run)
-            if self._processes.count == 1:
-                self._complete_account(arm, run)
             if self._processes.first and isinstance(arm.task, Environment) and can_render(arm.task):
                 self._film(arm, run)
         return self.results
@@ -127,6 +130,11 @@ class Session:
             if self._stop is not None:
                 self._stop.obey()
 
+    def _in_their_chunks(self, arms: Sequence[Arm]) -> list[Arm]:
+        """Returns arms with the chunks in which they began: evaluations stay where they were if a run is asked for more."""
+        known = {entry["arm"]: entry.get("chunk_length") for entry in self.directory.trainings()}
+        return [replace(arm, chunk_length=known.get(arm.label) or arm.chunk_length) for arm in arms]
+
     def _watch(self, together: Sequence[Arm]) -> Sequence[Sink]:
         if self._processes.first:
             self.directory.tidy()
@@ -140,17 +148,6 @@ class Session:
         """Stores what is trained."""
         if self._processes.first:
             self.directory.write_trainings([{**training(arm), "root": self._root} for arm in arms])
-
-    def _complete_account(self, arm: Arm, run: Run) -> None:
-        """Notes what a run that was stopped between its last checkpoint and its account had left to say: checkpoints know it."""
-        account = self.directory.summary().get("runs", {}).get(arm.label, {})
-        failed = {str(seed): failure._asdict() for seed, failure in sorted(run.summary.failed_seeds.items())}
-        if account.get("failed_seeds") == failed and not account.get("interrupted"):
-            return
-        nothing_now = {"devices": len(jax.local_devices()), "first_update": arm.updates, "updates": 0, "seconds": 0.0}
-        nothing_now |= {"compile_seconds": 0.0, "env_steps": None, "env_steps_per_second": None}
-        known = {"seeds": len(run.seeds), "planned_updates": arm.updates, "interrupted": False, "failed_seeds": failed}
-        self.directory.write_facts(arm.label, nothing_now | account | known)
 
     def _film(self, arm: Arm, run: Run) -> None:
         """Writes an episode of the first seed's greedy policy as an animation; the report shows it."""
@@ -182,7 +179,9 @@ def _left_out(part: str, may: bool) -> Iterator[None]:
 def training(arm: Arm) -> dict[str, Any]:
     """Returns what an arm trains, as a run stores it."""
     what = {"factors": dict(arm.factors), "make": arm.make, "config": arm.config, "task": arm.task}
-    return {"arm": arm.label, **what, "seeds": arm.seeds, "updates": arm.updates}
+    chunk_length = arm.chunk_length or default_chunk_length(arm.updates)
+    how = {"seeds": arm.seeds, "updates": arm.updates, "chunk_length": chunk_length, "evaluates": bool(arm.evaluators)}
+    return {"arm": arm.label, **what, **how}
 
 
 def program_name(arms: Sequence[Arm]) -> str:
@@ -195,9 +194,11 @@ def seed_names(arms: Sequence[Arm]) -> Callable[[int], str]:
     return lambda number: f"{number % SEEDS} of {arms[number // SEEDS].label}" if len(arms) > 1 else str(number)
 
 
-def checkpoints_of(directory: RunDirectory, arms: Sequence[Arm], seconds_between: float = 60.0) -> Checkpoints:
+def checkpoints_of(
+    directory: RunDirectory, arms: Sequence[Arm], seconds_between: float = 60.0, keep: int | None = None
+) -> Checkpoints:
     """Returns the checkpoints of the program of these arms."""
-    return Checkpoints(directory.checkpoints(program_name(arms)), seconds_between)
+    return Checkpoints(directory.checkpoints(program_name(arms)), seconds_between, keep)
 
 
 def say(text: str) -> None:

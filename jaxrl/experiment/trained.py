@@ -7,12 +7,14 @@ best = trained.best("greedy_return")
 trained.returns(best, episodes=100)
 trained.film(best, "best.gif")
 trained.export(best, "policy.bin")
+seed, updates = trained.best_checkpoint("greedy_return")   # of a run with --keep-checkpoints 20 --checkpoint-seconds 0
+trained.at(updates).returns(seed)
 """
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +52,7 @@ class Trained:
         seeds: Sequence[int] | np.ndarray,
         state_of: Callable[[int], PyTree],
         finals: Callable[[str], np.ndarray],
+        history: "History | None" = None,
     ):
         """
         Args:
@@ -57,7 +60,9 @@ class Trained:
             seeds: int[S], their numbers.
             state_of: ``(place in seeds) -> state`` of that seed.
             finals: ``(metric) -> float[S]``, the last value of every seed.
+            history: what is kept of the way to the end; None if nothing is.
         """
+        self._history = history
         self.make, self.task, self.config = make, task, config
         self.seeds = np.asarray(seeds)
         self._state_of, self._finals = state_of, finals
@@ -88,6 +93,53 @@ class Trained:
         require(bool(np.isfinite(values).any()), "Trained.best", f"a seed must have a finite {metric}", values, fix)
         ordered = np.where(np.isfinite(values), -values if lower_is_better else values, -np.inf)
         return int(self.seeds[ordered.argmax()])
+
+    def checkpoints(self, seed: int = 0) -> np.ndarray:
+        """Returns after how many updates a state of a seed is kept, int64[K], rising; the last is the end.
+
+        A run keeps its end alone unless it was given ``--keep-checkpoints``.
+        """
+        place = self._place(seed)
+        return self._kept_history().updates(place)
+
+    def at(self, updates: int) -> "Trained":
+        """Returns the same arm as it was after so many updates: its states, policies, films are those of then.
+
+        Args:
+            updates: one of ``checkpoints(seed)``, for each seed that is asked for.
+        """
+        history = self._kept_history()
+        return Trained(
+            self.make, self.task, self.config, self.seeds, lambda place: history.state(place, updates), self._finals, history
+        )
+
+    def best_checkpoint(self, metric: str, lower_is_better: bool = False) -> tuple[int, int]:
+        """Returns the seed and the number of updates of the kept state with the best value of a metric.
+
+        It is chosen by luck too, of more draws than ``best``: judge it afresh, by ``at(updates).returns(seed)`` say.
+
+        Raises:
+            UnknownNameError: there is no such metric. ConfigError: it has a finite value at no kept state.
+        """
+        history = self._kept_history()
+        measured, values = history.values(metric)
+        found = []
+        for place, seed in enumerate(self.seeds.tolist()):
+            kept = np.isin(measured, history.updates(place)) & np.isfinite(values[place])
+            found += [(float(value), seed, int(at)) for value, at in zip(values[place][kept], measured[kept], strict=True)]
+        must, fix = (
+            f"{metric} must have a finite value at a kept state",
+            "Run with --keep-checkpoints and --checkpoint-seconds 0.",
+        )
+        require(bool(found), "Trained.best_checkpoint", must, "none", fix)
+        _, seed, updates = (min if lower_is_better else max)(found, key=lambda entry: entry[0])
+        return seed, updates
+
+    def _kept_history(self) -> "History":
+        must, fix = "states must be kept on the way", "Open the run's folder by jaxrl.load."
+        require(self._history is not None, "Trained", must, "a run in memory", fix)
+        assert self._history is not None
+        return self._history
 
     def state(self, seed: int = 0) -> PyTree:
         """Returns the final state of a seed; of one in quarantine, that before the update that failed."""
@@ -187,6 +239,19 @@ class Trained:
         return int(found[0])
 
 
+class History(NamedTuple):
+    """The states that are kept of an arm, and what was measured on the way.
+
+    updates: ``(place of the seed) -> int64[K]``, after how many updates a state is kept.
+    state: ``(place, updates) -> state``.
+    values: ``(metric) -> (int64[U], float[S, U])``, after how many updates it was measured, and its values.
+    """
+
+    updates: Callable[[int], np.ndarray]
+    state: Callable[[int, int], PyTree]
+    values: Callable[[str], tuple[np.ndarray, np.ndarray]]
+
+
 # The form of the settings of a run; see ``jaxrl.results.storage.misfit``.
 SETTINGS = {
     "experiment": {"source": str, "digest": str, "name?": str},
@@ -224,7 +289,13 @@ class Saved:
         return tuple(self._stored["only"])
 
     def arms(self) -> list[Arm]:
-        """Returns the arms that were trained."""
+        """Returns the arms that were trained.
+
+        Raises:
+            ConfigError: the run is a sweep, whose members are read by ``results`` alone.
+        """
+        must, fix = "states can be read of the run of an experiment", "Read its members by .results, and run the chosen one."
+        require("sweep" not in self._stored, f"run {self.directory.path}", must, "a sweep", fix)
         arms = list(self.experiment.arms(self.config)) if self.experiment.arms is not None else []
         return only(arms, self.only) if self.only else checked(arms) if arms else []
 
@@ -246,7 +317,18 @@ class Saved:
         def finals(metric: str) -> np.ndarray:
             return self.results.final(metric, **arm.factors)
 
-        return Trained(arm.make, arm.task, arm.config, range(arm.seeds), lambda seed: self._restored(group, part, seed), finals)
+        def values(metric: str) -> tuple[np.ndarray, np.ndarray]:
+            curves = self.results.curves(metric, **arm.factors)
+            return curves.updates + 1, curves.values
+
+        checkpoints, number = checkpoints_of(self.directory, group), part * SEEDS
+        history = History(
+            lambda seed: np.array([saved.next_update for saved in checkpoints.kept(number + seed)], np.int64),
+            lambda seed, updates: self._restored(group, part, seed, updates),
+            values,
+        )
+        state_of = functools.partial(self._restored, group, part)
+        return Trained(arm.make, arm.task, arm.config, range(arm.seeds), state_of, finals, history)
 
     def state(self, name: str, seed: int) -> PyTree:
         """Returns the newest state of a seed of the arm of this name: of one in quarantine, that before its failed update.
@@ -294,12 +376,16 @@ class Saved:
             summary=EMPTY.summary._replace(failed_seeds=failed),
         )
 
-    def _restored(self, together: Sequence[Arm], part: int, seed: int) -> PyTree:
-        """Reads the newest state of a seed from the checkpoints of a program."""
+    def _restored(self, together: Sequence[Arm], part: int, seed: int, updates: int | None = None) -> PyTree:
+        """Reads the state of a seed from the checkpoints of a program: the newest, or that after so many updates."""
         arm, number, where = together[part], part * SEEDS + seed, f"run {self.directory.path}"
         checkpoints = checkpoints_of(self.directory, together)
-        saved = [entry for entry in checkpoints.look() if number in entry.seeds]
-        must, fix = f"there must be a checkpoint of seed {seed} of {arm.label}", "Run it again to have one."
+        if updates is None:
+            saved = [entry for entry in checkpoints.look() if number in entry.seeds]
+        else:
+            saved = [entry for entry in checkpoints.kept(number) if entry.next_update == updates]
+        after = "" if updates is None else f" after {updates} updates"
+        must, fix = f"there must be a checkpoint of seed {seed} of {arm.label}{after}", "Run it again to have one."
         require(bool(saved), where, must, str(checkpoints.path), fix, CheckpointError)
         newest = max(saved, key=lambda entry: entry.next_update)
         config = jax.tree.map(lambda leaf: leaf[seed], seed_axis.spread(arm.config, arm.seeds))

@@ -42,7 +42,7 @@ def write_report(run: RunDirectory | str | Path) -> Path:
     runs = summary.get("runs", {})
     results = summary["results"] if "results" in summary else run.summarise()
     sections = [
-        _header(run, claims, _unfinished(run, runs)),
+        _header(run, claims, _unfinished(run, runs), run.gaps() if run.finished else []),
         _facts(runs, versions),
         _section("Claims", "".join(map(_claim, claims)), "This run checks no claim."),
         charts(run),
@@ -68,13 +68,11 @@ def write_report(run: RunDirectory | str | Path) -> Path:
 def _unfinished(run: RunDirectory, runs: Mapping[str, Any]) -> list[str]:
     """Returns the arms that did not make all their updates, or whose process was killed."""
 
-    def finished(facts: Mapping[str, Any]) -> bool:
-        return facts["first_update"] + facts["updates"] >= facts["planned_updates"]
-
-    return [arm for arm in run.arms() if arm not in runs or not finished(runs[arm])]
+    trained = {*runs, *(entry["arm"] for entry in run.trainings()), *run.arms("metrics"), *run.arms("evaluations")}
+    return sorted(arm for arm in trained if arm not in runs or runs[arm]["updates"] < runs[arm]["planned_updates"])
 
 
-def _header(run: RunDirectory, claims: Sequence[Mapping[str, Any]], unfinished: Sequence[str]) -> str:
+def _header(run: RunDirectory, claims: Sequence[Mapping[str, Any]], unfinished: Sequence[str], gaps: Sequence[str] = ()) -> str:
     text = f'<h1>{escape(run.experiment)}</h1>\n<p class="soft">Run {escape(run.path.resolve().name)}</p>\n'
     if claims:
         held, failed, still_open = (sum(claim["verdict"] == word for claim in claims) for word in ("holds", "fails", "open"))
@@ -84,6 +82,8 @@ def _header(run: RunDirectory, claims: Sequence[Mapping[str, Any]], unfinished: 
     if unfinished:
         which = f" ({', '.join(unfinished)})" if any(unfinished) else ""
         text += f'<p class="open"><span class="verdict">Stopped early, or still under way{escape(which)}</span></p>\n'
+    if gaps:
+        text += f'<p class="fails"><span class="verdict">Rows are missing: {escape("; ".join(gaps))}</span></p>\n'
     return text
 
 
@@ -93,13 +93,15 @@ def _facts(runs: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
     if runs:
         parts = runs.values()
         steps = [part["env_steps"] for part in parts if part["env_steps"] is not None]
-        running = sum(part["seconds"] - part["compile_seconds"] for part in parts if part["env_steps"] is not None)
+        measured = [part for part in parts if part["env_steps_per_second"] is not None]
+        running = [part["seconds"] - part["compile_seconds"] for part in measured]
+        stepped = sum(part["env_steps_per_second"] * time for part, time in zip(measured, running, strict=True))
         facts = {
             "Seeds": f"{max(part['seeds'] for part in parts):,}",
             "Wall time": duration(sum(part["seconds"] for part in parts)),
             "of it compiling": duration(sum(part["compile_seconds"] for part in parts)),
             "Environment steps": quantity(sum(steps)) if steps else MISSING,
-            "Steps per second": quantity(sum(steps) / running) if steps and running > 0 else MISSING,
+            "Steps per second": quantity(stepped / sum(running)) if stepped > 0 else MISSING,
             **facts,
         }
     tiles = [f'<div class="card"><b>{escape(value)}</b><span class="soft">{name}</span></div>' for name, value in facts.items()]
@@ -190,7 +192,7 @@ def _time(runs: Mapping[str, Any]) -> str:
                 name,
                 f"{facts['seeds']:,}",
                 str(facts["devices"]),
-                f"{facts['first_update'] + facts['updates']:,} of {facts['planned_updates']:,}{resumed}",
+                f"{facts['updates']:,} of {facts['planned_updates']:,}{resumed}",
                 MISSING if steps is None else f"{steps:,}",
                 duration(facts["seconds"]),
                 duration(facts["compile_seconds"]),

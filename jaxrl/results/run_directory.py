@@ -2,7 +2,7 @@
 
 A run directory is ``<root>/<experiment>/<UTC time>-<hash of the configuration>/``:
 
-    config.json  versions.json      written when it is created
+    config.json  versions.json      written when it is created; ``config-<time>.json`` is that of before ``extend``
     metrics.parquet                 a row per arm, seed and update; a column per metric; a missing value is null
     evaluations.parquet             a row per arm, seed and evaluation
     measurements.parquet            a row per arm, seed and position: numbers computed from finished arms, or without any
@@ -33,6 +33,7 @@ from jaxrl.errors import ResultsError, require, unknown_name
 from jaxrl.results import storage
 from jaxrl.results.factors import Factor
 from jaxrl.results.provenance import digest, to_json, versions
+from jaxrl.results.sinks import Plan
 from jaxrl.results.tables import Curves, Table
 from jaxrl.statistics import summarise_all
 
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_PARTS = 64
+GAPS_NAMED = 4  # of the tables of arms
+WHOLE = "-whole"  # ends the name of the note on all seeds of an arm, beside those of processes on their own
+# Of an arm whose sessions noted nothing.
+NO_SESSION = {"first_update": 0, "devices": 0, "seconds": 0.0, "compile_seconds": 0.0, "env_steps_per_second": None}
 TABLES = ("metrics", "evaluations", "measurements")
 HALF_MADE = ".partial"  # ends the name of a folder that is no run yet
 NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")  # of the folder of a run
@@ -52,6 +57,10 @@ def verdict(value: Any) -> bool:
 
 def _failure(value: Any) -> bool:
     return storage.count(value) or storage.misfit(value, {"update": storage.count, "place?": str}) is None
+
+
+def _at_least_one(value: Any) -> bool:
+    return storage.count(value) and value >= 1
 
 
 # The forms of the files of a run; see ``storage.misfit``.
@@ -68,6 +77,7 @@ VERSIONS = {"device": {"count": storage.count, "kind": str}}
 TRAININGS = [
     {"arm": str, "factors": dict, "make": object, "config": object, "task": object}
     | {name: storage.count for name in ("seeds", "updates", "root")}
+    | {"chunk_length?": _at_least_one, "evaluates?": bool, "first_seed?": storage.count}
 ]
 
 
@@ -232,12 +242,19 @@ class RunDirectory:
         """
         storage.write_json(self.path / "summary.json", {**self.summary(), **values})
 
+    def replace_config(self, config: Any) -> None:
+        """Writes the configuration with which a run goes on; that of before stays beside it, with the time in its name."""
+        now = datetime.now(UTC)
+        storage.write_json(self.path / f"config-{now:%Y%m%dT%H%M%S}Z.json", self.config())
+        storage.write_json(self.path / "config.json", config)
+
     def write_trainings(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Puts entries into ``arms.json``, each in the place of the one that is of the same arm.
 
         Args:
             entries: of each arm ``"arm"`` (its name), ``"factors"``, ``"make"``, ``"config"``, ``"task"``, ``"seeds"``,
-                ``"updates"`` and ``"root"``.
+                ``"updates"`` and ``"root"``; to know which rows must be there also ``"chunk_length"``, ``"evaluates"`` (bool)
+                and ``"first_seed"``.
         """
         known = {entry["arm"]: entry for entry in self.trainings()}
         known |= {entry["arm"]: to_json(entry, entry["arm"]) for entry in entries}
@@ -250,6 +267,16 @@ class RunDirectory:
         else:
             path = self.path / "facts" / f"{digest(arm)}-{self.writer}.json"
             storage.write_json(path, {"arm": arm, **facts})
+
+    def complete_facts(self, arm: str, facts: Mapping[str, Any]) -> None:
+        """Notes what holds of an arm that is finished, whatever its sessions noted; of several processes the first does."""
+        if self.writer is None:
+            known = self.summary().get("runs", {})
+            whole = {**NO_SESSION, **known.get(arm, {}), **to_json(facts)}
+            if whole != known.get(arm):
+                self.write_summary({"runs": {**known, arm: whole}})
+        elif self.writer == 0:
+            storage.write_json(self.path / "facts" / f"{digest(arm)}{WHOLE}.json", {"arm": arm, **facts})
 
     def write_claims(self, claims: Sequence[Mapping[str, Any]]) -> None:
         """Writes ``claims.json``.
@@ -287,6 +314,27 @@ class RunDirectory:
     def trainings(self) -> list[dict[str, Any]]:
         """Returns what was trained, an entry for each arm as ``write_trainings`` takes them; empty where nothing was."""
         return storage.read_json(self.path / "arms.json", TRAININGS, missing=[])
+
+    def gaps(self) -> list[str]:
+        """Returns in words the rows that are missing: a table must have one for each seed and update of what was trained."""
+        found = []
+        for entry in self.trainings():
+            evaluates = entry.get("evaluates", False)
+            seeds = entry.get("first_seed", 0) + np.arange(entry["seeds"])
+            plan = Plan(seeds, entry["updates"], entry.get("chunk_length", entry["updates"]), None, 1)
+            plan = plan._replace(evaluates=evaluates)
+            for name, updates in (("metrics", np.arange(plan.num_updates)), ("evaluations", plan.evaluated)):
+                there = self.table(name).present(entry["arm"], plan.seeds, updates)
+                found += [] if there.all() else [f"{name} of {entry['arm'] or 'the run'}: {_lacking(there, seeds, updates)}"]
+        return found
+
+    def require_whole(self) -> None:
+        """Raises ResultsError unless the tables have a row for each seed and update of what was trained."""
+        gaps = self.gaps()
+        more = f"; and {len(gaps) - GAPS_NAMED} more" if len(gaps) > GAPS_NAMED else ""
+        must = f"the tables of {self.path} must have a row for each seed and update"
+        fix = f"Make them again: jaxrl resume {self.path}"
+        require(not gaps, "results", must, "; ".join(gaps[:GAPS_NAMED]) + more, fix, ResultsError)
 
     def columns(self, table: str) -> tuple[str, ...]:
         """Returns the names of what a table holds for any arm, in the order in which they appeared."""
@@ -381,15 +429,27 @@ class RunDirectory:
     def _merge_facts(self) -> None:
         """Adds up what the processes noted and removes their notes."""
         runs: dict[str, dict[str, Any]] = {}
-        paths = sorted((self.path / "facts").glob("*.json"))
-        for path in paths:
+        whole: dict[str, dict[str, Any]] = {}
+        for path in sorted((self.path / "facts").glob("*.json")):
             facts = storage.read_json(path, dict)
             arm = facts.pop("arm")
-            runs[arm] = _sum_of_facts(runs[arm], facts) if arm in runs else facts
-        if runs:
-            self.write_summary({"runs": {**self.summary().get("runs", {}), **runs}})
+            if path.stem.endswith(WHOLE):
+                whole[arm] = facts
+            else:
+                runs[arm] = _sum_of_facts(runs[arm], facts) if arm in runs else facts
+        if runs or whole:
+            runs = {**self.summary().get("runs", {}), **runs}
+            complete = {arm: {**NO_SESSION, **runs.get(arm, {}), **facts} for arm, facts in whole.items()}
+            self.write_summary({"runs": {**runs, **complete}})
             with storage.writing(self.path / "facts"):
                 shutil.rmtree(self.path / "facts")
+
+
+def _lacking(there: np.ndarray, seeds: np.ndarray, updates: np.ndarray) -> str:
+    """Says which rows are missing. there: bool[S, n]; seeds: int[S] and updates: int[n], their numbers."""
+    seeds, lacking = seeds[~there.all(axis=1)], updates[~there.all(axis=0)]
+    which = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    return f"{int((~there).sum())} rows, of {which}, updates {lacking[0]} to {lacking[-1]}"
 
 
 def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
@@ -426,11 +486,11 @@ def expanded(path: str | os.PathLike) -> Path:
 
 
 def find_unfinished(root: str | os.PathLike, experiment: str, config: Any) -> RunDirectory | None:
-    """Returns the newest run of an experiment with this configuration if it did not come to its end, else None."""
-    wanted = digest(to_json(config))
-    folders = [path for path in _runs(Path(root) / experiment) if path.name.endswith(f"-{wanted}")]
+    """Returns the newest run of an experiment with this configuration if it did not come to its end or lost rows, else None."""
+    wanted = to_json(config)
+    folders = [path for path in _runs(Path(root) / experiment) if _has_config(path, wanted)]
     newest = RunDirectory.open(folders[-1]) if folders else None
-    return None if newest is None or newest.finished else newest
+    return None if newest is None or (newest.finished and not newest.gaps()) else newest
 
 
 def _runs(folder: Path) -> list[Path]:
@@ -440,15 +500,27 @@ def _runs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name) and (path / "config.json").is_file())
 
 
+def _has_config(path: Path, wanted: Any) -> bool:
+    """Returns whether a run has this configuration: of one whose file is damaged, by the name of its folder."""
+    try:
+        return RunDirectory(path).config() == wanted
+    except ResultsError:
+        return path.name.endswith(f"-{digest(wanted)}")
+
+
 def _sum_of_facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Returns what two processes took that recorded seeds of their own at the same time."""
     total = {
         **one,
         **{name: one[name] + other[name] for name in ("seeds", "devices")},
         **{name: max(one[name], other[name]) for name in ("seconds", "compile_seconds", "interrupted")},
-        **{name: min(one[name], other[name]) for name in ("first_update", "updates")},
+        **{name: _mean_over_seeds(name, one, other) for name in ("first_update", "updates")},
         "failed_seeds": {**one["failed_seeds"], **other["failed_seeds"]},
     }
     for name in ("env_steps", "env_steps_per_second"):
         total[name] = None if one[name] is None or other[name] is None else one[name] + other[name]
     return total
+
+
+def _mean_over_seeds(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+    return (one[name] * one["seeds"] + other[name] * other["seeds"]) // (one["seeds"] + other["seeds"])

@@ -5,8 +5,8 @@ tables of a run's folder, ``jaxrl.results.progress`` shows a bar, ``jaxrl.result
 Weights & Biases.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,8 +30,9 @@ class Plan(NamedTuple):
     chunk_length: updates in a chunk.
     steps_per_update: environment steps that one seed takes in one update, or None for what learns from a data set.
     devices: how many devices share the seeds.
-    resumed_updates: how many updates, summed over seeds, had been made before this run went on from a checkpoint.
+    first_updates: int[S], number of the update with which each seed goes on from a checkpoint; None if all begin.
     steps_before_first_update: environment steps that one seed takes before its first update, to fill a replay buffer, say.
+    evaluates: whether something is measured after each chunk.
     """
 
     seeds: np.ndarray
@@ -39,8 +40,20 @@ class Plan(NamedTuple):
     chunk_length: int
     steps_per_update: int | None
     devices: int
-    resumed_updates: int = 0
+    first_updates: np.ndarray | None = None
     steps_before_first_update: int = 0
+    evaluates: bool = False
+
+    @property
+    def resumed_updates(self) -> int:
+        """How many updates, summed over seeds, had been made before this run went on from a checkpoint."""
+        return 0 if self.first_updates is None else int(np.sum(self.first_updates))
+
+    @property
+    def evaluated(self) -> np.ndarray:
+        """int[C], the numbers of the updates after which something is evaluated: the last of each chunk."""
+        ends = np.append(np.arange(self.chunk_length, self.num_updates, self.chunk_length), self.num_updates)
+        return ends - 1 if self.evaluates else ends[:0]
 
     def env_steps(self, updates: Any) -> Any:
         """Returns the environment steps that one seed has taken after so many updates, a number or an array of them.
@@ -103,3 +116,22 @@ class Sink(Protocol):
     def end(self, summary: RunSummary) -> None:
         """Learns that no more chunks will come."""
         ...
+
+
+@runtime_checkable
+class Record(Sink, Protocol):
+    """A sink that keeps what it is told, beyond the end of the process."""
+
+    def held(self, plan: Plan) -> np.ndarray:
+        """Returns how many updates of each seed it holds from the first on, without a gap, int64[S]; asked before ``begin``."""
+        ...
+
+    def complete(self, plan: Plan, summary: RunSummary) -> None:
+        """Learns what holds of all seeds once they made all updates, in whatever session or process; called after ``end``."""
+        ...
+
+
+def held(sinks: Iterable[Sink], plan: Plan) -> np.ndarray:
+    """Returns how many updates of each seed all records among some sinks hold, int64[S]; all of them if there is no record."""
+    counts = [sink.held(plan) for sink in sinks if isinstance(sink, Record)]
+    return np.min([np.full(len(plan.seeds), plan.num_updates), *counts], axis=0)

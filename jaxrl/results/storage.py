@@ -62,9 +62,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             raise
 
 
+REMOVE = "Restore the file from a copy, or remove it and resume the run, which makes its numbers again."
+RESTORE = "Restore the file from a copy, or run again."
+
+
 @contextlib.contextmanager
-def reading(path: Path, *corrupt: type[Exception]) -> Iterator[None]:
-    """Turns the errors of the file system, and those of a corrupt file, into one that says what cannot be read."""
+def reading(path: Path, *corrupt: type[Exception], again: bool = True) -> Iterator[None]:
+    """Turns the errors of the file system, and those of a corrupt file, into one that says what cannot be read.
+
+    Args:
+        path: the file. corrupt: errors of its format. again: whether resuming the run makes it again once it is removed.
+    """
     try:
         yield
     except FileNotFoundError as error:
@@ -72,7 +80,7 @@ def reading(path: Path, *corrupt: type[Exception]) -> Iterator[None]:
         raise ResultsError(f"results: {path} must exist, got nothing there. {fix}") from error
     except (OSError, *corrupt) as error:
         reason = str(error).partition("\n")[0]
-        fix = "Restore the file from a copy, or remove it and run again."
+        fix = REMOVE if again else RESTORE
         raise ResultsError(f"results: {path} must be whole, got {reason!r}: cut short or corrupt. {fix}") from error
 
 
@@ -87,10 +95,10 @@ def read_json(path: Path, form: Any, missing: Any = None) -> Any:
     """Reads a JSON value of a form (see ``misfit``), ``missing`` (unless None) where there is no file."""
     if missing is not None and not path.exists():
         return missing
-    with reading(path, ValueError, RecursionError):
+    with reading(path, ValueError, RecursionError, again=missing is not None):
         value = json.loads(path.read_bytes())
     wrong = misfit(value, form)
-    must, fix = "must have the form that such a file has", "Restore the file from a copy, or remove it and run again."
+    must, fix = "must have the form that such a file has", REMOVE if missing is not None else RESTORE
     require(wrong is None, "results", f"{path} {must}", wrong, fix, ResultsError)
     return value
 

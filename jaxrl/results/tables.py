@@ -186,6 +186,24 @@ class Table:
         tables = [_index_schema().empty_table(), *(storage.read_table(file, rows=rows) for file in self.files())]
         return pa.concat_tables(tables, promote_options="permissive")
 
+    def present(self, arm: str, seeds: np.ndarray, updates: np.ndarray) -> np.ndarray:
+        """Returns which rows of an arm the table has, bool[S, n].
+
+        Args:
+            arm: its name. seeds: int[S], their numbers, all different. updates: int[n], in rising order.
+        """
+        import pyarrow.compute as pc
+
+        found = np.zeros((len(seeds), len(updates)), bool)
+        order = np.argsort(seeds)
+        for file in self.files() if found.size else ():
+            rows = storage.read_table(file, ["seed", "update"], pc.field("arm") == arm)
+            seed, update = rows["seed"].to_numpy(), rows["update"].to_numpy()
+            wanted = np.isin(seed, seeds) & np.isin(update, updates)
+            row = order[np.searchsorted(seeds, seed[wanted], sorter=order)]
+            found[row, np.searchsorted(updates, update[wanted])] = True
+        return found
+
     def curves(self, quantity: str, arm: str) -> Curves:
         """Returns one quantity for all seeds and updates of an arm.
 

@@ -99,7 +99,7 @@ def halve(
     Raises:
         ConfigError: the rungs do not rise, a chunk does not fit into them, or as for ``sweep``.
     """
-    chunk_length = _chunk_length(rungs, eta, chunk_length)
+    chunk_length = chunk_length_of(rungs, eta, chunk_length)
     objective.require_measured(make, task, config, options.get("evaluators", ()))
     trainer = SweepTrainer(make, task, config, members, seeds, rungs[-1], sinks, watch, options)
     alive = list(range(len(trainer.members)))
@@ -141,6 +141,11 @@ class _Relay:
     def begin(self, **identity: Any) -> list[Saved]:
         found = self._disk.begin(**identity) if self._disk else []
         return [saved for saved, _ in self._start.values()] + found
+
+    def earlier(self, saved: Saved, updates: int) -> Saved | None:
+        if saved.path in self._start or self._disk is None:
+            return None
+        return self._disk.earlier(saved, updates)
 
     def is_due(self) -> bool:
         return self._disk is not None and self._disk.is_due()
@@ -209,7 +214,8 @@ def _joined(leaves: Sequence[Any]) -> Any:
     return jnp.concatenate(leaves) if keys else np.concatenate(leaves)
 
 
-def _chunk_length(rungs: Sequence[int], eta: int, chunk_length: int | None) -> int:
+def chunk_length_of(rungs: Sequence[int], eta: int, chunk_length: int | None = None) -> int:
+    """Returns the length of the chunks of ``halve``: the one that is given, if it fits, or its default."""
     require(eta >= 2, "halve", "eta must be at least 2", eta, "2 and 3 are common.")
     rising = len(rungs) > 0 and all(low < high for low, high in zip([0, *rungs], rungs, strict=False))
     require(rising, "halve", "rungs must be rising numbers of updates", rungs, "Use rungs_of.")

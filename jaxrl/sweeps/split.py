@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxrl.results.sinks import Chunk, Failure, Plan, RunSummary, Sink
+from jaxrl.results.sinks import Chunk, Failure, Plan, Record, RunSummary, Sink, held
 from jaxrl.training.seed_axis import SEEDS
 
 
@@ -21,10 +21,23 @@ class Split:
     def begin(self, plan: Plan) -> None:
         """See ``Sink``."""
         for part, sinks in enumerate(self._sinks):
-            seeds = plan.seeds[plan.seeds // SEEDS == part] % SEEDS
-            share = plan._replace(seeds=seeds, resumed_updates=plan.resumed_updates // len(self._sinks))
             for sink in sinks:
-                sink.begin(share)
+                sink.begin(_share(part, plan))
+
+    def held(self, plan: Plan) -> np.ndarray:
+        """See ``jaxrl.results.sinks.Record``."""
+        found = np.full(len(plan.seeds), plan.num_updates)
+        for part, sinks in enumerate(self._sinks):
+            found[plan.seeds // SEEDS == part] = held(sinks, _share(part, plan))
+        return found
+
+    def complete(self, plan: Plan, summary: RunSummary) -> None:
+        """See ``jaxrl.results.sinks.Record``."""
+        for part, sinks in enumerate(self._sinks):
+            share = summary._replace(failed_seeds=of_part(part, summary.failed_seeds))
+            for sink in sinks:
+                if isinstance(sink, Record):
+                    sink.complete(_share(part, plan), share)
 
     def chunk(self, chunk: Chunk) -> None:
         """See ``Sink``."""
@@ -49,6 +62,13 @@ class Split:
             failed = of_part(part, summary.failed_seeds)
             for sink in sinks:
                 sink.end(RunSummary(seconds, compile_seconds, summary.interrupted, failed))
+
+
+def _share(part: int, plan: Plan) -> Plan:
+    """Returns the plan of one part."""
+    rows = plan.seeds // SEEDS == part
+    first = None if plan.first_updates is None else plan.first_updates[rows]
+    return plan._replace(seeds=plan.seeds[rows] % SEEDS, first_updates=first)
 
 
 def of_part(part: int, failures: Mapping[int, Failure]) -> dict[int, Failure]:

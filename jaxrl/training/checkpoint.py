@@ -12,6 +12,7 @@ A checkpoint appears whole or not at all. Before one is used it is held against 
 is refused, and the one before it is used. One that belongs to another run is an error.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,6 +35,7 @@ from jaxrl.results.provenance import differences, digest, is_recorded, source_fi
 PyTree = Any
 MANIFEST = "checkpoint.json"
 ARRAYS = "carry.npz"
+IDENTITY = "identity"  # the entry that says whose a file is
 ANSWER = "answer."  # begins the names of what was answered between two chunks
 DIFFERENCES_NAMED = 3  # between the run that a checkpoint is of and the one that is to go on with it
 FORM = {
@@ -41,7 +43,7 @@ FORM = {
     "next_update": storage.count,
     "room": storage.count,
     "run": str,
-    "identity?": dict,
+    f"{IDENTITY}?": dict,
     "sources?": storage.Every(str),
     "structure": [str],
     "keys": storage.Every(str),
@@ -77,22 +79,23 @@ class Checkpoints:
     fiftieth of the time.
     """
 
-    def __init__(self, path: str | os.PathLike, seconds_between: float = 60.0, keep: int = 2):
+    def __init__(self, path: str | os.PathLike, seconds_between: float = 60.0, keep: int | None = None):
         """
         Args:
             path: folder of these checkpoints alone; made when the first one is saved.
             seconds_between: the least time between two checkpoints, in seconds; 0 saves after every chunk.
-            keep: how many of the newest are kept of each batch of seeds, at least 1; of a finished batch the last alone.
+            keep: how many of the newest are kept of each batch of seeds, at least 1, also after its end. By default two, in case
+                one is damaged, and of a finished batch the last.
 
         Raises:
             ConfigError: a value is out of range.
         """
         fix = "Set it to 0 or more."
         require(seconds_between >= 0, "Checkpoints", "seconds_between must not be negative", seconds_between, fix)
-        require(keep >= 1, "Checkpoints", "keep must be at least 1", keep, "Keep one or more.")
+        require(keep is None or keep >= 1, "Checkpoints", "keep must be at least 1", keep, "Keep one or more.")
         self.path = Path(path)
         self._seconds_between = seconds_between
-        self._keep = keep
+        self._keep, self._keep_finished = (2, 1) if keep is None else (keep, keep)
         self._identity, self._what, self._sources = "", {}, {}
         self._last_time = time.monotonic()
         self._cost = 0.0
@@ -113,6 +116,8 @@ class Checkpoints:
         own = {name: found for name, found in self._sources.items() if not is_recorded(name)}
         self._identity = digest({**self._what, "sources": own} if own else self._what)
         self._last_time = time.monotonic()
+        for left in self.path.glob("*/*.partial*"):  # by a kill; of several processes none saves yet
+            shutil.rmtree(left, ignore_errors=True)
         return [self._newest(batch) for batch in self._batches()]
 
     def look(self) -> list[Saved]:
@@ -122,6 +127,22 @@ class Checkpoints:
             CheckpointError: a batch has checkpoints and none is sound.
         """
         return [self._newest(batch, any_run=True) for batch in self._batches()]
+
+    def earlier(self, saved: Saved, updates: int) -> Saved | None:
+        """Returns the newest sound checkpoint of a batch that has made at most so many updates, None if none is kept."""
+        for path in reversed(_checkpoints(saved.path.parent)):
+            if int(path.name) <= updates:
+                with contextlib.suppress(CheckpointError):
+                    return _saved(path, _sound_manifest(path))
+        return None
+
+    def kept(self, seed: int) -> list[Saved]:
+        """Returns all sound checkpoints that hold a seed, by any process: to read them, oldest first."""
+        found = []
+        for path in (path for batch in self._batches() for path in _checkpoints(batch)):
+            with contextlib.suppress(CheckpointError):
+                found.append(_saved(path, _sound_manifest(path)))
+        return sorted((saved for saved in found if seed in saved.seeds), key=lambda saved: saved.next_update)
 
     def is_due(self) -> bool:
         """Returns whether it is time to save."""
@@ -136,7 +157,7 @@ class Checkpoints:
             next_update: number of the update that comes next.
             carry: PyTree[B or more, ...]; entries after the first B are left out.
             room: for how many seeds the program is made.
-            finished: whether no update comes next: of this batch no other checkpoint is kept.
+            finished: whether no update comes next.
 
         Raises:
             ResultsError: it cannot be written (a full disk, say); older ones are still there.
@@ -154,7 +175,7 @@ class Checkpoints:
                 "next_update": int(next_update),
                 "room": int(room),
                 "run": self._identity,
-                "identity": self._what,
+                IDENTITY: self._what,
                 "sources": self._sources,
                 "structure": _structure(carry),
                 "keys": {_name(i): str(jax.random.key_impl(x)) for i, x in enumerate(jax.tree.leaves(carry)) if _is_key(x)},
@@ -162,12 +183,16 @@ class Checkpoints:
                 "files": _fingerprints(partial),
             }
             (partial / MANIFEST).write_text(json.dumps(manifest))
-            _remove(target)
-            partial.rename(target)
-            for old in _checkpoints(batch)[: -1 if finished else -self._keep]:
+            _replace(target, partial)
+            for old in self._superseded(batch, next_update, finished):
                 _remove(old)
         self._last_time = time.monotonic()
         self._cost = self._last_time - begun
+
+    def _superseded(self, batch: Path, next_update: int, finished: bool) -> list[Path]:
+        """Returns the checkpoints that are no longer kept. If updates are made again, those ahead stay until they are reached."""
+        made = [path for path in _checkpoints(batch) if int(path.name) <= next_update]
+        return made[: -(self._keep_finished if finished else self._keep)]
 
     def restore(self, saved: Saved, like: PyTree) -> PyTree:
         """Reads the carry of a checkpoint.
@@ -216,7 +241,8 @@ class Checkpoints:
         """
         named = {f"{ANSWER}{name}": values for name, values in answers.items()}
         with storage.replacing(self._answers(update) / f"{_batch_name(seeds)}.npz") as file:
-            np.savez(file, seeds=seeds, run=np.asarray(self._identity), **named)  # pyright: ignore[reportArgumentType]
+            whose = {"run": np.asarray(self._identity), IDENTITY: np.asarray(json.dumps(self._what))}
+            np.savez(file, seeds=seeds, **whose, **named)  # pyright: ignore[reportArgumentType]
 
     def recorded(self, update: int, seeds: np.ndarray) -> dict[str, np.ndarray] | None:
         """Returns what was answered for these seeds before this update, name -> array [B, ...]; None unless for all of them.
@@ -228,8 +254,8 @@ class Checkpoints:
         for path in sorted(self._answers(update).glob("*.npz")):
             with np.load(path, allow_pickle=False) as arrays:
                 held = {name: arrays[name] for name in arrays.files}
-            must, fix = "they must belong to this run", "Start a new run, or go on with the settings that it was started with."
-            require(str(held["run"]) == self._identity, f"answers {path}", must, str(held["run"]), fix, CheckpointError)
+            whose = {"run": str(held["run"])} | ({IDENTITY: json.loads(str(held[IDENTITY]))} if IDENTITY in held else {})
+            self._require_own(f"answers {path}", whose)
             answers = {name.removeprefix(ANSWER): values for name, values in held.items() if name.startswith(ANSWER)}
             for place, seed in enumerate(held["seeds"]):
                 found[int(seed)] = {name: values[place] for name, values in answers.items()}
@@ -254,25 +280,25 @@ class Checkpoints:
                 refused.append(error)
                 continue
             if not any_run:
-                self._require_own(path, manifest)
+                self._require_own(f"checkpoint {path}", manifest)
             for error in refused:
                 warnings.warn(f"{error} The one before it is used: {path}.", CheckpointWarning, stacklevel=4)
             _warn_of_differences(path, manifest["computed_by"])
             if not any_run:
                 self._warn_of_sources(path, manifest.get("sources", {}))
-            return Saved(np.asarray(manifest["seeds"], np.int64), manifest["next_update"], manifest["room"], path)
+            return _saved(path, manifest)
         raise refused[0]
 
-    def _require_own(self, path: Path, manifest: dict[str, Any]) -> None:
-        """Raises CheckpointError unless a checkpoint is of this run; says in what it differs."""
-        where, before = f"checkpoint {path}", manifest.get("sources", {})
+    def _require_own(self, where: str, manifest: Mapping[str, Any]) -> None:
+        """Raises CheckpointError unless a checkpoint, or answers, are of this run; says in what they differ."""
+        before = manifest.get("sources", {})
         if manifest["run"] == self._identity:
             return
-        pairs = differences(manifest.get("identity", self._what), self._what)  # an early checkpoint has none
+        pairs = differences(manifest.get(IDENTITY, self._what), self._what)  # an early checkpoint has none
         found = [f"{place}: {then} in the checkpoint, {now} now" for place, then, now in pairs]
-        found = found if "identity" in manifest else [manifest["run"]]
+        found = found if IDENTITY in manifest else [manifest["run"]]
         more = f" and {len(found) - DIFFERENCES_NAMED} more" if len(found) > DIFFERENCES_NAMED else ""
-        must = "it must belong to this run: same algorithm, environment, configuration, root and number of updates"
+        must = "it must belong to this run: same algorithm, environment, configuration and root"
         text = f"{'; '.join(found[:DIFFERENCES_NAMED])}{more}"
         if found:
             fix = "Start a new run, or go on with the settings that it was started with."
@@ -290,6 +316,10 @@ class Checkpoints:
             warnings.warn(text, CheckpointWarning, stacklevel=5)
 
 
+def _saved(path: Path, manifest: Mapping[str, Any]) -> Saved:
+    return Saved(np.asarray(manifest["seeds"], np.int64), manifest["next_update"], manifest["room"], path)
+
+
 def _checkpoints(batch: Path) -> list[Path]:
     """Returns the folders of a batch's checkpoints, oldest first."""
     return sorted(path for path in batch.iterdir() if path.name.isdecimal())
@@ -305,6 +335,18 @@ def _remove(path: Path) -> None:
     if path.exists():
         (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path)
+
+
+def _replace(target: Path, partial: Path) -> None:
+    """Puts a folder in the place of another. A kill in the middle leaves none of that name, and no half one."""
+    if target.exists():
+        aside = target.with_name(f"{target.name}.partial.old")
+        _remove(aside)
+        target.rename(aside)
+        partial.rename(target)
+        _remove(aside)
+    else:
+        partial.rename(target)
 
 
 # The arrays

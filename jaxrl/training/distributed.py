@@ -9,8 +9,10 @@ explicit arguments win.
 """
 
 import contextlib
+import json
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,43 +24,100 @@ import jax
 import numpy as np
 
 from jaxrl.errors import ConfigError, ProcessLostError, require
+from jaxrl.results.provenance import differences, digest
 
 BEAT = 1.0  # seconds between two signs of life
 PATIENCE = 15.0  # seconds without a sign after which a process counts as lost; network file systems may be slow to show one
 POLL = 0.05  # seconds between two looks
 
+STAY = "distributed: every process must stay until the end"
+GO_ON = "The results of the others are kept: resume the run, on as many processes as you like."
+DIFFERENCES_NAMED = 3  # between the jobs of two processes
+
+# Processes compile programs of their own: none may wait for what others measured of its kernels.
+ONE_BY_ONE = "--xla_gpu_shard_autotuning=false"
+
 # Variables that cluster managers set for their processes: how many there are.
 COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "JAX_NUM_PROCESSES")
 
 
-def start(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> str | None:
-    """Joins the other processes, if there are any. Call it before any array is made.
+def start(
+    coordinator: str | None = None, count: int | None = None, index: int | None = None, folder: Path = Path(), job: Any = None
+) -> "Processes":
+    """Joins the other processes, if there are any, and agrees with them on the job. Call it before any array is made.
+
+    The network serves to find each other alone: at the end of this call the processes let go of the coordinator, so that none is
+    ended by the death of another one, process 0 included.
 
     Args:
         coordinator: ``"host:port"`` of process 0, count: how many processes there are, index: number of this one. By default
             what the cluster manager says; outside of a cluster there is one process.
-
-    Returns:
-        A name for this start of all processes together, the same in each; None where there is one process.
+        folder: where the processes leave signs, seen by all of them.
+        job: what is going to be computed, as JSON: the same in every process.
 
     Raises:
-        ConfigError: only some of the arguments are given, or the others do not come within five minutes.
+        ConfigError: only some of the arguments are given; the others do not come within five minutes; or, in every process, one
+            of them has another job or does not see the folder.
     """
     given = [value is not None for value in (coordinator, count, index)]
     must = "coordinator, num_processes and process_id must be given together"
     require(all(given) or not any(given), "distributed", must, (coordinator, count, index), "Give all three, or none.")
     if not (all(given) or _in_a_cluster()):
-        return None
-    settings: Any = jax.config
-    settings.update("jax_enable_recoverability", True)  # a process must not be ended because another one died
+        return Processes()
+    if not all(given):
+        alone = "for one process alone set the variable of the cluster manager to it (SLURM_NTASKS=1, say)"
+        print(f"waiting up to five minutes for the other processes of this allocation; {alone}", file=sys.stderr, flush=True)
+    if ONE_BY_ONE not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ONE_BY_ONE}".strip()
     try:
         jax.distributed.initialize(coordinator, count, index, heartbeat_timeout_seconds=int(PATIENCE))
     except (RuntimeError, ValueError) as error:
         fix = "Start all processes, with the same coordinator, within five minutes."
         raise ConfigError(f"distributed: all processes must find each other, got {str(error).strip()!r}. {fix}") from error
-    if jax.process_count() == 1:
-        return None
-    return _from_first(f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}")
+    try:
+        if jax.process_count() == 1:
+            return Processes()
+        return Processes(meeting_place(folder, job, jax.process_index(), gather), jax.process_index(), jax.process_count())
+    finally:
+        jax.distributed.shutdown()  # waits until all have come here
+
+
+def meeting_place(folder: Path, job: Any, index: int, gather: Callable[[str], list[str]]) -> Path:
+    """Returns a folder for the signs of this start of all processes together, after they agreed on their job.
+
+    Args:
+        folder: where it is made. job: see ``start``. index: number of this process.
+        gather: ``(text) -> texts``, what each process says; called equally often in each.
+
+    Raises:
+        ConfigError: in every process alike, if one has another job or does not see the folder.
+    """
+    jobs = [json.loads(text) for text in gather(json.dumps(job))]
+    for other, theirs in enumerate(jobs):
+        found = [
+            f"{place or 'the job'} is {mine} in process 0, {yours} there" for place, mine, yours in differences(jobs[0], theirs)
+        ]
+        must, fix = "all processes must have the same job", "Start each by the same command, but for --process-id."
+        require(not found, "distributed", must, f"process {other}: {'; '.join(found[:DIFFERENCES_NAMED])}", fix)
+    own = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+    path = folder / gather(own)[0]
+    refused = ""
+    if index == 0:
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            refused = f"{path}: {error.strerror}"
+    made = gather(refused)[0]
+    require(not made, "distributed", "process 0 must write into the folder of results", made, "Choose another by --runs.")
+    deadline = time.monotonic() + PATIENCE
+    while not path.is_dir() and time.monotonic() < deadline:
+        time.sleep(POLL)
+    blind = [
+        f"process {other}: {text}" for other, text in enumerate(gather("" if path.is_dir() else str(folder.absolute()))) if text
+    ]
+    must, fix = "every process must see the folder of results of process 0", "Give each the same --runs, on a disk that all see."
+    require(not blind, "distributed", must, "; ".join(blind), fix)
+    return path
 
 
 def _in_a_cluster() -> bool:
@@ -70,12 +129,16 @@ def _in_a_cluster() -> bool:
     return kubernetes or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
 
 
-def _from_first(text: str, size: int = 64) -> str:
-    """Returns the text that process 0 has."""
+def gather(text: str) -> list[str]:
+    """Returns the text of every process, in their order."""
     from jax.experimental import multihost_utils
 
-    padded = np.frombuffer(text.encode().ljust(size)[:size], np.uint8)
-    return bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode().strip()
+    data = np.frombuffer(text.encode(), np.uint8)
+    sizes = np.asarray(multihost_utils.process_allgather(np.int32(data.size))).ravel()
+    padded = np.zeros(max(1, sizes.max()), np.uint8)
+    padded[: data.size] = data
+    rows = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(sizes), -1)
+    return [bytes(row[:size]).decode() for row, size in zip(rows, sizes, strict=True)]
 
 
 class Processes:
@@ -106,13 +169,10 @@ class Processes:
         return self.index == 0
 
     @contextlib.contextmanager
-    def alive(self, leave: Callable[[], None] = lambda: None) -> Iterator[None]:
+    def alive(self) -> Iterator[None]:
         """Gives signs of life meanwhile, and says at the end whether this process came to it or failed.
 
-        Process 0, to which the others are connected, goes last and takes the folder with it.
-
-        Args:
-            leave: disconnects the others from it.
+        The last one to go takes the folder with it.
         """
         if self.count == 1:
             yield
@@ -130,13 +190,11 @@ class Processes:
         finally:
             self._over.set()
             beat.join()
-            if self.first:
+            with contextlib.suppress(FileNotFoundError):  # the others took this one for lost
                 self._sign(name).write_text(text)
-                self._wait_for_the_others_to_go()
-                shutil.rmtree(self._folder, ignore_errors=True)
-            else:
-                leave()
-                self._sign(name).write_text(text)
+                done = {other for other in range(self.count) if (self._folder / f"done-{other}").exists()}
+                if len(done | set(self.lost()) | {self.index}) == self.count:
+                    shutil.rmtree(self._folder, ignore_errors=True)
 
     def wait(self) -> None:
         """Waits until every process has come to the same call.
@@ -144,28 +202,44 @@ class Processes:
         Raises:
             ProcessLostError: one never will.
         """
-        self._step += 1
-        if self.count == 1:
-            return
-        self._sign(f"step-{self._step}").touch()
-        self._wait_for([f"step-{self._step}-{other}" for other in range(self.count)])
+        self.gather("")
 
     def agree(self, text: str) -> str:
         """Returns the text that process 0 gives.
 
         Raises:
-            ProcessLostError: process 0 is lost.
+            ProcessLostError: a process is lost.
+        """
+        return self.gather(text)[0]
+
+    def gather(self, text: str) -> list[str]:
+        """Returns the text of every process, in their order.
+
+        Raises:
+            ProcessLostError: a process is lost.
         """
         self._step += 1
         if self.count == 1:
-            return text
-        said = self._folder / f"said-{self._step}"
-        if self.first:
-            partial = said.with_suffix(".partial")
+            return [text]
+        said = self._sign(f"said-{self._step}")
+        partial = said.with_name(f"{said.name}.partial")
+        signs = [self._folder / f"said-{self._step}-{other}" for other in range(self.count)]
+        try:
             partial.write_text(text)
             partial.replace(said)
-        self._wait_for([said.name])
-        return said.read_text()
+            self._wait_for(signs)
+            return [sign.read_text() for sign in signs]
+        except FileNotFoundError as error:
+            raise ProcessLostError(f"{STAY}, got all others gone, with {self._folder}. {GO_ON}") from error
+
+    def require_same(self, what: str, value: Any) -> None:
+        """Raises ConfigError in every process unless all of them have the same JSON value."""
+        if self.count == 1:
+            return
+        said = self.gather(digest(value))
+        others = {f"process {other}": text for other, text in enumerate(said) if text != said[0]}
+        must, fix = f"every process must have the same {what} as process 0 ({said[0]})", "Start the same program in each."
+        require(not others, "distributed", must, others, fix)
 
     def lost(self) -> dict[int, str]:
         """Returns the processes that will give no more signs, and why: after ``patience`` seconds of silence."""
@@ -200,23 +274,11 @@ class Processes:
                         told.add(other)
                         print(f"process {other} is lost ({reason}); process {self.index} goes on with its own seeds", flush=True)
 
-    def _wait_for_the_others_to_go(self) -> None:
-        deadline = time.monotonic() + 2 * self._patience
-        others = range(1, self.count)
-        while time.monotonic() < deadline:
-            done = {other for other in others if (self._folder / f"done-{other}").exists()}
-            if len(done | set(self.lost())) == len(others):
-                return
+    def _wait_for(self, signs: list[Path]) -> None:
+        """Waits for a sign of every process."""
+        while missing := [other for other, sign in enumerate(signs) if not sign.exists()]:
+            lost = {other: reason for other, reason in self.lost().items() if other in missing and not signs[other].exists()}
+            if lost:
+                text = "; ".join(f"process {other}: {reason}" for other, reason in sorted(lost.items()))
+                raise ProcessLostError(f"{STAY}, got {text}. {GO_ON}")
             time.sleep(POLL)
-
-    def _wait_for(self, names: list[str]) -> None:
-        while not all((self._folder / name).exists() for name in names):
-            missing = {other: reason for other, reason in self.lost().items() if not self._has_come(other, names)}
-            if missing:
-                text = "; ".join(f"process {other}: {reason}" for other, reason in sorted(missing.items()))
-                fix = "The results of the others are kept: resume the run, on as many processes as you like."
-                raise ProcessLostError(f"distributed: every process must stay until the end, got {text}. {fix}")
-            time.sleep(POLL)
-
-    def _has_come(self, other: int, names: list[str]) -> bool:
-        return any((self._folder / name).exists() for name in names if name.endswith(f"-{other}") and name.startswith("step"))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxrl.core import averages
-from jaxrl.results.sinks import Chunk, Failure, Plan, RunSummary, Sink
+from jaxrl.results.sinks import Chunk, Failure, Plan, Record, RunSummary, Sink
 from jaxrl.training import quarantine
 
 
@@ -76,6 +76,12 @@ class Measurements:
         for sink in self._sinks if self._begun else ():
             sink.end(summary)
         return summary
+
+    def complete(self, plan: Plan, summary: RunSummary) -> None:
+        """Tells the records among the sinks what holds of all seeds."""
+        for sink in self._sinks:
+            if isinstance(sink, Record):
+                sink.complete(plan, summary)
 
     def tables(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
         """Returns metrics [S, U], evaluations [S, C] and int[C], how many updates had been made at each evaluation."""

@@ -9,6 +9,7 @@ Seed ``s`` is ``fold_in(root, s)``; its state is drawn from ``fold_in(seed_key, 
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -20,11 +21,13 @@ import numpy as np
 from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment
-from jaxrl.errors import require
+from jaxrl.errors import CheckpointError, require
 from jaxrl.results import provenance
-from jaxrl.results.sinks import RunSummary, Sink
+from jaxrl.results import sinks as observers
+from jaxrl.results.provenance import to_json
+from jaxrl.results.sinks import Plan, RunSummary, Sink
 from jaxrl.training import memory, seed_axis, seed_batches
-from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.checkpoint import Checkpoints, Saved
 from jaxrl.training.distributed import Processes
 from jaxrl.training.graceful_stop import GracefulStop
 from jaxrl.training.inputs import Inputs
@@ -137,7 +140,8 @@ def run(
         evaluation_seed: number of the key of the evaluations.
         sinks: see ``jaxrl.results.sinks.Sink``. They are left alone where there is nothing to do.
         checkpoints: where the carry of all seeds is kept from time to time, at the end and after Ctrl-C. A run that finds some
-            of its own there goes on from the newest.
+            of its own there goes on from the newest, also one that is asked for more updates than before. Where a sink is a
+            ``jaxrl.results.sinks.Record`` and lost rows, it goes on from before these.
         devices: which devices to use, by default all of this process.
         vmap_width: how many seeds a device vmaps at once, the groups following one another. By default all on an accelerator, and
             as many as fit into a core's cache on a CPU. 1 makes every seed independent of how many others run beside it, to
@@ -156,8 +160,8 @@ def run(
         ConfigError: a value above is out of range, or the configuration does not fit the task.
         AlgorithmError, EnvError, EvaluatorError: ``make``, the task or an evaluator breaks its protocol, as far as that
             shows by tracing; see ``jaxrl.check_algorithm`` and ``jaxrl.check_environment`` for the rest.
-        CheckpointError: a checkpoint belongs to another run, or was computed by another source of a function outside of jaxrl;
-            or all checkpoints of a batch of seeds are damaged.
+        CheckpointError: a checkpoint belongs to another run, was computed by another source of a function outside of jaxrl, or
+            has made more updates than are asked for; or all checkpoints of a batch of seeds are damaged.
         ProcessLostError: another process died; what it had not computed is missing.
     """
     started = time.perf_counter()
@@ -189,17 +193,17 @@ def run(
         vmap_width,
         checkpoints,
     )
-    saved = checkpoints.begin(**identity) if checkpoints else []
-    processes.wait()  # no process may save before all have seen the checkpoints
+    told = functools.partial(plan.told, steps, trainer.devices, trainer.evaluates)
+    saved = [] if checkpoints is None else _saved(checkpoints, identity, processes, sinks, told(numbers))
     if batch_seeds is None:
         batch_seeds = max(checkpoint.room for checkpoint in saved) if saved else trainer.seeds_that_fit(processes)
     batches = seed_batches.cut(numbers, saved, batch_seeds, processes)
     measurements = Measurements(numbers, sinks, trainer.watched_names)
     own = numbers[np.sort(np.concatenate([np.arange(0), *(batch.rows for batch in batches)]))]
-    done = sum(batch.first_update * len(batch.rows) for batch in batches)
-    if done < num_updates * len(own):
+    first = seed_batches.first_updates(len(numbers), batches)[np.isin(numbers, own)]
+    if (first < num_updates).any():
         trainer.trace(next(batch for batch in batches if batch.first_update < num_updates))
-        measurements.begin(plan.told(own, steps, trainer.devices, done))
+        measurements.begin(told(own, first))
     carries: list[SeedState] = []
     interrupted = False
     try:
@@ -215,6 +219,8 @@ def run(
     finally:
         summary = measurements.end(time.perf_counter() - started, trainer.compile_seconds, interrupted)
 
+    if not interrupted:
+        measurements.complete(told(numbers), summary)
     state = None if interrupted else seed_batches.in_order([carry.state for carry in carries], batches)
     return Run(numbers, *measurements.tables(), state, steps.per_update, summary, steps.before)
 
@@ -228,9 +234,30 @@ def _require_options(root: int, num_updates: int, **counts: int | None) -> None:
             _require_count("run", name, value, "Leave it out for the default.")
 
 
+def _saved(checkpoints: Checkpoints, identity, processes: Processes, sinks: Sequence[Sink], asked: Plan) -> list[Saved]:
+    """Returns the checkpoints to go on from: of each batch the newest up to which all rows are on record.
+
+    A record that lost rows is completed by making those updates again, which gives the same numbers.
+
+    Raises:
+        CheckpointError: a checkpoint belongs to another run, or has made more updates than are asked for.
+    """
+    saved = checkpoints.begin(**identity)
+    for entry in saved:
+        must, fix = f"it must have made at most {asked.num_updates} updates", "Ask for as many, or start a new run."
+        fits = entry.next_update <= asked.num_updates
+        require(fits, f"checkpoint {entry.path}", must, entry.next_update, fix, CheckpointError)
+    if processes.count > 1:
+        job = to_json({**identity, "seeds": asked.seeds, "updates": asked.num_updates})
+        processes.require_same("algorithm, task, configuration, seeds and updates", job)
+    recorded = observers.held(sinks, asked) if saved else np.zeros(0, int)
+    processes.wait()  # no process may write before all have seen the checkpoints and the records
+    return seed_batches.on_record(saved, asked.seeds, recorded, checkpoints.earlier)
+
+
 def _identity(make, task, config, plan: Schedule, task_axes, initial, between: Between | None) -> dict[str, Any]:
     """Returns everything that the results depend on, by which checkpoints know their run."""
-    identity = {"make": make, "task": task, "config": config, "root": plan.root, "num_updates": plan.num_updates}
+    identity = {"make": make, "task": task, "config": config, "root": plan.root}
     identity |= {} if task_axes is None else {"task_axes": task_axes}
     identity |= {} if initial is None else {"initial": initial}
     identity |= {} if between is None else {"between": type(between), "chunk_length": plan.chunk_length}

@@ -3,13 +3,14 @@
 The seeds of a checkpoint go on as the batch that they were; the other seeds are shared out evenly.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxrl.training.checkpoint import Saved
+from jaxrl.training.checkpoint import CheckpointWarning, Saved
 from jaxrl.training.distributed import Processes
 
 PyTree = Any
@@ -36,7 +37,7 @@ def cut(numbers: np.ndarray, saved: Sequence[Saved], batch_seeds: int, processes
 
     Args:
         numbers: of all seeds.
-        saved: all checkpoints.
+        saved: all checkpoints; the seeds of one that has made no update begin, as the batch that they were.
         batch_seeds: how many seeds lie in memory at once.
         processes: those that share the seeds; None for all that there is to do.
     """
@@ -52,13 +53,47 @@ def cut(numbers: np.ndarray, saved: Sequence[Saved], batch_seeds: int, processes
     batches = []
     for index, pairs in sorted(found.items()):
         picked, rows = np.array(sorted(pairs)).T
-        batches.append(Batch(rows, saved[index].room, saved[index].next_update, saved[index], picked))
+        entry = saved[index]
+        batches.append(Batch(rows, entry.room, entry.next_update, entry if entry.next_update else None, picked))
     batches = batches[mine::count]
     fresh = np.array([row for row, seed in enumerate(numbers) if int(seed) not in newest], int)
     share = np.array_split(fresh, count)[mine]
     # As even as it goes; but what is left of a run that was cut before is cut likewise.
     room = batch_seeds if saved else -(-len(share) // max(1, -(-len(share) // batch_seeds)))
     return batches + [Batch(share[first : first + room], room) for first in range(0, len(share), max(1, room))]
+
+
+def on_record(
+    saved: Sequence[Saved], numbers: np.ndarray, recorded: np.ndarray, earlier: Callable[[Saved, int], Saved | None]
+) -> list[Saved]:
+    """Returns for each checkpoint the newest of its batch that is not ahead of the record; one of no update stands for none.
+
+    Args:
+        saved: the newest of every batch.
+        numbers: int[S], of all seeds.
+        recorded: int[S], how many updates of each seed are on record.
+        earlier: ``(checkpoint, updates) -> checkpoint``, the newest of the same batch that made at most so many updates.
+    """
+    known = dict(zip(numbers.tolist(), recorded.tolist(), strict=False))
+    found = []
+    for entry in saved:
+        least = min((known[seed] for seed in entry.seeds.tolist() if seed in known), default=entry.next_update)
+        if least >= entry.next_update:
+            found.append(entry)
+            continue
+        found.append(earlier(entry, least) or entry._replace(next_update=0))
+        text = f"rows of seeds {entry.seeds[0]} to {entry.seeds[-1]} are missing from update {least} on"
+        text = f"{text}: updates {found[-1].next_update} to {entry.next_update - 1} of checkpoint {entry.path} are made again."
+        warnings.warn(text, CheckpointWarning, stacklevel=4)
+    return found
+
+
+def first_updates(count: int, batches: Sequence[Batch]) -> np.ndarray:
+    """Returns the number of the update with which each of all seeds goes on, int64[S], 0 for those that are in no batch."""
+    first = np.zeros(count, np.int64)
+    for batch in batches:
+        first[batch.rows] = batch.first_update
+    return first
 
 
 def in_order(states: list[PyTree], batches: list[Batch]) -> PyTree:

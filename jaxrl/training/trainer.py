@@ -65,9 +65,17 @@ class Schedule(NamedTuple):
             yield first_update, end - first_update
             first_update = end
 
-    def told(self, seeds: np.ndarray, steps: contracts.DeclaredSteps, devices: Sequence, done: int) -> Plan:
-        """Returns what the sinks are told of it."""
-        return Plan(seeds, self.num_updates, self.chunk_length, steps.per_update, len(devices), done, steps.before)
+    def told(
+        self,
+        steps: contracts.DeclaredSteps,
+        devices: Sequence,
+        evaluates: bool,
+        seeds: np.ndarray,
+        first_updates: np.ndarray | None = None,
+    ) -> Plan:
+        """Returns what the sinks are told of it; see ``Plan``."""
+        known = self.num_updates, self.chunk_length, steps.per_update, len(devices)
+        return Plan(seeds, *known, first_updates, steps.before, evaluates)
 
 
 class Trainer:
@@ -93,7 +101,7 @@ class Trainer:
         self._schedule, self._evaluators, self._evaluation_seed = schedule, evaluators, evaluation_seed
         self._initial, self._between, self._vmap_width, self._checkpoints = initial, between, vmap_width, checkpoints
         self.devices = devices
-        self._evaluates = bool(evaluators.seed())
+        self.evaluates = bool(evaluators.seed())
         self._first_calls: dict[Any, float] = {}
         if callable(initial):  # compiled once, for all batches
             self._start = jax.jit(jax.vmap(lambda key: initial(jax.random.fold_in(key, 0))))
@@ -126,7 +134,7 @@ class Trainer:
         _, length = next(self._schedule.chunks(batch.first_update))
         arguments = seed_axis.abstract_arguments(self._make, layout, length, self._task, config, self._evaluators)
         seed_axis.chunk.eval_shape(*arguments.chunk)
-        if self._evaluates:
+        if self.evaluates:
             seed_axis.evaluate.eval_shape(*arguments.evaluate)
 
     def train(self, batch: Batch, measurements: Measurements, stop: GracefulStop) -> SeedState:
@@ -151,14 +159,15 @@ class Trainer:
         for first, length in self._schedule.chunks(batch.first_update):
             carry, metrics, health = self._call(seed_axis.chunk, layout, length, task, configs, keys, carry, np.int32(first))
             evaluation = {}
-            if self._evaluates:
+            if self.evaluates:
                 evaluation = self._call(seed_axis.evaluate, layout, task, evaluators, evaluation_key, configs, carry)
             # The devices work on this chunk while the host takes in the one before.
             measurements.deliver(pending)
             pending = DeviceChunk(batch.rows, first, metrics, evaluation, health)
             if self._between is not None and first + length < self._schedule.num_updates:
                 carry = self._change(first + length, seeds, layout, carry)
-            if stop.asked or (checkpoints is not None and checkpoints.is_due()):
+            last = first + length == self._schedule.num_updates  # which is saved below
+            if stop.asked or (checkpoints is not None and not last and checkpoints.is_due()):
                 measurements.deliver(pending)
                 pending = None
                 if checkpoints is not None:

@@ -21,13 +21,14 @@ BAD = [
     *(("--root", value) for value in ("-1", "4294967296", "0.5")),
     *(("--env-steps", value) for value in ("0", "-5")),
     ("--batch-seeds", "0"),
+    ("--keep-checkpoints", "0"),
     *(("--checkpoint-seconds", value) for value in ("-1", "nan", "soon")),
     ("--num-envs", "0"),
     ("--hidden", "0"),
     ("--runs", "s3://bucket/runs"),
     ("--runs", "file:///runs"),
 ]
-OF_EVERY_RUN = ("--root", "--batch-seeds", "--checkpoint-seconds", "--runs")
+OF_EVERY_RUN = ("--root", "--batch-seeds", "--keep-checkpoints", "--checkpoint-seconds", "--runs")
 
 
 def options_of(config, prefix=""):

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 import envs
+import jaxrl
 from jaxrl.cli.main import main
 from jaxrl.cli.sweep import Options
+from jaxrl.errors import ConfigError
 from jaxrl.evaluation import ExactValue
 from jaxrl.experiment.experiment import load, names
 from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import final_values
 from jaxrl.sweeps.members import fields
+from jaxrl.training.checkpoint import CheckpointWarning
 from tests.marks import each, slow
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +59,21 @@ def test_a_grid(tmp_path, capsys):
     assert run.finished
     assert "Diamond" in figures.caption(folder / "figures" / "sweep.png")
     assert (folder / "report.html").exists()
+    stored = {entry["arm"]: entry for entry in run.trainings()}
+    assert set(stored) == {*(entry["name"] for entry in table["members"]), f"held out: {best['name']}"}
+    assert stored["learning_rate=0.5, gamma=0.9"]["config"]["learning_rate"] == 0.5
+    assert stored["learning_rate=0.5, gamma=0.9"]["factors"] == {"member": "learning_rate=0.5, gamma=0.9"}
+    assert (stored[f"held out: {best['name']}"]["first_seed"], stored[f"held out: {best['name']}"]["seeds"]) == (4, 3)
+    assert not run.gaps()
+    assert main(["compare", str(folder), "--output", str(tmp_path / "out")]) == 0
+    saved = jaxrl.load(folder)
+    assert saved.results.final("greedy_exact_value", member="learning_rate=0.1, gamma=0.9").shape == (4,)
+    with pytest.raises(ConfigError, match=r"Read its members by \.results"):
+        saved.arm(member="learning_rate=0.1, gamma=0.9")
+    (folder / "metrics.parquet").unlink()
+    with pytest.warns(CheckpointWarning, match="are made again"):
+        assert main(["resume", str(folder)]) == 0
+    assert not run.gaps()
 
 
 @pytest.mark.each

@@ -136,14 +136,14 @@ class Alarm:
             r"task must be a number or an array.*Call it if it is a factory",
         ),
         ({"make": q_learning.make, "task": {"a": 1.0}, "config": Q}, ConfigError, r"must accept the task, got AttributeError"),
-        ({"make": q_learning.make, "config": Config()}, AlgorithmError, r"make\(task, config\) .*AttributeError.*learning_rate"),
+        ({"make": q_learning.make, "config": Config()}, AlgorithmError, r"AttributeError.*learning_rate.* make\(task, config\)"),
         ({"evaluators": Episodes(GRID)}, EvaluatorError, r"evaluators must be a sequence.*Write evaluators=\(evaluator,\)"),
         ({"evaluators": (7.0,)}, EvaluatorError, r"an evaluator must be callable"),
         ({"evaluators": (envs.make,)}, EvaluatorError, r"must be a pytree of arrays, got <function make.*jax.tree_util.Partial"),
         (
             {"evaluators": (jax.tree_util.Partial(len),)},
             EvaluatorError,
-            r"\(key, algorithm, state\) must be traceable.*TypeError",
+            r"TypeError: len.*\(key, algorithm, state\) must not raise",
         ),
     ],
 )
@@ -264,3 +264,15 @@ def test_what_the_algorithm_says_itself_is_handed_on():
         run(q_learning.make, envs.make("cartpole"), Q, num_updates=2)
     with pytest.raises(ConfigError, match="q_learning: num_steps must be an integer"):
         run(q_learning.make, GRID, Q.replace(num_steps=0), num_updates=2)
+
+
+def raising(task, config):
+    """Its mistake has nothing to do with jax."""
+    return make(task, config)._replace(init=lambda key: {}["of no use"])
+
+
+def test_an_error_of_the_users_own_comes_first_with_its_place():
+    line = raising.__code__.co_firstlineno + 2
+    place = rf"{__file__}, line {line}, in <lambda>"
+    with pytest.raises(AlgorithmError, match=rf"^run: KeyError: 'of no use' at {place}\. init\(key\) must not raise\. Mend"):
+        run(raising, GRID, Config(), num_updates=2)

@@ -9,6 +9,7 @@ import pytest
 import envs
 import jaxrl
 from jaxrl.algorithms.deep import ppo
+from jaxrl.algorithms.tabular import q_learning
 from jaxrl.cli.main import main
 from jaxrl.core.rollout import View
 from jaxrl.errors import AlgorithmError, CheckpointError, ConfigError, UnknownNameError
@@ -112,3 +113,30 @@ def test_an_algorithm_without_a_policy_is_refused(runs):
     trained.algorithm = lambda seed=0: jaxrl.Algorithm(lambda key: 0, lambda state, key: (state, {}))
     with pytest.raises(AlgorithmError, match="must learn a policy"):
         trained.policy()
+
+
+def test_the_best_of_the_states_that_are_kept(tmp_path):
+    options = ["frozen_lake_q_learning", "--seeds", "3", "--env-steps", "4000", "--checkpoint-seconds", "0"]
+    assert main(["run", *options, "--keep-checkpoints", "6", "--runs", str(tmp_path)]) in (0, 1)
+    trained = jaxrl.load("frozen_lake_q_learning", tmp_path).arm()
+    assert trained.checkpoints(1).tolist() == [30, 32, 34, 36, 38, 40]
+    np.testing.assert_array_equal(trained.at(40).state(1).q, trained.state(1).q)
+    assert not np.array_equal(trained.at(32).state(1).q, trained.state(1).q)
+    seed, updates = trained.best_checkpoint("greedy_exact_value")
+    curves = jaxrl.load("frozen_lake_q_learning", tmp_path).directory.curves("greedy_exact_value", "Q-learning")
+    kept = curves.values[:, curves.updates >= 29]
+    assert curves.values[seed, np.flatnonzero(curves.updates == updates - 1)[0]] == kept.max()
+    assert trained.at(updates).returns(seed, episodes=4).shape == (4,)
+    with pytest.raises(CheckpointError, match="of seed 0 of Q-learning after 3 updates"):
+        trained.at(3).state(0)
+    with pytest.raises(UnknownNameError):
+        trained.best_checkpoint("nothing")
+
+
+def test_a_run_in_memory_keeps_its_end_alone():
+    env = envs.make("corridor")
+    config = q_learning.Config(num_steps=20)
+    done = run(q_learning.make, env, config, num_updates=2)
+    trained = Trained.of(q_learning.make, env, config, done)
+    with pytest.raises(ConfigError, match="states must be kept on the way, got 'a run in memory'"):
+        trained.checkpoints()

@@ -108,7 +108,7 @@ def test_seeds_are_named_as_they_fail_but_not_all_of_thousands(clock):
 
 def test_batches_of_seeds_and_resumed_runs_count_what_is_done(clock):
     sink = Progress("exp", (), stream := io.StringIO(), seconds_between_lines=0)
-    sink.begin(Plan(np.arange(4), 100, 50, 1, 1, resumed_updates=100))
+    sink.begin(Plan(np.arange(4), 100, 50, 1, 1, first_updates=np.full(4, 25)))
     sink.chunk(Chunk(50, np.arange(2), {"x": np.zeros((2, 50))}, {}, 2.0))
     sink.chunk(Chunk(0, np.arange(2, 4), {"x": np.zeros((2, 50))}, {}, 2.0))
     assert [line.split("  ")[0] for line in stream.getvalue().splitlines()] == [

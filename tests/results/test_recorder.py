@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -63,10 +64,12 @@ def test_steps_before_the_first_update_count(run):
     np.testing.assert_array_equal(run.curves("episode_return", "warm").env_steps, 100 + 8 * np.arange(1, 11))
     np.testing.assert_array_equal(run.curves("greedy_return", "warm").env_steps, 100 + 8 * np.array([5, 10]))
     assert run.summary()["runs"]["warm"]["env_steps"] == 3 * (100 + 10 * 8)
-    recorder.begin(Plan(SEEDS, 20, 5, 8, 1, resumed_updates=30, steps_before_first_update=100))
+    recorder.begin(Plan(SEEDS, 20, 5, 8, 1, first_updates=np.full(3, 10), steps_before_first_update=100))
     recorder.chunk(make_chunk(SEEDS, 10, 5))
-    recorder.end(SUMMARY)  # the session that goes on has not taken them again
-    assert run.summary()["runs"]["warm"]["env_steps"] == 3 * 5 * 8
+    recorder.end(SUMMARY)  # the session that goes on has not taken them again, but they count
+    assert run.summary()["runs"]["warm"]["env_steps"] == 3 * (100 + 15 * 8)
+    assert run.summary()["runs"]["warm"]["env_steps_per_second"] == 3 * 5 * 8 / 10
+    assert (run.summary()["runs"]["warm"]["first_update"], run.summary()["runs"]["warm"]["updates"]) == (10, 15)
     np.testing.assert_array_equal(run.curves("episode_return", "warm").env_steps, 100 + 8 * np.arange(1, 16))
 
 
@@ -106,6 +109,7 @@ def test_recorders_add_what_each_run_cost(run):
 
 KILLED = """
 import sys
+from dataclasses import replace
 import numpy as np
 from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import RunDirectory
@@ -160,3 +164,44 @@ def test_recording_goes_on_after_close(run):
     run.close()
     assert_rows(run)
     assert run.metrics().num_rows == 60
+
+
+# Completeness and the account
+
+
+def test_rows_that_are_held(run):
+    recorder = record(run, "a")
+    plan = Plan(SEEDS, 20, 5, 8, 1, evaluates=True)
+    assert recorder.held(plan).tolist() == [20, 20, 20]
+    run.close()
+    run.table("metrics").remove(run.table("metrics").files(), "a", SEEDS[1:2], 17)
+    run.table("evaluations").remove(run.table("evaluations").files(), "a", SEEDS[2:3], 12)
+    assert recorder.held(plan).tolist() == [20, 17, 14], "an evaluation is of the last update of a chunk"
+    assert recorder.held(plan._replace(evaluates=False)).tolist() == [20, 17, 20]
+    assert Recorder(run, "b").held(plan).tolist() == [0, 0, 0]
+
+
+def test_an_algorithm_that_measures_nothing_cannot_be_recorded(run):
+    recorder = Recorder(run)
+    recorder.begin(Plan(SEEDS, 10, 5, 1, 1))
+    with pytest.raises(ConfigError, match="must measure something in every update"):
+        recorder.chunk(Chunk(0, SEEDS, {}, {}, 0.1))
+
+
+@pytest.mark.parametrize("writers", [(None,), (0, 1)])
+def test_the_account_of_what_is_complete_does_not_depend_on_its_sessions(run, writers):
+    """One process went on from update 10, another one had nothing left to do and noted nothing."""
+    plan = Plan(SEEDS, 20, 5, 8, 1, first_updates=np.full(3, 10))
+    for writer in writers:
+        recorder = Recorder(replace(run, writer=writer), "a")
+        if writer != 1:
+            recorder.begin(plan)
+            recorder.chunk(make_chunk(SEEDS, 10, 10))
+            recorder.end(SUMMARY)
+        recorder.complete(Plan(np.arange(8), 20, 5, 8, 1), SUMMARY._replace(failed_seeds={5: Failure(3, "metric x")}))
+    replace(run, writer=writers[0]).close()
+    facts = run.summary()["runs"]["a"]
+    assert (facts["seeds"], facts["updates"], facts["planned_updates"], facts["env_steps"]) == (8, 20, 20, 8 * 20 * 8)
+    assert facts["failed_seeds"] == {"5": {"update": 3, "place": "metric x"}}
+    assert (facts["first_update"], facts["seconds"]) == (10, SUMMARY.seconds)
+    assert not (run.path / "facts").exists()

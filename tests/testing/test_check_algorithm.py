@@ -519,7 +519,7 @@ BROKEN = [
     broken("update structure", r"its metrics as a dict", Measuring(unnamed)),
     broken("metrics", r"float32 numbers.*under 'change' too, got 'the float 0.5'", Measuring(python_number)),
     broken("metrics", r"float32 numbers.*under 'change' too, got 'int32\[\]'", Measuring(whole_number)),
-    broken("policy structure", r"policy\(state, greedy=True\).*TypeError.*Name its parameters so", Changed(greedily)),
+    broken("policy structure", r"TypeError.*policy\(state, greedy=True\).*Name its parameters so", Changed(greedily)),
     broken("policy structure", r"must return a function \(key, view\) -> Decision, got", Acting(bare_actions)),
     broken("policy structure", r"actions of the action space.*int32\[3\].*got.*float32\[3\]", Acting(real_actions)),
     broken("policy structure", r"the memory in the structure of Algorithm.memory, got 'nothing at", Changed(forgotten_memory)),

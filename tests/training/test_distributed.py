@@ -15,7 +15,8 @@ import pytest
 from jaxrl.errors import ConfigError, ProcessLostError
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.training import distributed
-from jaxrl.training.distributed import Processes
+from jaxrl.training.distributed import Processes, meeting_place
+from tests import marks
 
 ROOT = Path(__file__).parents[2]
 COMMAND = ["frozen_lake_q_learning", "--seeds", "10", "--checkpoint-seconds", "0"]
@@ -88,31 +89,54 @@ def test_two_processes_write_the_table_of_one(tmp_path, alone):
 def test_four_processes_write_the_table_of_one(tmp_path, alone):
     codes, texts = finish(start_together(tmp_path, 20_000, 4))
     assert all(code in (0, 1) for code in codes), texts
-    states = [run.curves("greedy_exact_value").values for run in (only(tmp_path), alone)]
+    states = [run.curves("greedy_exact_value", "Q-learning").values for run in (only(tmp_path), alone)]
     np.testing.assert_array_equal(*states)
 
 
-@pytest.mark.slow
-def test_a_dead_process_is_reported_and_fewer_go_on(tmp_path):
-    """The second of two processes is killed; the first says so in seconds, and one process finishes the run."""
-    steps = 1_000_000
-    processes = start_together(tmp_path, steps, 2)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(tmp_path.glob("*/*/checkpoints/run/seeds-5-9-*/*/checkpoint.json")):
-        time.sleep(0.05)
-    processes[1].kill()
-    killed = time.monotonic()
-    codes, texts = finish(processes)
-    assert codes == [2, -signal.SIGKILL], texts
-    assert "process 1 is lost" in texts[0] or "process 1: no sign of life" in texts[0]
-    assert "resume the run, on as many processes as you like" in texts[0]
-    assert time.monotonic() - killed < 120
+def accounts(run):
+    session = ("first_update", "devices", "seconds", "compile_seconds", "env_steps_per_second")
+    runs = run.summary()["runs"]
+    return {arm: {name: value for name, value in facts.items() if name not in session} for arm, facts in runs.items()}
 
-    codes, texts = finish([start(tmp_path, steps, 1, "--resume")])
-    assert codes[0] in (0, 1), texts
+
+@pytest.mark.each
+@pytest.mark.parametrize(("victim", "fewer"), [(0, 2), marks.slow(1, 1)])
+def test_a_dead_process_is_reported_and_others_go_on(victim, fewer, tmp_path):
+    """One of two is killed, also the first; the other says so, ends its own seeds, saves them; others finish the run."""
+    steps, other = 400_000, 1 - victim
+    processes = start_together(tmp_path, steps, 2)
+    seeds = ("0-4", "5-9")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.glob(f"*/*/checkpoints/*/seeds-{seeds[victim]}-*/*/*.json")):
+        time.sleep(0.02)
+    processes[victim].kill()
+    codes, texts = finish(processes)
+    assert codes[victim] == -signal.SIGKILL, texts
+    assert codes[other] == 2, texts
+    assert f"process {victim}: no sign of life" in texts[other]
+    assert "resume the run, on as many processes as you like" in texts[other]
+    ended = tmp_path.glob(f"*/*/checkpoints/*/seeds-{seeds[other]}-*/{steps // 100:010}/checkpoint.json")
+    assert len(list(ended)) == 1, "the other one made all its updates"
+
+    again = start_together(tmp_path, steps, 2, "--resume") if fewer == 2 else [start(tmp_path, steps, 1, "--resume")]
+    codes, texts = finish(again)
+    assert all(code in (0, 1) for code in codes), texts
     whole = tmp_path / "whole"
-    codes, texts = finish([start(whole, steps, 2)])
-    np.testing.assert_array_equal(*(run.curves("greedy_exact_value").values for run in (only(tmp_path), only(whole))))
+    finish([start(whole, steps, 2)])
+    assert_same_tables(only(tmp_path), only(whole))
+    assert accounts(only(tmp_path)) == accounts(only(whole))
+    assert "Stopped early" not in (only(tmp_path).path / "report.html").read_text()
+
+
+@pytest.mark.each
+def test_other_options_in_one_process_are_refused_before_anything_is_trained(tmp_path):
+    port = free_port()
+    shared = ["--coordinator", f"localhost:{port}", "--num-processes", "2", "--process-id"]
+    processes = [start(tmp_path, 20_000, 1, *shared, "0"), start(tmp_path, 20_000, 1, *shared, "1", "--gamma", "0.5")]
+    codes, texts = finish(processes)
+    assert codes == [2, 2], texts
+    assert all("process 1: jobs[0].config.algorithm.gamma is 0.99 in process 0, 0.5 there" in text for text in texts), texts
+    assert not list(tmp_path.iterdir())
 
 
 # The signs that processes leave each other
@@ -158,7 +182,67 @@ def test_one_process_waits_for_nobody():
         processes.wait()
         assert processes.agree("text") == "text"
     assert processes.first
-    assert distributed.start() is None
+    assert distributed.start().count == 1
+
+
+def go_together(count, function):
+    """Calls ``function(index, gather)`` in threads that stand for processes, and returns what each returned or raised."""
+    barrier, said, found = threading.Barrier(count), {}, {}
+
+    def go(index):
+        def gather(text):
+            said[index] = text
+            barrier.wait()
+            texts = [said[other] for other in range(count)]
+            barrier.wait()
+            return texts
+
+        try:
+            found[index] = function(index, gather)
+        except ConfigError as error:
+            found[index] = error
+
+    threads = [threading.Thread(target=go, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    return [found[index] for index in range(count)]
+
+
+def test_processes_meet_in_one_folder(tmp_path):
+    job = {"jobs": [{"config": {"gamma": 0.9}}]}
+    places = go_together(3, lambda index, gather: meeting_place(tmp_path, job, index, gather))
+    assert len(set(places)) == 1
+    assert places[0].parent == tmp_path
+
+
+def test_another_job_is_refused_in_every_process_before_anything_is_computed(tmp_path):
+    def meet(index, gather):
+        return meeting_place(tmp_path, {"jobs": [{"config": {"gamma": 0.9 + index / 100}}]}, index, gather)
+
+    for error in go_together(2, meet):
+        assert isinstance(error, ConfigError)
+        assert "process 1: jobs[0].config.gamma is 0.9 in process 0, 0.91 there" in str(error)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_folder_is_refused_in_every_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "PATIENCE", 0.2)
+    for error in go_together(2, lambda index, gather: meeting_place(tmp_path / str(index), {}, index, gather)):
+        assert isinstance(error, ConfigError)
+        assert f"process 1: {tmp_path / '1'}" in str(error)
+
+
+def test_a_program_that_differs_is_refused_in_every_process(tmp_path):
+    def go(index, _):
+        processes = Processes(tmp_path, index, 2)
+        with processes.alive():
+            processes.require_same("task", {"slip": index})
+
+    for error in go_together(2, go):
+        assert isinstance(error, ConfigError)
+        assert "every process must have the same task" in str(error)
 
 
 def test_bad_arguments(tmp_path):
