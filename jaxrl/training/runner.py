@@ -32,7 +32,8 @@ from jaxrl.training.distributed import Processes
 from jaxrl.training.graceful_stop import GracefulStop
 from jaxrl.training.inputs import Inputs
 from jaxrl.training.measurements import Measurements
-from jaxrl.training.seed_axis import SEEDS, SeedState
+from jaxrl.training.seed_axis import SEEDS
+from jaxrl.training.seed_batches import Batch
 from jaxrl.training.trainer import Between, Schedule, Trainer, default_chunk_length
 
 PyTree = Any
@@ -166,54 +167,34 @@ def run(
     """
     started = time.perf_counter()
     numbers = _seed_numbers(seeds)
-    _require_options(root, num_updates, chunk_length=chunk_length, vmap_width=vmap_width, batch_seeds=batch_seeds)
-    contracts.require_task("run", task)
-    given = Inputs.of("task", task, task_axes, len(numbers))
-    evaluators = contracts.evaluators_of("run", evaluators, given.seed())
-    steps = _validate(make, given.seed(), config, checkpoints)
     processes = processes or Processes()
-    alone = processes.count == 1
-    must = "several processes must share checkpoints"
-    require(alone or checkpoints is not None, "run", must, checkpoints, "Give a folder that all of them see.")
+    _require_options(root, num_updates, chunk_length=chunk_length, vmap_width=vmap_width, batch_seeds=batch_seeds)
+    given, judges = _inputs(task, task_axes, evaluators, evaluator_axes, len(numbers))
+    steps = _validate(make, given.seed(), config, checkpoints, processes)
     memory.make_room_for_programs()
 
     plan = Schedule(num_updates, chunk_length or default_chunk_length(num_updates), root)
     identity = _identity(make, task, config, plan, task_axes, initial, between)
+    configs, devices = seed_axis.spread(config, len(numbers)), list(jax.local_devices() if devices is None else devices)
     trainer = Trainer(
-        make,
-        given,
-        seed_axis.spread(config, len(numbers)),
-        numbers,
-        plan,
-        Inputs.of("evaluator", evaluators, evaluator_axes, len(numbers)),
-        evaluation_seed,
-        initial,
-        between,
-        list(jax.local_devices() if devices is None else devices),
-        vmap_width,
-        checkpoints,
+        make, given, configs, numbers, plan, judges, evaluation_seed, initial, between, devices, vmap_width, checkpoints
     )
     told = functools.partial(plan.told, steps, trainer.devices, trainer.evaluates)
     saved = [] if checkpoints is None else _saved(checkpoints, identity, processes, sinks, told(numbers))
-    if batch_seeds is None:
-        batch_seeds = max(checkpoint.room for checkpoint in saved) if saved else trainer.seeds_that_fit(processes)
-    batches = seed_batches.cut(numbers, saved, batch_seeds, processes)
+    fitting = batch_seeds or max((one.room for one in saved), default=0) or trainer.seeds_that_fit(processes)
+    batches = seed_batches.cut(numbers, saved, fitting, processes)
     measurements = Measurements(numbers, sinks, trainer.watched_names)
-    own = numbers[np.sort(np.concatenate([np.arange(0), *(batch.rows for batch in batches)]))]
-    first = seed_batches.first_updates(len(numbers), batches)[np.isin(numbers, own)]
+    own, first = seed_batches.share(numbers, batches)
     if (first < num_updates).any():
         trainer.trace(next(batch for batch in batches if batch.first_update < num_updates))
         measurements.begin(told(own, first))
-    carries: list[SeedState] = []
-    interrupted = False
+    carries, interrupted = [], False
     try:
         with contextlib.nullcontext(stop) if stop is not None else GracefulStop() as stop:
             carries += [trainer.train(batch, measurements, stop) for batch in batches]
-            if checkpoints is not None and not alone:
-                processes.wait()
-                finished = seed_batches.cut(numbers, checkpoints.begin(**identity), 1)
-                batches += (others := [batch for batch in finished if numbers[batch.rows[0]] not in own])
-                carries += [trainer.restore(batch, measurements) for batch in others]
+            others = _of_other_processes(processes, checkpoints, identity, numbers, own)
+            carries += [trainer.restore(batch, measurements) for batch in others]
+            batches += others
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -255,6 +236,15 @@ def _saved(checkpoints: Checkpoints, identity, processes: Processes, sinks: Sequ
     return seed_batches.on_record(saved, asked.seeds, recorded, checkpoints.earlier)
 
 
+def _of_other_processes(processes: Processes, checkpoints: Checkpoints | None, identity, numbers, own) -> list[Batch]:
+    """Returns the batches of seeds that other processes have trained, once all have come to their end. own: our seeds."""
+    if checkpoints is None or processes.count == 1:
+        return []
+    processes.wait()
+    finished = seed_batches.cut(numbers, checkpoints.begin(**identity), 1)
+    return [batch for batch in finished if numbers[batch.rows[0]] not in own]
+
+
 def _identity(make, task, config, plan: Schedule, task_axes, initial, between: Between | None) -> dict[str, Any]:
     """Returns everything that the results depend on, by which checkpoints know their run."""
     identity = {"make": make, "task": task, "config": config, "root": plan.root}
@@ -265,7 +255,14 @@ def _identity(make, task, config, plan: Schedule, task_axes, initial, between: B
     return identity | {"sources": provenance.sources((make, task, config, asked, initial if callable(initial) else ()))}
 
 
-def _validate(make, task, config, checkpoints) -> contracts.DeclaredSteps:
+def _inputs(task: Any, task_axes: Any, evaluators: Any, evaluator_axes: Any, count: int) -> tuple[Inputs, Inputs]:
+    """Returns the task and the evaluators of ``count`` seeds. Raises EnvError or EvaluatorError if they are none."""
+    contracts.require_task("run", task)
+    given = Inputs.of("task", task, task_axes, count)
+    return given, Inputs.of("evaluator", contracts.evaluators_of("run", evaluators, given.seed()), evaluator_axes, count)
+
+
+def _validate(make, task, config, checkpoints, processes) -> contracts.DeclaredSteps:
     """Refuses what cannot be run, as far as it shows before an update is traced; returns the steps that are declared."""
     contracts.require_make("run", make)
     contracts.require_config("run", config)
@@ -274,6 +271,8 @@ def _validate(make, task, config, checkpoints) -> contracts.DeclaredSteps:
         contracts.require_environment("run", task)
     if checkpoints is not None:
         contracts.require_names("run", make, task)
+    must, fix = "several processes must share checkpoints", "Give a folder that all of them see."
+    require(processes.count == 1 or checkpoints is not None, "run", must, checkpoints, fix)
     return contracts.declared_steps("run", config)
 
 

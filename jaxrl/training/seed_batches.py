@@ -88,12 +88,12 @@ def on_record(
     return found
 
 
-def first_updates(count: int, batches: Sequence[Batch]) -> np.ndarray:
-    """Returns the number of the update with which each of all seeds goes on, int64[S], 0 for those that are in no batch."""
-    first = np.zeros(count, np.int64)
+def share(numbers: np.ndarray, batches: Sequence[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the numbers of all seeds in these batches, in order, and the update with which each goes on, int64[B]."""
+    first = np.full(len(numbers), -1, np.int64)
     for batch in batches:
         first[batch.rows] = batch.first_update
-    return first
+    return numbers[first >= 0], first[first >= 0]
 
 
 def in_order(states: list[PyTree], batches: list[Batch]) -> PyTree:
