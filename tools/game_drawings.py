@@ -100,7 +100,7 @@ def tree(axes: Axes, env: Environment) -> None:
     level, parents, pay = _walk(tabulate(env))
     place = np.zeros(len(level))
     for depth in range(level.max() + 1):
-        members = sorted(np.flatnonzero(level == depth), key=lambda state: place[parents.get(state, state)])
+        members = sorted(np.flatnonzero(level == depth).tolist(), key=lambda state: place[parents.get(state, state)])
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
     for state, parent in parents.items():
         axes.plot((place[parent], place[state]), (-level[parent], -level[state]), color="#bbbbbb", linewidth=0.7, zorder=1)
@@ -122,11 +122,11 @@ def _walk(model: TabularModel) -> tuple[np.ndarray, dict[int, int], dict[int, fl
     possible = (model.probability > 0) & model.action_mask[:, :, None]
     level, parents, pay = np.full(model.num_states, -1), {}, {}
     level[model.initial > 0] = 0
-    frontier = list(np.flatnonzero(level == 0))
+    frontier = np.flatnonzero(level == 0).tolist()
     while frontier:
         state = frontier.pop(0)
         for action, outcome in np.argwhere(possible[state]):
-            successor = model.next_state[state, action, outcome]
+            successor = int(model.next_state[state, action, outcome])
             if level[successor] >= 0:
                 continue
             level[successor], parents[successor] = level[state] + 1, state

@@ -121,6 +121,19 @@ def optimal_lots(lots: int, temporary: np.ndarray, permanent: np.ndarray) -> np.
     return np.asarray(schedule)
 
 
+def in_whole_lots(lots: int, temporary: np.ndarray, permanent: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the schedules that a learner is compared with, int64[T] each; the last one is the best of them all.
+
+    Args:
+        lots: X. temporary, permanent: float[T], mean impacts of each step.
+    """
+    return {
+        "equal sales": whole_lots(twap(lots, len(temporary))),
+        "front-loaded": whole_lots(front_loaded(lots, len(temporary))),
+        "best whole lots": optimal_lots(lots, temporary, permanent),
+    }
+
+
 def whole_lots(schedule: np.ndarray) -> np.ndarray:
     """Rounds a schedule to whole lots with the same total, int64[T]: at each step the cumulative sales are rounded."""
     return np.diff(np.round(np.cumsum(schedule)), prepend=0).astype(np.int64)

@@ -7,8 +7,7 @@ Source: Macri and Lillo (2024), "Reinforcement Learning for Optimal Execution wh
 Almgren and Chriss (2001). The sizes of the impacts are ours.
 """
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,9 +17,9 @@ import numpy as np
 
 from envs.trading import execution, schedules
 from jaxrl.algorithms.deep import dqn
-from jaxrl.core import rollout
 from jaxrl.core.environment import Environment
-from jaxrl.core.rollout import Decision, Policy
+from jaxrl.core.rollout import Policy
+from jaxrl.evaluation.paths import MeanPath, mean_path, open_loop
 from jaxrl.experiment import Arm, Claim, Quantity, Results, draw, exact, final
 
 LOTS, STEPS = 20, 10
@@ -84,26 +83,9 @@ def arms(config: Config) -> Iterator[Arm]:
         )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def play(paths: int, policy: Callable[..., Policy], env: Environment, policies: Any, key: jax.Array) -> dict[str, jax.Array]:
-    """Plays N policies, ``policy(env, entry)`` of each entry of a PyTree[N, ...], on the same paths.
-
-    Returns means over paths, float32[N, T]: ``sold``, lots at each step; ``cost``, of the sales up to each step, quote currency.
-    """
-
-    def one(entry):
-        start_key, play_key = jax.random.split(key)
-        episodes = rollout.start(start_key, env, paths)
-        _, batch = rollout.unroll(play_key, env, policy(env, entry), episodes, STEPS)
-        cost = -jnp.cumsum(batch.reward, axis=0).mean(1) * env.params.cost_scale
-        return {"sold": batch.action.mean(1, dtype=jnp.float32), "cost": cost}
-
-    return jax.vmap(one)(policies)
-
-
-def selling(env: Environment, lots: jax.Array) -> Policy:
-    """Returns the policy that sells a fixed number of lots at each step, int32[T], whatever the price."""
-    return lambda key, view: Decision(lots[view.t])
+def sales(env: Environment, played: MeanPath) -> dict[str, jax.Array]:
+    """Returns the lots sold at each step and the cost of the sales up to it, quote currency; float32[N, T], means over paths."""
+    return {"sold": played.action, "cost": -played.earned * env.params.cost_scale}
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
@@ -116,17 +98,13 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
         return dqn.make(env, config.algorithm).policy(replace(state, params=state.target_params), True)
 
     for number, arm in enumerate(arms(config)):
-        factors = dict(arm.factors)
+        env, factors = arm.task, dict(arm.factors)
         key = jax.random.fold_in(jax.random.key(results.root + 1), number)  # not the key of training
-        played = play(config.paths, learned, arm.task, results.run(**factors).state, key)
-        yield factors, results.marked(played, **factors)
-        impacts = execution.mean_impacts(arm.task.params)
-        fixed = {
-            "equal sales": schedules.whole_lots(schedules.twap(LOTS, STEPS)),
-            "front-loaded": schedules.whole_lots(schedules.front_loaded(LOTS, STEPS)),
-            "best whole lots": schedules.optimal_lots(LOTS, *impacts),
-        }
-        played = play(config.paths, selling, arm.task, jnp.asarray(list(fixed.values()), jnp.int32), key)
+        played = mean_path(key, env, learned, results.run(**factors).state, config.paths)
+        yield factors, results.marked(sales(env, played), **factors)
+        impacts = execution.mean_impacts(env.params)
+        fixed = schedules.in_whole_lots(LOTS, *impacts)
+        played = sales(env, mean_path(key, env, open_loop, jnp.asarray(list(fixed.values()), jnp.int32), config.paths))
         for place, method in enumerate(fixed):
             yield factors | {"method": method}, {name: values[place] for name, values in played.items()}
         best = schedules.optimal(LOTS, *impacts)
@@ -140,10 +118,9 @@ def figures(results: Results) -> None:
         title = f"Selling {LOTS} lots, {impact} impact"
         options = {"label": "Cost of the sale (quote currency)", "name": f"cost_{impact}", "title": title}
         draw.ends(results, "cost", options, impact=impact)
-        methods = ("double DQN", "quadratic programme")
-        lines = {name: (np.arange(1, STEPS + 1), results.values("sold", impact=impact, method=name)) for name in methods}
+        methods = {name: {"impact": impact, "method": name} for name in ("double DQN", "quadratic programme")}
         note = "The learner's are means over paths."
-        draw.relation(results, f"sales_{impact}", lines, "Step", "Lots sold", title=title, note=note)
+        draw.lines(results, f"sales_{impact}", "sold", methods, "Step", "Lots sold", title=title, note=note)
 
 
 def cost_ratio() -> float:

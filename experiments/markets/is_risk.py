@@ -9,10 +9,9 @@ Source: Udovichenko et al. (2025), "Risk-Averse Reinforcement Learning with Itak
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-import jax
 import numpy as np
 
 from envs.trading import gaussian_portfolio, option_hedging
@@ -20,8 +19,7 @@ from jaxrl.algorithms.tabular import entropic_td
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import tabulate
 from jaxrl.experiment import Arm, Claim, Results, draw, every, exact, final, largest, share
-from jaxrl.results.factors import Factor
-from jaxrl.solvers.dynamic_programming import entropic_value_iteration, visited_under
+from jaxrl.solvers.dynamic_programming import EntropicPlan, entropic_plan
 
 RISK_AVERSIONS = (0.5, 1.0, 2.0, 5.0, 10.0)
 SHIFT = 20.0
@@ -65,17 +63,12 @@ def environment(problem: str, aversion: float, shift: float = 0.0) -> Environmen
 
 
 @functools.cache
-def solution(problem: str, aversion: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """Returns the value of the start, and where the best policy leads, the start first: observations and choices, int[V]."""
-    if problem == "portfolio":
-        value = gaussian_portfolio.certainty_equivalent(MEAN, DEVIATION, aversion, STEPS[problem])
-        return value, np.arange(STEPS[problem]), np.full(STEPS[problem], AMOUNTS.index(1.0))
-    model = tabulate(environment(problem, aversion))
-    with jax.enable_x64(True):
-        planned = entropic_value_iteration(model, aversion, tolerance=1e-12)
-        choices, value = np.asarray(planned.action_value).argmax(-1), float(planned.start_value(model))
-    states = visited_under(model, choices)
-    return value, model.observation[states], choices[states]
+def solution(problem: str, aversion: float) -> EntropicPlan:
+    """Returns the best policy: of the portfolio in closed form, of the hedge by dynamic programming."""
+    if problem == "hedge":
+        return entropic_plan(tabulate(environment(problem, aversion)), aversion)
+    value = gaussian_portfolio.certainty_equivalent(MEAN, DEVIATION, aversion, STEPS[problem])
+    return EntropicPlan(value, np.arange(STEPS[problem]), np.full(STEPS[problem], AMOUNTS.index(1.0)))
 
 
 def hedge_without_costs() -> float:
@@ -83,9 +76,8 @@ def hedge_without_costs() -> float:
     value, delta = option_hedging.replication(environment("hedge", 1.0).params)
     holdings = np.unique(np.append(delta[np.isfinite(delta)], 0.0))
     model = tabulate(option_hedging.make(tuple(holdings.tolist()), PRICE, PRICE, cost=0.0, num_steps=STEPS["hedge"]))
-    with jax.enable_x64(True):
-        planned = [float(entropic_value_iteration(model, a, tolerance=1e-12).start_value(model)) for a in RISK_AVERSIONS]
-    return float(np.abs(-np.array(planned) / value[0, 0] - 1).max())
+    planned = np.array([entropic_plan(model, aversion).value for aversion in RISK_AVERSIONS])
+    return float(np.abs(-planned / value[0, 0] - 1).max())
 
 
 def arms(config: Config) -> Iterator[Arm]:
@@ -113,12 +105,9 @@ def measure(config: Config, results: Results):
     for arm in arms(config):
         problem, method = str(arm.factors["problem"]), arm.factors["method"]
         shift, aversion = float(arm.factors["shift"]), float(arm.factors["risk_aversion"])
-        value, observations, choices = solution(problem, aversion)
-        q = results.states(**arm.factors).q.astype(np.float64)[:, observations]
         # The shift is taken off again, so that it does not make errors look small.
-        error = np.abs(q[:, 0].max(-1) - STEPS[problem] * shift - value) / abs(value)
-        error = np.where(np.isfinite(error), error, np.inf)
-        found = {"value_error": error, "cells_off": np.abs(q.argmax(-1) - choices).max(-1)}
+        error, off = solution(problem, aversion).errors(results.states(**arm.factors).q, STEPS[problem] * shift)
+        found = {"value_error": error, "cells_off": off}
         reference.setdefault((problem, shift, aversion), error)  # of Itakura-Saito, which comes first
         if method == EXPONENTIAL:
             ours = reference[problem, shift, aversion]
@@ -126,25 +115,14 @@ def measure(config: Config, results: Results):
         yield arm.factors, {name: values[:, None] for name, values in found.items()}
 
 
-def finite_errors(results: Results, factors: Mapping[str, Factor]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the risk aversions at which every seed has a finite error, and these errors, float64[S, R], at least 1e-5."""
-    others = {name: value for name, value in factors.items() if name != "risk_aversion"}
-    aversions, errors = results.along("value_error", "risk_aversion", **others)
-    finite = np.isfinite(errors).all(0)
-    return aversions[finite], np.maximum(errors[:, finite], 1e-5)
-
-
 def figures(results: Results) -> None:
     """Draws the error of the value against the risk aversion, a line for each loss and shift with finite errors."""
+    labels = ("risk_aversion", "Risk aversion a (per unit of reward)", "Relative error of the value at the start")
+    note = "A loss is not drawn where a seed has no finite value. Dashed: 5 %."
+    scales = {"x_scale": "log", "y_scale": "log", "level": 0.05, "floor": 1e-5}
     for problem in STEPS:
-        lines = {}
-        for arm, name in results.labels("value_error", problem=problem, risk_aversion=RISK_AVERSIONS[0]).items():
-            factors = results.directory.factors("measurements")[arm]
-            lines[name] = finite_errors(results, factors)
-        labels = ("Risk aversion a (per unit of reward)", "Relative error of the value at the start")
-        note = "A loss is not drawn where a seed has no finite value. Dashed: 5 %."
-        scales = {"x_scale": "log", "y_scale": "log", "level": 0.05}
-        draw.relation(results, f"{problem}_value_error", lines, *labels, title=problem.capitalize(), note=note, **scales)
+        options = {"of": {"problem": problem}, "title": problem.capitalize(), "note": note, **scales}
+        draw.against(results, f"{problem}_value_error", "value_error", *labels, **options)
 
 
 def accurate(problem: str):

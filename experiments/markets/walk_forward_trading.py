@@ -23,9 +23,7 @@ import numpy as np
 from envs.trading import baselines, books, features, market_data, single_asset, splits
 from jaxrl.algorithms.deep import dqn, ppo
 from jaxrl.core.environment import Environment
-from jaxrl.evaluation import Followed, finance, follow
-from jaxrl.experiment import Arm, Claim, Results, draw, largest, smallest
-from jaxrl.report import figures as charts
+from jaxrl.experiment import Arm, Claim, Results, backtest, draw, largest, smallest
 from jaxrl.testing.causality import check_causal_function, check_causality, leaks
 
 TICKERS = ("AAPL", "IBM", "MSFT")
@@ -105,33 +103,12 @@ def arms(config: Config) -> Iterator[Arm]:
             yield Arm(factors, make, env, algorithm, seeds=config.seeds, env_steps=config.env_steps)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def played(make: Any, env: Environment, algorithm: Any, states: Any) -> Followed:
-    """Returns the only episode of a market as the greedy policies of learners PyTree[S, ...] play it, leaves [S, T, ...]."""
-    return jax.vmap(lambda state: follow(jax.random.key(0), env, make(env, algorithm).policy(state, True)))(states)
-
-
-def account(method: str, env: Environment, states: Any) -> tuple[books.Ledger, np.ndarray, books.Ledger]:
-    """Returns a strategy's books in a test market [S, T + 1], its log growth [S], and the replay of its weights alone."""
-    if method in AGENTS:
-        make, algorithm = AGENTS[method]
-        episode = played(make, env, algorithm, states)
-        found = single_asset.books(env, episode.action, episode.outcome.info)
-        growth = np.asarray(episode.outcome.reward, np.float64).sum(-1) / SCALE
-    else:
-        found = jax.tree.map(lambda leaf: leaf[None], single_asset.replay(env, RULES[method](env)[:-1]))
-        growth = np.log(np.asarray(found.wealth, np.float64)[:, -1] / float(env.params.capital))
-    return found, growth, jax.vmap(functools.partial(single_asset.replay, env))(found.target)
-
-
-def accounts(method: str, number: int, fold: splits.Fold, config: Config, results: Results) -> tuple:
-    """Returns closing prices [K, T + 1] of the test bars of a window, and what ``account`` says of each share [S, K, ...]."""
-    envs = [single_asset.window(prices, fold.test, **options(config)) for prices in history()[1]]
-    agent = {"method": method, "window": number}
-    states = results.run(**agent).state if method in AGENTS else None
-    found = jax.tree.map(lambda *leaves: np.stack(leaves, 1), *(account(method, env, states) for env in envs))
-    prices = np.stack([single_asset.episode_prices(env) for env in envs])
-    return prices, *(results.marked(found, **agent) if method in AGENTS else found)
+def accounts(method: str, number: int, markets: list[Environment], results: Results) -> backtest.Accounts:
+    """Returns the books of a strategy on the test bars of a window."""
+    if method in RULES:
+        return backtest.of_rule(RULES[method], markets)
+    (make, algorithm), agent = AGENTS[method], {"method": method, "window": number}
+    return results.marked(backtest.of_learners(make, algorithm, results.run(**agent).state, markets), **agent)
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
@@ -144,24 +121,22 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     for method in (*RULES, *AGENTS):
         records = []
         for number, fold in enumerate(folds(config), 1):
-            prices, found, growth, again = accounts(method, number, fold, config, results)
-            records.append(books.pooled(prices, found))
-            yield {"method": method, "window": number}, books.errors(prices, found, growth, again)._asdict()
-        returns, weight, traded = books.joined(records)
-        equity = np.cumprod(1 + returns, 1)
-        year = np.broadcast_to(1970 + dates.astype(float) / 365.2425, equity.shape)
-        yield {"method": method}, {"year": year, "equity": equity, "drawdown": finance.drawdown(equity), "weight": weight}
-        of_seeds = {name: statistic(returns)[:, None] for name, statistic in finance.STATISTICS.items()}
-        turnover = finance.turnover(traded, np.ones_like(traded))[:, None]
-        yield {"method": method, "over": "seeds"}, of_seeds | {"turnover": turnover}
-        mean = returns[np.isfinite(returns).all(1)].mean(0)
-        held = mean if held is None else held
-        for name, statistic in finance.STATISTICS.items():
-            intervals = finance.intervals_over_time(mean, held, statistic, config.resamples)
-            for reference, interval in zip(("nothing", "buy and hold"), intervals, strict=True):
-                sound = np.isfinite(interval).all() and interval.low <= interval.high  # of no difference: [0, 0]
-                factors = {"method": method, "over": "time", "statistic": name, "less": reference}
-                yield factors, interval._asdict() | {"sound": float(sound)}
+            markets = [single_asset.window(prices, fold.test, **options(config)) for prices in history()[1]]
+            record, errors = backtest.audited(markets, accounts(method, number, markets, results))
+            records.append(record)
+            yield {"method": method, "window": number}, errors._asdict()
+        record = books.joined(records)
+        yield {"method": method}, backtest.course(dates, record)
+        yield {"method": method, "over": "seeds"}, backtest.statistics(record)
+        returns = backtest.split_evenly(record)
+        held = returns if held is None else held  # buy and hold comes first
+        for factors, interval in backtest.intervals(returns, held, "buy and hold", config.resamples):
+            yield {"method": method, "over": "time", **factors}, interval
+    yield from leak_tests(config)
+
+
+def leak_tests(config: Config) -> Iterator[tuple[dict, dict]]:
+    """Tests the market, the features and the momentum signal for looking ahead."""
     prices, key = history()[1][0, folds(config)[0].train], jax.random.key(0)
     for name, weights in (("market", single_asset.WEIGHTS), ("continuous market", None)):
         build = functools.partial(market, config=config, weights=weights)
@@ -172,15 +147,14 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
 
 def figures(results: Results) -> None:
     """Draws equity, drawdown and weight over the years, and the Sharpe ratios of the seeds."""
-    note = f"Test bars alone, after fees; each of {charts.POINTS} points is a mean over neighbouring bars."
-    years = results.values("year", method="momentum")[0]
     for metric, label, scale in (
         ("equity", "Wealth (multiples of the capital)", "log"),
         ("drawdown", "Fall below the highest wealth", "linear"),
         ("weight", "Mean weight held", "linear"),
     ):
-        lines = {method: charts.points(years, results.values(metric, method=method)) for method in (*RULES, *AGENTS)}
-        draw.relation(results, metric, lines, "Year", label, y_scale=scale, note=note)
+        arms = {method: {"method": method} for method in (*RULES, *AGENTS)}
+        note = "Test bars alone, after fees."
+        draw.lines(results, metric, metric, arms, "Year", label, "year", y_scale=scale, note=note)
     draw.ends(results, "sharpe_ratio", {"label": "Sharpe ratio of a year, on the test bars"})
 
 

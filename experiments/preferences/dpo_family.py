@@ -8,7 +8,6 @@ Source: Rafailov et al. (2023); Azar et al. (2023); and those of ``jaxrl.algorit
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +15,9 @@ import numpy as np
 
 from jaxrl.algorithms.preferences import direct, populations
 from jaxrl.algorithms.preferences.direct import Config as Numbers
-from jaxrl.experiment import Claim, Quantity, Results, derived, draw, every, final, largest
+from jaxrl.experiment import Claim, Quantity, Results, at, draw, every, final, largest
 from jaxrl.experiment.experiment import Row
-from jaxrl.results.factors import Factor, label
-from jaxrl.solvers.kl_optimal import kl_optimal, logit, psi_optimal
+from jaxrl.results.factors import Factor
 
 BETA, FLIPS, TOKEN_PRICE, TAUS = 0.5, 0.2, 0.05, (0.1, 0.5, 1.0)
 ALIKE = Numbers(beta=BETA, flip_rate=FLIPS, target_margin=1.0, sft=1.0, eta=1.0)
@@ -47,32 +45,17 @@ def strength(loss: str) -> dict[str, float]:
 def measure(config: Config, results: Results) -> list[Row]:
     """Computes everything in float64."""
     with jax.enable_x64(True):
-        return [*optima(results.root), *identities(), *deterministic(config.steps), *length_neutral(config.seeds, results.root)]
+        return [*closed_forms(results.root), *deterministic(config.steps), *length_neutral(config.seeds, results.root)]
 
 
-def optima(root: int) -> Iterator[Row]:
-    """Compares the minimisers on Bradley-Terry data with the closed forms.
-
-    ``variation``: the total variation distance from the reference tilted by gold. ``length_slope``: nats per token.
-    """
-    gold, world = populations.draw_length_free(np.random.default_rng(root), 10)
-    tilted = jnp.exp(kl_optimal(world.log_reference, gold, BETA))
-    dpo = populations.optimum("dpo", Numbers(beta=BETA), world)
-    psi_po = psi_optimal(world.log_reference, world.preference, jnp.full(10, 0.1), BETA, logit)
-    for loss, policy in (("dpo", dpo), ("psi_po", psi_po)):
-        yield {"problem": "Bradley-Terry", "loss": loss}, {"variation": 0.5 * jnp.abs(jnp.exp(policy) - tilted).sum()}
-    tilt = populations.optimum("r_dpo", Numbers(beta=BETA, length=TOKEN_PRICE), world) - world.log_reference - gold / BETA
-    slope = np.polyfit(np.asarray(world.length), np.asarray(tilt), 1)[0]
-    yield {"problem": "Bradley-Terry", "loss": "r_dpo"}, {"length_slope": slope}
-
-
-def identities() -> Iterator[Row]:
-    """Measures slopes at the reference against closed forms, the robust loss against DPO, and losses without a reference."""
+def closed_forms(root: int) -> Iterator[Row]:
+    """Compares optima, slopes at the reference, the robust loss and losses without a reference with closed forms."""
+    for loss, found in populations.optimum_errors(np.random.default_rng(root), 10, BETA, TOKEN_PRICE).items():
+        yield {"problem": "Bradley-Terry", "loss": loss}, found
     for loss, error in populations.slope_errors(Numbers(beta=BETA, tau=0.3, flip_rate=FLIPS, eta=0.8)).items():
         yield {"problem": "policy = reference", "loss": loss}, {"gradient_error": error}
-    right, wrong = (populations.pair(sign * jnp.linspace(-5.0, 5.0, 11)) for sign in (1, -1))
-    mean = (1 - FLIPS) * direct.robust(right, ALIKE) + FLIPS * direct.robust(wrong, ALIKE)
-    yield {"problem": "flipped labels", "loss": "robust"}, {"robust_error": jnp.abs(mean - direct.dpo(right, ALIKE)).max()}
+    error = populations.robust_error(jnp.linspace(-5.0, 5.0, 11), ALIKE)
+    yield {"problem": "flipped labels", "loss": "robust"}, {"robust_error": error}
     for loss, change in populations.reference_changes(Numbers()).items():
         yield {"problem": "another reference", "loss": loss}, {"reference_change": change}
 
@@ -93,45 +76,26 @@ def deterministic(last: int) -> Iterator[Row]:
 
 
 def length_neutral(seeds: int, root: int) -> Iterator[Row]:
-    """Trains on labels that do not depend on the length, from a reference that makes long responses unlikely.
-
-    ``correlation``: the size of that between the length and the loss's own implicit reward, which is the log-probability for CPO
-    and the log-probability per token for SimPO.
-    """
-    losses, numbers = ("cpo", "simpo"), Numbers(beta=1.0, target_margin=0.0, sft=0.0)
-
-    @jax.vmap
-    def correlations(key):
-        world = populations.draw_texts(key, 50)
-        objectives = [partial(populations.expected_loss, loss, numbers, world) for loss in losses]
-        summed, normalised = populations.descend(objectives, world.log_reference, np.array([200]), step_size=5.0)[:, 0]
-        return [jnp.abs(jnp.corrcoef(reward, world.length)[0, 1]) for reward in (summed, normalised / world.length)]
-
-    for loss, found in zip(losses, correlations(jax.random.split(jax.random.key(root), seeds)), strict=True):
+    """Measures how implicit rewards depend on the length where gold does not."""
+    numbers = Numbers(beta=1.0, target_margin=0.0, sft=0.0)
+    for loss, found in populations.length_correlations(jax.random.key(root), seeds, numbers).items():
         yield {"problem": "length-neutral labels", "loss": loss}, {"correlation": found[:, None]}
 
 
 def figures(results: Results) -> None:
     """Draws margins and log-ratios over the gradient steps."""
     shown = ("dpo", "dpop", "apo_zero", "ipo", "cdpo", "sppo")
-    lines = {loss: path(results, "margin", problem=PAIR, loss=loss, **strength(loss)) for loss in shown}
-    options = {"x_scale": "log", "title": "A pair whose label never changes"}
-    draw.relation(results, "margins", lines, "Gradient steps", "Margin h (nats)", **options)
-    lines = {"dpo": path(results, "log_ratio", problem=CHAIN, loss="dpo")}
-    lines |= {f"ipo, tau {tau}": path(results, "log_ratio", problem=CHAIN, loss="ipo", tau=tau) for tau in TAUS[1:]}
-    options = {"x_scale": "log", "title": "Three responses, a > b and b > c"}
-    draw.relation(results, "chain", lines, "Gradient steps", "log pi(c) - log pi(a) (nats)", **options)
-
-
-def path(results: Results, metric: str, **arm: Factor) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the numbers of steps, float64[C], and the metric after each, float64[1, C]."""
-    return results.values("steps", **arm)[0], results.values(metric, **arm)
+    arms = {loss: {"problem": PAIR, "loss": loss, **strength(loss)} for loss in shown}
+    over, options = "Gradient steps", {"x": "steps", "x_scale": "log"}
+    draw.lines(results, "margins", "margin", arms, over, "Margin h (nats)", title="A pair whose label never changes", **options)
+    arms = {f"ipo, tau {tau}": {"problem": CHAIN, "loss": "ipo", "tau": tau} for tau in TAUS[1:]}
+    arms, title = {"dpo": {"problem": CHAIN, "loss": "dpo"}} | arms, "Three responses, a > b and b > c"
+    draw.lines(results, "chain", "log_ratio", arms, over, "log pi(c) - log pi(a) (nats)", title=title, **options)
 
 
 def last_decade(metric: str, **arm: Factor) -> Quantity:
     """By how much a metric rises over the last nine tenths of the steps."""
-    text = f"rise of {metric} in the last decade of steps ({label(arm)})"
-    return derived(text, lambda results: np.diff(results.values(metric, **arm)[0, [-11, -1]])[0])
+    return final(metric, **arm) - at(metric, -11, **arm)
 
 
 def settled(loss: str) -> Quantity:

@@ -11,21 +11,18 @@ Source: Coste et al. (2023); the curve d (a - b d), d the root of the divergence
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from envs.bandits import contextual_bandit
 from jaxrl.algorithms.preferences import ensembles, reward_fitting
-from jaxrl.algorithms.preferences.labellers import Labeller, ask
+from jaxrl.algorithms.preferences.labellers import Labeller
 from jaxrl.algorithms.preferences.overoptimisation import by_best_of_n, by_kl_penalty, fall_from_peak, fit_distance
 from jaxrl.algorithms.preferences.reward_models import Linear, Tabular
-from jaxrl.algorithms.preferences.segments import Preferences, scores, single_steps
-from jaxrl.core.environment import static
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.experiment import Arm, Claim, Quantity, Results, derived, draw, final
+from jaxrl.experiment.responses import LabelledResponses
 from jaxrl.results import factors
 from jaxrl.solvers.kl_optimal import best_of_n_kl
 
@@ -66,24 +63,6 @@ class Config:
 QUICK = Config(seeds=2, responses=50, pairs=300, updates=2)
 
 
-@struct.dataclass
-class LabelledResponses:
-    """A new world for every seed: gold, coverage and features drawn, pairs labelled. The pool holds every response once."""
-
-    labeller: Labeller
-    linear: jax.Array  # float32[], the share of gold's variance that is linear in the features
-    num_responses: int = static()
-    num_pairs: int = static()
-
-    def __call__(self, key: jax.Array) -> Preferences:
-        """Draws the data set of a seed; the pool's rewards are gold."""
-        world_key, pair_key, label_key = jax.random.split(key, 3)
-        world = contextual_bandit.draw(world_key, 1, self.num_responses, FEATURES, zipf=0.7, linear=self.linear)
-        _, first, second = contextual_bandit.sample_pairs(pair_key, world, self.num_pairs)
-        segments = single_steps(world.features[0], jnp.arange(self.num_responses, dtype=jnp.int32))
-        return ask(label_key, self.labeller, segments._replace(reward=world.gold[0][:, None]), first, second)
-
-
 def arms(config: Config) -> Iterator[Arm]:
     """Ensembles of tables without flips and with 25 % flips, and of linear models where gold is half linear."""
     response = (Box(-np.inf, np.inf, (FEATURES,)), Discrete(config.responses))
@@ -98,7 +77,7 @@ def arms(config: Config) -> Iterator[Arm]:
         yield Arm(
             world,
             ensembles.make,
-            LabelledResponses(labeller, jnp.float32(share), config.responses, config.pairs),
+            LabelledResponses(labeller, jnp.float32(share), config.responses, config.pairs, FEATURES),
             ensembles.Config(reward_fitting.Config(model, 0.1, decay, **options), config.members),
             seeds=config.seeds,
             num_updates=config.updates,
@@ -108,38 +87,33 @@ def arms(config: Config) -> Iterator[Arm]:
 
 def measure(config: Config, results: Results):
     """Optimises each aggregate of each ensemble: gold, proxy and divergence at every n of best-of-n and every beta."""
-    score = jax.jit(jax.vmap(scores, in_axes=(None, 0, 0)), static_argnums=0)
     reference = jnp.full(config.responses, 1 / config.responses)
     for arm in arms(config):
         state = results.states(**arm.factors)
-        pool = state.preferences.segments
-        for aggregate, (kind, penalty) in AGGREGATES.items():
-            proxy = score(ensembles.Aggregated(arm.config.fitting.model, kind, penalty), state.member.params, pool)
-            for optimiser, (optimise, strengths) in OPTIMISERS.items():
-                found = optimise(reference, pool.reward[..., 0], proxy, jnp.float32(strengths))
-                yield {**arm.factors, "aggregate": aggregate, "optimiser": optimiser}, found._asdict()
+        pool, model = state.preferences.segments, arm.config.fitting.model
+        for (aggregate, kind), (optimiser, (optimise, strengths)) in product(AGGREGATES.items(), OPTIMISERS.items()):
+            proxy = ensembles.scores_of_seeds(ensembles.Aggregated(model, *kind), state.member.params, pool)
+            found = optimise(reference, pool.reward[..., 0], proxy, jnp.float32(strengths))
+            yield {**arm.factors, "aggregate": aggregate, "optimiser": optimiser}, found._asdict()
 
 
-def curve(results: Results, metric: str, world: dict, aggregate: str = "single", optimiser: str = "best-of-n") -> np.ndarray:
-    """Returns a metric at every strength of the optimiser, float64[S, 13]."""
-    return results.values(metric, **world, aggregate=aggregate, optimiser=optimiser)
+def curve(results: Results, metric: str, world: dict, aggregate: str = "single") -> np.ndarray:
+    """Returns a metric at every n of best-of-n, float64[S, 13]."""
+    return results.values(metric, **world, aggregate=aggregate, optimiser="best-of-n")
 
 
 def figures(results: Results) -> None:
     """Draws gold against the distance from the reference, a line for each aggregate."""
     for world in WORLDS:
-        name, file = factors.label(world), f"{world['model']}_{world['flip_rate']:g}"
+        title, file = f"rm_ensemble: {factors.label(world)}", f"{world['model']}_{world['flip_rate']:g}"
+        best, kl = ({one: {**world, "aggregate": one, "optimiser": optimiser} for one in AGGREGATES} for optimiser in OPTIMISERS)
         a, b = (values.mean() for values in fit_distance(DISTANCE, curve(results, "gold", world)))
         note = f"Fit of the single model: d ({a:.2f} - {b:.2f} d), peak at d = {a / (2 * b):.2f}."
-        lines = {aggregate: (DISTANCE, curve(results, "gold", world, aggregate)) for aggregate in AGGREGATES}
         labels = ("Root of log n - (n - 1) / n (nats to the 1/2)", "Gold reward of best-of-n")
-        draw.relation(results, f"best_of_n_{file}", lines, *labels, title=f"rm_ensemble: {name}", note=note)
-        lines = {}
-        for aggregate in AGGREGATES:
-            gold, divergence = (curve(results, metric, world, aggregate, "KL penalty") for metric in ("gold", "divergence"))
-            lines[aggregate] = np.sqrt(divergence.mean(0)), gold
+        draw.lines(results, f"best_of_n_{file}", "gold", best, *labels, DISTANCE, title=title, note=note)
+        distances = {one: np.sqrt(results.values("divergence", **arm).mean(0)) for one, arm in kl.items()}
         labels = ("Root of KL(policy, reference), mean over seeds (nats to the 1/2)", "Gold reward of the KL-optimal policy")
-        draw.relation(results, f"kl_penalty_{file}", lines, *labels, title=f"rm_ensemble: {name}")
+        draw.lines(results, f"kl_penalty_{file}", "gold", kl, *labels, distances, title=title)
 
 
 def smallest_rise(results: Results) -> float:

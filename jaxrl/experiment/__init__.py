@@ -14,6 +14,7 @@ from jaxrl.experiment.claims import (
     exact,
     final,
     largest,
+    lowest,
     share,
     smallest,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "final",
     "largest",
     "load",
+    "lowest",
     "share",
     "smallest",
 ]

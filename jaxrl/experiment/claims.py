@@ -134,6 +134,15 @@ def at(metric: str, position: int, /, **factors: Any) -> Quantity:
     return _of_arm(metric, factors, lambda values: values[:, position], f"{metric} at measurement {position}")
 
 
+def lowest(metric: str, position: int, /, **factors: Any) -> Quantity:
+    """The smallest value of a metric in every seed from one of its measurements on, counted as for ``at``."""
+
+    def reduce(values: np.ndarray) -> np.ndarray:
+        return np.minimum(values[:, position], values[:, position:].min(1))  # the first of them must have been measured
+
+    return _of_arm(metric, factors, reduce, f"lowest {metric} from measurement {position} on")
+
+
 def largest(metric: "str | Quantity", /, **factors: Any) -> Quantity:
     """The largest value of a metric over all seeds and measurements of all arms with these factors: one exact number.
 

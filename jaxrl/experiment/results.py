@@ -56,6 +56,19 @@ class Results:
             raise self._missing(metric, factors)
         return factor.short_labels(found)
 
+    def recorded(self) -> dict[str, dict[str, Factor]]:
+        """Returns the factors of every arm and measurement by its name, in the order in which they were recorded."""
+        return {name: dict(known) for table in TABLES for name, known in self._of(table).items()}
+
+    def factors_of(self, metric: str, table: TableName | None = None, /, **factors: Any) -> dict[str, Factor]:
+        """Returns all factors of the one arm with these factors that has a metric.
+
+        Raises:
+            UnknownNameError, ConfigError: as ``curves``.
+        """
+        name, arm = self._place(metric, table, factors)
+        return dict(self._of(name)[arm])
+
     # Reading
 
     def curves(self, metric: str, table: TableName | None = None, /, **factors: Any) -> Curves:

@@ -95,6 +95,7 @@ def learning_curves(
     label: str | None = None,
     title: str | None = None,
     name: str | None = None,
+    colours: Mapping[str, int] | None = None,
 ) -> Path:
     """Draws a metric over time: the interquartile mean over seeds and a band, a curve per arm.
 
@@ -109,8 +110,9 @@ def learning_curves(
         label: what the vertical axis shows, with its unit.
         title: by default the experiment.
         name: file name without its ending, by default the metric.
+        colours: arm -> place in ``COLOURS``, by default that of the arm among those drawn; beyond the last, colours repeat.
     """
-    figure, axes, text = _curves(run, metric, x, arms, table, band, label, title)
+    figure, axes, text = _curves(run, metric, x, arms, table, band, label, title, colours)
     if optimum is not None:
         axes.axhline(optimum, color=GREY, linewidth=1.2, linestyle=(0, (6, 3)), zorder=1, label="optimum")
         text += f" Dashed: the best possible value, {optimum:g}."
@@ -130,16 +132,17 @@ def gap_curve(
     label: str | None = None,
     title: str | None = None,
     name: str | None = None,
+    colours: Mapping[str, int] | None = None,
 ) -> Path:
     """Draws a quantity that should fall to zero, as ``learning_curves`` does.
 
     Args:
-        run, metric, x, arms, table, band, label, title, name: see ``learning_curves``.
+        run, metric, x, arms, table, band, label, title, name, colours: see ``learning_curves``.
         scale: "log" or "linear". A log axis ends at the smallest positive value that is drawn; what is smaller, zero
             included, is drawn there, and the caption says so.
     """
     require(scale in ("log", "linear"), "gap_curve", "scale must be 'log' or 'linear'", scale, "Use one of them.")
-    figure, axes, text = _curves(run, metric, x, arms, table, band, label, title, floored=scale == "log")
+    figure, axes, text = _curves(run, metric, x, arms, table, band, label, title, colours, floored=scale == "log")
     if scale == "linear":
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     legend(axes)
@@ -156,46 +159,63 @@ def distribution(
     label: str | None = None,
     title: str | None = None,
     name: str | None = None,
+    colours: Mapping[str, int] | None = None,
 ) -> Path:
     """Draws where the seeds end: a dot per seed, a histogram above, the interquartile mean with its 95 % bootstrap interval.
 
+    An arm with a single value, an exact number above all, has a tick with the value beside it.
+
     Args:
-        run, metric, arms, table, label, title, name: see ``learning_curves``.
+        run, metric, arms, table, label, title, name, colours: see ``learning_curves``.
         fraction: over which share of the last updates each seed is averaged, in (0, 1].
     """
     arms = _arms(run, metric, arms, table)
     finals = [final_values(run.curves(metric, arm, table).values, fraction) for arm in arms]
     names = [plain_text(name) or "all seeds" for name in arms.values()]
+    palette = _palette(arms, colours)
     finals = [values[np.isfinite(values)] for values in finals]
     everything = np.concatenate(finals)
     require(everything.size > 0, "distribution", "a seed must have a value", metric, "Draw another metric.", ResultsError)
     edges = np.histogram_bin_edges(everything, bins=min(40, max(10, round(2 * everything.size ** (1 / 3)))))
-    counts = _seed_counts([values.size for values in finals])
-    figure, axes = new_figure(run, title, f"Dots: {counts}. Diamond: interquartile mean with its 95 % bootstrap interval")
+    several = [values.size for values in finals if values.size > 1]
+    counts, single = _seed_counts(several) if several else "", any(values.size == 1 for values in finals)
+    note = [f"Dots: {counts}. Diamond: interquartile mean with its 95 % bootstrap interval"] if several else []
+    figure, axes = new_figure(run, title, ". ".join(note + ["Tick: a single value"] * single))
     for row, values in enumerate(finals):
-        if not values.size:
-            continue
-        colour, base = COLOURS[row % len(COLOURS)], -row
-        share = np.histogram(values, edges)[0]
-        axes.stairs(base + 0.08 + 0.5 * share / share.max(), edges, baseline=base + 0.08, fill=True, color=colour, alpha=0.3)
-        # Evenly spread heights in place of random ones: the picture is the same each time, and dots seldom hide each other.
-        heights = base - 0.06 - 0.22 * np.modf(np.arange(values.size) * 0.6180339887)[0]
-        axes.scatter(values, heights, s=max(3, 22 - values.size / 10), color=colour, alpha=0.55, linewidths=0)
-        found = bands(values[:, None], "bootstrap")
-        axes.plot([found.low, found.high], [base, base], color="black", linewidth=2.2, solid_capstyle="butt")
-        axes.plot(found.estimate, base, marker="D", color="white", markeredgecolor="black", markersize=6, zorder=5)
+        colour = COLOURS[palette[row] % len(COLOURS)]
+        if values.size == 1:
+            _draw_number(axes, -row, float(values[0]), colour)
+        elif values.size:
+            _draw_seeds(axes, -row, values, edges, colour)
     axes.set_yticks([-row for row in range(len(arms))], names)
     axes.set_ylim(-len(arms) + 0.6, 0.7)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(plain_text(label or axis_label(metric)))
-    text = (
-        f"Dots: {metric} of each seed, its mean over the last {100 * fraction:g} % of updates. Above: their histogram. "
-        "Diamond and bar: the interquartile mean over seeds and its 95 % bootstrap interval. "
-        f"{counts.capitalize()}."
-    )
+    text = f"Each value is the mean of {metric} over the last {100 * fraction:g} % of updates."
+    if several:
+        text += f" Dots: the seeds, {counts}. Above: their histogram. "
+        text += "Diamond and bar: the interquartile mean over seeds and its 95 % bootstrap interval."
+    if single:
+        text += " Tick and number: the value of an arm that has only one."
     return save_figure(run, name or f"{metric}_distribution", figure, text)
+
+
+def _draw_seeds(axes: Axes, base: int, values: np.ndarray, edges: np.ndarray, colour: str) -> None:
+    share = np.histogram(values, edges)[0]
+    axes.stairs(base + 0.08 + 0.5 * share / share.max(), edges, baseline=base + 0.08, fill=True, color=colour, alpha=0.3)
+    # Evenly spread heights in place of random ones: the picture is the same each time, and dots seldom hide each other.
+    heights = base - 0.06 - 0.22 * np.modf(np.arange(values.size) * 0.6180339887)[0]
+    axes.scatter(values, heights, s=max(3, 22 - values.size / 10), color=colour, alpha=0.55, linewidths=0)
+    found = bands(values[:, None], "bootstrap")
+    axes.plot([found.low, found.high], [base, base], color="black", linewidth=2.2, solid_capstyle="butt")
+    axes.plot(found.estimate, base, marker="D", color="white", markeredgecolor="black", markersize=6, zorder=5)
+
+
+def _draw_number(axes: Axes, base: int, value: float, colour: str) -> None:
+    axes.plot(value, base, marker="|", color=colour, markersize=16, markeredgewidth=2.5)
+    axes.annotate(f"{value:.4g}", (value, base), (0, 11), textcoords="offset points", ha="center", fontsize=9)
 
 
 def relation(
@@ -208,8 +228,10 @@ def relation(
     x_scale: str = "linear",
     y_scale: str = "linear",
     level: float | None = None,
+    floor: float | None = None,
     title: str | None = None,
     note: str = "",
+    colours: Mapping[str, int] | None = None,
 ) -> Path:
     """Draws one quantity against another that the runner knows nothing of: sizes, distances, temperatures.
 
@@ -218,23 +240,34 @@ def relation(
         name: file name without its ending.
         lines: label -> (x: float[P], values: float[S, P]); the interquartile mean over seeds and its bootstrap band are drawn.
         x_label, y_label: the axes, with units.
-        x_scale, y_scale: "linear" or "log". On a logarithmic x axis at most ``POINTS`` points are drawn, evenly spread.
+        x_scale, y_scale: "linear" or "log". At most ``POINTS`` points of a line are drawn: on a logarithmic x axis evenly spread
+            ones, on a linear one means over neighbours.
         level: a value of special meaning, drawn as a horizontal line.
+        floor: the smallest value that is drawn; lower ones, zero included, are drawn there, and the caption says so.
         title: by default the experiment.
-        note: a sentence to add to the caption.
+        note: sentences to add to the caption.
+        colours: label -> place in ``COLOURS``, by default that of the line.
     """
     require(bool(lines), "relation", "there must be something to draw", lines, "Name a line.")
-    counts = _seed_counts([len(values) for _, values in lines.values()])
-    several = max(len(values) for _, values in lines.values()) > 1
-    text = f"Line: interquartile mean of {counts}. Band: {BANDS['bootstrap']}" if several else "One exact computation a line"
+    several = [len(values) for _, values in lines.values() if len(values) > 1]
+    text = "One exact computation a line"
+    if several:
+        text = f"Line: interquartile mean of {_seed_counts(several)}. Band: {BANDS['bootstrap']}"
+        text += ". Without one: a single computation" * (len(several) < len(lines))
     figure, axes = new_figure(run, title, text)
-    for index, (label, (x, values)) in enumerate(lines.items()):
-        colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]  # dashes show lines that coincide
+    if x_scale == "linear" and max(len(x) for x, _ in lines.values()) > POINTS:
+        note = f"Each of {POINTS} points is a mean over neighbours. {note}"
+    if floor is not None and any((np.asarray(values) < floor).any() for _, values in lines.values()):
+        note = f"Values below {floor:.1g}, zero included, are drawn there. {note}"
+    for index, place, (label, (x, values)) in zip(range(len(lines)), _palette(lines, colours), lines.items(), strict=True):
+        colour, dash = COLOURS[place % len(COLOURS)], DASHES[index % len(DASHES)]  # dashes show lines that coincide
         x, values = np.asarray(x, np.float64), np.asarray(values, np.float64)
-        if x_scale == "log":
+        if x_scale == "linear":
+            x, values = points(x, values)
+        else:
             kept = log_spaced(x)
             x, values = x[kept], values[:, kept]
-        line = Line(x, *bands(values, "bootstrap"))
+        line = Line(x, *bands(values if floor is None else np.maximum(values, floor), "bootstrap"))
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
         marker = "o" if len(line.x) == 1 else None  # a line of one point cannot be seen
         axes.plot(line.x, line.centre, color=colour, linestyle=dash, marker=marker, label=plain_text(label) or None)
@@ -258,7 +291,7 @@ def caption(path: Path) -> str:
         raise ResultsError(f"figures: {path} must be a readable picture, got {str(error)!r}. {fix}") from error
 
 
-def _curves(run, metric, x, arms, table, band, label, title, floored: bool = False) -> tuple[Figure, Axes, str]:
+def _curves(run, metric, x, arms, table, band, label, title, colours=None, floored: bool = False) -> tuple[Figure, Axes, str]:
     require(x in ("env_steps", "updates"), "figures", "x must be 'env_steps' or 'updates'", x, "Use one of them.")
     require(band in BANDS, "figures", f"band must be one of {list(BANDS)}", band, "Use one of them.")
     arms = _arms(run, metric, arms, table)
@@ -282,8 +315,8 @@ def _curves(run, metric, x, arms, table, band, label, title, floored: bool = Fal
             lines = [Line(line.x, *(np.maximum(part, floor) for part in line[1:])) for line in lines]
             text += f" Values below {floor:.1g}, zero included, are drawn there."
         axes.set_yscale("log")
-    for index, (name, line) in enumerate(zip(arms.values(), lines, strict=True)):
-        colour, dash = COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
+    for place, name, line in zip(_palette(arms, colours), arms.values(), lines, strict=True):
+        colour, dash = COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
         marker = "o" if len(line.x) == 1 else None  # a line of one point cannot be seen
         axes.plot(line.x, line.centre, color=colour, linestyle=dash, marker=marker, label=plain_text(name) or None)
@@ -307,6 +340,11 @@ def _arms(run: RunDirectory, metric: str, arms: Sequence[str] | Mapping[str, str
         arms = short_labels({arm: known.get(arm, {"arm": arm}) or {"arm": arm} for arm in arms})
     require(bool(arms), "figures", "there must be an arm to draw", list(arms), "Name arms, or run first.", ResultsError)
     return arms if len(arms) > 1 else dict.fromkeys(arms, "")
+
+
+def _palette(drawn: Mapping[str, Any], colours: Mapping[str, int] | None) -> list[int]:
+    """Returns the place of the colour of whatever is drawn, in order."""
+    return list(range(len(drawn))) if colours is None else [colours[name] for name in drawn]
 
 
 def _line(x: np.ndarray, values: np.ndarray, band: str) -> Line:

@@ -62,6 +62,7 @@ def simplex(
     equilibrium: Sequence[float],
     title: str | None = None,
     text: str = "",
+    colours: Mapping[str, int] | None = None,
 ) -> Path:
     """Draws how mixtures of three actions move; a dot marks where each path ends, a cross the equilibrium.
 
@@ -70,11 +71,12 @@ def simplex(
         paths: label -> float[P, 3], or [S, P, 3] for several paths of one kind.
         corners: the names of the three actions.
         equilibrium: float[3].
+        colours: label -> place in ``figures.COLOURS``, by default that of the path.
     """
     figure, axes = new_figure(run, title, text)
     axes.fill(*CORNERS.T, facecolor="none", edgecolor=GREY, linewidth=1.2)
     for index, (label, path) in enumerate(paths.items()):
-        colour = COLOURS[index % len(COLOURS)]
+        colour = COLOURS[(index if colours is None else colours[label]) % len(COLOURS)]
         for number, points in enumerate(np.asarray(path).reshape(-1, *np.shape(path)[-2:]) @ CORNERS):
             axes.plot(*points.T, color=colour, linewidth=1.1, alpha=0.85, label=None if number else plain_text(label))
             axes.plot(*points[-1], marker="o", color=colour, markersize=5)

@@ -169,6 +169,46 @@ def entropic_value_iteration(
     return _entropic_value_iteration(model.tables, risk_aversion, tolerance, max_sweeps)
 
 
+class EntropicPlan(NamedTuple):
+    """The best that an exponential utility can do from the likeliest start, on the host.
+
+    value: its certainty equivalent, in units of the reward. observations, choices: int[V], what is seen where the best policy
+    leads, the start first, and what it does there, the first among equals.
+    """
+
+    value: float
+    observations: np.ndarray
+    choices: np.ndarray
+
+    def errors(self, q: np.ndarray, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Compares learned tables with the plan.
+
+        Args:
+            q: float[S, observations, A], certainty equivalents of the actions.
+            offset: to be taken from them at the start.
+
+        Returns:
+            The error of the value of the start relative to the plan's, float64[S], infinite where it is no number; and by how
+            many places the choice with the largest value is off at most, int[S].
+        """
+        seen = np.asarray(q, np.float64)[:, self.observations]
+        error = np.abs(seen[:, 0].max(-1) - offset - self.value) / abs(self.value)
+        return np.where(np.isfinite(error), error, np.inf), np.abs(seen.argmax(-1) - self.choices).max(-1)
+
+
+def entropic_plan(model: TabularModel, risk_aversion: float) -> EntropicPlan:
+    """Plans for an exponential utility by ``entropic_value_iteration`` in float64; observations must be integers.
+
+    Raises:
+        ConfigError, EnvError: as ``entropic_value_iteration``.
+    """
+    with jax.enable_x64(True):
+        planned = entropic_value_iteration(model, risk_aversion, tolerance=1e-12)
+        choices, value = np.asarray(planned.action_value).argmax(-1), float(planned.start_value(model))
+    states = visited_under(model, choices)
+    return EntropicPlan(value, np.asarray(model.observation)[states], choices[states])
+
+
 @jax.jit
 def _entropic_value_iteration(model, risk_aversion, tolerance, max_sweeps) -> Solution:
     return _iterate(model, lambda value: certainty_equivalents(model, value, risk_aversion), 1.0, tolerance, max_sweeps)

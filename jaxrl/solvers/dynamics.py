@@ -8,6 +8,7 @@ Payoff tables are float[N, A_0, ..., A_{N-1}] and profiles sequences of N strate
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from jaxrl.errors import is_traced, require
 from jaxrl.solvers.normal_form import (
     Profile,
     action_payoffs,
+    coarse_correlated_regrets,
     game_table,
     joint_distribution,
     nash_conv,
@@ -157,6 +159,80 @@ def from_starts(dynamic: Callable[..., Course], payoff: Any, starts: Sequence[An
     table = jnp.asarray(payoff, jnp.float32)
     play = jax.jit(jax.vmap(lambda start: dynamic(table, start=start)))
     return jax.device_get(play(tuple(jnp.asarray(part, jnp.float32) for part in starts)))
+
+
+class PureStarts(NamedTuple):
+    """The courses of two players from S pairs of first actions, of plays that are noted C times; float32 on the host.
+
+    nash_conv: [S, C], of the averages. average: [S, C, A], of the row player.
+    coarse_gap: [S], the most that a player could gain by committing to one action against the average joint play.
+    welfare: [S], the mean sum of payoffs in it.
+    """
+
+    nash_conv: np.ndarray
+    average: np.ndarray
+    coarse_gap: np.ndarray
+    welfare: np.ndarray
+
+
+def from_pure_starts(
+    dynamic: Callable[..., Course], payoff: Any, actions: Sequence[tuple[int, int]], num_steps: int, num_records: int
+) -> PureStarts:
+    """Plays from several pairs of first actions, and measures the averages over time and the joint play at the end.
+
+    Args:
+        dynamic: one of the functions below.
+        payoff: float[2, A, A].
+        actions: S pairs, of the row player and of the column player.
+        num_steps: plays of each.
+        num_records: C, how often the averages are noted; a divisor of ``num_steps``.
+
+    Raises:
+        ConfigError: the game has another number of players or unequal actions, or there is no such action; or as ``dynamic``.
+    """
+    table, where = jnp.asarray(payoff, jnp.float32), "from_pure_starts"
+    alike = table.ndim == 3 and table.shape[0] == 2 and table.shape[1] == table.shape[2]
+    require(alike, where, "payoff must be float[2, A, A]", table.shape, "Give the table of two players with the same actions.")
+    first = np.asarray(actions)
+    sound = first.ndim == 2 and first.shape[1] == 2 and bool(((first >= 0) & (first < table.shape[1])).all())
+    must, fix = f"actions must be pairs of numbers from 0 to {table.shape[1] - 1}", "Name one action of each player."
+    require(sound, where, must, actions, fix)
+    play = partial(dynamic, num_steps=num_steps, num_records=num_records)
+    course = from_starts(play, payoff, list(np.eye(table.shape[1])[first.T]))
+    gaps = jax.vmap(lambda joint: coarse_correlated_regrets(table, joint).max())(course.joint)
+    welfare = (table.sum(0) * course.joint).sum((1, 2))
+    return PureStarts(*map(np.asarray, (course.history.average_nash_conv, course.history.average[0], gaps, welfare)))
+
+
+def populations(payoff: Any, first: Any, num_steps: int, step_size: float, num_records: int) -> tuple[np.ndarray, np.ndarray]:
+    """Follows S populations, each playing a symmetric game against itself, by the replicator dynamics.
+
+    Args:
+        payoff: float[2, A, A].
+        first: float[S, A], the shares of the actions at first.
+        num_steps, step_size, num_records: as for ``replicator``.
+
+    Returns:
+        The shares, and their averages over time so far, float64[S, C, A].
+    """
+    move = partial(replicator, num_steps=num_steps, step_size=step_size, num_records=num_records)
+    history = from_starts(move, payoff, (first, first)).history
+    return np.asarray(history.profile[0], np.float64), np.asarray(history.average[0], np.float64)
+
+
+def over_games(dynamic: Callable[..., Course], payoffs: Any) -> Course:
+    """Follows a dynamic in G games, in one compiled call.
+
+    Games go 32 at a time, which stay in a core's cache: two to three times as fast as all at once on a CPU.
+
+    Args:
+        dynamic: ``(payoff) -> Course``, one of the functions below with its other arguments filled in.
+        payoffs: float[G, N, A_0, ..., A_{N-1}].
+
+    Returns:
+        A Course, every array with a leading axis [G].
+    """
+    return jax.jit(lambda games: jax.lax.map(dynamic, games, batch_size=32))(payoffs)
 
 
 def fictitious_play(

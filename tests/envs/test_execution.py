@@ -38,6 +38,13 @@ def test_keeps_the_protocol(changes):
 # ---- schedules
 
 
+def test_schedules_in_whole_lots_sell_all_and_the_last_is_the_cheapest():
+    found = schedules.in_whole_lots(20, RISING, RISING / 2)
+    assert [int(schedule.sum()) for schedule in found.values()] == [20] * 3
+    costs = [schedules.cost(schedule, RISING, RISING / 2) for schedule in found.values()]
+    assert costs[-1] < min(costs[:-1])
+
+
 def test_cost_of_the_optimum_over_that_of_equal_sales():
     best = schedules.optimal(20, RISING, NONE)
     ratio = schedules.cost(best, RISING, NONE) / schedules.cost(schedules.twap(20, 10), RISING, NONE)

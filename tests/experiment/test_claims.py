@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from jaxrl.errors import ConfigError
-from jaxrl.experiment import Claim, area, at, derived, every, exact, final, largest, share, smallest
+from jaxrl.experiment import Claim, area, at, derived, every, exact, final, largest, lowest, share, smallest
 from jaxrl.experiment.claims import decide
 from jaxrl.experiment.results import Results
 from jaxrl.results.run_directory import RunDirectory
@@ -58,6 +58,9 @@ def value(method):
         (smallest("value", method="curve") >= 0, "holds"),
         (largest(value("curve")) <= 5, "holds"),
         (smallest(value("curve")) <= 1, "fails"),
+        (smallest(lowest("value", 1, method="curve")).equals(1.0, 0.0), "holds"),
+        (largest(lowest("value", -1, method="curve")).equals(5.0, 0.0), "holds"),
+        (smallest(lowest("value", 3, method="curve")) >= 0, "open"),
         (largest(value("lost")) <= 5, "open"),
         (largest(value("one")) <= 0.5, "holds"),
         (exact("half of one", lambda: 0.5).equals(0.5, 0.0), "holds"),

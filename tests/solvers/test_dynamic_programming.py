@@ -8,12 +8,14 @@ import pytest
 import envs
 from envs.gridworlds import corridor
 from envs.random_mdps import random_mdp
+from envs.trading import option_hedging
 from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.errors import ConfigError, EnvError
 from jaxrl.solvers import dynamic_programming, host, markov_chain
 from jaxrl.solvers.dynamic_programming import (
     action_values,
     certainty_equivalents,
+    entropic_plan,
     entropic_value_iteration,
     greedy_policy,
     policy_evaluation,
@@ -437,3 +439,23 @@ def test_without_discount_it_hides_none_either():
     # The certainty equivalent of a geometric number of ones: -log(0.1 / (1 - 0.9 exp(-b))) / b.
     expected = -np.log(0.1 / (1 - 0.9 * np.exp(-0.01))) / 0.01
     assert float(entropic_value_iteration(model, 0.01).value[0]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_plan_says_where_it_leads_and_how_far_off_others_are():
+    model = tabulate(option_hedging.make((0.0, 0.5, 1.0), 2.0, 2.0, cost=0.01, num_steps=2))
+    plan = entropic_plan(model, 5.0)
+    solution = entropic_value_iteration(model, 5.0, tolerance=1e-12)
+    assert plan.value == pytest.approx(float(solution.start_value(model)), rel=1e-12)
+    assert plan.observations[0] == model.observation[model.initial.argmax()]
+    assert len(plan.observations) == len(set(plan.observations.tolist())) == 3  # the start, and after a move either way
+    best = np.asarray(solution.action_value).argmax(-1)
+    states = [int(np.flatnonzero(model.observation == seen)[0]) for seen in plan.observations]
+    np.testing.assert_array_equal(plan.choices, best[states])
+    q = np.zeros((2, model.num_states, 3)) + plan.value - 1.0
+    q[0, plan.observations, plan.choices] = plan.value
+    q[1, plan.observations, (plan.choices + 1) % 3] = np.nan
+    error, off = plan.errors(q + 3.0, offset=3.0)
+    assert error.tolist() == [pytest.approx(0.0, abs=1e-12), np.inf]
+    assert off[0] == 0
+    assert off[1] > 0
+    assert plan.errors(q[:1], offset=0.5 * abs(plan.value))[0][0] == pytest.approx(0.5)

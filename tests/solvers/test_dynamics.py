@@ -11,7 +11,15 @@ import pytest
 from envs.matrix_games import named
 from jaxrl.errors import ConfigError
 from jaxrl.solvers import normal_form
-from jaxrl.solvers.dynamics import fictitious_play, from_starts, regret_matching, replicator
+from jaxrl.solvers.dynamics import (
+    fictitious_play,
+    from_pure_starts,
+    from_starts,
+    over_games,
+    populations,
+    regret_matching,
+    replicator,
+)
 from jaxrl.solvers.equilibria import minimax
 
 nashpy = pytest.importorskip("nashpy")
@@ -223,3 +231,45 @@ def test_the_step_that_is_proposed_is_accepted():
     replicator(payoff, 3, start=start, step_size=proposed)
     with pytest.raises(ConfigError, match="the strategy of player 1 must sum to 1"):
         replicator(payoff, 3, start=[start[0], jnp.array([2.0, 2.0])])
+
+
+def test_pure_starts_are_measured_along_the_way_and_at_the_end():
+    starts = [(0, 1), (2, 0)]
+    found = from_pure_starts(regret_matching, named.SHAPLEY, starts, 40, 4)
+    payoff = jnp.asarray(named.SHAPLEY, jnp.float32)
+    for row, actions in enumerate(starts):
+        one = regret_matching(payoff, 40, start=normal_form.pure_profile(payoff, actions), num_records=4)
+        np.testing.assert_allclose(found.nash_conv[row], one.history.average_nash_conv, rtol=1e-5)
+        np.testing.assert_allclose(found.average[row], one.history.average[0], rtol=1e-5)
+        np.testing.assert_allclose(
+            found.coarse_gap[row], normal_form.coarse_correlated_regrets(payoff, one.joint).max(), atol=1e-6
+        )
+        np.testing.assert_allclose(found.welfare[row], (payoff.sum(0) * one.joint).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("payoff", "actions", "message"),
+    [
+        (named.SHAPLEY, [(0, 3)], r"actions must be pairs of numbers from 0 to 2, got \[\(0, 3\)\]"),
+        (named.SHAPLEY, [0, 1], "actions must be pairs"),
+        (named.SHAPLEY[:, :2], [(0, 1)], r"payoff must be float\[2, A, A\], got \(2, 2, 3\)"),
+    ],
+)
+def test_pure_starts_must_be_there(payoff, actions, message):
+    with pytest.raises(ConfigError, match=message):
+        from_pure_starts(fictitious_play, payoff, actions, 4, 1)
+
+
+def test_populations_play_themselves():
+    first = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    path, average = populations(named.ROCK_PAPER_SCISSORS, first, 40, 0.01, 4)
+    one = replicator(jnp.asarray(named.ROCK_PAPER_SCISSORS, jnp.float32), 40, start=(first[1], first[1]), num_records=4)
+    np.testing.assert_allclose(path[1], one.history.profile[1], rtol=1e-5)
+    np.testing.assert_allclose(average[1], one.history.average[0], rtol=1e-5)
+    assert path.dtype == np.float64
+
+
+def test_many_games_are_solved_as_each_by_itself():
+    games = jnp.asarray(np.random.default_rng(3).normal(size=(33, 2, 3, 3)), jnp.float32)  # more than go at once
+    found = over_games(partial(regret_matching, num_steps=10), games)
+    np.testing.assert_allclose(found.joint[32], regret_matching(games[32], 10).joint, rtol=1e-5)

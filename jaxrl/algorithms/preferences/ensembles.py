@@ -30,7 +30,7 @@ from flax import struct
 
 from jaxrl.algorithms.preferences import reward_fitting
 from jaxrl.algorithms.preferences.reward_models import RewardModel, has_one_optimum
-from jaxrl.algorithms.preferences.segments import Preferences
+from jaxrl.algorithms.preferences.segments import Preferences, Segments, scores
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import pooled
 from jaxrl.core.environment import PyTree, static
@@ -95,6 +95,16 @@ class Aggregated:
         rewards = jax.vmap(self.model, in_axes=(0, None, None, None))(params, obs, action, next_obs)
         function = AGGREGATES[self.aggregate]
         return function(rewards) if self.penalty is None else function(rewards, self.penalty)
+
+
+@partial(jax.jit, static_argnums=0)
+def scores_of_seeds(reward: Aggregated, params: PyTree, segments: Segments) -> jax.Array:
+    """Returns the scores that the ensemble of each seed gives to its own pool, float32[S, N].
+
+    Args:
+        reward, params, segments: as for ``jaxrl.algorithms.preferences.segments.scores``, the last two with an axis [S] first.
+    """
+    return jax.vmap(scores, in_axes=(None, 0, 0))(reward, params, segments)
 
 
 @struct.dataclass

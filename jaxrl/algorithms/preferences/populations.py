@@ -8,7 +8,7 @@ Source: Azar et al. (2023), whose section 5 studies losses this way.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ import numpy as np
 from jaxrl.algorithms.preferences import direct
 from jaxrl.algorithms.preferences.direct import Config, Pairs
 from jaxrl.errors import require
+from jaxrl.solvers.kl_optimal import kl_optimal, logit, psi_optimal
 
 
 class Population(NamedTuple):
@@ -92,6 +93,70 @@ def optimum(name: str, config: Config, population: Population) -> jax.Array:
     start = np.asarray(population.log_reference)
     found = optimize.minimize(evaluate, start, jac=True, method="BFGS", options={"gtol": 1e-11})
     return jax.nn.log_softmax(jnp.asarray(found.x))
+
+
+def optimum_errors(
+    random: np.random.Generator, num_responses: int, beta: float, length_price: float
+) -> dict[str, dict[str, Any]]:
+    """Compares minimisers on Bradley-Terry data with their closed forms: loss -> name -> number.
+
+    ``variation``, of DPO and of Psi-PO with the logit: the total variation distance from the reference tilted by gold.
+    ``length_slope``, of R-DPO with the price alpha of a token: by how many nats its tilt falls or rises with a token.
+
+    Args:
+        random: draws gold and the population, see ``draw_length_free``.
+        num_responses: K.
+        beta: strength of the reference.
+        length_price: alpha.
+
+    Source: Rafailov et al. (2023), equation 4; Azar et al. (2023), section 4.2; Park et al. (2024).
+    """
+    gold, world = draw_length_free(random, num_responses)
+    tilted = jnp.exp(kl_optimal(world.log_reference, gold, beta))
+    dpo = optimum("dpo", Config(beta=beta), world)
+    uniform = jnp.full(num_responses, 1 / num_responses)
+    psi_po = psi_optimal(world.log_reference, world.preference, uniform, beta, logit)
+    found = {
+        loss: {"variation": 0.5 * jnp.abs(jnp.exp(policy) - tilted).sum()} for loss, policy in (("dpo", dpo), ("psi_po", psi_po))
+    }
+    tilt = optimum("r_dpo", Config(beta=beta, length=length_price), world) - world.log_reference - gold / beta
+    return found | {"r_dpo": {"length_slope": np.polyfit(np.asarray(world.length), np.asarray(tilt), 1)[0]}}
+
+
+def robust_error(margin: jax.Array, config: Config) -> jax.Array:
+    """Returns how far the robust loss, averaged over flipped labels, is from DPO's on the right ones at most, float[].
+
+    Args:
+        margin: float[N], by how much the preferred response's logit is above the other's.
+        config: its ``flip_rate`` is that of the labels and of the loss.
+    """
+    right, wrong = pair(margin), pair(-margin)
+    mean = (1 - config.flip_rate) * direct.robust(right, config) + config.flip_rate * direct.robust(wrong, config)
+    return jnp.abs(mean - direct.dpo(right, config)).max()
+
+
+def length_correlations(key: jax.Array, num_worlds: int, config: Config) -> dict[str, jax.Array]:
+    """Trains on labels that do not depend on the length, from a reference that makes long responses unlikely.
+
+    Args:
+        key: of the worlds, see ``draw_texts``: 50 responses each.
+        num_worlds: S.
+        config: of the losses.
+
+    Returns:
+        float[S] by loss, the size of the correlation between the length and the loss's own implicit reward after 200 steps:
+        the log-probability for CPO and the log-probability per token for SimPO.
+    """
+    losses = ("cpo", "simpo")
+
+    @jax.vmap
+    def correlations(key):
+        world = draw_texts(key, 50)
+        objectives = [partial(expected_loss, loss, config, world) for loss in losses]
+        summed, normalised = descend(objectives, world.log_reference, np.array([200]), step_size=5.0)[:, 0]
+        return [jnp.abs(jnp.corrcoef(reward, world.length)[0, 1]) for reward in (summed, normalised / world.length)]
+
+    return dict(zip(losses, correlations(jax.random.split(key, num_worlds)), strict=True))
 
 
 def pair(margin: jax.Array, shift: float = 0.0) -> Pairs:

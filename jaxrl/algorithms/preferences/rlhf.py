@@ -12,6 +12,7 @@ Source: Christiano et al. (2017), section 2.2.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -148,18 +149,18 @@ def _no_answers(config: Config, of_round: Preferences) -> Preferences:
     def empty(size):
         return lambda leaf: jnp.zeros((config.num_rounds * size, *leaf.shape[1:]), leaf.dtype)
 
-    pairs = jax.tree.map(empty(config.num_queries), of_round.replace(segments=None))
-    return pairs.replace(segments=jax.tree.map(empty(config.num_segments), of_round.segments))
+    pairs = jax.tree.map(empty(config.num_queries), replace(of_round, segments=None))
+    return replace(pairs, segments=jax.tree.map(empty(config.num_segments), of_round.segments))
 
 
 def _remember(config: Config, preferences: Preferences, answers: Preferences, place: jax.Array) -> Preferences:
     """Writes the answers of one round, and the segments they speak of, over those of an old round."""
     shift = place * config.num_segments
-    answers = answers.replace(first=answers.first + shift, second=answers.second + shift)
+    answers = replace(answers, first=answers.first + shift, second=answers.second + shift)
 
     def write(size):
         return lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, place * size, axis=0)
 
     segments = jax.tree.map(write(config.num_segments), preferences.segments, answers.segments)
-    pairs = jax.tree.map(write(config.num_queries), preferences.replace(segments=None), answers.replace(segments=None))
-    return pairs.replace(segments=segments)
+    pairs = jax.tree.map(write(config.num_queries), replace(preferences, segments=None), replace(answers, segments=None))
+    return replace(pairs, segments=segments)

@@ -104,3 +104,24 @@ def test_texts_are_unlikely_if_they_are_long():
     assert float(np.polyfit(world.length, world.log_reference, 1)[0]) == pytest.approx(-0.5, abs=0.02)
     assert float(world.length.min()) >= 5
     assert float(world.length.max()) <= 49
+
+
+def test_minimisers_are_where_they_are_known_to_be():
+    found = populations.optimum_errors(np.random.default_rng(0), 6, 0.5, 0.05)
+    assert found["dpo"]["variation"] < 1e-3
+    assert found["psi_po"]["variation"] < 1e-3
+    np.testing.assert_allclose(found["r_dpo"]["length_slope"], -0.1, rtol=0.01)
+
+
+def test_the_robust_loss_undoes_flips_only_if_it_knows_their_share():
+    margin = jnp.linspace(-2.0, 2.0, 5)
+    assert populations.robust_error(margin, NUMBERS) < 1e-12
+    right, wrong = populations.pair(margin), populations.pair(-margin)
+    mean = 0.9 * direct.robust(right, NUMBERS) + 0.1 * direct.robust(wrong, NUMBERS)
+    assert jnp.abs(mean - direct.dpo(right, NUMBERS)).max() > 0.1
+
+
+def test_rewards_per_token_depend_less_on_the_length():
+    found = populations.length_correlations(jax.random.key(0), 2, Config(beta=1.0, target_margin=0.0, sft=0.0))
+    assert found["cpo"].shape == (2,)
+    assert (found["simpo"] < found["cpo"]).all()
