@@ -5,6 +5,7 @@ Every message has the same four parts: where it happened, what must hold, the va
 
 import dataclasses
 import difflib
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -81,12 +82,16 @@ def require(condition: bool, where: str, must: str, value: object, fix: str, err
         raise error(f"{where}: {must}, got {value!r}. {fix}")
 
 
+def require_count(where: str, name: str, value: object, least: int = 1) -> None:
+    """Raises ConfigError unless a value is an integer of at least ``least``."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
+    require(bool(whole), where, f"{name} must be an integer of at least {least}", value, f"Set {name} to {least} or more.")
+
+
 def require_counts(where: str, config: object, *names: str) -> None:
     """Raises ConfigError unless every named field of ``config`` is an integer of at least 1."""
     for name in names:
-        value = getattr(config, name)
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        require(whole and bool(value >= 1), where, f"{name} must be an integer of at least 1", value, f"Set {name} to 1 or more.")
+        require_count(where, name, getattr(config, name))
 
 
 def require_between(where: str, config: object, low: float, high: float, *names: str, below: bool = False) -> None:
@@ -165,6 +170,50 @@ def is_traced(*values: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
+def require_real(
+    where: str, name: str, values: Any, fix: str = "Replace it.", error: type[JaxrlError] = ConfigError
+) -> np.ndarray:
+    """Returns an array of real numbers, NaN and infinity among them, unless it holds text, complex numbers or ragged rows.
+
+    Args:
+        where: who asks.
+        name: of the values.
+        values: whatever NumPy can make an array of; nothing that is traced.
+        fix: what the user can do, one sentence.
+        error: the class to raise otherwise.
+    """
+    try:
+        numbers = np.asarray(values)
+        numbers = numbers.astype(np.float64) if numbers.dtype == object else numbers
+    except (TypeError, ValueError) as reason:
+        must = f"{name} must be real numbers in rows of one length"
+        raise error(f"{where}: {must}, got {reprlib.repr(values)}. {fix}") from reason
+    real = numbers.dtype == bool or any(jnp.issubdtype(numbers.dtype, kind) for kind in (np.floating, np.integer))
+    if not real:
+        kind = "real numbers" if numbers.ndim else "a real number"
+        raise error(f"{where}: {name} must be {kind}, got {reprlib.repr(values)}. {fix}")
+    return numbers
+
+
+def require_within(where: str, name: str, value: Any, low: float, high: float, fix: str, below: bool = False) -> None:
+    """Raises ConfigError unless a number, or every one of an array, lies in [low, high]. What is traced is not looked at.
+
+    Args:
+        where: who asks.
+        name: of the number.
+        value: the number.
+        low, high: the ends; ``high`` is infinite where there is none.
+        fix: what the user can do, one sentence with a legal value.
+        below: whether ``high`` itself is too much.
+    """
+    if is_traced(value):
+        return
+    number = require_real(where, name, value, fix)
+    inside = (number >= low) & ((number < high) if below else (number <= high))
+    bounds = f"lie in [{low:g}, {high:g}{')' if below else ']'}" if np.isfinite(high) else f"be at least {low:g}"
+    require(bool(np.all(inside)), where, f"{name} must {bounds}", value, fix)
+
+
 def require_discount(where: str, gamma: Any, below_one: bool = False) -> None:
     """Raises ConfigError unless a discount, a number or an array of them, lies in [0, 1]. One that is traced is not looked at.
 
@@ -173,19 +222,19 @@ def require_discount(where: str, gamma: Any, below_one: bool = False) -> None:
         gamma: the discount.
         below_one: whether it must be below 1.
     """
-    if is_traced(gamma):
-        return
-    values = np.asarray(gamma, np.float64)
-    sound = bool(np.all((values >= 0) & (values < 1 if below_one else values <= 1)))
-    bounds = "[0, 1)" if below_one else "[0, 1]"
-    require(sound, where, f"gamma must lie in {bounds}", gamma, "0.99 is common.")
+    require_within(where, "gamma", gamma, 0, 1, "0.99 is common.", below_one)
+
+
+def require_tolerance(where: str, tolerance: Any) -> None:
+    """Raises ConfigError unless a tolerance is a number of at least 0. One that is traced is not looked at."""
+    require_within(where, "tolerance", tolerance, 0, np.inf, "1e-6 is common.")
 
 
 def require_finite(
     where: str, name: str, values: Any, fix: str = "Replace it.", error: type[JaxrlError] = ConfigError
 ) -> np.ndarray:
-    """Returns an array of numbers, unless one is NaN or infinite: then raises ``error`` and names the first one's index."""
-    values = np.asarray(values)
+    """Returns an array of real numbers, unless one is NaN or infinite: then raises ``error`` and names the first one's index."""
+    values = require_real(where, name, values, fix, error)
     good = np.isfinite(values)
     if not good.all():
         index = tuple(int(i) for i in np.argwhere(~good)[0])
@@ -212,7 +261,7 @@ def require_distribution(
         error: the class to raise.
         tolerance: by how much a sum may differ from 1; the default is what float32 rounds away over thousands of entries.
     """
-    probability = require_finite(where, name, np.asarray(probability, np.float64), fix, error)
+    probability = np.asarray(require_finite(where, name, probability, fix, error), np.float64)
     lowest, total = probability.min(-1, initial=0.0), probability.sum(-1)
     for good, must, found in (
         (lowest >= 0, f"{name} must not be negative", lowest),
@@ -225,21 +274,18 @@ def require_distribution(
     return probability
 
 
-def require_payoffs(where: str, payoff: Any) -> np.ndarray:
-    """Returns the payoff table of a game, float64[N, A_0, ..., A_{N-1}].
+def require_payoffs(where: str, payoff: Any) -> Any:
+    """Returns the payoff table of a game, float64[N, A_0, ..., A_{N-1}]; one that is traced as it is, but for its shape unseen.
 
     Raises:
         ConfigError: it has another shape, or an entry is not a finite number.
     """
-    try:
-        table = np.asarray(payoff, np.float64)
-    except (TypeError, ValueError) as error:
-        fix = "Stack one table for each player."
-        raise ConfigError(f"{where}: every player's table must have the same shape, got {payoff!r}. {fix}") from error
+    traced, fix = is_traced(payoff), "Stack one table for each player."
+    table = jnp.asarray(payoff) if traced else np.asarray(require_real(where, "payoffs", payoff, fix), np.float64)
     shaped = table.ndim >= 2 and table.ndim == table.shape[0] + 1 and table.size > 0
     must = "payoff must have shape [N, A_0, ..., A_{N-1}], an axis of actions for each of N players"
-    require(shaped, where, must, table.shape, "Stack one table for each player.")
-    return require_finite(where, "payoffs", table, "Replace those that are not.")
+    require(shaped, where, must, table.shape, fix)
+    return table if traced else require_finite(where, "payoffs", table, "Replace those that are not.")
 
 
 def require_zero_sums(where: str, payoffs: np.ndarray, fix: str, error: type[JaxrlError] = ConfigError) -> None:
@@ -268,7 +314,7 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def unknown_name(where: str, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Builds the error for a name that is not known: it names the closest match and lists the rest."""
     known = sorted(known)
-    match = closest(name, known)
+    match = closest(str(name), known)
     hint = f"Did you mean {match!r}? " if match else ""
     return UnknownNameError(f"{where}: no {kind} is named {name!r}. {hint}Known: {', '.join(known) or 'none'}.")
 

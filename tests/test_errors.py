@@ -12,6 +12,8 @@ from jaxrl.errors import (
     require_discount,
     require_distribution,
     require_finite,
+    require_real,
+    require_within,
     require_zero_sums,
 )
 
@@ -72,3 +74,31 @@ def test_payoffs_that_cancel_but_for_rounding(paid):
 def test_payoffs_that_do_not_cancel_beside_large_ones_that_do(paid):
     with pytest.raises(ConfigError, match="must sum to zero, got"):
         require_zero_sums("game", np.array([[1e5, -1e5], paid]), "Balance it.")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ("0.9", "must be a real number, got '0.9'. Replace it."),
+        (["a", "b"], "must be real numbers, got"),
+        (1j, "must be a real number, got 1j"),
+        ([[1, 2], [3]], "must be real numbers in rows of one length"),
+        ([{}], "must be real numbers in rows of one length"),
+    ],
+)
+def test_what_is_no_array_of_real_numbers_is_refused(values, reason):
+    with pytest.raises(DataError, match=f"table: prices {reason}"):
+        require_real("table", "prices", values, error=DataError)
+
+
+def test_real_numbers_keep_their_type():
+    for values in (1, [True], np.float32(2), jnp.ones(3, jnp.bfloat16), [np.nan]):
+        assert require_real("table", "prices", values).dtype == np.asarray(values).dtype
+    assert require_real("table", "prices", np.array([1, None], object)).dtype == np.float64
+
+
+def test_ends_of_a_range_are_in_it():
+    require_within("solver", "decay", [0, 1], 0, 1, "0.9 is common.")
+    for value, high, below in ((1, 1, True), (np.nan, np.inf, False), (-1e-9, np.inf, False)):
+        with pytest.raises(ConfigError, match="solver: decay must"):
+            require_within("solver", "decay", value, 0, high, "0.9 is common.", below)

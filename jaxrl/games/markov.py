@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import EnvironmentError, is_traced, nan_unless, require, require_discount, require_zero_sums
+from jaxrl.errors import EnvironmentError, is_traced, nan_unless, require, require_zero_sums
 from jaxrl.finite import TabularModel, byte_rows
 from jaxrl.games import zero_sum
-from jaxrl.tabular.dynamic_programming import action_values
+from jaxrl.tabular.dynamic_programming import action_values, require_policy, require_problem
 from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point
 
 
@@ -91,6 +91,13 @@ def joint_policy(model: TabularModel, policies: jax.Array) -> jax.Array:
     return joint
 
 
+def _require_play(where: str, model: TabularModel, policies: jax.Array, gamma: jax.Array | float, tolerance: float) -> None:
+    must, found = "the model must have a reward for each agent, [X, J, K, N]", list(np.shape(model.reward))
+    require(np.ndim(model.reward) == 4, where, must, found, "Use jaxrl.tabular for one agent.", EnvironmentError)
+    require_problem(where, model, gamma, tolerance, one_reward=False)
+    require_policy(where, policies, (model.num_states, len(model.joint_shape), max(model.joint_shape)))
+
+
 def evaluate(
     model: TabularModel, policies: jax.Array, gamma: jax.Array | float, tolerance: float = 1e-6, max_sweeps: int = MAX_SWEEPS
 ) -> FixedPoint:
@@ -104,9 +111,10 @@ def evaluate(
         max_sweeps: an end for policies that do not end the episode.
 
     Raises:
-        ConfigError: the discount is out of range.
+        ConfigError: the discount or the tolerance is out of range, or a policy is no distribution.
+        EnvironmentError: the model is not sound.
     """
-    require_discount("markov.evaluate", gamma)
+    _require_play("markov.evaluate", model, policies, gamma, tolerance)
     return _evaluate(model.tables, policies, gamma, tolerance, max_sweeps)
 
 
@@ -141,9 +149,12 @@ def best_response(
         player: whose best response, in [0, N).
 
     Raises:
-        ConfigError: the discount is out of range.
+        ConfigError: the discount or the tolerance is out of range, a policy is no distribution, or there is no such player.
+        EnvironmentError: the model is not sound.
     """
-    require_discount("markov.best_response", gamma)
+    where, agents = "markov.best_response", len(model.joint_shape)
+    _require_play(where, model, policies, gamma, tolerance)
+    require(0 <= operator.index(player) < agents, where, f"player must lie in [0, {agents})", player, "0 is the first.")
     return _best_response(model.tables, policies, operator.index(player), gamma, tolerance, max_sweeps)
 
 
@@ -184,8 +195,11 @@ def regrets(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, 
     """Returns how much more every agent would earn from every state on by its best response, float[X, N].
 
     All are NaN if the policies' values or the best responses did not converge, as without discount if an episode need not end.
+
+    Raises:
+        ConfigError, EnvironmentError: as for ``evaluate``.
     """
-    require_discount("markov.regrets", gamma)
+    _require_play("markov.regrets", model, policies, gamma, tolerance)
     return _regrets(model.tables, policies, gamma, tolerance)
 
 
@@ -223,10 +237,10 @@ def shapley(
         max_sweeps: an end for games without discount that do not converge.
 
     Raises:
-        ConfigError: the discount is out of range.
-        EnvironmentError: there are not two players, or their rewards do not sum to zero.
+        ConfigError: the discount or the tolerance is out of range.
+        EnvironmentError: the model is not sound, there are not two players, or their rewards do not sum to zero.
     """
-    require_discount("shapley", gamma)
+    require_problem("shapley", model, gamma, tolerance, one_reward=False)
     require_zero_sum("shapley", model)
     return _shapley(model.tables, gamma, tolerance, max_sweeps)
 

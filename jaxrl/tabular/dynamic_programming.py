@@ -17,8 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import EnvironmentError, is_traced, require, require_discount, require_distribution
-from jaxrl.finite import TabularModel
+from jaxrl.errors import (
+    EnvironmentError,
+    is_traced,
+    require,
+    require_count,
+    require_discount,
+    require_distribution,
+    require_real,
+    require_tolerance,
+)
+from jaxrl.finite import TabularModel, require_model
 from jaxrl.tabular.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point, rounding_of
 from jaxrl.tabular.markov_chain import Chain, discounted_sums, doubling_is_faster
 
@@ -68,7 +77,15 @@ class PolicyValue(NamedTuple):
 
 
 def action_values(model: TabularModel, value: jax.Array, gamma: jax.Array | float) -> jax.Array:
-    """Returns Q(x, a) = sum_k p_k [r_k + gamma (1 - terminated_k) V(x'_k)], float[X, A] (Sutton & Barto, equation 4.6)."""
+    """Returns Q(x, a) = sum_k p_k [r_k + gamma (1 - terminated_k) V(x'_k)], float[X, A] (Sutton & Barto, equation 4.6).
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1], or there is not one value for each state.
+        EnvironmentError: the model is not sound, or has a reward for each of several agents.
+    """
+    where = "action_values"
+    require_problem(where, model, gamma)
+    _require_values(where, model, value)
     bootstrap = jnp.where(model.terminated, 0.0, jnp.asarray(value)[model.next_state])
     return (model.probability * (model.reward + gamma * bootstrap)).sum(-1)
 
@@ -80,6 +97,37 @@ def _legal(model: TabularModel, values: jax.Array) -> jax.Array:
 def greedy_policy(model: TabularModel, values: jax.Array) -> jax.Array:
     """Returns the deterministic policy float[X, A] that takes the best legal action, the first among equals."""
     return jax.nn.one_hot(_legal(model, values).argmax(-1), model.num_actions, dtype=values.dtype)
+
+
+def require_problem(where: str, model: TabularModel, gamma: Any = 1.0, tolerance: Any = 0.0, one_reward: bool = True) -> None:
+    """Refuses what no solver can use. Of what is traced the shapes alone are looked at.
+
+    Args:
+        where: who asks.
+        model, gamma, tolerance: what is to be solved, and how.
+        one_reward: whether rewards must not have an agent axis.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1], or the tolerance is no number of at least 0.
+        EnvironmentError: the tables do not fit together, or hold no distributions or rewards that are not finite.
+    """
+    require_discount(where, gamma)
+    require_tolerance(where, tolerance)
+    if one_reward:
+        require_one_reward(where, model)
+    require_model(where, model)
+
+
+def _require_values(where: str, model: TabularModel, value: Any) -> None:
+    must, fix = f"value must have shape [{model.num_states}]", "Give one number for each state."
+    require(np.shape(value) == (model.num_states,), where, must, np.shape(value), fix)
+
+
+def require_policy(where: str, policy: Any, shape: tuple[int, ...]) -> None:
+    """Raises ConfigError unless a policy of this shape holds distributions over its last axis, where it is not traced."""
+    require(np.shape(policy) == shape, where, f"the policy must have shape {list(shape)}", np.shape(policy), "See its argument.")
+    if not is_traced(policy):
+        require_distribution(where, "the policy", policy, "Normalise its rows.")
 
 
 def require_one_reward(where: str, model: TabularModel) -> None:
@@ -106,11 +154,10 @@ def value_iteration(
         max_sweeps: an end for problems with gamma = 1 that do not converge.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1].
-        EnvironmentError: the model has a reward for each of several agents.
+        ConfigError: gamma lies outside [0, 1], or the tolerance is no number of at least 0.
+        EnvironmentError: the model is not sound, or has a reward for each of several agents.
     """
-    require_discount("value_iteration", gamma)
-    require_one_reward("value_iteration", model)
+    require_problem("value_iteration", model, gamma, tolerance)
     return _value_iteration(model.tables, gamma, tolerance, max_sweeps)
 
 
@@ -125,8 +172,16 @@ def certainty_equivalents(model: TabularModel, value: jax.Array, risk_aversion: 
     It is what an agent with the utility -exp(-b y) of the sum y of all rewards would take instead of going on. There is no
     discount, since Q is not in proportion to the rewards.
 
+    Raises:
+        ConfigError: the risk aversion is not a positive number, or there is not one value for each state.
+        EnvironmentError: the model is not sound, or has a reward for each of several agents.
+
     Source: Howard and Matheson (1972), "Risk-Sensitive Markov Decision Processes", equation 2.10.
     """
+    where = "certainty_equivalents"
+    _require_risk_aversion(where, risk_aversion)
+    require_problem(where, model)
+    _require_values(where, model, value)
     bootstrap = jnp.where(model.terminated, 0.0, jnp.asarray(value)[model.next_state])
     possible = jnp.asarray(model.probability) > 0
     outcome = model.reward + bootstrap
@@ -139,6 +194,14 @@ def certainty_equivalents(model: TabularModel, value: jax.Array, risk_aversion: 
     near = less > -0.5
     logarithm = jnp.where(near, jnp.log1p(jnp.where(near, less, 0.0)), jnp.log(jnp.where(near, 1.0, total)))
     return worst[..., 0] - logarithm / risk_aversion
+
+
+def _require_risk_aversion(where: str, risk_aversion: Any) -> None:
+    if not is_traced(risk_aversion):
+        fix = "value_iteration is indifferent to risk."
+        number = require_real(where, "risk_aversion", risk_aversion, fix)
+        sound = bool(np.all(np.isfinite(number) & (number > 0)))
+        require(sound, where, "risk_aversion must be positive", risk_aversion, fix)
 
 
 def entropic_value_iteration(
@@ -156,13 +219,12 @@ def entropic_value_iteration(
         max_sweeps: an end for problems that do not converge.
 
     Raises:
-        ConfigError: the risk aversion is not a positive number.
-        EnvironmentError: the model has a reward for each of several agents.
+        ConfigError: the risk aversion is not a positive number, or the tolerance is no number of at least 0.
+        EnvironmentError: the model is not sound, or has a reward for each of several agents.
     """
     where = "entropic_value_iteration"
-    sound = is_traced(risk_aversion) or bool(np.all(np.isfinite(risk_aversion) & (np.asarray(risk_aversion) > 0)))
-    require(sound, where, "risk_aversion must be positive", risk_aversion, "value_iteration is indifferent to risk.")
-    require_one_reward(where, model)
+    _require_risk_aversion(where, risk_aversion)
+    require_problem(where, model, tolerance=tolerance)
     return _entropic_value_iteration(model.tables, risk_aversion, tolerance, max_sweeps)
 
 
@@ -211,13 +273,11 @@ def policy_evaluation(
 
     Raises:
         ConfigError: gamma lies outside [0, 1], or a row of the policy is not a distribution.
+        EnvironmentError: the model is not sound.
     """
     where = "policy_evaluation"
-    require_discount(where, gamma)
-    shape = (model.num_states, model.num_actions)
-    require(np.shape(policy) == shape, where, f"the policy must have shape {list(shape)}", np.shape(policy), "See its argument.")
-    if not is_traced(policy):
-        require_distribution(where, "the policy", policy, "Normalise its rows.")
+    require_problem(where, model, gamma, one_reward=False)
+    require_policy(where, policy, (model.num_states, model.num_actions))
     states, actions, outcomes = model.next_state.shape
     dense = doubling_is_faster(states, actions * outcomes, gamma) if dense is None else dense
     return _policy_evaluation(model.tables, policy, gamma, beyond, max_steps, dense)
@@ -250,7 +310,16 @@ def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> 
         model: the environment's tables, with one reward (no agent axis).
         policy: float[X, A], probabilities of the (joint) actions.
         num_steps: after which nothing is paid, as by a time limit.
+
+    Raises:
+        ConfigError: a row of the policy is not a distribution, or ``num_steps`` is no whole number of at least 0.
+        EnvironmentError: the model is not sound, or has a reward for each of several agents.
     """
+    where = "return_of_policy"
+    if not is_traced(num_steps):
+        require_count(where, "num_steps", num_steps, 0)
+    require_problem(where, model)
+    require_policy(where, policy, (model.num_states, model.num_actions))
     chain = policy_chain(model, policy, 1.0)
     paid = (jnp.asarray(policy)[..., None] * model.probability * model.reward).sum((1, 2))[:, None]
 
@@ -291,10 +360,9 @@ def policy_iteration(model: TabularModel, gamma: jax.Array | float, max_improvem
 
     Raises:
         ConfigError: gamma lies outside [0, 1].
-        EnvironmentError: the model has a reward for each of several agents.
+        EnvironmentError: the model is not sound, or has a reward for each of several agents.
     """
-    require_discount("policy_iteration", gamma)
-    require_one_reward("policy_iteration", model)
+    require_problem("policy_iteration", model, gamma)
     dense = doubling_is_faster(model.num_states, model.next_state.shape[-1], gamma)
     return _policy_iteration(model.tables, gamma, max_improvements, dense)
 

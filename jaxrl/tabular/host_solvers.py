@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrl.errors import ConfigError, require, require_discount, require_distribution
+from jaxrl.errors import ConfigError, require, require_discount, require_tolerance
 from jaxrl.finite import TabularModel, require_model, require_shapes
-from jaxrl.tabular.dynamic_programming import PolicyValue, Solution, require_one_reward
+from jaxrl.tabular.dynamic_programming import PolicyValue, Solution, require_one_reward, require_policy
 from jaxrl.tabular.fixed_point import MAX_SWEEPS
 
 TOLERANCE = 1e-12  # of the error, relative to the largest value, as far as the precision goes
@@ -114,11 +114,13 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
         The solution in NumPy float64. At gamma = 1 it has not converged if some policy earns or loses for ever.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1], or the model is too large for the memory of this machine.
+        ConfigError: gamma lies outside [0, 1], the tolerance is no number of at least 0, or the model is too large for the memory
+            of this machine.
         EnvironmentError: the tables do not fit together, or have a reward for each of several agents.
     """
     where = "host_solvers.solve"
     require_discount(where, gamma)
+    require_tolerance(where, tolerance)
     problem = _Problem.of(where, model)
     most = max_sweeps if gamma < 1 else int(min(max_sweeps, max(1e4, MOST_OPERATIONS / problem.transition.nnz)))
     value, sweeps, patience, action = _first_guess(problem, gamma), 0, FIRST_SWEEPS, None
@@ -399,10 +401,8 @@ def evaluate(model: TabularModel, policy: Any, gamma: float) -> PolicyValue:
     require_discount(where, gamma)
     problem = _Problem.of(where, model)
     states, actions = problem.mask.shape
+    require_policy(where, policy, (states, actions))
     policy = np.asarray(policy, np.float64)
-    fix = "Give a row of probabilities for each state."
-    require(policy.shape == (states, actions), where, f"the policy must be [{states}, {actions}]", policy.shape, fix)
-    require_distribution(where, "the policy", policy, "Normalise its rows.")
     policy = policy / policy.sum(-1, keepdims=True)
     chosen = _matrix(policy, np.arange(states * actions), states * actions)
     transition, reward = (chosen @ problem.transition).tocsr(), chosen @ problem.reward

@@ -328,3 +328,38 @@ def test_an_illegal_fine_does_not_make_a_game_unfair_and_a_large_reward_does_not
     unfair.reward[0, 0] = 1e9, -1e9
     with pytest.raises(EnvironmentError, match=r"must sum to zero, got \[-5.0, -5.0\]"):
         markov.require_zero_sum("here", unfair)
+
+
+GAME = tabulate(matrix_game.make(np.stack([np.eye(2), -np.eye(2)]), rounds=None))
+HALF = np.full((GAME.num_states, 2, 2), 0.5)
+SOLVERS = {
+    "markov.evaluate": lambda model, **more: markov.evaluate(model, HALF, 0.9, **more),
+    "markov.best_response": lambda model, **more: markov.best_response(model, HALF, 0, 0.9, **more),
+    "markov.regrets": lambda model, **more: markov.exploitability(model, HALF, 0.9, **more),
+    "shapley": lambda model, **more: markov.shapley(model, 0.9, **more),
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_game_that_is_not_sound_is_refused(solver):
+    for name, number, message in (
+        ("probability", 1.4, "probabilities must sum to 1"),
+        ("next_state", 77, "next_state must hold whole numbers"),
+        ("reward", np.nan, "rewards must be finite"),
+    ):
+        table = np.array(getattr(GAME, name))
+        table[0, 0, 0] = number
+        with pytest.raises(EnvironmentError, match=f"^{solver}: .*{message}"):
+            SOLVERS[solver](GAME.replace(**{name: table}))
+    for tolerance in (np.nan, -1.0, "small"):
+        with pytest.raises(ConfigError, match=f"^{solver}: tolerance must be"):
+            SOLVERS[solver](GAME, tolerance=tolerance)
+
+
+def test_policies_and_players_that_a_game_does_not_have_are_refused():
+    with pytest.raises(ConfigError, match="the policy must sum to 1"):
+        markov.evaluate(GAME, 2 * HALF, 0.9)
+    with pytest.raises(ConfigError, match=r"the policy must have shape \[1, 2, 2\]"):
+        markov.regrets(GAME, HALF[0], 0.9)
+    with pytest.raises(ConfigError, match=r"player must lie in \[0, 2\), got 2"):
+        markov.best_response(GAME, HALF, 2, 0.9)
