@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, require, require_distribution
+from jaxrl.errors import is_traced, require, require_count, require_finite, require_real
 from jaxrl.games.normal_form import (
     Profile,
     action_payoffs,
+    game,
     joint_distribution,
     nash_conv,
+    profile_of,
     pure_profile,
     uniform_profile,
 )
@@ -87,16 +89,15 @@ def _play(
         memory, start: the first of each.
         num_steps, num_records, averaging: as for the public functions.
     """
-    require(num_steps >= 1, "dynamics", "num_steps must be at least 1", num_steps, "Play at least once.")
-    fits = num_records >= 1 and num_steps % num_records == 0
+    require_count("dynamics", "num_steps", num_steps)
+    require_count("dynamics", "num_records", num_records)
+    fits = num_steps % num_records == 0
     require(fits, "dynamics", f"num_records must divide num_steps ({num_steps})", num_records, "1 records the end alone.")
-    require(len(start) == payoff.shape[0], "dynamics", "start must name a strategy for every player", len(start), "Add them.")
-    dtype = jnp.result_type(payoff.dtype, jnp.float32)
+    if not is_traced(averaging):
+        require_finite("dynamics", "averaging", averaging, "0 counts all steps the same.")
+    dtype = payoff.dtype
     require_countable("dynamics", "num_steps", num_steps, dtype)
-    for player, strategy in enumerate(start):
-        if not is_traced(strategy):
-            require_distribution("dynamics", f"the start of player {player}", strategy, "Normalise it.")
-    profile = tuple(jnp.asarray(strategy, dtype) for strategy in start)
+    profile = profile_of("dynamics", payoff, start, called="start")
 
     def step(play: _Play, _):
         weight = play.step**averaging
@@ -130,8 +131,13 @@ def fictitious_play(
     Returns:
         A Course; of several best responses the first is played.
 
+    Raises:
+        ConfigError: the payoffs are no game or not finite, ``start`` does not fit them, or an argument is out of range. What is
+            traced is not looked at.
+
     Source: Brown (1951), Iterative solution of games by fictitious play; Fudenberg and Levine (1998), chapter 2.
     """
+    payoff = game("fictitious_play", payoff)
     players = range(payoff.shape[0])
 
     def advance(memory, profile, total):
@@ -163,15 +169,16 @@ def replicator(
         num_records: as for ``fictitious_play``.
 
     Raises:
-        ConfigError: the step is too long for these payoffs, where both are known, or an argument is out of range.
+        ConfigError: the step is too long for these payoffs, where both are known, or as for ``fictitious_play``.
 
     Source: Taylor and Jonker (1978); Weibull (1995), Evolutionary Game Theory, sections 3.1 and 5.1.
     """
+    payoff = game("replicator", payoff)
     players = range(payoff.shape[0])
     if not is_traced(payoff, step_size):
         span = max(float(np.ptp(table)) for table in np.asarray(payoff, np.float64))
         must, fix = "step_size times the range of the payoffs must lie in (0, 1]", f"Use {0.9 / span if span else 1:.2g}, say."
-        step = np.asarray(step_size, np.float64)
+        step = np.asarray(require_real("replicator", "step_size", step_size, fix), np.float64)
         require(bool(np.all((step > 0) & (step * span <= 1 + 1e-6))), "replicator", must, step_size, fix)
 
     def growth(shares):
@@ -192,10 +199,9 @@ def replicator(
         logits = tuple(logit - logit.max() for logit in move(logits, slope, step_size))
         return logits, shares_of(logits)
 
-    dtype = jnp.result_type(payoff.dtype, jnp.float32)
-    shares = [jnp.asarray(strategy, dtype) for strategy in start]
+    shares = profile_of("replicator", payoff, start, called="start")
     present = tuple(jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1)), -jnp.inf) for share in shares)
-    return _play(payoff, advance, present, start, num_steps, num_records)
+    return _play(payoff, advance, present, shares, num_steps, num_records)
 
 
 def regret_matching(
@@ -221,8 +227,12 @@ def regret_matching(
         averaging: step t counts with weight ``t ** averaging`` in the averages: 0 all the same, 1 linear, 2 quadratic.
         num_records: as for ``fictitious_play``.
 
+    Raises:
+        ConfigError: as for ``fictitious_play``.
+
     Source: Hart and Mas-Colell (2000); Tammelin (2014) for plus; Farina, Kroer and Sandholm (2021) for predictive.
     """
+    payoff = game("regret_matching", payoff)
     players = range(payoff.shape[0])
 
     def advance(regrets, profile, total):
@@ -236,7 +246,7 @@ def regret_matching(
         return tuple(regrets), tuple(seen)
 
     first = uniform_profile(payoff) if start is None else start
-    nothing = tuple(jnp.zeros(actions, jnp.result_type(payoff.dtype, jnp.float32)) for actions in payoff.shape[1:])
+    nothing = tuple(jnp.zeros(actions, payoff.dtype) for actions in payoff.shape[1:])
     return _play(payoff, advance, nothing, first, num_steps, num_records, averaging)
 
 

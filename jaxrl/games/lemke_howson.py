@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, nan_unless, require, require_finite
+from jaxrl.errors import is_traced, nan_unless, require, require_finite, require_real
 from jaxrl.games.precision import ROUNDING, first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest regret of an answer that is returned, as a share of what is at stake for the player
@@ -65,15 +65,18 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
     Raises:
         ConfigError: the payoffs have another shape or are not finite, or there is no such label. What is traced is not looked at.
     """
-    where, shape = "lemke_howson", jnp.shape(payoff)
+    where = "lemke_howson"
+    payoff = payoff if is_traced(payoff) else require_real(where, "payoffs", payoff)
+    shape = jnp.shape(payoff)
     must, fix = "payoff must have shape [2, A, B]", "Stack one table for each player."
     require(len(shape) == 3 and shape[0] == 2 and min(shape) >= 1, where, must, shape, fix)
     if not is_traced(payoff):
         require_finite(where, "payoffs", payoff)
     if not is_traced(label):
         labels = shape[1] + shape[2]
-        known = bool(np.all((np.asarray(label) >= 0) & (np.asarray(label) < labels)))
-        require(known, where, f"label must lie in [0, {labels})", label, "0 drops the row player's first action.")
+        number, fix = require_real(where, "label", label), "0 drops the row player's first action."
+        known = bool(np.all((number >= 0) & (number < labels) & (number == np.floor(number))))
+        require(known, where, f"label must be a whole number in [0, {labels})", label, fix)
     return _solve(jnp.asarray(payoff, jnp.result_type(float)), jnp.asarray(label, jnp.int32), max_pivots)
 
 

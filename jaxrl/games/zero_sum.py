@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, nan_unless, require, require_finite
+from jaxrl.errors import is_traced, nan_unless, require, require_finite, require_real
 from jaxrl.games.precision import ROUNDING, first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest gap of an answer that is returned, as a share of the distance between the security levels
@@ -67,7 +67,7 @@ def solve(
     Raises:
         ConfigError: a shape does not fit, a legal payoff is not finite, or no action is legal. What is traced is not looked at.
     """
-    _require_game(payoff, row_mask, column_mask)
+    payoff = _require_game(payoff, row_mask, column_mask)
     return _solve(jnp.asarray(payoff, jnp.result_type(float)), row_mask, column_mask, max_pivots)
 
 
@@ -133,8 +133,11 @@ def _solution(payoff: jax.Array, legal: jax.Array | None, max_pivots: int) -> tu
     return solution, TOLERANCE * stake + ROUNDING * played
 
 
-def _require_game(payoff: Any, row_mask: Any, column_mask: Any) -> None:
-    where, shape = "zero_sum", jnp.shape(payoff)
+def _require_game(payoff: Any, row_mask: Any, column_mask: Any) -> Any:
+    """Returns the payoffs, as an array where they are not traced."""
+    where = "zero_sum"
+    payoff = payoff if is_traced(payoff) else require_real(where, "payoffs", payoff)
+    shape = jnp.shape(payoff)
     require(len(shape) == 2 and min(shape) >= 1, where, "payoff must have shape [A, B]", shape, "Give the row player's table.")
     legal = np.ones(shape, bool)
     for axis, (name, mask) in enumerate((("row_mask", row_mask), ("column_mask", column_mask))):
@@ -143,11 +146,12 @@ def _require_game(payoff: Any, row_mask: Any, column_mask: Any) -> None:
         must, fix = f"{name} must have shape [{shape[axis]}]", "Give a flag for each action."
         require(jnp.shape(mask) == (shape[axis],), where, must, jnp.shape(mask), fix)
         if is_traced(mask):
-            return
+            return payoff
         require(bool(np.any(mask)), where, f"{name} must leave an action legal", np.asarray(mask).tolist(), "Set one to True.")
         legal &= np.expand_dims(np.asarray(mask, bool), 1 - axis)
     if not is_traced(payoff):
-        require_finite(where, "legal payoffs", np.where(legal, np.asarray(payoff, np.float64), 0.0))
+        require_finite(where, "legal payoffs", np.where(legal, payoff, 0.0))
+    return payoff
 
 
 def _else(condition: jax.Array, array: jax.Array, other: Any) -> jax.Array:

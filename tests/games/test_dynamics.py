@@ -180,9 +180,9 @@ def test_records_and_vmapping_change_nothing():
 @pytest.mark.parametrize(
     ("play", "message"),
     [
-        (lambda payoff: fictitious_play(payoff, 0), "num_steps must be at least 1"),
+        (lambda payoff: fictitious_play(payoff, 0), "num_steps must be an integer of at least 1"),
         (lambda payoff: regret_matching(payoff, 10, num_records=3), r"num_records must divide num_steps \(10\)"),
-        (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),)), "strategy for every player"),
+        (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),)), "start must name a strategy for each of 2 players, got 1"),
         (
             lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),) * 2, step_size=0.5),
             r"\(0, 1\], got 0.5. Use 0.13, say",
@@ -211,5 +211,30 @@ def test_the_step_that_is_proposed_is_accepted():
         replicator(payoff, 3, start=start, step_size=5.0)
     proposed = float(re.search(r"Use (\S+), say", str(refused.value)).group(1))  # pyright: ignore
     replicator(payoff, 3, start=start, step_size=proposed)
-    with pytest.raises(ConfigError, match="the start of player 1 must sum to 1"):
+    with pytest.raises(ConfigError, match="the strategy of player 1 in start must sum to 1"):
         replicator(payoff, 3, start=[start[0], jnp.array([2.0, 2.0])])
+
+
+@pytest.mark.parametrize("play", [fictitious_play, regret_matching, partial(replicator, start=(np.full(2, 0.5),) * 2)])
+@pytest.mark.parametrize(
+    ("payoff", "message"),
+    [
+        (np.full((2, 2, 2), np.nan), r"payoffs must be finite, got 'nan at index \(0, 0, 0\)'"),
+        (np.full((2, 2, 2), np.inf), "payoffs must be finite"),
+        (np.eye(2), r"payoff must have shape \[N, A_0"),
+        ([[["a", "b"]] * 2] * 2, "payoffs must be real numbers"),
+        ([[[1, 2], [3]]] * 2, "payoffs must be real numbers in rows of one length"),
+        (np.full((2, 2, 2), 1j), "payoffs must be real numbers"),
+    ],
+)
+def test_what_is_no_game_is_refused(play, payoff, message):
+    with pytest.raises(ConfigError, match=message):
+        play(payoff, 10)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("play", [fictitious_play, regret_matching, partial(replicator, start=(np.full(2, 0.5),) * 2)])
+def test_tables_may_be_lists_and_numpy_floats(play):
+    table = np.asarray(named.CHICKEN, np.float64) / 10
+    for payoff in (table, table.tolist()):
+        np.testing.assert_array_equal(play(payoff, 5).joint, play(jnp.asarray(table), 5).joint)
