@@ -443,7 +443,7 @@ def test_without_discount_it_hides_none_either():
 # ---- what no solver can use
 
 
-SOLVERS = {
+ASKED = {
     "value_iteration": lambda model: value_iteration(model, 0.9),
     "policy_iteration": lambda model: policy_iteration(model, 0.9),
     "policy_evaluation": lambda model: policy_evaluation(model, np.array([[0.5, 0.5]]), 0.9),
@@ -454,7 +454,7 @@ SOLVERS = {
 }
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ASKED)
 @pytest.mark.parametrize(
     ("name", "number", "message"),
     [
@@ -467,7 +467,7 @@ def test_a_model_that_is_not_sound_is_refused(solver, name, number, message):
     table = getattr(with_a_ruinous_action(), name).copy()
     table[0, 0, 0] = number
     with pytest.raises(EnvironmentError, match=f"^{solver}: .*{message}"):
-        SOLVERS[solver](with_a_ruinous_action().replace(**{name: table}))
+        ASKED[solver](with_a_ruinous_action().replace(**{name: table}))
 
 
 def test_a_traced_model_is_not_looked_at():
