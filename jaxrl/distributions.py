@@ -137,14 +137,15 @@ class TanhGaussian:
         return jnp.tanh(raw), self._log_prob_of_raw(raw)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
-        """Returns the log-probability of float32[..., D], float32[...]; minus infinity where an entry lies outside [-1, 1].
+        """Returns the log-probability of float32[..., D], float32[...]; minus infinity where an entry lies outside [-1, 1],
+        and else NaN where one is NaN.
 
         A value nearer to -1 or 1 than the precision of float32 (1.2e-7) is taken to be as far away as that: which normal draw
         was rounded to it cannot be known. ``sample_and_log_prob`` knows it.
         """
         largest = 1.0 - jnp.finfo(jnp.result_type(value)).eps
-        inside = jnp.all(jnp.abs(value) <= 1, axis=-1)
-        return jnp.where(inside, self._log_prob_of_raw(jnp.arctanh(jnp.clip(value, -largest, largest))), -jnp.inf)
+        outside = jnp.any(jnp.abs(value) > 1, axis=-1)
+        return jnp.where(outside, -jnp.inf, self._log_prob_of_raw(jnp.arctanh(jnp.clip(value, -largest, largest))))
 
     def mode(self) -> jax.Array:
         """Returns the squashed mean, float32[..., D]: what a deterministic policy does. The density may be higher elsewhere."""
