@@ -2,10 +2,34 @@
 
 Everywhere ``next_value[t]`` is the value of the true successor of step t, also where the episode ends there. A termination is
 worth 0 beyond; a truncation, and the end of the sequence, are continued by ``next_value``. Nothing here stops a gradient.
+
+Sequences that do not fit together, and numbers out of range, are a ConfigError. It costs compiled code nothing: of what is traced
+the shapes and types alone are looked at.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from jaxrl.errors import require, require_count, require_discount, require_within
+
+
+def _require_sequence(where: str, gamma: Any, flags: dict[str, Any], **values: Any) -> None:
+    """Raises ConfigError unless all are float[T] or, the flags, bool[T], T at least 1, and the discount lies in [0, 1]."""
+    require_discount(where, gamma)
+    _require_flags(where, **flags)
+    shapes = {name: np.shape(part) for name, part in (values | flags).items()}
+    first, *_ = shapes.values()
+    alike = len(first) >= 1 and first[0] >= 1 and len(set(shapes.values())) == 1
+    require(alike, where, "all must have one shape [T], T at least 1", shapes, "Give each step a number; jax.vmap takes batches.")
+
+
+def _require_flags(where: str, **flags: Any) -> None:
+    for name, flag in flags.items():
+        kind = flag.dtype if hasattr(flag, "dtype") else np.asarray(flag).dtype
+        require(kind == np.dtype(bool), where, f"{name} must be bool", str(kind), f"Pass {name}.astype(bool).")
 
 
 def _recur_backward(constant: jax.Array, factor: jax.Array) -> jax.Array:
@@ -27,8 +51,13 @@ def one_step_target(reward: jax.Array, next_value: jax.Array, terminated: jax.Ar
 
     What stands in ``next_value`` at a termination does not matter, not even if it is infinite.
 
+    Raises:
+        ConfigError: gamma lies outside [0, 1], or ``terminated`` is not bool.
+
     Source: Sutton & Barto (2018), the target of eq. 6.2.
     """
+    require_discount("one_step_target", gamma)
+    _require_flags("one_step_target", terminated=terminated)
     return reward + gamma * jnp.where(terminated, 0.0, next_value)
 
 
@@ -63,8 +92,14 @@ def lambda_returns(
     Returns:
         float32[T].
 
+    Raises:
+        ConfigError: the sequences do not fit together, flags are not bool, or gamma or ``trace_decay`` lies outside [0, 1].
+
     Source: Sutton & Barto (2018), eq. 12.18.
     """
+    where, flags = "lambda_returns", {"terminated": terminated, "truncated": truncated}
+    _require_sequence(where, gamma, flags, reward=reward, next_value=next_value)
+    require_within(where, "trace_decay", trace_decay, 0, 1, "0.95 is common.")
     cut = jnp.logical_or(terminated, truncated).at[-1].set(True)
     bootstrap = jnp.where(cut, 1.0, 1.0 - trace_decay) * next_value
     return _recur_backward(one_step_target(reward, bootstrap, terminated, gamma), jnp.where(cut, 0.0, gamma * trace_decay))
@@ -82,6 +117,9 @@ def discounted_returns(
 
     Returns:
         float32[T].
+
+    Raises:
+        ConfigError: as for ``lambda_returns``.
 
     Source: Sutton & Barto (2018), eq. 3.9.
     """
@@ -107,8 +145,14 @@ def n_step_returns(
     Returns:
         float32[T].
 
+    Raises:
+        ConfigError: as for ``lambda_returns``, or ``num_steps`` is no integer of at least 1.
+
     Source: Sutton & Barto (2018), eq. 7.1.
     """
+    where, flags = "n_step_returns", {"terminated": terminated, "truncated": truncated}
+    _require_sequence(where, gamma, flags, reward=reward, next_value=next_value)
+    require_count(where, "num_steps", num_steps)
     cut = jnp.logical_or(terminated, truncated).at[-1].set(True)
 
     def lengthen(_, returns):
@@ -143,8 +187,14 @@ def generalized_advantage(
     Returns:
         float32[T].
 
+    Raises:
+        ConfigError: the sequences do not fit together, flags are not bool, or gamma or ``gae_lambda`` lies outside [0, 1].
+
     Source: Schulman et al. (2016), eq. 16.
     """
+    where, flags = "generalized_advantage", {"terminated": terminated, "truncated": truncated}
+    _require_sequence(where, gamma, flags, reward=reward, value=value, next_value=next_value)
+    require_within(where, "gae_lambda", gae_lambda, 0, 1, "0.95 is common.")
     error = td_error(reward, value, next_value, terminated, gamma)
     return _recur_backward(error, jnp.where(terminated | truncated, 0.0, gamma * gae_lambda))
 
@@ -182,8 +232,15 @@ def vtrace(
     Returns:
         float32[T].
 
+    Raises:
+        ConfigError: the sequences do not fit together, flags are not bool, or gamma or a weight is out of range.
+
     Source: Espeholt et al. (2018), eq. 1, in the recursive form of its remark 1.
     """
+    where, flags = "vtrace", {"terminated": terminated, "truncated": truncated}
+    _require_sequence(where, gamma, flags, reward=reward, value=value, next_value=next_value, log_ratio=log_ratio)
+    for name, most in (("clip_rho", clip_rho), ("clip_c", clip_c)):
+        require_within(where, name, most, 0, np.inf, "1 is common.")
     error = clipped_ratio(log_ratio, clip_rho) * td_error(reward, value, next_value, terminated, gamma)
     trace = jnp.where(terminated | truncated, 0.0, gamma * clipped_ratio(log_ratio, clip_c))
     return value + _recur_backward(error, trace)
