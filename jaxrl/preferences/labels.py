@@ -33,8 +33,8 @@ def read(path: str | os.PathLike, segments: Segments, names: Sequence[Any] | Non
         The preferences, in the order of the rows.
 
     Raises:
-        DataError: the file cannot be read or has no rows, a column is missing, or rows are wrong. The message names the first
-            bad rows (row 1 is the first below the header) and the reason for each.
+        DataError: the file cannot be read or has no rows, a column is missing or there twice, or rows are wrong. The message
+            names the first bad rows (row 1 is the first below the header) and the reason for each.
     """
     path = Path(path)
     known = [str(name) for name in (range(segments.count) if names is None else names)]
@@ -99,6 +99,9 @@ def _columns(where: str, table: "pa.Table") -> dict[str, list[str | None]]:
         require(name in table.column_names, where, f"there must be a column {name!r}", table.column_names, fix, DataError)
     require(table.num_rows > 0, where, "there must be at least one row", 0, "Add labels.", DataError)
     names = [name for name in (*REQUIRED, "weight") if name in table.column_names]
+    for name in names:
+        must = f"there must be one column {name!r}"
+        require(table.column_names.count(name) == 1, where, must, table.column_names, "Drop the others.", DataError)
     return {name: [None if cell is None else _text(cell) for cell in table[name].to_pylist()] for name in names}
 
 

@@ -133,3 +133,9 @@ def test_names_must_fit_the_pool(tmp_path):
         labels.read(path, POOL, ["a", "b"])
     with pytest.raises(DataError, match=r"names of the segments must differ, got \['a'\]"):
         labels.read(path, POOL, ["a", "a", "b", "c"])
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"there must be one column 'label', got .*Drop the others"):
+        labels.read(csv(tmp_path, "first,second,label,label\n0,1,1,0\n"), POOL)
+    assert labels.read(csv(tmp_path, "first,second,label,rater,rater\n0,1,1,ann,bob\n"), POOL).label.tolist() == [1]
