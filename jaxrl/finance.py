@@ -3,7 +3,7 @@
 ``returns`` are simple returns of wealth per bar, W[t + 1] / W[t] - 1, as their sources have them; ``simple_returns`` and
 ``returns_of_wealth`` make them. Any leading axes are kept, time is the last one. A NaN in a record makes its measures NaN, and so
 does a measure that is not defined on it: a ratio over no variation, or a record shorter than the definition needs. Other records
-in the same array are not affected.
+in the same array are not affected. What no account can show is a ConfigError: an infinite number, text, a year of no bars.
 
 Since returns depend on one another in time, intervals come from the stationary bootstrap, which draws blocks of bars.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrl.errors import DataWarning, is_traced, require, require_finite
+from jaxrl.errors import DataWarning, is_traced, require, require_finite, require_real
 from jaxrl.statistics import Interval
 
 BARS_PER_YEAR = 252
@@ -26,12 +26,12 @@ _FEWEST_BLOCKS = 10  # in a record; with fewer, no interval covers as often as i
 
 def simple_returns(log_returns: Any) -> np.ndarray:
     """Turns log returns, which add up over time, into simple returns, float64[...]."""
-    return np.expm1(np.asarray(log_returns, np.float64))
+    return np.expm1(_numbers("simple_returns", log_returns))
 
 
 def returns_of_wealth(wealth: Any) -> np.ndarray:
     """Returns the simple returns of an account, float64[..., T], from its wealth at T + 1 bars; NaN after it was not positive."""
-    wealth = np.asarray(wealth, np.float64)
+    wealth = _record("returns_of_wealth", wealth)
     before = np.where(wealth[..., :-1] > 0, wealth[..., :-1], np.nan)
     return wealth[..., 1:] / before - 1.0
 
@@ -44,6 +44,7 @@ def growth(returns: Any) -> np.ndarray:
 
 def volatility(returns: Any, bars_per_year: float = BARS_PER_YEAR) -> np.ndarray:
     """Returns the standard deviation of the returns, annualised, float64[...]; NaN for fewer than two."""
+    _require_year("volatility", bars_per_year)
     returns = _record("volatility", returns)
     if returns.shape[-1] < 2:
         return np.full(returns.shape[:-1], np.nan)[()]
@@ -58,6 +59,7 @@ def sharpe_ratio(returns: Any, bars_per_year: float = BARS_PER_YEAR) -> np.ndarr
 
     Source: Sharpe (1994), ex post ratio.
     """
+    _require_year("sharpe_ratio", bars_per_year)
     returns = _record("sharpe_ratio", returns)
     if returns.shape[-1] < 2:
         return np.full(returns.shape[:-1], np.nan)[()]
@@ -72,7 +74,10 @@ def drawdown(wealth: Any) -> np.ndarray:
 
     NaN from where on wealth is negative: a debt is no fraction of a fortune.
     """
-    wealth = _record("drawdown", wealth)
+    return _drawdown(_record("drawdown", wealth))
+
+
+def _drawdown(wealth: np.ndarray) -> np.ndarray:
     wealth = np.where(np.minimum.accumulate(wealth, axis=-1) >= 0, wealth, np.nan)
     highest = np.maximum.accumulate(wealth, axis=-1)
     return 1.0 - wealth / np.where(highest > 0, highest, np.nan)
@@ -82,7 +87,7 @@ def max_drawdown(returns: Any) -> np.ndarray:
     """Returns the largest fall of wealth from an earlier high, as a fraction of it, float64[...]; 0 for no returns."""
     returns = _record("max_drawdown", returns)
     start = np.ones((*returns.shape[:-1], 1))
-    return drawdown(np.cumprod(np.concatenate([start, 1.0 + returns], -1), -1)).max(-1)
+    return _drawdown(np.cumprod(np.concatenate([start, 1.0 + returns], -1), -1)).max(-1)
 
 
 def turnover(traded: Any, wealth: Any, bars_per_year: float = BARS_PER_YEAR) -> np.ndarray:
@@ -94,8 +99,9 @@ def turnover(traded: Any, wealth: Any, bars_per_year: float = BARS_PER_YEAR) -> 
         bars_per_year: how many bars a year has.
 
     Raises:
-        ConfigError: a traded value is negative.
+        ConfigError: a traded value is negative, or as for all measures.
     """
+    _require_year("turnover", bars_per_year)
     traded, wealth = _record("turnover", traded), _record("turnover", wealth)
     least = traded.min(initial=0.0, where=~np.isnan(traded))
     require(least >= 0, "turnover", "traded values must be at least 0", least, "Take their absolute values.")
@@ -124,11 +130,24 @@ def conditional_value_at_risk(returns: Any, level: float = 0.05) -> np.ndarray:
     return (ordered * share).sum(-1) / (level * size)  # NaN is sorted last, and is NaN times 0 too
 
 
-def _record(where: str, values: Any) -> np.ndarray:
+def _numbers(where: str, values: Any) -> np.ndarray:
     require(not is_traced(values), where, "the record must be numbers", type(values).__name__, "Measure it outside of jit.")
-    record = np.asarray(values, np.float64)
+    return np.asarray(require_real(where, "the record", values, "Give numbers, and NaN where one is missing."), np.float64)
+
+
+def _record(where: str, values: Any) -> np.ndarray:
+    record = _numbers(where, values)
     require(record.ndim >= 1, where, "the record must be float[..., T]", record.shape, "Give one number per bar.")
+    infinite = np.argwhere(np.isinf(record))
+    found = f"{record[tuple(infinite[0])]} at {infinite[0].tolist()}" if len(infinite) else ""
+    require(not len(infinite), where, "the record must not be infinite", found, "Give NaN where a number is missing.")
     return record
+
+
+def _require_year(where: str, bars_per_year: Any) -> None:
+    fix = f"{BARS_PER_YEAR} are the trading days of a year."
+    bars = require_real(where, "bars_per_year", bars_per_year, fix)
+    require(bool(np.all(np.isfinite(bars) & (bars > 0))), where, "bars_per_year must be positive", bars_per_year, fix)
 
 
 # ---- intervals

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.errors import is_traced, require, require_finite
+from jaxrl.errors import is_traced, require, require_count, require_finite, require_real, require_within
 
 BARS_PER_YEAR = 252
 BARS_PER_MONTH = 21
@@ -28,8 +28,19 @@ class Source(Protocol):
 
 @partial(jax.jit, static_argnames=("num_paths", "num_bars"))
 def paths(source: Source, key: jax.Array, num_paths: int, num_bars: int) -> jax.Array:
-    """Draws a table of independent paths, float32[num_paths, num_bars]."""
+    """Draws a table of independent paths, float32[num_paths, num_bars].
+
+    Raises:
+        ConfigError: there is no path or no bar, or more bars than the source has.
+    """
+    require_count("paths", "num_paths", num_paths)
     return jax.vmap(lambda k: source.path(k, num_bars))(jax.random.split(key, num_paths))
+
+
+def _moves(num_bars: int) -> int:
+    """Returns how often prices move on a path of so many bars. Raises ConfigError where they are no whole number from 1."""
+    require_count("path", "num_bars", num_bars)
+    return num_bars - 1
 
 
 def _compound(start: jax.Array, log_returns: jax.Array) -> jax.Array:
@@ -56,7 +67,7 @@ class GeometricBrownianMotion:
 
     def path(self, key: jax.Array, num_bars: int) -> jax.Array:
         """See ``Source``."""
-        return _compound(self.start, _log_returns(key, self.drift, self.volatility, num_bars - 1))
+        return _compound(self.start, _log_returns(key, self.drift, self.volatility, _moves(num_bars)))
 
 
 @struct.dataclass
@@ -79,7 +90,7 @@ class RegimeSwitching:
     def path_with_regimes(self, key: jax.Array, num_bars: int) -> tuple[jax.Array, jax.Array]:
         """Draws a path and the regimes behind it, int32[num_bars - 1]: entry t rules the return from bar t to t + 1."""
         regime_key, switch_key, jump_key, return_key = jax.random.split(key, 4)
-        count, regimes = num_bars - 1, self.drift.shape[0]
+        count, regimes = _moves(num_bars), self.drift.shape[0]
         first = jax.random.randint(regime_key, (), 0, regimes, jnp.int32)
         switches = jax.random.bernoulli(switch_key, self.switch, (count,))
         # A switch goes on by 1 .. R - 1 regimes in a circle: to each of the others alike.
@@ -103,7 +114,7 @@ class BlockBootstrap:
 
     def path(self, key: jax.Array, num_bars: int) -> jax.Array:
         """See ``Source``."""
-        return _compound(self.start, self.log_returns[self.indices(key, num_bars - 1)])
+        return _compound(self.start, self.log_returns[self.indices(key, _moves(num_bars))])
 
     def indices(self, key: jax.Array, count: int) -> jax.Array:
         """Draws which returns follow one another, int32[count]. After the last return of the data comes the first."""
@@ -124,7 +135,7 @@ class Historical:
 
     def path(self, key: jax.Array, num_bars: int) -> jax.Array:
         """See ``Source``."""
-        room = self.prices.shape[0] - num_bars
+        room = self.prices.shape[0] - 1 - _moves(num_bars)
         require(room >= 0, "historical", f"a window must have at most {self.prices.shape[0]} bars", num_bars, "Add data.")
         first = jax.random.randint(key, (), 0, room + 1, jnp.int32)
         return jax.lax.dynamic_slice(self.prices, (first,), (num_bars,))
@@ -160,8 +171,8 @@ def regime_switching(
         ConfigError: the regimes do not match, or a number is out of range.
     """
     _check("regime_switching", drift, volatility, start)
-    must = "monthly_switch must lie in [0, 1)"
-    require(0 <= monthly_switch < 1, "regime_switching", must, monthly_switch, "0.05 keeps a regime for 20 months.")
+    fix = "0.05 keeps a regime for 20 months."
+    require_within("regime_switching", "monthly_switch", monthly_switch, 0, 1, fix, below=True)
     switch = 1.0 - (1.0 - monthly_switch) ** (1.0 / BARS_PER_MONTH)
     return RegimeSwitching(
         jnp.float32(start), jnp.asarray(drift, jnp.float32), jnp.asarray(volatility, jnp.float32), jnp.float32(switch)
@@ -210,7 +221,7 @@ def require_prices(where: str, prices: Any, least: int, dtype: Any = np.float32)
     if is_traced(prices):
         return jnp.asarray(prices, dtype)
     with np.errstate(over="ignore"):  # which makes a price infinite, and so an error
-        series = np.asarray(prices, np.float64).astype(dtype)
+        series = require_real(where, "prices", prices, "Clean them.").astype(dtype)
     shaped = series.ndim == 1 and len(series) >= least
     require(shaped, where, f"there must be one row of {least} prices", series.shape, "Add data.")
     bad = np.flatnonzero(~(np.isfinite(series) & (series > 0)))
@@ -220,7 +231,7 @@ def require_prices(where: str, prices: Any, least: int, dtype: Any = np.float32)
 
 
 def _check(where: str, drift: tuple[float, ...], volatility: tuple[float, ...], start: float) -> None:
-    same = len(drift) == len(volatility) >= 1
+    same = np.ndim(drift) == np.ndim(volatility) == 1 and len(drift) == len(volatility) >= 1
     require(same, where, "drift and volatility must have an entry per regime", (drift, volatility), "Match their lengths.")
     require_finite(where, "drift, volatility and start", (*drift, *volatility, start))
     require(min(volatility) >= 0, where, "volatility must not be negative", volatility, "0.2 is a usual share's, per year.")
