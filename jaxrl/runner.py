@@ -23,7 +23,7 @@ from jaxrl.algorithm import Algorithm
 from jaxrl.checkpoint import Checkpoints
 from jaxrl.distributed import Processes
 from jaxrl.env import Environment
-from jaxrl.errors import require
+from jaxrl.errors import require, require_count
 from jaxrl.graceful_stop import GracefulStop
 from jaxrl.measurements import Measured, Measurements
 from jaxrl.seed_axis import Carry, Layout
@@ -70,7 +70,11 @@ def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array
 
     Returns:
         The final state and the metrics, each [U].
+
+    Raises:
+        ConfigError: ``num_updates`` is no integer of at least 1, or the configuration is out of range.
     """
+    require_count("train", "num_updates", num_updates)
     algorithm = make(task, config)
     state = algorithm.init(jax.random.fold_in(key, 0))
     return scan_updates(algorithm, state, key, jnp.arange(num_updates, dtype=jnp.int32))
@@ -143,10 +147,11 @@ def run(
     """
     started = time.perf_counter()
     numbers = _seed_numbers(seeds)
-    require(num_updates >= 1, "run", "num_updates must be at least 1", num_updates, "Ask for more updates.")
+    require_count("run", "num_updates", num_updates)
+    for name, value in (("chunk_length", chunk_length), ("group", group), ("at_once", at_once)):
+        if value is not None:
+            require_count("run", name, value)
     chunk_length = _chunk_length(num_updates, chunk_length)
-    for name, value in (("group", group), ("at_once", at_once)):
-        require(value is None or value >= 1, "run", f"{name} must be at least 1", value, "Leave it out for the default.")
     evaluators, steps = _validate(make, task, config, evaluators, checkpoints)
     configs = seed_axis.spread(config, len(numbers))
     devices = list(jax.local_devices() if devices is None else devices)
@@ -318,21 +323,20 @@ class _Trainer:
 
 
 def _seed_numbers(seeds: int | Iterable[int] | Iterable[Iterable[int]]) -> np.ndarray:
-    numbers = np.arange(seeds) if isinstance(seeds, (int, np.integer)) else np.asarray(list(seeds))
+    must, fix = "seeds must be integers in [0, 2**32)", "Give a count, or a list of numbers."
+    try:
+        numbers = np.arange(seeds) if isinstance(seeds, (int, np.integer)) else np.asarray(list(seeds))
+    except (TypeError, ValueError):  # no list, or a ragged one
+        numbers = np.array([seeds], object)
     require(numbers.size > 0, "run", "there must be at least one seed", seeds, "Ask for one or more.")
-    require(
-        np.issubdtype(numbers.dtype, np.integer) and numbers.min() >= 0 and numbers.max() < SEEDS,
-        "run",
-        "seeds must be integers in [0, 2**32)",
-        seeds,
-        "Give a count, or a list of numbers.",
-    )
+    known = np.issubdtype(numbers.dtype, np.integer) and numbers.min() >= 0 and numbers.max() < SEEDS
+    require(bool(known), "run", must, seeds, fix)
     numbers = numbers.astype(np.int64)
     if numbers.ndim == 2:
         numbers = (numbers + SEEDS * np.arange(len(numbers))[:, None]).ravel()
     values, counts = np.unique(numbers, return_counts=True)
-    repeated = np.unique(values[counts > 1] % SEEDS).tolist()
-    require(not repeated, "run", "seeds must differ", repeated, "Remove the repetitions.")
+    repeated = ", ".join(f"{seed % SEEDS} ({count} times)" for seed, count in zip(values, counts, strict=True) if count > 1)
+    require(not repeated, "run", "each seed must be named once", repeated, "Remove the repetitions.")
     return numbers
 
 

@@ -260,17 +260,33 @@ def test_failed_seeds_are_named():
     ("changes", "message"),
     [
         ({"seeds": 0}, "at least one seed"),
-        ({"seeds": [1, 2, 1]}, r"seeds must differ, got \[1\]"),
+        ({"seeds": [1, 2, 1]}, r"each seed must be named once, got '1 \(2 times\)'"),
+        ({"seeds": [1, 1]}, r"each seed must be named once, got '1 \(2 times\)'"),
+        ({"seeds": 2.5}, r"seeds must be integers in .*, got 2\.5"),
+        ({"seeds": None}, "seeds must be integers in .*, got None"),
+        ({"seeds": "12"}, "seeds must be integers in .*, got '12'"),
+        ({"seeds": [[1, 2], [3]]}, "seeds must be integers in"),
+        ({"num_updates": 2.0}, r"num_updates must be an integer of at least 1, got 2\.0"),
+        ({"num_updates": "3"}, "num_updates must be an integer of at least 1, got '3'"),
+        ({"num_updates": None}, "num_updates must be an integer of at least 1, got None"),
+        ({"chunk_length": 2.0}, "chunk_length must be an integer of at least 1"),
+        ({"at_once": 0.5}, "at_once must be an integer of at least 1"),
         ({"seeds": [-1]}, "integers in"),
         ({"seeds": [0.5]}, "integers in"),
-        ({"num_updates": 0}, "num_updates must be at least 1"),
+        ({"num_updates": 0}, "num_updates must be an integer of at least 1"),
         ({"chunk_length": 5}, r"must divide num_updates \(12\), got 5. Try [46]"),
-        ({"group": 0}, "group must be at least 1"),
+        ({"group": 0}, "group must be an integer of at least 1"),
     ],
 )
 def test_bad_arguments(changes, message):
     with pytest.raises(ConfigError, match=message):
         run(nothing, None, NoConfig(), **({"seeds": 2, "num_updates": 12} | changes))
+
+
+def test_train_refuses_a_number_of_updates_that_is_none():
+    for num_updates in (0, -1, 2.0, "3", None):
+        with pytest.raises(ConfigError, match="train: num_updates must be an integer of at least 1, got"):
+            train(nothing, None, NoConfig(), jax.random.key(0), num_updates)
 
 
 def test_a_sweep_of_the_wrong_length():

@@ -253,7 +253,7 @@ def test_seeds_of_members_are_numbered_by_member():
     done = run(drift, None, Nested(rate=np.array([1.0, 1.0, 2.0, 2.0])), seeds=[[3, 1], [3, 1]], num_updates=2, chunk_length=2)
     np.testing.assert_array_equal(done.seeds, [3, 1, SEEDS + 3, SEEDS + 1])
     np.testing.assert_allclose(done.metrics["value"][2:], 2 * done.metrics["value"][:2], rtol=1e-5)
-    with pytest.raises(ConfigError, match=r"seeds must differ, got \[3\]"):
+    with pytest.raises(ConfigError, match=r"each seed must be named once, got '3 \(2 times\)'"):
         run(drift, None, Nested(), seeds=[[3, 1], [3, 3]], num_updates=2)
 
 

@@ -64,7 +64,7 @@ def test_quick_run_writes_everything(tmp_path, capsys):
         (["run", "cartpole_ppo", "--quick", "--num-minibatches", "7"], "must be divisible by num_minibatches, got 7. Try 4"),
         (["run", "cartpole_ppo", "--quick", "--seeds", "0"], "at least one seed"),
         (["run", "frozen_lake_q_learning", "--quick", "--gamma", "1.5"], r"gamma must lie in [0, 1], got 1.5"),
-        (["run", "frozen_lake_q_learning", "--quick", "--steps", "10"], "num_updates must be at least 1"),
+        (["run", "frozen_lake_q_learning", "--quick", "--steps", "10"], "num_updates must be an integer of at least 1"),
         (["report", "nowhere"], "nowhere"),
     ],
     ids=str,
