@@ -2,8 +2,12 @@
 
 import functools
 import inspect
+import typing
 from collections.abc import Callable
+from types import EllipsisType, NoneType, UnionType
 from typing import Any
+
+import numpy as np
 
 from envs.bandits import (
     bernoulli_bandit,
@@ -73,7 +77,7 @@ from envs.random_mdps import random_mdp
 from envs.token_mdps import token_mdp
 from envs.trading import binomial_market, execution, gaussian_portfolio, option_hedging, single_asset
 from jaxrl.env import Environment
-from jaxrl.errors import unknown_name
+from jaxrl.errors import is_traced, require, require_real, unknown_name
 
 REGISTRY: dict[str, Callable[..., Environment]] = {
     "acrobot": acrobot.make,
@@ -182,13 +186,45 @@ def make(name: str, **parameters: Any) -> Environment:
 
     Raises:
         UnknownNameError: no environment, or no parameter of it, has this name.
-        ConfigError: a parameter is out of range.
+        ConfigError: a parameter is out of range, or no number where its factory declares one.
     """
-    if name not in REGISTRY:
+    if not isinstance(name, str) or name not in REGISTRY:
         raise unknown_name("envs.make", "environment", name, REGISTRY)
     factory = REGISTRY[name]
     known = inspect.signature(factory).parameters
     for parameter in parameters:
         if parameter not in known:
             raise unknown_name(f"envs.make({name!r})", "parameter", parameter, known)
+        _require_declared(f"envs.make({name!r})", known[parameter], parameters[parameter])
     return factory(**parameters)
+
+
+def _require_declared(where: str, parameter: inspect.Parameter, value: Any) -> None:
+    """Raises ConfigError unless a value holds the numbers or flags that its factory declares; NaN is no number, infinity is one.
+
+    Whether they are in range is the factory's to say, and so is all of what is declared as something else, or traced.
+    """
+    kinds = _kinds(parameter.annotation)
+    if is_traced(value) or (value is None and NoneType in kinds):
+        return
+    kinds -= {NoneType}
+    name, default = parameter.name, parameter.default
+    fix = "See its factory." if default is inspect.Parameter.empty else f"The default is {default!r}."
+    if kinds == {bool}:
+        require(isinstance(value, (bool, np.bool_)), where, f"{name} must be True or False", value, fix)
+    elif kinds in ({int}, {float}):
+        numbers = require_real(where, name, value, fix)
+        if kinds == {int}:
+            require(np.issubdtype(numbers.dtype, np.integer), where, f"{name} must be whole", value, fix)
+        require(not np.isnan(numbers).any(), where, f"{name} must not be NaN", value, fix)
+        options = set(
+            typing.get_args(parameter.annotation) if isinstance(parameter.annotation, UnionType) else [parameter.annotation]
+        )
+        require(numbers.ndim == 0 or not options <= {int, NoneType}, where, f"{name} must be one number", value, fix)
+        require(numbers.ndim > 0 or bool(options & {int, float}), where, f"{name} must be a row of numbers", value, fix)
+
+
+def _kinds(declared: Any) -> set:
+    """Returns the types that an annotation is made of: {int, NoneType} for ``tuple[int, ...] | None``."""
+    parts = typing.get_args(declared)
+    return set().union(*map(_kinds, parts)) if parts else {declared} - {..., EllipsisType}

@@ -95,7 +95,7 @@ class RegimeSwitching:
         switches = jax.random.bernoulli(switch_key, self.switch, (count,))
         # A switch goes on by 1 .. R - 1 regimes in a circle: to each of the others alike.
         jumps = jax.random.randint(jump_key, (count,), 1, max(regimes, 2), jnp.int32)
-        moves = jnp.where(switches, jumps, 0).at[0].set(0)
+        moves = jnp.where(switches, jumps, 0).at[:1].set(0)
         regime = (first + jnp.cumsum(moves)) % regimes
         return _compound(self.start, _log_returns(return_key, self.drift[regime], self.volatility[regime], count)), regime
 
@@ -120,7 +120,7 @@ class BlockBootstrap:
         """Draws which returns follow one another, int32[count]. After the last return of the data comes the first."""
         begin_key, place_key = jax.random.split(key)
         size = self.log_returns.shape[0]
-        begins = jax.random.bernoulli(begin_key, 1.0 / self.block_length, (count,)).at[0].set(True)
+        begins = jax.random.bernoulli(begin_key, 1.0 / self.block_length, (count,)).at[:1].set(True)
         place = jax.random.randint(place_key, (count,), 0, size, jnp.int32)
         bar = jnp.arange(count, dtype=jnp.int32)
         block = jax.lax.cummax(jnp.where(begins, bar, 0))

@@ -66,6 +66,11 @@ def test_historical_paths_are_windows():
     assert table[:, -1].max() == 100
 
 
+def test_a_path_may_be_one_bar_long():
+    for source in (prices.gbm(), prices.regime_switching(), prices.block_bootstrap(np.full(5, 100.0))):
+        np.testing.assert_array_equal(prices.paths(source, KEY, 3, 1), np.full((3, 1), 100.0))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
