@@ -15,7 +15,7 @@ from flax import struct
 
 from envs.extensive_games import turns
 from jaxrl.env import Environment
-from jaxrl.errors import require
+from jaxrl.errors import require, require_real
 from jaxrl.finite import Initial, Outcomes, finite
 from jaxrl.spaces import Discrete
 
@@ -79,7 +79,11 @@ def make(states: int = 2, signals: int | None = None, probability: Any = None) -
     signals = states if signals is None else signals
     for name, count in (("states", states), ("signals", signals)):
         require(count >= 1, "lewis", f"{name} must be at least 1", count, "2 is the least that can mean anything.")
-    weight = np.full(states, 1 / states) if probability is None else np.asarray(probability, np.float64)
+    weight = (
+        np.full(states, 1 / states)
+        if probability is None
+        else np.asarray(require_real("lewis", "probability", probability), np.float64)
+    )
     sound = weight.shape == (states,) and bool((weight >= 0).all()) and abs(weight.sum() - 1) < 1e-6
     require(sound, "lewis", f"probability must be {states} non-negative numbers that sum to 1", probability, "Normalise it.")
     widest = np.arange(max(states, signals))

@@ -29,7 +29,7 @@ import numpy as np
 from flax import struct
 
 from jaxrl.env import Environment
-from jaxrl.errors import ConfigError, require
+from jaxrl.errors import ConfigError, is_traced, require, require_finite
 from jaxrl.finite import Initial, Outcomes, finite
 from jaxrl.spaces import Discrete
 
@@ -214,6 +214,8 @@ def read(
     cells = blown[0]
     rewards = dict(rewards or {})
     strange = sorted(set(rewards) - set(PAYING))
+    if not is_traced(rewards):
+        require_finite(where, "rewards", list(rewards.values()))
     require(not strange, where, f"rewards must belong to letters of {PAYING!r}", strange, "Take other letters.")
     pays = {"G": goal, "H": 0.0, "L": lava, "C": cliff} | rewards
     for (r, c), letter in zip(cells.position, cells.letter, strict=True):

@@ -68,6 +68,11 @@ def test_a_name_that_is_no_text_is_unknown():
         ("bernoulli_bandit", dict(probabilities=(0.5, np.nan)), "probabilities must not be NaN"),
         ("empty_room", dict(anywhere="no"), "anywhere must be True or False, got 'no'"),
         ("four_rooms", dict(goal=3), r"goal must be a row of numbers, got 3\. The default is \(11, 11\)"),
+        ("lqr", dict(noise=[["a"]]), "lqr: noise must be real numbers"),
+        ("dueling_bandit", dict(preference="a"), "dueling_bandit: preference must be a real number"),
+        ("lewis", dict(probability=["a", "b"]), "lewis: probability must be real numbers"),
+        ("gridworld", dict(rewards={"a": "much"}), "gridworld: rewards must be real numbers"),
+        ("gridworld", dict(rewards={"a": np.nan}), "gridworld: rewards must be finite"),
         ("cartpole", dict(max_steps=True), "max_steps must be whole"),
     ],
 )
