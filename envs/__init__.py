@@ -214,7 +214,7 @@ def _require_declared(where: str, parameter: inspect.Parameter, value: Any) -> N
         require(isinstance(value, (bool, np.bool_)), where, f"{name} must be True or False", value, fix)
     elif kinds in ({int}, {float}):
         numbers = require_real(where, name, value, fix)
-        if kinds == {int}:
+        if kinds == {int} and numbers.size:
             require(np.issubdtype(numbers.dtype, np.integer), where, f"{name} must be whole", value, fix)
         require(not np.isnan(numbers).any(), where, f"{name} must not be NaN", value, fix)
         options = set(

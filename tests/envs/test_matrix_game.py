@@ -74,7 +74,7 @@ def test_players_with_fewer_actions_are_masked():
     [
         (dict(payoff=np.zeros((2, 2))), "must have shape"),
         (dict(payoff=np.zeros((3, 2, 3))), "must have shape"),
-        (dict(payoff=[[[1, 2]], [[1], [2]]]), "same shape"),
+        (dict(payoff=[[[1, 2]], [[1], [2]]]), "payoffs must be (a real number|real numbers)"),
         (dict(payoff=1.0), "must have shape"),
         (dict(payoff=np.full((1, 2), np.nan)), "finite"),
         (dict(payoff=ASYMMETRIC, rounds=0), "rounds"),

@@ -152,14 +152,14 @@ def test_correlated_equilibria_of_three_players_with_unequal_actions():
 @pytest.mark.parametrize(
     ("solve", "payoff", "message"),
     [
-        (support_enumeration, [[[1, 2], [3, 4]], [[1, 2, 3], [4, 5, 6]]], "same shape"),
+        (support_enumeration, [[[1, 2], [3, 4]], [[1, 2, 3], [4, 5, 6]]], "payoffs must be (a real number|real numbers)"),
         (support_enumeration, np.full((2, 2, 2), np.nan), "finite"),
         (support_enumeration, np.zeros((3, 2, 2, 2)), "two players, got 3"),
         (support_enumeration, np.zeros((2, 2)), "must have shape"),
         (minimax, named.CHICKEN, "must sum to zero"),
         (minimax, np.full((2, 2, 2), np.inf), "finite"),
         (correlated_equilibrium, 1.0, "must have shape"),
-        (correlated_equilibrium, "chicken", "same shape"),
+        (correlated_equilibrium, "chicken", "payoffs must be (a real number|real numbers)"),
         (lambda table: correlated_equilibrium(table, "fairest"), named.CHICKEN, "objective must be"),
         (lambda table: correlated_equilibrium(table, np.ones((3, 3))), named.CHICKEN, r"shape \(2, 2\)"),
         (lambda table: correlated_equilibrium(table, np.full((2, 2), np.nan)), named.CHICKEN, "objective must be finite"),
