@@ -7,7 +7,7 @@ Source: Lemke and Howson (1964); von Stengel (2002), Computing equilibria for tw
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,18 +66,18 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
         ConfigError: the payoffs have another shape or are not finite, or there is no such label. What is traced is not looked at.
     """
     where = "lemke_howson"
-    payoff = payoff if is_traced(payoff) else require_real(where, "payoffs", payoff)
-    shape = jnp.shape(payoff)
+    table: Any = payoff if is_traced(payoff) else require_real(where, "payoffs", payoff)
+    shape = jnp.shape(table)
     must, fix = "payoff must have shape [2, A, B]", "Stack one table for each player."
     require(len(shape) == 3 and shape[0] == 2 and min(shape) >= 1, where, must, shape, fix)
     if not is_traced(payoff):
-        require_finite(where, "payoffs", payoff)
+        require_finite(where, "payoffs", table)
     if not is_traced(label):
         labels = shape[1] + shape[2]
         number, fix = require_real(where, "label", label), "0 drops the row player's first action."
         known = bool(np.all((number >= 0) & (number < labels) & (number == np.floor(number))))
         require(known, where, f"label must be a whole number in [0, {labels})", label, fix)
-    return _solve(jnp.asarray(payoff, jnp.result_type(float)), jnp.asarray(label, jnp.int32), max_pivots)
+    return _solve(jnp.asarray(table, jnp.result_type(float)), jnp.asarray(label, jnp.int32), max_pivots)
 
 
 @partial(jax.jit, static_argnames="max_pivots")
