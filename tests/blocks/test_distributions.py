@@ -156,3 +156,10 @@ def test_what_lies_outside_has_no_density():
     distribution = tanh_gaussian(jnp.zeros(1), jnp.zeros(1))
     assert distribution.log_prob(jnp.array([1.7])) == -jnp.inf
     assert np.isfinite(distribution.log_prob(jnp.array([1.0])))
+
+
+def test_a_squashed_value_that_is_nan_has_no_density():
+    distribution = tanh_gaussian(jnp.zeros(2), jnp.zeros(2))
+    found = distribution.log_prob(jnp.array([[jnp.nan, 0.5], [0.5, 0.5], [1.5, 0.5], [-jnp.inf, 0.5]]))
+    assert jnp.isnan(found).tolist() == [True, False, False, False]
+    assert jnp.isneginf(found).tolist() == [False, False, True, True]
