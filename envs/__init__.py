@@ -2,9 +2,9 @@
 
 import functools
 import inspect
-import types
 import typing
 from collections.abc import Callable
+from types import NoneType, UnionType
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ from envs.random_mdps import random_mdp
 from envs.token_mdps import token_mdp
 from envs.trading import binomial_market, execution, gaussian_portfolio, option_hedging, single_asset
 from jaxrl.core.environment import Environment
-from jaxrl.errors import is_traced, require, unknown_name
+from jaxrl.errors import as_real, is_traced, require, unknown_name
 
 REGISTRY: dict[str, Callable[..., Environment]] = {
     "acrobot": acrobot.make,
@@ -186,30 +186,47 @@ def make(name: str, **parameters: Any) -> Environment:
 
     Raises:
         UnknownNameError: no environment, or no parameter of it, has this name.
-        ConfigError: a parameter is out of range.
+        ConfigError: a parameter is out of range, or is no number or flag although its factory declares one.
     """
-    if name not in REGISTRY:
+    if not isinstance(name, str) or name not in REGISTRY:
         raise unknown_name("envs.make", "environment", str(name), REGISTRY)
     factory = REGISTRY[name]
     known = inspect.signature(factory).parameters
     for parameter, value in parameters.items():
         if parameter not in known:
             raise unknown_name(f"envs.make({name!r})", "parameter", parameter, known)
-        _require_kind(f"envs.make({name!r})", known[parameter], value)
+        _require_declared(f"envs.make({name!r})", known[parameter], value)
     return factory(**parameters)
 
 
-def _require_kind(where: str, parameter: inspect.Parameter, value: Any) -> None:
-    """Raises ConfigError unless a parameter is a number of the kind that the factory declares."""
+def _require_declared(where: str, parameter: inspect.Parameter, value: Any) -> None:
+    """Raises ConfigError unless a value is an integer, a number, a flag or a row of these, as its factory declares.
+
+    NaN is no number, infinity is one. A parameter that is declared as a float may be an array, as for vmapped environments. The
+    factory itself checks ranges and values of other types. Traced values are not checked.
+    """
     declared = parameter.annotation
-    kinds = set(typing.get_args(declared)) if isinstance(declared, types.UnionType) else {declared}
-    if value is None and type(None) in kinds:
+    options = set(typing.get_args(declared)) if isinstance(declared, UnionType) else {declared}
+    kinds = _kinds(declared) - {NoneType}
+    if is_traced(value) or (value is None and NoneType in options) or kinds not in ({bool}, {int}, {float}):
         return
-    fix = f"The default is {parameter.default!r}." if parameter.default is not parameter.empty else "Give one."
-    if kinds <= {int, type(None)}:
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        require(whole, where, f"{parameter.name} must be an integer", value, fix)
-    elif kinds <= {float, type(None)} and not is_traced(value):
-        numbers = np.asarray(value) if not isinstance(value, str) else np.asarray("")
-        sound = numbers.dtype.kind in "iuf" and not np.isnan(numbers).any()
-        require(bool(sound), where, f"{parameter.name} must be a number", value, fix)
+    fix = "Give one." if parameter.default is parameter.empty else f"The default is {parameter.default!r}."
+    if kinds == {bool}:
+        require(isinstance(value, bool | np.bool_), where, f"{parameter.name} must be True or False", value, fix)
+        return
+    one, row = bool(options & {int, float}), bool(options - {int, float, NoneType})
+    array = as_real(value)
+    sound = array is not None and array.dtype != bool and not np.isnan(array).any()
+    if array is not None and sound:
+        whole = kinds == {float} or array.size == 0 or np.issubdtype(array.dtype, np.integer)
+        fits = one if array.ndim == 0 else row or kinds == {float}
+        sound = bool(whole and fits)
+    singular, plural = ("an integer", "integers") if kinds == {int} else ("a number", "numbers")
+    kind = " or ".join([singular] * one + [f"a row of {plural}"] * row)
+    require(sound, where, f"{parameter.name} must be {kind}", value, fix)
+
+
+def _kinds(declared: Any) -> set:
+    """Returns the types that an annotation is made of: {int, NoneType} for ``tuple[int, ...] | None``."""
+    parts = typing.get_args(declared)
+    return set().union(*map(_kinds, parts)) if parts else {declared} - {...}

@@ -5,6 +5,8 @@ Every message has the same four parts: where it happened, what must hold, the va
 
 import dataclasses
 import difflib
+import numbers
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -81,20 +83,32 @@ def require(condition: bool, where: str, must: str, value: object, fix: str, err
         raise error(f"{where}: {must}, got {value!r}. {fix}")
 
 
+def require_count(where: str, name: str, value: object, least: int = 1) -> None:
+    """Raises ConfigError unless a value is an integer of at least ``least``."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
+    require(bool(whole), where, f"{name} must be an integer of at least {least}", value, f"Set {name} to {least} or more.")
+
+
+def require_index(where: str, name: str, value: Any, size: int) -> None:
+    """Raises ConfigError unless a value is an integer in [0, size). Of a traced value the shape alone is checked."""
+    if is_traced(value):
+        known = jnp.shape(value) == ()
+    else:
+        number = as_real(value)
+        known = number is not None and number.ndim == 0 and np.issubdtype(number.dtype, np.integer) and 0 <= number < size
+    require(bool(known), where, f"{name} must be an integer in [0, {size})", value, "Count from 0, the first.")
+
+
 def require_counts(where: str, config: object, *names: str) -> None:
     """Raises ConfigError unless every named field of ``config`` is an integer of at least 1."""
     for name in names:
-        value = getattr(config, name)
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        require(whole and bool(value >= 1), where, f"{name} must be an integer of at least 1", value, f"Set {name} to 1 or more.")
+        require_count(where, name, getattr(config, name))
 
 
 def require_whole(where: str, config: object, *names: str) -> None:
     """Raises ConfigError unless every named field of ``config`` is an integer of at least 0."""
     for name in names:
-        value = getattr(config, name)
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        require(whole and bool(value >= 0), where, f"{name} must be an integer of at least 0", value, f"Set {name} to 0 or more.")
+        require_count(where, name, getattr(config, name), 0)
 
 
 def require_between(where: str, config: object, low: float, high: float, *names: str, below: bool = False) -> None:
@@ -173,53 +187,95 @@ def is_traced(*values: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
+def require_real(
+    where: str, name: str, values: Any, fix: str = "Give numbers, in rows of one length.", error: type[JaxrlError] = ConfigError
+) -> np.ndarray:
+    """Returns an array of real numbers in its own precision, lists included; NaN and infinity are allowed.
+
+    Args:
+        where: who asks.
+        name: of the values.
+        values: whatever NumPy can make an array of; nothing that is traced. Flags count as 0 and 1, None as NaN.
+        fix: what the user can do, one sentence.
+        error: the class to raise if it holds text, dates, complex numbers or rows of different lengths.
+    """
+    array = as_real(values)
+    if array is None:
+        raise error(f"{where}: {name} must be an array of real numbers, got {reprlib.repr(values)}. {fix}")
+    return array
+
+
+def as_real(values: Any) -> np.ndarray | None:
+    """Returns an array of real numbers as ``require_real`` does, or None if it would raise its error."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):  # keys of jax, and rows of different lengths
+        return None
+    if array.dtype == object:
+        real = all(entry is None or isinstance(entry, numbers.Real) for entry in array.flat)
+        return array.astype(np.float64) if real and array.ndim else None
+    real = array.dtype == bool or any(jnp.issubdtype(array.dtype, kind) for kind in (np.floating, np.integer))
+    return array if real else None
+
+
+def require_within(
+    where: str, name: str, value: Any, low: float, high: float, fix: str, *, above: bool = False, below: bool = False
+) -> None:
+    """Raises ConfigError unless a number, or every one of an array, lies in [low, high]. Traced values are not checked.
+
+    Args:
+        where: who asks.
+        name: of the number.
+        value: the number. A flag is none.
+        low, high: the ends; ``high`` is infinite if there is none.
+        fix: what the user can do, one sentence with a legal value.
+        above, below: whether the lower and the upper end are excluded.
+    """
+    if is_traced(value):
+        return
+    number = as_real(value)
+    inside = number is not None and number.dtype != bool and number.size > 0
+    if number is not None and inside:
+        inside = bool(np.all((number > low if above else number >= low) & (number < high if below else number <= high)))
+    if np.isfinite(high):
+        must = f"lie in {'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
+    elif above and low == 0:
+        must = "be a positive number"
+    else:
+        must = f"be a number {'above' if above else 'of at least'} {low:g}"
+    require(inside, where, f"{name} must {must}", value, fix)
+
+
+def require_number(
+    where: str, name: str, value: Any, low: float, high: float, fix: str, *, above: bool = False, below: bool = False
+) -> None:
+    """Raises ConfigError unless a value is one number in [low, high]. Arguments as for ``require_within``."""
+    number = value if is_traced(value) else as_real(value)
+    require(number is not None and number.shape == (), where, f"{name} must be one number", value, fix)
+    require_within(where, name, value, low, high, fix, above=above, below=below)
+
+
 def require_discount(where: str, gamma: Any, below_one: bool = False) -> None:
-    """Raises ConfigError unless a discount, a number or an array of them, lies in [0, 1]. One that is traced is not looked at.
+    """Raises ConfigError unless a discount, a number or an array of them, lies in [0, 1]. Traced values are not checked.
 
     Args:
         where: who asks.
         gamma: the discount.
         below_one: whether it must be below 1.
     """
-    if is_traced(gamma):
-        return
-    values = np.asarray(gamma)
-    number = values.dtype.kind in "iuf" or values.dtype == jnp.bfloat16
-    sound = number and bool(np.all((values >= 0) & (values < 1 if below_one else values <= 1)))
-    bounds = "[0, 1)" if below_one else "[0, 1]"
-    require(sound, where, f"gamma must lie in {bounds}", gamma, "0.99 is common.")
+    require_within(where, "gamma", gamma, 0, 1, "0.99 is common.", below=below_one)
 
 
 def require_tolerance(where: str, tolerance: Any) -> None:
-    """Raises ConfigError unless a tolerance is a number of at least 0. One that is traced is not looked at."""
-    if is_traced(tolerance):
-        return
-    values = np.asarray(tolerance)
-    sound = values.dtype.kind in "iuf" and bool(np.all(values >= 0))
-    require(sound, where, "tolerance must be a number of at least 0", tolerance, "1e-6 is common.")
-
-
-def real_numbers(where: str, name: str, values: Any) -> np.ndarray:
-    """Returns an array of real numbers, float64: of whatever is given, lists and integers included.
-
-    Raises:
-        ConfigError: it holds text, complex numbers or rows of different lengths.
-    """
-    must, fix = f"{name} must be an array of real numbers", "Give numbers, in rows of one length."
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        array = np.asarray("ragged")
-    if array.dtype.kind not in "biuf" and array.dtype != jnp.bfloat16:
-        require(False, where, must, values if len(repr(values)) <= 200 else type(values).__name__, fix)
-    return array.astype(np.float64)
+    """Raises ConfigError unless a tolerance is a number of at least 0. Traced values are not checked."""
+    require_within(where, "tolerance", tolerance, 0, np.inf, "1e-6 is common.")
 
 
 def require_finite(
     where: str, name: str, values: Any, fix: str = "Replace it.", error: type[JaxrlError] = ConfigError
 ) -> np.ndarray:
-    """Returns an array of numbers, unless one is NaN or infinite: then raises ``error`` and names the first one's index."""
-    values = np.asarray(values)
+    """Returns an array of real numbers, unless one is NaN or infinite: then raises ``error`` and names the first one's index."""
+    values = require_real(where, name, values, fix, error)
     good = np.isfinite(values)
     if not good.all():
         index = tuple(int(i) for i in np.argwhere(~good)[0])
@@ -246,7 +302,7 @@ def require_distribution(
         error: the class to raise.
         tolerance: by how much a sum may differ from 1; the default is what float32 rounds away over thousands of entries.
     """
-    probability = require_finite(where, name, np.asarray(probability, np.float64), fix, error)
+    probability = np.asarray(require_finite(where, name, probability, fix, error), np.float64)
     lowest, total = probability.min(-1, initial=0.0), probability.sum(-1)
     for good, must, found in (
         (lowest >= 0, f"{name} must not be negative", lowest),
@@ -265,11 +321,16 @@ def require_payoffs(where: str, payoff: Any) -> np.ndarray:
     Raises:
         ConfigError: it has another shape, or an entry is not a finite number.
     """
-    table = real_numbers(where, "payoff", payoff)
-    shaped = table.ndim >= 2 and table.ndim == table.shape[0] + 1 and table.size > 0
-    must = "payoff must have shape [N, A_0, ..., A_{N-1}], an axis of actions for each of N players"
-    require(shaped, where, must, table.shape, "Stack one table for each player.")
+    table = require_real(where, "payoff", payoff).astype(np.float64)
+    require_game_shape(where, table.shape)
     return require_finite(where, "payoffs", table, "Replace those that are not.")
+
+
+def require_game_shape(where: str, shape: tuple[int, ...]) -> None:
+    """Raises ConfigError unless a payoff table has an axis of players and one of actions for each. where: who asks."""
+    shaped = len(shape) >= 2 and len(shape) == shape[0] + 1 and min(shape) >= 1
+    must = "payoff must have shape [N, A_0, ..., A_{N-1}], an axis of actions for each of N players"
+    require(shaped, where, must, shape, "Stack one table for each player.")
 
 
 def require_zero_sums(where: str, payoffs: np.ndarray, fix: str, error: type[JaxrlError] = ConfigError) -> None:
@@ -298,7 +359,7 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def unknown_name(where: str, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Builds the error for a name that is not known: it names the closest match and lists the rest."""
     known = sorted(known)
-    match = closest(name, known)
+    match = closest(str(name), known)
     hint = f"Did you mean {match!r}? " if match else ""
     return UnknownNameError(f"{where}: no {kind} is named {name!r}. {hint}Known: {', '.join(known) or 'none'}.")
 

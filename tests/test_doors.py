@@ -109,7 +109,7 @@ REJECTED = {
     "no such action": (
         lambda: normal_form.pure_profile(TABLE, [0, 5]),
         ConfigError,
-        r"of which there are \[2, 2\], got \[0, 5\]",
+        r"the action of player 1 must be an integer in \[0, 2\), got 5",
     ),
     "text in zero_sum": (lambda: zero_sum.solve([["a", "b"]]), ConfigError, "payoff must be an array of real numbers"),
     "complex in zero_sum": (lambda: zero_sum.solve(np.eye(2) * 1j), ConfigError, "payoff must be an array of real numbers"),
@@ -134,7 +134,7 @@ REJECTED = {
     "ends that are floats": (
         lambda: returns.discounted_returns(STEPS[0], STEPS[0], STEPS[0], STEPS[3], 0.9),
         ConfigError,
-        "terminated and truncated must be bool",
+        "terminated must be bool",
     ),
     "a negative year": (lambda: finance.sharpe_ratio([0.1, 0.2], -1), ConfigError, "bars_per_year must be a positive number"),
     "an infinite return": (

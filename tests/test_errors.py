@@ -12,6 +12,10 @@ from jaxrl.errors import (
     require_discount,
     require_distribution,
     require_finite,
+    require_index,
+    require_number,
+    require_real,
+    require_within,
     require_zero_sums,
 )
 
@@ -72,3 +76,51 @@ def test_payoffs_that_cancel_but_for_rounding(paid):
 def test_payoffs_that_do_not_cancel_beside_large_ones_that_do(paid):
     with pytest.raises(ConfigError, match="must sum to zero, got"):
         require_zero_sums("game", np.array([[1e5, -1e5], paid]), "Balance it.")
+
+
+@pytest.mark.parametrize("values", ["0.9", ["a", "b"], ["1", None], 1j, [[1, 2], [3]], [{}], None, np.datetime64("2020-01-01")])
+def test_values_that_are_not_real_numbers_are_refused(values):
+    with pytest.raises(DataError, match=r"table: prices must be an array of real numbers, got .* Replace them."):
+        require_real("table", "prices", values, "Replace them.", DataError)
+
+
+def test_real_numbers_keep_their_type():
+    for values in (1, [True], np.float32(2), jnp.ones(3, jnp.bfloat16), [np.nan]):
+        assert require_real("table", "prices", values).dtype == np.asarray(values).dtype
+    assert require_real("table", "prices", np.array([1, None], object)).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1, r"decay must lie in \[0, 1\), got 1"),
+        (np.nan, "lie in"),
+        (-1e-9, "lie in"),
+        ("0.5", "lie in"),
+        (True, "lie in"),
+        ([], "lie in"),
+        ([0.5, 2], "lie in"),
+        ([[0.5], [0.1, 0.2]], "lie in"),
+    ],
+)
+def test_numbers_outside_a_range_are_refused(value, message):
+    with pytest.raises(ConfigError, match=f"solver: decay must {message}" if "decay" not in message else message):
+        require_within("solver", "decay", value, 0, 1, "0.9 is common.", below=True)
+
+
+def test_ends_of_a_range():
+    require_within("solver", "decay", [0, 1], 0, 1, "0.9 is common.")
+    require_within("solver", "decay", np.inf, 0, np.inf, "0.9 is common.")
+    with pytest.raises(ConfigError, match="decay must be a positive number, got 0"):
+        require_within("solver", "decay", 0, 0, np.inf, "0.9 is common.", above=True)
+    with pytest.raises(ConfigError, match="decay must be a number of at least 1, got inf"):
+        require_within("solver", "decay", np.inf, 1, np.inf, "0.9 is common.", below=True)
+    with pytest.raises(ConfigError, match="decay must be one number"):
+        require_number("solver", "decay", [0.5], 0, 1, "0.9 is common.")
+
+
+@pytest.mark.parametrize("value", [-1, 2, 1.0, True, "1", None, [1], np.nan])
+def test_indices_outside_a_table_are_refused(value):
+    require_index("solver", "player", jnp.int32(1), 2)
+    with pytest.raises(ConfigError, match=r"solver: player must be an integer in \[0, 2\)"):
+        require_index("solver", "player", value, 2)

@@ -18,7 +18,7 @@ from flax import struct
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import Initial, Outcomes, finite
 from jaxrl.core.spaces import Discrete
-from jaxrl.errors import require
+from jaxrl.errors import require, require_real
 
 LOST, WON, UNKNOWN = range(3)  # what the first arm did in the last duel
 
@@ -75,7 +75,7 @@ def make(preference: Any = ((0.5, 0.6, 0.7), (0.4, 0.5, 0.6), (0.3, 0.4, 0.5)), 
         ConfigError: an entry is no probability, the two entries of a pair do not sum to 1, or no arm is preferred to every other.
     """
     where = "dueling_bandit"
-    table = np.asarray(preference, np.float64)
+    table = require_real(where, "preference", preference).astype(np.float64)
     square = table.ndim == 2 and table.shape[0] == table.shape[1] >= 1
     require(square, where, "preference must be [K, K]", table.shape, "Give a row and a column to every arm.")
     sound = bool(((table >= 0) & (table <= 1)).all() and np.allclose(table + table.T, 1))

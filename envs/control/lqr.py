@@ -17,7 +17,7 @@ from flax import struct
 
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.spaces import Box
-from jaxrl.errors import ConfigError, SolverError, require
+from jaxrl.errors import ConfigError, SolverError, require, require_real
 
 _SIZES = "Bring the matrices to similar sizes."
 _ROUNDING = 1e-6  # what float32 may have done to a matrix, relative to its largest entry
@@ -257,6 +257,10 @@ def policy_cost(params: Params, gain: Any, gamma: float) -> float:
     return _forever(where, m, basis @ p @ basis.T, gamma)
 
 
+def _matrix(name: str, values: Any) -> np.ndarray:
+    return require_real("lqr", name, values).astype(np.float64)
+
+
 def make(
     dynamics: Any = None,
     control: Any = None,
@@ -284,13 +288,14 @@ def make(
     require(start >= 0, "lqr", "start must not be negative", start, "It is half the width of the initial states' box.")
     both = (dynamics is None) == (control is None)
     require(both, "lqr", "dynamics and control must be given together", (dynamics, control), "Give both or neither.")
-    a, b = (np.asarray(matrix, np.float64) for matrix in (DOUBLE_INTEGRATOR if dynamics is None else (dynamics, control)))
+    matrices = DOUBLE_INTEGRATOR if dynamics is None else (dynamics, control)
+    a, b = (_matrix(name, matrix) for name, matrix in zip(("dynamics", "control"), matrices, strict=True))
     fits = a.ndim == b.ndim == 2 and a.shape[0] == a.shape[1] == b.shape[0]
     require(fits, "lqr", "dynamics must be [n, n] and control [n, m]", (a.shape, b.shape), "Check their shapes.")
     n, m = b.shape
-    q = np.eye(n) if state_cost is None else np.asarray(state_cost, np.float64)
-    r = 0.1 * np.eye(m) if action_cost is None else np.asarray(action_cost, np.float64)
-    factor = None if noise is None else np.asarray(noise, np.float64)
+    q = np.eye(n) if state_cost is None else _matrix("state_cost", state_cost)
+    r = 0.1 * np.eye(m) if action_cost is None else _matrix("action_cost", action_cost)
+    factor = None if noise is None else _matrix("noise", noise)
     if factor is not None:
         factor = factor * np.eye(n) if factor.ndim == 0 else factor
         require(factor.shape == (n, n), "lqr", f"noise must be a number or [{n}, {n}]", factor.shape, "Match the states.")

@@ -17,7 +17,7 @@ from envs.extensive_games import turns
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import Initial, Outcomes, finite
 from jaxrl.core.spaces import Discrete
-from jaxrl.errors import require
+from jaxrl.errors import require, require_real
 
 SENDING, ACTING, OVER = range(3)
 
@@ -79,7 +79,8 @@ def make(states: int = 2, signals: int | None = None, probability: Any = None) -
     signals = states if signals is None else signals
     for name, count in (("states", states), ("signals", signals)):
         require(count >= 1, "lewis", f"{name} must be at least 1", count, "2 is the least that can mean anything.")
-    weight = np.full(states, 1 / states) if probability is None else np.asarray(probability, np.float64)
+    uniform = np.full(states, 1 / states)
+    weight = uniform if probability is None else require_real("lewis", "probability", probability).astype(np.float64)
     sound = weight.shape == (states,) and bool((weight >= 0).all()) and abs(weight.sum() - 1) < 1e-6
     require(sound, "lewis", f"probability must be {states} non-negative numbers that sum to 1", probability, "Normalise it.")
     widest = np.arange(max(states, signals))

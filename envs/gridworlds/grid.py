@@ -31,7 +31,7 @@ from flax import struct
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import Initial, Outcomes, finite
 from jaxrl.core.spaces import Discrete
-from jaxrl.errors import ConfigError, require
+from jaxrl.errors import ConfigError, is_traced, require, require_finite
 
 LEFT, DOWN, RIGHT, UP = range(4)  # the action order of every gridworld here
 MOVES = np.array([(0, -1), (1, 0), (0, 1), (-1, 0)])  # (row, column) of each action
@@ -214,6 +214,8 @@ def read(
     cells = blown[0]
     rewards = dict(rewards or {})
     strange = sorted(set(rewards) - set(PAYING))
+    if not is_traced(rewards):
+        require_finite(where, "rewards", list(rewards.values()))
     require(not strange, where, f"rewards must belong to letters of {PAYING!r}", strange, "Take other letters.")
     pays = {"G": goal, "H": 0.0, "L": lava, "C": cliff} | rewards
     for (r, c), letter in zip(cells.position, cells.letter, strict=True):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.errors import is_traced, real_numbers, require, require_finite
+from jaxrl.errors import is_traced, require, require_count, require_finite, require_number, require_real
 
 BARS_PER_YEAR = 252
 BARS_PER_MONTH = 21
@@ -28,11 +28,20 @@ class Source(Protocol):
 
 @partial(jax.jit, static_argnames=("num_paths", "num_bars"))
 def paths(source: Source, key: jax.Array, num_paths: int, num_bars: int) -> jax.Array:
-    """Draws a table of independent paths, float32[num_paths, num_bars]."""
-    for name, count in (("num_paths", num_paths), ("num_bars", num_bars)):
-        whole = isinstance(count, int) and count >= 1
-        require(whole, "paths", f"{name} must be an integer of at least 1", count, "Ask for one or more.")
+    """Draws a table of independent paths, float32[num_paths, num_bars].
+
+    Raises:
+        ConfigError: there is no path or no bar, or there are more bars than the source has.
+    """
+    require_count("paths", "num_paths", num_paths)
+    require_count("paths", "num_bars", num_bars)
     return jax.vmap(lambda k: source.path(k, num_bars))(jax.random.split(key, num_paths))
+
+
+def _moves(num_bars: int) -> int:
+    """Returns how often prices move on a path of so many bars; raises ConfigError if there is none."""
+    require_count("path", "num_bars", num_bars)
+    return num_bars - 1
 
 
 def _compound(start: jax.Array, log_returns: jax.Array) -> jax.Array:
@@ -59,7 +68,7 @@ class GeometricBrownianMotion:
 
     def path(self, key: jax.Array, num_bars: int) -> jax.Array:
         """See ``Source``."""
-        return _compound(self.start, _log_returns(key, self.drift, self.volatility, num_bars - 1))
+        return _compound(self.start, _log_returns(key, self.drift, self.volatility, _moves(num_bars)))
 
 
 @struct.dataclass
@@ -82,12 +91,12 @@ class RegimeSwitching:
     def path_with_regimes(self, key: jax.Array, num_bars: int) -> tuple[jax.Array, jax.Array]:
         """Draws a path and the regimes behind it, int32[num_bars - 1]: entry t rules the return from bar t to t + 1."""
         regime_key, switch_key, jump_key, return_key = jax.random.split(key, 4)
-        count, regimes = num_bars - 1, self.drift.shape[0]
+        count, regimes = _moves(num_bars), self.drift.shape[0]
         first = jax.random.randint(regime_key, (), 0, regimes, jnp.int32)
         switches = jax.random.bernoulli(switch_key, self.switch, (count,))
         # A switch goes on by 1 .. R - 1 regimes in a circle: to each of the others alike.
         jumps = jax.random.randint(jump_key, (count,), 1, max(regimes, 2), jnp.int32)
-        moves = jnp.where(switches, jumps, 0).at[0].set(0)
+        moves = jnp.where(switches, jumps, 0).at[:1].set(0)
         regime = (first + jnp.cumsum(moves)) % regimes
         return _compound(self.start, _log_returns(return_key, self.drift[regime], self.volatility[regime], count)), regime
 
@@ -106,13 +115,13 @@ class BlockBootstrap:
 
     def path(self, key: jax.Array, num_bars: int) -> jax.Array:
         """See ``Source``."""
-        return _compound(self.start, self.log_returns[self.indices(key, num_bars - 1)])
+        return _compound(self.start, self.log_returns[self.indices(key, _moves(num_bars))])
 
     def indices(self, key: jax.Array, count: int) -> jax.Array:
         """Draws which returns follow one another, int32[count]. After the last return of the data comes the first."""
         begin_key, place_key = jax.random.split(key)
         size = self.log_returns.shape[0]
-        begins = jax.random.bernoulli(begin_key, 1.0 / self.block_length, (count,)).at[0].set(True)
+        begins = jax.random.bernoulli(begin_key, 1.0 / self.block_length, (count,)).at[:1].set(True)
         place = jax.random.randint(place_key, (count,), 0, size, jnp.int32)
         bar = jnp.arange(count, dtype=jnp.int32)
         block = jax.lax.cummax(jnp.where(begins, bar, 0))
@@ -127,7 +136,7 @@ class Historical:
 
     def path(self, key: jax.Array, num_bars: int) -> jax.Array:
         """See ``Source``."""
-        room = self.prices.shape[0] - num_bars
+        room = self.prices.shape[0] - 1 - _moves(num_bars)
         require(room >= 0, "historical", f"a window must have at most {self.prices.shape[0]} bars", num_bars, "Add data.")
         first = jax.random.randint(key, (), 0, room + 1, jnp.int32)
         return jax.lax.dynamic_slice(self.prices, (first,), (num_bars,))
@@ -163,8 +172,8 @@ def regime_switching(
         ConfigError: the regimes do not match, or a number is out of range.
     """
     _check("regime_switching", drift, volatility, start)
-    must = "monthly_switch must lie in [0, 1)"
-    require(0 <= monthly_switch < 1, "regime_switching", must, monthly_switch, "0.05 keeps a regime for 20 months.")
+    fix = "0.05 keeps a regime for 20 months."
+    require_number("regime_switching", "monthly_switch", monthly_switch, 0, 1, fix, below=True)
     switch = 1.0 - (1.0 - monthly_switch) ** (1.0 / BARS_PER_MONTH)
     return RegimeSwitching(
         jnp.float32(start), jnp.asarray(drift, jnp.float32), jnp.asarray(volatility, jnp.float32), jnp.float32(switch)
@@ -183,9 +192,9 @@ def block_bootstrap(prices: np.ndarray | jax.Array, block_length: float = 20.0, 
         ConfigError: there are fewer than 3 prices, one is not positive, or a block is shorter than a bar.
     """
     series = np.asarray(require_prices("block_bootstrap", prices, 3, np.float64))
-    require(block_length >= 1, "block_bootstrap", "block_length must be at least 1 bar", block_length, "20 is a month.")
+    require_number("block_bootstrap", "block_length", block_length, 1, np.inf, "20 is a month of bars.", below=True)
     first = series[0] if start is None else start
-    require(first > 0, "block_bootstrap", "start must be positive", start, "Prices are above 0.")
+    require_number("block_bootstrap", "start", first, 0, np.inf, "Prices are above 0.", above=True, below=True)
     return BlockBootstrap(jnp.float32(first), jnp.asarray(np.diff(np.log(series)), jnp.float32), jnp.float32(block_length))
 
 
@@ -213,7 +222,7 @@ def require_prices(where: str, prices: Any, least: int, dtype: Any = np.float32)
     if is_traced(prices):
         return jnp.asarray(prices, dtype)
     with np.errstate(over="ignore"):  # which makes a price infinite, and so an error
-        series = real_numbers(where, "prices", prices).astype(dtype)
+        series = require_real(where, "prices", prices, "Clean these rows.").astype(dtype)
     shaped = series.ndim == 1 and len(series) >= least
     require(shaped, where, f"there must be one row of {least} prices", series.shape, "Add data.")
     bad = np.flatnonzero(~(np.isfinite(series) & (series > 0)))
@@ -222,9 +231,11 @@ def require_prices(where: str, prices: Any, least: int, dtype: Any = np.float32)
     return series
 
 
-def _check(where: str, drift: tuple[float, ...], volatility: tuple[float, ...], start: float) -> None:
-    same = len(drift) == len(volatility) >= 1
+def _check(where: str, drift: Any, volatility: Any, start: Any) -> None:
+    named = (("drift", drift), ("volatility", volatility))
+    rates = [require_finite(where, name, rate, "Rates are per year.") for name, rate in named]
+    same = rates[0].ndim == 1 and rates[0].shape == rates[1].shape and rates[0].size >= 1
     require(same, where, "drift and volatility must have an entry per regime", (drift, volatility), "Match their lengths.")
-    require_finite(where, "drift, volatility and start", (*drift, *volatility, start))
-    require(min(volatility) >= 0, where, "volatility must not be negative", volatility, "0.2 is a usual share's, per year.")
-    require(start > 0, where, "start must be positive", start, "Prices are above 0.")
+    least = rates[1].min()
+    require(bool(least >= 0), where, "volatility must not be negative", volatility, "0.2 is a usual share's, per year.")
+    require_number(where, "start", start, 0, np.inf, "Prices are above 0.", above=True, below=True)

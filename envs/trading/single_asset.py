@@ -26,7 +26,7 @@ from envs.trading import accounting, features, prices
 from envs.trading.accounting import Account, Costs, Ledger, Limits
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.spaces import Box, Discrete
-from jaxrl.errors import EnvError, is_traced, real_numbers, require, require_finite
+from jaxrl.errors import EnvError, is_traced, require, require_finite, require_real
 
 WEIGHTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 BARS = 250  # of an episode: about a year
@@ -311,12 +311,12 @@ def _observed(observe: Callable[[jax.Array], jax.Array], table: jax.Array) -> ja
 
 def _table(where: str, name: str, table: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Returns prices as float32[P, T], unless they have another shape or one is not positive."""
+    fix = "Load them with market_data, which says where."
     with np.errstate(over="ignore"):  # which makes a price infinite, and so an error
-        table = np.atleast_2d(real_numbers(where, name, table).astype(np.float32))
+        table = np.atleast_2d(require_real(where, name, table, fix).astype(np.float32))
     expected = table.ndim == 2 and shape in (None, table.shape)
     require(expected, where, f"{name} must be float[T] or float[P, T]", table.shape, "Give one row per path.")
     bad = np.argwhere(~(np.isfinite(table) & (table > 0)))
     found = {tuple(place.tolist()): float(table[tuple(place)]) for place in bad[:3]}
-    fix = "Load them with market_data, which says where."
     require(len(bad) == 0, where, f"{name} must be positive numbers", found, fix)
     return table

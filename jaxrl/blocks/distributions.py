@@ -248,7 +248,8 @@ class TanhGaussian:
         return jnp.tanh(raw), self._log_prob_of_raw(raw)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
-        """Returns the log-probability of float32[..., D], float32[...]; minus infinity if an entry lies outside [-1, 1].
+        """Returns the log-probability of float32[..., D], float32[...]; minus infinity if an entry lies outside [-1, 1],
+        NaN if one is NaN.
 
         A value nearer to -1 or 1 than the precision of float32 (1.2e-7) is taken to be as far away as that: which normal draw
         was rounded to it cannot be known. ``sample_and_log_prob`` knows it.

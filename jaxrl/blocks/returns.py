@@ -2,6 +2,9 @@
 
 Everywhere ``next_value[t]`` is the value of the true successor of step t, also where the episode ends there. A termination is
 worth 0 beyond; a truncation, and the end of the sequence, are continued by ``next_value``. Nothing here stops a gradient.
+
+A ConfigError says which sequences do not fit together, and which number is out of range. This costs compiled code nothing: of
+traced values the shapes and types alone are checked.
 """
 
 from typing import Any
@@ -10,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, require
+from jaxrl.errors import require, require_count, require_discount, require_real, require_within
 
 
 def _recur_backward(constant: jax.Array, factor: jax.Array) -> jax.Array:
@@ -27,20 +30,29 @@ def _recur_backward(constant: jax.Array, factor: jax.Array) -> jax.Array:
     return jax.lax.scan(step, jnp.zeros_like(constant[0]), (constant, factor), reverse=True)[1]
 
 
-def _require_sequence(where: str, reward: Any, next_value: Any, terminated: Any, truncated: Any, *more: Any) -> None:
-    """Raises ConfigError unless all have the shape of the rewards, of at least one step, and ends are flags."""
-    shapes = [jnp.shape(part) for part in (reward, next_value, terminated, truncated, *more)]
+def _arrays(where: str, *, flags: dict[str, Any], **values: Any) -> dict[str, jax.Array]:
+    """Returns values and flags as arrays; raises ConfigError unless values are numbers, flags bool, and their shapes fit."""
+    named = values | flags
+    found = {n: part if isinstance(part, jax.Array) else jnp.asarray(require_real(where, n, part)) for n, part in named.items()}
+    for name in flags:
+        kind, fix = found[name].dtype, f"Write {name}.astype(bool)."
+        require(kind.name == "bool", where, f"{name} must be bool", kind.name, fix)
+    shapes = {name: array.shape for name, array in found.items()}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        require(False, where, "the shapes must broadcast", shapes, "Cut them to the same steps.")
+    return found
+
+
+def _sequences(where: str, *, flags: dict[str, Any], **values: Any) -> tuple[jax.Array, ...]:
+    """Returns values and flags as arrays, in this order; raises ConfigError unless all have one shape, of at least one step."""
+    found = _arrays(where, flags=flags, **values)
+    shapes = {name: array.shape for name, array in found.items()}
     must = "rewards, values and ends must have one shape, [T, ...] with T at least 1"
-    require(len(set(shapes)) == 1 and shapes[0][:1] > (0,), where, must, shapes, "Cut them to the same steps.")
-    kinds = [jnp.result_type(ends).name for ends in (terminated, truncated)]
-    require(kinds == ["bool", "bool"], where, "terminated and truncated must be bool", kinds, "Write ends.astype(bool).")
-
-
-def _require_share(where: str, **shares: Any) -> None:
-    for name, share in shares.items():
-        if not is_traced(share):
-            inside = np.all((np.asarray(share) >= 0) & (np.asarray(share) <= 1))
-            require(bool(inside), where, f"{name} must lie in [0, 1]", share, "0.95 and 0.99 are common.")
+    (first, *_), alike = shapes.values(), len(set(shapes.values())) == 1
+    require(alike and first[:1] > (0,), where, must, shapes, "Cut them to the same steps.")
+    return tuple(found.values())
 
 
 def one_step_target(reward: jax.Array, next_value: jax.Array, terminated: jax.Array, gamma: jax.Array | float) -> jax.Array:
@@ -48,8 +60,15 @@ def one_step_target(reward: jax.Array, next_value: jax.Array, terminated: jax.Ar
 
     The ``next_value`` at a termination does not matter, not even if it is infinite.
 
+    Raises:
+        ConfigError: gamma lies outside [0, 1], ``terminated`` is not bool, or the values are not numbers.
+
     Source: Sutton & Barto (2018), the target of eq. 6.2.
     """
+    where, flags = "one_step_target", {"terminated": terminated}
+    require_discount(where, gamma)
+    found = _arrays(where, flags=flags, reward=reward, next_value=next_value)
+    reward, next_value, terminated = found.values()
     return reward + gamma * jnp.where(terminated, 0.0, next_value)
 
 
@@ -58,9 +77,14 @@ def td_error(
 ) -> jax.Array:
     """Returns the temporal-difference error ``reward + gamma next_value - value``; any shape.
 
+    Raises:
+        ConfigError: as for ``one_step_target``.
+
     Source: Sutton & Barto (2018), eq. 6.5.
     """
-    return one_step_target(reward, next_value, terminated, gamma) - value
+    flags = {"terminated": terminated}
+    found = _arrays("td_error", flags=flags, reward=reward, value=value, next_value=next_value)
+    return one_step_target(found["reward"], found["next_value"], found["terminated"], gamma) - found["value"]
 
 
 def lambda_returns(
@@ -84,10 +108,15 @@ def lambda_returns(
     Returns:
         float32[T].
 
+    Raises:
+        ConfigError: the sequences do not fit together, flags are not bool, or gamma or ``trace_decay`` lies outside [0, 1].
+
     Source: Sutton & Barto (2018), eq. 12.18.
     """
-    _require_sequence("lambda_returns", reward, next_value, terminated, truncated)
-    _require_share("lambda_returns", gamma=gamma, trace_decay=trace_decay)
+    where, flags = "lambda_returns", {"terminated": terminated, "truncated": truncated}
+    reward, next_value, terminated, truncated = _sequences(where, flags=flags, reward=reward, next_value=next_value)
+    require_discount(where, gamma)
+    require_within(where, "trace_decay", trace_decay, 0, 1, "0.95 is common.")
     cut = jnp.logical_or(terminated, truncated).at[-1].set(True)
     bootstrap = jnp.where(cut, 1.0, 1.0 - trace_decay) * next_value
     return _recur_backward(one_step_target(reward, bootstrap, terminated, gamma), jnp.where(cut, 0.0, gamma * trace_decay))
@@ -105,6 +134,9 @@ def discounted_returns(
 
     Returns:
         float32[T].
+
+    Raises:
+        ConfigError: as for ``lambda_returns``.
 
     Source: Sutton & Barto (2018), eq. 3.9.
     """
@@ -130,12 +162,15 @@ def n_step_returns(
     Returns:
         float32[T].
 
+    Raises:
+        ConfigError: as for ``lambda_returns``, or ``num_steps`` is no integer of at least 1.
+
     Source: Sutton & Barto (2018), eq. 7.1.
     """
-    _require_sequence("n_step_returns", reward, next_value, terminated, truncated)
-    _require_share("n_step_returns", gamma=gamma)
-    whole = isinstance(num_steps, (int, np.integer)) and num_steps >= 1
-    require(whole, "n_step_returns", "num_steps must be an integer of at least 1", num_steps, "1 gives one-step targets.")
+    where, flags = "n_step_returns", {"terminated": terminated, "truncated": truncated}
+    reward, next_value, terminated, truncated = _sequences(where, flags=flags, reward=reward, next_value=next_value)
+    require_discount(where, gamma)
+    require_count(where, "num_steps", num_steps)
     cut = jnp.logical_or(terminated, truncated).at[-1].set(True)
 
     def lengthen(_, returns):
@@ -170,10 +205,16 @@ def generalized_advantage(
     Returns:
         float32[T, ...].
 
+    Raises:
+        ConfigError: the sequences do not fit together, flags are not bool, or gamma or ``gae_lambda`` lies outside [0, 1].
+
     Source: Schulman et al. (2016), eq. 16.
     """
-    _require_sequence("generalized_advantage", reward, next_value, terminated, truncated, value)
-    _require_share("generalized_advantage", gamma=gamma, gae_lambda=gae_lambda)
+    where, flags = "generalized_advantage", {"terminated": terminated, "truncated": truncated}
+    arrays = _sequences(where, flags=flags, reward=reward, value=value, next_value=next_value)
+    reward, value, next_value, terminated, truncated = arrays
+    require_discount(where, gamma)
+    require_within(where, "gae_lambda", gae_lambda, 0, 1, "0.95 is common.")
     error = td_error(reward, value, next_value, terminated, gamma)
     return _recur_backward(error, jnp.where(terminated | truncated, 0.0, gamma * gae_lambda))
 
@@ -184,7 +225,11 @@ def clipped_ratio(log_ratio: jax.Array, largest: jax.Array | float) -> jax.Array
     Args:
         log_ratio: of probabilities.
         largest: positive and finite.
+
+    Raises:
+        ConfigError: ``largest`` is not a positive, finite number.
     """
+    require_within("clipped_ratio", "largest", largest, 0, np.inf, "1 is common.", above=True, below=True)
     return jnp.exp(jnp.minimum(log_ratio, jnp.log(largest)))
 
 
@@ -211,8 +256,17 @@ def vtrace(
     Returns:
         float32[T].
 
+    Raises:
+        ConfigError: the sequences do not fit together, flags are not bool, or gamma or a weight is out of range.
+
     Source: Espeholt et al. (2018), eq. 1, in the recursive form of its remark 1.
     """
+    where, flags = "vtrace", {"terminated": terminated, "truncated": truncated}
+    arrays = _sequences(where, flags=flags, reward=reward, value=value, next_value=next_value, log_ratio=log_ratio)
+    reward, value, next_value, log_ratio, terminated, truncated = arrays
+    require_discount(where, gamma)
+    for name, weight in (("clip_rho", clip_rho), ("clip_c", clip_c)):
+        require_within(where, name, weight, 0, np.inf, "1 is common.", above=True, below=True)
     error = clipped_ratio(log_ratio, clip_rho) * td_error(reward, value, next_value, terminated, gamma)
     trace = jnp.where(terminated | truncated, 0.0, gamma * clipped_ratio(log_ratio, clip_c))
     return value + _recur_backward(error, trace)

@@ -3,7 +3,8 @@
 ``returns`` are simple returns of wealth per bar, W[t + 1] / W[t] - 1, as their sources have them; ``simple_returns`` and
 ``returns_of_wealth`` make them. Any leading axes are kept, time is the last one. A NaN in a record makes its measures NaN, and so
 does a measure that is not defined on it: a ratio over no variation, or a record shorter than the definition needs. Other records
-in the same array are not affected.
+in the same array are not affected. A record that no account can have is a ConfigError: an infinite number in it, text, or rows of
+different lengths.
 
 Since returns depend on one another in time, intervals come from the stationary bootstrap, which draws blocks of bars.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrl.errors import DataWarning, is_traced, real_numbers, require, require_finite
+from jaxrl.errors import DataWarning, is_traced, require, require_count, require_finite, require_number, require_real
 from jaxrl.statistics import Interval
 
 BARS_PER_YEAR = 252
@@ -27,12 +28,12 @@ _FEWEST_BLOCKS = 10  # in a record; with fewer, no interval covers as often as i
 
 def simple_returns(log_returns: Any) -> np.ndarray:
     """Turns log returns, which add up over time, into simple returns, float64[...]."""
-    return np.expm1(np.asarray(log_returns, np.float64))
+    return np.expm1(_numbers("simple_returns", log_returns))
 
 
 def returns_of_wealth(wealth: Any) -> np.ndarray:
     """Returns the simple returns of an account, float64[..., T], from its wealth at T + 1 bars; NaN after it was not positive."""
-    wealth = np.asarray(wealth, np.float64)
+    wealth = _record("returns_of_wealth", wealth)
     before = np.where(wealth[..., :-1] > 0, wealth[..., :-1], np.nan)
     return wealth[..., 1:] / before - 1.0
 
@@ -73,7 +74,10 @@ def drawdown(wealth: Any) -> np.ndarray:
 
     NaN from where on wealth is negative: a debt is no fraction of a fortune.
     """
-    wealth = _record("drawdown", wealth)
+    return _drawdown(_record("drawdown", wealth))
+
+
+def _drawdown(wealth: np.ndarray) -> np.ndarray:
     wealth = np.where(np.minimum.accumulate(wealth, axis=-1) >= 0, wealth, np.nan)
     highest = np.maximum.accumulate(wealth, axis=-1)
     return 1.0 - wealth / np.where(highest > 0, highest, np.nan)
@@ -83,7 +87,7 @@ def max_drawdown(returns: Any) -> np.ndarray:
     """Returns the largest fall of wealth from an earlier high, as a fraction of it, float64[...]; 0 for no returns."""
     returns = _record("max_drawdown", returns)
     start = np.ones((*returns.shape[:-1], 1))
-    return drawdown(np.cumprod(np.concatenate([start, 1.0 + returns], -1), -1)).max(-1)
+    return _drawdown(np.cumprod(np.concatenate([start, 1.0 + returns], -1), -1)).max(-1)
 
 
 def turnover(traded: Any, wealth: Any, bars_per_year: float = BARS_PER_YEAR) -> np.ndarray:
@@ -95,10 +99,12 @@ def turnover(traded: Any, wealth: Any, bars_per_year: float = BARS_PER_YEAR) -> 
         bars_per_year: how many bars a year has.
 
     Raises:
-        ConfigError: a traded value is negative.
+        ConfigError: a traded value is negative, the shapes differ, or a year has no bars.
     """
     traded, wealth = _record("turnover", traded), _record("turnover", wealth)
     bars_per_year = _years("turnover", bars_per_year)
+    must, fix = "traded and wealth must have one shape", "Give both at each bar."
+    require(traded.shape == wealth.shape, "turnover", must, (traded.shape, wealth.shape), fix)
     least = traded.min(initial=0.0, where=~np.isnan(traded))
     require(least >= 0, "turnover", "traded values must be at least 0", least, "Take their absolute values.")
     if traded.shape[-1] == 0:
@@ -115,9 +121,12 @@ def conditional_value_at_risk(returns: Any, level: float = 0.05) -> np.ndarray:
         returns: float[..., T]; NaN for none.
         level: in (0, 1].
 
+    Raises:
+        ConfigError: the level is no number in (0, 1].
+
     Source: Rockafellar and Uryasev (2002), proposition 8.
     """
-    require(0 < level <= 1, "conditional_value_at_risk", "level must lie in (0, 1]", level, "0.05 is common.")
+    require_number("conditional_value_at_risk", "level", level, 0, 1, "0.05 is common.", above=True)
     ordered = np.sort(_record("conditional_value_at_risk", returns), -1)
     size = ordered.shape[-1]
     if size == 0:
@@ -135,9 +144,13 @@ STATISTICS: dict[str, Callable[[Any], np.ndarray]] = {
 }
 
 
-def _record(where: str, values: Any) -> np.ndarray:
+def _numbers(where: str, values: Any) -> np.ndarray:
     require(not is_traced(values), where, "the record must be numbers", type(values).__name__, "Measure it outside of jit.")
-    record = real_numbers(where, "the record", values)
+    return require_real(where, "the record", values, "Give numbers, and NaN after ruin.").astype(np.float64)
+
+
+def _record(where: str, values: Any) -> np.ndarray:
+    record = _numbers(where, values)
     require(record.ndim >= 1, where, "the record must be float[..., T]", record.shape, "Give one number per bar.")
     infinite = np.argwhere(np.isinf(record)).tolist()
     found = f"an infinity at {infinite[:1]}"
@@ -146,10 +159,9 @@ def _record(where: str, values: Any) -> np.ndarray:
 
 
 def _years(where: str, bars_per_year: float) -> float:
-    sound = real_numbers(where, "bars_per_year", bars_per_year)
-    right = sound.ndim == 0 and bool(sound > 0) and bool(np.isfinite(sound))
-    require(right, where, "bars_per_year must be a positive number", bars_per_year, "252 is that of daily bars.")
-    return float(sound)
+    fix = f"{BARS_PER_YEAR} is that of daily bars."
+    require_number(where, "bars_per_year", bars_per_year, 0, np.inf, fix, above=True, below=True)
+    return float(bars_per_year)
 
 
 # ---- intervals
@@ -199,8 +211,15 @@ def optimal_block_length(returns: Any) -> float:
 def stationary_indices(size: int, block_length: float, resamples: int, generator: np.random.Generator) -> np.ndarray:
     """Draws bars for the stationary bootstrap, int64[resamples, size]: blocks of geometric length, in a circle.
 
+    Raises:
+        ConfigError: a number is below 1, or infinite.
+
     Source: Politis and Romano (1994), section 2.
     """
+    where = "stationary_indices"
+    require_count(where, "size", size)
+    require_count(where, "resamples", resamples)
+    require_number(where, "block_length", block_length, 1, np.inf, "20 is a month of bars.", below=True)
     begins = generator.random((resamples, size)) < 1.0 / block_length
     begins[:, 0] = True
     bar = np.arange(size)
@@ -275,10 +294,14 @@ def block_bootstrap_interval(
     returns = require_finite(where, "returns", _record(where, returns), "Leave out the bars that failed, and say so.")
     shaped = returns.ndim in (1, 2) and returns.shape[-1] >= 2
     require(shaped, where, "returns must be float[T] or float[K, T], T at least 2", returns.shape, "Measure 2 bars or more.")
-    require(0 < confidence < 1, where, "confidence must lie strictly between 0 and 1", confidence, "Try 0.95.")
+    require_number(where, "confidence", confidence, 0, 1, "Try 0.95.", above=True, below=True)
     require(method in METHODS, where, f"method must be one of {METHODS}", method, "Paths need 'percentile'.")
-    require(resamples >= 1, where, "resamples must be at least 1", resamples, "Thousands give stable intervals.")
-    estimate = float(statistic(returns))
+    require_count(where, "resamples", resamples)
+    require_count(where, "seed", seed, 0)
+    estimate = np.asarray(statistic(returns))
+    must, fix = "the statistic of the record must be one number", "Reduce the last axis, and of float[K, T] both."
+    require(estimate.shape == (), where, must, estimate.shape, fix)
+    estimate = float(estimate)
     require(np.isfinite(estimate), where, "the statistic must be defined on the record", estimate, "Measure a longer record.")
     influence = _influence(returns, statistic) if method == "studentised" else None
     block_length = _block_length(where, returns if influence is None else influence, block_length)
@@ -325,7 +348,11 @@ def intervals_over_time(
         see ``block_bootstrap_interval``.
     """
     method = "percentile" if statistic is max_drawdown else "studentised"
-    both = np.stack([np.asarray(returns, np.float64), np.asarray(reference, np.float64)])
+    records = [_record("intervals_over_time", record) for record in (returns, reference)]
+    shapes = [record.shape for record in records]
+    must, fix = "returns and reference must be float[T] of the same bars", "Cut them to the same bars."
+    require(shapes[0] == shapes[1] and len(shapes[0]) == 1, "intervals_over_time", must, shapes, fix)
+    both = np.stack(records)
     own = block_bootstrap_interval(both[0], statistic, method=method, resamples=resamples)
     return own, block_bootstrap_interval(both, Difference(statistic), method=method, resamples=resamples)
 
@@ -334,7 +361,7 @@ def _block_length(where: str, records: np.ndarray, block_length: float | None) -
     """Returns the length that was asked for, or else the longest that one of the records, float[T] or float[K, T], needs."""
     if block_length is None:
         block_length = max(map(optimal_block_length, np.atleast_2d(records)))
-    require(1 <= block_length < np.inf, where, "block_length must be at least 1", block_length, "None chooses it from the data.")
+    require_number(where, "block_length", block_length, 1, np.inf, "None chooses it from the data.", below=True)
     blocks = records.shape[-1] / block_length
     if blocks < _FEWEST_BLOCKS:
         warnings.warn(

@@ -18,7 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.core.finite import TabularModel, require_model
-from jaxrl.errors import EnvError, is_traced, require, require_discount, require_distribution, require_tolerance
+from jaxrl.errors import (
+    EnvError,
+    is_traced,
+    require,
+    require_count,
+    require_discount,
+    require_distribution,
+    require_finite,
+    require_real,
+    require_tolerance,
+    require_within,
+)
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point, rounding_of
 from jaxrl.solvers.markov_chain import Chain, discounted_sums, doubling_is_faster
 
@@ -67,9 +78,15 @@ class PolicyValue(NamedTuple):
         return model.initial @ self.value
 
 
-def action_values(model: TabularModel, value: jax.Array, gamma: jax.Array | float) -> jax.Array:
-    """Returns Q(x, a) = sum_k p_k [r_k + gamma (1 - terminated_k) V(x'_k)], float[X, A] (Sutton & Barto, equation 4.6)."""
-    bootstrap = jnp.where(model.terminated, 0.0, jnp.asarray(value)[model.next_state])
+def action_values(model: TabularModel, value: Any, gamma: jax.Array | float) -> jax.Array:
+    """Returns Q(x, a) = sum_k p_k [r_k + gamma (1 - terminated_k) V(x'_k)], float[X, A] (Sutton & Barto, equation 4.6).
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1], or there is not one number for each state.
+        EnvError: the model has a reward for each of several agents, or its tables are unsound.
+    """
+    require_problem("action_values", model, gamma)
+    bootstrap = jnp.where(model.terminated, 0.0, _values_of("action_values", model, value)[model.next_state])
     return (model.probability * (model.reward + gamma * bootstrap)).sum(-1)
 
 
@@ -77,9 +94,60 @@ def _legal(model: TabularModel, values: jax.Array) -> jax.Array:
     return jnp.where(model.action_mask, values, -jnp.inf)
 
 
-def greedy_policy(model: TabularModel, values: jax.Array) -> jax.Array:
-    """Returns the deterministic policy float[X, A] that takes the best legal action, the first among equals."""
-    return jax.nn.one_hot(_legal(model, values).argmax(-1), model.num_actions, dtype=values.dtype)
+def greedy_policy(model: TabularModel, values: Any) -> jax.Array:
+    """Returns the deterministic policy float[X, A] that takes the best legal action, the first among equals.
+
+    Args:
+        model: the environment's tables.
+        values: float[X, A]; infinite ones are allowed.
+
+    Raises:
+        ConfigError: the values have another shape, or one is NaN.
+    """
+    where, shape = "greedy_policy", np.shape(model.action_mask)
+    table = values if is_traced(values) else require_real(where, "values", values)
+    require(table.shape == shape, where, f"values must have shape {list(shape)}", table.shape, "Give one for each action.")
+    if not is_traced(values):
+        require(not np.isnan(table).any(), where, "values must not be NaN", values, "Use -inf for an action to avoid.")
+    table = jnp.asarray(table, jnp.result_type(table, jnp.float32))
+    return jax.nn.one_hot(_legal(model, table).argmax(-1), shape[1], dtype=table.dtype)
+
+
+def require_problem(
+    where: str, model: TabularModel, gamma: Any = 1.0, tolerance: Any = 0.0, max_sweeps: Any = 1, *, one_reward: bool = True
+) -> None:
+    """Refuses a problem that has no solution. Of traced values the shapes alone are checked.
+
+    Args:
+        where: who asks.
+        model, gamma, tolerance, max_sweeps: arguments of a solver.
+        one_reward: whether rewards must not have an agent axis.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1], the tolerance is no number of at least 0, or ``max_sweeps`` none of at least 1.
+        EnvError: the model has a reward for each of several agents although one is asked for, or its tables are unsound.
+    """
+    require_discount(where, gamma)
+    require_tolerance(where, tolerance)
+    require_within(where, "max_sweeps", max_sweeps, 1, np.inf, f"The default is {MAX_SWEEPS}.")
+    (require_one_reward if one_reward else require_model)(where, model)
+
+
+def _values_of(where: str, model: TabularModel, value: Any) -> jax.Array:
+    """Returns a number for each state as an array, which may be traced; raises ConfigError if it has another shape."""
+    must, fix = f"value must have shape [{model.num_states}]", "Give one number for each state."
+    table = value if is_traced(value) else require_real(where, "value", value, fix)
+    require(table.shape == (model.num_states,), where, must, table.shape, fix)
+    return jnp.asarray(table)
+
+
+def require_policy(where: str, policy: Any, shape: tuple[int, ...]) -> None:
+    """Raises ConfigError unless a policy of this shape holds distributions over its last axis. Of a traced one, the shape."""
+    fix = "Normalise its rows."
+    table = policy if is_traced(policy) else require_real(where, "the policy", policy, fix)
+    require(table.shape == shape, where, f"the policy must have shape {list(shape)}", table.shape, "Give a row for each state.")
+    if not is_traced(policy):
+        require_distribution(where, "the policy", table, fix)
 
 
 def require_one_reward(where: str, model: TabularModel) -> None:
@@ -107,12 +175,10 @@ def value_iteration(
         max_sweeps: an end for problems with gamma = 1 that do not converge.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1], or the tolerance is negative.
+        ConfigError: gamma lies outside [0, 1], the tolerance is negative, or ``max_sweeps`` is below 1.
         EnvError: the model has a reward for each of several agents, or its tables are unsound.
     """
-    require_discount("value_iteration", gamma)
-    require_tolerance("value_iteration", tolerance)
-    require_one_reward("value_iteration", model)
+    require_problem("value_iteration", model, gamma, tolerance, max_sweeps)
     return _value_iteration(model.tables, gamma, tolerance, max_sweeps)
 
 
@@ -121,15 +187,22 @@ def _value_iteration(model, gamma, tolerance, max_sweeps) -> Solution:
     return _iterate(model, lambda value: action_values(model, value, gamma), gamma, tolerance, max_sweeps)
 
 
-def certainty_equivalents(model: TabularModel, value: jax.Array, risk_aversion: jax.Array | float) -> jax.Array:
+def certainty_equivalents(model: TabularModel, value: Any, risk_aversion: jax.Array | float) -> jax.Array:
     """Returns Q(x, a) = -log(sum_k p_k exp(-b [r_k + (1 - terminated_k) V(x'_k)])) / b, float[X, A]; b is the risk aversion.
 
     It is what an agent with the utility -exp(-b y) of the sum y of all rewards would take instead of going on. There is no
     discount, since Q is not in proportion to the rewards.
 
+    Raises:
+        ConfigError: the risk aversion is not a positive number, or there is not one number for each state.
+        EnvError: the model has a reward for each of several agents, or its tables are unsound.
+
     Source: Howard and Matheson (1972), "Risk-Sensitive Markov Decision Processes", equation 2.10.
     """
-    bootstrap = jnp.where(model.terminated, 0.0, jnp.asarray(value)[model.next_state])
+    where = "certainty_equivalents"
+    _require_risk_aversion(where, risk_aversion)
+    require_problem(where, model)
+    bootstrap = jnp.where(model.terminated, 0.0, _values_of(where, model, value)[model.next_state])
     possible = jnp.asarray(model.probability) > 0
     outcome = model.reward + bootstrap
     worst = jnp.where(possible, outcome, jnp.inf).min(-1, keepdims=True)
@@ -141,6 +214,11 @@ def certainty_equivalents(model: TabularModel, value: jax.Array, risk_aversion: 
     near = less > -0.5
     logarithm = jnp.where(near, jnp.log1p(jnp.where(near, less, 0.0)), jnp.log(jnp.where(near, 1.0, total)))
     return worst[..., 0] - logarithm / risk_aversion
+
+
+def _require_risk_aversion(where: str, risk_aversion: Any) -> None:
+    fix = "value_iteration is indifferent to risk."
+    require_within(where, "risk_aversion", risk_aversion, 0, np.inf, fix, above=True, below=True)
 
 
 def entropic_value_iteration(
@@ -158,14 +236,12 @@ def entropic_value_iteration(
         max_sweeps: an end for problems that do not converge.
 
     Raises:
-        ConfigError: the risk aversion is not a positive number.
+        ConfigError: the risk aversion is not a positive number, the tolerance is negative, or ``max_sweeps`` is below 1.
         EnvError: the model has a reward for each of several agents, or its tables are unsound.
     """
     where = "entropic_value_iteration"
-    sound = is_traced(risk_aversion) or bool(np.all(np.isfinite(risk_aversion) & (np.asarray(risk_aversion) > 0)))
-    require(sound, where, "risk_aversion must be positive", risk_aversion, "value_iteration is indifferent to risk.")
-    require_tolerance(where, tolerance)
-    require_one_reward(where, model)
+    _require_risk_aversion(where, risk_aversion)
+    require_problem(where, model, tolerance=tolerance, max_sweeps=max_sweeps)
     return _entropic_value_iteration(model.tables, risk_aversion, tolerance, max_sweeps)
 
 
@@ -253,15 +329,20 @@ def policy_evaluation(
         dense: whether to compute with matrices [X, X] rather than by sweeps; by default what is faster.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1], or a row of the policy is not a distribution.
+        ConfigError: gamma lies outside [0, 1], a row of the policy is not a distribution, ``beyond`` has another shape or is not
+            finite, or ``max_steps`` is no integer of at least 1.
+        EnvError: the tables of the model are unsound.
     """
     where = "policy_evaluation"
-    require_discount(where, gamma)
-    require_model(where, model)
-    shape = (model.num_states, model.num_actions)
-    require(np.shape(policy) == shape, where, f"the policy must have shape {list(shape)}", np.shape(policy), "See its argument.")
-    if not is_traced(policy):
-        require_distribution(where, "the policy", policy, "Normalise its rows.")
+    require_problem(where, model, gamma, one_reward=False)
+    require_policy(where, policy, (model.num_states, model.num_actions))
+    if beyond is not None:
+        found, shape = np.shape(beyond), np.shape(model.reward)[:1] + np.shape(model.reward)[3:]
+        require(found == shape, where, f"beyond must have shape {list(shape)}", found, "Give each state a value.")
+        if not is_traced(beyond):
+            require_finite(where, "beyond", beyond)
+    if max_steps is not None:
+        require_count(where, "max_steps", max_steps)
     states, actions, outcomes = model.next_state.shape
     dense = doubling_is_faster(states, actions * outcomes, gamma) if dense is None else dense
     return _policy_evaluation(model.tables, policy, gamma, beyond, max_steps, dense)
@@ -281,7 +362,14 @@ def _policy_evaluation(model, policy, gamma, beyond, max_steps, dense) -> Policy
 
 
 def policy_chain(model: TabularModel, policy: jax.Array, gamma: jax.Array | float) -> Chain:
-    """Returns the Markov chain that a policy [X, A] makes of a model; each state has A K successors."""
+    """Returns the Markov chain that a policy [X, A] makes of a model; each state has A K successors.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1], or a row of the policy is not a distribution.
+        EnvError: the tables of the model are unsound.
+    """
+    require_problem("policy_chain", model, gamma, one_reward=False)
+    require_policy("policy_chain", policy, (model.num_states, model.num_actions))
     weight = _going_on(model.terminated, jnp.asarray(policy)[..., None] * model.probability, gamma)
     shape = (model.num_states, -1)
     return Chain(jnp.reshape(model.next_state, shape), weight.reshape(shape), jnp.asarray(gamma))
@@ -294,7 +382,16 @@ def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> 
         model: the environment's tables, with one reward (no agent axis).
         policy: float[X, A], probabilities of the (joint) actions.
         num_steps: after which nothing is paid, as by a time limit.
+
+    Raises:
+        ConfigError: a row of the policy is not a distribution, or ``num_steps`` is no integer of at least 0.
+        EnvError: the model has a reward for each of several agents, or its tables are unsound.
     """
+    where = "return_of_policy"
+    if not is_traced(num_steps):
+        require_count(where, "num_steps", num_steps, 0)
+    require_problem(where, model)
+    require_policy(where, policy, (model.num_states, model.num_actions))
     chain = policy_chain(model, policy, 1.0)
     paid = (jnp.asarray(policy)[..., None] * model.probability * model.reward).sum((1, 2))[:, None]
 
@@ -350,11 +447,11 @@ def policy_iteration(model: TabularModel, gamma: jax.Array | float, max_improvem
         max_improvements: an end in case of numerical trouble.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1], or the tolerance is negative.
+        ConfigError: gamma lies outside [0, 1], or ``max_improvements`` is below 1.
         EnvError: the model has a reward for each of several agents, or its tables are unsound.
     """
-    require_discount("policy_iteration", gamma)
-    require_one_reward("policy_iteration", model)
+    require_within("policy_iteration", "max_improvements", max_improvements, 1, np.inf, "The default is 1000.")
+    require_problem("policy_iteration", model, gamma)
     dense = doubling_is_faster(model.num_states, model.next_state.shape[-1], gamma)
     return _policy_iteration(model.tables, gamma, max_improvements, dense)
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, require
+from jaxrl.errors import is_traced, require, require_count, require_distribution, require_finite, require_real
 from jaxrl.solvers.normal_form import (
     Profile,
     action_payoffs,
@@ -118,15 +118,18 @@ def play_once(rule: Rule, play: Play, averaging: jax.Array | float = 0.0) -> Pla
 
 
 def _course(
-    payoff: jax.Array, rule: Rule, start: Sequence[jax.Array], num_steps: int, num_records: int, averaging: float = 0.0
+    payoff: jax.Array, rule: Rule, start: Sequence[Any], num_steps: int, num_records: int, averaging: float = 0.0
 ) -> Course:
     """Plays ``num_steps`` times, step t counting with weight ``t ** averaging``; arguments as for the public functions."""
-    require(num_steps >= 1, "dynamics", "num_steps must be at least 1", num_steps, "Play at least once.")
-    fits = num_records >= 1 and num_steps % num_records == 0
-    require(fits, "dynamics", f"num_records must divide num_steps ({num_steps})", num_records, "1 records the end alone.")
+    require_count("dynamics", "num_steps", num_steps)
+    require_count("dynamics", "num_records", num_records)
+    must, fix = f"num_records must divide num_steps ({num_steps})", "1 records the end alone."
+    require(num_steps % num_records == 0, "dynamics", must, num_records, fix)
+    if not is_traced(averaging):
+        require_finite("dynamics", "averaging", averaging, "0 counts all steps the same.")
     dtype = _float_of(payoff)
     require_countable("dynamics", "num_steps", num_steps, dtype)
-    require_profile("dynamics, start", payoff, start)
+    profile = require_profile("dynamics, start", payoff, start)
 
     def step(play: Play, _):
         return play_once(rule, play, averaging), None
@@ -136,7 +139,7 @@ def _course(
         average = play.average
         return play, History(play.profile, average, nash_conv(payoff, play.profile), nash_conv(payoff, average))
 
-    first = begin(payoff, rule, [jnp.asarray(strategy, dtype) for strategy in start])
+    first = begin(payoff, rule, [jnp.asarray(strategy, dtype) for strategy in profile])
     last, history = jax.lax.scan(block, first, None, num_records)
     return Course(last.profile, tuple(part[-1] for part in history.average), last.average_joint, history)
 
@@ -155,10 +158,19 @@ def from_starts(dynamic: Callable[..., Course], payoff: Any, starts: Sequence[An
 
     Returns:
         A Course in float32 on the host, every array with a leading axis [S].
+
+    Raises:
+        ConfigError: the payoffs are no game, or a first strategy is no distribution over the player's actions.
     """
-    table = jnp.asarray(payoff, jnp.float32)
+    where = "from_starts"
+    table = jnp.asarray(game_table(where, payoff), jnp.float32)
+    rows = tuple(require_distribution(where, f"the strategies of player {i}", part) for i, part in enumerate(starts))
+    shapes = [part.shape for part in rows]
+    fits = len({shape[:1] for shape in shapes}) == 1 and [shape[1:] for shape in shapes] == [(n,) for n in table.shape[1:]]
+    must = f"starts must have shapes [S, A_i] for the numbers of actions {list(table.shape[1:])}"
+    require(fits, where, must, shapes, "Stack the strategies of each player.")
     play = jax.jit(jax.vmap(lambda start: dynamic(table, start=start)))
-    return jax.device_get(play(tuple(jnp.asarray(part, jnp.float32) for part in starts)))
+    return jax.device_get(play(tuple(jnp.asarray(part, jnp.float32) for part in rows)))
 
 
 class PureStarts(NamedTuple):
@@ -235,9 +247,7 @@ def over_games(dynamic: Callable[..., Course], payoffs: Any) -> Course:
     return jax.jit(lambda games: jax.lax.map(dynamic, games, batch_size=32))(payoffs)
 
 
-def fictitious_play(
-    payoff: jax.Array, num_steps: int, *, start: Sequence[jax.Array] | None = None, num_records: int = 1
-) -> Course:
+def fictitious_play(payoff: Any, num_steps: int, *, start: Sequence[Any] | None = None, num_records: int = 1) -> Course:
     """Every player answers, at the same time, what the others have played so far on average.
 
     Args:
@@ -248,6 +258,10 @@ def fictitious_play(
 
     Returns:
         A Course; of several best responses the first is played.
+
+    Raises:
+        ConfigError: the payoffs are no game or not finite, ``start`` does not fit them, or an argument is out of range. Traced
+            values are not checked.
 
     Source: Brown (1951), Iterative solution of games by fictitious play; Fudenberg and Levine (1998), chapter 2.
     """
@@ -269,7 +283,7 @@ def best_responses(payoff: jax.Array) -> Rule:
 
 
 def replicator(
-    payoff: jax.Array, num_steps: int, *, start: Sequence[jax.Array], step_size: jax.Array | float = 0.01, num_records: int = 1
+    payoff: Any, num_steps: int, *, start: Sequence[Any], step_size: jax.Array | float = 0.01, num_records: int = 1
 ) -> Course:
     """A population for each player, in which actions that earn more than the average spread.
 
@@ -288,7 +302,7 @@ def replicator(
         num_records: as for ``fictitious_play``.
 
     Raises:
-        ConfigError: the step is too long for these payoffs, where both are known, or an argument is out of range.
+        ConfigError: the step is too long for these payoffs, or as for ``fictitious_play``.
 
     Source: Taylor and Jonker (1978); Weibull (1995), Evolutionary Game Theory, sections 3.1 and 5.1.
     """
@@ -309,7 +323,7 @@ def require_step_size(where: str, payoff: Any, step_size: Any) -> None:
         return
     span = max(float(np.ptp(table)) for table in np.asarray(payoff, np.float64))
     must, fix = "step_size times the range of the payoffs must lie in (0, 1]", f"Use {0.9 / span if span else 1:.2g}, say."
-    step = np.asarray(step_size, np.float64)
+    step = require_real(where, "step_size", step_size, fix).astype(np.float64)
     require(bool(np.all((step > 0) & (step * span <= 1 + 1e-6))), where, must, step_size, fix)
 
 
@@ -342,10 +356,10 @@ def replication(payoff: jax.Array, step_size: jax.Array | float) -> Rule:
 
 
 def regret_matching(
-    payoff: jax.Array,
+    payoff: Any,
     num_steps: int,
     *,
-    start: Sequence[jax.Array] | None = None,
+    start: Sequence[Any] | None = None,
     plus: bool = False,
     predictive: bool = False,
     alternating: bool = False,
@@ -363,6 +377,9 @@ def regret_matching(
         alternating: the players move one after the other, each knowing what those before it have just chosen.
         averaging: step t counts with weight ``t ** averaging`` in the averages: 0 all the same, 1 linear, 2 quadratic.
         num_records: as for ``fictitious_play``.
+
+    Raises:
+        ConfigError: as for ``fictitious_play``.
 
     Source: Hart and Mas-Colell (2000); Tammelin (2014) for plus; Farina, Kroer and Sandholm (2021) for predictive.
     """

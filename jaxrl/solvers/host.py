@@ -21,8 +21,8 @@ import numpy as np
 
 from jaxrl.core import machine
 from jaxrl.core.finite import TabularModel, require_shapes
-from jaxrl.errors import ConfigError, require, require_discount, require_distribution
-from jaxrl.solvers.dynamic_programming import PolicyValue, Solution, require_one_reward
+from jaxrl.errors import ConfigError, require, require_count, require_discount, require_tolerance
+from jaxrl.solvers.dynamic_programming import PolicyValue, Solution, require_one_reward, require_policy
 from jaxrl.solvers.fixed_point import MAX_SWEEPS
 
 TOLERANCE = 1e-12  # of the error, relative to the largest value, as far as the precision goes
@@ -112,11 +112,14 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
         The solution in NumPy float64. At gamma = 1 it has not converged if some policy earns or loses for ever.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1], or the model is too large for the memory of this machine.
+        ConfigError: gamma lies outside [0, 1], the tolerance is negative, ``max_sweeps`` is no integer of at least 1, or the
+            model is too large for the memory of this machine.
         EnvError: the tables do not fit together, or have a reward for each of several agents.
     """
     where = "host.solve"
     require_discount(where, gamma)
+    require_tolerance(where, tolerance)
+    require_count(where, "max_sweeps", max_sweeps)
     problem = _Problem.of(where, model)
     most = max_sweeps if gamma < 1 else int(min(max_sweeps, max(1e4, MOST_OPERATIONS / problem.transition.nnz)))
     value, sweeps, patience, action = _first_guess(problem, gamma), 0, FIRST_SWEEPS, None
@@ -151,10 +154,11 @@ def finite_horizon(model: TabularModel, gamma: float, num_steps: int) -> np.ndar
         num_steps: after which nothing is paid, at least 0.
 
     Raises:
-        ConfigError, EnvError: as for ``solve``.
+        ConfigError, EnvError: as for ``solve``; or ``num_steps`` is no integer of at least 0.
     """
     where = "host.finite_horizon"
     require_discount(where, gamma)
+    require_count(where, "num_steps", num_steps, 0)
     problem = _Problem.of(where, model)
     value = np.zeros(len(problem.mask))
     for _ in range(num_steps):
@@ -397,10 +401,8 @@ def evaluate(model: TabularModel, policy: Any, gamma: float) -> PolicyValue:
     require_discount(where, gamma)
     problem = _Problem.of(where, model)
     states, actions = problem.mask.shape
+    require_policy(where, policy, (states, actions))
     policy = np.asarray(policy, np.float64)
-    fix = "Give a row of probabilities for each state."
-    require(policy.shape == (states, actions), where, f"the policy must be [{states}, {actions}]", policy.shape, fix)
-    require_distribution(where, "the policy", policy, "Normalise its rows.")
     policy = policy / policy.sum(-1, keepdims=True)
     chosen = _matrix(policy, np.arange(states * actions), states * actions)
     transition, reward = (chosen @ problem.transition).tocsr(), chosen @ problem.reward

@@ -7,13 +7,13 @@ Source: Lemke and Howson (1964); von Stengel (2002), Computing equilibria for tw
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, nan_unless, real_numbers, require, require_finite
+from jaxrl.errors import is_traced, nan_unless, require, require_count, require_finite, require_index, require_real
 from jaxrl.solvers.precision import ROUNDING, first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest regret of an answer that is returned, as a share of what is at stake for the player
@@ -45,7 +45,7 @@ class _Path(NamedTuple):
     pivots: jax.Array
 
 
-def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int = 1_000) -> Solution:
+def lemke_howson(payoff: Any, label: jax.Array | int = 0, max_pivots: int = 1_000) -> Solution:
     """Follows the path of a dropped label to an equilibrium.
 
     With scaled payoffs R and C, the best-response conditions are ``R y <= 1`` and ``C' x <= 1`` for unscaled x, y >= 0. Action k
@@ -63,22 +63,22 @@ def lemke_howson(payoff: jax.Array, label: jax.Array | int = 0, max_pivots: int 
         The solution, in the precision that jax is set to.
 
     Raises:
-        ConfigError: the payoffs have another shape or are not finite, or there is no such label. Traced values are not checked.
+        ConfigError: the payoffs have another shape or are not finite, there is no such label, or ``max_pivots`` is no integer of
+            at least 1. Of traced values the shapes alone are checked.
     """
     where = "lemke_howson"
-    shape = jnp.shape(payoff if is_traced(payoff) else real_numbers(where, "payoff", payoff))
+    table: Any = payoff if is_traced(payoff) else require_real(where, "payoff", payoff)
+    shape = jnp.shape(table)
     must, fix = "payoff must have shape [2, A, B]", "Stack one table for each player."
     require(len(shape) == 3 and shape[0] == 2 and min(shape) >= 1, where, must, shape, fix)
     if not is_traced(payoff):
-        require_finite(where, "payoffs", payoff)
-    if not is_traced(label):
-        labels = shape[1] + shape[2]
-        known = bool(np.all((np.asarray(label) >= 0) & (np.asarray(label) < labels)))
-        require(known, where, f"label must lie in [0, {labels})", label, "0 drops the row player's first action.")
-    return _solve(jnp.asarray(payoff, jnp.result_type(float)), jnp.asarray(label, jnp.int32), max_pivots)
+        require_finite(where, "payoffs", table)
+    require_index(where, "label", label, shape[1] + shape[2])
+    require_count(where, "max_pivots", max_pivots)
+    return _solve(jnp.asarray(table, jnp.result_type(float)), jnp.asarray(label, jnp.int32), max_pivots)
 
 
-def from_all_labels(payoffs: np.ndarray, max_pivots: int = 1_000) -> Solution:
+def from_all_labels(payoffs: Any, max_pivots: int = 1_000) -> Solution:
     """Follows the paths of all labels in many games of one size, in one compiled call and in float64.
 
     Args:
@@ -87,11 +87,18 @@ def from_all_labels(payoffs: np.ndarray, max_pivots: int = 1_000) -> Solution:
 
     Returns:
         Solutions on the host, every array with the leading axes [G, A + B].
+
+    Raises:
+        ConfigError: the payoffs have another shape or are not finite.
     """
+    where = "from_all_labels"
+    tables = require_finite(where, "payoffs", payoffs)
+    fits = tables.ndim == 4 and tables.shape[1] == 2 and min(tables.shape) >= 1
+    require(fits, where, "payoffs must have shape [G, 2, A, B]", tables.shape, "Stack one table for each player of each game.")
     with jax.enable_x64(True):
-        labels = jnp.arange(sum(np.shape(payoffs)[2:]))
+        labels = jnp.arange(sum(tables.shape[2:]))
         paths = jax.vmap(jax.vmap(partial(lemke_howson, max_pivots=max_pivots), (None, 0)), (0, None))
-        return jax.tree.map(np.asarray, jax.jit(paths)(jnp.asarray(payoffs), labels))
+        return jax.tree.map(np.asarray, jax.jit(paths)(jnp.asarray(tables), labels))
 
 
 @partial(jax.jit, static_argnames="max_pivots")

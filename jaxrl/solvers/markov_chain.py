@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced
+from jaxrl.errors import is_traced, require, require_count, require_discount, require_finite, require_within
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, fixed_point, rounding_of
 
 ALWAYS_DENSE, NEVER_DENSE = 128, 2048  # states up to which doubling is fast whatever the discount, and beyond which it takes room
@@ -107,7 +107,23 @@ def discounted_sums(
         negligible: the discount of a payment, from 0 to 1, that need not be looked at any more; by default the precision.
             A smaller one shows states far from every payment what little is theirs.
         dense: whether to double matrices rather than to sweep; by default what is faster, see ``doubling_is_faster``.
+
+    Raises:
+        ConfigError: the tables do not fit together, a successor is no state, a weight is negative or no number, those of a state
+            add up to more than the discount, a payment is not finite, or an option is out of range. Of traced values the shapes
+            alone are checked.
     """
+    where = "discounted_sums"
+    _require_chain(where, chain, paid)
+    if beyond is not None:
+        require(
+            np.shape(beyond) == np.shape(paid), where, "beyond must have the shape of paid", np.shape(beyond), "Leave it out."
+        )
+    if max_steps is not None:
+        require_count(where, "max_steps", max_steps)
+    if negligible is not None:
+        require_within(where, "negligible", negligible, 0, 1, "Leave it out for the precision.")
+    paid = jnp.asarray(paid, jnp.result_type(paid, jnp.float32))
     beyond = jnp.zeros_like(paid) if beyond is None else beyond
     dense = doubling_is_faster(*chain.weight.shape) if dense is None else dense
     method: Callable = _doubled if dense else _swept
@@ -124,6 +140,27 @@ def discounted_sums(
     discounted = chain.discount < 1
     bound = jnp.where(discounted, 1 / jnp.where(discounted, 1 - chain.discount, 1), jnp.inf)
     return Sums(value, jnp.minimum(bound, duration), converged)
+
+
+def _require_chain(where: str, chain: Chain, paid: Any) -> None:
+    shape = np.shape(chain.weight)
+    fits = len(shape) == 2 and min(shape) >= 1 and np.shape(chain.next_state) == shape
+    found = np.shape(chain.next_state), shape
+    require(fits, where, "next_state and weight must have one shape [X, M]", found, "Give every state M successors.")
+    paired = np.ndim(paid) == 2 and np.shape(paid)[0] == shape[0]
+    require(paired, where, f"paid must have shape [{shape[0]}, C]", np.shape(paid), "Give a row of payments for each state.")
+    if is_traced(chain, paid):
+        return
+    require_discount(where, chain.discount)
+    require_finite(where, "payments", paid)
+    successor, weight = np.asarray(chain.next_state), require_finite(where, "weights", chain.weight)
+    known = np.issubdtype(successor.dtype, np.integer) and successor.min() >= 0 and successor.max() < shape[0]
+    found = successor.min().item(), successor.max().item()
+    require(bool(known), where, f"next_state must hold whole numbers in [0, {shape[0]})", found, "Number the states from 0.")
+    require(bool(weight.min() >= 0), where, "weights must not be negative", weight.min().item(), "0 leads nowhere.")
+    most = weight.sum(1, dtype=np.float64).max().item()
+    fits = most <= np.max(chain.discount) + 1e-5
+    require(bool(fits), where, "weights of a state must not add up to more than the discount", most, "Multiply by the discount.")
 
 
 def _doubled(

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.core.finite import TabularModel, byte_rows, require_model
-from jaxrl.errors import EnvError, is_traced, nan_unless, require, require_discount, require_tolerance, require_zero_sums
+from jaxrl.core.finite import TabularModel, byte_rows
+from jaxrl.errors import EnvError, is_traced, nan_unless, require, require_index, require_zero_sums
 from jaxrl.solvers import zero_sum
-from jaxrl.solvers.dynamic_programming import action_values
+from jaxrl.solvers.dynamic_programming import action_values, require_policy, require_problem
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point
 
 
@@ -104,9 +104,10 @@ def evaluate(
         max_sweeps: an end for policies that do not end the episode.
 
     Raises:
-        ConfigError: the discount or the tolerance is out of range.
+        ConfigError: the discount, the tolerance or ``max_sweeps`` is out of range, or a policy is no distribution.
+        EnvError: the model has no reward for each agent, or its tables are unsound.
     """
-    _require("markov.evaluate", model, gamma, tolerance)
+    _require_play("markov_games.evaluate", model, policies, gamma, tolerance, max_sweeps)
     return _evaluate(model.tables, policies, gamma, tolerance, max_sweeps)
 
 
@@ -141,9 +142,11 @@ def best_response(
         player: whose best response, in [0, N).
 
     Raises:
-        ConfigError: the discount or the tolerance is out of range.
+        ConfigError, EnvError: as for ``evaluate``; or there is no such player.
     """
-    _require("markov.best_response", model, gamma, tolerance)
+    where = "markov_games.best_response"
+    _require_play(where, model, policies, gamma, tolerance, max_sweeps)
+    require_index(where, "player", player, len(model.joint_shape))
     return _best_response(model.tables, policies, operator.index(player), gamma, tolerance, max_sweeps)
 
 
@@ -184,8 +187,11 @@ def regrets(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, 
     """Returns how much more every agent would earn from every state on by its best response, float[X, N].
 
     All are NaN if the policies' values or the best responses did not converge, as without discount if an episode need not end.
+
+    Raises:
+        ConfigError, EnvError: as for ``evaluate``.
     """
-    _require("markov.regrets", model, gamma, tolerance)
+    _require_play("markov_games.regrets", model, policies, gamma, tolerance)
     return _regrets(model.tables, policies, gamma, tolerance)
 
 
@@ -223,10 +229,10 @@ def shapley(
         max_sweeps: an end for games without discount that do not converge.
 
     Raises:
-        ConfigError: the discount or the tolerance is out of range.
-        EnvError: there are not two players, or their rewards do not sum to zero.
+        ConfigError: the discount, the tolerance or ``max_sweeps`` is out of range.
+        EnvError: there are not two players, their rewards do not sum to zero, or the tables are unsound.
     """
-    _require("shapley", model, gamma, tolerance)
+    require_problem("shapley", model, gamma, tolerance, max_sweeps, one_reward=False)
     require_zero_sum("shapley", model)
     return _shapley(model.tables, gamma, tolerance, max_sweeps)
 
@@ -258,10 +264,12 @@ def _shapley(model, gamma, tolerance, max_sweeps) -> ZeroSumSolution:
     return ZeroSumSolution(found.value, jnp.stack(policies, axis=1), found.sweeps, solution.gap.max(), found.error_bound, solved)
 
 
-def _require(where: str, model: TabularModel, gamma: Any, tolerance: Any) -> None:
-    require_discount(where, gamma)
-    require_tolerance(where, tolerance)
-    require_model(where, model)
+def _require_play(where: str, model: TabularModel, policies: Any, gamma: Any, tolerance: Any, max_sweeps: Any = 1) -> None:
+    must, found = "the model must have a reward for each agent, [X, J, K, N]", list(np.shape(model.reward))
+    fix = "Use jaxrl.solvers.dynamic_programming for one agent."
+    require(np.ndim(model.reward) == 4, where, must, found, fix, EnvError)
+    require_problem(where, model, gamma, tolerance, max_sweeps, one_reward=False)
+    require_policy(where, policies, (model.num_states, len(model.joint_shape), max(model.joint_shape)))
 
 
 def require_zero_sum(where: str, model: TabularModel) -> None:

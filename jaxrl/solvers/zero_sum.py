@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, nan_unless, real_numbers, require, require_finite
+from jaxrl.errors import is_traced, nan_unless, require, require_count, require_finite, require_real
 from jaxrl.solvers.precision import ROUNDING, first_smallest, refined
 
 TOLERANCE = 1e-4  # the largest gap of an answer that is returned, as a share of the distance between the security levels
@@ -67,10 +67,13 @@ def solve(
         The solution, in the precision that jax is set to.
 
     Raises:
-        ConfigError: a shape does not fit, a legal payoff is not finite, or no action is legal. Traced values are not checked.
+        ConfigError: a shape does not fit, a mask is not bool, a legal payoff is not finite, no action is legal, or ``max_pivots``
+            is no integer of at least 1. Of traced values the shapes and types alone are checked.
     """
-    _require_game(payoff, row_mask, column_mask)
-    return _solve(jnp.asarray(payoff, jnp.result_type(float)), row_mask, column_mask, max_pivots)
+    require_count("zero_sum", "max_pivots", max_pivots)
+    table = _require_game(payoff, row_mask, column_mask)
+    masks = [None if mask is None else jnp.asarray(mask) for mask in (row_mask, column_mask)]
+    return _solve(jnp.asarray(table, jnp.result_type(float)), *masks, max_pivots=max_pivots)
 
 
 @partial(jax.jit, static_argnames="max_pivots")
@@ -168,23 +171,26 @@ def _try(payoff: jax.Array, legal: jax.Array | None, max_pivots: int, level: Any
     return solution, jnp.maximum(gap - ROUNDING * played, 0) / jnp.where(gap > ROUNDING * played, stake, 1)
 
 
-def _require_game(payoff: Any, row_mask: Any, column_mask: Any) -> None:
+def _require_game(payoff: Any, row_mask: Any, column_mask: Any) -> Any:
+    """Returns the payoffs, as an array of NumPy unless they are traced."""
     where = "zero_sum"
-    table = payoff if is_traced(payoff) else real_numbers(where, "payoff", payoff)
+    table = payoff if is_traced(payoff) else require_real(where, "payoff", payoff)
     shape = jnp.shape(table)
     require(len(shape) == 2 and min(shape) >= 1, where, "payoff must have shape [A, B]", shape, "Give the row player's table.")
+    masks = [("row_mask", row_mask), ("column_mask", column_mask)]
+    given = [(axis, *named) for axis, named in enumerate(masks) if named[1] is not None]
     legal = np.ones(shape, bool)
-    for axis, (name, mask) in enumerate((("row_mask", row_mask), ("column_mask", column_mask))):
-        if mask is None:
-            continue
-        must, fix = f"{name} must have shape [{shape[axis]}]", "Give a flag for each action."
-        require(jnp.shape(mask) == (shape[axis],), where, must, jnp.shape(mask), fix)
-        if is_traced(mask):
-            return
-        require(bool(np.any(mask)), where, f"{name} must leave an action legal", np.asarray(mask).tolist(), "Set one to True.")
-        legal &= np.expand_dims(np.asarray(mask, bool), 1 - axis)
-    if not is_traced(payoff):
+    for axis, name, mask in given:
+        fix = "Give a flag for each action."
+        flags = mask if is_traced(mask) else require_real(where, name, mask, fix)
+        require(flags.shape == (shape[axis],), where, f"{name} must have shape [{shape[axis]}]", flags.shape, fix)
+        require(flags.dtype == bool, where, f"{name} must be bool", str(flags.dtype), f"Pass {name}.astype(bool).")
+        if not is_traced(mask):
+            require(bool(flags.any()), where, f"{name} must leave an action legal", flags.tolist(), "Set one to True.")
+            legal &= np.expand_dims(flags, 1 - axis)
+    if not is_traced(payoff, row_mask, column_mask):
         require_finite(where, "legal payoffs", np.where(legal, table, 0.0))
+    return table
 
 
 def _else(condition: jax.Array, array: jax.Array, other: Any) -> jax.Array:

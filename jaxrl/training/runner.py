@@ -21,7 +21,7 @@ import numpy as np
 from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment
-from jaxrl.errors import CheckpointError, require
+from jaxrl.errors import CheckpointError, require, require_count
 from jaxrl.results import provenance
 from jaxrl.results import sinks as observers
 from jaxrl.results.provenance import to_json
@@ -78,7 +78,7 @@ def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array
         The final state and the metrics as the algorithm measures them, each [U, ...]; ``jaxrl.core.averages.columns`` divides
         their averages.
     """
-    _require_count("train", "num_updates", num_updates, "Ask for more updates.")
+    require_count("train", "num_updates", num_updates)
     algorithm = make(task, config)
     state = algorithm.init(jax.random.fold_in(key, 0))
     return scan_updates(algorithm, state, key, jnp.arange(num_updates, dtype=jnp.int32))
@@ -209,10 +209,10 @@ def run(
 def _require_options(root: int, num_updates: int, **counts: int | None) -> None:
     whole = isinstance(root, (int, np.integer)) and not isinstance(root, bool) and 0 <= root < SEEDS
     require(whole, "run", "root must be an integer in [0, 2**32)", root, "Others give the same random numbers as these.")
-    _require_count("run", "num_updates", num_updates, "Ask for more updates.")
+    require_count("run", "num_updates", num_updates)
     for name, value in counts.items():
         if value is not None:
-            _require_count("run", name, value, "Leave it out for the default.")
+            require_count("run", name, value)
 
 
 def _saved(checkpoints: Checkpoints, identity, processes: Processes, sinks: Sequence[Sink], asked: Plan) -> list[Saved]:
@@ -281,15 +281,13 @@ def _seed_numbers(seeds: int | Iterable[int] | Iterable[Iterable[int]]) -> np.nd
     require(isinstance(seeds, (int, np.integer, Iterable)) and not isinstance(seeds, str), "run", must, seeds, fix)
     if isinstance(seeds, (int, np.integer)):  # before so many numbers are made
         require(1 <= seeds <= SEEDS, "run", must if seeds >= 1 else "there must be at least one seed", seeds, fix)
-    numbers = np.arange(seeds) if isinstance(seeds, (int, np.integer)) else np.asarray(list(seeds))
+    try:
+        numbers = np.arange(seeds) if isinstance(seeds, (int, np.integer)) else np.asarray(list(seeds))
+    except ValueError:  # members with different numbers of seeds
+        numbers = np.array([seeds], object)
     require(numbers.size > 0, "run", "there must be at least one seed", seeds, "Ask for one or more.")
-    require(
-        np.issubdtype(numbers.dtype, np.integer) and numbers.min() >= 0 and numbers.max() < SEEDS,
-        "run",
-        must,
-        seeds,
-        fix,
-    )
+    known = np.issubdtype(numbers.dtype, np.integer) and numbers.min() >= 0 and numbers.max() < SEEDS
+    require(bool(known), "run", must, seeds, fix)
     numbers = numbers.astype(np.int64)
     if numbers.ndim == 2:
         numbers = (numbers + SEEDS * np.arange(len(numbers))[:, None]).ravel()
@@ -297,8 +295,3 @@ def _seed_numbers(seeds: int | Iterable[int] | Iterable[Iterable[int]]) -> np.nd
     repeated = np.unique(values[counts > 1] % SEEDS).tolist()
     require(not repeated, "run", "seeds must differ", f"{repeated} more than once", "Remove the repetitions.")
     return numbers
-
-
-def _require_count(where: str, name: str, value: Any, fix: str) -> None:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    require(whole and bool(value >= 1), where, f"{name} must be an integer of at least 1", value, fix)

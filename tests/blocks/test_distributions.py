@@ -251,3 +251,10 @@ def test_parts_are_drawn_independently_and_within_the_mask():
     assert drawn["amount"].shape == (3000, 2, 2)
     for one, other in itertools.combinations((direction[:, 0], levers[:, 0, 0], np.asarray(drawn["amount"])[:, 0, 0]), 2):
         assert abs(np.corrcoef(one, other)[0, 1]) < 0.08
+
+
+def test_a_squashed_value_that_is_nan_has_no_density():
+    distribution = tanh_gaussian(jnp.zeros(2), jnp.zeros(2))
+    found = distribution.log_prob(jnp.array([[jnp.nan, 0.5], [0.5, 0.5], [1.5, 0.5], [-jnp.inf, 0.5]]))
+    assert jnp.isnan(found).tolist() == [True, False, False, False]
+    assert jnp.isneginf(found).tolist() == [False, False, True, True]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrl.blocks import returns
+from jaxrl.errors import ConfigError
 
 with warnings.catch_warnings():
     # tfp-nightly, which rlax imports, reads a name that jax has deprecated.
@@ -222,3 +223,41 @@ def test_a_sequence_of_one_step():
     for name, function in ALL.items():
         expected = 2 + 0.9 * 3 - (1 if name == "generalized_advantage" else 0)
         np.testing.assert_allclose(function(*one), [expected], rtol=1e-6)
+
+
+SEQUENCE = (REWARD, NEXT_VALUE, NEVER, MIDDLE)
+CRITIC = (REWARD, VALUE, NEXT_VALUE, NEVER, MIDDLE)
+EMPTY = (jnp.zeros(0), jnp.zeros(0), jnp.zeros(0, bool), jnp.zeros(0, bool))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: returns.n_step_returns(*SEQUENCE, GAMMA, 0), "num_steps must be an integer of at least 1, got 0"),
+        (lambda: returns.n_step_returns(*SEQUENCE, GAMMA, -2), "num_steps must be an integer of at least 1, got -2"),
+        (lambda: returns.generalized_advantage(*CRITIC, 2.0, LAMBDA), r"gamma must lie in \[0, 1\], got 2.0"),
+        (lambda: returns.generalized_advantage(*CRITIC, GAMMA, -1.0), r"gae_lambda must lie in \[0, 1\], got -1.0"),
+        (lambda: returns.lambda_returns(*SEQUENCE, GAMMA, 1.5), r"trace_decay must lie in \[0, 1\], got 1.5"),
+        (lambda: returns.discounted_returns(*SEQUENCE, jnp.nan), "gamma must lie in"),
+        (lambda: returns.td_error(REWARD, VALUE, NEXT_VALUE, NEVER, 2.0), "gamma must lie in"),
+        (lambda: returns.vtrace(*CRITIC, REWARD, GAMMA, clip_rho=-1.0), "clip_rho must be a positive number, got -1.0"),
+        (lambda: returns.vtrace(*CRITIC, REWARD[:2], GAMMA), "the shapes must broadcast, got .*'log_ratio': .2,."),
+        (lambda: returns.lambda_returns(*EMPTY, GAMMA, LAMBDA), r"one shape, \[T, ...\] with T at least 1"),
+        (lambda: returns.lambda_returns(*SEQUENCE[:3], MIDDLE[:1], GAMMA, LAMBDA), "must have one shape"),
+        (lambda: returns.td_error(REWARD, VALUE[:2], NEXT_VALUE, NEVER, GAMMA), "the shapes must broadcast"),
+        (lambda: returns.lambda_returns(["a"] * 3, *SEQUENCE[1:], GAMMA, LAMBDA), "reward must be an array of real numbers"),
+        (lambda: returns.clipped_ratio(REWARD, np.inf), "largest must be a positive number, got inf"),
+        (lambda: returns.one_step_target(REWARD, VALUE, REWARD, GAMMA), "terminated must be bool, got 'float32'"),
+        (lambda: returns.generalized_advantage(*CRITIC[:4], REWARD, GAMMA, LAMBDA), "truncated must be bool"),
+    ],
+)
+def test_sequences_and_numbers_without_a_return_are_refused(call, message):
+    with pytest.raises(ConfigError, match=message):
+        call()
+    with pytest.raises(ConfigError, match=message):  # and in a compiled function, where the numbers are not its arguments
+        jax.jit(call)()
+
+
+def test_a_traced_discount_is_not_checked():
+    found = jax.jit(lambda gamma: returns.generalized_advantage(*CRITIC, gamma, LAMBDA))(2.0)
+    assert found.shape == (3,)

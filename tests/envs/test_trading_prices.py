@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from envs.trading import dates, features, market_data, prices, splits
+from envs.trading import dates, features, market_data, prices, single_asset, splits
 from jaxrl.errors import ConfigError, DataError, DataWarning, UnknownNameError
 
 KEY = jax.random.key(0)
@@ -66,17 +66,36 @@ def test_historical_paths_are_windows():
     assert table[:, -1].max() == 100
 
 
+def test_a_path_may_be_one_bar_long():
+    for source in (prices.gbm(), prices.regime_switching(), prices.block_bootstrap(np.full(5, 100.0))):
+        np.testing.assert_array_equal(prices.paths(source, KEY, 3, 1), np.full((3, 1), 100.0))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: prices.gbm(volatility=-0.1), "volatility must not be negative"),
-        (lambda: prices.gbm(start=0.0), "start must be positive"),
+        (lambda: prices.gbm(start=0.0), "start must be a positive number"),
         (lambda: prices.gbm(drift=np.nan), "must be finite"),
         (lambda: prices.historical(np.ones(5)).path(KEY, 6), "a window must have at most 5 bars"),
         (lambda: prices.historical(np.array([1.0, 1e-60])), r"prices must be positive numbers, got \{1: 1e-60\}"),
         (lambda: prices.regime_switching(drift=(0.1,)), "an entry per regime"),
         (lambda: prices.regime_switching(monthly_switch=1.0), "monthly_switch"),
         (lambda: prices.block_bootstrap(np.ones(10), 0.5), "block_length"),
+        (lambda: prices.paths(prices.gbm(), KEY, 2, 0), "num_bars must be an integer of at least 1, got 0"),
+        (lambda: prices.paths(prices.regime_switching(), KEY, 2, -3), "num_bars must be an integer of at least 1, got -3"),
+        (lambda: prices.paths(prices.historical(np.ones(5)), KEY, 2, 0), "num_bars must be an integer of at least 1, got 0"),
+        (lambda: prices.paths(prices.block_bootstrap(np.ones(5)), KEY, 2, 2.5), "num_bars must be an integer of at least 1"),
+        (lambda: prices.paths(prices.gbm(), KEY, 0, 5), "num_paths must be an integer of at least 1, got 0"),
+        (lambda: prices.historical(["a", "b"]), "historical: prices must be an array of real numbers"),
+        (lambda: prices.block_bootstrap([[1.0, 2.0], [3.0]]), "block_bootstrap: prices must be an array of real numbers"),
+        (lambda: prices.regime_switching(0.1, 0.2), "an entry per regime"),
+        (lambda: prices.gbm(drift="up"), "drift must be an array of real numbers"),
+        (lambda: single_asset.make(["a"] * 400), "single_asset: prices must be an array of real numbers"),
+        (
+            lambda: single_asset.make([1.0, 2.0] * 200, delay=1, opens=["a"] * 400),
+            "opens must be an array of real numbers",
+        ),
         (lambda: prices.historical(np.array([1.0, -2.0])), "prices must be positive numbers, got {1: -2.0}"),
     ],
 )

@@ -143,6 +143,32 @@ def test_an_account_without_wealth_has_no_return():
     assert np.isnan(finance.growth([-1.5]))
 
 
+@pytest.mark.parametrize(
+    "measure", [finance.sharpe_ratio, finance.max_drawdown, finance.growth, finance.conditional_value_at_risk]
+)
+def test_a_record_that_no_account_can_have_is_refused(measure):
+    with pytest.raises(
+        ConfigError, match=rf"^{measure.__name__}: the record must be finite, or NaN after ruin, got .an infinity at \[\[1\]\]"
+    ):
+        measure([0.1, np.inf, 0.2])
+    for record in (["0.1", "0.2"], [[0.1, 0.2], [0.3]], [0.1j, 0.2]):
+        with pytest.raises(ConfigError, match=f"^{measure.__name__}: the record must be an array of real numbers"):
+            measure(record)
+    assert np.isnan(measure([0.1, np.nan, 0.2]))
+
+
+@pytest.mark.parametrize("bars", [-1, 0, np.nan, "252"])
+def test_a_year_without_bars_is_refused(bars):
+    for measure in (finance.sharpe_ratio, finance.volatility, lambda *args: finance.turnover([1.0], *args)):
+        with pytest.raises(ConfigError, match="bars_per_year must be"):
+            measure([0.1, 0.2], bars)
+
+
+def test_wealth_that_overflows_is_no_error_of_the_record():
+    with np.errstate(all="ignore"):
+        assert finance.max_drawdown([1e200, 1e200, -0.5]).shape == ()
+
+
 def test_a_record_is_a_row_of_numbers_on_the_host():
     with pytest.raises(ConfigError, match=r"the record must be float\[\.\.\., T\]"):
         finance.sharpe_ratio(0.1)

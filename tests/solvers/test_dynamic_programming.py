@@ -20,6 +20,7 @@ from jaxrl.solvers.dynamic_programming import (
     greedy_policy,
     policy_evaluation,
     policy_iteration,
+    return_of_policy,
     value_iteration,
 )
 from tests import oracles, probes
@@ -459,3 +460,73 @@ def test_a_plan_says_where_it_leads_and_how_far_off_others_are():
     assert off[0] == 0
     assert off[1] > 0
     assert plan.errors(q[:1], offset=0.5 * abs(plan.value))[0][0] == pytest.approx(0.5)
+
+
+# ---- unsound arguments
+
+
+ASKED = {  # tests/test_doors.py has the other solvers
+    "action_values": lambda model: action_values(model, np.zeros(1), 0.9),
+    "certainty_equivalents": lambda model: certainty_equivalents(model, np.zeros(1), 1.0),
+    "return_of_policy": lambda model: return_of_policy(model, np.array([[0.5, 0.5]]), 3),
+}
+
+
+@pytest.mark.parametrize("solver", ASKED)
+@pytest.mark.parametrize(
+    ("name", "number", "message"),
+    [
+        ("probability", 1.4, "probabilities must sum to 1, got 1.4 for action 0 in state 0"),
+        ("next_state", 77, r"next_state must hold whole numbers in \[0, 1\), got \(0, 77\)"),
+        ("reward", np.nan, "rewards must be finite"),
+    ],
+)
+def test_a_model_that_is_not_sound_is_refused(solver, name, number, message):
+    table = getattr(with_a_ruinous_action(), name).copy()
+    table[0, 0, 0] = number
+    with pytest.raises(EnvError, match=f"^{solver}: .*{message}"):
+        ASKED[solver](with_a_ruinous_action().replace(**{name: table}))
+
+
+def test_a_traced_model_is_not_checked():
+    model = with_a_ruinous_action()
+    found = jax.jit(lambda model: value_iteration(model, 0.9).value)(model.replace(reward=np.full((1, 2, 1), np.nan)))
+    assert np.isnan(np.asarray(found)).all()
+
+
+@pytest.mark.parametrize("tolerance", [np.nan, -1e-3, "1e-6"])
+def test_an_unsound_tolerance_is_refused(tolerance):
+    model = with_a_ruinous_action()
+    for solve in (
+        lambda: value_iteration(model, 0.9, tolerance),
+        lambda: entropic_value_iteration(model, 1.0, tolerance),
+        lambda: host.solve(model, 0.9, tolerance),
+    ):
+        with pytest.raises(ConfigError, match="tolerance must be"):
+            solve()
+
+
+def test_a_discount_that_is_text_is_refused():
+    for solve in (value_iteration, policy_iteration, host.solve):
+        with pytest.raises(ConfigError, match=r"gamma must lie in \[0, 1\], got '0\.9'"):
+            solve(with_a_ruinous_action(), "0.9")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"next_state": np.full((1, 2), 3, np.int32)}, r"next_state must hold whole numbers in \[0, 1\)"),
+        ({"weight": np.array([[0.9, 0.4]])}, "must not add up to more than the discount, got 1.3"),
+        ({"weight": np.array([[0.9, -0.4]])}, "weights must not be negative, got -0.4"),
+        ({"weight": np.array([[0.9, np.nan]])}, "weights must be finite"),
+        ({"weight": np.array([0.9])}, r"must have one shape \[X, M\]"),
+        ({"discount": np.array(2.0)}, r"gamma must lie in \[0, 1\]"),
+    ],
+)
+def test_a_chain_that_is_not_sound_is_refused(changes, message):
+    chain = markov_chain.Chain(np.zeros((1, 2), np.int32), np.array([[0.5, 0.4]]), np.array(0.9))
+    assert float(markov_chain.discounted_sums(jax.tree.map(jnp.asarray, chain), jnp.ones((1, 1))).value[0, 0]) == pytest.approx(
+        10
+    )
+    with pytest.raises(ConfigError, match=message):
+        markov_chain.discounted_sums(chain._replace(**changes), np.ones((1, 1)))

@@ -198,7 +198,7 @@ def test_records_and_vmapping_change_nothing():
 @pytest.mark.parametrize(
     ("play", "message"),
     [
-        (lambda payoff: fictitious_play(payoff, 0), "num_steps must be at least 1"),
+        (lambda payoff: fictitious_play(payoff, 0), "num_steps must be an integer of at least 1"),
         (lambda payoff: regret_matching(payoff, 10, num_records=3), r"num_records must divide num_steps \(10\)"),
         (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),)), "strategy for every player"),
         (
@@ -273,3 +273,28 @@ def test_many_games_are_solved_as_each_by_itself():
     games = jnp.asarray(np.random.default_rng(3).normal(size=(33, 2, 3, 3)), jnp.float32)  # more than go at once
     found = over_games(partial(regret_matching, num_steps=10), games)
     np.testing.assert_allclose(found.joint[32], regret_matching(games[32], 10).joint, rtol=1e-5)
+
+
+@pytest.mark.parametrize("play", [fictitious_play, regret_matching, partial(replicator, start=(np.full(2, 0.5),) * 2)])
+@pytest.mark.parametrize(
+    ("payoff", "message"),
+    [
+        (np.full((2, 2, 2), np.nan), r"payoffs must be finite, got 'nan at index \(0, 0, 0\)'"),
+        (np.full((2, 2, 2), np.inf), "payoffs must be finite"),
+        (np.eye(2), r"payoff must have shape \[N, A_0"),
+        ([[["a", "b"]] * 2] * 2, "payoff must be an array of real numbers"),
+        ([[[1, 2], [3]]] * 2, "payoff must be an array of real numbers"),
+        (np.full((2, 2, 2), 1j), "payoff must be an array of real numbers"),
+    ],
+)
+def test_unsound_payoffs_are_refused(play, payoff, message):
+    with pytest.raises(ConfigError, match=message):
+        play(payoff, 10)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("play", [fictitious_play, regret_matching, partial(replicator, start=(np.full(2, 0.5),) * 2)])
+def test_tables_may_be_lists_and_numpy_floats(play):
+    table = np.asarray(named.CHICKEN, np.float64) / 10
+    for payoff in (table, table.tolist()):
+        np.testing.assert_array_equal(play(payoff, 5).joint, play(jnp.asarray(table), 5).joint)

@@ -90,11 +90,19 @@ def test_an_answer_that_does_not_stand_its_check_is_no_answer():
     ("payoff", "label", "message"),
     [
         (named.CHICKEN[0], 0, r"payoff must have shape \[2, A, B\]"),
-        (named.CHICKEN, 4, r"label must lie in \[0, 4\), got 4"),
-        (named.CHICKEN, -1, r"label must lie in \[0, 4\), got -1"),
+        (named.CHICKEN, 4, r"label must be an integer in \[0, 4\), got 4"),
+        (named.CHICKEN, -1, r"label must be an integer in \[0, 4\), got -1"),
         (np.full((2, 2, 2), np.inf), 0, "payoffs must be finite"),
     ],
 )
 def test_games_that_are_none(payoff, label, message):
     with pytest.raises(ConfigError, match=message):
         lemke_howson(payoff, label)
+
+
+@pytest.mark.parametrize(
+    "payoff", [[[["a", "b"]] * 2] * 2, [[[1.0, 2.0], [3.0]]] * 2, [np.full((2, 2), 1j)] * 2, [[[None, {}]] * 2] * 2]
+)
+def test_payoffs_of_text_and_ragged_ones_are_refused(payoff):
+    with pytest.raises(ConfigError, match="payoff must be an array of real numbers"):
+        lemke_howson(payoff)

@@ -331,3 +331,29 @@ def test_an_illegal_fine_does_not_make_a_game_unfair_and_a_large_reward_does_not
     unfair.reward[0, 0] = 1e9, -1e9
     with pytest.raises(EnvError, match=r"must sum to zero, got \[-5.0, -5.0\]"):
         markov_games.require_zero_sum("here", unfair)
+
+
+GAME = tabulate(matrix_game.make(np.stack([np.eye(2), -np.eye(2)]), rounds=None))
+HALF = np.full((GAME.num_states, 2, 2), 0.5)
+SOLVERS = {
+    "markov_games.evaluate": lambda model, **more: markov_games.evaluate(model, HALF, 0.9, **more),
+    "markov_games.best_response": lambda model, **more: markov_games.best_response(model, HALF, 0, 0.9, **more),
+    "markov_games.regrets": lambda model, **more: markov_games.exploitability(model, HALF, 0.9, **more),
+    "shapley": lambda model, **more: markov_games.shapley(model, 0.9, **more),
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_an_unsound_tolerance_is_refused(solver):
+    for tolerance in (np.nan, -1.0, "small"):
+        with pytest.raises(ConfigError, match=f"^{solver}: tolerance must be"):
+            SOLVERS[solver](GAME, tolerance=tolerance)
+
+
+def test_policies_and_players_of_another_game_are_refused():
+    with pytest.raises(ConfigError, match="the policy must sum to 1"):
+        markov_games.evaluate(GAME, 2 * HALF, 0.9)
+    with pytest.raises(ConfigError, match=r"the policy must have shape \[1, 2, 2\]"):
+        markov_games.regrets(GAME, HALF[0], 0.9)
+    with pytest.raises(ConfigError, match=r"player must be an integer in \[0, 2\), got 2"):
+        markov_games.best_response(GAME, HALF, 2, 0.9)

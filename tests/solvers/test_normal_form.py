@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from envs.matrix_games import named
+from jaxrl.errors import ConfigError
 from jaxrl.solvers import normal_form
 
 SHAPES = [(2, 3, 3), (2, 2, 4), (1, 3), (3, 2, 3, 4)]
@@ -92,3 +93,38 @@ def test_vmapped_games_equal_single_ones():
     single = [normal_form.nash_conv(table, [part[i] for part in profiles]) for i, table in enumerate(tables)]
     np.testing.assert_allclose(together, single, atol=1e-6)
     assert float(together.min()) >= -1e-6
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (
+            lambda game: normal_form.regrets(game, [[0.5, 0.4], [0.5, 0.5]]),
+            "the strategy of player 0 must sum to 1, got 'a sum of 0.9",
+        ),
+        (lambda game: normal_form.nash_conv(game, [[2.0, -1.0], [0.5, 0.5]]), "must not be negative, got '-1'"),
+        (lambda game: normal_form.exploitability(game, [[0.5, np.nan], [0.5, 0.5]]), "must be finite, got 'nan at index 1'"),
+        (lambda game: normal_form.regrets(game, [[0.5, 0.5]]), "a profile must have a strategy for every player"),
+        (
+            lambda game: normal_form.expected_payoffs(game, [[0.5, 0.5], [1.0]]),
+            r"a profile must have .*shapes \[\(2,\), \(2,\)\], got \[\(2,\), \(1,\)\]",
+        ),
+        (lambda game: normal_form.action_payoffs(game, [[0.5, 0.5]] * 2, 2), r"player must be an integer in \[0, 2\), got 2"),
+        (
+            lambda game: normal_form.best_response(game, [["a", "b"]] * 2, 0),
+            "strategy of player 0 must be an array of real numbers",
+        ),
+        (
+            lambda game: normal_form.pure_profile(game, [0, 5]),
+            r"the action of player 1 must be an integer in \[0, 2\), got 5",
+        ),
+        (lambda game: normal_form.pure_profile(game, [0, 0.5]), "must be an integer"),
+        (lambda game: normal_form.pure_profile(game, [0]), "there must be an action for each of 2 players, got .0."),
+        (lambda game: normal_form.uniform_profile(game[0]), "payoff must have shape"),
+        (lambda game: normal_form.correlated_regrets(game, np.ones((2, 2))), "joint must sum to 1"),
+        (lambda game: normal_form.coarse_correlated_regrets(game, np.ones(4) / 4), r"joint must have shape \[2, 2\]"),
+    ],
+)
+def test_what_does_not_fit_the_game_is_refused(measure, message):
+    with pytest.raises(ConfigError, match=message):
+        measure(named.CHICKEN)

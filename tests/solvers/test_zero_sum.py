@@ -193,3 +193,9 @@ def test_values_are_those_of_nashpy():
     for game in games("gaussian", (3, 4), 10):
         row, column = nashpy.Game(game).linear_program()
         assert float(zero_sum.solve(game).value) == pytest.approx(row @ game @ column, abs=1e-5)
+
+
+@pytest.mark.parametrize("payoff", [[["a", "b"]] * 2, [[1.0, 2.0], [3.0]], np.full((2, 2), 1j), [[None, {}]] * 2])
+def test_payoffs_of_text_and_ragged_ones_are_refused(payoff):
+    with pytest.raises(ConfigError, match="payoff must be an array of real numbers"):
+        zero_sum.solve(payoff)

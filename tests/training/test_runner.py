@@ -275,6 +275,8 @@ def test_failed_seeds_are_named():
         ({"seeds": [0.5]}, "integers in"),
         ({"seeds": 2.5}, "seeds must be a count, or a list of integers"),
         ({"seeds": None}, "seeds must be a count, or a list of integers"),
+        ({"seeds": "12"}, "seeds must be a count, or a list of integers"),
+        ({"seeds": [[1, 2], [3]]}, "seeds must be a count, or a list of integers"),
         ({"num_updates": 2.5}, "num_updates must be an integer of at least 1, got 2.5"),
         ({"num_updates": "3"}, "num_updates must be an integer"),
         ({"num_updates": None}, "num_updates must be an integer"),
@@ -286,6 +288,12 @@ def test_failed_seeds_are_named():
 def test_bad_arguments(changes, message):
     with pytest.raises(ConfigError, match=message):
         run(nothing, None, NoConfig(), **({"seeds": 2, "num_updates": 12} | changes))
+
+
+def test_train_refuses_an_unsound_number_of_updates():
+    for num_updates in (0, -1, 2.0, "3", None):
+        with pytest.raises(ConfigError, match="train: num_updates must be an integer of at least 1, got"):
+            train(nothing, None, NoConfig(), jax.random.key(0), num_updates)
 
 
 def test_a_sweep_of_the_wrong_length():

@@ -33,8 +33,8 @@ def read(path: str | os.PathLike, segments: Segments, names: Sequence[Any] | Non
         The preferences, in the order of the rows.
 
     Raises:
-        DataError: the file cannot be read or has no rows, a column is missing, or rows are wrong. The message names the first
-            bad rows (row 1 is the first below the header) and the reason for each.
+        DataError: the file cannot be read or has no rows, a column is missing or there twice, or rows are wrong. The message
+            names the first bad rows (row 1 is the first below the header) and the reason for each.
     """
     path = Path(path)
     known = [str(name) for name in (range(segments.count) if names is None else names)]
@@ -79,18 +79,23 @@ def _table(path: Path, where: str) -> "pa.Table":
     require(kind in (".csv", ".parquet"), where, "the file must end in .csv or .parquet", path.suffix, "Convert it.", DataError)
     try:
         if kind == ".parquet":
+            _require_one_each(where, parquet.read_schema(path).names)
             return parquet.read_table(path)
         # Everything as text: what is wrong with a number is said together with its row.
         with path.open("rb") as file:
             header = csv.open_csv(file).schema.names
-        repeated = sorted({name for name in header if header.count(name) > 1})
-        require(not repeated, where, "each column must be there once", repeated, "Rename or remove the others.", DataError)
+        _require_one_each(where, header)
         types = dict.fromkeys(header, pa.string())
         as_text = csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
         return csv.read_csv(path, convert_options=as_text)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{where}: the file must be readable, got {reason!r}. Check the path and the file.") from error
+
+
+def _require_one_each(where: str, columns: Sequence[str]) -> None:
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    require(not repeated, where, "each column must be there once", repeated, "Rename or remove the others.", DataError)
 
 
 def _columns(where: str, table: "pa.Table") -> dict[str, list[str | None]]:

@@ -133,3 +133,11 @@ def test_names_must_fit_the_pool(tmp_path):
         labels.read(path, POOL, ["a", "b"])
     with pytest.raises(DataError, match=r"names of the segments must differ, got \['a'\]"):
         labels.read(path, POOL, ["a", "a", "b", "c"])
+
+
+def test_a_column_of_a_parquet_file_that_is_there_twice_is_refused(tmp_path):
+    columns = {"first": [0], "second": [1], "label": [1.0], "again": [0.0]}
+    table = pa.table(columns).rename_columns(["first", "second", "label", "label"])
+    parquet.write_table(table, tmp_path / "labels.parquet")
+    with pytest.raises(DataError, match=r"each column must be there once, got \['label'\]"):
+        labels.read(tmp_path / "labels.parquet", POOL)
