@@ -49,16 +49,17 @@ def _names(line: str, members: set[str]) -> list[str]:
 def _commented(cls: griffe.Class) -> list[str]:
     """Returns an item for each field that has a comment on its line."""
     items = []
-    for field in cls.members.values():
-        if field.is_attribute and field.lineno and field.annotation is not None and field.docstring is None:
-            comment = _comment(cls.lines_collection[cls.filepath], field.lineno, field.endlineno or field.lineno)
+    lines = cls.module.source.splitlines()
+    for field in cls.attributes.values():
+        if field.lineno and field.annotation is not None and field.docstring is None:
+            comment = _comment(lines, field.endlineno or field.lineno)
             default = DEFAULT.sub(lambda found: found[1], str(field.value or ""))
             items += [f"- `{field.name}: {field.annotation}{default and f' = {default}'}`: {comment}"] if comment else []
     return items
 
 
-def _comment(lines: list[str], first: int, last: int) -> str:
-    """Returns the comment behind a field, and the lines of comment that continue it."""
+def _comment(lines: list[str], last: int) -> str:
+    """Returns the comment behind a field that ends in line ``last``, and the lines of comment that continue it."""
     head = lines[last - 1].partition("  # ")[2]
     if not head:
         return ""
