@@ -42,16 +42,16 @@ def compare_ways(arm: Arm, seeds: int) -> list[Drift]:
     swept = any(np.ndim(leaf) for leaf in jax.tree.leaves(arm.config))
     count = arm.seeds if swept else seeds
     options: dict[str, Any] = {"seeds": count, "num_updates": arm.updates, "evaluators": arm.evaluators}
-    one = {"devices": devices[:1], "group": max(WIDTHS)}
+    one = {"devices": devices[:1], "vmap_width": max(WIDTHS)}
     ways: dict[str, dict[str, Any]] = {
         f"{count} seeds, one device, {max(WIDTHS)} vmapped": one,
         "again": one,
         "a chunk for every update": {**one, "chunk_length": 1},
         "in two batches": {**one, "batch_seeds": -(-count // 2)},
-        **{f"{width} vmapped": {**one, "group": width} for width in WIDTHS[:-1]},
+        **{f"{width} vmapped": {**one, "vmap_width": width} for width in WIDTHS[:-1]},
     }
     if len(devices) > 1:
-        ways[f"{len(devices)} devices"] = {"devices": devices, "group": max(WIDTHS)}
+        ways[f"{len(devices)} devices"] = {"devices": devices, "vmap_width": max(WIDTHS)}
     first: Run | None = None
     drifts = []
     for way, changes in ways.items():
