@@ -10,6 +10,7 @@ import pytest
 from jaxrl.cli.main import main
 from jaxrl.results.run_directory import RunDirectory, find_unfinished
 from jaxrl.training.checkpoint import CheckpointWarning
+from tests import marks
 
 NAME, ARM = "frozen_lake_q_learning", "Q-learning"
 OPTIONS = [NAME, "--seeds", "3", "--env-steps", "4000", "--checkpoint-seconds", "0", "--batch-seeds", "2"]
@@ -67,11 +68,11 @@ def cut_short(run):
     file.unlink()
 
 
-DAMAGES = [without_tables, without_the_end_of_seed_1, without_an_evaluation, cut_short]
+DAMAGES = [without_tables, marks.each(without_the_end_of_seed_1), without_an_evaluation, cut_short, marks.each(without_summary)]
 
 
 @pytest.mark.filterwarnings("ignore:constrained_layout")  # by names of folders as labels
-@pytest.mark.parametrize("damage", [*DAMAGES, without_summary])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_resuming_makes_missing_rows_again(damage, whole, folder, capsys):
     run = RunDirectory.open(folder)
     damage(run)
