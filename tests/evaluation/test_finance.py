@@ -147,7 +147,9 @@ def test_an_account_without_wealth_has_no_return():
     "measure", [finance.sharpe_ratio, finance.max_drawdown, finance.growth, finance.conditional_value_at_risk]
 )
 def test_a_record_that_no_account_can_have_is_refused(measure):
-    with pytest.raises(ConfigError, match=rf"^{measure.__name__}: the record must be finite, or NaN after ruin, got .an infinity at \[\[1\]\]"):
+    with pytest.raises(
+        ConfigError, match=rf"^{measure.__name__}: the record must be finite, or NaN after ruin, got .an infinity at \[\[1\]\]"
+    ):
         measure([0.1, np.inf, 0.2])
     for record in (["0.1", "0.2"], [[0.1, 0.2], [0.3]], [0.1j, 0.2]):
         with pytest.raises(ConfigError, match=f"^{measure.__name__}: the record must be an array of real numbers"):
