@@ -226,7 +226,7 @@ def require_within(
     Args:
         where: who asks.
         name: of the number.
-        value: the number. A flag is none.
+        value: the number, or an array of them; True and False are refused.
         low, high: the ends; ``high`` is infinite if there is none.
         fix: what the user can do, one sentence with a legal value.
         above, below: whether the lower and the upper end are excluded.
@@ -269,6 +269,31 @@ def require_discount(where: str, gamma: Any, below_one: bool = False) -> None:
 def require_tolerance(where: str, tolerance: Any) -> None:
     """Raises ConfigError unless a tolerance is a number of at least 0. Traced values are not checked."""
     require_within(where, "tolerance", tolerance, 0, np.inf, "1e-6 is common.")
+
+
+def require_arrays(where: str, *, flags: dict[str, Any] | None = None, **values: Any) -> dict[str, jax.Array]:
+    """Returns numbers and flags as arrays, by name, the flags last. Of traced values the types and shapes alone are checked.
+
+    Args:
+        where: who asks.
+        flags: arrays of bool.
+        values: arrays of numbers; NaN and infinity are allowed.
+
+    Raises:
+        ConfigError: a value is not a real number, a flag not bool, or their shapes do not broadcast.
+    """
+    flags = flags or {}
+    named = values | flags
+    found = {n: part if isinstance(part, jax.Array) else jnp.asarray(require_real(where, n, part)) for n, part in named.items()}
+    for name in flags:
+        kind, fix = found[name].dtype, f"Write {name}.astype(bool)."
+        require(kind.name == "bool", where, f"{name} must be bool", kind.name, fix)
+    shapes = {name: array.shape for name, array in found.items()}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        require(False, where, "the shapes must broadcast", shapes, "Cut them to the same items.")
+    return found
 
 
 def require_finite(

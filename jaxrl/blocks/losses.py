@@ -2,13 +2,19 @@
 
 Advantages and targets are constants to every loss: no gradient flows through them. ``optax.l2_loss`` serves where a
 temporal-difference error is squared, and the entropy is the distribution's.
+
+A ConfigError says which argument is not a number, does not fit the others, or is out of range. This costs compiled code nothing:
+of traced values the shapes and types alone are checked.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxrl.blocks.exploration import greedy
 from jaxrl.blocks.returns import one_step_target
+from jaxrl.errors import is_traced, require, require_arrays, require_distribution, require_index, require_within
 
 LARGEST_EXPONENT = 20.0
 
@@ -35,7 +41,8 @@ def policy_gradient_loss(log_probability: jax.Array, advantage: jax.Array) -> ja
 
     Source: Williams (1992), section 5; Sutton & Barto (2018), eq. 13.11.
     """
-    return -log_probability * jax.lax.stop_gradient(advantage)
+    found = require_arrays("policy_gradient_loss", log_probability=log_probability, advantage=advantage)
+    return -found["log_probability"] * jax.lax.stop_gradient(found["advantage"])
 
 
 def clipped_surrogate_loss(log_ratio: jax.Array, advantage: jax.Array, clip_eps: jax.Array | float) -> jax.Array:
@@ -52,8 +59,11 @@ def clipped_surrogate_loss(log_ratio: jax.Array, advantage: jax.Array, clip_eps:
 
     Source: Schulman et al. (2017), eq. 7. Ours: beyond e^20 the ratio is the tangent of the exponential; see ``exponential``.
     """
-    advantage = jax.lax.stop_gradient(advantage)
-    ratio = exponential(log_ratio)
+    where = "clipped_surrogate_loss"
+    found = require_arrays(where, log_ratio=log_ratio, advantage=advantage)
+    _require_positive(where, "clip_eps", clip_eps, "0.2 is common.")
+    advantage = jax.lax.stop_gradient(found["advantage"])
+    ratio = exponential(found["log_ratio"])
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1.0 - clip_eps, 1.0 + clip_eps) * advantage)
 
 
@@ -62,7 +72,8 @@ def squared_value_loss(value: jax.Array, target: jax.Array) -> jax.Array:
 
     Source: Schulman et al. (2017), eq. 9, halved so that the gradient is the difference itself.
     """
-    return 0.5 * jnp.square(value - jax.lax.stop_gradient(target))
+    value, target = _pair("squared_value_loss", value, target)
+    return 0.5 * jnp.square(value - target)
 
 
 def clipped_value_loss(value: jax.Array, old_value: jax.Array, target: jax.Array, clip_eps: jax.Array | float) -> jax.Array:
@@ -79,6 +90,9 @@ def clipped_value_loss(value: jax.Array, old_value: jax.Array, target: jax.Array
 
     Source: Engstrom et al. (2020), "value function clipping".
     """
+    where = "clipped_value_loss"
+    _require_positive(where, "clip_eps", clip_eps, "0.2 is common.")
+    value, old_value, target = require_arrays(where, value=value, old_value=old_value, target=target).values()
     old_value = jax.lax.stop_gradient(old_value)
     near = old_value + jnp.clip(value - old_value, -clip_eps, clip_eps)
     return jnp.maximum(squared_value_loss(value, target), squared_value_loss(near, target))
@@ -98,7 +112,9 @@ def huber_loss(value: jax.Array, target: jax.Array, delta: jax.Array | float = 1
 
     Source: Huber (1964); Mnih et al. (2015), "Training algorithm", clip the error in this way.
     """
-    error = jnp.abs(value - jax.lax.stop_gradient(target))
+    _require_positive("huber_loss", "delta", delta, "1 is common.")
+    value, target = _pair("huber_loss", value, target)
+    error = jnp.abs(value - target)
     slope = jnp.minimum(error, delta)
     return slope * (error - 0.5 * slope)
 
@@ -111,7 +127,7 @@ def kl_k1(log_ratio: jax.Array) -> jax.Array:
 
     Source: Schulman (2020), "Approximating KL Divergence", estimator k1.
     """
-    return -log_ratio
+    return -require_arrays("kl_k1", log_ratio=log_ratio)["log_ratio"]
 
 
 def kl_k3(log_ratio: jax.Array) -> jax.Array:
@@ -123,6 +139,7 @@ def kl_k3(log_ratio: jax.Array) -> jax.Array:
     Source: Schulman (2020), "Approximating KL Divergence", estimator k3. Ours: beyond e^20 the ratio is the tangent of the
     exponential; see ``exponential``.
     """
+    log_ratio = require_arrays("kl_k3", log_ratio=log_ratio)["log_ratio"]
     small = jnp.abs(log_ratio) < _SERIES
     near, far = jnp.where(small, log_ratio, 0.0), jnp.where(small, 1.0, log_ratio)
     inside = jnp.minimum(far, LARGEST_EXPONENT)
@@ -159,7 +176,8 @@ def q_learning_target(
 
     Source: Watkins and Dayan (1992), eq. 1; Sutton & Barto (2018), eq. 6.8.
     """
-    best = jnp.max(next_values, where=next_mask, initial=-jnp.inf)
+    found = _require_options("q_learning_target", next_mask, next_values=next_values)
+    best = jnp.max(found["next_values"], where=found.get("next_mask"), initial=-jnp.inf)
     return jax.lax.stop_gradient(one_step_target(reward, best, terminated, gamma))
 
 
@@ -183,7 +201,9 @@ def double_q_target(
 
     Source: van Hasselt (2010), algorithm 1; van Hasselt et al. (2016), eq. 4.
     """
-    return sarsa_target(reward, next_values, greedy(next_selector, next_mask), terminated, gamma)
+    found = _require_options("double_q_target", next_mask, next_values=next_values, next_selector=next_selector)
+    action = greedy(found["next_selector"], found.get("next_mask"))
+    return sarsa_target(reward, found["next_values"], action, terminated, gamma)
 
 
 def sarsa_target(
@@ -200,7 +220,10 @@ def sarsa_target(
 
     Source: Sutton & Barto (2018), eq. 6.7.
     """
-    return jax.lax.stop_gradient(one_step_target(reward, next_values[next_action], terminated, gamma))
+    where = "sarsa_target"
+    values = _require_options(where, None, next_values=next_values)["next_values"]
+    require_index(where, "next_action", next_action, values.shape[0])
+    return jax.lax.stop_gradient(one_step_target(reward, values[next_action], terminated, gamma))
 
 
 def expected_sarsa_target(
@@ -221,8 +244,43 @@ def expected_sarsa_target(
 
     Source: Sutton & Barto (2018), eq. 6.9.
     """
-    mean = jnp.sum(next_probabilities * next_values, where=next_probabilities > 0)
+    where = "expected_sarsa_target"
+    found = _require_options(where, None, next_values=next_values, next_probabilities=next_probabilities)
+    if not is_traced(next_probabilities):
+        require_distribution(where, "next_probabilities", next_probabilities)
+    chance = found["next_probabilities"]
+    mean = jnp.sum(chance * found["next_values"], where=chance > 0)
     return jax.lax.stop_gradient(one_step_target(reward, mean, terminated, gamma))
+
+
+def _require_options(where: str, mask: Any, **values: Any) -> dict[str, jax.Array]:
+    """Returns numbers of actions as arrays; raises ConfigError unless all are float[A], A at least 1, and the mask bool[A]."""
+    found = require_arrays(where, flags={} if mask is None else {"next_mask": mask}, **values)
+    shapes = {name: array.shape for name, array in found.items()}
+    first, *_ = shapes.values()
+    alike = len(set(shapes.values())) == 1 and len(first) == 1 and first > (0,)
+    require(
+        alike, where, "all must have one shape [A], A at least 1", shapes, "Give each action a number; jax.vmap takes batches."
+    )
+    if mask is not None and not is_traced(mask):
+        require(bool(found["next_mask"].any()), where, "next_mask must leave an action legal", mask, "Set one to True.")
+    return found
+
+
+def _require_positive(where: str, name: str, value: Any, fix: str) -> None:
+    require_within(where, name, value, 0, jnp.inf, fix, above=True)
+
+
+def _pair(where: str, value: Any, target: Any) -> tuple[jax.Array, jax.Array]:
+    """Returns a value and its target, a constant to the gradient, as arrays."""
+    found = require_arrays(where, value=value, target=target)
+    return found["value"], jax.lax.stop_gradient(found["target"])
+
+
+def _averse_pair(where: str, value: Any, target: Any, risk_aversion: Any) -> tuple[jax.Array, jax.Array]:
+    """As ``_pair``, after a check of the risk aversion."""
+    require_within(where, "risk_aversion", risk_aversion, 0, jnp.inf, "1 is common.", above=True, below=True)
+    return _pair(where, value, target)
 
 
 def itakura_saito_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.Array | float) -> jax.Array:
@@ -242,7 +300,8 @@ def itakura_saito_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.A
     Source: Udovichenko et al. (2025), "Risk-Averse Reinforcement Learning with Itakura-Saito Loss", the divergence written out.
     Ours: where -a d exceeds 20, the exponential goes on as its tangent; see ``exponential``.
     """
-    error = jax.lax.stop_gradient(target) - value
+    value, target = _averse_pair("itakura_saito_loss", value, target, risk_aversion)
+    error = target - value
     exponent = -risk_aversion * error
     small = jnp.abs(exponent) < _SERIES  # where risk aversion vanishes, this is half the squared error
     near, far = jnp.where(small, exponent, 0.0), jnp.where(small, 1.0, exponent)
@@ -261,7 +320,7 @@ def exponential_squared_loss(value: jax.Array, target: jax.Array, risk_aversion:
 
     Source: Udovichenko et al. (2025), section on baselines.
     """
-    target = jax.lax.stop_gradient(target)
+    value, target = _averse_pair("exponential_squared_loss", value, target, risk_aversion)
     return jnp.square(jnp.exp(-risk_aversion * value) - jnp.exp(-risk_aversion * target)) / (2.0 * risk_aversion**2)
 
 
@@ -277,7 +336,8 @@ def softplus_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.Array 
 
     Source: the stochastic-approximation rule that Udovichenko et al. (2025) compare with under the name softplus.
     """
-    error = jax.lax.stop_gradient(target) - value
+    value, target = _averse_pair("softplus_loss", value, target, risk_aversion)
+    error = target - value
     return jax.lax.stop_gradient(jax.nn.sigmoid(-risk_aversion * error)) * jnp.square(error)
 
 
@@ -292,5 +352,6 @@ def mean_variance_loss(value: jax.Array, target: jax.Array, risk_aversion: jax.A
 
     Source: Taylor expansion of ``itakura_saito_loss``; the mean-variance approximation of the certainty equivalent (Pratt 1964).
     """
-    error = jax.lax.stop_gradient(target) - value
+    value, target = _averse_pair("mean_variance_loss", value, target, risk_aversion)
+    error = target - value
     return 0.5 * jnp.square(error) - risk_aversion * error**3 / 6.0

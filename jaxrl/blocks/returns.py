@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import require, require_count, require_discount, require_real, require_within
+from jaxrl.errors import require, require_arrays, require_count, require_discount, require_within
 
 
 def _recur_backward(constant: jax.Array, factor: jax.Array) -> jax.Array:
@@ -30,24 +30,9 @@ def _recur_backward(constant: jax.Array, factor: jax.Array) -> jax.Array:
     return jax.lax.scan(step, jnp.zeros_like(constant[0]), (constant, factor), reverse=True)[1]
 
 
-def _arrays(where: str, *, flags: dict[str, Any], **values: Any) -> dict[str, jax.Array]:
-    """Returns values and flags as arrays; raises ConfigError unless values are numbers, flags bool, and their shapes fit."""
-    named = values | flags
-    found = {n: part if isinstance(part, jax.Array) else jnp.asarray(require_real(where, n, part)) for n, part in named.items()}
-    for name in flags:
-        kind, fix = found[name].dtype, f"Write {name}.astype(bool)."
-        require(kind.name == "bool", where, f"{name} must be bool", kind.name, fix)
-    shapes = {name: array.shape for name, array in found.items()}
-    try:
-        np.broadcast_shapes(*shapes.values())
-    except ValueError:
-        require(False, where, "the shapes must broadcast", shapes, "Cut them to the same steps.")
-    return found
-
-
 def _sequences(where: str, *, flags: dict[str, Any], **values: Any) -> tuple[jax.Array, ...]:
     """Returns values and flags as arrays, in this order; raises ConfigError unless all have one shape, of at least one step."""
-    found = _arrays(where, flags=flags, **values)
+    found = require_arrays(where, flags=flags, **values)
     shapes = {name: array.shape for name, array in found.items()}
     must = "rewards, values and ends must have one shape, [T, ...] with T at least 1"
     (first, *_), alike = shapes.values(), len(set(shapes.values())) == 1
@@ -67,7 +52,7 @@ def one_step_target(reward: jax.Array, next_value: jax.Array, terminated: jax.Ar
     """
     where, flags = "one_step_target", {"terminated": terminated}
     require_discount(where, gamma)
-    found = _arrays(where, flags=flags, reward=reward, next_value=next_value)
+    found = require_arrays(where, flags=flags, reward=reward, next_value=next_value)
     reward, next_value, terminated = found.values()
     return reward + gamma * jnp.where(terminated, 0.0, next_value)
 
@@ -83,7 +68,7 @@ def td_error(
     Source: Sutton & Barto (2018), eq. 6.5.
     """
     flags = {"terminated": terminated}
-    found = _arrays("td_error", flags=flags, reward=reward, value=value, next_value=next_value)
+    found = require_arrays("td_error", flags=flags, reward=reward, value=value, next_value=next_value)
     return one_step_target(found["reward"], found["next_value"], found["terminated"], gamma) - found["value"]
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl.errors import require
+from jaxrl.errors import is_traced, require, require_count, require_finite
 from jaxrl.solvers import extensive
 from jaxrl.solvers.dynamics import require_countable
 from jaxrl.solvers.extensive import ExtensiveGame
@@ -113,11 +113,13 @@ def cfr(
     Raises:
         ConfigError: a number is out of range.
     """
-    require(num_iterations >= 1, "cfr", "num_iterations must be at least 1", num_iterations, "Play at least once.")
-    fits = num_records >= 1 and num_iterations % num_records == 0
+    require_count("cfr", "num_iterations", num_iterations)
+    require_count("cfr", "num_records", num_records)
     must = f"num_records must divide num_iterations ({num_iterations})"
-    require(fits, "cfr", must, num_records, "1 examines the end alone.")
+    require(num_iterations % num_records == 0, "cfr", must, num_records, "1 examines the end alone.")
     power = default_averaging(plus) if averaging is None else averaging
+    if not is_traced(power):
+        require_finite("cfr", "averaging", power, "0 counts all iterations the same.")
     uniform = extensive.uniform_strategy(game)
     require_countable("cfr", "num_iterations", num_iterations, uniform.dtype)
 

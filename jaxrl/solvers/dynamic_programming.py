@@ -141,13 +141,17 @@ def _values_of(where: str, model: TabularModel, value: Any) -> jax.Array:
     return jnp.asarray(table)
 
 
-def require_policy(where: str, policy: Any, shape: tuple[int, ...]) -> None:
-    """Raises ConfigError unless a policy of this shape holds distributions over its last axis. Of a traced one, the shape."""
+def require_policy(where: str, policy: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Returns a policy as an array; raises ConfigError unless it has this shape, and distributions over its last axis.
+
+    Of a traced policy the shape alone is checked.
+    """
     fix = "Normalise its rows."
     table = policy if is_traced(policy) else require_real(where, "the policy", policy, fix)
     require(table.shape == shape, where, f"the policy must have shape {list(shape)}", table.shape, "Give a row for each state.")
     if not is_traced(policy):
         require_distribution(where, "the policy", table, fix)
+    return jnp.asarray(table, jnp.result_type(table, jnp.float32))
 
 
 def require_one_reward(where: str, model: TabularModel) -> None:
@@ -335,12 +339,11 @@ def policy_evaluation(
     """
     where = "policy_evaluation"
     require_problem(where, model, gamma, one_reward=False)
-    require_policy(where, policy, (model.num_states, model.num_actions))
+    policy = require_policy(where, policy, (model.num_states, model.num_actions))
     if beyond is not None:
-        found, shape = np.shape(beyond), np.shape(model.reward)[:1] + np.shape(model.reward)[3:]
-        require(found == shape, where, f"beyond must have shape {list(shape)}", found, "Give each state a value.")
-        if not is_traced(beyond):
-            require_finite(where, "beyond", beyond)
+        shape, fix = np.shape(model.reward)[:1] + np.shape(model.reward)[3:], "Give each state a value."
+        beyond = beyond if is_traced(beyond) else require_finite(where, "beyond", beyond, fix)
+        require(beyond.shape == shape, where, f"beyond must have shape {list(shape)}", beyond.shape, fix)
     if max_steps is not None:
         require_count(where, "max_steps", max_steps)
     states, actions, outcomes = model.next_state.shape
@@ -369,7 +372,7 @@ def policy_chain(model: TabularModel, policy: jax.Array, gamma: jax.Array | floa
         EnvError: the tables of the model are unsound.
     """
     require_problem("policy_chain", model, gamma, one_reward=False)
-    require_policy("policy_chain", policy, (model.num_states, model.num_actions))
+    policy = require_policy("policy_chain", policy, (model.num_states, model.num_actions))
     weight = _going_on(model.terminated, jnp.asarray(policy)[..., None] * model.probability, gamma)
     shape = (model.num_states, -1)
     return Chain(jnp.reshape(model.next_state, shape), weight.reshape(shape), jnp.asarray(gamma))
@@ -391,7 +394,7 @@ def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> 
     if not is_traced(num_steps):
         require_count(where, "num_steps", num_steps, 0)
     require_problem(where, model)
-    require_policy(where, policy, (model.num_states, model.num_actions))
+    policy = require_policy(where, policy, (model.num_states, model.num_actions))
     chain = policy_chain(model, policy, 1.0)
     paid = (jnp.asarray(policy)[..., None] * model.probability * model.reward).sum((1, 2))[:, None]
 

@@ -16,7 +16,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxrl.errors import SolverError, require, require_finite, require_payoffs, require_zero_sums
+from jaxrl.errors import (
+    SolverError,
+    require,
+    require_count,
+    require_finite,
+    require_payoffs,
+    require_tolerance,
+    require_zero_sums,
+)
 from jaxrl.solvers.precision import ROUNDING
 
 
@@ -47,11 +55,12 @@ def support_enumeration(payoff: Any, all_supports: bool = False, tolerance: floa
             a probability is 0, where the actions of a player are weighted by the largest difference that each makes.
 
     Raises:
-        ConfigError: the table is not that of a two-player game.
+        ConfigError: the table is not that of a two-player game, or the tolerance is negative.
 
     Source: Porter, Nudelman and Shoham (2008), Simple search methods for finding a Nash equilibrium; the linear system of
     Nisan et al. (2007), Algorithmic Game Theory, algorithm 3.4.
     """
+    require_tolerance("support_enumeration", tolerance)
     table = _tied(_two_player_game("support_enumeration", payoff))
     scales = [np.ptp(one) or 1.0 for one in table]
     # The loss of a player against each action of the other, own actions first. Equilibria do not change by counting payoffs from
@@ -314,8 +323,9 @@ def correlated_payoffs(payoff: Any, directions: int = 72) -> np.ndarray:
         directions: evenly spread over the circle, from that of the row player's payoff on, counter-clockwise.
 
     Raises:
-        ConfigError: the table is not that of a two-player game.
+        ConfigError: the table is not that of a two-player game, or there is no direction.
     """
+    require_count("correlated_payoffs", "directions", directions)
     table = _two_player_game("correlated_payoffs", payoff)
     angles = np.linspace(0, 2 * np.pi, directions, endpoint=False)
     worths = (np.cos(angle) * table[0] + np.sin(angle) * table[1] for angle in angles)
@@ -323,9 +333,10 @@ def correlated_payoffs(payoff: Any, directions: int = 72) -> np.ndarray:
 
 
 def _worth(where: str, objective: Any, shape: tuple[int, ...]) -> np.ndarray:
-    worth = np.asarray(objective, np.float64)
-    require(worth.shape == shape, where, f"the objective must have shape {shape}", worth.shape, "Value every joint action.")
-    return require_finite(where, "the objective", worth).reshape(1, -1)
+    fix = "Value every joint action."
+    worth = require_finite(where, "the objective", objective, fix).astype(np.float64)
+    require(worth.shape == shape, where, f"the objective must have shape {shape}", worth.shape, fix)
+    return worth.reshape(1, -1)
 
 
 def _gains_of_deviation(table: np.ndarray, player: int, coarse: bool) -> Any:

@@ -22,7 +22,16 @@ from flax import struct
 
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, byte_rows, tabulate
-from jaxrl.errors import EnvError, require, require_discount
+from jaxrl.errors import (
+    EnvError,
+    is_traced,
+    require,
+    require_count,
+    require_discount,
+    require_distribution,
+    require_index,
+    require_real,
+)
 from jaxrl.solvers.markov_games import agent_masks
 
 
@@ -63,9 +72,34 @@ def uniform_strategy(game: ExtensiveGame) -> jax.Array:
     return legal / legal.sum(-1, keepdims=True)
 
 
+def require_strategy(where: str, game: ExtensiveGame, strategy: Any) -> jax.Array:
+    """Returns strategies as an array, float[N, I, A]. where: who asks.
+
+    Raises:
+        ConfigError: they have another shape, or a row is no distribution over legal actions. Of traced ones the shape is checked.
+    """
+    fix, shape = "uniform_strategy makes one.", np.shape(game.legal)
+    table = strategy if is_traced(strategy) else require_real(where, "the strategy", strategy, fix)
+    require(table.shape == shape, where, f"the strategy must have shape {list(shape)}", table.shape, fix)
+    if not is_traced(strategy, game):
+        require_distribution(where, "the strategy", table, "Divide each row by its sum.", tolerance=1e-4)
+        illegal = np.where(np.asarray(game.legal), 0.0, table).max(initial=0.0)
+        require(illegal <= 1e-4, where, "illegal actions must have probability 0", float(illegal), "See legal of the game.")
+    return jnp.asarray(table, jnp.result_type(table, jnp.float32))
+
+
+def realizations(game: ExtensiveGame, strategy: Any) -> jax.Array:
+    """Returns the probability that a player takes all actions of a sequence, if the others let it, float[N, 1 + I A].
+
+    Raises:
+        ConfigError: the strategies do not fit the game, or a row is no distribution over legal actions. Traced values are not
+            checked, but for their shape.
+    """
+    return _realizations(game, require_strategy("realizations", game, strategy))
+
+
 @jax.jit
-def realizations(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
-    """Returns the probability that a player takes all actions of a sequence, if the others let it, float[N, 1 + I A]."""
+def _realizations(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
     players = strategy.shape[0]
     start = jnp.ones((players, 1), strategy.dtype)
     weight = jnp.ones((players, 1 + strategy[0].size), strategy.dtype)
@@ -77,13 +111,21 @@ def realizations(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
 
 def _taken(game: ExtensiveGame, strategy: jax.Array) -> list[jax.Array]:
     """Returns every player's probability of doing its part on the way to each end, N of float[Z]."""
-    weight = realizations(game, strategy)
+    weight = _realizations(game, strategy)
     return [weight[player, jnp.asarray(game.sequence)[:, player]] for player in range(game.num_players)]
 
 
+def expected_payoffs(game: ExtensiveGame, strategy: Any) -> jax.Array:
+    """Returns the mean payoff of every player, float[N].
+
+    Raises:
+        ConfigError: as for ``realizations``.
+    """
+    return _expected_payoffs(game, require_strategy("expected_payoffs", game, strategy))
+
+
 @jax.jit
-def expected_payoffs(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
-    """Returns what every player earns on average, float[N]."""
+def _expected_payoffs(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
     reached = jnp.asarray(game.chance, strategy.dtype)
     for taken in _taken(game, strategy):
         reached = reached * taken
@@ -98,14 +140,23 @@ def _ends(game: ExtensiveGame, strategy: jax.Array, player: int) -> jax.Array:
     return jnp.zeros(1 + strategy[0].size, strategy.dtype).at[game.sequence[:, player]].add(gain)
 
 
-@partial(jax.jit, static_argnames="player")
-def counterfactual_values(game: ExtensiveGame, strategy: jax.Array, player: int) -> jax.Array:
+def counterfactual_values(game: ExtensiveGame, strategy: Any, player: int) -> jax.Array:
     """Returns what each action of a player earns, given that it does all to come to the information set, float[I, A].
 
     Weighted by the probability that chance and the others let it come there; afterwards it keeps to its strategy.
 
+    Raises:
+        ConfigError: as for ``realizations``, or there is no such player.
+
     Source: Zinkevich et al. (2007), equation 4.
     """
+    strategy = require_strategy("counterfactual_values", game, strategy)
+    require_index("counterfactual_values", "player", player, game.num_players)
+    return _counterfactual_values(game, strategy, player)
+
+
+@partial(jax.jit, static_argnames="player")
+def _counterfactual_values(game: ExtensiveGame, strategy: jax.Array, player: int) -> jax.Array:
     ends, value = (_ends(game, strategy, player),) * 2
     for _ in range(game.depth):
         of_information = (value[1:].reshape(strategy[player].shape) * strategy[player]).sum(-1)
@@ -120,9 +171,19 @@ class BestResponse(NamedTuple):
     action: jax.Array
 
 
+def best_response(game: ExtensiveGame, strategy: Any, player: int) -> BestResponse:
+    """Returns the best that a player can do against the strategies of the others; its own does not matter.
+
+    Raises:
+        ConfigError: as for ``realizations``, or there is no such player.
+    """
+    strategy = require_strategy("best_response", game, strategy)
+    require_index("best_response", "player", player, game.num_players)
+    return _best_response(game, strategy, player)
+
+
 @partial(jax.jit, static_argnames="player")
-def best_response(game: ExtensiveGame, strategy: jax.Array, player: int) -> BestResponse:
-    """Returns the best that a player can do against the strategies of the others; its own is not looked at."""
+def _best_response(game: ExtensiveGame, strategy: jax.Array, player: int) -> BestResponse:
     ends, value = (_ends(game, strategy, player),) * 2
     action = jnp.zeros(strategy.shape[1], jnp.int32)
     for _ in range(game.depth):
@@ -132,22 +193,36 @@ def best_response(game: ExtensiveGame, strategy: jax.Array, player: int) -> Best
     return BestResponse(value[0], action)
 
 
-@jax.jit
-def regrets(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
-    """Returns how much more every player would earn by its best response, float[N], non-negative up to rounding."""
-    best = jnp.stack([best_response(game, strategy, player).value for player in range(game.num_players)])
-    return best - expected_payoffs(game, strategy)
+def regrets(game: ExtensiveGame, strategy: Any) -> jax.Array:
+    """Returns how much more every player would earn by its best response, float[N], non-negative up to rounding.
+
+    Raises:
+        ConfigError: as for ``realizations``.
+    """
+    return _regrets(game, require_strategy("regrets", game, strategy))
 
 
 @jax.jit
-def nash_conv(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
-    """Returns the sum of all players' regrets, float[]: 0 at a Nash equilibrium and nowhere else."""
+def _regrets(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
+    best = jnp.stack([_best_response(game, strategy, player).value for player in range(game.num_players)])
+    return best - _expected_payoffs(game, strategy)
+
+
+def nash_conv(game: ExtensiveGame, strategy: Any) -> jax.Array:
+    """Returns the sum of all players' regrets, float[]: 0 at a Nash equilibrium and nowhere else.
+
+    Raises:
+        ConfigError: as for ``realizations``.
+    """
     return regrets(game, strategy).sum()
 
 
-@jax.jit
-def exploitability(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
-    """Returns the mean of all players' regrets, float[]: in a zero-sum game, what a best-responding opponent wins on average."""
+def exploitability(game: ExtensiveGame, strategy: Any) -> jax.Array:
+    """Returns the mean of all players' regrets, float[]: in a zero-sum game, what a best-responding opponent wins on average.
+
+    Raises:
+        ConfigError: as for ``realizations``.
+    """
     return regrets(game, strategy).mean()
 
 
@@ -163,11 +238,12 @@ def from_environment(env: Environment, max_ends: int = 100_000, gamma: float = 1
         gamma: discount in [0, 1] of the rewards on a way.
 
     Raises:
-        ConfigError: the discount is out of range.
+        ConfigError: the discount is out of range, or ``max_ends`` is no integer of at least 1.
         EnvError: the environment has no agents, is not finite, has too many ways, may be truncated, or an agent forgets.
     """
     where = "extensive.from_environment"
     require_discount(where, gamma)
+    require_count(where, "max_ends", max_ends)
     require(env.num_agents is not None, where, "the environment must have agents", None, "Set num_agents.", EnvError)
     model = tabulate(env)
     sets = _InformationSets(model)

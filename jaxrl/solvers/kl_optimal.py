@@ -4,16 +4,21 @@
 
 Everything is over K responses to one context; ``jax.vmap`` over contexts. Sums over few numbers, no sampling.
 
+A ConfigError says which argument is not a number, does not fit the others, or is out of range; of traced values the shapes and
+types alone are checked.
+
 Source: Ziebart (2010); Rafailov et al. (2023), equation 4; best-of-n: Gao et al. (2022), Beirami et al. (2024).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
 
 from jaxrl.blocks.distributions import kl_divergence as kl_divergence
+from jaxrl.errors import is_traced, require, require_arrays, require_distribution, require_finite, require_within
 
 
 def kl_optimal(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> jax.Array:
@@ -27,11 +32,13 @@ def kl_optimal(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | fl
     Returns:
         float[K].
     """
+    log_reference, reward = _require_problem("kl_optimal", log_reference, reward, "beta", beta)
     return jax.nn.log_softmax(log_reference + _behind(log_reference, reward, beta)[0])
 
 
 def optimal_value(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> jax.Array:
     """Returns the value of that maximum, ``beta log Z``, float[]."""
+    log_reference, reward = _require_problem("optimal_value", log_reference, reward, "beta", beta)
     exponent, best = _behind(log_reference, reward, beta)
     log_reference = jax.nn.log_softmax(log_reference)
     less = jnp.sum(jnp.exp(log_reference) * jnp.expm1(exponent))
@@ -39,6 +46,34 @@ def optimal_value(log_reference: jax.Array, reward: jax.Array, beta: jax.Array |
     near = less > -0.5
     far = jax.nn.logsumexp(log_reference + exponent)
     return beta * jnp.where(near, jnp.log1p(jnp.where(near, less, 0.0)), far) + best
+
+
+def _responses(where: str, **values: Any) -> tuple[jax.Array, ...]:
+    """Returns numbers of responses as arrays; raises ConfigError unless all are float[K], K at least 1."""
+    found = require_arrays(where, **values)
+    shapes = {name: array.shape for name, array in found.items()}
+    first, *_ = shapes.values()
+    alike = len(set(shapes.values())) == 1 and len(first) == 1 and first > (0,)
+    require(alike, where, "all must have one shape [K], K at least 1", shapes, "Give each response a number.")
+    return tuple(found.values())
+
+
+def _require_reference(where: str, log_reference: jax.Array) -> None:
+    if not is_traced(log_reference):
+        table = np.asarray(log_reference)
+        sound = bool(np.all(table < np.inf) and np.any(table > -np.inf))
+        must = "log_reference must hold logarithms of probabilities, of which one is finite"
+        require(sound, where, must, table.tolist(), "Use -inf for an impossible response.")
+
+
+def _require_problem(where: str, log_reference: Any, reward: Any, name: str, weight: Any) -> tuple[jax.Array, ...]:
+    """Returns the reference and the reward as arrays, after a check of these and of the weight of the penalty."""
+    require_within(where, name, weight, 0, np.inf, "0.1 is common.", above=True, below=True)
+    log_reference, reward = _responses(where, log_reference=log_reference, reward=reward)
+    _require_reference(where, log_reference)
+    if not is_traced(log_reference, reward):
+        require_finite(where, "rewards of possible responses", np.where(np.asarray(log_reference) > -np.inf, reward, 0.0))
+    return log_reference, reward
 
 
 def _behind(log_reference: jax.Array, reward: jax.Array, beta: jax.Array | float) -> tuple[jax.Array, jax.Array]:
@@ -61,6 +96,13 @@ def best_of_n(reference: jax.Array, score: jax.Array, n: jax.Array | int) -> jax
     Returns:
         float[K], sums to 1.
     """
+    where = "best_of_n"
+    reference, score = _responses(where, reference=reference, score=score)
+    require_within(where, "n", n, 1, np.inf, "16 is common.")
+    if not is_traced(reference):
+        require_distribution(where, "reference", reference)
+    if not is_traced(score):
+        require_finite(where, "score", score)
     order = jnp.argsort(-score)
     ranked, mass = score[order], reference[order]
     # Counted from the best down: the tail is small where the probabilities of large n are decided.
@@ -81,11 +123,12 @@ def best_of_n(reference: jax.Array, score: jax.Array, n: jax.Array | int) -> jax
     return jnp.zeros_like(chosen).at[order].set(chosen)
 
 
-def best_of_n_kl(n: ArrayLike) -> jax.Array:
+def best_of_n_kl(n: Any) -> jax.Array:
     """Returns ``log n - (n - 1) / n``: the divergence of best-of-n from its reference where every response is improbable.
 
     With finitely many responses it is an upper bound (Beirami et al. 2024, theorem 1).
     """
+    require_within("best_of_n_kl", "n", n, 1, np.inf, "16 is common.", below=True)
     draws = jnp.asarray(n, jnp.result_type(float))
     return jnp.log(draws) - (draws - 1.0) / draws
 
@@ -109,6 +152,16 @@ def psi_optimal(
 
     Source: Azar et al. (2023), equation 6 and its solution in section 4; section 4.2 on certain preferences.
     """
+    where = "psi_optimal"
+    require_within(where, "tau", tau, 0, np.inf, "0.1 is common.", above=True, below=True)
+    log_reference, behaviour = _responses(where, log_reference=log_reference, behaviour=behaviour)
+    _require_reference(where, log_reference)
+    preference = require_arrays(where, preference=preference)["preference"]
+    shape = log_reference.shape * 2
+    require(preference.shape == shape, where, f"preference must have shape {list(shape)}", preference.shape, "Compare all pairs.")
+    require_within(where, "preference", preference, 0, 1, "Give probabilities.")
+    if not is_traced(behaviour):
+        require_distribution(where, "behaviour", behaviour)
     value = psi(preference)
     certain = jnp.isinf(value)
     surely = jnp.where(certain, jnp.sign(value), 0.0) @ behaviour
@@ -120,4 +173,6 @@ def psi_optimal(
 
 def logit(probability: jax.Array) -> jax.Array:
     """Returns log p / (1 - p), minus infinity at 0 and infinity at 1."""
+    require_within("logit", "probability", probability, 0, 1, "Give probabilities.")
+    probability = jnp.asarray(probability)
     return jnp.log(probability) - jnp.log1p(-probability)

@@ -60,6 +60,8 @@ class ZeroSumSolution(NamedTuple):
 
 def for_player(model: TabularModel, player: int) -> TabularModel:
     """Returns the model with the rewards of one player alone; with joint actions, for a planner who moves all agents."""
+    _require_agents("for_player", model)
+    require_index("for_player", "player", player, np.shape(model.reward)[-1])
     return dataclasses.replace(model, reward=model.reward[..., player])
 
 
@@ -107,7 +109,7 @@ def evaluate(
         ConfigError: the discount, the tolerance or ``max_sweeps`` is out of range, or a policy is no distribution.
         EnvError: the model has no reward for each agent, or its tables are unsound.
     """
-    _require_play("markov_games.evaluate", model, policies, gamma, tolerance, max_sweeps)
+    policies = _require_play("markov_games.evaluate", model, policies, gamma, tolerance, max_sweeps)
     return _evaluate(model.tables, policies, gamma, tolerance, max_sweeps)
 
 
@@ -145,7 +147,7 @@ def best_response(
         ConfigError, EnvError: as for ``evaluate``; or there is no such player.
     """
     where = "markov_games.best_response"
-    _require_play(where, model, policies, gamma, tolerance, max_sweeps)
+    policies = _require_play(where, model, policies, gamma, tolerance, max_sweeps)
     require_index(where, "player", player, len(model.joint_shape))
     return _best_response(model.tables, policies, operator.index(player), gamma, tolerance, max_sweeps)
 
@@ -191,7 +193,7 @@ def regrets(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, 
     Raises:
         ConfigError, EnvError: as for ``evaluate``.
     """
-    _require_play("markov_games.regrets", model, policies, gamma, tolerance)
+    policies = _require_play("markov_games.regrets", model, policies, gamma, tolerance)
     return _regrets(model.tables, policies, gamma, tolerance)
 
 
@@ -264,12 +266,17 @@ def _shapley(model, gamma, tolerance, max_sweeps) -> ZeroSumSolution:
     return ZeroSumSolution(found.value, jnp.stack(policies, axis=1), found.sweeps, solution.gap.max(), found.error_bound, solved)
 
 
-def _require_play(where: str, model: TabularModel, policies: Any, gamma: Any, tolerance: Any, max_sweeps: Any = 1) -> None:
+def _require_agents(where: str, model: TabularModel) -> None:
     must, found = "the model must have a reward for each agent, [X, J, K, N]", list(np.shape(model.reward))
     fix = "Use jaxrl.solvers.dynamic_programming for one agent."
     require(np.ndim(model.reward) == 4, where, must, found, fix, EnvError)
+
+
+def _require_play(where: str, model: TabularModel, policies: Any, gamma: Any, tolerance: Any, max_sweeps: Any = 1) -> jax.Array:
+    """Returns the policies as an array, after a check of all arguments of a solver."""
+    _require_agents(where, model)
     require_problem(where, model, gamma, tolerance, max_sweeps, one_reward=False)
-    require_policy(where, policies, (model.num_states, len(model.joint_shape), max(model.joint_shape)))
+    return require_policy(where, policies, (model.num_states, len(model.joint_shape), max(model.joint_shape)))
 
 
 def require_zero_sum(where: str, model: TabularModel) -> None:

@@ -12,12 +12,23 @@ et al. (2018), Learning with opponent-learning awareness.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxrl.errors import is_traced, nan_unless, require_discount, require_distribution
-from jaxrl.solvers.normal_form import joint_distribution
+from jaxrl.errors import (
+    is_traced,
+    nan_unless,
+    require,
+    require_discount,
+    require_distribution,
+    require_number,
+    require_real,
+    require_within,
+)
+from jaxrl.solvers.normal_form import game_table, joint_distribution
 
 
 def of_cooperation(first: float, after: Sequence[float]) -> jax.Array:
@@ -26,7 +37,16 @@ def of_cooperation(first: float, after: Sequence[float]) -> jax.Array:
     Args:
         first: in the first round.
         after: four probabilities, after both took action 0, only the player itself, only the other, neither.
+
+    Raises:
+        ConfigError: there are not four, or one lies outside [0, 1].
     """
+    where = "of_cooperation"
+    require(
+        np.iterable(after) and len(after) == 4, where, "after must hold four probabilities", after, "Tit for tat is (1, 0, 1, 0)."
+    )
+    require_number(where, "first", first, 0, 1, "0 is defection, 1 cooperation.")
+    require_within(where, "after", after, 0, 1, "Give probabilities.")
     cooperates = jnp.asarray([first, *after], jnp.result_type(float))
     return jnp.stack([cooperates, 1 - cooperates], axis=-1)
 
@@ -38,10 +58,11 @@ def play(profile: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
 
     Args:
         profile: N strategies, float[1 + A^N, A].
+
+    Raises:
+        ConfigError: a strategy has another shape, or a row of it is no distribution.
     """
-    for player, strategy in enumerate(profile):
-        if not is_traced(strategy):
-            require_distribution("memory_one", f"every row of strategy {player}", strategy, "Normalise its rows.")
+    profile = _require_strategies(profile)
     players, actions = len(profile), profile[0].shape[1]
     first = joint_distribution([strategy[0] for strategy in profile]).reshape(-1)
 
@@ -53,6 +74,19 @@ def play(profile: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
 
     following = jax.vmap(lambda *rows: joint_distribution(rows).reshape(-1))(*(in_joint_order(i) for i in range(players)))
     return first, following
+
+
+def _require_strategies(profile: Any) -> list[jax.Array]:
+    where, fix = "memory_one", "of_cooperation makes one."
+    require(np.iterable(profile) and len(profile) >= 1, where, "the profile must hold a strategy for each player", profile, fix)
+    tables = [part if is_traced(part) else require_real(where, f"strategy {i}", part) for i, part in enumerate(profile)]
+    shapes = [table.shape for table in tables]
+    fits = len(shapes[0]) == 2 and set(shapes) == {(1 + shapes[0][1] ** len(tables), shapes[0][1])}
+    require(fits, where, "every strategy must have shape [1 + A^N, A], N being their number", shapes, fix)
+    for player, table in enumerate(tables):
+        if not is_traced(table):
+            require_distribution(where, f"every row of strategy {player}", table, "Normalise its rows.")
+    return [jnp.asarray(table) for table in tables]
 
 
 def occupancy(profile: Sequence[jax.Array], gamma: jax.Array | float) -> jax.Array:
@@ -81,8 +115,12 @@ def values(payoff: jax.Array, profile: Sequence[jax.Array], gamma: jax.Array | f
         gamma: the discount, in [0, 1).
 
     Raises:
-        ConfigError: the discount is out of range.
+        ConfigError: the discount is out of range, or the payoffs or strategies do not fit together.
     """
+    payoff = game_table("memory_one", payoff)
+    tables = _require_strategies(profile)
+    shape = (len(tables), *(tables[0].shape[1],) * len(tables))
+    require(payoff.shape == shape, "memory_one", f"payoff must have shape {list(shape)}", payoff.shape, "See its argument.")
     return (payoff.reshape(payoff.shape[0], -1) * occupancy(profile, gamma)).sum(-1)
 
 

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jaxrl.errors import require_arrays, require_within
+
 
 def bradley_terry_loss(difference: jax.Array, label: jax.Array, flip_rate: jax.Array | float = 0.0) -> jax.Array:
     """Returns the cross-entropy between a label and the Bradley-Terry probability of it.
@@ -18,8 +20,16 @@ def bradley_terry_loss(difference: jax.Array, label: jax.Array, flip_rate: jax.A
     Returns:
         float32[...], nats.
 
+    Raises:
+        ConfigError: an argument is not a number, or the label or the flip rate is out of range. Of traced values the shapes and
+            types alone are checked.
+
     Source: Christiano et al. (2017), equation 1 and section 2.2.3.
     """
+    where = "bradley_terry_loss"
+    difference, label = require_arrays(where, difference=difference, label=label).values()
+    require_within(where, "label", label, 0, 1, "1 prefers the first, 0 the second.")
+    require_within(where, "flip_rate", flip_rate, 0, 0.5, "0.05 is common.", below=True)
     flip_rate = jnp.asarray(flip_rate, jnp.result_type(difference))
     kept, flipped = jnp.log1p(-flip_rate), jnp.log(flip_rate)
     right, wrong = jax.nn.log_sigmoid(difference), jax.nn.log_sigmoid(-difference)
