@@ -36,22 +36,23 @@ def compare_ways(arm: Arm, seeds: int) -> list[Drift]:
 
     Args:
         arm: what is trained.
-        seeds: how many seeds take part, where the configuration is not an array of one for each.
+        seeds: how many seeds take part, where configuration and task are not arrays of one for each.
     """
     devices = jax.local_devices()
     swept = any(np.ndim(leaf) for leaf in jax.tree.leaves(arm.config))
-    count = arm.seeds if swept else seeds
+    count = arm.seeds if swept or arm.task_axes is not None else seeds
     options: dict[str, Any] = {"seeds": count, "num_updates": arm.updates, "evaluators": arm.evaluators}
-    one = {"devices": devices[:1], "group": max(WIDTHS)}
+    options["task_axes"] = arm.task_axes
+    one = {"devices": devices[:1], "vmap_width": max(WIDTHS)}
     ways: dict[str, dict[str, Any]] = {
         f"{count} seeds, one device, {max(WIDTHS)} vmapped": one,
         "again": one,
         "a chunk for every update": {**one, "chunk_length": 1},
         "in two batches": {**one, "batch_seeds": -(-count // 2)},
-        **{f"{width} vmapped": {**one, "group": width} for width in WIDTHS[:-1]},
+        **{f"{width} vmapped": {**one, "vmap_width": width} for width in WIDTHS[:-1]},
     }
     if len(devices) > 1:
-        ways[f"{len(devices)} devices"] = {"devices": devices, "group": max(WIDTHS)}
+        ways[f"{len(devices)} devices"] = {"devices": devices, "vmap_width": max(WIDTHS)}
     first: Run | None = None
     drifts = []
     for way, changes in ways.items():
