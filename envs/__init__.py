@@ -1,7 +1,18 @@
-"""Environments. ``make(name, **parameters)`` builds one by name; scripts may as well import its factory."""
+"""Environments. ``make(name, **parameters)`` builds one by name; scripts may as well import its factory.
+
+A project of its own adds its environments by ``register(name, factory)`` in a module of its own. Registration is an effect of
+importing that module, so every process must import it, and there are two ways to say which it is:
+
+    my_project.worlds:machine    the name says so itself: ``make`` imports the module first. It needs no set-up, in any process
+    machine                      the module is an entry point of the installed project, in the group ``jaxrl.envs``; entry
+                                 points are imported when a name is not known, or all names are asked for
+"""
 
 import functools
+import importlib
+import importlib.metadata
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from types import NoneType, UnionType
@@ -77,7 +88,10 @@ from envs.random_mdps import random_mdp
 from envs.token_mdps import token_mdp
 from envs.trading import binomial_market, execution, gaussian_portfolio, option_hedging, single_asset
 from jaxrl.core.environment import Environment
-from jaxrl.errors import as_real, is_traced, require, unknown_name
+from jaxrl.errors import ConfigError, EnvError, JaxrlError, as_real, is_traced, require, unknown_name
+
+ENTRY_POINTS = "jaxrl.envs"  # group of an installed project's modules that register environments
+NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 REGISTRY: dict[str, Callable[..., Environment]] = {
     "acrobot": acrobot.make,
@@ -177,20 +191,104 @@ REGISTRY: dict[str, Callable[..., Environment]] = {
 }
 
 
+def register(name: str, factory: Callable[..., Environment]) -> None:
+    """Adds an environment to the catalogue: from then on ``make``, ``jaxrl train`` and ``jaxrl envs`` know its name.
+
+    Args:
+        name: lower-case letters, digits and underscores, beginning with a letter.
+        factory: ``(**parameters) -> Environment``, at module level or a partial of such; every parameter has a default. It is not
+            called here, so that importing a module starts no backend.
+
+    Raises:
+        ConfigError: the name has another form, or belongs to another factory; a module that is imported again, or under another
+            name, registers its factory again.
+        EnvError: the factory cannot be called without arguments.
+    """
+    where = f"envs.register({name!r})"
+    must = "a name must be of lower-case letters, digits and underscores, and begin with a letter"
+    require(isinstance(name, str) and NAME.fullmatch(name) is not None, where, must, name, "Try 'my_environment'.")
+    must = "a factory must be callable without arguments, as every parameter has a default"
+    require(not _needed(factory), where, must, _needed(factory) or factory, "Give each parameter a default.", EnvError)
+    taken, own = (_definition(REGISTRY[name]) if name in REGISTRY else None), _definition(factory)
+    found = "" if taken is None else f"{name!r} of {taken[0]} {taken[1]}"
+    require(taken in (None, own), where, "a name must belong to one factory", found, "Choose another name.")
+    REGISTRY[name] = factory
+
+
+def _needed(factory: Any) -> list[str]:
+    """Returns what must be given to a factory: the parameters without a default; "a function" where it is none."""
+    if not callable(factory) or isinstance(factory, Environment):
+        return ["a function that returns an Environment"]
+    optional = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    parameters = inspect.signature(factory).parameters.values()
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in optional]
+
+
+def _definition(factory: Any) -> tuple:
+    """Returns by what a factory is known again when its file is imported again: file, name, and arguments given before."""
+    if isinstance(factory, functools.partial):
+        return (*_definition(factory.func), repr(factory.args), repr(sorted(factory.keywords.items())))
+    try:
+        file = inspect.getsourcefile(factory)
+    except TypeError:
+        file = None
+    return file, factory.__qualname__ if inspect.isroutine(factory) or inspect.isclass(factory) else repr(factory)
+
+
+def names() -> list[str]:
+    """Returns the names of all environments, in alphabetical order, with those of installed projects."""
+    _import_entry_points()
+    return sorted(REGISTRY)
+
+
+def factory_of(name: str) -> Callable[..., Environment]:
+    """Returns the factory of a name.
+
+    Args:
+        name: of the catalogue; or ``module:name``, which imports the module that registers the name first.
+
+    Raises:
+        UnknownNameError: no environment has this name. ConfigError: the module cannot be imported.
+    """
+    module, sign, short = str(name).rpartition(":")
+    if sign:
+        _import_module(module, f"environment {name!r}")
+    elif short not in REGISTRY:
+        _import_entry_points()
+    if short not in REGISTRY:
+        raise unknown_name("envs.make", "environment", short, REGISTRY)
+    return REGISTRY[short]
+
+
+@functools.cache
+def _import_entry_points() -> None:
+    """Imports the modules of installed projects that register environments, once in a process."""
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        _import_module(point.value, f"entry point {point.name!r} of {ENTRY_POINTS}")
+
+
+def _import_module(name: str, where: str) -> None:
+    try:
+        importlib.import_module(name)
+    except JaxrlError:
+        raise
+    except Exception as error:
+        reason, fix = f"{type(error).__name__}: {error}", "Install its project, set PYTHONPATH, or mend it."
+        raise ConfigError(f"{where}: {name or 'it'} must be a module that can be imported, got {reason}. {fix}") from error
+
+
 def make(name: str, **parameters: Any) -> Environment:
     """Builds the environment of this name.
 
     Args:
-        name: a key of ``REGISTRY``.
+        name: see ``factory_of``.
         **parameters: what its factory takes; the rest keeps its default.
 
     Raises:
         UnknownNameError: no environment, or no parameter of it, has this name.
         ConfigError: a parameter is out of range, or is no number or flag although its factory declares one.
     """
-    if not isinstance(name, str) or name not in REGISTRY:
-        raise unknown_name("envs.make", "environment", str(name), REGISTRY)
-    factory = REGISTRY[name]
+    factory = factory_of(name)
     known = inspect.signature(factory).parameters
     for parameter, value in parameters.items():
         if parameter not in known:

@@ -98,6 +98,37 @@ def test_no_callbacks_and_no_old_interfaces(word):
     assert not [str(path) for path in FILES if word in path.read_text()]
 
 
+# Files that ask objects which are not ours for attributes that these may lack, and why.
+ASKING = {
+    "jaxrl/compat/gymnax.py": "environments of another library, in several of its versions",
+    "jaxrl/core/contracts/inputs.py": "functions and callables of the user's: the name of their module",
+    "jaxrl/core/contracts/structures.py": "leaves of any pytree",
+    "jaxrl/cli/docstrings.py": "modules: names that a docstring mentions",
+    "jaxrl/experiment/experiment.py": "modules: the parts of a script",
+    "jaxrl/experiment/pairing.py": "modules: the parts of a file with an algorithm or an environment",
+    "jaxrl/results/provenance.py": "modules, functions and named tuples of any origin",
+    "jaxrl/sweeps/members.py": "named tuples and leaves of any pytree",
+    "jaxrl/testing/conformance/environment/protocol.py": "leaves of any pytree",
+    "jaxrl/testing/conformance/programs.py": "programs of jax: an equation may hold closed or open ones",
+    "jaxrl/training/platform.py": "a function of the operating system",
+    "tools/environment_pages.py": "factories: partial or not",
+    "tools/game_drawings.py": "parameters of games: some have illegal actions",
+}
+
+
+def asks(path: Path) -> bool:
+    """Returns whether a file calls ``hasattr``, or ``getattr`` with a default: it does not know what it has before it."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    names = [(node.func.id, len(node.args)) for node in calls if isinstance(node.func, ast.Name)]
+    return ("hasattr", 2) in names or ("getattr", 3) in names
+
+
+def test_contracts_are_protocols_and_not_attributes_that_may_be_there():
+    """See ``jaxrl.core.config`` and ``jaxrl.core.algorithm``."""
+    found = {str(path.relative_to(ROOT)) for path in FILES if asks(path)}
+    assert found == set(ASKING)
+
+
 def test_importing_the_library_is_cheap():
     """Neither plotting, tables, the command line, nor distrax may be loaded, and no backend may start."""
     code = (

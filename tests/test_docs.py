@@ -9,10 +9,12 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
+import envs
 from jaxrl.cli.main import main
 from tests.marks import each
 
@@ -20,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 ALWAYS = ("first_run", "own_experiment")  # the other pages are left to make conformance
-BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^ *```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
 QUICK = ("run", "train", "reproduce", "plan", "sweep")  # commands that know --quick
 MOST = {"--seeds": 4, "--draws": 2, "--trials": 2, "--batch": 2, "--roots": 2}  # of options on the command line
@@ -30,13 +32,14 @@ PAGES = [page.stem if page.stem in ALWAYS else each(page.stem) for page in TUTOR
 
 @pytest.mark.parametrize("name", PAGES)
 def test_snippets_of_a_tutorial(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(envs, "REGISTRY", dict(envs.REGISTRY))  # a page registers environments of its own
     blocks = BLOCK.findall((DOCS / "tutorials" / f"{name}.md").read_text())
     monkeypatch.chdir(tmp_path)
     for _, title, text in blocks:
         if title:
             Path(title).write_text(text)
     for language, _, text in blocks:
-        for line in text.splitlines() if language == "bash" else ():
+        for line in textwrap.dedent(text).splitlines() if language == "bash" else ():
             execute(shlex.split(line, comments=True), monkeypatch, capsys)
     script = "\n".join(text for language, title, text in blocks if language == "python" and not title)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}", "PYTHONWARNINGS": "ignore"}

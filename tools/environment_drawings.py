@@ -1,4 +1,4 @@
-"""Drawings of environments without pictures of their states, one function for each kind: ``(axes, env)``.
+"""Drawings of the rules of environments, where these say more than a state does, one function for each kind: ``(axes, env)``.
 
 Everything comes from the environment itself: rewards from its steps, prices and probabilities from its parameters.
 """
@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Decision, uniform_policy
 from jaxrl.core.spaces import flat_size
-from jaxrl.report.figures import COLOURS, GREY
+from jaxrl.report.figures import COLOURS
 from jaxrl.report.films import play
 
 KEY = jax.random.key
@@ -142,53 +141,6 @@ def arms_at_work(axes: Axes, env: Environment) -> None:
 
 
 # ---- control
-
-
-def cart(axes: Axes, env: Environment) -> None:
-    """The cart and its pole."""
-    position, _, angle, _ = 0.3, 0.0, 0.15, 0.0
-    length = 2 * float(env.params.half_length)
-    axes.plot((-2.4, 2.4), (0, 0), color=GREY, linewidth=1)
-    axes.add_patch(Rectangle((position - 0.25, 0), 0.5, 0.25, color=COLOURS[0]))
-    axes.plot((position, position + length * np.sin(angle)), (0.25, 0.25 + length * np.cos(angle)), color=COLOURS[1], linewidth=5)
-    axes.set(xlim=(-2.4, 2.4), ylim=(-0.4, 1.6), aspect="equal")
-    axes.axis("off")
-
-
-def _links(axes: Axes, angles: tuple[float, ...], lengths: tuple[float, ...]) -> None:
-    """Hanging links, angles in rad from straight down, each added to those before."""
-    total = np.cumsum(angles)
-    x = np.concatenate([[0.0], np.cumsum(np.sin(total) * lengths)])
-    y = np.concatenate([[0.0], np.cumsum(-np.cos(total) * lengths)])
-    axes.plot(x, y, color=COLOURS[0], linewidth=6)
-    axes.plot(x[:-1], y[:-1], "o", color=GREY, markersize=7)
-    axes.plot(x[-1:], y[-1:], "o", color=COLOURS[1], markersize=9)
-    reach = 1.15 * sum(lengths)
-    axes.set(xlim=(-1.4 * reach, 1.4 * reach), ylim=(-reach, reach), aspect="equal")
-    axes.axis("off")
-
-
-def pendulum(axes: Axes, env: Environment) -> None:
-    """The pendulum on its way up."""
-    _links(axes, (2.4,), (float(env.params.length),))
-
-
-def acrobot(axes: Axes, env: Environment) -> None:
-    """Both links, and the line to be reached."""
-    length = float(env.params.length_1)
-    _links(axes, (0.9, 0.7), (length, length))
-    axes.axhline(length, color=COLOURS[2], linestyle="--", linewidth=1.2)
-
-
-def hill(axes: Axes, env: Environment) -> None:
-    """The hill, the car in the valley and the flag."""
-    x = np.linspace(-1.2, 0.6, 200)
-    goal = float(env.params.goal_position)
-    axes.plot(x, np.sin(3 * x), color=GREY)
-    axes.plot([-0.5], [np.sin(-1.5) + 0.07], "o", color=COLOURS[0], markersize=9)
-    axes.plot([goal, goal], [np.sin(3 * goal), np.sin(3 * goal) + 0.4], color=COLOURS[1], linewidth=2.5)
-    axes.set_xlabel("position")
-    axes.set_yticks([])
 
 
 def trace(axes: Axes, env: Environment) -> None:

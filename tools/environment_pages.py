@@ -30,7 +30,7 @@ def write(folder: Path) -> int:
     Raises:
         ResultsError: the folder cannot be written.
     """
-    entries = catalogue()
+    entries = [entry for entry in catalogue() if entry.module.__name__.startswith(f"{envs.__name__}.")]
     drawn = pictures(entries)
     for name, image in drawn.items():
         _write(folder / "images" / f"{name}.png", image)

@@ -1,4 +1,4 @@
-"""Pictures of environments for their pages: a state where states can be drawn, otherwise what is known of the rules."""
+"""Pictures of environments for their pages: what is known of the rules where a figure shows them, otherwise a state."""
 
 import inspect
 import io
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from envs.rendering import can_render, render
+from envs.rendering import render
 from jaxrl.cli.catalogue import Entry
 from jaxrl.core.environment import Environment
 from jaxrl.report.figures import STYLE
@@ -21,19 +21,17 @@ from tools.environment_drawings import at, some_steps
 WIDTH = 480  # pixels, at most
 NUM_COLOURS = 256
 STEPS = 3  # at random, before a state is drawn
+MORE_STEPS = {"connect_four": 16, "mountain_car": 25, "mountain_car_continuous": 25, "traffic_junction": 8}
 
 
 # Name of the file of the environment -> what is drawn of it.
 DRAWINGS: dict[str, Callable[[Axes, Environment], None]] = {
-    "acrobot": drawings.acrobot,
     "bar_game": games.responses,
     "bayesian_game": games.types,
     "beauty_contest": games.responses,
     "bernoulli_bandit": drawings.arms,
     "binomial_market": drawings.regimes,
-    "cartpole": drawings.cart,
     "commons": games.stock,
-    "connect_four": games.stones,
     "contextual_bandit": drawings.gold,
     "cournot": games.responses,
     "dueling_bandit": drawings.preference,
@@ -48,10 +46,8 @@ DRAWINGS: dict[str, Callable[[Axes, Environment], None]] = {
     "linear_dynamical_bandit": drawings.course_of_arms,
     "lqr": drawings.trace,
     "matrix_game": games.payoffs,
-    "mountain_car": drawings.hill,
     "named": games.payoffs,
     "option_hedging": drawings.lattice,
-    "pendulum": drawings.pendulum,
     "preference_games": games.payoffs,
     "public_goods": games.responses,
     "random_games": games.payoffs,
@@ -59,27 +55,24 @@ DRAWINGS: dict[str, Callable[[Axes, Environment], None]] = {
     "restless_bandit": drawings.arms_at_work,
     "single_asset": drawings.prices,
     "switch_riddle": games.tree,
-    "tic_tac_toe": games.stones,
     "token_mdp": drawings.scores,
-    "traffic_junction": games.junction,
     "travellers_dilemma": games.responses,
 }
 
 
 def pictures(entries: list[Entry]) -> dict[str, bytes]:
-    """Returns a PNG of every environment that can be drawn, by name."""
+    """Returns a PNG of every environment, by name."""
     drawn = {}
     for entry in entries:
-        if can_render(entry.environment):
-            drawn[entry.name] = _png(_state_picture(entry.environment))
-        elif (draw := _drawing(entry)) is not None:
-            drawn[entry.name] = _png(_figure_picture(draw, entry.environment))
+        draw = _drawing(entry)
+        shown = _state_picture(entry) if draw is None else _figure_picture(draw, entry.environment)
+        drawn[entry.name] = _png(shown)
     return drawn
 
 
 def caption(entry: Entry) -> str:
-    """Returns what the picture shows, "" where that is a state, or where there is none."""
-    draw = None if can_render(entry.environment) else _drawing(entry)
+    """Returns what the picture shows, "" where that is a state."""
+    draw = _drawing(entry)
     return inspect.getdoc(draw) or "" if draw else ""
 
 
@@ -87,8 +80,9 @@ def _drawing(entry: Entry) -> Callable[[Axes, Environment], None] | None:
     return DRAWINGS.get(entry.module.__name__.rpartition(".")[2])
 
 
-def _state_picture(env: Environment) -> np.ndarray:
-    return render(env, at(*some_steps(env, STEPS)))
+def _state_picture(entry: Entry) -> np.ndarray:
+    states, last = some_steps(entry.environment, MORE_STEPS.get(entry.name, STEPS))
+    return render(entry.environment, at(states, last))
 
 
 def _figure_picture(draw: Callable[[Axes, Environment], None], env: Environment) -> np.ndarray:

@@ -4,14 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle, Rectangle
 
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.core.spaces import flat_size
 from jaxrl.report.figures import COLOURS, GREY
 from jaxrl.report.films import play
-from tools.environment_drawings import KEY, LEGEND, Always, at, name_choices, some_steps
+from tools.environment_drawings import KEY, LEGEND, Always, name_choices
 
 NUMBERED = 6  # payoffs are written into tables of so many rows and columns at most
 
@@ -82,19 +81,6 @@ def _pair(payoffs: np.ndarray) -> str:
 # ---- boards and trees
 
 
-def stones(axes: Axes, env: Environment) -> None:
-    """The board in the middle of a random game."""
-    states, last = some_steps(env, env.max_steps * 2 // 5)
-    board = np.asarray(states.board)[last]
-    rows, columns = board.shape
-    for (row, column), stone in np.ndenumerate(board):
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, color=GREY))
-        if stone < 2:
-            axes.add_patch(Circle((column, row), 0.36, color=COLOURS[stone]))
-    axes.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6), aspect="equal")
-    axes.axis("off")
-
-
 def tree(axes: Axes, env: Environment) -> None:
     """All states that can be reached, level by level; the ends in the colour of the first agent's reward."""
     level, parents, pay = _walk(tabulate(env))
@@ -149,18 +135,3 @@ def stock(axes: Axes, env: Environment) -> None:
     axes.set_xlabel("step")
     axes.set_ylabel("stock")
     axes.legend(**LEGEND)
-
-
-def junction(axes: Axes, env: Environment) -> None:
-    """The roads and the cars on them, after some random steps."""
-    states, last = some_steps(env, 8)
-    state = at(states, last)
-    length = len(env.params.places)
-    board = np.ones((length, length, 3))
-    board[length // 2] = board[:, length // 2] = 0.82
-    axes.imshow(board)
-    for road, place in zip(state.road, state.place, strict=True):
-        if road >= 0:
-            row, column = (length // 2, place) if road == 0 else (place, length // 2)
-            axes.plot([column], [row], ">v"[road], color=COLOURS[road], markersize=12)
-    axes.axis("off")

@@ -57,4 +57,5 @@ def make(rows: int = 6, columns: int = 7, length: int = 4) -> Environment:
     require(fits, "connect_four", f"length must be at most {max(rows, columns)}", length, "Enlarge the board.")
     space = Box(0.0, 1.0, (rows, columns, 3))
     cells, drop = rows * columns, _Drop(length)
-    return Environment((), _Reset(rows, columns), drop, space, Discrete(columns), cells, num_agents=2, action_mask_fn=action_mask)
+    params, reset = in_a_row.Params(), _Reset(rows, columns)
+    return Environment(params, reset, drop, space, Discrete(columns), cells, num_agents=2, action_mask_fn=action_mask)

@@ -8,8 +8,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 EMPTY = 2
+
+
+@struct.dataclass
+class Params:
+    """Nothing: the rules have no numbers."""
 
 
 class State(NamedTuple):

@@ -40,4 +40,14 @@ def make() -> Environment:
     """Builds tic-tac-toe. Actions: cells, row by row. Observation: see ``in_a_row.observe``."""
     space = Box(0.0, 1.0, (SIZE, SIZE, 3))
     cells = SIZE * SIZE
-    return finite((), outcomes, initial, space, Discrete(cells), cells, observe=observe, num_agents=2, action_mask=action_mask)
+    return finite(
+        in_a_row.Params(),
+        outcomes,
+        initial,
+        space,
+        Discrete(cells),
+        cells,
+        observe=observe,
+        num_agents=2,
+        action_mask=action_mask,
+    )

@@ -13,6 +13,7 @@ from envs.gridworlds import (
     egocentric,
     empty_room,
     grid,
+    hazard_grid,
     noisy_grid,
     random_maze,
     short_corridor,
@@ -29,7 +30,16 @@ def cells(params: grid.Walk) -> np.ndarray:
 
 
 def walk(state, params: grid.Walk) -> np.ndarray:
-    """A walk over the cells of a map: FrozenLake, cliff, rooms, mazes, wind, hazards, maps of one's own."""
+    """A walk over the cells of a map: FrozenLake, cliff, rooms, mazes, wind, maps of one's own."""
+    return _walk(state, params, hazards=())
+
+
+def hazardous_walk(state, params: hazard_grid.Params) -> np.ndarray:
+    """A walk in which some cells, striped, have a cost beside the reward."""
+    return _walk(state, params, hazards=np.flatnonzero(np.asarray(params.cost)))
+
+
+def _walk(state, params: grid.Walk, hazards) -> np.ndarray:
     board = _map(np.asarray(params.letters))
     place, pays = cells(params), _pays(params)
     largest = np.abs(pays).max() or 1.0
@@ -40,7 +50,7 @@ def walk(state, params: grid.Walk) -> np.ndarray:
     letters = np.asarray(params.letters)[tuple(place.T)]
     for cell in np.flatnonzero(np.asarray(params.absorbing) & ~np.isin(letters, [ord("H"), ord("L")])):
         board.goal(place[cell])
-    for cell in np.flatnonzero(np.asarray(getattr(params, "cost", ()))):
+    for cell in hazards:
         board.draw(place[cell], "stripes", tiles.VERMILION, 0.55)
     start = np.asarray(params.start)
     if len(start) == 1:

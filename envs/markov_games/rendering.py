@@ -2,20 +2,24 @@
 
 import numpy as np
 
-from envs import tiles
+from envs import charts, tiles
 from envs.gridworlds.grid import WALL
 from envs.markov_games import (
     coin_game,
+    commons,
     foraging,
     gathering,
     grid_game,
     ising,
+    levers,
     pursuit,
     simple_spread,
     soccer,
     speaker_listener,
     spread_grid,
+    switch_riddle,
     tag,
+    traffic_junction,
 )
 from envs.tiles import Board
 
@@ -163,3 +167,45 @@ def _torus(size: int) -> Board:
     for row, column in np.ndindex(size, size):
         board.fill((row, column), tiles.FLOOR if (row + column) % 2 else tiles.blend(tiles.FLOOR, tiles.LINE, 0.5))
     return board
+
+
+def stock(state, params: commons.Params) -> np.ndarray:
+    """The stock, full at the capacity."""
+    return charts.gauges(float(state) / float(params.capacity))
+
+
+def called(state, params: levers.Params) -> np.ndarray:
+    """The agents who play, the darker the higher their number in the population; the gauge is full until they have."""
+    identity, played = state
+    numbers, board = np.asarray(identity), Board(1, len(identity))
+    for place, number in enumerate(numbers):
+        board.draw((0, place), "disc", tiles.blend(tiles.SKY, tiles.DARK, number / max(len(params.population) - 1, 1)))
+    return charts.above(board.picture, charts.gauges(0.0 if played else 1.0))
+
+
+def cell_block(state: switch_riddle.State, params: switch_riddle.Params) -> np.ndarray:
+    """The prisoners, full discs for those who were in the room, today's visitor in a frame; the bulb; and the time left."""
+    count = len(params.number)
+    board = _floor(2, count)
+    for number, been in enumerate(np.asarray(state.been)):
+        board.draw((0, number), "disc" if been else "ring", tiles.BLUE)
+    board.draw((0, int(state.visitor)), "frame", tiles.VERMILION)
+    board.draw((1, count // 2), "pool", tiles.YELLOW if state.bulb else tiles.SHADE)
+    return charts.above(board.picture, charts.gauges(1 - int(state.day) / int(params.days)))
+
+
+def crossing(state: traffic_junction.State, params: traffic_junction.Params) -> np.ndarray:
+    """Two one-way roads, to the right and down, and the cars on them; cars in one cell are crossed out."""
+    length = len(params.places)
+    board, middle = Board(length, length, tiles.FIELD), length // 2
+    for place in range(length):
+        for cell in ((middle, place), (place, middle)):
+            board.fill(cell, tiles.LINE, tiles.WHITE)
+    collided = np.asarray(traffic_junction.collided(state, params))
+    for car, (road, place) in enumerate(zip(np.asarray(state.road), np.asarray(state.place), strict=True)):
+        if road != traffic_junction.ABSENT:
+            cell = (middle, int(place)) if road == 0 else (int(place), middle)
+            board.agent(cell, AGENTS[car % len(AGENTS)], heading=int(road))
+            if collided[car]:
+                board.draw(cell, "cross", tiles.DARK)
+    return board.picture

@@ -68,7 +68,7 @@ def arms(config: Config) -> Iterator[Arm]:
             seeds=config.pursuit_seeds,
             env_steps=config.pursuit_env_steps,
             evaluators=(team_return,),
-            show=("greedy_exact_return", "greedy_optimality_gap"),
+            show=("greedy_exact_return", "greedy_return_gap"),
             chunk_length=12,  # updates between exact evaluations, which take long
         )
 

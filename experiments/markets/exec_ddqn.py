@@ -17,6 +17,7 @@ import numpy as np
 
 from envs.trading import execution, schedules
 from jaxrl.algorithms.deep import dqn
+from jaxrl.core.algorithm import require_policy
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import Policy
 from jaxrl.evaluation.paths import MeanPath, mean_path, open_loop
@@ -95,7 +96,8 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     """
 
     def learned(env: Environment, state: dqn.State) -> Policy:
-        return dqn.make(env, config.algorithm).policy(replace(state, params=state.target_params), True)
+        policy = require_policy("exec_ddqn", dqn.make(env, config.algorithm))
+        return policy(replace(state, params=state.target_params), True)
 
     for number, arm in enumerate(arms(config)):
         env, factors = arm.task, dict(arm.factors)

@@ -35,10 +35,11 @@ from flax import linen as nn
 
 from jaxrl.core import spaces
 from jaxrl.core.batch_axis import shard_batch
+from jaxrl.core.config import require_image
 from jaxrl.core.contracts import equal_when_rebuilt
 from jaxrl.core.environment import Environment
 from jaxrl.core.spaces import Box, Space
-from jaxrl.errors import SpaceError, require, unknown_name
+from jaxrl.errors import require, unknown_name
 
 ACTIVATIONS: dict[str, Callable] = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish, "gelu": nn.gelu}
 
@@ -65,9 +66,7 @@ def require_layers(where: str, config: Any, observation_space: Space, *replaced:
             must, found = f"a network of your own must come without {name}", getattr(config, name)
             require(not found, where, must, found, f"Leave {name} out, or set network=None.")
     if config.channels:
-        image = isinstance(observation_space, Box) and len(observation_space.shape) == 3
-        must = "channels need observations of shape [H, W, C]"
-        require(image, where, must, observation_space, "Set channels=().", SpaceError)
+        require_image(where, "channels", observation_space, "Set channels=().")
     require(len(config.hidden) >= 1, where, "hidden must name at least one layer", config.hidden, "(64, 64) is common.")
     for name in ("hidden", "channels"):
         sizes = getattr(config, name)

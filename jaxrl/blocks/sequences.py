@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrl.core.config import require_divisor
 from jaxrl.core.environment import PyTree
-from jaxrl.errors import ConfigError
 
 
 class Sequences(NamedTuple):
@@ -47,10 +47,7 @@ def require_minibatches(where: str, config: Any) -> None:
     count, unit = config.num_envs, "num_envs"
     if not config.memory_size:
         count, unit = config.num_envs * config.num_steps, "num_envs * num_steps"
-    if count % config.num_minibatches:
-        fits = max(d for d in range(1, config.num_minibatches + 1) if count % d == 0)
-        must = f"{unit} ({count}) must be divisible by num_minibatches"
-        raise ConfigError(f"{where}: {must}, got {config.num_minibatches}. Try {fits}.")
+    require_divisor(where, unit, count, "num_minibatches", config.num_minibatches)
 
 
 def by_time(sequences: Sequences) -> PyTree:

@@ -21,7 +21,8 @@ WIDTH = 160  # columns, where the output is not a terminal
 class Entry(NamedTuple):
     """One environment, with its default parameters.
 
-    family: the folder it is in. what: the first line about it. source: where it is from, as far as its file says.
+    family: the folder it is in, or the package of the project that registered it.
+    what: the first line about it. source: where it is from, as far as its file says.
     factory: what the registry has of this name, and module: where that was written.
     """
 
@@ -37,11 +38,13 @@ class Entry(NamedTuple):
 def catalogue() -> list[Entry]:
     """Returns all environments, a family after the other."""
     entries = []
-    for name, factory in envs.REGISTRY.items():
+    for name in envs.names():
+        factory = envs.factory_of(name)
         module = inspect.getmodule(unbound(factory))
         assert module is not None
         text = inspect.getdoc(module) or ""
-        family = module.__name__.split(".")[1]
+        package, _, rest = module.__name__.partition(".")
+        family = rest.partition(".")[0] if package == envs.__name__ else package
         entries.append(Entry(name, family, text.partition("\n")[0], source_of(text), envs.make(name), factory, module))
     return sorted(entries, key=lambda entry: (entry.family, entry.name))
 
@@ -85,5 +88,5 @@ def show() -> int:
             entry.source,
         )
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
-    print(f"{len(envs.REGISTRY)} environments; envs.make(name, **parameters) builds one.")
+    print(f"{len(envs.names())} environments; envs.make(name, **parameters) builds one.")
     return 0

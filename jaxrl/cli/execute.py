@@ -105,7 +105,7 @@ class Job(NamedTuple):
             if arm.prepare is None:  # else it is not complete yet
                 contracts.require_make("run", arm.make)
                 contracts.require_config("run", arm.config)
-                contracts.validate("run", arm.config, arm.task)
+                contracts.validate("run", arm.config, arm.task_of(0))
                 require(arm.updates >= 1, f"arm {arm.label}", "there must be an update", arm.updates, "Ask for one or more.")
         return arms
 

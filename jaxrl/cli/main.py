@@ -177,7 +177,7 @@ def _train(arguments: list[str]) -> int:
 
         known = ", ".join(algorithm_names())
         print(f"usage: {PROGRAM} train ALGORITHM ENVIRONMENT [options]\n\nALGORITHM: {known}, or a file with make and Config.")
-        print(f"ENVIRONMENT: see {PROGRAM} envs, or a file with a factory make.")
+        print(f"ENVIRONMENT: see {PROGRAM} envs, a file with a factory make, or module:NAME of one that the module registers.")
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
     return _run([f"{arguments[0]}:{arguments[1]}", *arguments[2:]])
 

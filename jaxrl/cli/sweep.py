@@ -104,6 +104,8 @@ class Sweeping:
         self._config = arm.config
         self._fields = {**members.fields(arm.config), **others}
         self._objective = Objective(options.metric or arm.show[0], not options.minimize)
+        must, fix = "the arm of a sweep must have one task for all seeds", "Leave task_axes out."
+        require(arm.task_axes is None, f"sweep of {arm.label}", must, arm.task_axes, fix)
         self._objective.require_measured(arm.make, arm.task, arm.config, arm.evaluators)
         self._what = (arm.make, arm.task, arm.config)
         self._how = {

@@ -36,12 +36,13 @@ def compare_ways(arm: Arm, seeds: int) -> list[Drift]:
 
     Args:
         arm: what is trained.
-        seeds: how many seeds take part, where the configuration is not an array of one for each.
+        seeds: how many seeds take part, where configuration and task are not arrays of one for each.
     """
     devices = jax.local_devices()
     swept = any(np.ndim(leaf) for leaf in jax.tree.leaves(arm.config))
-    count = arm.seeds if swept else seeds
+    count = arm.seeds if swept or arm.task_axes is not None else seeds
     options: dict[str, Any] = {"seeds": count, "num_updates": arm.updates, "evaluators": arm.evaluators}
+    options["task_axes"] = arm.task_axes
     one = {"devices": devices[:1], "vmap_width": max(WIDTHS)}
     ways: dict[str, dict[str, Any]] = {
         f"{count} seeds, one device, {max(WIDTHS)} vmapped": one,

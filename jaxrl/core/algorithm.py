@@ -1,14 +1,44 @@
-"""The protocol of an algorithm: three pure functions. The runner gives every one of them seeds, chunks, devices and results."""
+"""The protocol of an algorithm: pure functions, made from a task and a configuration.
+
+The runner gives every one of them seeds, chunks, devices and results. The members of a configuration that
+it reads are in ``jaxrl.core.config``.
+"""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from jaxrl.core.batch_axis import replicate, shard_batch
+from jaxrl.core.rollout import Policy, View
+from jaxrl.errors import AlgorithmError
 
 PyTree = Any
+
+
+class Init(Protocol):
+    """Draws the state of a seed: a pytree of arrays only."""
+
+    def __call__(self, key: jax.Array, /) -> PyTree: ...
+
+
+class Update(Protocol):
+    """Makes one update: exactly the body of a scan."""
+
+    def __call__(self, state: PyTree, key: jax.Array, /) -> tuple[PyTree, dict[str, Any]]: ...
+
+
+class PolicyOf(Protocol):
+    """Returns the policy that a state stands for; ``greedy`` is a Python bool."""
+
+    def __call__(self, state: PyTree, greedy: bool, /) -> Policy: ...
+
+
+class ProbabilitiesOf(Protocol):
+    """Returns the probabilities with which the sampled policy takes each action, float32[B, A] or float32[B, N, A]."""
+
+    def __call__(self, state: PyTree, view: View, /) -> jax.Array: ...
 
 
 class Algorithm(NamedTuple):
@@ -27,11 +57,33 @@ class Algorithm(NamedTuple):
         policy takes each action, for exact evaluation; None unless actions are Discrete, and where the policy has memory.
     """
 
-    init: Callable
-    update: Callable
-    policy: Any = None
+    init: Init
+    update: Update
+    policy: PolicyOf | None = None
     memory: PyTree = ()
-    probabilities: Any = None
+    probabilities: ProbabilitiesOf | None = None
+
+
+class Make(Protocol):
+    """Builds the algorithm of a task (an environment, a data set or a game) and a configuration."""
+
+    def __call__(self, task: Any, config: Any, /) -> Algorithm: ...
+
+
+def require_policy(where: str, algorithm: Algorithm, fix: str = "Leave the evaluator out.") -> PolicyOf:
+    """Returns ``algorithm.policy``.
+
+    Args:
+        where: who asks.
+        algorithm: made.
+        fix: what the user can do, one sentence.
+
+    Raises:
+        AlgorithmError: it learns none.
+    """
+    if algorithm.policy is None:
+        raise AlgorithmError(f"{where}: the algorithm must have a policy, got None. {fix}")
+    return algorithm.policy
 
 
 def random_order(key: jax.Array, size: int) -> jax.Array:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import PartitionSpec
 
+from jaxrl.core.config import Batched, largest_divisor
 from jaxrl.errors import require
 
 PyTree = Any
@@ -56,11 +57,11 @@ class DeviceGroup:
 
 def require_divisible(config: Any, num_devices: int) -> None:
     """Raises ConfigError where the environments of a configuration cannot be divided over this many devices."""
-    where, count = "data_parallel", getattr(config, "num_envs", None)
+    where = "data_parallel"
     must = "the configuration must have an environment axis (num_envs)"
-    require(count is not None, where, must, config, "Spread its seeds over the devices instead, with jaxrl.training.runner.run.")
-    assert count is not None
-    fewer = max(n for n in range(1, num_devices + 1) if count % n == 0)
+    fix = "Spread its seeds over the devices instead, with jaxrl.training.runner.run."
+    require(isinstance(config, Batched), where, must, config, fix)
+    count, fewer = config.num_envs, largest_divisor(config.num_envs, num_devices)
     fix = f"Try num_envs={-(-count // num_devices) * num_devices}, or {fewer} of the devices."
     require(count % num_devices == 0, where, f"num_envs must be divisible by the number of devices ({num_devices})", count, fix)
 

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import struct
 
-from jaxrl.core.spaces import Discrete, Space
-from jaxrl.errors import SpaceError, require
+from jaxrl.core.spaces import Space
 
 PyTree = Any
 
@@ -115,16 +114,3 @@ def _action_mask(env: Any, state: PyTree) -> PyTree:
 @partial(jax.jit, inline=True)
 def _global_obs(env: Any, state: PyTree) -> jax.Array:
     return env.global_obs_fn(state, env.params)
-
-
-def require_discrete(where: str, env: Environment, fix: str) -> None:
-    """Raises SpaceError unless observations and actions are numbers, so that a table can hold a value for each pair.
-
-    Args:
-        where: who asks.
-        env: the environment.
-        fix: what the user can do, one sentence.
-    """
-    for name in ("observation_space", "action_space"):
-        space = getattr(env, name)
-        require(isinstance(space, Discrete), where, f"the {name} must be Discrete", space, fix, SpaceError)

@@ -115,6 +115,7 @@ class Transition(NamedTuple):
     extras: what the policy added.
     global_obs, next_global_obs: float32[..., G], what a centralised critic sees of the same two states, or None where the
         environment has no ``global_obs_fn``.
+    info: dict, ``Step.info`` of this step: what the environment reports for diagnosis, which no policy sees.
     """
 
     obs: PyTree
@@ -130,6 +131,7 @@ class Transition(NamedTuple):
     extras: dict
     global_obs: jax.Array | None = None
     next_global_obs: jax.Array | None = None
+    info: dict = {}
 
     @property
     def done(self) -> jax.Array:
@@ -224,6 +226,7 @@ def _advance(step_key, reset, env: Environment, episode: Episode, decision: Deci
         decision.extras,
         env.global_obs(episode.state),
         env.global_obs(step.state),
+        step.info,
     )
     memory = remembered(decision, step.reward)
     onward = Episode(step.state, step.obs, t, return_, memory)

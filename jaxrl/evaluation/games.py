@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.algorithm import Algorithm, require_policy
 from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, single_precision, tabulate
@@ -44,7 +44,7 @@ class NashConv:
             welfare = expected_payoffs(payoff, profile).sum()
             return {f"{mode}_nash_conv": nash_conv(payoff, profile), f"{mode}_welfare": welfare}
 
-        action = algorithm.policy(state, True)(key, view).action
+        action = require_policy("NashConv", algorithm)(state, True)(key, view).action
         metrics = measures(jax.nn.one_hot(action, max(payoff.shape[1:])), "greedy")
         if algorithm.probabilities is not None:
             metrics |= measures(algorithm.probabilities(state, view), "sampled")
@@ -63,7 +63,7 @@ class GreedyActions:
     payoff: Any
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
-        action = algorithm.policy(state, True)(key, _one_shot_view(self.payoff)).action[0]
+        action = require_policy("GreedyActions", algorithm)(state, True)(key, _one_shot_view(self.payoff)).action[0]
         return {f"greedy_action_{player}": action[player].astype(jnp.float32) for player in range(jnp.shape(self.payoff)[0])}
 
 
@@ -80,8 +80,8 @@ class TeamReturn:
     """Evaluates what agents earn together in a finite environment, exactly: up to its time limit, without discount.
 
     Metrics: ``greedy_exact_return``, the expected return of the greedy policies at the initial distribution, a mean over agents,
-    and ``greedy_optimality_gap``, how far it lies below what one planner for all agents would earn; ``sampled_exact_return`` and
-    ``sampled_optimality_gap`` of the policies that are sampled, where the algorithm can say with which probabilities it acts.
+    and ``greedy_return_gap``, how far it lies below what one planner for all agents would earn; ``sampled_exact_return`` and
+    ``sampled_return_gap`` of the policies that are sampled, where the algorithm can say with which probabilities it acts.
     The policies must depend on their observations alone. Build it with ``TeamReturn.of(env)``.
     """
 
@@ -126,10 +126,10 @@ class TeamReturn:
 
         action = greedy_actions(where, key, algorithm, state, view, of_each)
         greedy = at_start(jax.nn.one_hot(action, actions))
-        metrics = {"greedy_exact_return": greedy, "greedy_optimality_gap": self.optimum - greedy}
+        metrics = {"greedy_exact_return": greedy, "greedy_return_gap": self.optimum - greedy}
         if algorithm.probabilities is not None:
             sampled = at_start(action_probabilities(where, algorithm, state, view, (*of_each, actions)))
-            metrics |= {"sampled_exact_return": sampled, "sampled_optimality_gap": self.optimum - sampled}
+            metrics |= {"sampled_exact_return": sampled, "sampled_return_gap": self.optimum - sampled}
         return metrics
 
 
@@ -143,8 +143,9 @@ class Exploitability:
     response is a policy of what its agent observes. Where every agent can tell all states apart in which it has a choice, it is
     found on the model; otherwise, with hidden information, on the information sets of the game in extensive form.
 
-    Where all agents are paid alike: ``greedy_value`` and ``greedy_optimality_gap`` instead, what the agents earn and how far that
-    lies below the best of a planner who sees the state and moves them all; see ``ExactValue``. ``sampled_`` likewise.
+    Where all agents are paid alike: ``greedy_exact_value`` and ``greedy_optimality_gap`` instead, the discounted value that the
+    agents earn and how far it lies below the best of a planner who sees the state and moves them all, as ``ExactValue`` names
+    them. ``sampled_`` likewise.
 
     A value that was not reached because an undiscounted episode need not end is missing. Policies must depend on the observation
     alone. Build it with ``Exploitability.of(env, gamma)``.
@@ -222,7 +223,7 @@ class Exploitability:
             gap, error = self.team.gap(markov_games.joint_policy(self.model, policies))
             found = jnp.isfinite(error)
             return {
-                f"{mode}_value": optional(self.team.optimum - gap, found),
+                f"{mode}_exact_value": optional(self.team.optimum - gap, found),
                 f"{mode}_optimality_gap": optional(gap, found),
             }
         return {f"{mode}_exploitability": optional(self._on_the_model(self.model, policies))}

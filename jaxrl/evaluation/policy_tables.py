@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.algorithm import Algorithm, require_policy
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import View
 from jaxrl.core.spaces import Space
@@ -34,11 +34,11 @@ def require_alike(where: str, spaces: Environment | Spaces, task: Any) -> None:
 
 def greedy_actions(where: str, key: jax.Array, algorithm: Algorithm, state: Any, view: View, shape: tuple[int, ...]) -> jax.Array:
     """Returns the greedy actions int[shape]; raises EnvError unless observations alone tell them, one for each state."""
-    require(algorithm.policy is not None, where, "the algorithm must have a policy", None, "Leave the evaluator out.")
+    policy = require_policy(where, algorithm)
     memoryless = not jax.tree.leaves(algorithm.memory)
     must = "the policy must depend on the observation alone"
     require(memoryless, where, must, "a memory", "Evaluate it by Episodes.", EnvError)
-    action = algorithm.policy(state, True)(key, view).action
+    action = policy(state, True)(key, view).action
     whole = jnp.issubdtype(jnp.result_type(action), jnp.integer)
     found = f"{jnp.result_type(action)}{list(jnp.shape(action))}"
     must = f"the policy must return one of the actions for every state, int32{list(shape)}"

@@ -3,11 +3,12 @@
     repeat until no arm is left
         take the arms whose predecessors are finished
         for each program, that is arms with the same make, structure, seeds and updates
-            stack the traced numbers in which they differ: of configurations, tasks and evaluators
+            stack the numbers in which they differ: those of configurations by seed, arrays of tasks and evaluators by arm
             run all arms x seeds
 
 Arms that share a program differ in numbers alone: traced fields of the configuration, parameters of the task, arrays of an
-evaluator, first states. Arrays that all of them share lie in memory once.
+evaluator, first states. An array that all of them share lies in memory once, one in which they differ once for each arm, and only
+one that each seed has its own of (``task_axes``) once for each seed.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from jaxrl.sweeps.split import Split, of_part
 from jaxrl.training import seed_axis
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.graceful_stop import GracefulStop
+from jaxrl.training.inputs import OWN, EntryOf, Inputs
 from jaxrl.training.runner import Run, run
 from jaxrl.training.seed_axis import SEEDS
 
@@ -40,6 +42,7 @@ class Arm:
     factors: name -> value, what tells this arm from the others; the same names in every arm of an experiment.
     make, task, config, evaluators, chunk_length, initial: see ``jaxrl.training.runner.run``.
     seeds: how many.
+    task_axes: which arrays of the task have a leading axis of the seeds; see there.
     env_steps: environment steps of each seed, of which whole updates are made; or
     num_updates: how many updates are made. One of both is given.
     show: the metrics whose means stand beside the progress bar.
@@ -60,6 +63,20 @@ class Arm:
     initial: Any = None
     after: Mapping[str, Factor] = field(default_factory=dict)
     prepare: "Callable[[Arm, Run], Arm] | None" = None
+    task_axes: Any = None
+
+    @property
+    def tasks(self) -> Inputs:
+        """The tasks of all seeds.
+
+        Raises:
+            ConfigError: ``task_axes`` is no prefix of the task, or an array has no entry for each seed.
+        """
+        return Inputs.of("task", self.task, self.task_axes, self.seeds)
+
+    def task_of(self, seed: int = 0) -> Any:
+        """Returns the task of one seed, whatever is shared."""
+        return self.tasks.seed(seed)
 
     @property
     def label(self) -> str:
@@ -108,6 +125,8 @@ def checked(arms: Iterable[Arm]) -> list[Arm]:
         require(one, f"arm {arm.label}", "an arm must have env_steps or num_updates", given, "Give one of both.")
         seeds = isinstance(arm.seeds, int | np.integer) and arm.seeds >= 1
         require(seeds, f"arm {arm.label}", "seeds must be an integer of at least 1", arm.seeds, "Try --seeds 8.")
+        if arm.prepare is None:  # else the task is not complete yet
+            _ = arm.tasks  # says what is wrong
         predecessor(arms, place)
     return arms
 
@@ -174,7 +193,8 @@ def _structure(arm: Arm) -> Hashable:
     traced = (one, arm.task, arm.evaluators, None if drawn else arm.initial)
     leaves, tree = jax.tree.flatten(traced)
     shapes = tuple((np.shape(leaf), str(jax.numpy.result_type(leaf))) for leaf in leaves)
-    return arm.make, tree, shapes, arm.seeds, arm.updates, arm.chunk_length, arm.initial if drawn else None
+    kinds = arm.tasks.form.kinds
+    return arm.make, tree, shapes, kinds, arm.seeds, arm.updates, arm.chunk_length, arm.initial if drawn else None
 
 
 def train(
@@ -246,8 +266,8 @@ def inputs(arms: Sequence[Arm], seeds: int | None = None) -> dict[str, Any]:
     first, count = arms[0], len(arms)
     seeds = first.seeds if seeds is None else seeds
     configs = [jax.tree.map(lambda leaf: leaf[:seeds], seed_axis.spread(arm.config, arm.seeds)) for arm in arms]
-    task, task_axes = _stacked([arm.task for arm in arms], seeds)
-    evaluators, evaluator_axes = _stacked([arm.evaluators for arm in arms], seeds)
+    task, task_axes = _together([arm.tasks for arm in arms], seeds)
+    evaluators, evaluator_axes = _together([Inputs.of("evaluator", arm.evaluators) for arm in arms], seeds)
     initial = first.initial
     if initial is not None and not callable(initial):
         states = [jax.tree.map(lambda leaf: np.asarray(leaf)[:seeds], arm.initial) for arm in arms]
@@ -266,19 +286,33 @@ def inputs(arms: Sequence[Arm], seeds: int | None = None) -> dict[str, Any]:
     }
 
 
-def _stacked(trees: list[PyTree], seeds: int) -> tuple[PyTree, PyTree]:
-    """Returns one tree for all arms and its axes: what they share once, and of the rest an entry for every seed of every arm."""
-    if len(trees) == 1:
-        return trees[0], None
+def _together(inputs: Sequence[Inputs], seeds: int) -> tuple[PyTree, PyTree]:
+    """Returns one tree for all arms and its axes.
 
-    def join(*leaves):
-        first = np.asarray(jax.device_get(leaves[0]))
-        alike = all(np.array_equal(first, np.asarray(jax.device_get(leaf)), equal_nan=first.dtype.kind == "f") for leaf in leaves)
-        return (leaves[0], None) if alike else (np.repeat(np.stack([np.asarray(leaf) for leaf in leaves]), seeds, axis=0), 0)
+    Of an array that seeds have their own of, the entries of all arms follow one another. An array that the arms share is there
+    once, and of any other there is one entry for each arm, which all of its seeds take.
 
-    leaves, tree = zip(*(jax.tree.flatten(each) for each in trees), strict=True)
-    pairs = [join(*same) for same in zip(*leaves, strict=True)]
-    return tree[0].unflatten([leaf for leaf, _ in pairs]), tree[0].unflatten([axis for _, axis in pairs])
+    Args:
+        inputs: of each arm, in one form.
+        seeds: of each arm, the first so many.
+    """
+    form, count = inputs[0].form, len(inputs)
+    by_arm = EntryOf(np.repeat(np.arange(count), seeds))
+
+    def join(kind: str, leaves: tuple) -> tuple[Any, Any]:
+        if kind == OWN:
+            own = [leaf[:seeds] for leaf in leaves]
+            return own[0] if count == 1 else np.concatenate([np.asarray(jax.device_get(leaf)) for leaf in own]), 0
+        host = [np.asarray(jax.device_get(leaf)) for leaf in leaves] if count > 1 else []
+        if all(np.array_equal(host[0], leaf, equal_nan=host[0].dtype.kind == "f") for leaf in host):
+            return leaves[0], None
+        return np.stack(host), by_arm
+
+    leaves = [each.leaves for each in inputs]
+    pairs = [join(kind, same) for kind, same in zip(form.kinds, zip(*leaves, strict=True), strict=True)]
+    axes = [axis for _, axis in pairs]
+    none = all(axis is None for axis in axes)
+    return form.tree.unflatten([leaf for leaf, _ in pairs]), None if none else form.tree.unflatten(axes)
 
 
 def _of_arm(part: int, whole: Run, arms: list[Arm]) -> Run:

@@ -1,7 +1,8 @@
 """The common case without a script: an algorithm on an environment, ``ALGORITHM:ENVIRONMENT``, as an experiment of one arm.
 
 Both are names of ours, or paths of Python files: an algorithm's file has ``make`` and ``Config``, an environment's file a factory
-``make``. Options are those of the algorithm's Config, and ``--env.NAME`` for the parameters of the environment.
+``make``. An environment that a project registers (``envs.register``) is ``NAME``, ``module:NAME`` or ``file.py:NAME``.
+Options are those of the algorithm's Config, and ``--env.NAME`` for the parameters of the environment.
 """
 
 import dataclasses
@@ -22,7 +23,9 @@ import tyro
 
 import envs
 from jaxrl import algorithms
+from jaxrl.core.config import Discounted
 from jaxrl.core.environment import Environment
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, require, unknown_name
 from jaxrl.evaluation import Episodes, ExactValue
 from jaxrl.experiment import draw
@@ -58,7 +61,7 @@ class Pairing:
             config.algorithm,
             seeds=config.seeds,
             env_steps=config.env_steps,
-            evaluators=evaluators(env, config.algorithm),
+            evaluators=evaluators(env, self.make, config.algorithm),
             show=("greedy_return", "episode_return"),
         )
 
@@ -107,12 +110,13 @@ def config_class(pairing: Pairing) -> type:
     return made
 
 
-def evaluators(env: Environment, config: Any) -> tuple:
-    """Returns those that suit an environment: episodes of the greedy and the sampled policy, and exact values if it is small."""
+def evaluators(env: Environment, make: Callable, config: Any) -> tuple:
+    """Returns those that suit: episodes of the greedy and the sampled policy, and exact values of an algorithm that states the
+    probabilities of its actions, on a small finite environment."""
     found: list[Any] = [Episodes(env)]
-    observations = getattr(env.observation_space, "n", None)
-    small = env.outcomes_fn is not None and env.num_agents is None and observations is not None and observations <= LARGEST_EXACT
-    if small and hasattr(config, "gamma") and not getattr(config, "memory_size", 0):
+    space = env.observation_space
+    small = env.is_finite and env.num_agents is None and isinstance(space, Discrete) and space.n <= LARGEST_EXACT
+    if small and isinstance(config, Discounted) and make(env, config).probabilities is not None:
         found.append(ExactValue.of(env, float(config.gamma)))
     return tuple(found)
 
@@ -145,15 +149,26 @@ def _environment(name: str) -> tuple[Callable[..., Environment], str, bytes]:
         must, fix = "the file must have a factory make", "See `jaxrl new environment`."
         require(callable(getattr(module, "make", None)), f"environment {name}", must, sorted(vars(module))[:20], fix)
         return module.make, Path(name).stem, Path(module.__file__ or "").read_bytes()
-    title = name.replace("-", "_")
-    if title not in envs.REGISTRY:
-        raise unknown_name("envs", "environment", name, envs.REGISTRY)
-    return functools.partial(envs.make, title), title, title.encode()
+    module, sign, title = name.rpartition(":")
+    title = title.replace("-", "_")
+    if module.endswith(".py"):
+        import_file(Path(module))  # which registers it
+        module = sign = ""
+    full = f"{module}{sign}{title}"
+    return functools.partial(envs.make, full), title, _text_of(envs.factory_of(full), title)
+
+
+def _text_of(factory: Callable, title: str) -> bytes:
+    """Returns what tells one environment of this name from another: of one that a project registered, the text of its file."""
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    ours = factory.__module__.partition(".")[0] == envs.__name__
+    return title.encode() if ours else Path(inspect.getfile(factory)).read_bytes()
 
 
 def _parameters(make_env: Callable) -> dict[str, tuple[type, Any]]:
     """Returns the parameters of a factory that a command line can give: name -> type and default."""
-    factory = envs.REGISTRY[make_env.args[0]] if isinstance(make_env, functools.partial) else make_env
+    factory = envs.factory_of(make_env.args[0]) if isinstance(make_env, functools.partial) else make_env
     try:
         hints = typing.get_type_hints(factory)
     except (NameError, TypeError, AttributeError):

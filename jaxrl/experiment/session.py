@@ -27,6 +27,8 @@ from jaxrl.training.runner import Run
 from jaxrl.training.seed_axis import SEEDS
 from jaxrl.training.trainer import default_chunk_length
 
+MOST_FILMS = 8  # of a run: the first arms of which there is something to see
+
 
 class Interrupted(Exception):
     """Ctrl-C was pressed; whatever had been computed is in the run's directory."""
@@ -102,7 +104,9 @@ class Session:
         self._processes.wait()
         for arm, run in zip(arms, runs, strict=True):
             self.results.add(arm.factors, run)
-            if self._processes.first and isinstance(arm.task, Environment) and can_render(arm.task):
+        if self._processes.first:
+            filmed = [(arm, run) for arm, run in zip(arms, runs, strict=True) if _is_filmed(arm)]
+            for arm, run in filmed[:MOST_FILMS]:
                 self._film(arm, run)
         return self.results
 
@@ -159,10 +163,16 @@ class Session:
             jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), tree)
             for tree in (seed_axis.spread(arm.config, len(run.seeds)), run.state)
         )
-        algorithm = arm.make(arm.task, config)
+        task = arm.task_of(0)
+        algorithm = arm.make(task, config)
         if algorithm.policy is not None:
-            played = play(jax.random.key(0), arm.task, algorithm.policy(state, True), algorithm.memory)
-            write_replay(self.directory, name, arm.task, played)
+            played = play(jax.random.key(0), task, algorithm.policy(state, True), algorithm.memory)
+            write_replay(self.directory, name, task, played)
+
+
+def _is_filmed(arm: Arm) -> bool:
+    """Returns whether there is something to see of an arm: pictures, in an environment of more than one step."""
+    return isinstance(arm.task, Environment) and arm.task.max_steps > 1 and can_render(arm.task)
 
 
 @contextlib.contextmanager
@@ -179,6 +189,7 @@ def _left_out(part: str, may: bool) -> Iterator[None]:
 def training(arm: Arm) -> dict[str, Any]:
     """Returns what an arm trains, as a run stores it."""
     what = {"factors": dict(arm.factors), "make": arm.make, "config": arm.config, "task": arm.task}
+    what |= {} if arm.task_axes is None else {"task_axes": jax.tree.leaves(arm.task_axes, is_leaf=lambda axis: axis is None)}
     chunk_length = arm.chunk_length or default_chunk_length(arm.updates)
     how = {"seeds": arm.seeds, "updates": arm.updates, "chunk_length": chunk_length, "evaluates": bool(arm.evaluators)}
     return {"arm": arm.label, **what, **how}

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.core import rollout
-from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.algorithm import Algorithm, require_policy
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Policy, View
-from jaxrl.errors import AlgorithmError, CheckpointError, ConfigError, EnvError, missing_package, require, unknown_name
+from jaxrl.errors import CheckpointError, ConfigError, EnvError, missing_package, require, unknown_name
 from jaxrl.experiment.arms import Arm, checked, only, predecessor, programs, ready_arms
 from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.experiment import load as load_experiment
@@ -37,6 +37,7 @@ from jaxrl.results.run_directory import RunDirectory, expanded, find_run
 from jaxrl.results.sinks import Failure, RunSummary
 from jaxrl.results.storage import replacing
 from jaxrl.training import seed_axis
+from jaxrl.training.inputs import Inputs
 from jaxrl.training.runner import Run
 from jaxrl.training.seed_axis import SEEDS
 
@@ -53,10 +54,11 @@ class Trained:
         state_of: Callable[[int], PyTree],
         finals: Callable[[str], np.ndarray],
         history: "History | None" = None,
+        task_axes: Any = None,
     ):
         """
         Args:
-            make, task, config: see ``jaxrl.training.runner.run``; the configuration is that of all seeds.
+            make, task, config, task_axes: see ``jaxrl.training.runner.run``; task and configuration are those of all seeds.
             seeds: int[S], their numbers.
             state_of: ``(place in seeds) -> state`` of that seed.
             finals: ``(metric) -> float[S]``, the last value of every seed.
@@ -65,10 +67,11 @@ class Trained:
         self._history = history
         self.make, self.task, self.config = make, task, config
         self.seeds = np.asarray(seeds)
+        self._task_axes, self._tasks = task_axes, Inputs.of("task", task, task_axes, len(self.seeds))
         self._state_of, self._finals = state_of, finals
 
     @classmethod
-    def of(cls, make: Callable[..., Algorithm], task: Any, config: Any, run: Run) -> "Trained":
+    def of(cls, make: Callable[..., Algorithm], task: Any, config: Any, run: Run, task_axes: Any = None) -> "Trained":
         """Returns the same for a Run in memory, with the arguments that it was made by."""
         require(run.state is not None, "Trained.of", "the run must have ended", None, "Go on with it to its end.", ConfigError)
 
@@ -78,9 +81,10 @@ class Trained:
                 raise unknown_name("Trained.best", "metric", metric, tables)
             return np.asarray(tables[metric])[:, -1]
 
-        return cls(
-            make, task, config, run.seeds, lambda place: jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), run.state), finals
-        )
+        def state_of(place: int) -> PyTree:
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), run.state)
+
+        return cls(make, task, config, run.seeds, state_of, finals, task_axes=task_axes)
 
     def best(self, metric: str, lower_is_better: bool = False) -> int:
         """Returns the number of the seed with the best last value of a metric. It is chosen by luck too: judge it afresh.
@@ -109,9 +113,8 @@ class Trained:
             updates: one of ``checkpoints(seed)``, for each seed that is asked for.
         """
         history = self._kept_history()
-        return Trained(
-            self.make, self.task, self.config, self.seeds, lambda place: history.state(place, updates), self._finals, history
-        )
+        state_of = functools.partial(history.state, updates=updates)
+        return Trained(self.make, self.task, self.config, self.seeds, state_of, self._finals, history, self._task_axes)
 
     def best_checkpoint(self, metric: str, lower_is_better: bool = False) -> tuple[int, int]:
         """Returns the seed and the number of updates of the kept state with the best value of a metric.
@@ -148,7 +151,8 @@ class Trained:
     def algorithm(self, seed: int = 0) -> Algorithm:
         """Returns the algorithm with the configuration of a seed."""
         configs = seed_axis.spread(self.config, len(self.seeds))
-        return self.make(self.task, jax.tree.map(lambda leaf: jnp.asarray(leaf[self._place(seed)]), configs))
+        place = self._place(seed)
+        return self.make(self._tasks.seed(place), jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), configs))
 
     def policy(self, seed: int = 0, greedy: bool = True) -> Policy:
         """Returns the policy of a seed: ``(key, view) -> decision``.
@@ -156,10 +160,7 @@ class Trained:
         Raises:
             AlgorithmError: the algorithm learns no policy.
         """
-        algorithm = self.algorithm(seed)
-        fix = "Look at its state."
-        require(algorithm.policy is not None, "Trained.policy", "the algorithm must learn a policy", None, fix, AlgorithmError)
-        return algorithm.policy(self.state(seed), greedy)
+        return require_policy("Trained.policy", self.algorithm(seed), "Look at its state.")(self.state(seed), greedy)
 
     def returns(self, seed: int = 0, episodes: int = 100, greedy: bool = True, key: int = 0) -> np.ndarray:
         """Plays episodes and returns their undiscounted returns, float32[episodes] (``[episodes, N]`` with N agents).
@@ -167,7 +168,7 @@ class Trained:
         Args:
             seed: whose policy plays. episodes: how many, side by side. greedy: see ``policy``. key: number of the random key.
         """
-        env, policy, memory = self._environment("returns"), self.policy(seed, greedy), self.algorithm(seed).memory
+        env, policy, memory = self._environment("returns", seed), self.policy(seed, greedy), self.algorithm(seed).memory
 
         @jax.jit
         def play() -> jax.Array:
@@ -181,7 +182,9 @@ class Trained:
         return np.asarray(play())
 
     def film(self, seed: int = 0, path: str | Path = "episode.gif", greedy: bool = True, key: int = 0) -> Path:
-        """Plays one whole episode, writes it as an animated GIF and returns its path.
+        """Plays one whole episode, to its end or its time limit, writes it as an animated GIF and returns its path.
+
+        The comment of the file says how many steps it has, how it ended and what it paid.
 
         Raises:
             EnvError: there are no pictures of the environment. ResultsError: the file cannot be written.
@@ -189,12 +192,12 @@ class Trained:
         from envs.rendering import can_render
         from jaxrl.report.films import frames, play, write_gif
 
-        env, path = self._environment("film"), expanded(path)
+        env, path = self._environment("film", seed), expanded(path)
         fix = "Roll it out by returns()."
         require(can_render(env), "Trained.film", "the environment must have pictures", type(env.params), fix, EnvError)
         played = play(jax.random.key(key), env, self.policy(seed, greedy), self.algorithm(seed).memory, env.max_steps)
         with replacing(path) as file:
-            write_gif(file, frames(env, played))
+            write_gif(file, frames(env, played), played.summary)
         return path
 
     def export(self, seed: int = 0, path: str | Path = "policy.bin", greedy: bool = True) -> Path:
@@ -206,7 +209,7 @@ class Trained:
         Raises:
             ResultsError: the file cannot be written. ConfigError: the extra ``export`` is not installed.
         """
-        env, policy, memory = self._environment("export"), self.policy(seed, greedy), self.algorithm(seed).memory
+        env, policy, memory = self._environment("export", seed), self.policy(seed, greedy), self.algorithm(seed).memory
         obs, state = jax.eval_shape(env.reset, jax.random.key(0))
         masked = env.action_mask_fn is not None
 
@@ -227,10 +230,10 @@ class Trained:
             file.write(data)
         return path
 
-    def _environment(self, where: str) -> Environment:
+    def _environment(self, where: str, seed: int) -> Environment:
         must, fix = "the task must be an environment", "Data sets are not played."
         require(isinstance(self.task, Environment), f"Trained.{where}", must, type(self.task), fix, EnvError)
-        return self.task
+        return self._tasks.seed(self._place(seed))
 
     def _place(self, seed: int) -> int:
         found = np.flatnonzero(self.seeds == seed)
@@ -328,7 +331,7 @@ class Saved:
             values,
         )
         state_of = functools.partial(self._restored, group, part)
-        return Trained(arm.make, arm.task, arm.config, range(arm.seeds), state_of, finals, history)
+        return Trained(arm.make, arm.task, arm.config, range(arm.seeds), state_of, finals, history, arm.task_axes)
 
     def state(self, name: str, seed: int) -> PyTree:
         """Returns the newest state of a seed of the arm of this name: of one in quarantine, that before its failed update.
@@ -389,7 +392,7 @@ class Saved:
         require(bool(saved), where, must, str(checkpoints.path), fix, CheckpointError)
         newest = max(saved, key=lambda entry: entry.next_update)
         config = jax.tree.map(lambda leaf: leaf[seed], seed_axis.spread(arm.config, arm.seeds))
-        carry = checkpoints.restore(newest, seed_axis.abstract_carry(arm.make, arm.task, config))
+        carry = checkpoints.restore(newest, seed_axis.abstract_carry(arm.make, arm.task_of(seed), config))
         row = int(np.flatnonzero(newest.seeds == number)[0])
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[row]), carry.state)
 

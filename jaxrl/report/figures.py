@@ -69,6 +69,7 @@ LABELS = {
     "greedy_length": "Episode length, greedy policy (steps)",
     "sampled_length": "Episode length, sampled policy (steps)",
     "greedy_optimality_gap": "Optimality gap (reward units)",
+    "greedy_normalised_return": "Normalised return of the greedy policy (0: uniform, 1: optimal)",
     "greedy_exact_value": "Exact value at the start (reward units)",
     "entropy": "Policy entropy (nats)",
 }
@@ -285,7 +286,8 @@ def caption(path: Path) -> str:
     """Returns the caption stored in a picture, empty if there is none."""
     try:
         with Image.open(path) as image:
-            return str(image.info.get("Description", ""))
+            comment = image.info.get("comment", b"")  # of a film
+            return str(image.info.get("Description", "")) or bytes(comment).decode(errors="replace")
     except OSError as error:
         fix = "Draw it again, or remove it."
         raise ResultsError(f"figures: {path} must be a readable picture, got {str(error)!r}. {fix}") from error

@@ -35,6 +35,18 @@ class Played(NamedTuple):
     reward: np.ndarray
     terminated: bool
 
+    @property
+    def num_steps(self) -> int:
+        """n, the steps of the episode."""
+        return len(self.reward)
+
+    @property
+    def summary(self) -> str:
+        """How long the episode was, how it ended and what it paid, in one line."""
+        end = "terminated" if self.terminated else "cut at the limit of steps"
+        steps = f"{self.num_steps} step{'s' * (self.num_steps != 1)}"
+        return f"{steps}, {end}, return {float(np.sum(self.reward, dtype=np.float64)):.4g}"
+
 
 def play(key: jax.Array, env: Environment, policy: Policy, memory: PyTree = (), max_steps: int | None = None) -> Played:
     """Plays one episode to its end.
@@ -84,7 +96,7 @@ def play_table(key: jax.Array, env: Environment, model: TabularModel, policy: np
 
 def frames(env: Environment, played: Played) -> list[np.ndarray]:
     """Returns pictures of the states of an episode, uint8[H, W, 3] each: all, or ``MOST_FRAMES`` evenly spaced ones."""
-    count = len(played.reward) + 1
+    count = played.num_steps + 1
     shown = np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int))
     return [render(env, jax.tree.map(lambda leaf, index=index: leaf[index], played.states)) for index in shown]
 
@@ -96,7 +108,7 @@ def write_replay(run: RunDirectory, name: str, env: Environment, played: Played)
         run: the run.
         name: file name without its ending.
         env: the environment that was played, untransformed.
-        played: from ``play`` or ``play_table``.
+        played: a whole episode, from ``play`` or ``play_table``.
 
     Raises:
         EnvError: there are no pictures of this environment.
@@ -104,13 +116,21 @@ def write_replay(run: RunDirectory, name: str, env: Environment, played: Played)
     """
     path = run.path / "replays" / f"{name}.gif"
     with replacing(path) as file:
-        write_gif(file, frames(env, played))
+        write_gif(file, frames(env, played), f"{name.replace('_', ' ')}: {played.summary}")
     return path
 
 
-def write_gif(file: Any, pictures: Sequence[np.ndarray]) -> None:
-    """Writes pictures, uint8[H, W, 3] each, as an animated GIF that starts again after the last, which stays longer."""
+def write_gif(file: Any, pictures: Sequence[np.ndarray], text: str = "") -> None:
+    """Writes pictures, uint8[H, W, 3] each, as an animated GIF that starts again after the last, which stays longer.
+
+    Args:
+        file: to write to.
+        pictures: at least one.
+        text: the caption, stored as the comment of the file; see ``jaxrl.report.figures.caption``.
+    """
     palette = Image.fromarray(np.concatenate([pictures[0], pictures[-1]])).quantize(128)
     images = [Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     milliseconds = [round(1000 * SECONDS_PER_FRAME)] * (len(images) - 1) + [round(1000 * SECONDS_AT_END)]
-    images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True)
+    images[0].save(
+        file, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True, comment=text
+    )

@@ -342,7 +342,7 @@ def policy_evaluation(
     policy = require_policy(where, policy, (model.num_states, model.num_actions))
     if beyond is not None:
         shape, fix = np.shape(model.reward)[:1] + np.shape(model.reward)[3:], "Give each state a value."
-        beyond = beyond if is_traced(beyond) else require_finite(where, "beyond", beyond, fix)
+        beyond = jnp.asarray(beyond if is_traced(beyond) else require_finite(where, "beyond", beyond, fix))
         require(beyond.shape == shape, where, f"beyond must have shape {list(shape)}", beyond.shape, fix)
     if max_steps is not None:
         require_count(where, "max_steps", max_steps)

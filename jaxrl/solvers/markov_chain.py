@@ -117,7 +117,7 @@ def discounted_sums(
     _require_chain(where, chain, paid)
     if beyond is not None:
         fix = "Leave it out for zeros."
-        beyond = beyond if is_traced(beyond) else require_finite(where, "beyond", beyond, fix)
+        beyond = jnp.asarray(beyond if is_traced(beyond) else require_finite(where, "beyond", beyond, fix))
         require(beyond.shape == np.shape(paid), where, "beyond must have the shape of paid", beyond.shape, fix)
     if max_steps is not None:
         require_count(where, "max_steps", max_steps)

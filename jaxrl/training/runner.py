@@ -129,7 +129,8 @@ def run(
         root: number of the root key from which all seeds are derived.
         task_axes: which arrays of the task have a leading axis [S], of which each seed takes its entry: a data set, an opponent
             or parameters of its own. None for what is shared and 0 for what is not, a prefix of the task as ``in_axes`` of
-            ``jax.vmap``. The first seed's task is the one that is validated.
+            ``jax.vmap``; where few entries serve many seeds, ``jaxrl.training.inputs.EntryOf`` says which
+            takes which. The first seed's task is the one that is validated.
         initial: where the seeds start instead of at ``init``: states, PyTree[S, ...], such as those of another Run, or a
             function ``(key) -> state`` that jax can trace.
         between: changes the states between two chunks, from the host; see ``Between``. A run that goes on from a checkpoint must

@@ -32,8 +32,8 @@ def test_any_other_network_sees_single_steps():
 @pytest.mark.parametrize(
     ("memory_size", "message"),
     [
-        (0, r"num_envs \* num_steps \(40\) must be divisible by num_minibatches, got 3. Try 2"),
-        (4, r"num_envs \(4\) must be divisible by num_minibatches, got 3. Try 2"),
+        (0, r"num_envs \* num_steps \(40\) must be divisible by num_minibatches, got 3. Try num_minibatches=2"),
+        (4, r"num_envs \(4\) must be divisible by num_minibatches, got 3. Try num_minibatches=2"),
     ],
 )
 def test_sequences_that_do_not_divide_are_refused(memory_size, message):

@@ -111,7 +111,10 @@ def test_a_run_of_an_edited_file_is_not_continued(tmp_path, capsys):
         (["reproduce", "cartpole_ppo", "--roots", "0"], "--roots must be at least 1"),
         (["run", SMALL, "--only", "rat=0.1"], "Did you mean 'rate'"),
         (["run", "nowhere.py"], "the file must exist"),
-        (["run", "cartpole_ppo", "--quick", "--num-minibatches", "7"], "must be divisible by num_minibatches, got 7. Try 4"),
+        (
+            ["run", "cartpole_ppo", "--quick", "--num-minibatches", "7"],
+            "must be divisible by num_minibatches, got 7. Try num_minibatches=4",
+        ),
         (["run", "cartpole_ppo", "--quick", "--seeds", "0"], "seeds must be an integer of at least 1, got 0"),
         (["run", "frozen_lake_q_learning", "--quick", "--gamma", "1.5"], r"gamma must lie in [0, 1], got 1.5"),
         (["run", "frozen_lake_q_learning", "--quick", "--env-steps", "10"], "Try --env-steps 100"),

@@ -1,7 +1,9 @@
 """The registry: every environment keeps the protocol, and wrong names are explained."""
 
+import functools
 import subprocess
 import sys
+import types
 from inspect import signature
 
 import jax
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 
 import envs
+from jaxrl.cli.catalogue import catalogue
 from jaxrl.core.finite import from_table, tabulate
-from jaxrl.errors import ConfigError, UnknownNameError
+from jaxrl.errors import ConfigError, EnvError, UnknownNameError
+from jaxrl.experiment import pairing
 from jaxrl.testing.conformance import check_environment
 from tests.marks import every
 
@@ -106,6 +110,126 @@ def test_unknown_parameter():
 def test_parameters_reach_the_factory():
     assert envs.make("corridor", length=5).observation_space.n == 5
     assert envs.make("frozen_lake_8x8", slip=0.0).observation_space.n == 64
+
+
+# ---- environments of a project of its own
+
+
+def short(length: int = 4):
+    return envs.make("corridor", length=length)
+
+
+def long(length: int = 9):
+    return envs.make("corridor", length=length)
+
+
+def unfinished(length):
+    return envs.make("corridor", length=length)
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr(envs, "REGISTRY", dict(envs.REGISTRY))
+
+
+def test_a_registered_environment_belongs_to_the_catalogue(registry):
+    envs.register("hallway", short)
+    envs.register("long_hallway", functools.partial(short, length=30))
+    assert envs.make("hallway").observation_space.n == 4
+    assert envs.make("hallway", length=6).observation_space.n == 6
+    assert envs.make("long_hallway").observation_space.n == 30
+    with pytest.raises(UnknownNameError, match="Did you mean 'length'"):
+        envs.make("hallway", lenght=6)
+    with pytest.raises(ConfigError, match="length must be an integer"):
+        envs.make("hallway", length=2.5)
+    assert {"hallway", "long_hallway", "cartpole"} <= set(envs.names())
+    for name in set(envs.REGISTRY) - {"hallway", "cartpole", "corridor"}:
+        del envs.REGISTRY[name]
+    found = {entry.name: entry for entry in catalogue()}
+    assert found["hallway"].family == __name__.partition(".")[0]
+    assert found["cartpole"].family == "control"
+    check_environment(envs.make("hallway"), jax.random.key(0), rebuilt=envs.make("hallway", length=4), tabulated=False)
+
+
+def test_a_name_belongs_to_one_factory(registry):
+    envs.register("hallway", short)
+    envs.register("hallway", short)
+    again = types.FunctionType(short.__code__, short.__globals__, short.__name__, short.__defaults__)
+    again.__annotations__, again.__module__ = short.__annotations__, "imported_again"
+    envs.register("hallway", again)
+    with pytest.raises(ConfigError, match=r"a name must belong to one factory, got \"'hallway' of .*test_registry.py short\""):
+        envs.register("hallway", long)
+    with pytest.raises(ConfigError, match="a name must belong to one factory"):
+        envs.register("cartpole", short)
+    envs.register("partial", functools.partial(short, length=5))
+    envs.register("partial", functools.partial(short, length=5))
+    with pytest.raises(ConfigError, match="a name must belong to one factory"):
+        envs.register("partial", functools.partial(short, length=6))
+
+
+@pytest.mark.parametrize("name", ["", "My_hall", "my-hall", "9hall", "a:b", "a.b", 3])
+def test_names_that_no_command_could_take_are_refused(registry, name):
+    with pytest.raises(ConfigError, match="lower-case letters, digits and underscores"):
+        envs.register(name, short)
+
+
+def test_factories_that_cannot_build_an_environment_are_refused(registry):
+    for factory, message in (
+        (unfinished, r"got \['length'\]"),
+        (short(), "a function that returns"),
+        ("corridor", "a function that"),
+    ):
+        with pytest.raises(EnvError, match=message):
+            envs.register("hallway", factory)  # pyright: ignore[reportArgumentType]
+
+
+WORLDS = """
+import envs
+
+def make(length: int = 7):
+    return envs.make("corridor", length=length)
+
+envs.register("hall_of_a_file", make)
+"""
+
+
+def test_a_name_may_say_which_module_registers_it(registry, tmp_path, monkeypatch):
+    (tmp_path / "some_worlds.py").write_text(WORLDS)
+    with pytest.raises(ConfigError, match=r"some_worlds must be a module that can be imported, got ModuleNotFoundError"):
+        envs.make("some_worlds:hall_of_a_file")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "some_worlds", raising=False)
+    assert envs.make("some_worlds:hall_of_a_file").observation_space.n == 7
+    assert envs.make("hall_of_a_file", length=5).observation_space.n == 5
+    with pytest.raises(UnknownNameError, match="Did you mean 'hall_of_a_file'"):
+        envs.make("some_worlds:hall_of_a_fil")
+
+
+def test_the_command_line_knows_environments_of_files_and_modules(registry, tmp_path, monkeypatch):
+    file = tmp_path / "more_worlds.py"
+    file.write_text(WORLDS.replace("hall_of_a_file", "hall_of_files"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "more_worlds", raising=False)
+    digests = set()
+    for source in (f"{file}:hall-of-files", "more_worlds:hall_of_files", "hall_of_files"):
+        found = pairing.pair(f"q_learning:{source}")
+        assert found.environment == "hall_of_files"
+        assert found.defaults == {"length": (int, 7)}
+        assert found.make_env(length=3).observation_space.n == 3
+        digests.add(found.digest)
+    assert len(digests) == 1  # a run goes on only with the file that began it
+
+
+def test_entry_points_of_installed_projects_are_imported_for_an_unknown_name(registry, tmp_path, monkeypatch):
+    (tmp_path / "installed_worlds.py").write_text(WORLDS.replace("hall_of_a_file", "hall_of_a_project"))
+    information = tmp_path / "installed-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[jaxrl.envs]\ninstalled = installed_worlds\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    envs._import_entry_points.cache_clear()
+    assert envs.make("hall_of_a_project").observation_space.n == 7
+    envs._import_entry_points.cache_clear()
 
 
 def test_import_leaves_the_backend_unstarted():

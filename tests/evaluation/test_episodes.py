@@ -1,5 +1,7 @@
 """Evaluation by episodes and exactly."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +13,12 @@ from envs.matrix_games import named
 from envs.random_mdps import random_mdp
 from jaxrl.algorithms.multiagent import iql
 from jaxrl.algorithms.tabular import q_learning
+from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.environment import Step
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, last_step, uniform_policy
-from jaxrl.errors import ConfigError, EnvError
+from jaxrl.errors import AlgorithmError, ConfigError, EnvError, UnknownNameError
 from jaxrl.evaluation import Episodes, ExactValue, Exploitability, NashConv, TeamReturn, evaluate, follow
 from jaxrl.evaluation.episodes import MODES
 from jaxrl.results.recorder import Recorder
@@ -41,6 +45,68 @@ def test_an_episode_is_followed_to_its_time_limit_and_beyond_its_end():
     assert found.outcome.terminated.any()
     states = jax.tree.map(lambda leaf: leaf[7], found.state)
     np.testing.assert_allclose(env.step(jax.random.key(0), states, 1).obs, found.outcome.obs[7], rtol=1e-6)
+
+
+def test_what_an_environment_reports_is_measured_whatever_the_algorithm():
+    """The account of a trader who always holds half: the same numbers as those of its episode, step by step."""
+    env = envs.make("single_asset", max_steps=6)
+
+    def half(key, view):
+        return Decision(jnp.ones(view.obs.shape[0], jnp.int32))
+
+    pairs = (("wealth", "last"), ("fee", "sum"), ("position", "mean"))
+    key = jax.random.key(3)
+    outcome = jax.jit(lambda key: evaluate(key, env, half, 2, info=pairs))(key)
+    steps = follow_all(key, env, half, 2)
+    assert outcome.info.keys() == {"wealth_last", "fee_sum", "position_mean"}
+    np.testing.assert_allclose(outcome.info["wealth_last"], steps["wealth"][-1], rtol=1e-6)
+    np.testing.assert_allclose(outcome.info["fee_sum"], steps["fee"].sum(0), rtol=1e-5)
+    np.testing.assert_allclose(outcome.info["position_mean"], steps["position"].mean(0), rtol=1e-5)
+
+    made = Algorithm(None, None, lambda state, greedy: half)  # pyright: ignore[reportArgumentType]
+    found = Episodes(env, num_episodes=2, info=pairs)(key, made, None)
+    assert {"greedy_wealth_last", "sampled_fee_sum", "greedy_position_mean"} <= set(found)
+    np.testing.assert_allclose(found["greedy_wealth_last"], outcome.info["wealth_last"].mean(), rtol=1e-6)
+
+
+def follow_all(key, env, policy, num_episodes):
+    """Returns what the environment reports of the first steps of several episodes, with the keys of ``evaluate``."""
+    start_key, play_key = jax.random.split(key)
+    episodes, reports = rollout.start(start_key, env, num_episodes), []
+    for t in range(env.max_steps):
+        policy_key, env_key = jax.random.split(jax.random.fold_in(play_key, t))
+        decision = policy(policy_key, rollout.view(env, episodes))
+        episodes, seen = rollout.advance_all(env_key, env, episodes, decision)
+        reports.append(seen.info)
+    assert bool(seen.done.all())
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *reports)
+
+
+def _ends_by_chance(key, state, action, params):
+    start, count = state
+    count = count + 1
+    return Step(jnp.stack([start, count]), (start, count), count, count >= 1 + jnp.floor(3 * start), {"count": count})
+
+
+def test_reports_after_the_end_do_not_count():
+    """Episodes of 1, 2 and 3 steps side by side; each step reports its number, counted from 1."""
+    env = dataclasses.replace(counter(100.0, 100), step_fn=_ends_by_chance, max_steps=8)
+    pairs = tuple(("count", reduction) for reduction in ("sum", "mean", "last"))
+    found = evaluate(jax.random.key(0), env, remember, 16, memory=MEMORY, info=pairs)
+    length = np.asarray(found.length, np.float32)
+    assert len(set(length.tolist())) > 2
+    np.testing.assert_array_equal(found.info["count_last"], length)
+    np.testing.assert_array_equal(found.info["count_sum"], length * (length + 1) / 2)
+    np.testing.assert_allclose(found.info["count_mean"], (length + 1) / 2, rtol=1e-6)
+
+
+def test_reports_that_do_not_exist_are_refused():
+    made = Algorithm(None, None, lambda state, greedy: uniform_policy(ANYTHING))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UnknownNameError, match=r"Episodes: no entry of Step.info is named 'wealth'"):
+        Episodes(ANYTHING, info=(("wealth", "last"),))(jax.random.key(0), made, None)
+    for info in (("wealth",), (("wealth", "median"),), (("wealth", "sum"), ("wealth", "sum"))):
+        with pytest.raises(ConfigError, match="info"):
+            Episodes(ANYTHING, info=info)  # pyright: ignore[reportArgumentType]
 
 
 def test_memory_is_handed_on_along_an_episode():
@@ -194,6 +260,14 @@ def test_what_each_agent_earns_is_a_column_in_all_tables(tmp_path):
         np.testing.assert_array_equal(directory.curves(f"{prefix}agent_return/1").values, each[1])
 
 
+def test_evaluators_of_one_run_have_columns_of_their_own():
+    """A gap of undiscounted returns and a gap of discounted values are two columns: no two evaluators share one."""
+    climb = envs.make("climb")
+    evaluators = (NashConv(named.CLIMB), TeamReturn.of(climb), Exploitability.of(climb, 0.9), Episodes(climb, num_episodes=2))
+    done = run(iql.make, climb, iql.Config(num_steps=2), seeds=1, num_updates=1, evaluators=evaluators)
+    assert {"greedy_return_gap", "greedy_optimality_gap", "greedy_exact_return", "greedy_exact_value"} <= set(done.evaluations)
+
+
 def named_evaluators():
     lake, climb = frozen_lake.make(), envs.make("climb")
     of_one = (Episodes(lake, num_episodes=2, discounted=True), ExactValue.of(lake, 0.9))
@@ -227,7 +301,7 @@ def test_policies_that_cannot_be_evaluated_exactly():
         (right._replace(policy=lambda state, greedy: lambda key, view: Decision(jnp.zeros((12, 1)))), r"got 'float32\[12, 1\]'"),
         (right._replace(policy=None), "the algorithm must have a policy"),
     ):
-        with pytest.raises((EnvError, ConfigError), match=message):
+        with pytest.raises((EnvError, AlgorithmError), match=message):
             exact(jax.random.key(0), wrong, None)
 
 
@@ -278,7 +352,7 @@ def test_team_return_of_the_pursuit():
     metrics = jax.jit(lambda key: exact(key, uniform, None))(jax.random.key(0))
     played = jax.jit(lambda key: evaluate(key, env, uniform_policy(env), 4096))(jax.random.key(1)).return_.mean()
     assert float(metrics["sampled_exact_return"]) == pytest.approx(float(played), abs=1.0)
-    assert float(metrics["sampled_optimality_gap"]) == pytest.approx(-3.121267 - float(metrics["sampled_exact_return"]), abs=1e-4)
+    assert float(metrics["sampled_return_gap"]) == pytest.approx(-3.121267 - float(metrics["sampled_exact_return"]), abs=1e-4)
 
 
 def test_team_returns_are_those_of_as_many_steps_as_an_episode_has():

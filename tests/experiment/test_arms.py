@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 
 import chex
+import jax
 import numpy as np
 import pytest
 
@@ -13,7 +14,9 @@ from jaxrl.errors import ConfigError, UnknownNameError
 from jaxrl.evaluation import ExactValue
 from jaxrl.experiment import arms
 from jaxrl.experiment.arms import Arm
+from jaxrl.experiment.trained import Trained
 from jaxrl.results.factors import label, short_labels
+from jaxrl.training.inputs import Inputs
 from jaxrl.training.runner import run
 
 Q = q_learning.Config(num_steps=20)
@@ -73,6 +76,45 @@ def test_sinks_see_an_arm_as_if_it_ran_alone():
         td = np.concatenate([chunk.metrics["td_error"] for chunk in sink.chunks], axis=1)
         np.testing.assert_array_equal(td, found.metrics["td_error"])
         assert len(sink.ended) == 1
+
+
+def lakes(*slips):
+    """An arm whose seeds have a lake of their own each."""
+    task = jax.tree.map(lambda *leaves: np.stack(leaves), *map(lake, slips))
+    return Arm({"lakes": f"from {slips[0]}"}, q_learning.make, task, Q, task_axes=0, **SHARED)
+
+
+def test_seeds_of_an_arm_may_have_tasks_of_their_own():
+    first, second, shared = lakes(0.1, 0.3), lakes(0.2, 0.4), replace(lakes(0.1, 0.3), task=lake(0.3), task_axes=None)
+    shared = replace(shared, factors={"lakes": "shared"})
+    assert arms.programs([first, second, shared]) == [[0, 1], [2]]
+    assert float(first.task_of(1).params.slip) == pytest.approx(0.3)
+    runs = arms.train([first, second, shared], vmap_width=1)
+    for done, slips in zip(runs, ((0.1, 0.3), (0.2, 0.4), (0.3, 0.3)), strict=True):
+        for seed, slip in enumerate(slips):
+            alone = run(q_learning.make, lake(slip), Q, seeds=[seed], num_updates=4, chunk_length=2, vmap_width=1)
+            np.testing.assert_array_equal(done.state.q[seed], alone.state.q[0])
+    trained = Trained.of(first.make, first.task, first.config, runs[0], first.task_axes)
+    assert trained.returns(seed=1, episodes=2).shape == (2,)
+    some = arms.inputs([first, second], seeds=1)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(some["task"])} == {2}, "one seed of each arm"
+
+
+def test_axes_of_a_task_without_an_entry_for_each_seed():
+    with pytest.raises(ConfigError, match=r"must have an entry for each of them \(2\), got \(3"):
+        arms.checked([lakes(0.1, 0.2, 0.3)])
+
+
+def test_arrays_in_which_arms_differ_lie_in_memory_once_for_each_arm():
+    """Not once for each seed: the memory of a program grows with arms, not with arms times seeds."""
+    together = [replace(plain(name), task=lake(slip), seeds=50) for name, slip in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
+    given = arms.inputs(together)
+    held = Inputs.of("task", given["task"], given["task_axes"], 150)
+    of_one = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(together[0].task))
+    shared = sum(np.asarray(leaf).nbytes for leaf in held.shared)
+    assert of_one < shared <= 3 * of_one
+    assert all(leaf.shape == (150,) and leaf.dtype == np.int32 for leaf in held.own)
+    assert jax.tree.leaves(held.seed(149))[0].shape == jax.tree.leaves(together[2].task)[0].shape
 
 
 def test_labels():

@@ -111,7 +111,7 @@ def test_a_run_in_memory_offers_the_same():
 def test_an_algorithm_without_a_policy_is_refused(runs):
     trained = jaxrl.load("small_experiment", runs).arm(method="plain", rate=0.5)
     trained.algorithm = lambda seed=0: jaxrl.Algorithm(lambda key: 0, lambda state, key: (state, {}))
-    with pytest.raises(AlgorithmError, match="must learn a policy"):
+    with pytest.raises(AlgorithmError, match="must have a policy"):
         trained.policy()
 
 

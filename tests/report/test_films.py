@@ -98,6 +98,16 @@ def test_replay_is_a_picture_that_moves(run, name):
     assert np.abs(first - expected).mean() < 3.0  # a palette of 128 colours
 
 
+def test_a_film_says_how_long_the_episode_was(run):
+    env = envs.make("corridor")
+    right = films.play(jax.random.key(0), env, lambda key, view: Decision(jnp.ones(1, jnp.int32)))
+    left = films.play(jax.random.key(0), env, lambda key, view: Decision(jnp.zeros(1, jnp.int32)), max_steps=1)
+    assert (right.num_steps, left.num_steps) == (7, 1)
+    assert right.summary == "7 steps, terminated, return 1"
+    assert left.summary == "1 step, cut at the limit of steps, return 0"
+    assert caption(films.write_replay(run, "greedy_policy", env, right)) == f"greedy policy: {right.summary}"
+
+
 def test_a_policy_of_the_wrong_shape_is_refused():
     env = envs.make("corridor")
     with pytest.raises(ConfigError, match="policy must have shape"):

@@ -231,9 +231,9 @@ def test_evaluator_of_a_common_payoff_game():
     uniform = np.full((1, 2, 3), 1 / 3, np.float32)
     metrics = evaluator(jax.random.key(0), fixed(uniform, np.array([[1, 2]])), None)
     once = 1 + GAMMA
-    assert float(metrics["sampled_value"].mean) == pytest.approx(once * payoff.mean(), rel=1e-5)
+    assert float(metrics["sampled_exact_value"].mean) == pytest.approx(once * payoff.mean(), rel=1e-5)
     assert float(metrics["sampled_optimality_gap"].mean) == pytest.approx(once * (11 - payoff.mean()), rel=1e-5)
-    assert float(metrics["greedy_value"].mean) == pytest.approx(once * 6, rel=1e-5)
+    assert float(metrics["greedy_exact_value"].mean) == pytest.approx(once * 6, rel=1e-5)
     assert float(metrics["greedy_optimality_gap"].mean) == pytest.approx(once * 5, rel=1e-5)
 
 

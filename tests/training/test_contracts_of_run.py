@@ -14,6 +14,7 @@ from jaxrl.core.environment import Environment
 from jaxrl.errors import AlgorithmError, CheckpointError, ConfigError
 from jaxrl.evaluation import ExactValue
 from jaxrl.training.checkpoint import Checkpoints
+from jaxrl.training.inputs import EntryOf
 from jaxrl.training.runner import run
 
 Q = q_learning.Config(num_steps=20)
@@ -57,6 +58,24 @@ def test_tasks_go_with_their_seeds_through_batches():
     task = stacked(lakes())
     whole, cut = (train(task, seeds=3, task_axes=0, vmap_width=1, batch_seeds=batch_seeds) for batch_seeds in (3, 2))
     chex.assert_trees_all_equal(cut.metrics, whole.metrics)
+
+
+def test_seeds_that_take_one_of_a_few_tasks_are_what_they_are_with_tasks_of_their_own():
+    """Three seeds, two tasks: the entries lie in memory once, also when seeds come in batches."""
+    index = np.array([1, 0, 1])
+    entries = stacked([lakes()[0], lakes()[2]])
+    own = stacked([lakes()[2 * number] for number in index])
+    expected = train(own, seeds=3, vmap_width=1, task_axes=0)
+    for options in ({}, {"batch_seeds": 2}):
+        found = train(entries, seeds=3, vmap_width=1, task_axes=EntryOf(index), **options)
+        chex.assert_trees_all_equal(found.metrics, expected.metrics)
+        np.testing.assert_array_equal(found.state.q, expected.state.q)
+
+
+@pytest.mark.parametrize("index", [[0, 1], [0, 1, 3], [0, -1, 1], [0.0, 1.0, 1.0]])
+def test_entries_that_are_not_there(index):
+    with pytest.raises(ConfigError, match="EntryOf must give the number of one of 3 entries for each of 3 seeds"):
+        train(stacked(lakes()), seeds=3, task_axes=EntryOf(np.array(index)))
 
 
 @pytest.mark.parametrize(

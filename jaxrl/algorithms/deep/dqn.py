@@ -43,12 +43,11 @@ from jaxrl.blocks.policies import epsilon_greedy_with_memory
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.config import require_discrete_actions, require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Episode, Policy, Transition, View
 from jaxrl.core.scan import scan
-from jaxrl.core.spaces import Discrete
 from jaxrl.errors import (
-    SpaceError,
     require,
     require_at_most,
     require_between,
@@ -100,16 +99,8 @@ class Config:
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
-        space = env.action_space
-        fix = "Use jaxrl.algorithms.deep.ppo, or discretise it."
-        require(isinstance(space, Discrete), "dqn", "the action space must be Discrete", space, fix, SpaceError)
-        require(
-            env.num_agents is None,
-            "dqn",
-            "the environment must have no agent axis",
-            env.num_agents,
-            "Use a multi-agent algorithm.",
-        )
+        require_discrete_actions("dqn", env, "Use jaxrl.algorithms.deep.ppo, or discretise it.")
+        require_single_agent("dqn", env)
         networks.require_layers("dqn", self, env.observation_space, "dueling", "memory_size")
         require_counts("dqn", self, "target_interval", "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
         require_numbers("dqn", self, "epsilon_steps", "huber_delta", "max_grad_norm")

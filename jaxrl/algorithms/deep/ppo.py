@@ -27,6 +27,7 @@ from jaxrl.blocks.successors import successor_values
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm, epochs_of_minibatches
 from jaxrl.core.averages import average, pooled
+from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import require, require_between, require_counts, require_numbers, require_positive
@@ -74,8 +75,7 @@ class Config:
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
-        alone = env.num_agents is None
-        require(alone, self.name, "the environment must have no agent axis", env.num_agents, "Use a multi-agent algorithm.")
+        require_single_agent(self.name, env)
         self.validate_learner(env)
 
     def validate_learner(self, env: Environment) -> None:

@@ -20,10 +20,11 @@ from jaxrl.blocks.exploration import harmonic_schedule
 from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.core import counters, rollout, spaces
 from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.config import require_agents
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import Episode
 from jaxrl.core.scan import scan
-from jaxrl.errors import require, require_between
+from jaxrl.errors import require_between
 
 
 @struct.dataclass
@@ -34,8 +35,7 @@ class Config(q_learning.Config):
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
-        fix = "Use jaxrl.algorithms.tabular.q_learning."
-        require(env.num_agents is not None, "iql", "the environment must have an agent axis", env.num_agents, fix)
+        require_agents("iql", env, "Use jaxrl.algorithms.tabular.q_learning.")
         self.validate_tables("iql", env)
         require_between("iql", self, 0, 1, "beta")
 

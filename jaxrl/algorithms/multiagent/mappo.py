@@ -47,6 +47,7 @@ from jaxrl.blocks.successors import successor_values
 from jaxrl.core import masks, rollout
 from jaxrl.core.algorithm import Algorithm, epochs_of_minibatches
 from jaxrl.core.averages import average, pooled
+from jaxrl.core.config import require_agents
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Episode, Transition
 from jaxrl.core.spaces import Discrete, joint
@@ -73,8 +74,7 @@ class Config(ppo.Config):
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
-        agents, fix = env.num_agents is not None, "Use jaxrl.algorithms.deep.ppo."
-        require(agents, self.name, "the environment must have an agent axis (num_agents)", env.num_agents, fix)
+        require_agents(self.name, env, "Use jaxrl.algorithms.deep.ppo.")
         useful, must = self.shared_parameters or not self.agent_ids, "agent_ids need shared_parameters"
         require(useful, self.name, must, "agent_ids=True", "Networks of their own know who they belong to.")
         known, must = self.network is None or not self.agent_ids, "a network of your own must come without agent_ids"

@@ -24,7 +24,8 @@ from jaxrl.blocks.agents import transition_axes
 from jaxrl.blocks.exploration import harmonic_schedule
 from jaxrl.core import counters, rollout, spaces
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.environment import Environment, require_discrete, static
+from jaxrl.core.config import require_agents, require_discrete
+from jaxrl.core.environment import Environment, static
 from jaxrl.core.rollout import Decision, Episode
 from jaxrl.core.scan import scan
 from jaxrl.errors import (
@@ -63,7 +64,7 @@ class Config:
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         fix = "Minimax-Q is for two players whose rewards sum to zero."
-        require(env.num_agents == 2, "minimax_q", "the environment must have two agents", env.num_agents, fix)
+        require_agents("minimax_q", env, fix, count=2)
         require_discrete("minimax_q", env, "Use MAPPO, or number observations and actions.")
         require_counts("minimax_q", self, "num_envs", "num_steps")
         require_numbers("minimax_q", self, "decay_steps", "learning_rate_half_life")

@@ -308,8 +308,12 @@ class PolicyRegret:
 
 
 @struct.dataclass
-class PolicyValue:
-    """Evaluates the algorithm's own greedy policy under the true reward: ``policy_value``, scaled as ``normalised_return`` is."""
+class NormalisedReturn:
+    """Evaluates the algorithm's own policies under the true reward: ``greedy_normalised_return`` of the greedy policy, and
+    ``sampled_normalised_return`` of the one that is sampled, where the algorithm can say with which probabilities it acts.
+
+    Both are scaled as ``normalised_return``, which is of the best policy for the learned reward.
+    """
 
     regret: PolicyRegret
 
@@ -318,8 +322,9 @@ class PolicyValue:
         self.regret.validate(task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
-        gap: Any = self.regret.exact(key, algorithm, state)["greedy_optimality_gap"]
-        return {"policy_value": self.regret.normalised(gap)}
+        found: Any = self.regret.exact(key, algorithm, state)
+        gaps = {mode: found[f"{mode}_optimality_gap"] for mode in ("greedy", "sampled") if f"{mode}_optimality_gap" in found}
+        return {f"{mode}_normalised_return": self.regret.normalised(gap) for mode, gap in gaps.items()}
 
 
 @struct.dataclass

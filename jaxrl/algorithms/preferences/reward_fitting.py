@@ -24,7 +24,7 @@ from flax import struct
 
 from jaxrl.algorithms.preferences.losses import bradley_terry_loss
 from jaxrl.algorithms.preferences.metrics import accuracy
-from jaxrl.algorithms.preferences.reward_models import RewardModel, spaces_of
+from jaxrl.algorithms.preferences.reward_models import RewardModel, initial_scale, spaces_of
 from jaxrl.algorithms.preferences.segments import Preferences, differences
 from jaxrl.core.algorithm import Algorithm, epochs_of_minibatches
 from jaxrl.core.averages import average, pooled
@@ -66,10 +66,7 @@ class Config:
         require(self.num_minibatches <= num_pairs, where, must, self.num_minibatches, f"Try {num_pairs}.")
         if self.anchored:
             require_positive(f"{where}, anchored", self, "weight_decay")
-            scale, must = (
-                getattr(self.model, "init_scale", 1.0),
-                "anchored models must begin at random: init_scale must be positive",
-            )
+            scale, must = initial_scale(self.model), "anchored models must begin at random: init_scale must be positive"
             require(scale > 0, where, must, scale, "Build the model with init_scale=1.0.")
 
 

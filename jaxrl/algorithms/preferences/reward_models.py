@@ -38,6 +38,11 @@ def has_one_optimum(model: RewardModel) -> bool:
     return isinstance(model, (Linear, Tabular))
 
 
+def initial_scale(model: RewardModel) -> float:
+    """Returns the standard deviation of the first parameters of a linear model; 1 for any other, which begins at random."""
+    return model.init_scale if isinstance(model, (Linear, Tabular)) else 1.0
+
+
 def spaces_of(model: RewardModel) -> tuple[Space | None, Space | None]:
     """Returns the spaces of the observations and actions that a model reads, None where a user's own model names none."""
     return (model.observation_space, model.action_space) if isinstance(model, _Reads) else (None, None)

@@ -24,7 +24,8 @@ from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.segments import Preferences, cut, sample_pairs
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.contracts import declared
+from jaxrl.core.config import require_single_agent
+from jaxrl.core.contracts import declared_steps, validate
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Episode
 from jaxrl.core.transforms import with_reward
@@ -46,13 +47,14 @@ class Config:
     learner_updates: int = static(default=10)  # of the policy in each round (count)
 
     @property
-    def steps_per_update(self) -> int:
-        return self.num_segments * self.segment_length + self.learner_updates * self.learner.steps_per_update
+    def steps_per_update(self) -> int | None:
+        learner = declared_steps("rlhf", self.learner, "config.learner").per_update
+        return None if learner is None else self.num_segments * self.segment_length + self.learner_updates * learner
 
     @property
     def steps_before_first_update(self) -> int:
         """Environment steps of one seed before the first update: those that the learner begins with."""
-        return declared("rlhf", self.learner, "steps_before_first_update", 0, of="config.learner") or 0
+        return declared_steps("rlhf", self.learner, "config.learner").before
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
@@ -60,11 +62,10 @@ class Config:
         require_counts("rlhf", self, *names)
         must = "a comparison needs num_segments of at least 2"
         require(self.num_segments >= 2, "rlhf", must, self.num_segments, "Set num_segments to 2 or more.")
-        must = "the environment must have no agent axis"
-        require(env.num_agents is None, "rlhf", must, env.num_agents, "Learn one agent's reward.")
+        require_single_agent("rlhf", env, "Learn one agent's reward.")
         self.labeller.validate()
         self.fitting.check(self.num_rounds * self.num_queries)
-        self.learner.validate(env)
+        validate("rlhf", self.learner, env)
 
 
 @struct.dataclass

@@ -16,7 +16,8 @@ from flax import struct
 
 from jaxrl.blocks.exploration import boltzmann_probabilities
 from jaxrl.core import rollout
-from jaxrl.core.environment import Environment, PyTree, require_discrete
+from jaxrl.core.config import require_discrete
+from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, Policy, Transition
 from jaxrl.core.spaces import Space, flat_size

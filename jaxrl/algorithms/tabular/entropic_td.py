@@ -21,11 +21,11 @@ from jaxrl.blocks.losses import q_learning_target
 from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.core import counters, rollout, spaces
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.environment import Environment, require_discrete, static
+from jaxrl.core.config import require_discrete, require_single_agent
+from jaxrl.core.environment import Environment, static
 from jaxrl.core.rollout import Episode
 from jaxrl.core.scan import scan
 from jaxrl.errors import (
-    require,
     require_at_most,
     require_between,
     require_counts,
@@ -63,8 +63,7 @@ class Config:
     def validate(self, env: Environment) -> None:
         """Raises ConfigError, SpaceError or UnknownNameError where these values cannot run on ``env``."""
         require_discrete("entropic_td", env, "Use PPO, or number observations and actions.")
-        agents = env.num_agents
-        require(agents is None, "entropic_td", "the environment must have no agent axis", agents, "Use independent learners.")
+        require_single_agent("entropic_td", env)
         if self.loss not in LOSSES:
             raise unknown_name("entropic_td", "loss", self.loss, LOSSES)
         require_counts("entropic_td", self, "num_envs", "num_steps")

@@ -23,10 +23,11 @@ from jaxrl.blocks.losses import q_learning_target
 from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.core import counters, rollout, spaces
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.environment import Environment, require_discrete, static
+from jaxrl.core.config import require_discrete, require_single_agent
+from jaxrl.core.environment import Environment, static
 from jaxrl.core.rollout import Episode, Transition
 from jaxrl.core.scan import scan
-from jaxrl.errors import require, require_at_most, require_between, require_counts, require_numbers, require_positive
+from jaxrl.errors import require_at_most, require_between, require_counts, require_numbers, require_positive
 
 
 @struct.dataclass
@@ -47,13 +48,7 @@ class Config:
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
-        require(
-            env.num_agents is None,
-            "q_learning",
-            "the environment must have no agent axis",
-            env.num_agents,
-            "Use jaxrl.algorithms.multiagent.iql.",
-        )
+        require_single_agent("q_learning", env, "Use jaxrl.algorithms.multiagent.iql.")
         self.validate_tables("q_learning", env)
 
     def validate_tables(self, where: str, env: Environment) -> None:

@@ -27,7 +27,6 @@ from jaxrl.core.contracts.environments import (
 )
 from jaxrl.core.contracts.inputs import (
     DeclaredSteps,
-    declared,
     declared_steps,
     equal_when_rebuilt,
     evaluators_of,
@@ -52,7 +51,6 @@ __all__ = [
     "DeclaredSteps",
     "algorithm",
     "changed_state",
-    "declared",
     "declared_steps",
     "describe",
     "described",

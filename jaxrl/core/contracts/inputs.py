@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.config import DeclaresStart, DeclaresSteps, Validates
 from jaxrl.core.contracts.structures import is_array, short, translated
 from jaxrl.core.environment import Environment
 from jaxrl.errors import AlgorithmError, ConfigError, EnvError, EvaluatorError, JaxrlError, require
@@ -57,7 +58,7 @@ def require_names(where: str, make: Callable, task: Any) -> None:
 def require_make(where: str, make: Any) -> None:
     """Raises AlgorithmError unless ``make`` can be called as ``(task, config) -> Algorithm``, as far as it shows uncalled."""
     must = "make must be a function (task, config) -> Algorithm"
-    fix = f"Give {make.__name__}.make." if isinstance(make, ModuleType) and hasattr(make, "make") else "Give the function itself."
+    fix = f"Give {make.__name__}.make." if isinstance(make, ModuleType) and "make" in vars(make) else "Give the function itself."
     require(callable(make) and not isinstance(make, Algorithm), where, must, short(make), fix, AlgorithmError)
 
 
@@ -94,7 +95,7 @@ def evaluators_of(where: str, evaluators: Any, task: Any) -> tuple:
         _require_pytree(
             where, "an evaluator", evaluator, EvaluatorError, "Declare what is no array with jaxrl.core.environment.static."
         )
-        if hasattr(evaluator, "validate"):
+        if isinstance(evaluator, Validates):
             evaluator.validate(task)
     return evaluators
 
@@ -107,7 +108,7 @@ def validate(where: str, config: Any, task: Any) -> None:
     """
     fix = "Give the algorithm the kind of task that it is made for."
     with translated(where, "config.validate(task) must accept the task", ConfigError, fix):
-        if hasattr(config, "validate"):
+        if isinstance(config, Validates):
             config.validate(task)
 
 
@@ -128,32 +129,33 @@ class DeclaredSteps(NamedTuple):
     before: int
 
 
-def declared_steps(where: str, config: Any) -> DeclaredSteps:
-    """Returns how many environment steps an update takes by its configuration, and how many come before the first.
-
-    Raises:
-        ConfigError: it says so by something else than integers, of at least 1 in an update and of at least 0 before.
-    """
-    per_update, before = (declared(where, config, *name) for name in (("steps_per_update", 1), ("steps_before_first_update", 0)))
-    return DeclaredSteps(per_update, before or 0)
-
-
-def declared(where: str, config: Any, name: str, least: int, of: str = "config") -> int | None:
-    """Returns a count that a configuration may declare, or None.
+def declared_steps(where: str, config: Any, of: str = "config") -> DeclaredSteps:
+    """Returns how many environment steps an update takes by a configuration, and how many come before the first.
 
     Args:
         where: who asks.
         config: the configuration.
-        name: of the count.
-        least: the smallest that is allowed.
-        of: how a message names the configuration.
+        of: how a message names it.
 
     Raises:
-        ConfigError: it is no such integer.
+        ConfigError: it says so by something else than integers, of at least 1 in an update and of at least 0 before.
     """
-    must, fix = f"{of}.{name} must be an integer of at least {least}", "Multiply counts from static fields, or leave it out."
+    per_update = _count(where, f"{of}.steps_per_update", _steps_per_update, config, 1)
+    return DeclaredSteps(per_update, _count(where, f"{of}.steps_before_first_update", _steps_before, config, 0) or 0)
+
+
+def _steps_per_update(config: Any) -> Any:
+    return config.steps_per_update if isinstance(config, DeclaresSteps) else None
+
+
+def _steps_before(config: Any) -> Any:
+    return config.steps_before_first_update if isinstance(config, DeclaresStart) else None
+
+
+def _count(where: str, name: str, read: Callable[[Any], Any], config: Any, least: int) -> int | None:
+    must, fix = f"{name} must be an integer of at least {least}", "Multiply counts from static fields, or leave it out."
     with translated(where, must, ConfigError, fix):
-        count = getattr(config, name, None)
+        count = read(config)
     whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
     require(count is None or (whole and int(count) >= least), where, must, short(count), fix)
     return None if count is None else int(count)

@@ -131,7 +131,7 @@ def test_policy_and_probabilities_have_an_agent_axis():
 @pytest.mark.parametrize(
     ("env", "changes", "error", "message"),
     [
-        (envs.make("corridor"), {}, ConfigError, "iql: the environment must have an agent axis"),
+        (envs.make("corridor"), {}, ConfigError, r"iql: the environment must have an agent axis \(num_agents\)"),
         (
             dataclasses.replace(envs.make("chicken"), observation_space=Box(0.0, 1.0)),
             {},

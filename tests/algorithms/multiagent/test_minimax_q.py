@@ -140,7 +140,7 @@ def test_converges_to_the_exact_values_of_a_random_game():
 @pytest.mark.parametrize(
     ("env", "changes", "error", "message"),
     [
-        (envs.make("corridor"), {}, ConfigError, "must have two agents, got None"),
+        (envs.make("corridor"), {}, ConfigError, "must have 2 agents, got None"),
         (envs.make("pursuit"), {}, SpaceError, "observation_space must be Discrete"),
         (envs.make("soccer"), {"gamma": 1.5}, ConfigError, r"gamma must lie in \[0, 1\], got 1.5"),
         (envs.make("soccer"), {"learning_rate_final": 0.0}, ConfigError, "learning_rate_final must be positive"),

@@ -51,7 +51,7 @@ def check_algorithm(
 
 
 def _declares_steps(subject: Subject) -> bool:
-    return subject.env is not None and getattr(subject.config, "steps_per_update", None) is not None
+    return subject.env is not None and contracts.declared_steps(WHERE, subject.config).per_update is not None
 
 
 def _is_evaluated(subject: Subject) -> bool:

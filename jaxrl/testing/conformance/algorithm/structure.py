@@ -15,6 +15,7 @@ from jaxrl.core import contracts, rollout
 from jaxrl.core.averages import Average
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Decision, View
+from jaxrl.core.spaces import Discrete
 from jaxrl.errors import AlgorithmError
 from jaxrl.testing.conformance.algorithm.subject import WHERE, Subject, batched, require, trace
 from jaxrl.testing.conformance.programs import draws_64_bits, draws_from_another_key, equations, programs
@@ -167,7 +168,8 @@ def check_probabilities_structure(subject: Subject) -> None:
     env: Any = subject.env
     found = jax.eval_shape(partial(_probabilities, subject), subject.first_state)
     agents = () if env.num_agents is None else (env.num_agents,)
-    expected = jax.ShapeDtypeStruct((NUM_ENVS, *agents, getattr(env.action_space, "n", 0)), jnp.float32)
+    num_actions = env.action_space.n if isinstance(env.action_space, Discrete) else 0
+    expected = jax.ShapeDtypeStruct((NUM_ENVS, *agents, num_actions), jnp.float32)
     must = f"probabilities must return {contracts.describe(expected)} for {NUM_ENVS} environments"
     fix = "One probability for each action of each environment, and each agent; None where actions are continuous."
     require(not contracts.mismatch(expected, found), must, contracts.described(found), fix)

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxrl import errors
 from jaxrl.core import contracts, rollout
-from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.algorithm import Algorithm, require_policy
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.errors import AlgorithmError
 from jaxrl.results.sinks import Chunk, Plan, RunSummary
@@ -184,7 +184,8 @@ def _act(make, env, config, state, key, views) -> tuple:
     made = contracts.algorithm(WHERE, make, env, config)
     play_key, start_key, greedy_key, repeat_key = jax.random.split(key, 4)
     episodes = rollout.start(start_key, env, NUM_ENVS, made.memory)
-    policy = made.policy(state, False)
+    policy_of = require_policy(WHERE, made)
+    policy = policy_of(state, False)
 
     def act(key, view):
         return policy(key, view)._replace(extras={"view": view})
@@ -193,10 +194,10 @@ def _act(make, env, config, state, key, views) -> tuple:
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (played.extras["view"], played.mask, played.action))
     seen, mask, sampled = flat
     obs = seen.obs
-    greedy = made.policy(state, True)(greedy_key, seen).action
+    greedy = policy_of(state, True)(greedy_key, seen).action
     probabilities = None if made.probabilities is None else made.probabilities(state, seen)
     again = jax.tree.map(lambda leaf: leaf[jnp.repeat(views, NUM_REPEATS)], seen)
-    repeats = made.policy(state, False)(repeat_key, again).action
+    repeats = policy_of(state, False)(repeat_key, again).action
     return (
         obs,
         mask,
