@@ -101,6 +101,7 @@ def test_no_callbacks_and_no_old_interfaces(word):
 # Files that ask objects which are not ours for attributes that these may lack, and why.
 ASKING = {
     "jaxrl/compat/gymnax.py": "environments of another library, in several of its versions",
+    "jaxrl/compat/spaces.py": "spaces of other libraries",
     "jaxrl/core/contracts/inputs.py": "functions and callables of the user's: the name of their module",
     "jaxrl/core/contracts/structures.py": "leaves of any pytree",
     "jaxrl/cli/docstrings.py": "modules: names that a docstring mentions",

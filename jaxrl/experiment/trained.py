@@ -113,7 +113,10 @@ class Trained:
             updates: one of ``checkpoints(seed)``, for each seed that is asked for.
         """
         history = self._kept_history()
-        state_of = functools.partial(history.state, updates=updates)
+
+        def state_of(place: int) -> PyTree:
+            return history.state(place, updates)
+
         return Trained(self.make, self.task, self.config, self.seeds, state_of, self._finals, history, self._task_axes)
 
     def best_checkpoint(self, metric: str, lower_is_better: bool = False) -> tuple[int, int]:
