@@ -258,8 +258,8 @@ def _run(
         report = write_report(directory)
         directory.write_summary({"finished": not interrupted})  # at the very end: resuming relies on it
         print(f"{experiment.name}: {report}")
-    if interrupted:
-        show([(job, entry) for entry in entries])
+    if interrupted:  # a claim about a part that is yet to come has no number
+        show([(job, entry) for entry in entries if entry["value"] is not None])
     return None if interrupted else entries
 
 

@@ -32,7 +32,7 @@ from jaxrl.experiment.results import Results
 from jaxrl.experiment.session import checkpoints_of
 from jaxrl.results import factors as factor
 from jaxrl.results import storage
-from jaxrl.results.provenance import from_json
+from jaxrl.results.provenance import from_json, to_json
 from jaxrl.results.run_directory import RunDirectory, expanded, find_run
 from jaxrl.results.sinks import Failure, RunSummary
 from jaxrl.results.storage import replacing
@@ -69,6 +69,9 @@ class Trained:
         self.seeds = np.asarray(seeds)
         self._task_axes, self._tasks = task_axes, Inputs.of("task", task, task_axes, len(self.seeds))
         self._state_of, self._finals = state_of, finals
+
+    def __repr__(self) -> str:
+        return f"Trained({to_json(self.make)}, {len(self.seeds)} seeds, {self.config})"
 
     @classmethod
     def of(cls, make: Callable[..., Algorithm], task: Any, config: Any, run: Run, task_axes: Any = None) -> "Trained":
@@ -278,6 +281,9 @@ class Saved:
         self._stored = stored
         self.root: int = stored["root"]
         self.results = Results(directory, self.root)
+
+    def __repr__(self) -> str:
+        return f"Saved({str(self.directory.path)!r}, root {self.root})"
 
     @functools.cached_property
     def experiment(self) -> Experiment:

@@ -306,8 +306,12 @@ def test_the_whole_command(tmp_path, capsys):
 
 def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
     arguments = ["--quick", "--no-peers", "--groups", "ppo", "--out", str(tmp_path)]
+    restore = (  # a test run in the background inherits an ignored Ctrl-C
+        "import signal, runpy; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('benchmarks', run_name='__main__')"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", *arguments],
+        [sys.executable, "-c", restore, *arguments],
         cwd=measure.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -50,6 +50,7 @@ def test_reading_changes_nothing(runs):
 
     before = contents()
     saved = jaxrl.load(folder)
+    assert repr(saved) == f"Saved({str(folder)!r}, root 0)"
     saved.arm(method="plain", rate=0.1).state(1)
     saved.results.final("greedy_exact_value", method="plain", rate=0.1)
     assert main(["replay", str(folder), "--seed", "0"]) == 2
@@ -100,6 +101,7 @@ def test_a_run_in_memory_offers_the_same():
     env, config = envs.make("cartpole"), ppo.Config(num_steps=16, num_minibatches=1, num_epochs=1, hidden=(8,))
     done = run(ppo.make, env, config, seeds=3, num_updates=2)
     trained = Trained.of(ppo.make, env, config, done)
+    assert repr(trained).startswith("Trained(jaxrl.algorithms.deep.ppo.make, 3 seeds, Config(learning_rate=")
     worst = trained.best("value_loss", lower_is_better=True)
     assert worst == int(done.metrics["value_loss"][:, -1].argmin())
     returns = trained.returns(1, episodes=8)
