@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.algorithm import Algorithm, Make
 from jaxrl.core.averages import MOST_ENTRIES, Average, column_names
 from jaxrl.core.contracts.structures import describe, described, is_array, mismatch, short, traced
 from jaxrl.core.environment import PyTree
 from jaxrl.errors import AlgorithmError, EvaluatorError, JaxrlError, require
 
 
-def algorithm(where: str, make: Callable, task: Any, config: Any) -> Algorithm:
+def algorithm(where: str, make: Make, task: Any, config: Any) -> Algorithm:
     """Returns ``make(task, config)``.
 
     Raises:
