@@ -256,7 +256,7 @@ def blocks():
     options, end = (*NUMBERS, 0.5, np.zeros(0), np.zeros((2, 2))), (*NUMBERS, 0.0, 1)
     sound = dict(reward=0.0, next_values=np.zeros(3), terminated=False, gamma=0.9)
     unsound = dict(reward=NUMBERS, next_values=options, terminated=end, gamma=SHARE)
-    masks = ("a", np.ones(3), np.ones(2, bool), np.zeros(3, bool))
+    masks = ("a", np.ones(3), np.ones(2, bool))  # at the end of an episode no action need be legal
     masked, of_masked = sound | dict(next_mask=np.ones(3, bool)), unsound | dict(next_mask=masks)
     yield "q_learning_target", Door(losses.q_learning_target, masked, of_masked)
     double = masked | dict(next_selector=np.zeros(3)), of_masked | dict(next_selector=options)

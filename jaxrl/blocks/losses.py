@@ -262,8 +262,6 @@ def _require_options(where: str, mask: Any, **values: Any) -> dict[str, jax.Arra
     require(
         alike, where, "all must have one shape [A], A at least 1", shapes, "Give each action a number; jax.vmap takes batches."
     )
-    if mask is not None and not is_traced(mask):
-        require(bool(found["next_mask"].any()), where, "next_mask must leave an action legal", mask, "Set one to True.")
     return found
 
 

@@ -314,7 +314,7 @@ def policy_evaluation(
     model: TabularModel,
     policy: jax.Array,
     gamma: jax.Array | float,
-    beyond: jax.Array | None = None,
+    beyond: Any = None,
     max_steps: int | None = None,
     dense: bool | None = None,
 ) -> PolicyValue:

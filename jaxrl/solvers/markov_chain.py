@@ -90,7 +90,7 @@ class Sums(NamedTuple):
 def discounted_sums(
     chain: Chain,
     paid: jax.Array,
-    beyond: jax.Array | None = None,
+    beyond: Any = None,
     max_steps: int | None = None,
     negligible: Any = None,
     dense: bool | None = None,

@@ -78,10 +78,9 @@ def play(profile: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
 
 def _require_strategies(profile: Any) -> list[jax.Array]:
     where, fix = "memory_one", "of_cooperation makes one."
-    require(
-        bool(np.iterable(profile)) and len(profile) >= 1, where, "the profile must hold a strategy for each player", profile, fix
-    )
-    tables = [part if is_traced(part) else require_real(where, f"strategy {i}", part) for i, part in enumerate(profile)]
+    parts = list(profile) if np.iterable(profile) else []
+    require(len(parts) >= 1, where, "the profile must hold a strategy for each player", profile, fix)
+    tables = [part if is_traced(part) else require_real(where, f"strategy {i}", part) for i, part in enumerate(parts)]
     shapes = [table.shape for table in tables]
     fits = len(shapes[0]) == 2 and set(shapes) == {(1 + shapes[0][1] ** len(tables), shapes[0][1])}
     require(fits, where, "every strategy must have shape [1 + A^N, A], N being their number", shapes, fix)

@@ -387,7 +387,7 @@ def test_policies_that_are_none():
 
 @pytest.mark.parametrize("aversion", [0.0, -1.0, float("nan"), float("inf")])
 def test_risk_aversions_that_are_none(aversion):
-    with pytest.raises(ConfigError, match="risk_aversion must be positive"):
+    with pytest.raises(ConfigError, match="risk_aversion must be a positive number"):
         entropic_value_iteration(LAKE["4x4"], aversion)
 
 
