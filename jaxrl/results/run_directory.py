@@ -122,14 +122,8 @@ class RunDirectory:
             storage.write_json(unfinished / "config.json", resolved)
             storage.write_json(unfinished / "versions.json", found)
             with storage.writing(path):
-                try:
-                    unfinished.rename(path)
-                except OSError as error:
-                    shutil.rmtree(unfinished)
-                    if error.errno in (errno.EEXIST, errno.ENOTEMPTY):  # another run of this configuration began just now
-                        continue
-                    raise
-            return cls(path)
+                if _took_its_name(unfinished, path):
+                    return cls(path)
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> "RunDirectory":
@@ -417,10 +411,9 @@ class RunDirectory:
         for table in TABLES:
             wanted = [name for name in self.columns(table) if metrics is None or name in metrics]
             for arm in self.arms(table) if wanted else ():
-                for metric, values in self.table(table).ends(wanted, arm).items():
-                    if np.isfinite(values).any():
-                        rows.append({"arm": arm, "metric": metric, "table": table})
-                        finals.append(values)
+                ends = {name: values for name, values in self.table(table).ends(wanted, arm).items() if np.isfinite(values).any()}
+                rows += [{"arm": arm, "metric": metric, "table": table} for metric in ends]
+                finals += ends.values()
         rows = [{**row, **summary} for row, summary in zip(rows, summarise_all(finals), strict=True)]
         # A metric after the other, as they are read in the report.
         order = {key: index for index, key in enumerate(dict.fromkeys((row["table"], row["metric"]) for row in rows))}
@@ -443,6 +436,18 @@ class RunDirectory:
             self.write_summary({"runs": {**runs, **complete}})
             with storage.writing(self.path / "facts"):
                 shutil.rmtree(self.path / "facts")
+
+
+def _took_its_name(unfinished: Path, path: Path) -> bool:
+    """Gives a new folder its name; False, and the folder is gone, if another run of this configuration began just now."""
+    try:
+        unfinished.rename(path)
+    except OSError as error:
+        shutil.rmtree(unfinished)
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
 
 
 def _lacking(there: np.ndarray, seeds: np.ndarray, updates: np.ndarray) -> str:

@@ -269,10 +269,10 @@ class Processes:
         told: set[int] = set()
         while not self._over.wait(BEAT):
             with contextlib.suppress(OSError):
-                for other, reason in self.lost().items():
-                    if other not in told:
-                        told.add(other)
-                        print(f"process {other} is lost ({reason}); process {self.index} goes on with its own seeds", flush=True)
+                lost = {other: reason for other, reason in self.lost().items() if other not in told}
+                told |= set(lost)
+                for other, reason in lost.items():
+                    print(f"process {other} is lost ({reason}); process {self.index} goes on with its own seeds", flush=True)
 
     def _wait_for(self, signs: list[Path]) -> None:
         """Waits for a sign of every process."""
