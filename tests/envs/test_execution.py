@@ -200,7 +200,7 @@ def test_masks_allow_what_is_held_and_force_the_last_sale():
         (dict(lots=0), "lots must be at least 1"),
         (dict(temporary=[1.0, 2.0]), "temporary must have 10 entries"),
         (dict(permanent=-1.0), "permanent must not be negative"),
-        (dict(permanent=np.nan), "permanent must be finite"),
+        (dict(permanent=np.nan), "permanent must be a number or a row of numbers, got nan"),
         (dict(speed=1.5), "speed must lie in"),
         (dict(start=20.0), "start must exceed the largest impact"),
         (dict(start=100.0, factor=6.0), "start must exceed the largest impact"),
