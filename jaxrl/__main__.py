@@ -2,12 +2,14 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
 import jaxrl
 from jaxrl.errors import JaxrlError, require
 
+INTERRUPTED = 130  # the exit status that a shell reports for a program ended by Ctrl-C
 NO_READER = 141  # the exit status that a shell reports for a program whose output has lost its reader
 
 
@@ -21,8 +23,23 @@ def require_own_packages() -> None:
         require(found == ours, "jaxrl", must, spec.origin if spec is not None else None, fix)
 
 
+def leave_at_once(*_: object) -> None:
+    """Ends the process after Ctrl-C, as long as there is nothing to keep.
+
+    Python's own handler raises an exception. While modules are imported, it can arise in a callback of the garbage collector,
+    where Python drops it, and the command would go on.
+    """
+    os.write(2, b"interrupted before anything was computed\n")
+    os._exit(INTERRUPTED)
+
+
+leave_at_once.gives_way = True  # pyright: ignore[reportFunctionMemberAccess] to jaxrl.training.graceful_stop
+
+
 def main() -> int:
     """Runs one command and returns the exit status."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, leave_at_once)
     try:
         require_own_packages()
     except JaxrlError as error:

@@ -21,7 +21,8 @@ from jaxrl.results.run_directory import find_run
 
 @dataclass(frozen=True)
 class Reproduce(Running):
-    """Run experiments with their published settings and check their claims. Exit status 0 only if every claim holds."""
+    """Run experiments with their published settings and check their claims. Exit status 0 only if every claim holds; with
+    --quick, which decides none, if everything ran."""
 
     names: Positional[tuple[str, ...]] = ()
     """Experiments: names (see the list command), paths of files, or modules."""
@@ -208,11 +209,11 @@ def _job(command: str, arguments: list[str], options: type, more: str = "") -> t
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
     experiment, rest = load(arguments[0]), [argument for argument in arguments[1:] if argument != "--quick"]
     default = experiment.quick if len(rest) < len(arguments) - 1 else experiment.config()
-    running, config = _parse(command, experiment, default, rest, options, more)
+    running, config = _parse(f"{PROGRAM} {command} {arguments[0]}", experiment, default, rest, options, more)
     return Job(experiment, config, running.only, running.root), running
 
 
-def _parse(command: str, experiment: Experiment, default: Any, arguments: list[str], running: type, more: str) -> tuple[Any, Any]:
+def _parse(where: str, experiment: Experiment, default: Any, arguments: list[str], running: type, more: str) -> tuple[Any, Any]:
     @dataclass(frozen=True)
     class Options(running):
         # Not "config": a field of the experiment may have a class of this name, and the parser tells groups apart by it.
@@ -222,7 +223,6 @@ def _parse(command: str, experiment: Experiment, default: Any, arguments: list[s
         Options.__annotations__["experiments_own"] = tyro.conf.OmitArgPrefixes[Annotated[experiment.config, arg(name="")]]
     else:  # two configurations inside have fields of one name: --minimax.gamma, --independent.gamma
         Options.__annotations__["experiments_own"] = Annotated[experiment.config, arg(name="")]
-    where = f"{PROGRAM} {command} {experiment.name}"
     quick = "--quick starts from tiny budgets, not from the published ones."
     options = door.read(
         Options, arguments, where, "\n\n".join([experiment.doc, quick, more] if more else [experiment.doc, quick])

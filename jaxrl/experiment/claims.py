@@ -207,7 +207,8 @@ def decide(claims: Iterable[Claim], results: Results, undecided: str = "") -> li
     for claim in claims:
         verdict = _verdict(claim, results)
         if undecided:
-            verdict = replace(verdict, verdict="open", detail=f"not decided: {undecided}. {verdict.detail}".rstrip(". "))
+            reason = "" if verdict.value is not None else verdict.detail  # more seeds would decide nothing here
+            verdict = replace(verdict, verdict="open", detail=f"not decided: {undecided}. {reason}".rstrip(". "))
         entries.append({"text": claim.text, "source": claim.source, **asdict(verdict)})
     results.directory.write_claims(entries)
     return entries

@@ -27,7 +27,9 @@ class GracefulStop:
     def __enter__(self) -> "GracefulStop":
         if threading.current_thread() is threading.main_thread():
             for number, usual in SIGNALS:
-                if signal.getsignal(number) is usual:  # somebody else's handler, or being told to ignore it, stays
+                present = signal.getsignal(number)
+                # Somebody else's handler stays, and so does being told to ignore it.
+                if present is usual or getattr(present, "gives_way", False):
                     self._before[number] = signal.signal(number, self._ask)
             if self._say is not None and self._before:
                 self._listen(self._say)

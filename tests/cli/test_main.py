@@ -291,6 +291,20 @@ def test_ctrl_c_keeps_what_was_computed(tmp_path):
     assert (folder / "report.html").exists()
 
 
+def test_ctrl_c_before_anything_is_computed_ends_the_command(tmp_path):
+    """Also in a callback of the garbage collector, where Python drops an exception: here a gc callback sends the signal."""
+    script = (
+        "import gc, os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "import jaxrl.__main__ as command; "
+        "gc.callbacks.append(lambda *_: os.kill(os.getpid(), signal.SIGINT)); "
+        "sys.argv = ['jaxrl', 'run', 'frozen_lake_q_learning', '--quick', '--runs', sys.argv[1]]; sys.exit(command.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "interrupted before anything was computed\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_catalogue_names_every_environment(capsys):
     import envs
 
