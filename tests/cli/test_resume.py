@@ -146,8 +146,10 @@ def test_a_run_of_another_process_is_not_removed_before_it_has_recorded_anything
 def test_a_seed_in_quarantine_is_replayed(tmp_path, capsys):
     options = ["--num-envs", "2", "--num-steps", "8", "--num-minibatches", "2", "--num-epochs", "1"]
     command = ["run", "cartpole_ppo", "--quick", "--learning-rate", "1e38", *options, "--runs", str(tmp_path)]
-    assert main(command) == 0
-    assert "goes into quarantine" in capsys.readouterr().err
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "goes into quarantine" in said
+    assert "cartpole_ppo: every seed of PPO is in quarantine; find the cause by jaxrl replay" in said
     assert main(["replay", "cartpole_ppo", "--seed", "1", "--runs", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert re.search(r"went bad at\n  \w+ at .*jaxrl/\w+(/\w+)?\.py:\d+", text)
