@@ -20,7 +20,7 @@ run: $(READY)
 test: $(READY)
 	$(PYTEST) -m "$(QUICK)" --durations=30
 
-# The protocol, and jax's switches, on all environments, algorithms, variants of them and numbers of devices; make test has one of
+# The protocol on all environments, algorithms, variants of them and numbers of devices; make test has one of
 # each kind.
 conformance: $(READY)
 	$(PYTEST) -m "each and not slow"

@@ -97,7 +97,7 @@ def play_switched(name):
         return play(env, jax.random.key(0))
 
 
-@pytest.mark.parametrize("name", every(envs.REGISTRY))
+@pytest.mark.parametrize("name", rest_is_slow(envs.REGISTRY, ENVIRONMENTS))
 def test_environment_works_under_all_switches_at_once(name):
     switched_on = play_switched(name)
     assert_narrow(switched_on)

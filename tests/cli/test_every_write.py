@@ -92,9 +92,9 @@ def interrupt(runs, fault, after):
         ("kill", 1, 13),
         ("Ctrl-C", 2, 29),
         ("full disk", 3, 29),
-        marks.each("kill", 0, 1),
-        marks.each("Ctrl-C", 0, 3),
-        marks.each("full disk", 1, 3),
+        marks.slow("kill", 0, 1),
+        marks.slow("Ctrl-C", 0, 3),
+        marks.slow("full disk", 1, 3),
     ],
 )
 def test_an_interruption_at_any_write_changes_nothing(fault, start, step, unbroken, tmp_path, capsys):

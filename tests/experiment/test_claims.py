@@ -137,6 +137,7 @@ def test_quantities(results):
         every([])
 
 
+@pytest.mark.slow
 def test_the_mean_of_noise_is_seldom_found_positive(tmp_path):
     """The rule says holds of a true null in about one of forty samples, not more."""
     random, held = np.random.default_rng(1), 0

@@ -48,6 +48,7 @@ def test_one_extreme_joint_action_costs_no_precision(extreme):
     np.testing.assert_allclose(np.asarray(solutions.regret).max(-1), regret, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_answer_to_the_travellers_dilemma_is_the_lowest_claim():
     """Paths of later labels are longer than any limit, and rounding along them used to end in probabilities of -2.4."""
     payoff = np.asarray(table(travellers_dilemma.make(high=33)), np.float64)

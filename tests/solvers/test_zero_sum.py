@@ -8,6 +8,7 @@ import pytest
 from jaxrl.errors import ConfigError
 from jaxrl.solvers import equilibria, zero_sum
 from tests import oracles
+from tests.marks import slow
 
 
 def games(kind, shape, count=200):
@@ -144,7 +145,7 @@ def test_a_game_whose_payoffs_nearly_tie(precise):
     assert (high - low)[0] < 1e-5 * np.ptp(SOCCER)
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (5, 4)])
+@pytest.mark.parametrize("shape", [(3, 3), slow((5, 4))])
 def test_many_games_whose_payoffs_nearly_tie(shape):
     random = np.random.default_rng(0)
     tied = random.integers(0, 3, size=(5_000, *shape)).astype(float)

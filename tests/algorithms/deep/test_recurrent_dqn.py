@@ -202,6 +202,7 @@ def test_the_buffer_holds_the_memory_of_every_step():
     assert minibatch.memory.shape == (5, 6)
 
 
+@pytest.mark.slow
 def test_the_protocol_is_kept():
     env, config = envs.make("t_maze", length=1, max_steps=5), SMALL.replace(burn_in=1, double=True, dueling=True)
     assert dqn.make(env, config).probabilities is None

@@ -107,6 +107,7 @@ def test_a_time_limit_is_not_an_end():
     np.testing.assert_allclose(q[:, 1], 1.0, atol=0.02)
 
 
+@pytest.mark.slow
 def test_values_of_the_normal_portfolio():
     """The closed form, at two risk aversions: mean error over seeds within 5 %, fixed beforehand."""
     for aversion in (0.5, 10.0):
