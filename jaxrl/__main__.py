@@ -8,8 +8,8 @@ from pathlib import Path
 
 import jaxrl
 from jaxrl.errors import JaxrlError, require
+from jaxrl.training.graceful_stop import leave_at_once
 
-INTERRUPTED = 130  # the exit status that a shell reports for a program ended by Ctrl-C
 NO_READER = 141  # the exit status that a shell reports for a program whose output has lost its reader
 
 
@@ -21,19 +21,6 @@ def require_own_packages() -> None:
         found = Path(spec.origin).parents[1] if spec is not None and spec.origin else None
         must, fix = f"the package {name} must be the one of jaxrl", f"Start the command jaxrl, or rename your folder {name}."
         require(found == ours, "jaxrl", must, spec.origin if spec is not None else None, fix)
-
-
-def leave_at_once(*_: object) -> None:
-    """Ends the process after Ctrl-C, as long as there is nothing to keep.
-
-    Python's own handler raises an exception. While modules are imported, it can arise in a callback of the garbage collector,
-    where Python drops it, and the command would go on.
-    """
-    os.write(2, b"interrupted before anything was computed\n")
-    os._exit(INTERRUPTED)
-
-
-leave_at_once.gives_way = True  # pyright: ignore[reportFunctionMemberAccess] to jaxrl.training.graceful_stop
 
 
 def main() -> int:

@@ -111,7 +111,6 @@ ASKING = {
     "jaxrl/sweeps/members.py": "named tuples and leaves of any pytree",
     "jaxrl/testing/conformance/environment/protocol.py": "leaves of any pytree",
     "jaxrl/testing/conformance/programs.py": "programs of jax: an equation may hold closed or open ones",
-    "jaxrl/training/graceful_stop.py": "handlers of signals",
     "jaxrl/training/platform.py": "a function of the operating system",
     "tools/environment_pages.py": "factories: partial or not",
     "tools/game_drawings.py": "parameters of games: some have illegal actions",

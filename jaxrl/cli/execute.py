@@ -22,10 +22,9 @@ from jaxrl.results.run_directory import RunDirectory, find_unfinished
 from jaxrl.results.sinks import Sink
 from jaxrl.training import distributed
 from jaxrl.training.distributed import Processes
-from jaxrl.training.graceful_stop import GracefulStop
+from jaxrl.training.graceful_stop import INTERRUPTED, GracefulStop
 
 PROGRAM = "jaxrl"
-INTERRUPTED = 130  # the exit status that a shell reports for a program ended by Ctrl-C
 
 
 @dataclass(frozen=True)

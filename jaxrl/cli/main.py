@@ -11,12 +11,13 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from jaxrl.cli import door
-from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, Storage, execute, going_on
+from jaxrl.cli.execute import PROGRAM, Chosen, Job, Running, Storage, execute, going_on
 from jaxrl.errors import JaxrlError, unknown_name
 from jaxrl.experiment.experiment import Experiment, load, names
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved
 from jaxrl.results.run_directory import find_run
+from jaxrl.training.graceful_stop import INTERRUPTED
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from tyro.conf import UseAppendAction
 
 from jaxrl.cli import sweep_fields
-from jaxrl.cli.execute import INTERRUPTED, PROGRAM, Chosen, Job, Running, going_on, trackers
+from jaxrl.cli.execute import PROGRAM, Chosen, Job, Running, going_on, trackers
 from jaxrl.errors import JaxrlError, ResultsError, require
 from jaxrl.experiment.arms import Arm, programs, train
 from jaxrl.experiment.session import Interrupted, Session, say, training
@@ -32,7 +32,7 @@ from jaxrl.sweeps.search import search
 from jaxrl.sweeps.selection import Objective, held_out_seeds, select
 from jaxrl.sweeps.sweep import Sweep, sweep
 from jaxrl.training.checkpoint import Checkpoints
-from jaxrl.training.graceful_stop import GracefulStop
+from jaxrl.training.graceful_stop import INTERRUPTED, GracefulStop
 from jaxrl.training.trainer import default_chunk_length
 
 SUFFIX = ".sweep"  # ends the name under which the sweeps of an experiment are stored

@@ -1,12 +1,27 @@
 """Ctrl-C, and the end that a cluster asks for, at a moment when nothing is lost."""
 
+import os
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from typing import Any
 
-SIGNALS = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
+INTERRUPTED = 130  # the exit status that a shell reports for a program ended by Ctrl-C
+
+
+def leave_at_once(*_: object) -> None:
+    """Ends the process after Ctrl-C: the handler of a command that has nothing to keep yet.
+
+    Python's own handler raises an exception. While modules are imported, it can arise in a callback of the garbage collector,
+    where Python drops it, and the command would go on.
+    """
+    os.write(2, b"interrupted before anything was computed\n")
+    os._exit(INTERRUPTED)
+
+
+# Of each signal, the handlers that a graceful stop may replace.
+SIGNALS = ((signal.SIGINT, (signal.default_int_handler, leave_at_once)), (signal.SIGTERM, (signal.SIG_DFL,)))
 
 
 class GracefulStop:
@@ -27,9 +42,7 @@ class GracefulStop:
     def __enter__(self) -> "GracefulStop":
         if threading.current_thread() is threading.main_thread():
             for number, usual in SIGNALS:
-                present = signal.getsignal(number)
-                # Somebody else's handler stays, and so does being told to ignore it.
-                if present is usual or getattr(present, "gives_way", False):
+                if signal.getsignal(number) in usual:  # somebody else's handler, or being told to ignore it, stays
                     self._before[number] = signal.signal(number, self._ask)
             if self._say is not None and self._before:
                 self._listen(self._say)
