@@ -60,6 +60,15 @@ class Running(Storage):
     deterministic: bool = False
     """On a GPU: use only kernels that give the same bits every time. Slower; on a CPU or TPU they do so anyway."""
 
+    @property
+    def of_session(self) -> dict[str, Any]:
+        """The options that ``jaxrl.experiment.session.Session`` takes as they are."""
+        return {
+            "seconds_between_checkpoints": self.checkpoint_seconds,
+            "keep_checkpoints": self.keep_checkpoints,
+            "batch_seeds": self.batch_seeds,
+        }
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -239,9 +248,7 @@ def _run(
     session = Session(
         directory,
         root=job.root,
-        seconds_between_checkpoints=options.checkpoint_seconds,
-        keep_checkpoints=options.keep_checkpoints,
-        batch_seeds=options.batch_seeds,
+        **options.of_session,
         sinks=functools.partial(trackers, options, directory, config) if processes.first else lambda arm: (),
         processes=processes,
         stop=stop,

@@ -397,13 +397,7 @@ def _chosen_arm(job: Job, directory: RunDirectory, options: Options) -> Arm:
     chosen = next((arm for arm in arms if not arm.after), arms[-1]) if not job.only else arms[-1]
     if not chosen.after or chosen.prepare is None:
         return chosen
-    session = Session(
-        directory,
-        root=job.root,
-        seconds_between_checkpoints=options.checkpoint_seconds,
-        keep_checkpoints=options.keep_checkpoints,
-        batch_seeds=options.batch_seeds,
-    )
+    session = Session(directory, root=job.root, **options.of_session)
     before = [arm for arm in arms if arm is not chosen]
     return chosen.prepare(chosen, session.train(before).run(**chosen.after))
 
