@@ -152,8 +152,8 @@ def execute(jobs: Sequence[Job], options: Running) -> int:
     """Runs experiments, all of them whatever becomes of one, and returns the exit status.
 
     Returns:
-        0; 1 if a claim failed, or is open at its published settings, or every seed of an arm is in quarantine; 2 if an experiment
-        broke off; 130 after Ctrl-C.
+        0; 1 if a claim failed, or is open at its published settings, or every seed of an arm that may not diverge is in quarantine;
+        2 if an experiment broke off; 130 after Ctrl-C.
     """
     from jaxrl.training import platform
 
@@ -213,7 +213,7 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes, stop: 
         verdicts += [(job, entry) for entry in entries]
         if any(entry["verdict"] == "fails" or (job.published and entry["verdict"] != "holds") for entry in entries):
             status = max(status, 1)
-        for arm in _lost(directory) if processes.first else ():
+        for arm in _lost(arms, directory) if processes.first else ():
             say(f"{name}: every seed of {arm} is in quarantine; find the cause by {PROGRAM} replay {directory.path}")
             status = max(status, 1)
     if processes.first:
@@ -221,9 +221,11 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes, stop: 
     return status
 
 
-def _lost(directory: RunDirectory) -> list[str]:
-    """Returns the arms of which no seed is left."""
-    return [arm for arm, run in directory.summary().get("runs", {}).items() if len(run["failed_seeds"]) == run["seeds"]]
+def _lost(arms: list[Arm], directory: RunDirectory) -> list[str]:
+    """Returns the arms of which no seed is left, and that may not diverge."""
+    allowed = {arm.label for arm in arms if arm.may_diverge}
+    runs = directory.summary().get("runs", {}).items()
+    return [arm for arm, run in runs if len(run["failed_seeds"]) == run["seeds"] and arm not in allowed]
 
 
 def _old_directory(job: Job, options: Running) -> RunDirectory | None:

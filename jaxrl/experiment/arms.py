@@ -48,6 +48,7 @@ class Arm:
     show: the metrics whose means stand beside the progress bar.
     after: factors of an earlier arm that must be finished first: the expert of an imitator, the opponent of a best response.
     prepare: ``(arm, run) -> arm``, completes this arm from the Run of that one: its task, its configuration, its first states.
+    may_diverge: its seeds may all become NaN or infinite, and that is a result: the run is no failure.
     """
 
     factors: Mapping[str, Factor]
@@ -64,6 +65,7 @@ class Arm:
     after: Mapping[str, Factor] = field(default_factory=dict)
     prepare: "Callable[[Arm, Run], Arm] | None" = None
     task_axes: Any = None
+    may_diverge: bool = False
 
     @property
     def tasks(self) -> Inputs:
