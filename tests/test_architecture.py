@@ -40,9 +40,9 @@ def within(module: str, *packages: str) -> bool:
 
 # Every room imports from the rooms before it alone, and so does everything outside of the library.
 ROOMS = ["errors", "statistics", "core", "blocks", "solvers", "results", "evaluation", "algorithms", "training"]
-ROOMS += ["testing", "compat", "sweeps", "report", "experiment", "cli"]
+ROOMS += ["testing", "compat", "sweeps", "studies", "report", "experiment", "cli"]
 ABOVE = ["envs", "experiments", "tools", "benchmarks", "tests"]
-OF_ENVIRONMENTS = ["report", "experiment", "cli"]  # rooms that may know our environments
+OF_ENVIRONMENTS = ["studies", "report", "experiment", "cli"]  # rooms that may know our environments
 
 
 @pytest.mark.parametrize("room", ROOMS)

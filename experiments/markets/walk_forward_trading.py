@@ -23,7 +23,8 @@ import numpy as np
 from envs.trading import baselines, books, features, market_data, single_asset, splits
 from jaxrl.algorithms.deep import dqn, ppo
 from jaxrl.core.environment import Environment
-from jaxrl.experiment import Arm, Claim, Results, backtest, draw, largest, smallest
+from jaxrl.experiment import Arm, Claim, Results, draw, largest, smallest
+from jaxrl.studies import backtest
 from jaxrl.testing.causality import check_causal_function, check_causality, leaks
 
 TICKERS = ("AAPL", "IBM", "MSFT")

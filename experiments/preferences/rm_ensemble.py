@@ -22,9 +22,9 @@ from jaxrl.algorithms.preferences.overoptimisation import by_best_of_n, by_kl_pe
 from jaxrl.algorithms.preferences.reward_models import Linear, Tabular
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.experiment import Arm, Claim, Quantity, Results, derived, draw, final
-from jaxrl.experiment.responses import LabelledResponses
 from jaxrl.results import factors
 from jaxrl.solvers.kl_optimal import best_of_n_kl
+from jaxrl.studies.labelled_responses import LabelledResponses
 
 OPTIMISERS = {  # each with its strengths: n of best-of-n, 1 to 4096, and beta of the penalty
     "best-of-n": (by_best_of_n, 2.0 ** np.arange(13)),

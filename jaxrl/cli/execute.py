@@ -152,7 +152,7 @@ def execute(jobs: Sequence[Job], options: Running) -> int:
     """Runs experiments, all of them whatever becomes of one, and returns the exit status.
 
     Returns:
-        0; 1 if a claim failed, or is open at its published settings, or every seed of an arm that may not diverge is in quarantine;
+        0; 1 if a claim failed, or is open at its published settings, or if no seed is left of an arm that may not diverge;
         2 if an experiment broke off; 130 after Ctrl-C.
     """
     from jaxrl.training import platform

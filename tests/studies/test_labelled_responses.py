@@ -9,7 +9,7 @@ from jaxrl.algorithms.preferences.labellers import Labeller
 from jaxrl.algorithms.preferences.reward_models import Linear
 from jaxrl.algorithms.preferences.segments import scores, single_steps
 from jaxrl.core.spaces import Box, Discrete
-from jaxrl.experiment.responses import LabelledResponses
+from jaxrl.studies.labelled_responses import LabelledResponses
 
 TASK = LabelledResponses(Labeller(rationality=jnp.inf), jnp.float32(1.0), num_responses=12, num_pairs=30, num_features=3)
 

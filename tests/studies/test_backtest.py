@@ -10,7 +10,7 @@ from envs.trading.books import Record
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.rollout import Decision
 from jaxrl.evaluation import finance
-from jaxrl.experiment import backtest
+from jaxrl.studies import backtest
 
 PATHS = np.asarray(prices.paths(prices.regime_switching(), jax.random.key(0), 2, 160))
 
