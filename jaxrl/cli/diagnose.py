@@ -5,6 +5,7 @@ Nothing is trained and nothing is written: the state of before the update is rea
 
 import jax
 
+from jaxrl.cli.execute import CHECK
 from jaxrl.errors import unknown_name
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved, failure_of
@@ -40,14 +41,16 @@ def replay(saved: Saved, seed: int, arm: str | None) -> int:
     if not operations:
         print("Everything is finite this time: the program as a whole rounds otherwise than its steps. Look for overflow.")
         return 1
-    watched, name = failure.place.partition(" ")[::2]
-    path = f"[1]['{name}']" if watched == "metric" else f"[0]{failure.place.removeprefix('state')}"
+    watched, name = failure.value.partition(" ")[::2]
+    path = f"[1]['{name}']" if watched == "metric" else f"[0]{failure.value.removeprefix('state')}"
     parts = f"{path}.", f"{path}["  # of an Average, say
     first = next((operation for place, operation in operations.items() if place == path or place.startswith(parts)), None)
     print(f"{failure.place} went bad at\n  {first or 'an argument that was not finite'}")
     others = {str(operation) for operation in operations.values() if operation not in (None, first)}
     for text in sorted(others):
         print(f"other results of this update went bad at\n  {text}")
+    if failure.of_environment:
+        print(CHECK)
     return 0
 
 
@@ -59,4 +62,4 @@ def _operations(saved: Saved, name: str, seed: int, failure: Failure) -> dict[st
     arm = arms[name]
     trained = saved.arm(**arm.factors)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(saved.root), seed), failure.update + 1)
-    return first_bad_operation(trained.algorithm(seed).update, trained.state(seed), key)
+    return first_bad_operation(trained.algorithm(seed, uncompiled=True).update, trained.state(seed), key)

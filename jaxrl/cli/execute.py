@@ -16,7 +16,7 @@ from jaxrl.errors import ConfigError, JaxrlError, require
 from jaxrl.experiment.arms import Arm, checked, only
 from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.session import say
-from jaxrl.experiment.trained import Saved
+from jaxrl.experiment.trained import Saved, failure_of
 from jaxrl.results.provenance import to_json
 from jaxrl.results.run_directory import RunDirectory, find_unfinished
 from jaxrl.results.sinks import Sink
@@ -25,6 +25,7 @@ from jaxrl.training.distributed import Processes
 from jaxrl.training.graceful_stop import INTERRUPTED, GracefulStop
 
 PROGRAM = "jaxrl"
+CHECK = "the environment's numbers are bad: check it by jaxrl.testing.check_environment(env, jax.random.key(0))"
 
 
 @dataclass(frozen=True)
@@ -213,19 +214,29 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes, stop: 
         verdicts += [(job, entry) for entry in entries]
         if any(entry["verdict"] == "fails" or (job.published and entry["verdict"] != "holds") for entry in entries):
             status = max(status, 1)
-        for arm in _lost(arms, directory) if processes.first else ():
-            say(f"{name}: every seed of {arm} is in quarantine; find the cause by {PROGRAM} replay {directory.path}")
-            status = max(status, 1)
+        lost = _tell_of_quarantine(arms, directory) if processes.first else False
+        status = max(status, int(lost))
     if processes.first:
         show(verdicts)
     return status
 
 
-def _lost(arms: list[Arm], directory: RunDirectory) -> list[str]:
-    """Returns the arms of which no seed is left, and that may not diverge."""
-    allowed = {arm.label for arm in arms if arm.may_diverge}
-    runs = directory.summary().get("runs", {}).items()
-    return [arm for arm, run in runs if len(run["failed_seeds"]) == run["seeds"] and arm not in allowed]
+def _tell_of_quarantine(arms: list[Arm], directory: RunDirectory) -> bool:
+    """Says where to look for the cause of seeds in quarantine, but for arms that may diverge; returns whether an arm lost all."""
+    allowed, lost = {arm.label for arm in arms if arm.may_diverge}, False
+    for arm, run in directory.summary().get("runs", {}).items():
+        failures = {int(seed): failure_of(failure) for seed, failure in run["failed_seeds"].items()}
+        if not failures or arm in allowed:
+            continue
+        every = len(failures) == run["seeds"]
+        lost = lost or every
+        who = "every seed" if every else f"{len(failures)} of {run['seeds']} seeds"
+        which = f" --seed {min(failures)}" if min(failures) else ""
+        cause = f"find the cause by {PROGRAM} replay {directory.path}{which}"
+        environments = any(failure.of_environment for failure in failures.values())
+        check = f"; {CHECK}" if environments else ""
+        say(f"{directory.experiment}: {who} of {arm or 'the run'} in quarantine; {cause}{check}")
+    return lost
 
 
 def _old_directory(job: Job, options: Running) -> RunDirectory | None:

@@ -11,6 +11,7 @@ Multi-agent environments set ``num_agents = N``: observations are ``[N, ...]``, 
 episode ends for all agents at once. The spaces are those of one agent; unequal agents are padded to the widest and masked.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -94,6 +95,31 @@ class Environment:
     def is_finite(self) -> bool:
         """Whether the environment states its outcome probabilities, so that it can be tabulated and solved exactly."""
         return self.outcomes_fn is not None
+
+
+@struct.dataclass
+class _Uncompiled(Environment):
+    """An environment whose methods are those of its author, not compiled."""
+
+    def reset(self, key: jax.Array) -> tuple[PyTree, PyTree]:
+        return self.reset_fn(key, self.params)
+
+    def step(self, key: jax.Array, state: PyTree, action: PyTree) -> Step:
+        return self.step_fn(key, state, action, self.params)
+
+    def action_mask(self, state: PyTree) -> PyTree:
+        return None if self.action_mask_fn is None else self.action_mask_fn(state, self.params)
+
+    def global_obs(self, state: PyTree) -> jax.Array | None:
+        return None if self.global_obs_fn is None else self.global_obs_fn(state, self.params)
+
+
+def uncompiled(env: Environment) -> Environment:
+    """Returns the same environment with methods that are not compiled, for a diagnosis.
+
+    Where jax makes a compiled function a part of another one, it forgets from which lines of code the operations are.
+    """
+    return _Uncompiled(**{field.name: getattr(env, field.name) for field in dataclasses.fields(env)})
 
 
 @partial(jax.jit, inline=True)

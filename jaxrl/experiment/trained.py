@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.core import rollout
+from jaxrl.core import environment, rollout
 from jaxrl.core.algorithm import Algorithm, require_policy
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Policy, View
@@ -154,11 +154,19 @@ class Trained:
         """Returns the final state of a seed; of one in quarantine, that before the update that failed."""
         return self._state_of(self._place(seed))
 
-    def algorithm(self, seed: int = 0) -> Algorithm:
-        """Returns the algorithm with the configuration of a seed."""
+    def algorithm(self, seed: int = 0, uncompiled: bool = False) -> Algorithm:
+        """Returns the algorithm with the configuration of a seed.
+
+        Args:
+            seed: its number.
+            uncompiled: whether to leave an environment uncompiled, so that a diagnosis finds the lines of its code.
+        """
         configs = seed_axis.spread(self.config, len(self.seeds))
         place = self._place(seed)
-        return self.make(self._tasks.seed(place), jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), configs))
+        task = self._tasks.seed(place)
+        if uncompiled and isinstance(task, Environment):
+            task = environment.uncompiled(task)
+        return self.make(task, jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), configs))
 
     def policy(self, seed: int = 0, greedy: bool = True) -> Policy:
         """Returns the policy of a seed: ``(key, view) -> decision``.

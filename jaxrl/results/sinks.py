@@ -10,16 +10,29 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+OF_ENVIRONMENT = "the environment's "  # begins the place of a value that an environment gave
+
 
 class Failure(NamedTuple):
     """Why a seed is in quarantine.
 
     update: number of its first bad update, counted from 0; its state is that of before.
-    place: ``"metric loss"`` or ``"state.params..."``, the first value that was not finite.
+    place: ``"metric loss"``, ``"state.params..."`` or ``"the environment's metric episode_return"``, the first value in the order
+        of causes that was not finite.
     """
 
     update: int
     place: str
+
+    @property
+    def of_environment(self) -> bool:
+        """Whether an environment gave the bad value."""
+        return self.place.startswith(OF_ENVIRONMENT)
+
+    @property
+    def value(self) -> str:
+        """The place without the word of whose it is: ``"metric NAME"`` or ``"state..."``."""
+        return self.place.removeprefix(OF_ENVIRONMENT)
 
 
 class Plan(NamedTuple):

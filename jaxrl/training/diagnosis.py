@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+UNKNOWN = "an unknown place"
+
 
 class Operation(NamedTuple):
     """An operation that returned a number that is not finite, from finite ones or from a constant or argument that is not.
@@ -81,9 +83,9 @@ def _call_or_operation(equation: Any, inputs: list[_Value]) -> list[_Value]:
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         body = equation.params.get(name)
         if isinstance(body, core.ClosedJaxpr):
-            return _evaluate(body.jaxpr, body.consts, inputs)
+            return _placed(equation, inputs, _evaluate(body.jaxpr, body.consts, inputs))
         if isinstance(body, core.Jaxpr):
-            return _evaluate(body, (), inputs)
+            return _placed(equation, inputs, _evaluate(body, (), inputs))
     arrays = equation.primitive.bind(*(value.array for value in inputs), **equation.params)
     arrays = list(arrays) if equation.primitive.multiple_results else [arrays]
     origin, outputs = None, []
@@ -94,6 +96,20 @@ def _call_or_operation(equation: Any, inputs: list[_Value]) -> list[_Value]:
         origin = origin or next((value.origin for value in inputs if value.origin), None) or _describe(equation, inputs, array)
         outputs.append(_Value(array, origin))
     return outputs
+
+
+def _placed(call: Any, inputs: list[_Value], outputs: list[_Value]) -> list[_Value]:
+    """Returns the results of a call: an operation inside of it that has no line but jax's own has that of the call."""
+    before = [value.origin for value in inputs]
+
+    def place_of(value: _Value) -> _Value:
+        origin = value.origin
+        if origin is None or origin.place != UNKNOWN or any(origin is known for known in before):
+            return value
+        place, line = _place(call)
+        return value._replace(origin=origin._replace(place=place, line=line))
+
+    return list(map(place_of, outputs))
 
 
 def _scan(equation: Any, inputs: list[_Value]) -> list[_Value]:
@@ -168,4 +184,4 @@ def _place(equation: Any) -> tuple[str, str]:
         lines = path.read_text().splitlines()
         line = lines[frame.line_num - 1].strip() if 0 < frame.line_num <= len(lines) else ""
         return f"{path}:{frame.line_num} ({frame.function_name})", line
-    return "an unknown place", ""
+    return UNKNOWN, ""

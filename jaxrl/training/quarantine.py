@@ -5,7 +5,7 @@ computed and thrown away; the other seeds notice nothing.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,11 +13,16 @@ import jax.numpy as jnp
 
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import averages
+from jaxrl.core.rollout import Episode
+from jaxrl.results.sinks import OF_ENVIRONMENT
 
 PyTree = Any
 
 GOOD = -1
 """Stands for the number of the first bad update while there is none."""
+
+ENVIRONMENTS_METRICS = ("reward", "episodes", "episode_return", "episode_length", "agent_return")
+"""Metrics that are the environment's own numbers: a learner has no part in them but by its actions."""
 
 
 class Health(NamedTuple):
@@ -41,10 +46,19 @@ def healthy() -> Health:
 
 
 def watched_names(state: PyTree, metrics: dict[str, Any]) -> list[str]:
-    """Returns the names of all that is watched, in the order in which it is looked at. Only the structures matter."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_buffer)
-    watched = [f"state{jax.tree_util.keystr(path)}" for path, leaf in leaves if _is_watched(leaf)]
-    return [f"metric {name}" for name in sorted(metrics)] + watched
+    """Returns the names of all that is watched, in the order in which it is looked at. Only the structures matter.
+
+    The order is that of causes: one bad number spoils most others within the same update, and the first name is the one that is
+    told. The environment's numbers come first, since the learner computes with them; then the learner's state; then its metrics.
+    """
+    environments, learners = [], []
+    for name, leaf, of_environment in _leaves(state):
+        if _is_watched(leaf):
+            (environments if of_environment else learners).append(name)
+    measured = [name for name in ENVIRONMENTS_METRICS if name in metrics]
+    environments += [f"metric {name}" for name in measured]
+    learners += [f"metric {name}" for name in sorted(metrics) if name not in measured]
+    return [f"{OF_ENVIRONMENT}{name}" for name in environments] + learners
 
 
 def guard(update: Callable, state: PyTree, health: Health, index: jax.Array, key: jax.Array) -> tuple[PyTree, Health, dict]:
@@ -63,7 +77,9 @@ def guard(update: Callable, state: PyTree, health: Health, index: jax.Array, key
         health. The metrics, float32, as the update measured them: those after the first bad update mean nothing.
     """
     new, metrics = update(state, key)
-    bad = jnp.stack([~averages.is_sound(metrics[name]) for name in sorted(metrics)] + _turned(state, new) or [False])
+    found = _turned(state, new) | {f"metric {name}": ~averages.is_sound(metrics[name]) for name in metrics}
+    names = [name.removeprefix(OF_ENVIRONMENT) for name in watched_names(state, metrics)]
+    bad = jnp.stack([found[name] for name in names] or [False])
     fails = health.good & bad.any()
     metrics = jax.tree.map(jnp.float32, metrics)
     keep = health.good & ~fails
@@ -81,10 +97,29 @@ def _chosen(keep: jax.Array, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(functools.partial(_choose, keep), new, old, is_leaf=_is_buffer)
 
 
-def _turned(old: PyTree, new: PyTree) -> list[jax.Array]:
-    """Returns for every watched leaf whether an element that was finite no longer is: an infinity may be there from the start."""
-    pairs = zip(*(jax.tree.leaves(tree, is_leaf=_is_buffer) for tree in (old, new)), strict=True)
-    return [jnp.any(jnp.isfinite(before) & ~jnp.isfinite(after)) for before, after in pairs if _is_watched(before)]
+def _turned(old: PyTree, new: PyTree) -> dict[str, jax.Array]:
+    """Returns for every watched leaf, by its name, whether an element that was finite no longer is: an infinity may be there
+    from the start."""
+    pairs = zip(_leaves(old), _leaves(new), strict=True)
+    return {
+        name: jnp.any(jnp.isfinite(before) & ~jnp.isfinite(after))
+        for (name, before, _), (_, after, _) in pairs
+        if _is_watched(before)
+    }
+
+
+def _leaves(state: PyTree) -> Iterator[tuple[str, Any, bool]]:
+    """Yields the leaves of a state with their names, and whether an environment gave them: all of an episode but the memory."""
+    nodes, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=_is_whole)
+    for path, node in nodes:
+        parts, _ = jax.tree_util.tree_flatten_with_path(node, is_leaf=_is_buffer)
+        for inner, leaf in parts:
+            of_environment = isinstance(node, Episode) and jax.tree_util.keystr(inner[:1]) != ".memory"
+            yield f"state{jax.tree_util.keystr((*path, *inner))}", leaf, of_environment
+
+
+def _is_whole(node: Any) -> bool:
+    return _is_buffer(node) or isinstance(node, Episode)
 
 
 def _choose(keep: jax.Array, new: PyTree, old: PyTree) -> PyTree:

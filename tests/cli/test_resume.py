@@ -149,13 +149,46 @@ def test_a_seed_in_quarantine_is_replayed(tmp_path, capsys):
     assert main(command) == 1
     said = capsys.readouterr().err
     assert "goes into quarantine" in said
-    assert "cartpole_ppo: every seed of PPO is in quarantine; find the cause by jaxrl replay" in said
+    assert "cartpole_ppo: every seed of PPO in quarantine; find the cause by jaxrl replay" in said
     assert main(["replay", "cartpole_ppo", "--seed", "1", "--runs", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert re.search(r"went bad at\n  \w+ at .*jaxrl/\w+(/\w+)?\.py:\d+", text)
     assert re.search(r"given float32.* in \[", text)
     assert main(["replay", "cartpole_ppo", "--seed", "9", "--runs", str(tmp_path)]) == 2
     assert "no seed in quarantine is named '9'" in capsys.readouterr().err
+
+
+BROKEN = """
+import jax.numpy as jnp
+from jaxrl.core.environment import Environment, Step
+from jaxrl.core.spaces import Discrete
+
+def reset(key, params):
+    return jnp.int32(0), jnp.int32(0)
+
+def step(key, state, action, params):
+    reward = jnp.log(-1.0 - state)
+    return Step(state, state, reward, jnp.bool_(False))
+
+def make() -> Environment:
+    return Environment((), reset, step, Discrete(2), Discrete(2), 10)
+"""
+
+
+def test_a_bad_reward_is_traced_to_the_line_of_the_environment(tmp_path, capsys):
+    file = tmp_path / "broken.py"
+    file.write_text(BROKEN)
+    options = ["--seeds", "2", "--env-steps", "200", "--runs", str(tmp_path / "runs")]
+    assert main(["train", "q_learning", str(file), *options]) == 1
+    said = capsys.readouterr().err
+    assert "seed 0 goes into quarantine at update 0: the environment's metric episode_return is not finite" in said
+    assert "find the cause by jaxrl replay" in said
+    assert "jaxrl.testing.check_environment" in said
+    assert main(["replay", "q_learning-broken", "--runs", str(tmp_path / "runs")]) == 0
+    printed = capsys.readouterr().out
+    assert "log at " in printed
+    assert f"{file.name}:10 (step)\n    reward = jnp.log(-1.0 - state)" in printed
+    assert "jaxrl.testing.check_environment" in printed
 
 
 # Trains as the command does, and prints the most memory that the process had by the end of the training.

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import envs
+from jaxrl.core.environment import Step, uncompiled
 from jaxrl.training.diagnosis import first_bad_operation
 
 
@@ -45,3 +47,23 @@ def test_the_operation_and_its_line_are_named(function, name, primitive):
 def test_what_is_finite_is_not_named():
     assert first_bad_operation(in_scan, jnp.float32(1.0)).keys() == {"['squares']"}
     assert first_bad_operation(lambda x: {"x": x + 1}, jnp.float32(1.0)) == {}
+
+
+def test_an_operation_inside_of_a_function_of_jax_has_the_line_that_called_it():
+    found = first_bad_operation(jax.vmap(lambda x: jnp.where(x > 1, x, jnp.nan)), jnp.zeros(3))  # where is compiled
+    assert found[""] is not None
+    assert "test_diagnosis.py" in found[""].place
+    assert "jnp.where" in found[""].line
+
+
+def broken(key, state, action, params):
+    return Step(state, state, jnp.log(state - 1.0), jnp.bool_(False))
+
+
+def test_a_line_of_an_environment_is_named():
+    env = envs.make("cartpole").replace(step_fn=broken)
+    for one, file in ((uncompiled(env), "test_diagnosis.py"), (env, "environment.py")):
+        step = jax.vmap(lambda state, one=one: one.step(jax.random.key(0), state, 0).reward)
+        operation = first_bad_operation(step, jnp.zeros(3))[""]
+        assert operation is not None
+        assert file in operation.place

@@ -14,6 +14,7 @@ from jaxrl.blocks import replay
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import static
+from jaxrl.core.rollout import Episode
 from jaxrl.evaluation import Episodes
 from jaxrl.results.sinks import Failure
 from jaxrl.training import quarantine
@@ -22,6 +23,7 @@ from jaxrl.training.quarantine import guard, healthy
 from jaxrl.training.runner import run
 
 POISONED, LENGTH = 11, 12
+NAN = jnp.nan
 
 
 @struct.dataclass
@@ -100,7 +102,7 @@ def count_up(state, key):
         (lambda state, key: (state, {"a": jnp.float32(1), "b": jnp.inf}), jnp.zeros(2), "metric b"),
         (lambda state, key: (state, {"a": Average(jnp.inf, jnp.float32(2))}), jnp.zeros(2), "metric a"),
         (lambda state, key: (state, {"a": Average(jnp.float32(2), jnp.nan)}), jnp.zeros(2), "metric a"),
-        (lambda state, key: (state, {"episode_return": jnp.nan}), jnp.zeros(2), "metric episode_return"),
+        (lambda state, key: (state, {"episode_return": jnp.nan}), jnp.zeros(2), "the environment's metric episode_return"),
         (lambda state, key: (state, {"a": jnp.array([0.0, jnp.nan]), "b": jnp.nan}), jnp.zeros(2), "metric a"),
         (lambda state, key: (state, {"a": optional(jnp.array([0.0, jnp.inf]))}), jnp.zeros(2), "metric a"),
         (lambda state, key: ({"w": state["w"] / 0}, {}), {"w": jnp.ones(2)}, "state['w']"),
@@ -111,6 +113,41 @@ def test_the_first_bad_place_is_named(update, start, place):
     assert int(health.update) == 7
     metrics = jax.eval_shape(lambda: update(start, None))[1]
     assert quarantine.watched_names(start, metrics)[int(health.place)] == place
+
+
+def episode(return_=0.0, memory=0.0):
+    """An episode under way."""
+    return Episode(jnp.zeros(2), jnp.zeros(2), jnp.int32(3), jnp.float32(return_), {"hidden": jnp.full(2, memory)})
+
+
+@pytest.mark.parametrize(
+    ("new", "metrics", "place"),
+    [
+        ({"a": jnp.nan, "e": episode(jnp.nan)}, {"approximate_kl": jnp.nan}, "the environment's state['e'].return_"),
+        (
+            {"a": jnp.nan, "e": episode()},
+            {"a_loss": jnp.nan, "episode_return": jnp.nan},
+            "the environment's metric episode_return",
+        ),
+        ({"a": jnp.nan, "e": episode()}, {"approximate_kl": jnp.nan}, "state['a']"),
+        ({"a": 0.0, "e": episode()}, {"b_loss": jnp.nan, "a_loss": 0.0}, "metric b_loss"),
+        (
+            {"a": 0.0, "e": episode().replace(memory={"hidden": jnp.full(2, jnp.nan)})},
+            {"loss": jnp.nan},
+            "state['e'].memory['hidden']",
+        ),
+    ],
+    ids=str,
+)
+def test_a_cause_is_named_before_its_effects(new, metrics, place):
+    """The environment's numbers come before the learner's state, and that before its metrics: not what the alphabet says."""
+    new, metrics = (jax.tree.map(jnp.asarray, tree) for tree in (new, metrics))
+    start = {"a": jnp.float32(0), "e": episode()}
+    _, health, _ = guard(lambda state, key: (new, metrics), start, healthy(), jnp.int32(0), jax.random.key(0))
+    failure = Failure(0, quarantine.watched_names(start, metrics)[int(health.place)])
+    assert failure.place == place
+    assert failure.of_environment == place.startswith("the environment's")
+    assert failure.value == place.removeprefix("the environment's ")
 
 
 @struct.dataclass
