@@ -13,7 +13,7 @@ from tyro.conf import UseAppendAction
 
 from jaxrl.core import contracts
 from jaxrl.errors import ConfigError, JaxrlError, require
-from jaxrl.experiment.arms import Arm, checked, only
+from jaxrl.experiment.arms import Arm
 from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved, failure_of
@@ -100,8 +100,7 @@ class Job(NamedTuple):
 
     def arms(self) -> list[Arm]:
         """Returns the arms that are trained, without those that were not asked for."""
-        arms = list(self.experiment.arms(self.config)) if self.experiment.arms is not None else []
-        return only(arms, self.only) if self.only else checked(arms) if arms else []
+        return self.experiment.chosen_arms(self.config, self.only)
 
     def sound_arms(self) -> list[Arm]:
         """Returns the arms that are trained, after what shows of each without tracing it has been looked at.

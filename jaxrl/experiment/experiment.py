@@ -14,7 +14,7 @@ and of an environment, ``ppo:cartpole``.
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +22,7 @@ from typing import Any
 
 from jaxrl.core import contracts
 from jaxrl.errors import ConfigError, JaxrlError, require, unknown_name
-from jaxrl.experiment.arms import Arm
+from jaxrl.experiment.arms import Arm, checked, only
 from jaxrl.experiment.claims import Claim
 from jaxrl.experiment.modules import import_file
 from jaxrl.experiment.results import Results
@@ -51,6 +51,22 @@ class Experiment:
     arms: Callable[[Any], Iterable[Arm]] | None
     measure: Callable[[Any, Results], Iterable[Row]] | None
     figures: Callable[[Results], None] | None
+
+    def chosen_arms(self, config: Any, texts: Sequence[str] = ()) -> list[Arm]:
+        """Returns the arms of a configuration, checked.
+
+        Args:
+            config: of the experiment.
+            texts: which of them; see ``jaxrl.experiment.arms.only``. None means all.
+
+        Raises:
+            ConfigError: the function ``arms`` has a mistake, or the arms do not fit together. UnknownNameError: see ``only``.
+        """
+        if self.arms is None:
+            return []
+        with contracts.mistakes(f"experiment {self.name}", "arms(config)"):
+            arms = list(self.arms(config))
+        return only(arms, texts) if texts else checked(arms) if arms else []
 
 
 def names() -> tuple[str, ...]:
@@ -82,7 +98,7 @@ def load(name: str) -> Experiment:
     except JaxrlError:
         raise
     except Exception as error:
-        reason, fix = f"{type(error).__name__}: {error}", "Install or mend it, or give the path of a file."
+        reason, fix = f"{contracts.said(error)}{contracts.raised_at(error)}", "Install or mend it, or give the path of a file."
         raise ConfigError(f"experiment: {module} must be a module that can be imported, got {reason}. {fix}") from error
 
 

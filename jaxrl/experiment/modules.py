@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from jaxrl.core import contracts
 from jaxrl.errors import ConfigError, require
 
 
@@ -32,8 +33,8 @@ def import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        reason = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"import: {path} must be importable, got {reason}. Mend the file.") from error
+        reason = f"{contracts.said(error)}{contracts.raised_at(error)}"
+        raise ConfigError(f"import: {path} must be importable, got {reason}. {contracts.hint(error)}") from error
     finally:
         sys.path.remove(str(path.parent))
     return module

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from envs.rendering import can_render
+from jaxrl.core import contracts
 from jaxrl.core.environment import Environment
 from jaxrl.errors import JaxrlError
 from jaxrl.experiment.arms import Arm, checked, train
@@ -118,14 +119,15 @@ class Session:
             config: its configuration.
             lenient: whether a part that lacks an arm is left out with a word, since some arms were not asked for.
         """
+        where = f"experiment {experiment.name}"
         if experiment.measure is not None:
             # Each process may need the measurements, the first writes them.
-            with _left_out("measure", lenient):
+            with contracts.mistakes(where, "measure(config, results)"), _left_out("measure", lenient):
                 rows = self._obeying(experiment.measure(config, self.results))
                 self.results.record_all(rows, write=self._processes.first)
         self._processes.wait()
         if self._processes.first and experiment.figures is not None:
-            with _left_out("figures", lenient):
+            with contracts.mistakes(where, "figures(results)"), _left_out("figures", lenient):
                 experiment.figures(self.results)
 
     def _obeying(self, rows: Iterable[Row]) -> Iterator[Row]:

@@ -25,7 +25,7 @@ from jaxrl.core.algorithm import Algorithm, require_policy
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Policy, View
 from jaxrl.errors import CheckpointError, ConfigError, EnvError, missing_package, require, unknown_name
-from jaxrl.experiment.arms import Arm, checked, only, predecessor, programs, ready_arms
+from jaxrl.experiment.arms import Arm, predecessor, programs, ready_arms
 from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.experiment import load as load_experiment
 from jaxrl.experiment.results import Results
@@ -316,8 +316,7 @@ class Saved:
         """
         must, fix = "states can be read of the run of an experiment", "Read its members by .results, and run the chosen one."
         require("sweep" not in self._stored, f"run {self.directory.path}", must, "a sweep", fix)
-        arms = list(self.experiment.arms(self.config)) if self.experiment.arms is not None else []
-        return only(arms, self.only) if self.only else checked(arms) if arms else []
+        return self.experiment.chosen_arms(self.config, self.only)
 
     def arm(self, **factors: Any) -> Trained:
         """Returns the one arm with these factors, after training.

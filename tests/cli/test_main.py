@@ -230,6 +230,29 @@ def test_an_error_of_an_experiments_own_file_is_not_blamed_on_the_results(tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("correct", "wrong", "near", "where"),
+    [
+        ("learning_rate=rate", "learning_rat=rate", "learning_rate", "arms(config) must not raise"),
+        ("QUICK = Config(seeds=2", "QUICK = Config(seed=2", "seeds", "must be importable"),
+        ("results.states(", "results.state(", "states", "measure(config, results) must not raise"),
+        ("draw.ends(", "draw.end(", "ends", "figures(results) must not raise"),
+    ],
+)
+def test_a_wrong_name_in_a_users_file_is_one_sentence(correct, wrong, near, where, tmp_path, capsys):
+    """With the line and the name that was meant, in whichever part of the file."""
+    text = Path(SMALL).read_text()
+    line = 1 + text[: text.index(correct)].count("\n")
+    file = tmp_path / "mine.py"
+    file.write_text(text.replace(correct, wrong, 1))
+    assert main(["run", str(file), "--quick", "--runs", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert where in error
+    assert f" at {file}, line {line}, in " in error
+    assert error.endswith(f"Did you mean {near!r}? Mend it there.")
+
+
+@pytest.mark.parametrize(
     ("command", "reader"),
     [
         ("list", "head -1"),

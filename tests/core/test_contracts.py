@@ -18,7 +18,7 @@ from jaxrl.core.averages import Average
 from jaxrl.core.environment import static
 from jaxrl.core.finite import Initial, Outcomes, finite
 from jaxrl.core.spaces import Discrete
-from jaxrl.errors import AlgorithmError, ConfigError, EnvError, EvaluatorError, SpaceError
+from jaxrl.errors import AlgorithmError, ConfigError, EnvError, EvaluatorError, SpaceError, closest
 from jaxrl.evaluation import Episodes
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.runner import run
@@ -264,6 +264,57 @@ def test_what_the_algorithm_says_itself_is_handed_on():
         run(q_learning.make, envs.make("cartpole"), Q, num_updates=2)
     with pytest.raises(ConfigError, match="q_learning: num_steps must be an integer"):
         run(q_learning.make, GRID, Q.replace(num_steps=0), num_updates=2)
+
+
+def of_a_keyword():
+    return q_learning.Config(learning_rat=0.1)  # pyright: ignore[reportCallIssue]
+
+
+def of_a_changed_field():
+    return Q.replace(epsilo=0.1)
+
+
+def of_a_function():
+    return envs.register(name="x", factor=of_a_function)  # pyright: ignore[reportCallIssue]
+
+
+def of_an_attribute():
+    return Q.num_step  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def of_a_variable():
+    learning_rate = 0.1
+    return learning_rat + learning_rate  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+
+
+@pytest.mark.parametrize(
+    ("function", "near"),
+    [
+        (of_a_keyword, "learning_rate"),
+        (of_a_changed_field, "epsilon"),
+        (of_a_function, "factory"),
+        (of_an_attribute, "num_steps"),
+        (of_a_variable, "learning_rate"),
+    ],
+)
+def test_a_wrong_name_is_told_with_its_line_and_the_name_that_was_meant(function, near):
+    line = function.__code__.co_firstlineno + (2 if function is of_a_variable else 1)
+    place = rf"{__file__}, line {line}, in {function.__name__}"
+    with (
+        pytest.raises(
+            ConfigError, match=rf"^mine: .* at {place}\. f\(\) must not raise\. Did you mean '{near}'\? Mend it there\.$"
+        ),
+        contracts.mistakes("mine", "f()"),
+    ):
+        function()
+
+
+def test_an_error_that_is_no_slip_of_a_name_keeps_its_traceback():
+    """Also one from inside of the library, which may be to blame."""
+    with pytest.raises(KeyError), contracts.mistakes("mine", "f()"):
+        _ = {}["of no use"]
+    with pytest.raises(TypeError), contracts.mistakes("mine", "f()"):
+        closest("name", 5)  # pyright: ignore[reportArgumentType]
 
 
 def raising(task, config):

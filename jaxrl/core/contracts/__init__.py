@@ -36,6 +36,7 @@ from jaxrl.core.contracts.inputs import (
     require_task,
     validate,
 )
+from jaxrl.core.contracts.mistakes import hint, mistakes, raised_at, said
 from jaxrl.core.contracts.structures import (
     describe,
     described,
@@ -58,13 +59,16 @@ __all__ = [
     "evaluation",
     "evaluators_of",
     "first_state",
+    "hint",
     "is_array",
     "legal",
     "mismatch",
+    "mistakes",
     "next_state",
     "of_all_agents",
     "opening",
     "outcomes",
+    "raised_at",
     "require_config",
     "require_environment",
     "require_make",
@@ -72,6 +76,7 @@ __all__ = [
     "require_names",
     "require_record",
     "require_task",
+    "said",
     "seen_by_all",
     "short",
     "traced",

@@ -1,15 +1,13 @@
 """Words for structures, shapes and dtypes, and errors out of functions of the user's."""
 
 import contextlib
-import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 import numpy as np
 
+from jaxrl.core.contracts.mistakes import hint, raised_at, said
 from jaxrl.core.environment import PyTree
 from jaxrl.errors import JaxrlError
 
@@ -49,7 +47,7 @@ def translated(where: str, must: str, error: type[JaxrlError], fix: str) -> Iter
     except (JaxrlError, FloatingPointError, jax.errors.KeyReuseError):  # these speak for themselves
         raise
     except Exception as reason:
-        raise error(f"{where}: {must}, got {_said(reason)}. {fix}") from reason
+        raise error(f"{where}: {must}, got {said(reason)}. {fix}") from reason
 
 
 @contextlib.contextmanager
@@ -60,18 +58,12 @@ def traced(where: str, what: str, error: type[JaxrlError], fix: str = "") -> Ite
     except (JaxrlError, FloatingPointError, jax.errors.KeyReuseError):  # these speak for themselves
         raise
     except Exception as reason:
-        said, place = _said(reason), _place(reason)
+        told = f"{said(reason)}{raised_at(reason)}"
         if _is_about_tracing(reason):
             fix = fix or "Use jax.numpy and no Python branch on a traced value."
-            raise error(f"{where}: {what} must be traceable by jax, got {said}{place}. {fix}") from reason
-        hint = fix if fix and isinstance(reason, TypeError) else "Mend it there."  # other errors have nothing to do with a call
-        raise error(f"{where}: {said}{place}. {what} must not raise. {hint}") from reason
-
-
-def _said(reason: Exception) -> str:
-    """Returns the first line of an error, with its type."""
-    lines = [line for line in f"{type(reason).__name__}: {reason}".splitlines() if line]
-    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".: ")
+            raise error(f"{where}: {what} must be traceable by jax, got {told}. {fix}") from reason
+        todo = fix if fix and isinstance(reason, TypeError) else hint(reason)  # other errors have nothing to do with a call
+        raise error(f"{where}: {told}. {what} must not raise. {todo}") from reason
 
 
 def _is_about_tracing(reason: Exception) -> bool:
@@ -79,22 +71,6 @@ def _is_about_tracing(reason: Exception) -> bool:
     if isinstance(reason, jax.errors.JAXTypeError | jax.errors.JAXIndexError | jax.errors.UnexpectedTracerError):
         return True
     return isinstance(reason, TypeError) and any(word in str(reason) for word in ("traced", "Tracer", "concrete"))
-
-
-def _place(reason: Exception) -> str:
-    """Returns where an error was raised: in the user's file, if one has a part in it, else in ours; not inside of jax."""
-    frames = [frame for frame in traceback.extract_tb(reason.__traceback__) if not _lies_in(frame.filename, JAX)]
-    own = [frame for frame in frames if not _lies_in(frame.filename, (OURS,))]
-    found = (own or frames)[-1:]
-    return f" at {found[0].filename}, line {found[0].lineno}, in {found[0].name}" if found else ""
-
-
-def _lies_in(file: str, folders: tuple[Path, ...]) -> bool:
-    return any(Path(file).is_relative_to(folder) for folder in folders)
-
-
-OURS = Path(__file__).parents[2]  # the package
-JAX = tuple(Path(module.__file__).parent for module in (jax, jaxlib) if module.__file__)
 
 
 def is_array(leaf: Any) -> bool:
