@@ -20,6 +20,13 @@ def leave_at_once(*_: object) -> None:
     os._exit(INTERRUPTED)
 
 
+# What is said of the first and of the second request.
+HEARD = (
+    "stopping at the next safe moment, with all results kept; "
+    "once more stops as soon as compiled code returns, and the chunk of that moment may be lost",
+    "stopping as soon as compiled code returns",
+)
+
 # Of each signal, the handlers that a graceful stop may replace.
 SIGNALS = ((signal.SIGINT, (signal.default_int_handler, leave_at_once)), (signal.SIGTERM, (signal.SIG_DFL,)))
 
@@ -27,14 +34,16 @@ SIGNALS = ((signal.SIGINT, (signal.default_int_handler, leave_at_once)), (signal
 class GracefulStop:
     """Turns Ctrl-C, and the request to end that cluster schedulers send (SIGTERM), into a stop at the next safe moment.
 
-    A second one takes effect at once: then the chunk that is being written may be lost, and the last checkpoint counts. One stop
-    may serve a whole command: a request that comes when nothing is left to stop is not forgotten by those who come after.
+    A second one does not wait for that moment: it takes effect as soon as compiled code returns, which nothing can interrupt.
+    Then the chunk that is being computed or written may be lost, and the last checkpoint counts. One stop may serve a whole
+    command: a request that comes when nothing is left to stop is not forgotten by those who come after.
     """
 
     def __init__(self, say: Callable[[str], None] | None = None):
         """say: tells the user at once that the request was heard, also while compiled code runs; None for silence."""
         self.asked = False
         self._say = say
+        self._heard = 0
         self._before: dict[int, Any] = {}
         self._ends: tuple[socket.socket, socket.socket] | None = None
         self._wakeup = -1
@@ -63,9 +72,10 @@ class GracefulStop:
             raise KeyboardInterrupt
 
     def _ask(self, *_: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
+        again = self.asked or self._heard > 1  # of two requests during compiled code, Python's handlers learn as of one
         self.asked = True
+        if again:
+            raise KeyboardInterrupt
 
     def _listen(self, say: Callable[[str], None]) -> None:
         """Has a thread say that a signal came: Python's own handlers wait until compiled code returns."""
@@ -77,9 +87,9 @@ class GracefulStop:
         def wait() -> None:
             try:
                 while number := hears.recv(1):
-                    if number[0] in self._before:
-                        say("stopping at the next safe moment, with all results kept; once more stops at once")
-                        return
+                    self._heard += number[0] in self._before
+                    if number[0] in self._before and self._heard <= len(HEARD):
+                        say(HEARD[self._heard - 1])
             except OSError:  # closed
                 return
 
