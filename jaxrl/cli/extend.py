@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from tyro.conf import Positional
 
-from jaxrl.cli.execute import Job, Running, execute, going_on
+from jaxrl.cli.execute import PROGRAM, Job, Running, execute, going_on
 from jaxrl.errors import ConfigError, require
 from jaxrl.experiment.arms import Arm
 from jaxrl.results.provenance import differences, to_json
@@ -36,6 +36,20 @@ class Extend(Running):
     """Environment steps of each learner in all, as the experiment counts them (count)."""
     num_updates: int | None = None
     """Updates of each learner in all, if the experiment counts these (count)."""
+
+
+BUDGETS = ("env_steps", "num_updates")
+
+
+def longer_by(job: Job) -> str:
+    """Returns the command that trains a finished run twice as long."""
+    known = {name: getattr(job.config, name) for name in BUDGETS if hasattr(job.config, name)}
+    budget = next((f" {_option(name)} {2 * before}" for name, before in known.items()), "")
+    return f"{PROGRAM} extend {job.directory.path if job.directory else job.experiment.name}{budget}"
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def extend(options: Extend) -> int:
@@ -62,14 +76,14 @@ def extend(options: Extend) -> int:
 
 def _longer(where: str, job: Job, options: Extend) -> Job:
     """Returns the job of the longer budget, after it was held against that of before."""
-    given = {name: getattr(options, name) for name in ("env_steps", "num_updates") if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in BUDGETS if getattr(options, name) is not None}
     require(len(given) == 1, where, "one budget must be given", given or "none", "Try --env-steps 1000000.")
     ((name, count),) = given.items()
     known = [field.name for field in dataclasses.fields(job.config)]
     must, fix = "the experiment's configuration must have this budget", f"It has {', '.join(known)}."
     require(name in known, where, must, name, fix)
     before = getattr(job.config, name)
-    must, fix = f"{name} must be more than the {before} of before", f"Try --{name.replace('_', '-')} {2 * before}."
+    must, fix = f"{name} must be more than the {before} of before", f"Try {_option(name)} {2 * before}."
     require(count > before, where, must, count, fix)
     longer = job._replace(config=dataclasses.replace(job.config, **{name: count}))
     old, new = job.sound_arms(), longer.sound_arms()

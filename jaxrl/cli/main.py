@@ -253,10 +253,15 @@ def _reproduce(arguments: list[str]) -> int:
 
 def _resume(arguments: list[str]) -> int:
     options = door.read(Resume, arguments, f"{PROGRAM} resume")
+    from jaxrl.cli.extend import longer_by
     from jaxrl.cli.sweep import is_sweep, resume_sweep
 
     directory = find_run(options.runs, options.run)
-    return resume_sweep(directory, options) if is_sweep(directory) else execute([going_on(directory)], options)
+    job, sweep = going_on(directory), is_sweep(directory)
+    if directory.finished:
+        longer = "" if sweep else f"; to train longer: {longer_by(job)}"
+        say(f"{directory.path} was finished: only rows that are missing and the report are made again{longer}")
+    return resume_sweep(directory, options) if sweep else execute([job], options)
 
 
 def _extend(arguments: list[str]) -> int:

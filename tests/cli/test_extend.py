@@ -44,6 +44,23 @@ def started(runs, *options):
     return only(runs)
 
 
+def test_resuming_a_finished_run_says_so_and_how_it_is_trained_longer(tmp_path, capsys):
+    folder = started(tmp_path, TINY, "--num-updates", "5")
+    capsys.readouterr()
+    assert main(["resume", str(folder), "--runs", str(tmp_path)]) in (0, 1)
+    said = capsys.readouterr().err
+    assert f"{folder} was finished" in said
+    command = f"jaxrl extend {folder} --num-updates 10"
+    assert command in said
+    assert main(command.split()[1:]) in (0, 1)
+    run = RunDirectory.open(folder)
+    assert run.config()["config"]["num_updates"] == 10
+    run.write_summary({"finished": False})
+    capsys.readouterr()
+    assert main(["resume", str(folder), "--runs", str(tmp_path)]) in (0, 1)
+    assert "was finished" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("first", [5, 6])
 def test_a_longer_run_is_the_run_of_the_longer_budget(first, tmp_path, capsys):
     """Also if the shorter one ended in the middle of a chunk of the longer one."""
