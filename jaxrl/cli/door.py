@@ -22,6 +22,7 @@ BYTES_OF_A_SEED = 256  # in memory, of the least that is trained: its number, co
 SEED_COUNTS, COUNTS = ("seeds",), ("env_steps", "updates", "num_updates", "num_envs")  # whole names, or their ends after a "_"
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 LAST_LINES = ("Argument helptext", "For full helptext")  # begin what follows the reason in what tyro says
+SUGGESTIONS = ("Perhaps you meant", "Arguments similar to")  # begin the options that it finds near
 
 
 def read(kind: Any, arguments: Sequence[str], prog: str, description: str | None = None) -> Any:
@@ -44,7 +45,7 @@ def read(kind: Any, arguments: Sequence[str], prog: str, description: str | None
     except SystemExit as leave:
         if leave.code in (0, None):
             raise
-        raise ConfigError(f"{prog}: {_reason(said.getvalue())}. Options: {prog} --help.") from None
+        raise ConfigError(f"{prog}: {_reason(said.getvalue())} Options: {prog} --help.") from None
     sys.stderr.write(said.getvalue())
     return checked(prog, options)
 
@@ -128,8 +129,27 @@ def _option(name: str) -> str:
 
 
 def _reason(said: str) -> str:
-    """Returns what tyro says in a box as one line."""
-    lines = [line.strip(" │╭╮╰╯─|+-") for line in said.splitlines() if not line.startswith(("╭", "╰"))]
-    end = next((place for place, line in enumerate(lines) if line.startswith(LAST_LINES)), len(lines))
-    text = " ".join(line for line in lines[:end] if line) or "the options must be ones of this command"
-    return text.rstrip(".")
+    """Returns what tyro says in a box, as sentences: the reason, and the options that are near to an unknown one."""
+    lines = [line.strip(" │|") for line in said.splitlines() if not line.startswith(("╭", "╰", "+"))]
+    lines = [line for line in lines if line.strip("─-")]  # without the rules between the parts
+    lines = lines[: _first(lines, LAST_LINES)]
+    begin = _first(lines, SUGGESTIONS)
+    reason = " ".join(lines[:begin]).rstrip(".") or "the options must be ones of this command"
+    near = _near(lines[begin:])
+    return f"{reason}. Did you mean {' or '.join(near)}?" if near else f"{reason}."
+
+
+def _first(lines: Sequence[str], beginnings: tuple[str, ...]) -> int:
+    """Returns the place of the first line that begins in one of these ways, or how many lines there are."""
+    return next((place for place, line in enumerate(lines) if line.startswith(beginnings)), len(lines))
+
+
+def _near(lines: Sequence[str]) -> list[str]:
+    """Returns the options that tyro suggests, each with the unknown one that it stands for where there are several of these."""
+    found, unknown = [], ""
+    for line in lines:
+        if line.startswith(SUGGESTIONS):
+            unknown = line.partition("similar to ")[2].rstrip(":")
+        elif line.startswith("--"):
+            found.append(f"{line} for {unknown}" if unknown else line)
+    return found

@@ -104,6 +104,24 @@ def test_bad_values_of_other_commands(arguments, message, tmp_path, capsys, monk
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--learning-rat", "3"], "Unrecognized options: --learning-rat, 3. Did you mean --learning-rate FLOAT? Options: "),
+        (["--num-step", "3"], "Unrecognized options: --num-step, 3. Did you mean --num-steps INT? Options: "),
+        (
+            ["--env-step", "5", "--gama", "3"],
+            "3. Did you mean --gamma FLOAT for --gama or --env-steps INT for --env-step? Options: ",
+        ),
+        (["--nonsense"], "Unrecognized options: --nonsense. Options: "),
+        (["--seeds", "x"], "Error parsing --seeds: invalid literal for int() with base 10: 'x'. Options: "),
+    ],
+    ids=str,
+)
+def test_options_that_are_near_are_told_in_sentences(options, sentence, capsys):
+    assert f"{sentence}jaxrl run cartpole_ppo --help." in refused(["run", "cartpole_ppo", "--quick", *options], capsys)
+
+
 def test_seeds_that_do_not_fit_are_refused(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(machine, "free_memory", lambda: 1e9)
     line = refused(["run", "bt_rm", "--seeds", "100000000", "--runs", str(tmp_path)], capsys)
