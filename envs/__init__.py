@@ -190,6 +190,8 @@ REGISTRY: dict[str, Callable[..., Environment]] = {
     "windy_grid": windy_grid.make,
 }
 
+SHOWN_BY = "envs.names() and by the command: jaxrl envs"  # all names
+
 
 def register(name: str, factory: Callable[..., Environment]) -> None:
     """Adds an environment to the catalogue: from then on ``make``, ``jaxrl train`` and ``jaxrl envs`` know its name.
@@ -256,7 +258,7 @@ def factory_of(name: str) -> Callable[..., Environment]:
     elif short not in REGISTRY:
         _import_entry_points()
     if short not in REGISTRY:
-        raise unknown_name("envs.make", "environment", short, REGISTRY)
+        raise unknown_name("envs.make", "environment", short, REGISTRY, SHOWN_BY)
     return REGISTRY[short]
 
 

@@ -15,6 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+MOST_LISTED = 24  # names that a message lists in full, if there is another place that shows them
+NEAR_NAMES = 4  # that a message offers in place of a longer list
+
 
 class JaxrlError(Exception):
     """Base of every error that jaxrl raises on purpose."""
@@ -381,12 +384,32 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def unknown_name(where: str, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """Builds the error for a name that is not known: it names the closest match and lists the rest."""
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """Returns the known names that are spelled like ``name``, or that it is a part of, the nearest first; at most a few."""
+    known = list(known)
+    spelled = difflib.get_close_matches(name, known, n=NEAR_NAMES, cutoff=0.6)
+    parts = [other for other in known if name and name in other]
+    return list(dict.fromkeys(spelled + parts))[:NEAR_NAMES]
+
+
+def unknown_name(where: str, kind: str, name: str, known: Iterable[str], catalogue: str = "", fix: str = "") -> UnknownNameError:
+    """Builds the error for a name that is not known: it names the closest match and lists the rest.
+
+    Args:
+        where: who asks.
+        kind: of the thing that has no such name, for example ``"environment"``.
+        name: the one that is not known.
+        known: all that are.
+        catalogue: the command or function that shows all; where they are many, the message then has the near ones alone.
+        fix: what the user can do, one sentence, if a near name is not what was meant.
+    """
     known = sorted(known)
+    many = bool(catalogue) and len(known) > MOST_LISTED
     match = closest(str(name), known)
-    hint = f"Did you mean {match!r}? " if match else ""
-    return UnknownNameError(f"{where}: no {kind} is named {name!r}. {hint}Known: {', '.join(known) or 'none'}.")
+    near = near_names(str(name), known) if many else [match] if match else []
+    hint = f"{fix} " if fix else f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    rest = f"All {len(known)} are shown by {catalogue}." if many else f"Known: {', '.join(known) or 'none'}."
+    return UnknownNameError(f"{where}: no {kind} is named {name!r}. {hint}{rest}")
 
 
 def missing_package(where: str, package: str, extra: str, error: ImportError) -> ConfigError:

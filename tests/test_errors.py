@@ -17,6 +17,7 @@ from jaxrl.errors import (
     require_real,
     require_within,
     require_zero_sums,
+    unknown_name,
 )
 
 
@@ -124,3 +125,15 @@ def test_indices_outside_a_table_are_refused(value):
     require_index("solver", "player", jnp.int32(1), 2)
     with pytest.raises(ConfigError, match=r"solver: player must be an integer in \[0, 2\)"):
         require_index("solver", "player", value, 2)
+
+
+def test_of_many_names_the_near_ones_are_told_and_where_all_are_shown():
+    few, many = ["lake", "lake_8x8", "maze"], ["lake", "lake_8x8", "frozen_lake", *(f"bandit_{i}" for i in range(40))]
+    said = str(unknown_name("make", "world", "laek", few, "jaxrl worlds"))
+    assert said == "make: no world is named 'laek'. Did you mean 'lake'? Known: lake, lake_8x8, maze."
+    said = str(unknown_name("make", "world", "lake_8", many, "jaxrl worlds"))
+    assert said == "make: no world is named 'lake_8'. Did you mean 'lake_8x8' or 'lake'? All 43 are shown by jaxrl worlds."
+    assert "'frozen_lake'" in str(unknown_name("make", "world", "lake", many, "jaxrl worlds")), "a name that it is a part of"
+    assert "bandit_39" in str(unknown_name("make", "world", "x", many)), "no other place shows them"
+    said = str(unknown_name("make", "world", "zzz", many, "jaxrl worlds", "Write zzz.py."))
+    assert said == "make: no world is named 'zzz'. Write zzz.py. All 43 are shown by jaxrl worlds."

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 from jaxrl.cli import door
 from jaxrl.cli.execute import PROGRAM, Chosen, Job, Running, Storage, execute, going_on
-from jaxrl.errors import JaxrlError, unknown_name
+from jaxrl.errors import JaxrlError, require, unknown_name
 from jaxrl.experiment.experiment import Experiment, load, names
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved
@@ -243,8 +243,8 @@ def _repeated_fields(config: Any) -> bool:
 
 def _reproduce(arguments: list[str]) -> int:
     options = door.read(Reproduce, arguments, f"{PROGRAM} reproduce")
-    if not options.names:
-        raise unknown_name(f"{PROGRAM} reproduce", "experiment", "", names())
+    must, fix = "there must be an experiment", f"Name one or more that `{PROGRAM} list` shows."
+    require(bool(options.names), f"{PROGRAM} reproduce", must, options.names, fix)
     found = [load(name) for name in options.names]
     roots = range(options.root, options.root + options.roots)
     jobs = [Job(one, one.quick if options.quick else one.config(), root=root) for one in found for root in roots]

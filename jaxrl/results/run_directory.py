@@ -479,7 +479,7 @@ def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
     for path in (given, root / given):
         if path.is_dir():
             return RunDirectory.open(path)
-    raise unknown_name(f"find_run in {root}", "experiment or run", str(name), experiments)
+    raise unknown_name(f"find_run in {root}", "experiment or run", str(name), experiments, f"ls {root}")
 
 
 def expanded(path: str | os.PathLike) -> Path:

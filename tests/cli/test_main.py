@@ -107,7 +107,7 @@ def test_a_run_of_an_edited_file_is_not_continued(tmp_path, capsys):
         (["rum", "cartpole_ppo"], "Did you mean 'run'"),
         (["run", "cartpole_pp"], "Did you mean 'cartpole_ppo'"),
         (["reproduce", "frozen_lake"], "Did you mean 'frozen_lake_q_learning'"),
-        (["reproduce"], "Known: bt_rm, cartpole_ppo"),
+        (["reproduce"], "there must be an experiment, got (). Name one or more that `jaxrl list` shows"),
         (["reproduce", "cartpole_ppo", "--roots", "0"], "--roots must be at least 1"),
         (["run", SMALL, "--only", "rat=0.1"], "Did you mean 'rate'"),
         (["run", "nowhere.py"], "the file must exist"),
