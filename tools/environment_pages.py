@@ -15,8 +15,9 @@ from typing import Any
 
 import envs
 from jaxrl.cli import docstrings
-from jaxrl.cli.catalogue import Entry, catalogue, describe_space, unbound
+from jaxrl.cli.catalogue import Entry, catalogue, describe_space
 from jaxrl.cli.docstrings import cell, first_paragraph, inline, markdown, source_of, table, without_sections
+from jaxrl.experiment.pairing import unbound
 from jaxrl.results.storage import replacing
 from tools.environment_pictures import caption, pictures
 

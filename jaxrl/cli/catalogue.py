@@ -1,6 +1,5 @@
 """``envs``: the environments that there are, with what an algorithm sees of them."""
 
-import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import envs
 from jaxrl.cli.docstrings import source_of
 from jaxrl.core.environment import Environment
 from jaxrl.core.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from jaxrl.experiment.pairing import unbound
 
 WIDTH = 160  # columns, where the output is not a terminal
 
@@ -47,11 +47,6 @@ def catalogue() -> list[Entry]:
         family = rest.partition(".")[0] if package == envs.__name__ else package
         entries.append(Entry(name, family, text.partition("\n")[0], source_of(text), envs.make(name), factory, module))
     return sorted(entries, key=lambda entry: (entry.family, entry.name))
-
-
-def unbound(factory: Callable) -> Any:
-    """Returns the function that a factory is, without the arguments that it was given before."""
-    return unbound(factory.func) if isinstance(factory, functools.partial) else factory
 
 
 def describe_space(space: Any) -> str:

@@ -24,7 +24,7 @@ from jaxrl.core import contracts
 from jaxrl.errors import ConfigError, JaxrlError, require, unknown_name
 from jaxrl.experiment.arms import Arm, checked, only
 from jaxrl.experiment.claims import Claim
-from jaxrl.experiment.modules import import_file
+from jaxrl.experiment.modules import import_file, offered
 from jaxrl.experiment.results import Results
 from jaxrl.results.factors import Factor
 
@@ -92,13 +92,15 @@ def load(name: str) -> Experiment:
         return _of_module(module, str(Path(name).expanduser().resolve()), Path(name).stem)
     module = known.get(name.replace("-", "_"), name)
     if "." not in module:
-        raise unknown_name("experiments", "experiment", name, known)
+        raise unknown_name("experiments", "experiment", name, known, "the command: jaxrl list", offered(name))
     try:
         return _of_module(importlib.import_module(module), module)
     except JaxrlError:
         raise
     except Exception as error:
-        reason, fix = f"{contracts.said(error)}{contracts.raised_at(error)}", "Install or mend it, or give the path of a file."
+        reason = f"{contracts.said(error)}{contracts.raised_at(error)}"
+        file = offered(module) if isinstance(error, ModuleNotFoundError) else ""
+        fix = file or "Install or mend it, or give the path of a file."
         raise ConfigError(f"experiment: {module} must be a module that can be imported, got {reason}. {fix}") from error
 
 

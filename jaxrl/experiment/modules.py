@@ -2,12 +2,15 @@
 
 import hashlib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from jaxrl.core import contracts
 from jaxrl.errors import ConfigError, require
+
+MOST_NAMES = 20  # of a file, in a message
 
 
 def import_file(path: Path) -> ModuleType:
@@ -38,3 +41,30 @@ def import_file(path: Path) -> ModuleType:
     finally:
         sys.path.remove(str(path.parent))
     return module
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """Returns the names that a file defines for others: those of modules that it imports, and private ones, are no news."""
+    named = [name for name, value in vars(module).items() if not name.startswith("_") and not inspect.ismodule(value)]
+    return sorted(named)[:MOST_NAMES]
+
+
+def can_be_imported(module: str) -> bool:
+    """Returns whether there is a module of this name; if its package raises an error, the import is left to say so."""
+    try:
+        return module in sys.modules or importlib.util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False
+    except Exception:
+        return True
+
+
+def offered(module: str, name: str = "") -> str:
+    """Returns the sentence that offers a file in place of a module that is not found; empty if no such file lies in this folder.
+
+    Args:
+        module: the name of the module.
+        name: of something in it, by which it was asked for.
+    """
+    file = Path(f"{module.replace('.', '/')}.py")
+    return f"Write {file}{':' if name else ''}{name}: this file lies in this folder." if module and file.is_file() else ""

@@ -30,7 +30,7 @@ from jaxrl.errors import ConfigError, require, unknown_name
 from jaxrl.evaluation import Episodes, ExactValue
 from jaxrl.experiment import draw
 from jaxrl.experiment.arms import Arm
-from jaxrl.experiment.modules import import_file
+from jaxrl.experiment.modules import can_be_imported, import_file, offered, public_names
 from jaxrl.experiment.results import Results
 
 AREAS = ("tabular", "deep", "multiagent")  # of algorithms whose task is an environment
@@ -135,33 +135,50 @@ def _algorithm(name: str) -> tuple[str, ModuleType]:
         known = algorithm_names()
         title = name.replace("-", "_")
         if title not in known:
-            raise unknown_name("algorithms", "algorithm", name, known)
+            raise unknown_name("algorithms", "algorithm", name, known, "jaxrl train", offered(name))
         module = importlib.import_module(known[title])
     for part in ("make", "Config"):
         must, fix = f"the file must have {part}", "See `jaxrl new algorithm`."
-        require(hasattr(module, part), f"algorithm {name}", must, sorted(vars(module))[:20], fix)
+        require(hasattr(module, part), f"algorithm {name}", must, public_names(module), fix)
     return title, module
 
 
 def _environment(name: str) -> tuple[Callable[..., Environment], str, bytes]:
     if name.endswith(".py"):
         module = import_file(Path(name))
-        must, fix = "the file must have a factory make", "See `jaxrl new environment`."
-        require(callable(getattr(module, "make", None)), f"environment {name}", must, sorted(vars(module))[:20], fix)
+        registered = _registered_by(module)
+        fix = f"Write {name}:{registered[0]}." if registered else "See `jaxrl new environment`."
+        must = "the file must have a factory make, or be given with the NAME of one that it registers, FILE.py:NAME"
+        require(callable(getattr(module, "make", None)), f"environment {name}", must, registered or public_names(module), fix)
         return module.make, Path(name).stem, Path(module.__file__ or "").read_bytes()
     module, sign, title = name.rpartition(":")
     title = title.replace("-", "_")
     if module.endswith(".py"):
         import_file(Path(module))  # which registers it
         module = sign = ""
+    elif sign:
+        must, fix = f"{module or 'it'} must be a module that can be imported", offered(module, title)
+        fix = fix or "Install its project, set PYTHONPATH, or write FILE.py:NAME."
+        require(can_be_imported(module), f"environment {name}", must, "none of this name", fix)
+    elif title not in envs.names() and offered(title):
+        raise unknown_name("envs.make", "environment", title, envs.names(), envs.SHOWN_BY, offered(title))
     full = f"{module}{sign}{title}"
     return functools.partial(envs.make, full), title, _text_of(envs.factory_of(full), title)
 
 
+def _registered_by(module: ModuleType) -> list[str]:
+    """Returns the names of environments whose factories are written in a module."""
+    return sorted(name for name, factory in envs.REGISTRY.items() if unbound(factory).__module__ == module.__name__)
+
+
+def unbound(factory: Any) -> Any:
+    """Returns the function that a factory is, without the arguments that it was given before."""
+    return unbound(factory.func) if isinstance(factory, functools.partial) else factory
+
+
 def _text_of(factory: Callable, title: str) -> bytes:
     """Returns what tells one environment of this name from another: of one that a project registered, the text of its file."""
-    while isinstance(factory, functools.partial):
-        factory = factory.func
+    factory = unbound(factory)
     ours = factory.__module__.partition(".")[0] == envs.__name__
     return title.encode() if ours else Path(inspect.getfile(factory)).read_bytes()
 

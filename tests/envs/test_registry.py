@@ -48,13 +48,15 @@ def test_other_numbers_find_the_compiled_program(name, parameters):
 
 
 def test_unknown_environment():
-    with pytest.raises(UnknownNameError, match=r"'frozen_lake'.*Known: .*cartpole, catch"):
+    with pytest.raises(
+        UnknownNameError, match=r"Did you mean 'frozen_lake' or 'frozen_lake_8x8'\? All \d+ are shown by envs.names"
+    ):
         envs.make("frozen_lak")
 
 
 def test_a_name_that_is_no_text_is_unknown():
     for name in (None, 3, ["cartpole"]):
-        with pytest.raises(UnknownNameError, match=r"no environment is named .*Known: acrobot"):
+        with pytest.raises(UnknownNameError, match=r"no environment is named .* All \d+ are shown by .*: jaxrl envs\.$"):
             envs.make(name)
 
 
@@ -218,6 +220,34 @@ def test_the_command_line_knows_environments_of_files_and_modules(registry, tmp_
         assert found.make_env(length=3).observation_space.n == 3
         digests.add(found.digest)
     assert len(digests) == 1  # a run goes on only with the file that began it
+
+
+@pytest.mark.parametrize(
+    ("asked", "file", "message"),
+    [
+        ("near_worlds:hall-of-a-file", "near_worlds.py", "Write near_worlds.py:hall_of_a_file: this file lies in this folder."),
+        ("sub.near_worlds:hall", "sub/near_worlds.py", "Write sub/near_worlds.py:hall: this file lies in this folder."),
+        ("near_worlds", "near_worlds.py", "Write near_worlds.py: this file lies in this folder. All "),
+        ("near_worlds:hall", "other.py", "Install its project, set PYTHONPATH, or write FILE.py:NAME."),
+    ],
+)
+def test_a_file_is_offered_for_a_module_that_is_not_found(asked, file, message, registry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", ".", str(tmp_path))])
+    (tmp_path / "sub").mkdir()
+    (tmp_path / file).write_text(WORLDS)
+    with pytest.raises((ConfigError, UnknownNameError)) as found:
+        pairing.pair(f"q_learning:{asked}")
+    assert message in str(found.value)
+
+
+def test_a_file_that_only_registers_names_is_told_by_these(registry, tmp_path):
+    file = tmp_path / "only_registers.py"
+    file.write_text(WORLDS.replace("def make", "def build").replace(", make", ", build").replace("hall_of_a_file", "its_hall"))
+    with pytest.raises(ConfigError, match=r"got \['its_hall'\]\. Write .*only_registers.py:its_hall\.$"):
+        pairing.pair(f"q_learning:{file}")
+    with pytest.raises(ConfigError, match=r"the file must have make, got \['build'\]"):
+        pairing.pair(f"{file}:cartpole")
 
 
 def test_entry_points_of_installed_projects_are_imported_for_an_unknown_name(registry, tmp_path, monkeypatch):

@@ -98,6 +98,21 @@ def test_what_is_nowhere():
         load("nowhere_at_all.mine")
 
 
+def test_a_file_of_this_folder_is_offered_for_a_module_that_is_not_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", ".")])
+    (tmp_path / "inside").mkdir()
+    for file in ("mine_alone.py", "inside/mine_too.py"):
+        (tmp_path / file).write_text(SMALL.read_text())
+    offer = r"Write {}: this file lies in this folder\."
+    with pytest.raises(UnknownNameError, match=r"no experiment is named 'mine_alone'\. " + offer.format("mine_alone.py")):
+        load("mine_alone")
+    with pytest.raises(UnknownNameError, match=r"no algorithm is named 'mine_alone'\. " + offer.format("mine_alone.py")):
+        load("mine_alone:cartpole")
+    with pytest.raises(ConfigError, match=r"No module named 'inside.*" + offer.format("inside/mine_too.py")):
+        load("inside.mine_too")
+
+
 def test_a_file_finds_the_modules_beside_it(tmp_path):
     (tmp_path / "beside_me.py").write_text("SEEDS = 3\n")
     text = (
