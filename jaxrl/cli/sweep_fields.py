@@ -85,5 +85,13 @@ def _value(field: Field, text: str) -> Any:
             return {"true": True, "false": False}[text.lower()]
         return type(own)(text) if isinstance(own, (int, float)) else ast.literal_eval(text)
     except (ValueError, KeyError, SyntaxError) as error:
-        fix = f"Write it like {own!r}."
+        fix = f"Write it like {_example(field)}."
         raise ConfigError(f"sweep: {field.name} must be of type {type(own).__name__}, got {text!r}. {fix}") from error
+
+
+def _example(field: Field) -> str:
+    """Returns a value of a field as a command line writes it: the one that it has, or another where that is 0."""
+    own = np.ravel(field.value)[0].item() if field.traced else field.value
+    if isinstance(own, bool):
+        return str(own).lower()
+    return f"{own or 0.1:g}" if isinstance(own, float) else repr(own)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import envs
 import jaxrl
+from jaxrl.cli import sweep_fields
 from jaxrl.cli.main import main
 from jaxrl.cli.sweep import Options
 from jaxrl.errors import ConfigError
@@ -19,7 +21,7 @@ from jaxrl.experiment.experiment import load, names
 from jaxrl.report import figures
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import final_values
-from jaxrl.sweeps.members import fields
+from jaxrl.sweeps.members import Field, fields
 from jaxrl.training.checkpoint import CheckpointWarning
 from tests.marks import each, slow
 
@@ -191,7 +193,8 @@ def test_parameters_of_the_environment_are_swept_with_their_own_referee(tmp_path
         ([], "there must be fields to sweep"),
         (["--grid", "learning_rat=0.1"], "no field is named 'learning_rat'. Did you mean 'learning_rate'"),
         (["--grid", "learning_rate"], "--grid must have the form FIELD=VALUES"),
-        (["--grid", "learning_rate=quick"], "learning_rate must be of type float, got 'quick'"),
+        (["--grid", "learning_rate=quick"], "learning_rate must be of type float, got 'quick'. Write it like 0.5."),
+        (["--random", "epsilon=low..0.5"], "epsilon must be of type float, got 'low'. Write it like 0.2."),
         (["--grid", "learning_rate=0.1", "--grid", "learning-rate=0.2"], "--grid may name a field once"),
         (["--grid", "learning_rate=0.1,7"], "learning_rate must lie in [0, 1]"),
         (["--random", "learning_rate=1..0"], "low must be below high"),
@@ -208,6 +211,23 @@ def test_user_errors_are_one_line(options, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("field", "example"),
+    [
+        (Field("rate", True, np.float32([0.0003])), "0.0003"),
+        (Field("rate", True, 0.0), "0.1"),
+        (Field("steps", False, 128), "128"),
+        (Field("hidden", False, (64, 64)), "(64, 64)"),
+        (Field("flag", False, True), "true"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_type_is_answered_by_an_example_that_the_field_takes(field, example):
+    with pytest.raises(ConfigError, match=rf"Write it like {re.escape(example)}\.$"):
+        sweep_fields.listed({field.name: field}, [f"{field.name}=(no"])
+    assert sweep_fields.listed({field.name: field}, [f"{field.name}={example}"])
 
 
 def test_no_experiment_has_an_option_of_the_same_name():
