@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Files are written in row groups of about this many rows, so that merging and filtering need little memory.
 ROWS_PER_GROUP = 1 << 18
+HALF_MADE = re.compile(r"([.]\d+)?[.]partial(?=/|$)")  # in the name of a file or a folder that is not whole yet
 
 
 @contextlib.contextmanager
@@ -33,7 +35,14 @@ def writing(path: Path) -> Iterator[None]:
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         fix = "Free some space, then resume." if full else "Choose another folder, or make this one writable."
-        raise ResultsError(f"results: {path} must be writable, got {error.strerror or str(error)!r}. {fix}") from error
+        raise ResultsError(f"results: {_shown(path)} must be writable, got {error.strerror or str(error)!r}. {fix}") from error
+
+
+def _shown(path: Path) -> Path:
+    """Returns what a user knows of a path that cannot be written: the file by its final name, or the folder that is there."""
+    if path.parent.exists():
+        return Path(HALF_MADE.sub("", str(path)))
+    return next(folder for folder in path.absolute().parents if folder.exists())
 
 
 def _is_about(error: OSError, path: Path) -> bool:

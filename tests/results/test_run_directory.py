@@ -68,10 +68,11 @@ def test_a_configuration_needs_fields(tmp_path, config):
 def test_an_unwritable_root_is_named(tmp_path):
     file = tmp_path / "file"
     file.write_text("not a folder")
-    with pytest.raises(ResultsError, match="Choose another folder"):
-        RunDirectory.create(file, "exp", {})
-    with pytest.raises(ResultsError, match="Choose another folder"):
-        RunDirectory.create(file / "deeper", "exp", {})
+    for root in (file, file / "deeper"):
+        with pytest.raises(
+            ResultsError, match=f"^results: {file} must be writable, got 'Not a directory'. Choose another folder"
+        ):
+            RunDirectory.create(root, "exp", {})
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -43,9 +43,26 @@ def test_the_first_place_of_another_form_is_named(change, found):
 
 def test_an_error_about_another_file_is_not_that_of_the_results(tmp_path):
     path = tmp_path / "runs" / "exp" / "summary.json"
+    path.parent.mkdir(parents=True)
     for name in (str(path), str(path.parent / "other.partial"), str(tmp_path / "runs"), None):
         with pytest.raises(ResultsError, match=r"summary\.json must be writable"), storage.writing(path):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), name)
     for name in ("/data/prices.csv", str(tmp_path / "prices.csv")):
         with pytest.raises(PermissionError, match=Path(name).name), storage.writing(path):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+
+def test_what_cannot_be_written_has_the_name_that_the_user_knows(tmp_path):
+    """Not that of a file or a folder that is only half made."""
+    folder = tmp_path / "run"
+    half = tmp_path / "run.77.partial"
+    half.mkdir()
+    for path, shown in (
+        (half / "config.json", folder / "config.json"),
+        (tmp_path / "0000000004.partial", tmp_path / "0000000004"),
+        (tmp_path / "missing" / "run.77.partial" / "config.json", tmp_path),
+        (tmp_path / "my.partial.run", tmp_path / "my.partial.run"),
+    ):
+        with pytest.raises(ResultsError) as found, storage.writing(path):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        assert str(found.value).startswith(f"results: {shown} must be writable, got 'Permission denied'. ")
