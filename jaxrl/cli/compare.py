@@ -29,11 +29,13 @@ from tyro.conf import Positional
 
 from jaxrl import statistics
 from jaxrl.errors import ConfigError, require, unknown_name
+from jaxrl.experiment.runs import find, told
+from jaxrl.experiment.session import say
 from jaxrl.report import figures
 from jaxrl.report.comparison import Comparison, Methods, Sample, compare_methods
 from jaxrl.results import storage
 from jaxrl.results.provenance import differences
-from jaxrl.results.run_directory import TABLES, RunDirectory, find_run
+from jaxrl.results.run_directory import TABLES, RunDirectory
 
 USUAL_METRICS = ("greedy_return", "sampled_return", "episode_return")  # looked for in this order
 DIFFERENCES_NAMED = 3  # of two tasks
@@ -44,7 +46,7 @@ class Compare:
     """Compare runs, or the arms of a run: a table on screen, a figure and the numbers in a folder."""
 
     names: Positional[tuple[str, ...]] = ()
-    """Folders of runs, or names of experiments for their newest run."""
+    """Folders of runs, or experiments for their newest run that is no quick one, if there is such."""
     runs: Path = Path("runs")
     """Folder of all results."""
     metric: str = ""
@@ -73,7 +75,9 @@ def compare(options: Compare) -> int:
         ConfigError: there is nothing to compare, or the runs cannot be compared.
         ResultsError: a run cannot be read, or the output cannot be written.
     """
-    runs = [find_run(options.runs, name) for name in options.names]
+    runs = [find(options.runs, name, full=True) for name in options.names]
+    for text in filter(None, map(told, options.names, runs)):
+        say(text)
     require(bool(runs), "compare", "there must be a run", options.names, "Name runs or experiments.")
     metric = options.metric or _usual_metric(runs)
     methods = read_methods(runs, metric, options.table or None, options.arms, options.tasks, options.x)
@@ -139,7 +143,7 @@ def _labels(runs: Sequence[RunDirectory]) -> list[str]:
         if len(set(labels)) == len(labels):
             return labels
     repeated = [str(run.path) for run in runs]
-    fix = "Name each run once; an experiment's name means its newest run."
+    fix = "Name each run once; an experiment's name means one of its runs."
     raise ConfigError(f"compare: runs must differ, got {repeated}. {fix}")
 
 

@@ -18,7 +18,7 @@ from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved, failure_of
 from jaxrl.results.provenance import to_json
-from jaxrl.results.run_directory import RunDirectory, find_unfinished
+from jaxrl.results.run_directory import OTHER, PUBLISHED, QUICK, RunDirectory, find_unfinished
 from jaxrl.results.sinks import Sink
 from jaxrl.training import distributed
 from jaxrl.training.distributed import Processes
@@ -84,7 +84,8 @@ class Chosen:
 class Job(NamedTuple):
     """An experiment that is to be run.
 
-    config: its configuration. only, root: see ``Chosen``. directory: of a run to go on with, None to start one.
+    config: its configuration. only, root: see ``Chosen``. directory: of a run to go on with, None to start one. quick: whether
+        its configuration began from tiny budgets.
     """
 
     experiment: Experiment
@@ -92,11 +93,17 @@ class Job(NamedTuple):
     only: tuple[str, ...] = ()
     root: int = 0
     directory: RunDirectory | None = None
+    quick: bool = False
 
     @property
     def published(self) -> bool:
         """Whether these are the published settings, with which the claims can be decided. Any root can decide them."""
         return self.config == self.experiment.config() and not self.only
+
+    @property
+    def kind(self) -> str:
+        """A word for its settings; see ``jaxrl.results.run_directory.RunDirectory.settings``."""
+        return PUBLISHED if self.published else QUICK if self.quick else OTHER
 
     def arms(self) -> list[Arm]:
         """Returns the arms that are trained, without those that were not asked for."""
@@ -132,7 +139,7 @@ def stored_job(directory: RunDirectory) -> Job:
         UnknownNameError: the experiment is not there any more.
     """
     saved = Saved(directory)
-    return Job(saved.experiment, saved.config, saved.only, saved.root, directory)
+    return Job(saved.experiment, saved.config, saved.only, saved.root, directory, directory.settings == QUICK)
 
 
 def going_on(directory: RunDirectory) -> Job:
@@ -255,7 +262,7 @@ def _run(
 
     experiment, config = job.experiment, job.config
     if processes.first:
-        directory.resume()
+        directory.resume(job.kind)
     processes.wait()
     session = Session(
         directory,

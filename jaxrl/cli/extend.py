@@ -17,8 +17,8 @@ from tyro.conf import Positional
 from jaxrl.cli.execute import PROGRAM, Job, Running, execute, going_on
 from jaxrl.errors import ConfigError, require
 from jaxrl.experiment.arms import Arm
+from jaxrl.experiment.runs import find
 from jaxrl.results.provenance import differences, to_json
-from jaxrl.results.run_directory import find_run
 
 DIFFERENCES_NAMED = 3  # between an arm of the budget of before and the same of the new one
 
@@ -31,7 +31,7 @@ class Extend(Running):
     """
 
     run: Positional[str] = ""
-    """Folder of the run, or the name of an experiment for its newest run."""
+    """Folder of the run, or an experiment, named as for ``run``, for its newest run."""
     env_steps: int | None = None
     """Environment steps of each learner in all, as the experiment counts them (count)."""
     num_updates: int | None = None
@@ -43,8 +43,8 @@ BUDGETS = ("env_steps", "num_updates")
 
 def longer_by(job: Job) -> str:
     """Returns the command that trains a finished run twice as long."""
-    known = {name: getattr(job.config, name) for name in BUDGETS if hasattr(job.config, name)}
-    budget = next((f" {_option(name)} {2 * before}" for name, before in known.items()), "")
+    known = [field.name for field in dataclasses.fields(job.config) if field.name in BUDGETS]
+    budget = next((f" {_option(name)} {2 * getattr(job.config, name)}" for name in known), "")
     return f"{PROGRAM} extend {job.directory.path if job.directory else job.experiment.name}{budget}"
 
 
@@ -61,7 +61,7 @@ def extend(options: Extend) -> int:
     """
     must, fix = "one process must extend a run", "Leave --num-processes out; once it goes on, resume it with several."
     require(options.num_processes in (None, 1), "extend", must, options.num_processes, fix)
-    directory = find_run(options.runs, options.run)
+    directory = find(options.runs, options.run)
     where = f"extend {directory.path}"
     require("sweep" not in directory.config(), where, "it must be the run of an experiment", "a sweep", "Run the chosen member.")
     require(directory.finished, where, "the run must be finished", "one that was stopped", "Resume it first.")

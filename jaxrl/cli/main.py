@@ -1,5 +1,6 @@
 """The command line: ``jaxrl list | run NAME | reproduce NAME... | resume RUN | report RUN``, also ``python -m jaxrl``."""
 
+import operator
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -14,9 +15,9 @@ from jaxrl.cli import door
 from jaxrl.cli.execute import PROGRAM, Chosen, Job, Running, Storage, execute, going_on
 from jaxrl.errors import JaxrlError, require, unknown_name
 from jaxrl.experiment.experiment import Experiment, load, names
+from jaxrl.experiment.runs import find
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved
-from jaxrl.results.run_directory import find_run
 from jaxrl.training.graceful_stop import INTERRUPTED
 
 
@@ -40,7 +41,7 @@ class Resume(Running):
     """Go on with a run that was stopped, with the settings it was started with: the result is the same to the last bit."""
 
     run: Positional[str] = ""
-    """Folder of the run, or the name of an experiment for its newest run."""
+    """Folder of the run, or an experiment, named as for ``run``, for its newest run."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Replay(Storage):
     """Make the update again, step by step, that put a seed into quarantine, and show the operation that went wrong."""
 
     run: Positional[str] = ""
-    """Folder of the run, or the name of an experiment for its newest run."""
+    """Folder of the run, or an experiment, named as for ``run``, for its newest run."""
     seed: int = 0
     """Number of the seed."""
     arm: str | None = None
@@ -72,7 +73,7 @@ class Report(Storage):
     """Write the report of a finished or interrupted run again, claims included."""
 
     run: Positional[str] = ""
-    """Folder of the run, or the name of an experiment for its newest run."""
+    """Folder of the run, or an experiment, named as for ``run``, for its newest run."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,7 +138,8 @@ def _usage() -> str:
   report RUN            write the report of a run again
   new KIND NAME         a working, tested start: an experiment, environment, algorithm or project of your own
 
-NAME is one of ours, the path of a Python file, a module, or ALGORITHM:ENVIRONMENT. Options of every command: COMMAND --help."""
+NAME is one of ours, the path of a Python file, a module, or ALGORITHM:ENVIRONMENT. RUN is the folder of a run, or a NAME for its
+newest run. Options of every command: COMMAND --help."""
 
 
 def _list(arguments: list[str]) -> int:
@@ -209,9 +211,10 @@ def _job(command: str, arguments: list[str], options: type, more: str = "") -> t
         print(f"usage: {PROGRAM} {command} NAME [options]\n\nNAME: {', '.join(names())},\nthe path of a file, or a module.")
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
     experiment, rest = load(arguments[0]), [argument for argument in arguments[1:] if argument != "--quick"]
-    default = experiment.quick if len(rest) < len(arguments) - 1 else experiment.config()
+    quick = len(rest) < len(arguments) - 1
+    default = experiment.quick if quick else experiment.config()
     running, config = _parse(f"{PROGRAM} {command} {arguments[0]}", experiment, default, rest, options, more)
-    return Job(experiment, config, running.only, running.root), running
+    return Job(experiment, config, running.only, running.root, quick=quick), running
 
 
 def _parse(where: str, experiment: Experiment, default: Any, arguments: list[str], running: type, more: str) -> tuple[Any, Any]:
@@ -247,7 +250,8 @@ def _reproduce(arguments: list[str]) -> int:
     require(bool(options.names), f"{PROGRAM} reproduce", must, options.names, fix)
     found = [load(name) for name in options.names]
     roots = range(options.root, options.root + options.roots)
-    jobs = [Job(one, one.quick if options.quick else one.config(), root=root) for one in found for root in roots]
+    config = operator.attrgetter("quick") if options.quick else operator.methodcaller("config")
+    jobs = [Job(one, config(one), root=root, quick=options.quick) for one in found for root in roots]
     return execute(jobs, options)
 
 
@@ -256,7 +260,7 @@ def _resume(arguments: list[str]) -> int:
     from jaxrl.cli.extend import longer_by
     from jaxrl.cli.sweep import is_sweep, resume_sweep
 
-    directory = find_run(options.runs, options.run)
+    directory = find(options.runs, options.run)
     job, sweep = going_on(directory), is_sweep(directory)
     if directory.finished:
         longer = "" if sweep else f"; to train longer: {longer_by(job)}"
@@ -282,7 +286,7 @@ def _replay(arguments: list[str]) -> int:
     from jaxrl.training import platform
 
     platform.setup()
-    return replay(Saved(find_run(options.runs, options.run)), options.seed, options.arm)
+    return replay(Saved(find(options.runs, options.run)), options.seed, options.arm)
 
 
 def _verify(arguments: list[str]) -> int:
@@ -318,7 +322,7 @@ def _report(arguments: list[str]) -> int:
     from jaxrl.report.page import write_report
 
     options = door.read(Report, arguments, f"{PROGRAM} report")
-    directory = find_run(options.runs, options.run)
+    directory = find(options.runs, options.run)
     print(write_report(directory))
     if directory.finished:
         directory.require_whole()

@@ -362,7 +362,7 @@ def sweep_experiment(job: Job, options: Options) -> int:
         directory = find_unfinished(options.runs, name, settings)
     directory = directory or RunDirectory.create(options.runs, name, settings)
     with directory.locked(), GracefulStop(say) as stop:
-        directory.resume()
+        directory.resume(job.kind)
         interrupted, tried = False, None
         try:
             arm = _chosen_arm(job, directory, options)

@@ -29,11 +29,12 @@ from jaxrl.experiment.arms import Arm, predecessor, programs, ready_arms
 from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.experiment import load as load_experiment
 from jaxrl.experiment.results import Results
-from jaxrl.experiment.session import checkpoints_of
+from jaxrl.experiment.runs import find, told
+from jaxrl.experiment.session import checkpoints_of, say
 from jaxrl.results import factors as factor
 from jaxrl.results import storage
 from jaxrl.results.provenance import from_json, to_json
-from jaxrl.results.run_directory import RunDirectory, expanded, find_run
+from jaxrl.results.run_directory import RunDirectory, expanded
 from jaxrl.results.sinks import Failure, RunSummary
 from jaxrl.results.storage import replacing
 from jaxrl.training import seed_axis
@@ -291,7 +292,7 @@ class Saved:
         self.results = Results(directory, self.root)
 
     def __repr__(self) -> str:
-        return f"Saved({str(self.directory.path)!r}, root {self.root})"
+        return f"Saved({str(self.directory.path)!r}, {self.directory.settings} settings, root {self.root})"
 
     @functools.cached_property
     def experiment(self) -> Experiment:
@@ -425,10 +426,15 @@ def load(run: str | Path | Mapping, runs: str | Path = "runs") -> Saved:
     """Opens a run to read it.
 
     Args:
-        run: the folder of a run, or the name of an experiment for its newest run.
+        run: the folder of a run; or an experiment, named as for ``jaxrl run``, for its newest run. Runs with quick settings,
+            which only show that everything runs, are left aside if there is another one; that is said then.
         runs: folder of all results.
 
     Raises:
         UnknownNameError: there is no such run. ResultsError: it cannot be read, or it is no run of an experiment.
     """
-    return Saved(find_run(expanded(runs), str(run)))
+    found = find(runs, str(run), full=True)
+    which = told(str(run), found)
+    if which and found.path != find(runs, str(run)).path:
+        say(f"{which}; newer runs have quick settings")
+    return Saved(found)

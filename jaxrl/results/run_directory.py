@@ -46,6 +46,7 @@ WHOLE = "-whole"  # ends the name of the note on all seeds of an arm, beside tho
 # Of an arm whose sessions noted nothing.
 NO_SESSION = {"first_update": 0, "devices": 0, "seconds": 0.0, "compile_seconds": 0.0, "env_steps_per_second": None}
 TABLES = ("metrics", "evaluations", "measurements")
+PUBLISHED, QUICK, OTHER = "published", "quick", "other"  # words for the settings of a run
 HALF_MADE = ".partial"  # ends the name of a folder that is no run yet
 NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")  # of the folder of a run
 
@@ -70,7 +71,7 @@ _FACTS |= {name: storage.number for name in ("seconds", "compile_seconds", "env_
 _FACTS |= {"interrupted": bool, "failed_seeds": storage.Every(_failure, str.isdecimal)}
 _STATISTICS = {name: storage.number for name in ("iqm", "low", "high", "mean", "median", "minimum", "maximum")}
 _RESULT = {"arm": str, "metric": str, "table?": str, **_STATISTICS, "seeds": storage.count, "missing": storage.count}
-SUMMARY = {"runs?": storage.Every(_FACTS), "results?": [_RESULT], "finished?": bool}
+SUMMARY = {"runs?": storage.Every(_FACTS), "results?": [_RESULT], "finished?": bool, "settings?": str}
 _MEASURED = {f"{name}?": storage.number for name in ("value", "low", "high")}
 CLAIMS = [{"text": str, "verdict": verdict, **_MEASURED}]
 VERSIONS = {"device": {"count": storage.count, "kind": str}}
@@ -175,6 +176,11 @@ class RunDirectory:
         """Whether the run came to its end."""
         return bool(self.summary().get("finished"))
 
+    @property
+    def settings(self) -> str:
+        """A word for the settings of the run: "published", "quick", "other", or "unknown" where it was not noted."""
+        return self.summary().get("settings", "unknown")
+
     # Writing
 
     @contextlib.contextmanager
@@ -196,10 +202,13 @@ class RunDirectory:
                 pass
             yield
 
-    def resume(self) -> None:
-        """Notes that a run goes on: where the versions or devices are others than before, they are written beside the first.
+    def resume(self, settings: str) -> None:
+        """Notes that a run begins or goes on: versions or devices other than before are written beside the first.
 
         Removes what a kill left half written.
+
+        Args:
+            settings: a word for those with which it runs; see ``settings``.
         """
         for partial in self.path.rglob("*.partial"):
             if partial.is_file():
@@ -208,7 +217,7 @@ class RunDirectory:
         now = versions()
         if now != self.versions():
             storage.write_json(self.path / f"versions-{datetime.now(UTC):%Y%m%dT%H%M%S}Z.json", now)
-        self.write_summary({"finished": False})
+        self.write_summary({"finished": False, "settings": settings})
 
     def remove_if_empty(self) -> None:
         """Removes the folder of a run that was refused before anything was recorded: it would hide those before it."""
@@ -457,13 +466,15 @@ def _lacking(there: np.ndarray, seeds: np.ndarray, updates: np.ndarray) -> str:
     return f"{int((~there).sum())} rows, of {which}, updates {lacking[0]} to {lacking[-1]}"
 
 
-def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
+def find_run(root: str | os.PathLike, name: str | os.PathLike, full: bool = False) -> RunDirectory:
     """Opens the run that a user means.
 
     Args:
         root: folder of all results.
         name: an experiment (its newest run, by the time in the name of the folder; what is no run is left aside), or the path
             of a run, as it stands or below ``root``.
+        full: whether a run with quick settings, which only shows that everything runs, is taken only if the experiment has no
+            other one.
 
     Raises:
         UnknownNameError: there is no such experiment and no such folder.
@@ -473,13 +484,27 @@ def find_run(root: str | os.PathLike, name: str | os.PathLike) -> RunDirectory:
     folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
     experiments = {folder.name for folder in folders if not folder.name.startswith(".")}
     if str(name) in experiments:
-        runs = _runs(root / name)
+        runs = newest_first(root, str(name), full)
         require(bool(runs), "find_run", "the experiment must have a run", str(root / name), "Run it first.", ResultsError)
-        return RunDirectory.open(runs[-1])
+        return RunDirectory.open(runs[0])
     for path in (given, root / given):
         if path.is_dir():
             return RunDirectory.open(path)
     raise unknown_name(f"find_run in {root}", "experiment or run", str(name), experiments, f"ls {root}")
+
+
+def newest_first(root: str | os.PathLike, experiment: str, full: bool = False) -> list[Path]:
+    """Returns the runs of an experiment below a folder of all results. full: whether those with quick settings come last."""
+    runs = _runs(Path(root) / experiment)[::-1]
+    return sorted(runs, key=_is_quick) if full else runs
+
+
+def _is_quick(path: Path) -> bool:
+    """Returns whether a run has quick settings; one whose file is damaged counts as a run, and opening it says what is wrong."""
+    try:
+        return RunDirectory(path).settings == QUICK
+    except ResultsError:
+        return False
 
 
 def expanded(path: str | os.PathLike) -> Path:

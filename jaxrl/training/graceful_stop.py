@@ -20,7 +20,7 @@ def leave_at_once(*_: object) -> None:
     os._exit(INTERRUPTED)
 
 
-# What is said of the first and of the second request.
+# The answers to the first and to the second request.
 HEARD = (
     "stopping at the next safe moment, with all results kept; "
     "once more stops as soon as compiled code returns, and the chunk of that moment may be lost",
