@@ -50,7 +50,7 @@ def test_reading_changes_nothing(runs):
 
     before = contents()
     saved = jaxrl.load(folder)
-    assert repr(saved) == f"Saved({str(folder)!r}, root 0)"
+    assert repr(saved) == f"Saved({str(folder)!r}, quick settings, root 0)"
     saved.arm(method="plain", rate=0.1).state(1)
     saved.results.final("greedy_exact_value", method="plain", rate=0.1)
     assert main(["replay", str(folder), "--seed", "0"]) == 2
