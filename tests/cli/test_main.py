@@ -233,12 +233,12 @@ def test_an_error_of_an_experiments_own_file_is_not_blamed_on_the_results(tmp_pa
     ("command", "reader"),
     [
         ("list", "head -1"),
-        ("envs", "head -1"),
-        ("envs", "true"),
-        ("run cartpole_ppo --help", "head -1"),
         ("run cartpole_ppo --help", "true"),
-        ("run", "true"),
-        ("--help", "true"),
+        pytest.param("envs", "head -1", marks=pytest.mark.slow),
+        pytest.param("envs", "true", marks=pytest.mark.slow),
+        pytest.param("run cartpole_ppo --help", "head -1", marks=pytest.mark.slow),
+        pytest.param("run", "true", marks=pytest.mark.slow),
+        pytest.param("--help", "true", marks=pytest.mark.slow),
     ],
 )
 def test_a_reader_that_leaves_is_no_error(command, reader):
