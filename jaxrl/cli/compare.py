@@ -32,8 +32,10 @@ from jaxrl.errors import ConfigError, require, unknown_name
 from jaxrl.report import figures
 from jaxrl.report.comparison import Comparison, Methods, Sample, compare_methods
 from jaxrl.results import storage
+from jaxrl.results.finding import find_run
+from jaxrl.results.gaps import find_gaps
 from jaxrl.results.provenance import differences
-from jaxrl.results.run_directory import TABLES, RunDirectory, find_run
+from jaxrl.results.run_directory import TABLES, RunDirectory
 
 USUAL_METRICS = ("greedy_return", "sampled_return", "episode_return")  # looked for in this order
 DIFFERENCES_NAMED = 3  # of two tasks
@@ -202,7 +204,7 @@ def _unequal_tasks(trained: Mapping[str, Mapping[str, Any]], tasks: bool) -> lis
 
 def _incomplete(runs: Sequence[RunDirectory]) -> list[str]:
     """Says which runs lost rows after they were finished."""
-    lost = {run.path: run.gaps() for run in runs if run.finished}
+    lost = {run.path: find_gaps(run) for run in runs if run.finished}
     return [
         f"rows of {path} are missing ({'; '.join(gaps)}): jaxrl resume makes them again" for path, gaps in lost.items() if gaps
     ]

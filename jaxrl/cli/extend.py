@@ -17,8 +17,9 @@ from tyro.conf import Positional
 from jaxrl.cli.execute import Job, Running, execute, going_on
 from jaxrl.errors import ConfigError, require
 from jaxrl.experiment.arms import Arm
+from jaxrl.results.finding import find_run
+from jaxrl.results.gaps import require_no_gaps
 from jaxrl.results.provenance import differences, to_json
-from jaxrl.results.run_directory import find_run
 
 DIFFERENCES_NAMED = 3  # between an arm of the budget of before and the same of the new one
 
@@ -51,7 +52,7 @@ def extend(options: Extend) -> int:
     where = f"extend {directory.path}"
     require("sweep" not in directory.config(), where, "it must be the run of an experiment", "a sweep", "Run the chosen member.")
     require(directory.finished, where, "the run must be finished", "one that was stopped", "Resume it first.")
-    directory.require_whole()
+    require_no_gaps(directory)
     job = going_on(directory)
     longer = _longer(where, job, options)
     with directory.locked():

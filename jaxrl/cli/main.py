@@ -16,7 +16,8 @@ from jaxrl.errors import JaxrlError, unknown_name
 from jaxrl.experiment.experiment import Experiment, load, names
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved
-from jaxrl.results.run_directory import find_run
+from jaxrl.results.finding import find_run
+from jaxrl.results.gaps import require_no_gaps
 from jaxrl.training.graceful_stop import INTERRUPTED
 
 
@@ -316,7 +317,7 @@ def _report(arguments: list[str]) -> int:
     directory = find_run(options.runs, options.run)
     print(write_report(directory))
     if directory.finished:
-        directory.require_whole()
+        require_no_gaps(directory)
     return 0
 
 

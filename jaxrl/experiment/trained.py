@@ -32,8 +32,9 @@ from jaxrl.experiment.results import Results
 from jaxrl.experiment.session import checkpoints_of
 from jaxrl.results import factors as factor
 from jaxrl.results import storage
+from jaxrl.results.finding import expanded, find_run
 from jaxrl.results.provenance import from_json, to_json
-from jaxrl.results.run_directory import RunDirectory, expanded, find_run
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.results.sinks import Failure, RunSummary
 from jaxrl.results.storage import replacing
 from jaxrl.training import seed_axis
