@@ -23,7 +23,7 @@ def best_actions(action_value: np.ndarray) -> np.ndarray:
     """Returns the policy float64[X, A] that draws equally among the best actions of each state, ties within rounding.
 
     Args:
-        action_value: float[X, A], such as that of ``jaxrl.solvers.dynamic_programming.value_iteration``.
+        action_value: float[X, A], such as that of ``jaxrl.solvers.mdp.value_iteration``.
     """
     values = np.asarray(action_value, np.float64)
     scale = max(float(np.abs(values[np.isfinite(values)]).max(initial=0.0)), 1.0)

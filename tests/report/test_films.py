@@ -16,7 +16,7 @@ from jaxrl.report import films
 from jaxrl.report.figures import caption
 from jaxrl.report.grid_figures import best_actions, value_map
 from jaxrl.results.run_directory import RunDirectory
-from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 
 
 @pytest.fixture
