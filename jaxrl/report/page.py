@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxrl.report.charts import charts
-from jaxrl.report.figures import caption
+from jaxrl.report.style import caption
 from jaxrl.results.gaps import find_gaps
 from jaxrl.results.progress import duration, quantity
 from jaxrl.results.run_directory import RunDirectory

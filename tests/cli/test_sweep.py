@@ -16,7 +16,7 @@ from jaxrl.cli.sweep import Options
 from jaxrl.errors import ConfigError
 from jaxrl.evaluation import ExactValue
 from jaxrl.experiment.experiment import load, names
-from jaxrl.report import figures
+from jaxrl.report import style
 from jaxrl.results.gaps import find_gaps
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import final_values
@@ -58,7 +58,7 @@ def test_a_grid(tmp_path, capsys):
     assert best["held_out"]["estimate"] == pytest.approx(final_values(again).mean())
     assert best["held_out_seeds"] == [4, 5, 6]
     assert run.finished
-    assert "Diamond" in figures.caption(folder / "figures" / "sweep.png")
+    assert "Diamond" in style.caption(folder / "figures" / "sweep.png")
     assert (folder / "report.html").exists()
     stored = {entry["arm"]: entry for entry in run.trainings()}
     assert set(stored) == {*(entry["name"] for entry in table["members"]), f"held out: {best['name']}"}
@@ -101,7 +101,7 @@ def test_halving_of_random_members(tmp_path, capsys):
     run = RunDirectory.open(folder)
     for entry in table["members"]:
         assert run.curves("td_error", entry["name"]).values.shape == (4, entry["num_updates"])
-    assert "Hollow" in figures.caption(folder / "figures" / "sweep.png")
+    assert "Hollow" in style.caption(folder / "figures" / "sweep.png")
 
 
 def test_a_search_that_goes_on(tmp_path):
