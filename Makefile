@@ -30,7 +30,7 @@ test-all: $(READY)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST)
 
 # A few tests of every part, for the other end of the range of versions.
-SMOKE := tests/training/test_runner.py tests/training/test_diagnosis.py tests/algorithms/test_all_algorithms.py tests/solvers/test_zero_sum.py tests/solvers/test_host.py
+SMOKE := tests/training/test_runner.py tests/training/test_diagnosis.py tests/algorithms/test_all_algorithms.py tests/solvers/test_zero_sum.py tests/solvers/mdp/test_host.py
 
 smoke: $(READY)
 	$(PYTEST) -m "$(QUICK)" $(SMOKE)

@@ -21,11 +21,9 @@ from jaxrl.errors import ConfigError, EnvError
 from jaxrl.evaluation import finance
 from jaxrl.solvers import (
     cfr,
-    dynamic_programming,
     dynamics,
     equilibria,
     extensive,
-    host,
     kl_optimal,
     lemke_howson,
     markov_chain,
@@ -34,6 +32,12 @@ from jaxrl.solvers import (
     normal_form,
     zero_sum,
 )
+from jaxrl.solvers.mdp import host
+from jaxrl.solvers.mdp.backups import action_values, greedy_policy
+from jaxrl.solvers.mdp.entropic import certainty_equivalents, entropic_value_iteration
+from jaxrl.solvers.mdp.policy_evaluation import policy_chain, policy_evaluation, return_of_policy
+from jaxrl.solvers.mdp.policy_iteration import policy_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 
 NAN, INF = np.nan, np.inf
 NO_NUMBER = ("a", None, 1j, {}, [0.5, "a"], [[0.5], [0.5, 0.5]])
@@ -149,36 +153,36 @@ def models():
     tolerance, sweeps = (*NO_NUMBER, NAN, -1.0, True), (*NO_NUMBER, NAN, 0, -1)
     sound = dict(model=corridor(), gamma=0.9, tolerance=1e-3, max_sweeps=9)
     unsound = dict(gamma=SHARE, tolerance=tolerance, max_sweeps=sweeps)
-    yield "value_iteration", Door(dynamic_programming.value_iteration, sound, unsound)
+    yield "value_iteration", Door(value_iteration, sound, unsound)
     yield "host.solve", Door(host.solve, sound, unsound | dict(max_sweeps=COUNT))
     entropic = {name: value for name, value in sound.items() if name != "gamma"} | dict(risk_aversion=1.0)
     unsound = dict(risk_aversion=FINITE, tolerance=tolerance, max_sweeps=sweeps)
-    yield "entropic_value_iteration", Door(dynamic_programming.entropic_value_iteration, entropic, unsound)
+    yield "entropic_value_iteration", Door(entropic_value_iteration, entropic, unsound)
     unsound = dict(gamma=SHARE, max_improvements=sweeps)
     yield (
         "policy_iteration",
-        Door(dynamic_programming.policy_iteration, dict(model=corridor(), gamma=0.9, max_improvements=9), unsound),
+        Door(policy_iteration, dict(model=corridor(), gamma=0.9, max_improvements=9), unsound),
     )
     value = (*NUMBERS, 1.0, np.zeros(0), np.zeros(3))
     states = np.zeros(corridor().num_states)
     unsound = dict(value=value, gamma=SHARE)
-    yield "action_values", Door(dynamic_programming.action_values, dict(model=corridor(), value=states, gamma=0.9), unsound)
+    yield "action_values", Door(action_values, dict(model=corridor(), value=states, gamma=0.9), unsound)
     sound, unsound = dict(model=corridor(), value=states, risk_aversion=1.0), dict(value=value, risk_aversion=FINITE)
-    yield "certainty_equivalents", Door(dynamic_programming.certainty_equivalents, sound, unsound)
+    yield "certainty_equivalents", Door(certainty_equivalents, sound, unsound)
     policy = policy_of(corridor())
     unsound = dict(values=(*NUMBERS, 1.0, np.zeros(3), NAN * policy))
-    yield "greedy_policy", Door(dynamic_programming.greedy_policy, dict(model=corridor(), values=policy), unsound)
+    yield "greedy_policy", Door(greedy_policy, dict(model=corridor(), values=policy), unsound)
     laws = (*LAW, 2 * policy, NAN * policy, policy[:1])
     sound = dict(model=corridor(), policy=policy, gamma=0.9, beyond=states, max_steps=9)
     unsound = dict(policy=laws, gamma=SHARE, beyond=(*NUMBERS, 1.0, NAN * states, states[:1]), max_steps=COUNT)
     unsound["max_steps"] = [count for count in COUNT if count is not None]
-    yield "policy_evaluation", Door(dynamic_programming.policy_evaluation, sound, unsound)
+    yield "policy_evaluation", Door(policy_evaluation, sound, unsound)
     sound, unsound = dict(model=corridor(), policy=policy, gamma=0.9), dict(policy=laws, gamma=SHARE)
-    yield "policy_chain", Door(dynamic_programming.policy_chain, sound, unsound)
+    yield "policy_chain", Door(policy_chain, sound, unsound)
     yield "host.evaluate", Door(host.evaluate, sound, unsound)
     steps = ("a", None, NAN, 2.5, -1, True, [3])
     sound, unsound = dict(model=corridor(), policy=policy, num_steps=3), dict(policy=laws, num_steps=steps)
-    yield "return_of_policy", Door(dynamic_programming.return_of_policy, sound, unsound)
+    yield "return_of_policy", Door(return_of_policy, sound, unsound)
     unsound = dict(gamma=SHARE, num_steps=steps)
     yield "host.finite_horizon", Door(host.finite_horizon, dict(model=corridor(), gamma=0.9, num_steps=3), unsound)
     chain = markov_chain.Chain(np.zeros((1, 2), np.int32), np.array([[0.5, 0.4]]), np.array(0.9))

@@ -17,7 +17,11 @@ from jaxrl.core import rollout
 from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.errors import ConfigError, DataError, EnvError, UnknownNameError
 from jaxrl.evaluation import finance
-from jaxrl.solvers import dynamic_programming, dynamics, lemke_howson, markov_games, normal_form, zero_sum
+from jaxrl.solvers import dynamics, lemke_howson, markov_games, normal_form, zero_sum
+from jaxrl.solvers.mdp.entropic import entropic_value_iteration
+from jaxrl.solvers.mdp.policy_evaluation import policy_evaluation
+from jaxrl.solvers.mdp.policy_iteration import policy_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 from jaxrl.training.runner import train
 
 KEY = jax.random.key(0)
@@ -48,10 +52,10 @@ def policies(model):
 
 
 SINGLE = {
-    "value_iteration": lambda model: dynamic_programming.value_iteration(model, 0.9),
-    "policy_iteration": lambda model: dynamic_programming.policy_iteration(model, 0.9),
-    "policy_evaluation": lambda model: dynamic_programming.policy_evaluation(model, uniform(model), 0.9),
-    "entropic_value_iteration": lambda model: dynamic_programming.entropic_value_iteration(model, 1.0),
+    "value_iteration": lambda model: value_iteration(model, 0.9),
+    "policy_iteration": lambda model: policy_iteration(model, 0.9),
+    "policy_evaluation": lambda model: policy_evaluation(model, uniform(model), 0.9),
+    "entropic_value_iteration": lambda model: entropic_value_iteration(model, 1.0),
 }
 GAMES = {
     "evaluate": lambda model: markov_games.evaluate(model, policies(model), 0.9),
@@ -79,7 +83,7 @@ def test_solvers_on_devices_look_at_the_tables_of_a_model(solver, table, value, 
 @pytest.mark.parametrize("tolerance", [np.nan, -1.0, "small"])
 def test_tolerances(tolerance):
     with pytest.raises(ConfigError, match="tolerance must be a number of at least 0"):
-        dynamic_programming.value_iteration(corridor(), 0.9, tolerance)
+        value_iteration(corridor(), 0.9, tolerance)
 
 
 TABLE = np.array([[[1.0, 0], [0, 1]], [[0, 1], [1, 0]]])
@@ -87,7 +91,7 @@ RAGGED = [[1.0], [1.0, 2.0]]
 STEPS = [np.zeros(3, np.float32), np.zeros(3, np.float32), np.zeros(3, bool), np.zeros(3, bool)]
 REJECTED = {
     "a discount that is text": (
-        lambda: dynamic_programming.value_iteration(corridor(), "0.9"),
+        lambda: value_iteration(corridor(), "0.9"),
         ConfigError,
         r"gamma must lie in \[0, 1\], got '0.9'",
     ),

@@ -19,9 +19,10 @@ from jaxrl.core.rollout import View
 from jaxrl.evaluation import Episodes, ExactValue
 from jaxrl.evaluation.episodes import MODES
 from jaxrl.training.runner import run
-from tests.marks import ENVIRONMENTS, every, rest_is_slow
+from tests.marks import ENVIRONMENTS, rest_is_slow
 from tests.small_algorithms import CASES
 
+WIDE = ("q_learning", "ppo", "dqn", "cfr")  # a table, an actor, a replay buffer, a game
 UNCOMPILED = ("q_learning",)  # what takes seconds for one would take minutes for all
 
 
@@ -48,7 +49,7 @@ def assert_narrow(tree):
     assert not wide
 
 
-@pytest.mark.parametrize("name", every(CASES))
+@pytest.mark.parametrize("name", rest_is_slow(CASES, WIDE))
 def test_algorithm_runs_in_64_bit_mode_without_a_nan(name):
     with switched():
         _, state = finished(name)

@@ -15,8 +15,8 @@ from envs.rendering import can_render, render
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import uniform_policy
 from jaxrl.errors import EnvError, require
-from jaxrl.report.figures import STYLE
 from jaxrl.report.films import play
+from jaxrl.report.style import STYLE
 from jaxrl.results.storage import replacing
 
 # Title -> environment, as they stand in the sheet.

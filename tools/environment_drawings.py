@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Decision, uniform_policy
 from jaxrl.core.spaces import flat_size
-from jaxrl.report.figures import COLOURS
 from jaxrl.report.films import play
+from jaxrl.report.style import COLOURS
 
 KEY = jax.random.key
 DRAWS = 1000  # of a reward

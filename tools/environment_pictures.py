@@ -13,7 +13,7 @@ from PIL import Image
 from envs.rendering import render
 from jaxrl.cli.catalogue import Entry
 from jaxrl.core.environment import Environment
-from jaxrl.report.figures import STYLE
+from jaxrl.report.style import STYLE
 from tools import environment_drawings as drawings
 from tools import game_drawings as games
 from tools.environment_drawings import at, some_steps

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.core.spaces import flat_size
-from jaxrl.report.figures import COLOURS, GREY
 from jaxrl.report.films import play
+from jaxrl.report.style import COLOURS, GREY
 from tools.environment_drawings import KEY, LEGEND, Always, name_choices
 
 NUMBERED = 6  # payoffs are written into tables of so many rows and columns at most

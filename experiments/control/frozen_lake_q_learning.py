@@ -14,7 +14,8 @@ from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.finite import tabulate
 from jaxrl.evaluation import ExactValue
 from jaxrl.experiment import Arm, Claim, Results, draw, exact, final
-from jaxrl.solvers.dynamic_programming import policy_iteration, value_iteration
+from jaxrl.solvers.mdp.policy_iteration import policy_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 
 GAMMA = 0.99
 OPTIMUM = 0.542026

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from envs.trading import execution, schedules
@@ -20,8 +19,8 @@ from jaxrl.algorithms.deep import dqn
 from jaxrl.core.algorithm import require_policy
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import Policy
-from jaxrl.evaluation.paths import MeanPath, mean_path, open_loop
 from jaxrl.experiment import Arm, Claim, Quantity, Results, draw, exact, final
+from jaxrl.studies import sales
 
 LOTS, STEPS = 20, 10
 RISING = np.linspace(1.0, 3.0, STEPS)
@@ -84,11 +83,6 @@ def arms(config: Config) -> Iterator[Arm]:
         )
 
 
-def sales(env: Environment, played: MeanPath) -> dict[str, jax.Array]:
-    """Returns the lots sold at each step and the cost of the sales up to it, quote currency; float32[N, T], means over paths."""
-    return {"sold": played.action, "cost": -played.earned * env.params.cost_scale}
-
-
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     """Measures costs and sales, by step: of learners and schedules on the same paths, of the quadratic programme on average.
 
@@ -102,16 +96,10 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     for number, arm in enumerate(arms(config)):
         env, factors = arm.task, dict(arm.factors)
         key = jax.random.fold_in(jax.random.key(results.root + 1), number)  # not the key of training
-        played = mean_path(key, env, learned, results.run(**factors).state, config.paths)
-        yield factors, results.marked(sales(env, played), **factors)
-        impacts = execution.mean_impacts(env.params)
-        fixed = schedules.in_whole_lots(LOTS, *impacts)
-        played = sales(env, mean_path(key, env, open_loop, jnp.asarray(list(fixed.values()), jnp.int32), config.paths))
-        for place, method in enumerate(fixed):
-            yield factors | {"method": method}, {name: values[place] for name, values in played.items()}
-        best = schedules.optimal(LOTS, *impacts)
-        found = {"sold": best, "cost": schedules.cost_so_far(best, *impacts)}
-        yield factors | {"method": "quadratic programme"}, found
+        sold = sales.of_policies(key, env, learned, results.run(**factors).state, config.paths)
+        yield factors, results.marked(sold, **factors)
+        for method, sold in sales.of_schedules(key, env, config.paths):
+            yield factors | {"method": method}, sold
 
 
 def figures(results: Results) -> None:

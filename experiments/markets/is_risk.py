@@ -19,7 +19,7 @@ from jaxrl.algorithms.tabular import entropic_td
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import tabulate
 from jaxrl.experiment import Arm, Claim, Results, draw, every, exact, final, largest, share
-from jaxrl.solvers.dynamic_programming import EntropicPlan, entropic_plan
+from jaxrl.solvers.mdp.entropic import EntropicPlan, entropic_plan
 
 RISK_AVERSIONS = (0.5, 1.0, 2.0, 5.0, 10.0)
 SHIFT = 20.0

@@ -13,14 +13,14 @@ Politis and Romano (1994); momentum: Moskowitz, Ooi and Pedersen (2012); prices:
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from envs.trading import baselines, books, features, market_data, single_asset, splits
+from envs.trading import baselines, features, market_data, single_asset, splits
 from jaxrl.algorithms.deep import dqn, ppo
 from jaxrl.core.environment import Environment
 from jaxrl.experiment import Arm, Claim, Results, draw, largest, smallest
@@ -45,7 +45,7 @@ DQN = dqn.Config(
     double=True,
 )
 AGENTS: dict[str, tuple] = {"PPO": (ppo.make, PPO), "DQN": (dqn.make, DQN)}
-RULES = {
+RULES = {  # the first is the one that all are compared with
     "buy and hold": lambda env: baselines.buy_and_hold(single_asset.episode_prices(env)),
     "momentum": lambda env: baselines.momentum(env.params.prices[0])[features.LONG :],  # knows the bars of the warm-up
 }
@@ -104,35 +104,20 @@ def arms(config: Config) -> Iterator[Arm]:
             yield Arm(factors, make, env, algorithm, seeds=config.seeds, env_steps=config.env_steps)
 
 
-def accounts(method: str, number: int, markets: list[Environment], results: Results) -> backtest.Accounts:
-    """Returns the books of a strategy on the test bars of a window."""
-    if method in RULES:
-        return backtest.of_rule(RULES[method], markets)
-    (make, algorithm), agent = AGENTS[method], {"method": method, "window": number}
-    return results.marked(backtest.of_learners(make, algorithm, results.run(**agent).state, markets), **agent)
+def measure(config: Config, results: Results) -> Iterator[tuple[dict, Mapping[str, Any]]]:
+    """Measures each strategy on the test bars: errors of its books, wealth by bar, statistics and their intervals; and leaks."""
 
+    def accounts(method: str, number: int, markets: Sequence[Environment]) -> backtest.Accounts:
+        if method in RULES:
+            return backtest.of_rule(RULES[method], markets)
+        (make, algorithm), agent = AGENTS[method], {"method": method, "window": number}
+        return results.marked(backtest.of_learners(make, algorithm, results.run(**agent).state, markets), **agent)
 
-def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
-    """Measures each strategy on the test bars: errors of its books, wealth by bar, statistics and their intervals; and leaks.
-
-    Intervals are of the record of someone who splits the money among the seeds, rebalanced each bar.
-    """
-    dates = np.concatenate([history()[0][fold.test] for fold in folds(config)])
-    held: np.ndarray | None = None
-    for method in (*RULES, *AGENTS):
-        records = []
-        for number, fold in enumerate(folds(config), 1):
-            markets = [single_asset.window(prices, fold.test, **options(config)) for prices in history()[1]]
-            record, errors = backtest.audited(markets, accounts(method, number, markets, results))
-            records.append(record)
-            yield {"method": method, "window": number}, errors._asdict()
-        record = books.joined(records)
-        yield {"method": method}, backtest.course(dates, record)
-        yield {"method": method, "over": "seeds"}, backtest.statistics(record)
-        returns = backtest.split_evenly(record)
-        held = returns if held is None else held  # buy and hold comes first
-        for factors, interval in backtest.intervals(returns, held, "buy and hold", config.resamples):
-            yield {"method": method, "over": "time", **factors}, interval
+    dates, prices = history()
+    tests = [fold.test for fold in folds(config)]
+    windows = [[single_asset.window(path, bars, **options(config)) for path in prices] for bars in tests]
+    dates = np.concatenate([dates[bars] for bars in tests])
+    yield from backtest.walked_forward(accounts, (*RULES, *AGENTS), windows, dates, config.resamples)
     yield from leak_tests(config)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import jax
 from rich.console import Console
 from rich.table import Table
 
@@ -13,6 +14,7 @@ import envs
 from jaxrl.cli.docstrings import source_of
 from jaxrl.core.environment import Environment
 from jaxrl.core.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from jaxrl.errors import JaxrlError
 from jaxrl.experiment.pairing import unbound
 
 WIDTH = 160  # columns, where the output is not a terminal
@@ -35,8 +37,8 @@ class Entry(NamedTuple):
     module: ModuleType
 
 
-def catalogue() -> list[Entry]:
-    """Returns all environments, a family after the other."""
+def catalogue(build: Callable[[str], Environment] = envs.make) -> list[Entry]:
+    """Returns all environments, a family after the other. build: makes the environment of a name."""
     entries = []
     for name in envs.names():
         factory = envs.factory_of(name)
@@ -45,8 +47,16 @@ def catalogue() -> list[Entry]:
         text = inspect.getdoc(module) or ""
         package, _, rest = module.__name__.partition(".")
         family = rest.partition(".")[0] if package == envs.__name__ else package
-        entries.append(Entry(name, family, text.partition("\n")[0], source_of(text), envs.make(name), factory, module))
+        entries.append(Entry(name, family, text.partition("\n")[0], source_of(text), build(name), factory, module))
     return sorted(entries, key=lambda entry: (entry.family, entry.name))
+
+
+def outline(name: str) -> Environment:
+    """Returns an environment whose arrays may be shapes without values: most are compiled anew only to be computed once."""
+    try:
+        return jax.eval_shape(envs.factory_of(name))
+    except (jax.errors.JAXTypeError, JaxrlError):  # it looks at its values
+        return envs.make(name)
 
 
 def describe_space(space: Any) -> str:
@@ -68,7 +78,7 @@ def show() -> int:
     columns = ("environment", "agents", "observation", "action", "time limit", "exact model", "source")
     table = Table(*columns, box=None, pad_edge=False)
     family = ""
-    for entry in catalogue():
+    for entry in catalogue(outline):
         env = entry.environment
         if entry.family != family:
             family = entry.family

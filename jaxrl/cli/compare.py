@@ -31,9 +31,10 @@ from jaxrl import statistics
 from jaxrl.errors import ConfigError, require, unknown_name
 from jaxrl.experiment.runs import find, told
 from jaxrl.experiment.session import say
-from jaxrl.report import figures
+from jaxrl.report import style
 from jaxrl.report.comparison import Comparison, Methods, Sample, compare_methods
 from jaxrl.results import storage
+from jaxrl.results.gaps import find_gaps
 from jaxrl.results.provenance import differences
 from jaxrl.results.run_directory import TABLES, RunDirectory
 
@@ -84,7 +85,7 @@ def compare(options: Compare) -> int:
     found = compare_methods(methods, options.fraction, options.lower_is_better)
     trained = _tasks(runs, methods, options.tasks)
     notes = [*_unequal_tasks(trained, options.tasks), *_cut(methods, found, options.x), *_incomplete(runs)]
-    label = figures.axis_label(metric) if not options.tasks else f"{metric}, scaled to [0, 1] within each task"
+    label = style.axis_label(metric) if not options.tasks else f"{metric}, scaled to [0, 1] within each task"
     _show(found, metric, notes)
     tables = _write_tables(found, options.output, metric, methods)
     said = {"x": options.x, "compared_until": float(found.places[-1]), "measured_until": _ends(methods), "notes": notes}
@@ -206,7 +207,7 @@ def _unequal_tasks(trained: Mapping[str, Mapping[str, Any]], tasks: bool) -> lis
 
 def _incomplete(runs: Sequence[RunDirectory]) -> list[str]:
     """Says which runs lost rows after they were finished."""
-    lost = {run.path: run.gaps() for run in runs if run.finished}
+    lost = {run.path: find_gaps(run) for run in runs if run.finished}
     return [
         f"rows of {path} are missing ({'; '.join(gaps)}): jaxrl resume makes them again" for path, gaps in lost.items() if gaps
     ]
@@ -320,32 +321,32 @@ def _draw(found: Comparison, options: Compare, metric: str, label: str) -> Path:
     """Draws learning curves, scores, performance profiles and the best method's probabilities of improvement."""
     order = [score.method for score in found.scores]
     looks = {
-        method: {"color": figures.COLOURS[i % len(figures.COLOURS)], "linestyle": figures.DASHES[i // len(figures.COLOURS) % 4]}
+        method: {"color": style.COLOURS[i % len(style.COLOURS)], "linestyle": style.DASHES[i // len(style.COLOURS) % 4]}
         for i, method in enumerate(order)
     }
-    with matplotlib.rc_context(figures.STYLE):
-        figure = Figure(figsize=(11.5, 7.5 + 0.25 * max(0, len(order) - 6)), dpi=figures.DPI, layout="constrained")
+    with matplotlib.rc_context(style.STYLE):
+        figure = Figure(figsize=(11.5, 7.5 + 0.25 * max(0, len(order) - 6)), dpi=style.DPI, layout="constrained")
         ((curves, scores), (profiles, chances)) = figure.subplots(2, 2)
         for method in order:
-            name = figures.plain_text(method) or "(no arm)"
+            name = style.plain_text(method) or "(no arm)"
             _band(curves, found.places, found.curves[method], looks[method], name)
             profile = found.profiles[method]
             _band(profiles, profile.threshold, statistics.Intervals(*profile[1:]), looks[method], name)
         better = "below" if options.lower_is_better else "above"
         steps = "Environment steps per seed" if options.x == "env_steps" else "Updates"
-        _name(curves, "Learning curves", steps, figures.plain_text(label))
+        _name(curves, "Learning curves", steps, style.plain_text(label))
         curves.xaxis.set_major_formatter(EngFormatter(sep=""))
         curves.legend(fontsize=9, frameon=False)
         _name(profiles, "Performance profiles", "Score", f"Fraction of seeds {better} it")
         profiles.set_ylim(-0.02, 1.02)
         intervals = [(score.method, score.iqm, looks[score.method]["color"]) for score in found.scores]
-        _rows(scores, intervals, "Interquartile mean over seeds", figures.plain_text(label))
+        _rows(scores, intervals, "Interquartile mean over seeds", style.plain_text(label))
         pairs = [(f"than {b}", chance, looks[b]["color"]) for a, b, chance in found.pairs if a == order[0]]
         _rows(chances, pairs, f"A seed of {order[0]} does better", "Probability")
-        chances.axvline(0.5, color=figures.GREY, linewidth=1.2, linestyle=(0, (6, 3)))
+        chances.axvline(0.5, color=style.GREY, linewidth=1.2, linestyle=(0, (6, 3)))
         chances.set_xlim(0, 1)
         note = "Bands and bars: 95 % bootstrap intervals" + ", stratified by task" * options.tasks
-        figure.supxlabel(note, x=0.015, ha="left", fontsize=8.5, color=figures.GREY)
+        figure.supxlabel(note, x=0.015, ha="left", fontsize=8.5, color=style.GREY)
         path = options.output / f"{metric}.png"
         with storage.replacing(path) as file:
             figure.savefig(file, format="png", metadata={"Description": f"{metric}. {note}", "Software": None})  # pyright: ignore
@@ -361,13 +362,13 @@ def _rows(axes: Axes, rows: Sequence[tuple[str, statistics.Interval, str]], titl
     for index, (_, interval, colour) in enumerate(rows):
         axes.plot([interval.low, interval.high], [-index] * 2, color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
         axes.plot(interval.estimate, -index, "D", color=colour, markersize=6)
-    axes.set_yticks([-index for index in range(len(rows))], [figures.plain_text(name) or "(no arm)" for name, _, _ in rows])
+    axes.set_yticks([-index for index in range(len(rows))], [style.plain_text(name) or "(no arm)" for name, _, _ in rows])
     axes.set_ylim(-len(rows) + 0.4, 0.6)
     axes.grid(axis="y", visible=False)
     _name(axes, title, label, "")
 
 
 def _name(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    axes.set_title(figures.plain_text(title), loc="left", fontsize=12, fontweight="bold")
+    axes.set_title(style.plain_text(title), loc="left", fontsize=12, fontweight="bold")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)

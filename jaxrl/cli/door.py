@@ -14,7 +14,7 @@ import tyro
 
 from jaxrl.core import machine
 from jaxrl.errors import ConfigError, require
-from jaxrl.results.run_directory import expanded
+from jaxrl.results.finding import expanded
 from jaxrl.training.seed_axis import SEEDS
 
 ROOTS = 2**32  # jax keeps so many bits of the number of a root key: others would be the same keys again

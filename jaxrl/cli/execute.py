@@ -17,8 +17,9 @@ from jaxrl.experiment.arms import Arm
 from jaxrl.experiment.experiment import Experiment
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved, failure_of
+from jaxrl.results.finding import find_unfinished
 from jaxrl.results.provenance import to_json
-from jaxrl.results.run_directory import OTHER, PUBLISHED, QUICK, RunDirectory, find_unfinished
+from jaxrl.results.run_directory import OTHER, PUBLISHED, QUICK, RunDirectory
 from jaxrl.results.sinks import Sink
 from jaxrl.training import distributed
 from jaxrl.training.distributed import Processes

@@ -18,6 +18,7 @@ from jaxrl.cli.execute import PROGRAM, Job, Running, execute, going_on
 from jaxrl.errors import ConfigError, require
 from jaxrl.experiment.arms import Arm
 from jaxrl.experiment.runs import find
+from jaxrl.results.gaps import require_no_gaps
 from jaxrl.results.provenance import differences, to_json
 
 DIFFERENCES_NAMED = 3  # between an arm of the budget of before and the same of the new one
@@ -65,7 +66,7 @@ def extend(options: Extend) -> int:
     where = f"extend {directory.path}"
     require("sweep" not in directory.config(), where, "it must be the run of an experiment", "a sweep", "Run the chosen member.")
     require(directory.finished, where, "the run must be finished", "one that was stopped", "Resume it first.")
-    directory.require_whole()
+    require_no_gaps(directory)
     job = going_on(directory)
     longer = _longer(where, job, options)
     with directory.locked():

@@ -18,6 +18,7 @@ from jaxrl.experiment.experiment import Experiment, load, names
 from jaxrl.experiment.runs import find
 from jaxrl.experiment.session import say
 from jaxrl.experiment.trained import Saved
+from jaxrl.results.gaps import require_no_gaps
 from jaxrl.training.graceful_stop import INTERRUPTED
 
 
@@ -325,7 +326,7 @@ def _report(arguments: list[str]) -> int:
     directory = find(options.runs, options.run)
     print(write_report(directory))
     if directory.finished:
-        directory.require_whole()
+        require_no_gaps(directory)
     return 0
 
 

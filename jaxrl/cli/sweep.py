@@ -20,10 +20,12 @@ from jaxrl.errors import JaxrlError, ResultsError, require
 from jaxrl.experiment.arms import Arm, programs, train
 from jaxrl.experiment.session import Interrupted, Session, say, training
 from jaxrl.report.sweep_report import Tried, write
+from jaxrl.results.finding import find_unfinished
+from jaxrl.results.gaps import require_no_gaps
 from jaxrl.results.progress import Progress
 from jaxrl.results.provenance import digest, from_json
 from jaxrl.results.recorder import Recorder
-from jaxrl.results.run_directory import RunDirectory, find_unfinished
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.results.sinks import Chunk, Plan, RunSummary, Sink
 from jaxrl.sweeps import members
 from jaxrl.sweeps.halving import chunk_length_of, halve, rungs_of
@@ -379,7 +381,7 @@ def sweep_experiment(job: Job, options: Options) -> int:
             write(directory, tried)
         directory.close()
         if not interrupted:
-            directory.require_whole()
+            require_no_gaps(directory)
         directory.write_summary({"results": directory.summarise()})
         report = write_report(directory)
         directory.write_summary({"finished": not interrupted})  # at the very end: resuming relies on it

@@ -15,9 +15,10 @@ from jaxrl.core.finite import TabularModel, single_precision, tabulate
 from jaxrl.core.rollout import View
 from jaxrl.errors import EnvError, require, require_discount
 from jaxrl.evaluation.policy_tables import Spaces, action_probabilities, greedy_actions, require_alike
-from jaxrl.solvers import host
-from jaxrl.solvers.dynamic_programming import action_values, policy_chain
 from jaxrl.solvers.markov_chain import discounted_sums, doubling_is_faster
+from jaxrl.solvers.mdp import host
+from jaxrl.solvers.mdp.backups import action_values
+from jaxrl.solvers.mdp.policy_evaluation import policy_chain
 
 MOST_STEPS = 2**20  # for which a policy is followed that need not end the episode, where nothing is discounted
 

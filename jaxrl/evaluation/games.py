@@ -16,9 +16,10 @@ from jaxrl.core.rollout import View
 from jaxrl.errors import EnvError, require, require_discount
 from jaxrl.evaluation.exact import ExactValue
 from jaxrl.evaluation.policy_tables import Spaces, action_probabilities, greedy_actions, require_alike
-from jaxrl.solvers import extensive, host, markov_games
-from jaxrl.solvers.dynamic_programming import return_of_policy
+from jaxrl.solvers import extensive, markov_games
 from jaxrl.solvers.extensive import ExtensiveGame
+from jaxrl.solvers.mdp import host
+from jaxrl.solvers.mdp.policy_evaluation import return_of_policy
 from jaxrl.solvers.normal_form import expected_payoffs, nash_conv
 
 

@@ -1,4 +1,4 @@
-"""Figures of an experiment, by factor: curves, ends and gaps of a metric, or any relation. See ``jaxrl.report.figures``.
+"""Figures of an experiment, by factor: curves, ends and gaps of a metric, or any relation. See ``jaxrl.report``.
 
 Nothing is drawn where no seed has a value: all are in quarantine. Arms that differ in a factor have one colour for each of its
 values in all figures of a run.
@@ -11,35 +11,35 @@ import numpy as np
 
 from jaxrl.errors import JaxrlError, unknown_name
 from jaxrl.experiment.results import Results
-from jaxrl.report import figures, game_figures
+from jaxrl.report import curve_figures, game_figures, relation_figures, seed_figures, style
 from jaxrl.results.factors import Factor, short_labels
 
 
 def curves(results: Results, metric: str, options: Mapping[str, Any] | None = None, /, **factors: Any) -> None:
-    """Draws the learning curves of a metric, one for each arm with these factors; options as for ``figures.learning_curves``."""
+    """Draws the learning curves of a metric, one for each arm with these factors; see ``curve_figures.learning_curves``."""
     if arms := _arms(results, metric, factors):
-        figures.learning_curves(results.directory, metric, **arms, **(options or {}))
+        curve_figures.learning_curves(results.directory, metric, **arms, **(options or {}))
 
 
 def ends(results: Results, metric: str, options: Mapping[str, Any] | None = None, /, **factors: Any) -> None:
-    """Draws where the seeds of each arm with these factors end; options as for ``figures.distribution``."""
+    """Draws where the seeds of each arm with these factors end; options as for ``seed_figures.distribution``."""
     if arms := _arms(results, metric, factors):
-        figures.distribution(results.directory, metric, **arms, **{"fraction": 0.01, **(options or {})})
+        seed_figures.distribution(results.directory, metric, **arms, **{"fraction": 0.01, **(options or {})})
 
 
 def gaps(results: Results, metric: str, options: Mapping[str, Any] | None = None, /, **factors: Any) -> None:
-    """Draws a metric that should fall to zero; options as for ``figures.gap_curve``. Linear: a solved problem's gap is zero."""
+    """Draws a metric that should fall to zero; options as for ``curve_figures.gap_curve``. Linear: solved, the gap is zero."""
     if arms := _arms(results, metric, factors):
-        figures.gap_curve(results.directory, metric, **arms, **{"scale": "linear", **(options or {})})
+        curve_figures.gap_curve(results.directory, metric, **arms, **{"scale": "linear", **(options or {})})
 
 
 def relation(
     results: Results, name: str, lines: Mapping[str, tuple[Any, Any]], x_label: str, y_label: str, **options: Any
 ) -> None:
-    """Draws one quantity against another; see ``figures.relation``."""
+    """Draws one quantity against another; see ``relation_figures.relation``."""
     kept = {label: (x, values) for label, (x, values) in lines.items() if np.isfinite(np.asarray(values, float)).any()}
     if kept:
-        figures.relation(results.directory, name, kept, x_label, y_label, **options)
+        relation_figures.relation(results.directory, name, kept, x_label, y_label, **options)
 
 
 def lines(
@@ -62,7 +62,7 @@ def lines(
         x_label, y_label: the axes, with units.
         x: where the measurements stand: a distance on the axis from one to the next, and from 0 to the first; their places,
             float[P], or label -> places; or the name of a metric that was recorded beside this one, and is the same in all rows.
-        options: as for ``figures.relation``.
+        options: as for ``relation_figures.relation``.
     """
 
     def places(label: str, updates: np.ndarray) -> np.ndarray:
@@ -92,7 +92,7 @@ def against(
         factor: on the horizontal axis.
         x_label, y_label: the axes, with units.
         of: factors of the arms that are drawn.
-        options: as for ``figures.relation``.
+        options: as for ``relation_figures.relation``.
 
     Raises:
         UnknownNameError: one of the arms does not have the factor.
@@ -169,5 +169,5 @@ def _colours(results: Results, arms: Mapping[str, Mapping[str, Factor]]) -> dict
         if all(name in known for name in differing):
             numbers.setdefault(of(known), len(numbers))
     places = {arm: numbers.get(of(known), 0) for arm, known in arms.items()}
-    apart = len({place % len(figures.COLOURS) for place in places.values()}) == len(places)
+    apart = len({place % len(style.COLOURS) for place in places.values()}) == len(places)
     return places if apart else {arm: place for place, arm in enumerate(arms)}

@@ -5,7 +5,8 @@ import os
 from jaxrl.errors import ResultsError, UnknownNameError, require
 from jaxrl.experiment.experiment import Experiment, load
 from jaxrl.experiment.modules import can_be_imported
-from jaxrl.results.run_directory import OTHER, PUBLISHED, QUICK, RunDirectory, expanded, find_run, newest_first
+from jaxrl.results.finding import expanded, find_run, newest_first
+from jaxrl.results.run_directory import OTHER, PUBLISHED, QUICK, RunDirectory
 
 SETTINGS = {PUBLISHED: "published settings", QUICK: "quick settings", OTHER: "settings other than the published ones"}
 

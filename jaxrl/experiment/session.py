@@ -16,6 +16,7 @@ from jaxrl.experiment.arms import Arm, checked, train
 from jaxrl.experiment.experiment import Experiment, Row
 from jaxrl.experiment.results import Results
 from jaxrl.report.films import play, write_replay
+from jaxrl.results.gaps import require_no_gaps
 from jaxrl.results.progress import Progress
 from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import RunDirectory
@@ -101,7 +102,7 @@ class Session:
         self._processes.wait()  # whatever follows may read the records of all
         if self._processes.first:
             self.directory.close()
-            self.directory.require_whole()
+            require_no_gaps(self.directory)
         self._processes.wait()
         for arm, run in zip(arms, runs, strict=True):
             self.results.add(arm.factors, run)

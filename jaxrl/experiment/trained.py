@@ -33,8 +33,9 @@ from jaxrl.experiment.runs import find, told
 from jaxrl.experiment.session import checkpoints_of, say
 from jaxrl.results import factors as factor
 from jaxrl.results import storage
+from jaxrl.results.finding import expanded
 from jaxrl.results.provenance import from_json, to_json
-from jaxrl.results.run_directory import RunDirectory, expanded
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.results.sinks import Failure, RunSummary
 from jaxrl.results.storage import replacing
 from jaxrl.training import seed_axis

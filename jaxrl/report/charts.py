@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrl.report import figures
+from jaxrl.report.bands import bands, points
+from jaxrl.report.style import axis_label
 from jaxrl.results.run_directory import TABLES, RunDirectory
 from jaxrl.results.tables import Curves
 from jaxrl.statistics import Intervals, final_values
@@ -126,7 +127,7 @@ class _Thinned(NamedTuple):
 
 
 def _thinned(arm: int, name: str, curves: Curves, most: int) -> _Thinned:
-    places, values = figures.points(curves.updates + 1, curves.values, most)
+    places, values = points(curves.updates + 1, curves.values, most)
     env_steps = None if curves.env_steps is None else np.interp(places, curves.updates + 1, curves.env_steps)
     return _Thinned(arm, name, places, env_steps, values, curves.seeds, final_values(curves.values))
 
@@ -136,9 +137,9 @@ def _with_bands(entries: Sequence[_Thinned]) -> Iterator[tuple[str, _Measured]]:
     if not parts:
         return
     ends = np.cumsum([part.shape[1] for part in parts])[:-1]
-    joint = figures.bands(np.concatenate(parts, axis=1), "bootstrap")
-    bands = [Intervals(*columns) for columns in zip(*(np.split(column, ends) for column in joint), strict=True)]
-    for entry, band, interval in zip(entries, bands[::2], bands[1::2], strict=True):
+    joint = bands(np.concatenate(parts, axis=1), "bootstrap")
+    parted = [Intervals(*columns) for columns in zip(*(np.split(column, ends) for column in joint), strict=True)]
+    for entry, band, interval in zip(entries, parted[::2], parted[1::2], strict=True):
         yield entry.name, _Measured(entry.arm, entry.updates, entry.env_steps, band, entry.seeds, entry.finals, interval)
 
 
@@ -147,7 +148,7 @@ def _metric(table: str, name: str, entries: Sequence[_Measured]) -> dict[str, An
     several = any(len(entry.seeds) > 1 for entry in entries)
     return {
         "name": name + {"evaluations": " (evaluation)", "measurements": " (measurement)"}.get(table, ""),
-        "label": figures.axis_label(name),
+        "label": axis_label(name),
         "axis": "updates" if by_updates else "environment steps per seed",
         "curves": [_curve(entry, by_updates) for entry in entries],
         "seeds": list(_seeds(entries)) if several else [],

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxrl import statistics
 from jaxrl.errors import require
-from jaxrl.report import figures
+from jaxrl.report import bands
 from jaxrl.statistics import final_values
 
 PLACES = 100  # along a learning curve and a performance profile
@@ -169,9 +169,9 @@ def _curve(measured: Mapping[str, Sample], places: np.ndarray) -> statistics.Int
     """Returns the interquartile mean over the seeds of all tasks; the bootstrap keeps each task's number of seeds."""
     values = [interpolate(sample, places) for sample in measured.values()]
     if len(values) == 1:
-        return figures.bands(values[0], "bootstrap")
+        return bands.bands(values[0], "bootstrap")
     out = statistics.Intervals(*np.full((3, len(places)), np.nan))
-    resamples = int(np.clip(figures.RESAMPLED_SEEDS // sum(map(len, values)), *figures.RESAMPLES))
+    resamples = int(np.clip(bands.RESAMPLED_SEEDS // sum(map(len, values)), *bands.RESAMPLES))
     for index in range(len(places)):
         strata = {str(task): _finite(rows[:, index]) for task, rows in enumerate(values)}
         if min(map(len, strata.values())) >= 2:

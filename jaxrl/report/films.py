@@ -126,7 +126,7 @@ def write_gif(file: Any, pictures: Sequence[np.ndarray], text: str = "") -> None
     Args:
         file: to write to.
         pictures: at least one.
-        text: the caption, stored as the comment of the file; see ``jaxrl.report.figures.caption``.
+        text: the caption, stored as the comment of the file; see ``jaxrl.report.style.caption``.
     """
     palette = Image.fromarray(np.concatenate([pictures[0], pictures[-1]])).quantize(128)
     images = [Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]

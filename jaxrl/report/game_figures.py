@@ -1,11 +1,11 @@
-"""Figures that only games need: paths on a simplex, regions of payoffs, bars. See ``jaxrl.report.figures``."""
+"""Figures that only games need: paths on a simplex, regions of payoffs, bars. See ``jaxrl.report.style``."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jaxrl.report.figures import COLOURS, GREY, LEGEND, legend, new_figure, plain_text, save_figure, wrapped
+from jaxrl.report.style import COLOURS, GREY, LEGEND, legend, new_figure, plain_text, save_figure, wrapped
 from jaxrl.results.run_directory import RunDirectory
 
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the simplex of three actions, in the plane

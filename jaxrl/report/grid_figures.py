@@ -1,4 +1,4 @@
-"""Figures that only gridworlds need: what every cell is worth, and where a policy goes from it. See ``jaxrl.report.figures``."""
+"""Figures that only gridworlds need: what every cell is worth, and where a policy goes from it. See ``jaxrl.report.style``."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from envs.gridworlds.rendering import cells
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import TabularModel
 from jaxrl.errors import EnvError, require
-from jaxrl.report.figures import GREY, new_figure, plain_text, save_figure
+from jaxrl.report.style import GREY, new_figure, plain_text, save_figure
 from jaxrl.results.run_directory import RunDirectory
 
 TIES = 1e-6  # of the largest action value: actions that differ by less are equally good
@@ -23,7 +23,7 @@ def best_actions(action_value: np.ndarray) -> np.ndarray:
     """Returns the policy float64[X, A] that draws equally among the best actions of each state, ties within rounding.
 
     Args:
-        action_value: float[X, A], such as that of ``jaxrl.solvers.dynamic_programming.value_iteration``.
+        action_value: float[X, A], such as that of ``jaxrl.solvers.mdp.value_iteration``.
     """
     values = np.asarray(action_value, np.float64)
     scale = max(float(np.abs(values[np.isfinite(values)]).max(initial=0.0)), 1.0)

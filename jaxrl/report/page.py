@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxrl.report.charts import charts
-from jaxrl.report.figures import caption
+from jaxrl.report.style import caption
+from jaxrl.results.gaps import find_gaps
 from jaxrl.results.progress import duration, quantity
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.results.storage import replacing
@@ -42,7 +43,7 @@ def write_report(run: RunDirectory | str | Path) -> Path:
     runs = summary.get("runs", {})
     results = summary["results"] if "results" in summary else run.summarise()
     sections = [
-        _header(run, claims, _unfinished(run, runs), run.gaps() if run.finished else []),
+        _header(run, claims, _unfinished(run, runs), find_gaps(run) if run.finished else []),
         _facts(runs, versions),
         _section("Claims", "".join(map(_claim, claims)), "This run checks no claim."),
         charts(run),

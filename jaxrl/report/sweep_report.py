@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxrl.report import figures
+from jaxrl.report import style
 from jaxrl.results import storage
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.sweeps.members import Field
@@ -87,16 +87,16 @@ def draw(directory: RunDirectory, tried: Tried, intervals: Sequence[Any]) -> Pat
     text = ""
     if tried.num_updates.min() < tried.num_updates.max():
         note, text = f"{note}. Hollow: dropped", " Hollow: members that were dropped, where they stood then."
-    figure, single = figures.new_figure(directory, f"{directory.experiment}: {len(tried.names)} members", note)
+    figure, single = style.new_figure(directory, f"{directory.experiment}: {len(tried.names)} members", note)
     single.remove()
     count = len(tried.fields)
     columns = 2 if count == 4 else min(count, 3)
-    figure.set_size_inches(max(figures.SIZE[0], 3.4 * columns), figures.SIZE[1] * (0.2 + 0.8 * -(-count // columns)))
-    with matplotlib.rc_context(figures.STYLE):
+    figure.set_size_inches(max(style.SIZE[0], 3.4 * columns), style.SIZE[1] * (0.2 + 0.8 * -(-count // columns)))
+    with matplotlib.rc_context(style.STYLE):
         panels = figure.subplots(-(-count // columns), columns, sharey=True, squeeze=False).ravel()
     for panel in panels[count:]:
         panel.set_visible(False)
-    blue, orange = figures.COLOURS[:2]
+    blue, orange = style.COLOURS[:2]
     for panel, field in zip(panels, tried.fields, strict=False):
         values = [member.get(field.name, field.value) for member in tried.members]
         x, ticks = _places(values)
@@ -110,20 +110,20 @@ def draw(directory: RunDirectory, tried: Tried, intervals: Sequence[Any]) -> Pat
             panel.plot(x[member], mean, "o", color=colour, markerfacecolor=filling, markersize=5, zorder=4 if picked else 3)
         at, held = x[chosen.member], chosen.held_out
         panel.errorbar(at, held.estimate, marker="D", color="white", markeredgecolor=orange, markersize=8, zorder=5, linestyle="")
-        panel.set_xlabel(figures.plain_text(field.name))
+        panel.set_xlabel(style.plain_text(field.name))
         if ticks:
-            panel.set_xticks(range(len(ticks)), [figures.plain_text(tick) for tick in ticks])
+            panel.set_xticks(range(len(ticks)), [style.plain_text(tick) for tick in ticks])
             panel.set_xlim(-0.5, len(ticks) - 0.5)
         elif min(x) > 0 and max(x) / min(x) >= 10:
             panel.set_xscale("log")
     for panel in panels[::columns]:
-        panel.set_ylabel(figures.plain_text(figures.axis_label(tried.objective.metric)), fontsize=10)
+        panel.set_ylabel(style.plain_text(style.axis_label(tried.objective.metric)), fontsize=10)
     text = (
         f"Circles: {tried.objective.metric} of every member, the mean over {len(tried.seeds)} seeds and its 95 % bootstrap "
         f"interval, over each swept field. Orange: the best, {tried.names[chosen.member]}. Diamond: its mean on "
         f"{len(chosen.seeds)} other seeds, {chosen.held_out.estimate:.5g}.{text}"
     )
-    return figures.save_figure(directory, "sweep", figure, text)
+    return style.save_figure(directory, "sweep", figure, text)
 
 
 def _places(values: list[Any]) -> tuple[list[float], list[str]]:

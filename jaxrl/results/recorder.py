@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jaxrl.errors import require
+from jaxrl.results.accounts import account, steps_made
 from jaxrl.results.factors import Factor
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.results.sinks import Chunk, Plan, RunSummary
@@ -77,11 +77,11 @@ class Recorder:
             "compile_seconds": summary.compile_seconds,
             "env_steps_per_second": None if now is None or before is None or running <= 0 else (now - before) / running,
         }
-        self._run.write_facts(self._arm, account(plan, self._made, summary) | session)
+        self._run.accounts.note(self._arm, account(plan, self._made, summary) | session)
 
     def complete(self, plan: Plan, summary: RunSummary) -> None:
         """Notes what holds of all seeds: a session that was killed before its end, or another process, could not say it."""
-        self._run.complete_facts(self._arm, account(plan, np.full(len(plan.seeds), plan.num_updates), summary))
+        self._run.accounts.complete(self._arm, account(plan, np.full(len(plan.seeds), plan.num_updates), summary))
 
     def _append(self, name: str, seeds: np.ndarray, updates: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
         self._tables[name].append(self._arm, seeds, updates, self._plan.env_steps(updates + 1), columns, self._factors)
@@ -90,28 +90,3 @@ class Recorder:
 def first_updates(plan: Plan) -> np.ndarray:
     """Returns the number of the update with which each seed goes on, int64[S]."""
     return np.zeros(len(plan.seeds), np.int64) if plan.first_updates is None else np.array(plan.first_updates, np.int64)
-
-
-def steps_made(plan: Plan, made: np.ndarray) -> int | None:
-    """Returns the environment steps of all seeds together; None for what learns from a data set.
-
-    Args:
-        plan: of the run. made: int[S], how many updates each seed made.
-    """
-    return None if plan.steps_per_update is None else int(plan.env_steps(made)[made > 0].sum())
-
-
-def account(plan: Plan, made: np.ndarray, summary: RunSummary) -> dict[str, Any]:
-    """Returns the part of an arm's account that does not depend on where it was stopped and resumed.
-
-    Args:
-        plan: of the run. made: int[S], how many updates each seed made. summary: which seeds failed, and if it ended early.
-    """
-    return {
-        "seeds": len(plan.seeds),
-        "updates": int(made.mean()),  # where seeds are not equally far: on average
-        "planned_updates": plan.num_updates,
-        "env_steps": steps_made(plan, made),
-        "interrupted": summary.interrupted,
-        "failed_seeds": {seed: failure._asdict() for seed, failure in sorted(summary.failed_seeds.items())},
-    }

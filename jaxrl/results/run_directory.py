@@ -11,7 +11,8 @@ A run directory is ``<root>/<experiment>/<UTC time>-<hash of the configuration>/
     arms.json                       what is trained: of each arm its configuration and its task; written when training begins
     summary.json  claims.json  figures/  report.html
 
-Every file appears whole or not at all. ``jaxrl.results.recorder`` is the sink that fills the tables.
+Every file appears whole or not at all. ``jaxrl.results.recorder`` is the sink that fills the tables;
+``jaxrl.results.finding`` finds the folder again.
 """
 
 import contextlib
@@ -31,9 +32,10 @@ import numpy as np
 
 from jaxrl.errors import ResultsError, require, unknown_name
 from jaxrl.results import storage
+from jaxrl.results.accounts import Accounts, read_summary, write_summary
 from jaxrl.results.factors import Factor
+from jaxrl.results.forms import CLAIMS, TRAININGS, VERSIONS
 from jaxrl.results.provenance import digest, to_json, versions
-from jaxrl.results.sinks import Plan
 from jaxrl.results.tables import Curves, Table
 from jaxrl.statistics import summarise_all
 
@@ -41,45 +43,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_PARTS = 64
-GAPS_NAMED = 4  # of the tables of arms
-WHOLE = "-whole"  # ends the name of the note on all seeds of an arm, beside those of processes on their own
-# Of an arm whose sessions noted nothing.
-NO_SESSION = {"first_update": 0, "devices": 0, "seconds": 0.0, "compile_seconds": 0.0, "env_steps_per_second": None}
 TABLES = ("metrics", "evaluations", "measurements")
 PUBLISHED, QUICK, OTHER = "published", "quick", "other"  # words for the settings of a run
 HALF_MADE = ".partial"  # ends the name of a folder that is no run yet
-NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")  # of the folder of a run
-
-
-def verdict(value: Any) -> bool:
-    """Whether a value is the verdict of a claim."""
-    return value in ("holds", "fails", "open")
-
-
-def _failure(value: Any) -> bool:
-    return storage.count(value) or storage.misfit(value, {"update": storage.count, "place?": str}) is None
-
-
-def _at_least_one(value: Any) -> bool:
-    return storage.count(value) and value >= 1
-
-
-# The forms of the files of a run; see ``storage.misfit``.
-_COUNTS = ("seeds", "devices", "first_update", "updates", "planned_updates")
-_FACTS = {name: storage.count for name in _COUNTS}
-_FACTS |= {name: storage.number for name in ("seconds", "compile_seconds", "env_steps", "env_steps_per_second")}
-_FACTS |= {"interrupted": bool, "failed_seeds": storage.Every(_failure, str.isdecimal)}
-_STATISTICS = {name: storage.number for name in ("iqm", "low", "high", "mean", "median", "minimum", "maximum")}
-_RESULT = {"arm": str, "metric": str, "table?": str, **_STATISTICS, "seeds": storage.count, "missing": storage.count}
-SUMMARY = {"runs?": storage.Every(_FACTS), "results?": [_RESULT], "finished?": bool, "settings?": str}
-_MEASURED = {f"{name}?": storage.number for name in ("value", "low", "high")}
-CLAIMS = [{"text": str, "verdict": verdict, **_MEASURED}]
-VERSIONS = {"device": {"count": storage.count, "kind": str}}
-TRAININGS = [
-    {"arm": str, "factors": dict, "make": object, "config": object, "task": object}
-    | {name: storage.count for name in ("seeds", "updates", "root")}
-    | {"chunk_length?": _at_least_one, "evaluates?": bool, "first_seed?": storage.count}
-]
 
 
 @dataclass(frozen=True)
@@ -172,6 +138,11 @@ class RunDirectory:
         return Table(self.path / name, self.writer)
 
     @property
+    def accounts(self) -> Accounts:
+        """The accounts of the arms."""
+        return Accounts(self.path, self.writer)
+
+    @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return bool(self.summary().get("finished"))
@@ -213,7 +184,7 @@ class RunDirectory:
         for partial in self.path.rglob("*.partial"):
             if partial.is_file():
                 partial.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "facts", ignore_errors=True)
+        self.accounts.discard_notes()
         now = versions()
         if now != self.versions():
             storage.write_json(self.path / f"versions-{datetime.now(UTC):%Y%m%dT%H%M%S}Z.json", now)
@@ -231,7 +202,7 @@ class RunDirectory:
 
         Where several processes record, the first of them calls it when all are done.
         """
-        self._merge_facts()
+        self.accounts.merge()
         for name in TABLES:
             self.table(name).merge()
 
@@ -243,7 +214,7 @@ class RunDirectory:
                 **summarise(values)}``, for example from ``self.summarise()``. ``"runs"`` is written by the recorders:
                 arm -> seeds, updates, seconds, compile_seconds, env_steps_per_second, failed_seeds and so on.
         """
-        storage.write_json(self.path / "summary.json", {**self.summary(), **values})
+        write_summary(self.path, values)
 
     def replace_config(self, config: Any) -> None:
         """Writes the configuration with which a run goes on; that of before stays beside it, with the time in its name."""
@@ -262,24 +233,6 @@ class RunDirectory:
         known = {entry["arm"]: entry for entry in self.trainings()}
         known |= {entry["arm"]: to_json(entry, entry["arm"]) for entry in entries}
         storage.write_json(self.path / "arms.json", list(known.values()))
-
-    def write_facts(self, arm: str, facts: dict[str, Any]) -> None:
-        """Notes what recording an arm took; of several processes each for itself, since they may end at the same time."""
-        if self.writer is None:
-            self.write_summary({"runs": {**self.summary().get("runs", {}), arm: facts}})
-        else:
-            path = self.path / "facts" / f"{digest(arm)}-{self.writer}.json"
-            storage.write_json(path, {"arm": arm, **facts})
-
-    def complete_facts(self, arm: str, facts: Mapping[str, Any]) -> None:
-        """Notes what holds of an arm that is finished, whatever its sessions noted; of several processes the first does."""
-        if self.writer is None:
-            known = self.summary().get("runs", {})
-            whole = {**NO_SESSION, **known.get(arm, {}), **to_json(facts)}
-            if whole != known.get(arm):
-                self.write_summary({"runs": {**known, arm: whole}})
-        elif self.writer == 0:
-            storage.write_json(self.path / "facts" / f"{digest(arm)}{WHOLE}.json", {"arm": arm, **facts})
 
     def write_claims(self, claims: Sequence[Mapping[str, Any]]) -> None:
         """Writes ``claims.json``.
@@ -308,7 +261,7 @@ class RunDirectory:
 
     def summary(self) -> dict[str, Any]:
         """Returns the summary, empty while there is none."""
-        return storage.read_json(self.path / "summary.json", SUMMARY, missing={})
+        return read_summary(self.path)
 
     def claims(self) -> list[dict[str, Any]]:
         """Returns the claims and their verdicts, empty while there are none."""
@@ -317,27 +270,6 @@ class RunDirectory:
     def trainings(self) -> list[dict[str, Any]]:
         """Returns what was trained, an entry for each arm as ``write_trainings`` takes them; empty where nothing was."""
         return storage.read_json(self.path / "arms.json", TRAININGS, missing=[])
-
-    def gaps(self) -> list[str]:
-        """Returns in words the rows that are missing: a table must have one for each seed and update of what was trained."""
-        found = []
-        for entry in self.trainings():
-            evaluates = entry.get("evaluates", False)
-            seeds = entry.get("first_seed", 0) + np.arange(entry["seeds"])
-            plan = Plan(seeds, entry["updates"], entry.get("chunk_length", entry["updates"]), None, 1)
-            plan = plan._replace(evaluates=evaluates)
-            for name, updates in (("metrics", np.arange(plan.num_updates)), ("evaluations", plan.evaluated)):
-                there = self.table(name).present(entry["arm"], plan.seeds, updates)
-                found += [] if there.all() else [f"{name} of {entry['arm'] or 'the run'}: {_lacking(there, seeds, updates)}"]
-        return found
-
-    def require_whole(self) -> None:
-        """Raises ResultsError unless the tables have a row for each seed and update of what was trained."""
-        gaps = self.gaps()
-        more = f"; and {len(gaps) - GAPS_NAMED} more" if len(gaps) > GAPS_NAMED else ""
-        must = f"the tables of {self.path} must have a row for each seed and update"
-        fix = f"Make them again: jaxrl resume {self.path}"
-        require(not gaps, "results", must, "; ".join(gaps[:GAPS_NAMED]) + more, fix, ResultsError)
 
     def columns(self, table: str) -> tuple[str, ...]:
         """Returns the names of what a table holds for any arm, in the order in which they appeared."""
@@ -428,24 +360,6 @@ class RunDirectory:
         order = {key: index for index, key in enumerate(dict.fromkeys((row["table"], row["metric"]) for row in rows))}
         return sorted(rows, key=lambda row: order[row["table"], row["metric"]])
 
-    def _merge_facts(self) -> None:
-        """Adds up what the processes noted and removes their notes."""
-        runs: dict[str, dict[str, Any]] = {}
-        whole: dict[str, dict[str, Any]] = {}
-        for path in sorted((self.path / "facts").glob("*.json")):
-            facts = storage.read_json(path, dict)
-            arm = facts.pop("arm")
-            if path.stem.endswith(WHOLE):
-                whole[arm] = facts
-            else:
-                runs[arm] = _sum_of_facts(runs[arm], facts) if arm in runs else facts
-        if runs or whole:
-            runs = {**self.summary().get("runs", {}), **runs}
-            complete = {arm: {**NO_SESSION, **runs.get(arm, {}), **facts} for arm, facts in whole.items()}
-            self.write_summary({"runs": {**runs, **complete}})
-            with storage.writing(self.path / "facts"):
-                shutil.rmtree(self.path / "facts")
-
 
 def _took_its_name(unfinished: Path, path: Path) -> bool:
     """Gives a new folder its name; False, and the folder is gone, if another run of this configuration began just now."""
@@ -457,100 +371,3 @@ def _took_its_name(unfinished: Path, path: Path) -> bool:
             raise
         return False
     return True
-
-
-def _lacking(there: np.ndarray, seeds: np.ndarray, updates: np.ndarray) -> str:
-    """Says which rows are missing. there: bool[S, n]; seeds: int[S] and updates: int[n], their numbers."""
-    seeds, lacking = seeds[~there.all(axis=1)], updates[~there.all(axis=0)]
-    which = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    return f"{int((~there).sum())} rows, of {which}, updates {lacking[0]} to {lacking[-1]}"
-
-
-def find_run(root: str | os.PathLike, name: str | os.PathLike, full: bool = False) -> RunDirectory:
-    """Opens the run that a user means.
-
-    Args:
-        root: folder of all results.
-        name: an experiment (its newest run, by the time in the name of the folder; what is no run is left aside), or the path
-            of a run, as it stands or below ``root``.
-        full: whether a run with quick settings, which only shows that everything runs, is taken only if the experiment has no
-            other one.
-
-    Raises:
-        UnknownNameError: there is no such experiment and no such folder.
-        ResultsError: the run cannot be read.
-    """
-    root, given = Path(root), expanded(name)
-    folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
-    experiments = {folder.name for folder in folders if not folder.name.startswith(".")}
-    if str(name) in experiments:
-        runs = newest_first(root, str(name), full)
-        require(bool(runs), "find_run", "the experiment must have a run", str(root / name), "Run it first.", ResultsError)
-        return RunDirectory.open(runs[0])
-    for path in (given, root / given):
-        if path.is_dir():
-            return RunDirectory.open(path)
-    raise unknown_name(f"find_run in {root}", "experiment or run", str(name), experiments, f"ls {root}")
-
-
-def newest_first(root: str | os.PathLike, experiment: str, full: bool = False) -> list[Path]:
-    """Returns the runs of an experiment below a folder of all results. full: whether those with quick settings come last."""
-    runs = _runs(Path(root) / experiment)[::-1]
-    return sorted(runs, key=_is_quick) if full else runs
-
-
-def _is_quick(path: Path) -> bool:
-    """Returns whether a run has quick settings; one whose file is damaged counts as a run, and opening it says what is wrong."""
-    try:
-        return RunDirectory(path).settings == QUICK
-    except ResultsError:
-        return False
-
-
-def expanded(path: str | os.PathLike) -> Path:
-    """Returns a path with ``~`` expanded, unchanged if the home folder is unknown."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
-
-
-def find_unfinished(root: str | os.PathLike, experiment: str, config: Any) -> RunDirectory | None:
-    """Returns the newest run of an experiment with this configuration if it did not come to its end or lost rows, else None."""
-    wanted = to_json(config)
-    folders = [path for path in _runs(Path(root) / experiment) if _has_config(path, wanted)]
-    newest = RunDirectory.open(folders[-1]) if folders else None
-    return None if newest is None or (newest.finished and not newest.gaps()) else newest
-
-
-def _runs(folder: Path) -> list[Path]:
-    """Returns the runs of an experiment, oldest first; what is no run, or is half made, is left aside."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name) and (path / "config.json").is_file())
-
-
-def _has_config(path: Path, wanted: Any) -> bool:
-    """Returns whether a run has this configuration: of one whose file is damaged, by the name of its folder."""
-    try:
-        return RunDirectory(path).config() == wanted
-    except ResultsError:
-        return path.name.endswith(f"-{digest(wanted)}")
-
-
-def _sum_of_facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Returns what two processes took that recorded seeds of their own at the same time."""
-    total = {
-        **one,
-        **{name: one[name] + other[name] for name in ("seeds", "devices")},
-        **{name: max(one[name], other[name]) for name in ("seconds", "compile_seconds", "interrupted")},
-        **{name: _mean_over_seeds(name, one, other) for name in ("first_update", "updates")},
-        "failed_seeds": {**one["failed_seeds"], **other["failed_seeds"]},
-    }
-    for name in ("env_steps", "env_steps_per_second"):
-        total[name] = None if one[name] is None or other[name] is None else one[name] + other[name]
-    return total
-
-
-def _mean_over_seeds(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
-    return (one[name] * one["seeds"] + other[name] * other["seeds"]) // (one["seeds"] + other["seeds"])

@@ -21,8 +21,9 @@ import numpy as np
 from jaxrl.core.finite import TabularModel, byte_rows
 from jaxrl.errors import EnvError, is_traced, nan_unless, require, require_index, require_zero_sums
 from jaxrl.solvers import zero_sum
-from jaxrl.solvers.dynamic_programming import action_values, require_policy, require_problem
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point
+from jaxrl.solvers.mdp.backups import action_values
+from jaxrl.solvers.mdp.problem import require_policy, require_problem
 
 
 class BestResponse(NamedTuple):
@@ -268,7 +269,7 @@ def _shapley(model, gamma, tolerance, max_sweeps) -> ZeroSumSolution:
 
 def _require_agents(where: str, model: TabularModel) -> None:
     must, found = "the model must have a reward for each agent, [X, J, K, N]", list(np.shape(model.reward))
-    fix = "Use jaxrl.solvers.dynamic_programming for one agent."
+    fix = "Use jaxrl.solvers.mdp for one agent."
     require(np.ndim(model.reward) == 4, where, must, found, fix, EnvError)
 
 

@@ -3,7 +3,7 @@
 Source: Pardo (2008), "The Evaluation and Optimization of Trading Strategies", on walking forward.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -86,6 +86,41 @@ def audited(markets: Sequence[Environment], accounts: Accounts) -> tuple[Record,
     """Returns the record of the K accounts of each seed together, float64[S, T], and the errors of their books, float64[S, K]."""
     prices = np.stack([single_asset.episode_prices(env) for env in markets])
     return books.pooled(prices, accounts.books), books.errors(prices, *accounts)
+
+
+def walked_forward(
+    accounts: Callable[[str, int, Sequence[Environment]], Accounts],
+    methods: Sequence[str],
+    windows: Sequence[Sequence[Environment]],
+    dates: np.ndarray,
+    resamples: int,
+) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
+    """Yields the measurements of strategies that trade one window after the other.
+
+    For each strategy and window the errors of its books; for each strategy its course, the statistics of its seeds, and their
+    intervals over time, by themselves and less those of the first strategy, of someone who splits the money among the seeds.
+
+    Args:
+        accounts: ``(method, number of the window from 1, its K markets) -> the books``.
+        methods: the strategies, the one that the others are compared with first.
+        windows: the K markets of each window, as ``single_asset.window`` builds them.
+        dates: datetime64[D], of the T bars of all windows together.
+        resamples: see ``intervals``.
+    """
+    reference: np.ndarray | None = None
+    for method in methods:
+        records = []
+        for number, markets in enumerate(windows, 1):
+            record, errors = audited(markets, accounts(method, number, markets))
+            records.append(record)
+            yield {"method": method, "window": number}, errors._asdict()
+        record = books.joined(records)
+        yield {"method": method}, course(dates, record)
+        yield {"method": method, "over": "seeds"}, statistics(record)
+        returns = split_evenly(record)
+        reference = returns if reference is None else reference
+        for factors, interval in intervals(returns, reference, methods[0], resamples):
+            yield {"method": method, "over": "time", **factors}, interval
 
 
 def course(dates: np.ndarray, record: Record) -> dict[str, np.ndarray]:

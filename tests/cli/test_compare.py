@@ -15,7 +15,7 @@ from jaxrl import statistics
 from jaxrl.algorithms.deep import dqn
 from jaxrl.cli.compare import Compare, compare, read_methods
 from jaxrl.errors import ConfigError, UnknownNameError
-from jaxrl.report import figures
+from jaxrl.report import curve_figures
 from jaxrl.report.comparison import PLACES, Sample, compare_methods, interpolate
 from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import RunDirectory
@@ -85,7 +85,7 @@ def test_random_steps_before_the_first_update_are_on_the_axis(tmp_path):
     np.testing.assert_array_equal(directory.metrics("dqn")["env_steps"].to_numpy().reshape(3, 3), [[36, 40, 44]] * 3)
     methods = read_methods([directory], "td_error", arms=("dqn", "other"))
     np.testing.assert_array_equal(methods["dqn"][""].places, [36, 40, 44])
-    _, axes, _ = figures._curves(directory, "td_error", "env_steps", ("dqn", "other"), "metrics", "bootstrap", None, None)
+    _, axes, _ = curve_figures._curves(directory, "td_error", "env_steps", ("dqn", "other"), "metrics", "bootstrap", None, None)
     drawn = {line.get_label(): line.get_xdata() for line in axes.get_lines()}
     np.testing.assert_array_equal(drawn["dqn"], [36, 40, 44])
 

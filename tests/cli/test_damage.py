@@ -9,7 +9,8 @@ import pytest
 import jaxrl
 from jaxrl.cli.main import main
 from jaxrl.errors import JaxrlError, ResultsError
-from jaxrl.results.run_directory import HALF_MADE, RunDirectory, find_run, find_unfinished
+from jaxrl.results.finding import find_run, find_unfinished
+from jaxrl.results.run_directory import HALF_MADE, RunDirectory
 
 NAME = "frozen_lake_q_learning"
 

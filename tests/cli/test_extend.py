@@ -7,7 +7,8 @@ import pytest
 
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.cli.main import main
-from jaxrl.results.run_directory import RunDirectory, find_unfinished
+from jaxrl.results.finding import find_unfinished
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.training.checkpoint import CheckpointWarning
 from tests.outcomes import TINY, only, outcome
 

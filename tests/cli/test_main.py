@@ -256,12 +256,12 @@ def test_a_wrong_name_in_a_users_file_is_one_sentence(correct, wrong, near, wher
     ("command", "reader"),
     [
         ("list", "head -1"),
-        ("envs", "head -1"),
-        ("envs", "true"),
-        ("run cartpole_ppo --help", "head -1"),
         ("run cartpole_ppo --help", "true"),
-        ("run", "true"),
-        ("--help", "true"),
+        pytest.param("envs", "head -1", marks=pytest.mark.slow),
+        pytest.param("envs", "true", marks=pytest.mark.slow),
+        pytest.param("run cartpole_ppo --help", "head -1", marks=pytest.mark.slow),
+        pytest.param("run", "true", marks=pytest.mark.slow),
+        pytest.param("--help", "true", marks=pytest.mark.slow),
     ],
 )
 def test_a_reader_that_leaves_is_no_error(command, reader):

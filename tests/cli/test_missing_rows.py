@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxrl.cli.main import main
-from jaxrl.results.run_directory import RunDirectory, find_unfinished
+from jaxrl.results.finding import find_unfinished
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.training.checkpoint import CheckpointWarning
 from tests import marks
 

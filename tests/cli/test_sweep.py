@@ -18,7 +18,8 @@ from jaxrl.cli.sweep import Options
 from jaxrl.errors import ConfigError
 from jaxrl.evaluation import ExactValue
 from jaxrl.experiment.experiment import load, names
-from jaxrl.report import figures
+from jaxrl.report import style
+from jaxrl.results.gaps import find_gaps
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.statistics import final_values
 from jaxrl.sweeps.members import Field, fields
@@ -59,14 +60,14 @@ def test_a_grid(tmp_path, capsys):
     assert best["held_out"]["estimate"] == pytest.approx(final_values(again).mean())
     assert best["held_out_seeds"] == [4, 5, 6]
     assert run.finished
-    assert "Diamond" in figures.caption(folder / "figures" / "sweep.png")
+    assert "Diamond" in style.caption(folder / "figures" / "sweep.png")
     assert (folder / "report.html").exists()
     stored = {entry["arm"]: entry for entry in run.trainings()}
     assert set(stored) == {*(entry["name"] for entry in table["members"]), f"held out: {best['name']}"}
     assert stored["learning_rate=0.5, gamma=0.9"]["config"]["learning_rate"] == 0.5
     assert stored["learning_rate=0.5, gamma=0.9"]["factors"] == {"member": "learning_rate=0.5, gamma=0.9"}
     assert (stored[f"held out: {best['name']}"]["first_seed"], stored[f"held out: {best['name']}"]["seeds"]) == (4, 3)
-    assert not run.gaps()
+    assert not find_gaps(run)
     assert main(["compare", str(folder), "--output", str(tmp_path / "out")]) == 0
     saved = jaxrl.load(folder)
     assert saved.results.final("greedy_exact_value", member="learning_rate=0.1, gamma=0.9").shape == (4,)
@@ -75,7 +76,7 @@ def test_a_grid(tmp_path, capsys):
     (folder / "metrics.parquet").unlink()
     with pytest.warns(CheckpointWarning, match="are made again"):
         assert main(["resume", str(folder)]) == 0
-    assert not run.gaps()
+    assert not find_gaps(run)
 
 
 @pytest.mark.each
@@ -102,7 +103,7 @@ def test_halving_of_random_members(tmp_path, capsys):
     run = RunDirectory.open(folder)
     for entry in table["members"]:
         assert run.curves("td_error", entry["name"]).values.shape == (4, entry["num_updates"])
-    assert "Hollow" in figures.caption(folder / "figures" / "sweep.png")
+    assert "Hollow" in style.caption(folder / "figures" / "sweep.png")
 
 
 def test_a_search_that_goes_on(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from envs.gridworlds import catch
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 from tests import oracles
 
 LEFT, STAY, RIGHT = range(3)

@@ -7,7 +7,7 @@ import pytest
 from envs.gridworlds import deep_sea
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 from tests import oracles
 
 

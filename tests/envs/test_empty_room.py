@@ -9,7 +9,7 @@ from envs.gridworlds import empty_room
 from envs.gridworlds.egocentric import FORWARD, TURN_RIGHT
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 
 OBJECTS = {0: "?", 1: ".", 2: "#", 8: "G", 10: "A"}
 

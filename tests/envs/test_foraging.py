@@ -12,8 +12,8 @@ from envs.markov_games import foraging
 from envs.markov_games.board import MOVES
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.solvers.dynamic_programming import value_iteration
 from jaxrl.solvers.markov_games import for_player
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 from jaxrl.testing.conformance import check_environment
 
 STAY, LEFT, DOWN, RIGHT, UP, LOAD = range(6)

@@ -11,8 +11,8 @@ from envs.markov_games import gathering, social_outcomes
 from envs.markov_games.gathering import BACKWARD, BEAM, FORWARD, STAND, STEP_LEFT, STEP_RIGHT, TURN_LEFT, TURN_RIGHT
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.solvers.dynamic_programming import value_iteration
 from jaxrl.solvers.markov_games import for_player
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 from jaxrl.testing.conformance import check_environment
 
 SIDES = ((0, -1), (1, 0), (0, 1), (-1, 0))  # left, down, right, up

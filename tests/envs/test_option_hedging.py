@@ -11,7 +11,7 @@ import envs
 from envs.trading import option_hedging
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.solvers.dynamic_programming import entropic_value_iteration
+from jaxrl.solvers.mdp.entropic import entropic_value_iteration
 from jaxrl.testing.conformance import check_environment
 
 KEY = jax.random.key(0)

@@ -12,7 +12,7 @@ from envs.markov_games.board import MOVES
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
 from jaxrl.solvers import markov_games
-from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 from jaxrl.testing.conformance import check_environment
 
 

@@ -8,7 +8,7 @@ import pytest
 from envs.random_mdps import random_mdp
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError, UnknownNameError
-from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 from tests import oracles
 
 KEYS = jax.random.split(jax.random.key(0), 400)

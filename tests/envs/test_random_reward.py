@@ -10,7 +10,7 @@ from envs.random_mdps import random_mdp, random_reward
 from jaxrl.core.finite import tabulate
 from jaxrl.core.spaces import flatten
 from jaxrl.core.transforms import with_reward
-from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 from jaxrl.testing.conformance import check_environment
 from tests import oracles
 

@@ -398,7 +398,7 @@ def test_binomial_market_has_a_table():
 
 
 def test_binomial_market_without_drift_is_best_left_alone():
-    from jaxrl.solvers.dynamic_programming import value_iteration
+    from jaxrl.solvers.mdp.value_iteration import value_iteration
 
     env = binomial_market.make(drift=(0.0, 0.0))
     model = tabulate(env)

@@ -10,8 +10,8 @@ import pytest
 from envs.markov_games import spread_grid
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
-from jaxrl.solvers.dynamic_programming import action_values
 from jaxrl.solvers.markov_games import for_player
+from jaxrl.solvers.mdp.backups import action_values
 from jaxrl.testing.conformance import check_environment
 
 STEPS = 6

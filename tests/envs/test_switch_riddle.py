@@ -11,8 +11,8 @@ from envs.markov_games.switch_riddle import OFF, ON, TELL
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
 from jaxrl.solvers import markov_games
-from jaxrl.solvers.dynamic_programming import value_iteration
 from jaxrl.solvers.markov_games import for_player
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import pytest
 from jaxrl.errors import UnknownNameError
 from jaxrl.experiment import draw
 from jaxrl.experiment.results import Results
-from jaxrl.report import figures, game_figures
+from jaxrl.report import game_figures, relation_figures, seed_figures
+from jaxrl.report.style import COLOURS, caption
 from jaxrl.results.run_directory import RunDirectory
 from tests.report.reading import shows
 
@@ -40,9 +41,9 @@ def drawn(monkeypatch):
 
         monkeypatch.setattr(module, name, call)
 
-    noted(figures, "relation", 1)
+    noted(relation_figures, "relation", 1)
     noted(game_figures, "simplex", 1)
-    noted(figures, "distribution", 0)
+    noted(seed_figures, "distribution", 0)
     return calls
 
 
@@ -58,13 +59,13 @@ def test_a_method_has_one_colour_in_all_figures(results, drawn):
     assert drawn["ends"][1]["colours"] == {f"hard, {method}": place for method, place in labels.items()}
     assert drawn["lines"][1]["colours"] == {"learner": 0, "best": 3}
     path = results.directory.figures / "lines.png"
-    assert shows(path, figures.COLOURS[0])
-    assert shows(path, figures.COLOURS[3])
-    assert not shows(path, figures.COLOURS[1])
+    assert shows(path, COLOURS[0])
+    assert shows(path, COLOURS[3])
+    assert not shows(path, COLOURS[1])
 
 
 def test_more_methods_than_colours_are_told_apart_in_each_figure(results, drawn):
-    for number in range(len(figures.COLOURS)):
+    for number in range(len(COLOURS)):
         results.record({"problem": "easy", "method": f"more {number}"}, {"cost": np.arange(5.0)})
     draw.lines(results, "lines", "cost", arms("easy", "equal", "more 4"), "Step", "Cost")  # both have the second colour
     assert drawn["lines"][1]["colours"] == {"equal": 0, "more 4": 1}
@@ -100,7 +101,7 @@ def test_a_metric_against_a_factor(tmp_path, drawn):
     np.testing.assert_array_equal(lines["plain"][0], [0.1, 1.0])  # at 10 a seed has no finite value
     np.testing.assert_array_equal(lines["safe"][0], [0.1, 1.0, 10.0])
     np.testing.assert_allclose(lines["safe"][1], [[0.1, 1.0, 10.0], [0.2, 2.0, 20.0]], rtol=1e-6)
-    assert "Values below 0.5, zero included, are drawn there" in figures.caption(results.directory.figures / "errors.png")
+    assert "Values below 0.5, zero included, are drawn there" in caption(results.directory.figures / "errors.png")
     with pytest.raises(UnknownNameError, match=r"no factor is named 'rat'\. Did you mean 'rate'"):
         draw.against(results, "wrong", "error", "rat", "Rate", "Error", of={"task": "small"})
     draw.against(results, "nothing", "error", "rate", "Rate", "Error", of={"task": "large"})

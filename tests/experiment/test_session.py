@@ -12,7 +12,7 @@ from jaxrl.errors import ConfigError, ResultsError, UnknownNameError
 from jaxrl.experiment import Arm, load
 from jaxrl.experiment.results import Results
 from jaxrl.experiment.session import Session
-from jaxrl.report import figures
+from jaxrl.report import relation_figures, style
 from jaxrl.results.provenance import to_json
 from jaxrl.results.run_directory import RunDirectory
 from tests.recording import strict
@@ -125,12 +125,12 @@ def test_measurements_that_are_refused(tmp_path, factors, values, message):
 def test_a_relation_is_drawn_and_explains_itself(tmp_path):
     directory = RunDirectory.create(tmp_path, "example", {})
     lines = {"a": (np.arange(1, 4), np.random.default_rng(0).normal(size=(5, 3))), "b": (np.arange(1, 3), np.ones((5, 2)))}
-    path = figures.relation(directory, "curve", lines, "x", "y", x_scale="log", level=1.0, note="A note.")
+    path = relation_figures.relation(directory, "curve", lines, "x", "y", x_scale="log", level=1.0, note="A note.")
     assert path.stat().st_size > 5_000
-    assert "5 seeds each" in figures.caption(path)
-    assert figures.caption(path).endswith("A note.")
-    exact = figures.relation(directory, "exact", {"a": (np.arange(3), np.ones((1, 3)))}, "x", "y")
-    assert "One exact computation" in figures.caption(exact)
+    assert "5 seeds each" in style.caption(path)
+    assert style.caption(path).endswith("A note.")
+    exact = relation_figures.relation(directory, "exact", {"a": (np.arange(3), np.ones((1, 3)))}, "x", "y")
+    assert "One exact computation" in style.caption(exact)
 
 
 def corridor(seeds):

@@ -8,7 +8,7 @@ from jaxrl.results.run_directory import RunDirectory
 
 # What a budget this small cannot measure, and the reason that the claim then gives.
 TOO_SMALL = {
-    "core_learning_games": "must have been measured that often",
+    "core_average_play": "must have been measured that often",
 }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxrl.report import figures
+from jaxrl.report import curve_figures, seed_figures
 from jaxrl.report.page import write_report
 from jaxrl.results.run_directory import RunDirectory
 from jaxrl.results.sinks import Failure
@@ -29,9 +29,9 @@ def run(tmp_path_factory):
             {"text": "Not tried", "verdict": "open", "detail": "quick run"},
         ]
     )
-    figures.learning_curves(run, optimum=500.0)
-    figures.gap_curve(run)
-    figures.distribution(run)
+    curve_figures.learning_curves(run, optimum=500.0)
+    curve_figures.gap_curve(run)
+    seed_figures.distribution(run)
     return run
 
 

@@ -13,10 +13,10 @@ from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, uniform_policy
 from jaxrl.errors import ConfigError, EnvError
 from jaxrl.report import films
-from jaxrl.report.figures import caption
 from jaxrl.report.grid_figures import best_actions, value_map
+from jaxrl.report.style import caption
 from jaxrl.results.run_directory import RunDirectory
-from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The folder of a run: made whole, found again, refused where it is damaged; its configuration, claims and summaries."""
+"""The folder of a run: made whole, refused where it is damaged; its configuration, claims and summaries."""
 
 import dataclasses
 import os
@@ -15,7 +15,8 @@ from flax import struct
 from jaxrl.core.environment import static
 from jaxrl.errors import ConfigError, ResultsError, UnknownNameError
 from jaxrl.results import provenance, storage
-from jaxrl.results.run_directory import RunDirectory, find_run, find_unfinished
+from jaxrl.results.finding import find_run, find_unfinished
+from jaxrl.results.run_directory import RunDirectory
 from jaxrl.results.sinks import RunSummary
 from tests.recording import SEEDS, empty, record, strict, truncate, value
 
@@ -83,25 +84,7 @@ def test_a_read_only_root_is_named(tmp_path):
     tmp_path.chmod(0o700)
 
 
-# Finding and opening
-
-
-def test_find_run_takes_a_name_or_a_path(tmp_path, monkeypatch):
-    old = RunDirectory.create(tmp_path, "core_ppo", {"x": 1})
-    new = RunDirectory.create(tmp_path, "core_ppo", {"x": 2})
-    assert find_run(tmp_path, "core_ppo").path == new.path
-    assert find_run(tmp_path, old.path).path == old.path
-    assert find_run(tmp_path, f"core_ppo/{old.path.name}").path == old.path
-    monkeypatch.chdir(old.path.parent)
-    assert find_run(tmp_path, old.path.name).config() == {"x": 1}
-    assert find_run(tmp_path, old.path.name).experiment == "core_ppo"
-    with pytest.raises(UnknownNameError, match="Did you mean 'core_ppo'"):
-        find_run(tmp_path, "coreppo")
-    with pytest.raises(UnknownNameError, match="Known: none"):
-        find_run(tmp_path / "nowhere", "core_ppo")
-    (tmp_path / "core_dp").mkdir()
-    with pytest.raises(ResultsError, match="must have a run"):
-        find_run(tmp_path, "core_dp")
+# Opening
 
 
 def test_the_name_of_the_experiment_is_the_one_that_is_stored(tmp_path):

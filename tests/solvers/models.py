@@ -43,3 +43,12 @@ def best_policy(model, gamma):
         values = oracles.action_values(model, oracles.policy_values(model, policy, gamma), gamma)
         policy = np.eye(model.num_actions)[values.argmax(-1)]
     return policy
+
+
+def with_a_ruinous_action(ends=False):
+    """One state: the first action pays 1 (and goes on with probability 0.9, if it ends); the second costs more than anything."""
+    chance = np.array([[[0.9, 0.1]] * 2]) if ends else np.ones((1, 2, 1))
+    reward = np.array([[[1.0, 0.0], [-1e9, -1e9]]]) if ends else np.array([[[1.0], [-1e9]]])
+    over = np.broadcast_to(np.array([False, True]), chance.shape).copy() if ends else np.zeros(chance.shape, bool)
+    states, legal = np.arange(1), np.ones((1, 2), bool)
+    return TabularModel(np.zeros(chance.shape, np.int32), chance, reward, over, np.ones(1), legal, states, states, (2,))

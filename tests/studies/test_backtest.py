@@ -47,6 +47,26 @@ def test_a_learner_that_holds_everything_is_buy_and_hold(markets):
     assert backtest.audited(markets, wrong)[1].net_of_costs.min() > 0.09
 
 
+def test_strategies_that_walk_forward_are_measured_in_each_window_and_as_a_whole(markets):
+    weights = {"everything": 1.0, "half": 0.5}
+    windows, dates = [markets, markets], np.datetime64("2000-01-01", "D") + np.arange(120)
+    seen = []
+
+    def accounts(method, number, traded):
+        seen.append((method, number))
+        return backtest.of_rule(lambda env: np.full(61, weights[method]), traded)
+
+    rows = list(backtest.walked_forward(accounts, tuple(weights), windows, dates, 20))
+    assert seen == [(method, number) for method in weights for number in (1, 2)]
+    assert [factors["window"] for factors, values in rows if "identity" in values] == [1, 2, 1, 2]
+    (whole,) = (values for factors, values in rows if factors == {"method": "everything"})
+    assert whole["equity"].shape == (1, 120)
+    np.testing.assert_allclose(whole["equity"][0, -1], whole["equity"][0, 59] ** 2, rtol=1e-6)  # both windows are the same
+    assert {factors["less"] for factors, _ in rows if "less" in factors} == {"nothing", "everything"}
+    own = [values for factors, values in rows if factors["method"] == "everything" and factors.get("less") == "everything"]
+    assert own == [{"estimate": 0.0, "low": 0.0, "high": 0.0, "sound": 1.0}] * len(finance.STATISTICS)
+
+
 def test_the_measurements_of_a_record():
     returns = np.random.default_rng(0).normal(0.001, 0.01, (3, 40))
     returns[2, 5:] = np.nan  # in quarantine

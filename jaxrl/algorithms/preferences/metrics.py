@@ -19,8 +19,10 @@ from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.errors import nan_unless, require, require_discount
 from jaxrl.evaluation import ExactValue
-from jaxrl.solvers import host
-from jaxrl.solvers.dynamic_programming import action_values, greedy_policy, policy_evaluation, policy_iteration
+from jaxrl.solvers.mdp import host
+from jaxrl.solvers.mdp.backups import action_values, greedy_policy
+from jaxrl.solvers.mdp.policy_evaluation import policy_evaluation
+from jaxrl.solvers.mdp.policy_iteration import policy_iteration
 
 # On comparisons
 

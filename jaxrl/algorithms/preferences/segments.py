@@ -22,7 +22,7 @@ from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, Policy, Transition
 from jaxrl.core.spaces import Space, flat_size
 from jaxrl.errors import DataError, EnvError, is_traced, nan_unless, require
-from jaxrl.solvers.dynamic_programming import policy_iteration
+from jaxrl.solvers.mdp.policy_iteration import policy_iteration
 
 SHOWN = 5  # bad rows that a message names
 

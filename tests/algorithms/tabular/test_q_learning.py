@@ -11,7 +11,7 @@ from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Transition
 from jaxrl.errors import ConfigError, SpaceError
 from jaxrl.evaluation import ExactValue
-from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 from jaxrl.training.runner import run
 from tests import probes
 

@@ -11,7 +11,7 @@ from envs.gridworlds import corridor, gridworld
 from jaxrl.core import machine
 from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.errors import ConfigError, EnvError
-from jaxrl.solvers import host
+from jaxrl.solvers.mdp import host
 from tests import oracles
 from tests.solvers.models import best_policy, garnet, ring
 

@@ -22,8 +22,9 @@ import numpy as np
 from jaxrl.core import machine
 from jaxrl.core.finite import TabularModel, require_shapes
 from jaxrl.errors import ConfigError, require, require_count, require_discount, require_tolerance
-from jaxrl.solvers.dynamic_programming import PolicyValue, Solution, require_one_reward, require_policy
 from jaxrl.solvers.fixed_point import MAX_SWEEPS
+from jaxrl.solvers.mdp.problem import require_one_reward, require_policy
+from jaxrl.solvers.mdp.solution import PolicyValue, Solution
 
 TOLERANCE = 1e-12  # of the error, relative to the largest value, as far as the precision goes
 DIRECT_STATES = 2_000  # up to which a policy is evaluated by factorising its matrix; random transitions fill the factors

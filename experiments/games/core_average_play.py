@@ -1,9 +1,9 @@
-"""Fictitious play, replicator dynamics and regret matching: where they converge, and where they cycle.
+"""Fictitious play and regret matching: where the averages of play converge, and where they cycle.
 
 Shapley's game is symmetric: players who begin with the same action move in lockstep and stay on its diagonal, where the
 averages do converge. Shapley's result concerns the other starts, so the two kinds are told apart.
 
-Source: Brown (1951); Shapley (1964); Taylor and Jonker (1978); Hart and Mas-Colell (2000); Farina, Kroer and Sandholm (2021).
+Source: Brown (1951); Shapley (1964); Hart and Mas-Colell (2000); Farina, Kroer and Sandholm (2021).
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from jaxrl.solvers.dynamics import Course, fictitious_play, regret_matching
 INTERVAL = 10  # plays between two records
 # Chosen on games of another key: all of 1024 games were below 1e-3 after 1024 steps, so twice as many leave a margin.
 SOLVER_STEPS = 2048
-FP, RM, REPLICATOR = "fictitious play", "regret matching", "replicator dynamics"
+FP, RM = "fictitious play", "regret matching"
 PREDICTIVE = "predictive regret matching plus"
 LEARNERS: dict[str, Callable[..., Course]] = {FP: fictitious_play, RM: regret_matching}
 SOLVERS: dict[str, Callable[..., Course]] = {
@@ -43,59 +43,35 @@ GAMES = {
 
 @dataclass(frozen=True)
 class Config:
-    """Learning dynamics in small games and in 1024 random ones."""
+    """Fictitious play and regret matching in small games, and regret matching in 1024 random ones."""
 
     seeds: int = 1024
     """Random 10x10 zero-sum games with independent standard normal payoffs (count), solved in one call."""
     plays: int = 30_000
     """Plays of fictitious play and regret matching in the small games (count), a multiple of 10."""
-    steps: int = 10_000
-    """Integration steps of the replicator dynamics, of 0.01 time units (count), a multiple of 100."""
-    populations: int = 64
-    """Random starts of the replicator dynamics (count)."""
 
 
-QUICK = Config(seeds=8, plays=2_000, steps=200, populations=4)
+QUICK = Config(seeds=8, plays=2_000)
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
-    """Plays every game with every dynamic. Rows are pure starts, populations or random games.
+    """Plays every game with every dynamic. Rows are pure starts or random games.
 
-    ``share_0`` ... are those of the actions: of pure starts those of the row player's average, of populations, which play
-    against themselves, the current ones. ``nash_conv`` is that of the averages, ``coarse_gap`` and ``welfare`` are as in
-    ``dynamics.PureStarts``. ``drift``: by which share the product of the three shares has changed; ``from_centre``: the largest
-    distance of a time-averaged share from 1/3; ``on_side``: whether the first action has almost all of a population in which it
-    began with more than half, or almost none of another.
+    ``share_0`` ... are those of the actions in the row player's average, ``nash_conv`` is that of the averages; ``coarse_gap``
+    and ``welfare`` are as in ``dynamics.PureStarts``.
     """
     for (game, (table, starts)), (name, dynamic) in product(GAMES.items(), LEARNERS.items()):
         found = dynamics.from_pure_starts(dynamic, table, starts, config.plays, config.plays // INTERVAL)
         at_end = {"coarse_gap": found.coarse_gap, "welfare": found.welfare}
         at_end = {metric: np.tile(values[:, None], found.nash_conv.shape[1]) for metric, values in at_end.items()}
-        yield {"game": game, "dynamic": name}, {"nash_conv": found.nash_conv} | shares(found.average) | at_end
-
-    starts = np.random.default_rng(results.root).dirichlet(np.ones(3), config.populations)
-    path, average = dynamics.populations(named.ROCK_PAPER_SCISSORS, starts, config.steps, 0.01, config.steps // 20)
-    first = starts.astype(np.float32).astype(np.float64).prod(-1)[:, None]
-    measures = {"drift": np.abs(path.prod(-1) / first - 1), "from_centre": np.abs(average - 1 / 3).max(-1)}
-    yield {"game": RPS, "dynamic": REPLICATOR}, measures | shares(path)
-
-    random = np.random.default_rng(results.root + 1).uniform(0.01, 0.99, config.populations)
-    for game, first in (("prisoners_dilemma", random), ("stag_hunt", np.arange(0.01, 1.0, 0.02))):
-        starts = np.column_stack([first, 1 - first])
-        share = dynamics.populations(named.TABLES[game], starts, config.steps, 0.01, 100)[0][:, :, 0]
-        on_side = np.where(first[:, None] > 0.5, share > 0.99, share < 0.01)
-        yield {"game": game, "dynamic": REPLICATOR}, {"share_0": share, "on_side": on_side}
+        averages = {f"share_{action}": found.average[:, :, action] for action in range(found.average.shape[-1])}
+        yield {"game": game, "dynamic": name}, {"nash_conv": found.nash_conv} | averages | at_end
 
     rows = np.random.default_rng(results.root).normal(size=(config.seeds, 10, 10))
     payoffs = jnp.asarray(np.stack([rows, -rows], 1), jnp.float32)
     for name, dynamic in SOLVERS.items():
         solved = dynamics.over_games(partial(dynamic, num_steps=SOLVER_STEPS, num_records=64), payoffs)
         yield {"game": "random zero-sum", "dynamic": name}, {"nash_conv": solved.history.average_nash_conv}
-
-
-def shares(path: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the columns of a path of mixtures, float[S, C, A]."""
-    return {f"share_{action}": path[:, :, action] for action in range(path.shape[-1])}
 
 
 def figures(results: Results) -> None:
@@ -110,17 +86,14 @@ def figures(results: Results) -> None:
     # Below the floor, all is rounding.
     draw.lines(results, "random_zero_sum", "nash_conv", arms, *labels, SOLVER_STEPS / 64, level=1e-3, floor=1e-7, **log)
 
-    hands, order = ("rock", "paper", "scissors"), ("first", "second", "third")
-    averages = {game: {name: {"game": game, "dynamic": name} for name in LEARNERS} for game in (RPS, SHAPLEY)}
-    circles, six = {"": {"game": RPS, "dynamic": REPLICATOR}}, "Paths of six populations"
-    one = "The row player's average strategy over time, from one pure start"
-    for name, arms, corners, paths, title, text in (
-        ("rps_replicator", circles, hands, 6, "Replicator dynamics circle the equilibrium", six),
-        ("rps_averages", averages[RPS], hands, 1, "Rock, paper, scissors: averages converge", one),
-        ("shapley_averages", averages[SHAPLEY], order, 1, "Shapley's game: averages cycle", one),
+    text = "The row player's average strategy over time, from one pure start. Dot: the end; cross: the equilibrium."
+    options = {"paths": 1, "text": text, "equilibrium": (1 / 3,) * 3}
+    for figure, game, corners, title in (
+        ("rps_averages", RPS, ("rock", "paper", "scissors"), "Rock, paper, scissors: averages converge"),
+        ("shapley_averages", SHAPLEY, ("first", "second", "third"), "Shapley's game: averages cycle"),
     ):
-        options = {"title": title, "text": f"{text}. Dot: the end; cross: the equilibrium.", "equilibrium": (1 / 3,) * 3}
-        draw.simplex(results, name, [f"share_{action}" for action in range(3)], arms, corners, paths=paths, **options)
+        arms = {name: {"game": game, "dynamic": name} for name in LEARNERS}
+        draw.simplex(results, figure, [f"share_{action}" for action in range(3)], arms, corners, title=title, **options)
 
 
 def after(plays: int, game: str, dynamic: str) -> Quantity:
@@ -133,6 +106,7 @@ def since(plays: int, game: str, dynamic: str) -> Quantity:
     return smallest(lowest("nash_conv", plays // INTERVAL - 1, game=game, dynamic=dynamic))
 
 
+BEGUN = "In Shapley's game, begun with different actions,"
 CLAIMS = (
     *(
         Claim(
@@ -147,7 +121,7 @@ CLAIMS = (
         )
     ),
     Claim(
-        "In Shapley's game, begun with different actions, fictitious play never has a NashConv of 0.2 or less after 1,000 plays",
+        f"{BEGUN} fictitious play never has a NashConv of 0.2 or less after 1,000 plays",
         "Shapley (1964), Some topics in two-person games",
         since(1_000, SHAPLEY, FP) > 0.2,
     ),
@@ -157,42 +131,19 @@ CLAIMS = (
         after(10_000, "shapley, equal starts", FP) <= 0.05,
     ),
     Claim(
-        "In Shapley's game, begun with different actions, the joint play of regret matching is a coarse correlated equilibrium "
-        "within 0.005 after 30,000 plays",
+        f"{BEGUN} the joint play of regret matching is a coarse correlated equilibrium within 0.005 after 30,000 plays",
         "Hart and Mas-Colell (2000)",
         largest("coarse_gap", game=SHAPLEY, dynamic=RM) <= 0.005,
     ),
     Claim(
-        "In Shapley's game, begun with different actions, the joint play of regret matching earns 1 in all, the best of any "
-        "correlated equilibrium",
+        f"{BEGUN} the joint play of regret matching earns 1 in all, the best of any correlated equilibrium",
         "Hart and Mas-Colell (2000)",
         every([smallest("welfare", game=SHAPLEY, dynamic=RM) >= 0.99, largest("welfare", game=SHAPLEY, dynamic=RM) <= 1 + 1e-6]),
     ),
     Claim(
-        "In Shapley's game, begun with different actions, the averages of regret matching never have a NashConv of 0.2 or less "
-        "after 1,000 plays",
+        f"{BEGUN} the averages of regret matching never have a NashConv of 0.2 or less after 1,000 plays",
         "Hart and Mas-Colell (2000)",
         since(1_000, SHAPLEY, RM) > 0.2,
-    ),
-    Claim(
-        "The replicator dynamics of rock, paper, scissors conserve the product of the shares to a thousandth",
-        "Hofbauer and Sigmund (1998), Evolutionary Games and Population Dynamics, section 7.7",
-        largest("drift") <= 1e-3,
-    ),
-    Claim(
-        "After 100 time units of the replicator dynamics of rock, paper, scissors the time average is within 0.05 of equilibrium",
-        "Hofbauer and Sigmund (1998), theorem 7.6.4",
-        final("from_centre") <= 0.05,
-    ),
-    Claim(
-        "In the prisoner's dilemma the replicator dynamics leave at most 1 % of cooperators, from every start",
-        "Taylor and Jonker (1978)",
-        largest(final("share_0", game="prisoners_dilemma")) <= 0.01,
-    ),
-    Claim(
-        "In the stag hunt the basins of attraction of the replicator dynamics meet at a share of 1/2: no start leaves its side",
-        "Skyrms (2004), The Stag Hunt; payoffs 4, 1, 3, 2",
-        smallest(final("on_side", game="stag_hunt")) >= 1,
     ),
     Claim(
         f"Predictive regret matching plus solves 1024 random 10x10 zero-sum games to a NashConv of 0.001 in {SOLVER_STEPS} steps",
