@@ -21,11 +21,11 @@ class Config:
 
     steps: int = 10_000
     """Integration steps of 0.01 time units (count), a multiple of 100."""
-    populations: int = 64
-    """Random starts (count)."""
+    seeds: int = 64
+    """Populations, each from a random start (count)."""
 
 
-QUICK = Config(steps=200, populations=4)
+QUICK = Config(steps=200, seeds=4)
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
@@ -35,13 +35,13 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     ``from_centre``: the largest distance of a time-averaged share from 1/3; ``on_side``: whether the first action has almost all
     of a population in which it began with more than half, or almost none of another.
     """
-    starts = np.random.default_rng(results.root).dirichlet(np.ones(3), config.populations)
+    starts = np.random.default_rng(results.root).dirichlet(np.ones(3), config.seeds)
     path, average = dynamics.populations(named.ROCK_PAPER_SCISSORS, starts, config.steps, 0.01, config.steps // 20)
     first = starts.astype(np.float32).astype(np.float64).prod(-1)[:, None]
     measures = {"drift": np.abs(path.prod(-1) / first - 1), "from_centre": np.abs(average - 1 / 3).max(-1)}
     yield {"game": RPS}, measures | {f"share_{action}": path[:, :, action] for action in range(3)}
 
-    random = np.random.default_rng(results.root + 1).uniform(0.01, 0.99, config.populations)
+    random = np.random.default_rng(results.root + 1).uniform(0.01, 0.99, config.seeds)
     for game, first in (("prisoners_dilemma", random), ("stag_hunt", np.arange(0.01, 1.0, 0.02))):
         starts = np.column_stack([first, 1 - first])
         share = dynamics.populations(named.TABLES[game], starts, config.steps, 0.01, 100)[0][:, :, 0]
