@@ -38,7 +38,7 @@ from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.config import require_image
 from jaxrl.core.contracts import equal_when_rebuilt
 from jaxrl.core.environment import Environment
-from jaxrl.core.spaces import Box, Space
+from jaxrl.core.spaces import Box, Discrete, Space
 from jaxrl.errors import require, unknown_name
 
 ACTIVATIONS: dict[str, Callable] = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish, "gelu": nn.gelu}
@@ -208,6 +208,76 @@ class GRU(nn.Module):
         cell = nn.GRUCell(self.size, kernel_init=orthogonal(), recurrent_kernel_init=orthogonal())
         memory, _ = cell(memory, x)
         return memory, memory
+
+
+class Actor(nn.Module):
+    """The outputs of a policy, float32[..., K] from observations PyTree[..., ...] of any batch axes; feed-forward.
+
+    observation_space: what is seen. num_outputs: K.
+    hidden, activation, channels, network: as in ``ActorCritic``.
+    """
+
+    observation_space: Space
+    num_outputs: int
+    hidden: tuple[int, ...] = (256, 256)
+    activation: str = "relu"
+    channels: tuple[int, ...] = ()
+    network: Callable | None = None
+
+    @nn.compact
+    def __call__(self, obs):
+        if self.network is not None:
+            return Own(self.network, self.observation_space, self.num_outputs)(obs)
+        x = _flattened(self.observation_space, self.channels, self.activation, obs)
+        # A small last layer starts the policy in the middle of the actions (Andrychowicz et al. 2021, section 3.2).
+        return MLP(self.hidden, self.activation, self.num_outputs, 0.01)(x)
+
+
+class Critic(nn.Module):
+    """The value of what is seen and done: float32[...] of an observation and an action of a Box, float32[..., A] of all
+    Discrete actions.
+
+    observation_space, action_space: what is seen and done.
+    hidden, activation, channels: as in ``ActorCritic``.
+    network: of the user's; for a Box, it sees the tuple of observation and action.
+    """
+
+    observation_space: Space
+    action_space: Space
+    hidden: tuple[int, ...] = (256, 256)
+    activation: str = "relu"
+    channels: tuple[int, ...] = ()
+    network: Callable | None = None
+
+    @nn.compact
+    def __call__(self, obs, action=None):
+        """obs: PyTree[..., ...]. action: float32[..., D] of a Box as the policy draws it, None of Discrete ones."""
+        discrete = isinstance(self.action_space, Discrete)
+        num_outputs = self.action_space.n if discrete else 1
+        if self.network is not None:
+            vector = Box(-jnp.inf, jnp.inf, (spaces.flat_size(self.action_space),))
+            seen = self.observation_space if discrete else spaces.Tuple.of(self.observation_space, vector)
+            values = Own(self.network, seen, num_outputs)(obs if discrete else (obs, action))
+        else:
+            x = _flattened(self.observation_space, self.channels, self.activation, obs)
+            values = MLP(self.hidden, self.activation, num_outputs)(x if discrete else jnp.concatenate([x, action], axis=-1))
+        return values if discrete else values[..., 0]
+
+
+def critics(count: int, *fields: Any) -> nn.Module:
+    """Returns several critics side by side, with parameters of their own: called as ``Critic``, returns [N, ...].
+
+    count: N. fields: of ``Critic``.
+    """
+    side_by_side: Any = nn.vmap(
+        Critic, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, out_axes=0, axis_size=count
+    )
+    return side_by_side(*fields)
+
+
+def _flattened(space: Space, channels: tuple[int, ...], activation: str, obs: Any) -> jax.Array:
+    """Returns the features float32[..., F] of observations: through convolutions if there are ``channels``, else as they are."""
+    return CNN(channels, activation)(obs.astype(jnp.float32)) if channels else spaces.flatten(space, obs)
 
 
 class ActorCritic(nn.Module):

@@ -1,0 +1,120 @@
+"""Off-policy learning: a learner that acts, stores, and makes gradient steps on minibatches of stored steps, in turn.
+
+    fill the replay memory with random steps
+    repeat
+        take T steps in each of E environments, and store them
+        G times: sample a minibatch, and learn from it
+
+Each algorithm writes this loop in its own words; here stand the sizes, the stored steps and the random beginning.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxrl.blocks import replay
+from jaxrl.blocks.replay import ReplayBuffer
+from jaxrl.core import masks, rollout, spaces
+from jaxrl.core.environment import Environment, PyTree
+from jaxrl.core.rollout import Decision, Episode, Policy, Transition, View
+from jaxrl.core.spaces import Box
+from jaxrl.errors import require, require_counts
+
+
+class ReplaySizes:
+    """Base of a configuration with ``num_envs``, ``num_steps``, ``num_gradient_steps``, ``num_rounds``, ``batch_size``,
+    ``buffer_size`` and ``learning_starts``: the sizes that follow from these.
+    """
+
+    num_envs: int
+    num_steps: int
+    num_rounds: int
+    batch_size: int
+    buffer_size: int
+    learning_starts: int
+
+    @property
+    def steps_per_update(self) -> int:
+        return self.num_envs * self.num_steps * self.num_rounds
+
+    @property
+    def warm_up_steps(self) -> int:
+        """Steps that each environment takes before the first update."""
+        return -(-self.learning_starts // self.num_envs)
+
+    @property
+    def steps_before_first_update(self) -> int:
+        """Environment steps of one seed before the first update: the random ones that fill the buffer."""
+        return self.warm_up_steps * self.num_envs
+
+    def require_buffer(self, where: str) -> None:
+        """Raises ConfigError unless the buffer holds a minibatch, the first steps and those of a round. where: who asks."""
+        require_counts(where, self, "batch_size", "buffer_size", "learning_starts")
+        size = self.buffer_size
+        for name, count in (
+            ("batch_size", self.batch_size),
+            ("learning_starts", self.warm_up_steps * self.num_envs),
+            ("num_envs * num_steps", self.num_envs * self.num_steps),
+        ):
+            must = f"buffer_size must be at least {name} ({count})"
+            require(size >= count, where, must, size, f"Try buffer_size={count}.")
+
+
+class Experience(NamedTuple):
+    """The stored part of a step; see ``rollout.Transition``. A time limit is no part of it: the target reaches beyond.
+
+    action: as the policy drew it: a number, or float32[..., D] before it was scaled to the bounds of the action space.
+    """
+
+    obs: PyTree
+    action: jax.Array
+    reward: jax.Array
+    next_obs: PyTree
+    terminated: jax.Array
+    mask: jax.Array | None
+    next_mask: jax.Array | None
+
+
+def experience(batch: Transition) -> Experience:
+    """Returns what is stored of the steps [T, E, ...], in the order of time, leaves [T * E, ...].
+
+    The policy noted its draw as ``extras["raw_action"]``.
+    """
+    raw = batch.extras["raw_action"]
+    what = batch.obs, raw, batch.reward, batch.next_obs, batch.terminated, batch.mask, batch.next_mask
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), Experience(*what))
+
+
+def random_policy(env: Environment) -> Policy:
+    """Returns the policy that draws legal actions uniformly, standard normal ones where a Box is unbounded."""
+    space: Any = env.action_space
+
+    def act(key: jax.Array, view: View) -> Decision:
+        batch = jax.tree.leaves(view.obs)[0].shape[0]
+        if isinstance(space, Box):
+            shape = (batch, spaces.flat_size(space))
+            raw = jax.random.uniform(key, shape, minval=-1.0) if space.bounded else jax.random.normal(key, shape)
+        else:
+            raw = masks.sample(key, space, view.mask, (batch,))
+        return Decision(spaces.from_unit(space, raw), {"raw_action": raw})
+
+    return act
+
+
+def begin(key: jax.Array, env: Environment, config: Any) -> tuple[Episode, ReplayBuffer]:
+    """Fills the replay memory with random steps.
+
+    Args:
+        key: one key.
+        env: with actions that are Discrete or a Box.
+        config: has ``num_envs``, ``warm_up_steps`` and ``buffer_size``.
+
+    Returns:
+        The E episodes under way, and the buffer of ``Experience``.
+    """
+    episode_key, act_key = jax.random.split(key)
+    episodes = rollout.start(episode_key, env, config.num_envs)
+    episodes, batch = rollout.unroll(act_key, env, random_policy(env), episodes, config.warm_up_steps)
+    steps = experience(batch)
+    one = jax.tree.map(lambda leaf: leaf[0], steps)
+    return episodes, replay.add(replay.create(one, config.buffer_size), steps)
