@@ -38,7 +38,7 @@ from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.config import require_image
 from jaxrl.core.contracts import equal_when_rebuilt
 from jaxrl.core.environment import Environment
-from jaxrl.core.spaces import Box, Discrete, Space
+from jaxrl.core.spaces import Box, Space
 from jaxrl.errors import require, unknown_name
 
 ACTIVATIONS: dict[str, Callable] = {"tanh": jnp.tanh, "relu": nn.relu, "swish": nn.swish, "gelu": nn.gelu}
@@ -252,16 +252,18 @@ class Critic(nn.Module):
     @nn.compact
     def __call__(self, obs, action=None):
         """obs: PyTree[..., ...]. action: float32[..., D] of a Box as the policy draws it, None of Discrete ones."""
-        discrete = isinstance(self.action_space, Discrete)
-        num_outputs = self.action_space.n if discrete else 1
+        size = spaces.flat_size(self.action_space)
+        if action is None:
+            return self._outputs(size, self.observation_space, obs)
+        seen = spaces.Tuple.of(self.observation_space, Box(-jnp.inf, jnp.inf, (size,)))
+        return self._outputs(1, seen, (obs, action), obs, action)[..., 0]
+
+    def _outputs(self, count, space, inputs, *parts):
         if self.network is not None:
-            vector = Box(-jnp.inf, jnp.inf, (spaces.flat_size(self.action_space),))
-            seen = self.observation_space if discrete else spaces.Tuple.of(self.observation_space, vector)
-            values = Own(self.network, seen, num_outputs)(obs if discrete else (obs, action))
-        else:
-            x = _flattened(self.observation_space, self.channels, self.activation, obs)
-            values = MLP(self.hidden, self.activation, num_outputs)(x if discrete else jnp.concatenate([x, action], axis=-1))
-        return values if discrete else values[..., 0]
+            return Own(self.network, space, count)(inputs)
+        obs, *action = parts or (inputs,)
+        x = _flattened(self.observation_space, self.channels, self.activation, obs)
+        return MLP(self.hidden, self.activation, count)(jnp.concatenate([x, *action], axis=-1))
 
 
 def critics(count: int, *fields: Any) -> nn.Module:
@@ -269,7 +271,8 @@ def critics(count: int, *fields: Any) -> nn.Module:
 
     count: N. fields: of ``Critic``.
     """
-    side_by_side: Any = nn.vmap(
+    vmap: Any = nn.vmap  # its annotations know one axis of all inputs only
+    side_by_side = vmap(
         Critic, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, out_axes=0, axis_size=count
     )
     return side_by_side(*fields)

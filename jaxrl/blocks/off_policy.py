@@ -11,13 +11,15 @@ Each algorithm writes this loop in its own words; here stand the sizes, the stor
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from jaxrl.blocks import replay
+from jaxrl.blocks.losses import squared_value_loss
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import masks, rollout, spaces
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Decision, Episode, Policy, Transition, View
-from jaxrl.core.spaces import Box
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require, require_counts
 
 
@@ -118,3 +120,17 @@ def begin(key: jax.Array, env: Environment, config: Any) -> tuple[Episode, Repla
     steps = experience(batch)
     one = jax.tree.map(lambda leaf: leaf[0], steps)
     return episodes, replay.add(replay.create(one, config.buffer_size), steps)
+
+
+def critic_loss(space: Any, critics: Any, params: PyTree, batch: tuple[Experience, jax.Array]) -> tuple[jax.Array, dict]:
+    """Returns the sum over critics of 1/2 (Q_i(s, a) - y)^2, its mean over the batch, and metrics.
+
+    batch: Experience[B] and its targets y, float32[B].
+    """
+    steps, target = batch
+    if isinstance(space, Discrete):
+        found = jnp.take_along_axis(critics.apply(params, steps.obs), steps.action[None, :, None], axis=-1)[..., 0]
+    else:
+        found = critics.apply(params, steps.obs, steps.action)
+    loss = squared_value_loss(found, jnp.broadcast_to(target, found.shape)).sum(0).mean()
+    return loss, {"critic_loss": loss, "q_value": found.mean()}

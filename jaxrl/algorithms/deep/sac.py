@@ -33,8 +33,7 @@ import optax
 from flax import struct
 
 from jaxrl.blocks import distributions, networks, off_policy, optimisers, policies, replay
-from jaxrl.blocks.losses import squared_value_loss
-from jaxrl.blocks.off_policy import Experience, ReplaySizes
+from jaxrl.blocks.off_policy import ReplaySizes
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.blocks.returns import one_step_target
 from jaxrl.core import rollout, spaces
@@ -144,7 +143,8 @@ def distribution(space: Any, outputs: jax.Array, mask: jax.Array | None) -> Any:
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds soft actor-critic on an environment with Discrete actions or a Box of them."""
-    actor, critics = actor_network(env, config), critic_network(env, config)
+    actor: Any = actor_network(env, config)
+    critics = critic_network(env, config)
     actor_adam, critic_adam, temperature_adam = (
         optimisers.adam(rate, config.max_grad_norm, eps=1e-8)
         for rate in (config.learning_rate, config.critic_learning_rate, config.temperature_learning_rate)
@@ -176,7 +176,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         next_value, _ = value(next_key, state.actor, state.target_critics, alpha, batch.next_obs, batch.next_mask)
         target = jax.vmap(one_step_target, in_axes=(0, 0, 0, None))(batch.reward, next_value, batch.terminated, config.gamma)
         # One Adam step on the critics, on the actor, and on log alpha.
-        step = optimisers.gradient_step(partial(critic_loss, env.action_space, critics), critic_adam)
+        step = optimisers.gradient_step(partial(off_policy.critic_loss, env.action_space, critics), critic_adam)
         (critic_params, critic_opt), critic_metrics = step((state.critics, state.critic_opt), (batch, target))
 
         def actor_loss(params, batch):
@@ -242,20 +242,6 @@ def soft_value(
         return jnp.where(pi.probs > 0, pi.probs * least, 0.0).sum(-1) + alpha * entropy, entropy
     action, log_prob = pi.sample_and_log_prob(seed=key)
     return critics.apply(critic_params, obs, action).min(0) - alpha * log_prob, -log_prob
-
-
-def critic_loss(space: Any, critics: Any, params: PyTree, batch: tuple[Experience, jax.Array]) -> tuple[jax.Array, dict]:
-    """Returns the sum over critics of 1/2 (Q_i(s, a) - y)^2, its mean over the batch, and metrics.
-
-    batch: Experience[B] and its targets y, float32[B].
-    """
-    steps, target = batch
-    if isinstance(space, Discrete):
-        found = jnp.take_along_axis(critics.apply(params, steps.obs), steps.action[None, :, None], axis=-1)[..., 0]
-    else:
-        found = critics.apply(params, steps.obs, steps.action)
-    loss = squared_value_loss(found, jnp.broadcast_to(target, found.shape)).sum(0).mean()
-    return loss, {"critic_loss": loss, "q_value": found.mean()}
 
 
 def target_entropy(space: Any, config: Config, mask: jax.Array | None) -> jax.Array | float:
