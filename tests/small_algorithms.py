@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import envs
-from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.deep import dqn, ppo, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
@@ -84,6 +84,7 @@ def whole(config: Callable, **changes: Any) -> Callable[[], Any]:
 
 
 RUNNING_MOMENTS = {"normalize_observation": True, "normalize_reward": True, "normalize_value": True}
+OFF_POLICY: dict[str, Any] = {"num_rounds": 2, "batch_size": 4, "buffer_size": 16, "learning_starts": 8, "hidden": (4,)}
 CASES = {
     "q_learning": Case(q_learning.make, env("frozen_lake"), whole(q_learning.Config)),
     "entropic_td": Case(entropic_td.make, env("corridor"), whole(entropic_td.Config)),
@@ -96,19 +97,18 @@ CASES = {
     "dqn": Case(
         dqn.make,
         env("cartpole"),
-        functools.partial(dqn.Config, num_steps=2, num_rounds=2, batch_size=4, buffer_size=16, learning_starts=8, hidden=(4,)),
+        functools.partial(dqn.Config, num_steps=2, **OFF_POLICY),
     ),
+    "sac": Case(sac.make, env("pendulum"), functools.partial(sac.Config, num_steps=2, **OFF_POLICY)),
+    "sac_discrete": Case(sac.make, env("cartpole"), functools.partial(sac.Config, num_steps=2, **OFF_POLICY)),
+    "td3": Case(td3.make, env("pendulum"), functools.partial(td3.Config, **OFF_POLICY)),
     "dqn_recurrent": Case(
         dqn.make,
         env("t_maze", length=1),
         functools.partial(
             dqn.Config,
             num_steps=2,
-            num_rounds=2,
-            batch_size=4,
-            buffer_size=16,
-            learning_starts=8,
-            hidden=(4,),
+            **OFF_POLICY,
             memory_size=3,
             sequence_length=4,
             burn_in=1,

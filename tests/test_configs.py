@@ -9,7 +9,7 @@ import pytest
 
 import envs
 from envs.matrix_games import matrix_game
-from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.deep import dqn, ppo, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.preferences import beyond_pairs, direct, ensembles, reward_fitting, rlhf
@@ -38,6 +38,8 @@ CONFIGS = {
     "ppo": (ppo.Config(), GRID),
     "mappo": (mappo.Config(), GAME),
     "dqn": (dqn.Config(), GRID),
+    "sac": (sac.Config(), GRID),
+    "td3": (td3.Config(), envs.make("pendulum")),
     "reward_fitting": (FITTING, DATA),
     "cfr": (cfr.Config(averaging=1.0), extensive.from_environment(GAME)),
     "dynamics": (dynamics.Config(), TABLE),
@@ -49,6 +51,7 @@ INFINITE = {
     "anneal_updates",
     "max_grad_norm",
     "clip_eps",
+    "target_noise_clip",
     "huber_delta",
     "epsilon_steps",
     "learning_rate_half_life",

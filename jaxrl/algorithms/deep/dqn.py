@@ -39,6 +39,7 @@ from flax import struct
 from jaxrl.blocks import networks, optimisers, replay
 from jaxrl.blocks.losses import double_q_target, huber_loss, q_learning_target
 from jaxrl.blocks.networks import QNetwork
+from jaxrl.blocks.off_policy import ReplaySizes
 from jaxrl.blocks.policies import epsilon_greedy_with_memory
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import counters, rollout
@@ -59,7 +60,7 @@ from jaxrl.errors import (
 
 
 @struct.dataclass
-class Config:
+class Config(ReplaySizes):
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Integers, names and flags set shapes: they do."""
 
     learning_rate: float = 2.5e-4  # of Adam
@@ -93,10 +94,6 @@ class Config:
     sequence_length: int = static(default=16)  # L, successive steps that a network with memory is unrolled over (count)
     burn_in: int = static(default=0)  # the first steps of a sequence, which only bring the memory up to date; below L
 
-    @property
-    def steps_per_update(self) -> int:
-        return self.num_envs * self.num_steps * self.num_rounds
-
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         require_discrete_actions("dqn", env, "Use jaxrl.algorithms.deep.ppo, or discretise it.")
@@ -108,7 +105,7 @@ class Config:
         require_positive("dqn", self, "learning_rate", "epsilon_steps", "huber_delta", "max_grad_norm")
         require_at_most("dqn", self, "epsilon_end", "epsilon_start")
         if self.replay:
-            self._validate_buffer()
+            self.require_buffer("dqn")
         else:
             self._validate_newest()
         require_whole("dqn", self, "memory_size", "burn_in")
@@ -137,27 +134,6 @@ class Config:
         for name, value in newest.items():
             found, fix = getattr(self, name), f"Set {name}={value}, or replay=True."
             require(found == value, "dqn", f"without replay, {name} must be {value}: nothing is kept", found, fix)
-
-    def _validate_buffer(self) -> None:
-        require_counts("dqn", self, "batch_size", "buffer_size", "learning_starts")
-        size = self.buffer_size
-        for name, count in (
-            ("batch_size", self.batch_size),
-            ("learning_starts", self.warm_up_steps * self.num_envs),
-            ("num_envs * num_steps", self.num_envs * self.num_steps),
-        ):
-            must = f"buffer_size must be at least {name} ({count})"
-            require(size >= count, "dqn", must, size, f"Try buffer_size={count}.")
-
-    @property
-    def warm_up_steps(self) -> int:
-        """Steps that each environment takes before the first update."""
-        return -(-self.learning_starts // self.num_envs)
-
-    @property
-    def steps_before_first_update(self) -> int:
-        """Environment steps of one seed before the first update: the random ones that fill the buffer."""
-        return self.warm_up_steps * self.num_envs
 
     def without_replay(self) -> "Config":
         """Returns these values for learning from the newest steps alone: no buffer, so that nothing is sampled or kept."""

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import envs
 from jaxrl.algorithms.deep import td3
 from jaxrl.blocks.off_policy import Experience
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.rollout import View
 from jaxrl.core.spaces import Box
 from jaxrl.errors import ConfigError, SpaceError
-from jaxrl.training.runner import run
+from jaxrl.training.runner import run, scan_updates
 from tests import probes
 from tests.own_networks import Residual
 
@@ -106,6 +107,18 @@ def test_a_network_of_the_users_learns():
     assert (np.asarray(done.metrics["episode_return"])[:, -10:].mean(1) > -0.1).all()
 
 
+@pytest.mark.optimised
+def test_the_buffer_is_updated_in_place():
+    config = CONFIG.replace(buffer_size=100_000)
+    algorithm = td3.make(envs.make("pendulum"), config)
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    updates = jax.jit(lambda state, key: scan_updates(algorithm, state, key, jnp.arange(8)), donate_argnums=0)
+    memory = updates.lower(state, jax.random.key(0)).compile().memory_analysis()
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.buffer))
+    assert memory.alias_size_in_bytes > size
+    assert memory.temp_size_in_bytes < size / 4
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -128,5 +141,5 @@ def test_actions_that_have_no_range_are_refused(space):
 
 
 def test_discrete_actions_are_refused():
-    with pytest.raises(SpaceError, match="Use jaxrl.algorithms.deep.sac"):
+    with pytest.raises(SpaceError, match=r"Use jaxrl\.algorithms\.deep\.sac"):
         CONFIG.validate(probes.delayed_reward())
