@@ -75,7 +75,6 @@ def test_environments_rest_on_four_modules_only():
 BUILT_ON = {
     "iql.py": ("jaxrl.algorithms.tabular.q_learning",),
     "mappo.py": ("jaxrl.algorithms.deep.ppo",),
-    "minimax_q.py": ("jaxrl.algorithms.tabular.q_learning",),
 }
 
 

@@ -27,12 +27,14 @@ def advanced(count: jax.Array, by: int = 1) -> jax.Array:
     return jnp.where(count > CEILING - by, CEILING, count + by)
 
 
-def advanced_at(count: jax.Array, place: tuple[jax.Array, ...]) -> jax.Array:
-    """Returns counters after one more at each of E places, each place as often as it is named, int32[...].
+def advanced_at(count: jax.Array, place: tuple[jax.Array, ...], where: jax.Array | None = None) -> jax.Array:
+    """Returns counters after one more at each of several places, each place as often as it is named, int32[...].
 
     Args:
         count: int32[...], at least 0.
-        place: int32[E] for each axis of ``count``; names at least one place.
+        place: int32 of any one shape for each axis of ``count``; names at least one place.
+        where: bool, of that shape: which places count; None for all.
     """
-    room = count[place] <= CEILING - place[0].shape[0]
+    room = count[place] <= CEILING - place[0].size
+    room = room if where is None else room & where
     return count.at[place].add(room.astype(jnp.int32))

@@ -8,8 +8,9 @@ import pytest
 from jaxrl.algorithms.deep import dqn
 from jaxrl.algorithms.multiagent import iql, minimax_q
 from jaxrl.algorithms.tabular import entropic_td, q_learning
+from jaxrl.blocks import tables
+from jaxrl.blocks.exploration import harmonic_schedule
 from jaxrl.core import counters
-from jaxrl.core.rollout import Transition
 from tests import probes
 from tests.algorithms.multiagent.test_minimax_q import WEIGHTED
 from tests.copies import copies
@@ -43,13 +44,11 @@ def test_places_named_twice_count_twice_and_never_wrap():
 
 def test_visits_are_counted_beyond_what_a_float_can_hold():
     """The step size goes on falling, and stays positive at the ceiling."""
-    step_size = q_learning.harmonic_schedule(0.5, 200.0, 0.0)
+    step_size = harmonic_schedule(0.5, 200.0, 0.0)
     first = jnp.zeros(1, jnp.int32)
-    none = dict.fromkeys(Transition._fields)
-    seen = Transition(**none | {"obs": first, "action": first})
     for start, expected in ((FLOAT32_END, FLOAT32_END + 1), (counters.CEILING, counters.CEILING)):
         visits = jnp.full((1, 1), start, jnp.int32)
-        q, visits = q_learning.learn(jnp.zeros((1, 1)), visits, seen, jnp.ones(1), step_size)
+        q, visits = tables.learn(jnp.zeros((1, 1)), visits, (first, first), jnp.ones(1), step_size)
         assert int(visits[0, 0]) == expected
         np.testing.assert_allclose(q, 0.5 / (1 + start / 200), rtol=1e-5)
 

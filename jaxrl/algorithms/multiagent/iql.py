@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.algorithms.tabular import q_learning
+from jaxrl.blocks import tables
 from jaxrl.blocks.agents import transition_axes
-from jaxrl.blocks.exploration import harmonic_schedule
 from jaxrl.blocks.policies import epsilon_greedy_over
-from jaxrl.core import counters, rollout, spaces
+from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_agents
 from jaxrl.core.environment import Environment
@@ -52,19 +52,18 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds independent Q-learning on an environment with N agents, discrete observations and discrete actions."""
     agents = jnp.arange(env.num_agents)
-    tables = (agents.size, spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space))
-    step_size = harmonic_schedule(config.learning_rate, config.learning_rate_half_life, config.learning_rate_min)
+    shape = (agents.size, *tables.shape(env))
     # Action values are [E, N, A].
     policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[agents, obs], lambda state: config.epsilon)
 
     def init(key):
-        return State(jnp.zeros(tables, jnp.float32), counters.zeros(*tables), rollout.start(key, env, config.num_envs))
+        return State(jnp.zeros(shape, jnp.float32), counters.zeros(*shape), rollout.start(key, env, config.num_envs))
 
     def learn(q, visits, seen):
         """Moves the table of one agent after what this agent saw and did: line 4 of Q-learning."""
         error = q_learning.td_errors(q, seen, config.gamma)
         hysteretic = jnp.where(error < 0, config.beta, 1.0) * error
-        return *q_learning.learn(q, visits, seen, hysteretic, step_size), error
+        return *tables.learn(q, visits, (seen.obs, seen.action), hysteretic, config.step_size), error
 
     # An agent's table is the first axis of q, its column of the batch the second axis of what was seen.
     learn_beside_each_other = jax.vmap(learn, in_axes=(0, 0, transition_axes(1)), out_axes=(0, 0, 1))

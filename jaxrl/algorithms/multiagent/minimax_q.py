@@ -19,8 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.algorithms.tabular.q_learning import learn
-from jaxrl.blocks.agents import transition_axes
+from jaxrl.blocks import tables
 from jaxrl.blocks.exploration import harmonic_schedule
 from jaxrl.core import counters, rollout, spaces
 from jaxrl.core.algorithm import Algorithm
@@ -144,8 +143,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         left = config.learning_rate_final / config.learning_rate
         alpha = config.learning_rate * left ** (state.steps / config.decay_steps)
         step_size = harmonic_schedule(alpha, config.learning_rate_half_life, 0.0)
-        learn_both = jax.vmap(learn, in_axes=(0, 0, transition_axes(1), 1, None))
-        q, visits = learn_both(state.q, state.visits, seen._replace(action=joint), error, step_size)
+        learn_both = jax.vmap(tables.learn, in_axes=(0, 0, 1, 1, None))
+        q, visits = learn_both(state.q, state.visits, (obs, joint), error, step_size)
 
         game = q[players, obs].reshape(-1, 2, actions, actions)
         masks: Any = () if view.mask is None else (view.mask, view.mask[:, ::-1])  # own actions, the opponent's

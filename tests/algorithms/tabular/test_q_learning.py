@@ -7,6 +7,7 @@ import pytest
 
 import envs
 from jaxrl.algorithms.tabular import q_learning
+from jaxrl.blocks import tables
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Transition
 from jaxrl.errors import ConfigError, SpaceError
@@ -69,7 +70,8 @@ def test_one_step_by_hand():
     )
     error = q_learning.td_errors(q, seen, 0.5)
     np.testing.assert_allclose(error, [1 + 0.5 * 8 - 2, 3 + 0.5 * 4 - 2, -1 - 4])
-    found, visits = q_learning.learn(q, jnp.zeros((2, 2), jnp.int32), seen, error, lambda visits: 0.1 + 0.0 * visits)
+    taken = seen.obs, seen.action
+    found, visits = tables.learn(q, jnp.zeros((2, 2), jnp.int32), taken, error, lambda visits: 0.1 + 0.0 * visits)
     np.testing.assert_allclose(found, [[1.0, 0.9 * 2 + 0.1 * 5], [0.9 * 4 - 0.1, 8.0]])
     np.testing.assert_array_equal(visits, [[0, 2], [1, 0]])
 

@@ -1,0 +1,94 @@
+"""SARSA and expected SARSA: values of the policy that is followed, exploration included.
+
+    choose a in s by the policy
+    repeat
+        take a; observe r and s'
+        choose a' in s' by the policy
+        Q(s, a) <- Q(s, a) + alpha_n [r + gamma Q(s', a') - Q(s, a)]
+        s <- s', a <- a'
+
+Expected SARSA has the mean of Q(s', .) under the policy in place of Q(s', a'), which takes the noise of a' out of the target. The
+policy is epsilon-greedy in Q, and alpha_n falls with the number n of visits to (s, a).
+
+Source: Rummery and Niranjan (1994); Sutton and Barto (2018), equation 6.7 and section 6.4; expected: van Seijen et al. (2009), "A
+Theoretical and Empirical Analysis of Expected Sarsa", equation 4; Sutton and Barto (2018), equation 6.9.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl.blocks import tables
+from jaxrl.blocks.exploration import epsilon_greedy, epsilon_greedy_probabilities
+from jaxrl.blocks.losses import expected_sarsa_target, sarsa_target
+from jaxrl.blocks.policies import epsilon_greedy_over
+from jaxrl.blocks.tables import TableConfig
+from jaxrl.core import counters, rollout
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.config import require_single_agent
+from jaxrl.core.environment import Environment, static
+from jaxrl.core.rollout import Decision, Episode
+from jaxrl.core.scan import scan
+
+
+@struct.dataclass
+class Config(TableConfig):
+    """Hyper-parameters. Floats are traced: sweeping them recompiles nothing."""
+
+    expected: bool = static(default=False)  # expected SARSA
+
+    def validate(self, env: Environment) -> None:
+        """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
+        require_single_agent("sarsa", env)
+        self.validate_tables("sarsa", env)
+
+
+@struct.dataclass
+class State:
+    """q: float32[X, A], action values. visits: int32[X, A]. episodes: E environments under way. action: int32[E], taken next."""
+
+    q: jax.Array
+    visits: jax.Array
+    episodes: Episode
+    action: jax.Array
+
+
+def make(env: Environment, config: Config) -> Algorithm:
+    """Builds SARSA on an environment with discrete observations and actions."""
+    shape = tables.shape(env)
+    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
+
+    def choose(key, q, obs, mask):
+        return epsilon_greedy(key, q[obs], config.epsilon, mask, random_ties=True)
+
+    def init(key):
+        episode_key, action_key = jax.random.split(key)
+        episodes, q = rollout.start(episode_key, env, config.num_envs), jnp.zeros(shape, jnp.float32)
+        view = rollout.view(env, episodes)
+        return State(q, counters.zeros(*shape), episodes, choose(action_key, q, view.obs, view.mask))
+
+    def step(state, key):
+        env_key, next_key, first_key = jax.random.split(key, 3)
+        # Take a; observe r and s'.
+        episodes, seen = rollout.advance_all(env_key, env, state.episodes, Decision(state.action))
+        # Choose a' in s' by the policy.
+        next_action = choose(next_key, state.q, seen.next_obs, seen.next_mask)
+        # Q(s, a) <- Q(s, a) + alpha_n [r + gamma Q(s', a') - Q(s, a)].
+        after, chosen, target = state.q[seen.next_obs], next_action, sarsa_target
+        if config.expected:
+            target = expected_sarsa_target
+            chosen = epsilon_greedy_probabilities(after, config.epsilon, seen.next_mask, random_ties=True)
+        targets = jax.vmap(target, in_axes=(0, 0, 0, 0, None))(seen.reward, after, chosen, seen.terminated, config.gamma)
+        taken = seen.obs, seen.action
+        error = targets - state.q[taken]
+        q, visits = tables.learn(state.q, state.visits, taken, error, config.step_size)
+        # s <- s', a <- a'; where the episode has ended, the first action of the next one.
+        view = rollout.view(env, episodes)
+        action = jnp.where(seen.done, choose(first_key, q, view.obs, view.mask), next_action)
+        return State(q, visits, episodes, action), (seen, jnp.abs(error))
+
+    def update(state, key):
+        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+
+    return Algorithm(init, update, policy, probabilities=probabilities)
