@@ -6,8 +6,8 @@
         a* = argmax_a' Q_1(s', a')
         Q_1(s, a) <- Q_1(s, a) + alpha_n [r + gamma Q_2(s', a*) - Q_1(s, a)]
 
-The largest of several noisy estimates is too large on average; the other table's estimate of the same action is not. alpha_n falls
-with the number n of steps of Q_1 at (s, a).
+The largest of several noisy estimates is too large on average; the other table's estimate of the same action is not. alpha_n
+falls with the number n of steps of Q_1 at (s, a).
 
 Source: van Hasselt (2010), "Double Q-learning", algorithm 1; Sutton and Barto (2018), section 6.7.
 """
