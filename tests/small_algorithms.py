@@ -15,7 +15,7 @@ from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.reward_models import Tabular
 from jaxrl.algorithms.preferences.segments import collect, sample_pairs
-from jaxrl.algorithms.tabular import entropic_td, q_learning
+from jaxrl.algorithms.tabular import double_q_learning, dyna_q, entropic_td, n_step_sarsa, q_learning, sarsa, sarsa_lambda
 from jaxrl.core import rollout
 from jaxrl.solvers import extensive
 from tests import probes
@@ -87,6 +87,11 @@ RUNNING_MOMENTS = {"normalize_observation": True, "normalize_reward": True, "nor
 OFF_POLICY: dict[str, Any] = {"num_rounds": 2, "batch_size": 4, "buffer_size": 16, "learning_starts": 8, "hidden": (4,)}
 CASES = {
     "q_learning": Case(q_learning.make, env("frozen_lake"), whole(q_learning.Config)),
+    "sarsa": Case(sarsa.make, env("frozen_lake"), whole(sarsa.Config)),
+    "n_step_sarsa": Case(n_step_sarsa.make, env("frozen_lake"), whole(n_step_sarsa.Config, n=3)),
+    "sarsa_lambda": Case(sarsa_lambda.make, env("frozen_lake"), whole(sarsa_lambda.Config)),
+    "double_q_learning": Case(double_q_learning.make, env("frozen_lake"), whole(double_q_learning.Config)),
+    "dyna_q": Case(dyna_q.make, env("frozen_lake"), whole(dyna_q.Config, planning_steps=2)),
     "entropic_td": Case(entropic_td.make, env("corridor"), whole(entropic_td.Config)),
     "iql": Case(iql.make, env("climb"), whole(iql.Config, beta=0.5)),
     "minimax_q": Case(minimax_q.make, env("soccer"), whole(minimax_q.Config)),

@@ -17,7 +17,7 @@ from jaxrl.algorithms.preferences.ensembles import Aggregated
 from jaxrl.algorithms.preferences.labellers import Labeller
 from jaxrl.algorithms.preferences.reward_models import MLP, Linear, Tabular
 from jaxrl.algorithms.preferences.segments import Preferences, single_steps
-from jaxrl.algorithms.tabular import entropic_td, q_learning
+from jaxrl.algorithms.tabular import double_q_learning, dyna_q, entropic_td, n_step_sarsa, q_learning, sarsa, sarsa_lambda
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, require_at_most, require_numbers
 from jaxrl.solvers import extensive
@@ -32,6 +32,11 @@ MODEL = Tabular(Discrete(4), Discrete(4), ("obs",), init_scale=1.0)
 FITTING = reward_fitting.Config(MODEL, num_minibatches=1)
 CONFIGS = {
     "q_learning": (q_learning.Config(), GRID),
+    "sarsa": (sarsa.Config(), GRID),
+    "n_step_sarsa": (n_step_sarsa.Config(), GRID),
+    "sarsa_lambda": (sarsa_lambda.Config(), GRID),
+    "double_q_learning": (double_q_learning.Config(), GRID),
+    "dyna_q": (dyna_q.Config(), GRID),
     "entropic_td": (entropic_td.Config(), GRID),
     "iql": (iql.Config(), GAME),
     "minimax_q": (minimax_q.Config(), GAME),

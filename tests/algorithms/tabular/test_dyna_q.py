@@ -13,7 +13,7 @@ from jaxrl.core import counters
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Transition
 from jaxrl.errors import ConfigError
-from jaxrl.solvers.dynamic_programming import value_iteration
+from jaxrl.solvers.mdp.value_iteration import value_iteration
 from jaxrl.training.runner import run
 from tests import probes
 

@@ -10,7 +10,8 @@ from jaxrl.algorithms.tabular import double_q_learning, n_step_sarsa, q_learning
 from jaxrl.blocks import tables
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError, SpaceError
-from jaxrl.solvers.dynamic_programming import action_values, policy_evaluation
+from jaxrl.solvers.mdp.backups import action_values
+from jaxrl.solvers.mdp.policy_evaluation import policy_evaluation
 from jaxrl.training.runner import run
 from tests import probes
 from tests.algorithms.tabular.trajectories import follow
