@@ -95,7 +95,9 @@ def random_policy(env: Environment) -> Policy:
         batch = jax.tree.leaves(view.obs)[0].shape[0]
         if isinstance(space, Box):
             shape = (batch, spaces.flat_size(space))
-            raw = jax.random.uniform(key, shape, minval=-1.0) if space.bounded else jax.random.normal(key, shape)
+            raw = (
+                jax.random.uniform(key, shape, jnp.float32, -1.0) if space.bounded else jax.random.normal(key, shape, jnp.float32)
+            )
         else:
             raw = masks.sample(key, space, view.mask, (batch,))
         return Decision(spaces.from_unit(space, raw), {"raw_action": raw})

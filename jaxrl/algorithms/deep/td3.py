@@ -145,7 +145,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         def act(key, view):
             raw = mu(state.actor, view.obs)
             if not greedy:
-                raw = jnp.clip(raw + config.exploration_noise * jax.random.normal(key, raw.shape), -1.0, 1.0)
+                raw = jnp.clip(raw + config.exploration_noise * jax.random.normal(key, raw.shape, jnp.float32), -1.0, 1.0)
             return Decision(spaces.from_unit(env.action_space, raw), {"raw_action": raw})
 
         return act
@@ -154,7 +154,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         sample_key, noise_key = jax.random.split(key)
         batch = replay.sample(sample_key, state.buffer, config.batch_size)
         # a' = mu_target(s') + clipped noise; y = r + gamma min_i Q_target_i(s', a').
-        noise = config.target_noise * jax.random.normal(noise_key, batch.action.shape)
+        noise = config.target_noise * jax.random.normal(noise_key, batch.action.shape, jnp.float32)
         noise = jnp.clip(noise, -config.target_noise_clip, config.target_noise_clip)
         next_action = jnp.clip(mu(state.target_actor, batch.next_obs) + noise, -1.0, 1.0)
         target = targets(critics, config.gamma, state.target_critics, next_action, batch)

@@ -66,7 +66,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         decision = policy(state, False)(policy_key, rollout.view(env, state.episodes))
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
         # With probability 1/2 exchange Q_1 and Q_2.
-        one = jax.random.bernoulli(table_key, 0.5, seen.reward.shape).astype(jnp.int32)
+        one = jax.random.bernoulli(table_key, jnp.float32(0.5), seen.reward.shape).astype(jnp.int32)
         # Q_1(s, a) <- Q_1(s, a) + alpha_n [r + gamma Q_2(s', a*) - Q_1(s, a)].
         selects, values = state.tables[one, seen.next_obs], state.tables[1 - one, seen.next_obs]
         taken = one, seen.obs, seen.action

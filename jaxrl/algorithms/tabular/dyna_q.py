@@ -200,6 +200,6 @@ def candidates(model: Model, untried: bool) -> jax.Array:
 
 def draw(key: jax.Array, allowed: jax.Array) -> tuple[jax.Array, ...]:
     """Draws one of the allowed pairs uniformly. allowed: bool[X, A], at least one; returns two int32[]."""
-    ranks = jnp.cumsum(allowed.reshape(-1))
-    rank = jax.random.randint(key, (), 1, ranks[-1] + 1)
+    ranks = jnp.cumsum(allowed.reshape(-1), dtype=jnp.int32)
+    rank = jax.random.randint(key, (), 1, ranks[-1] + 1, jnp.int32)
     return jnp.unravel_index(jnp.searchsorted(ranks, rank), allowed.shape)

@@ -146,7 +146,7 @@ def test_the_best_continuous_action_is_found():
     np.testing.assert_allclose(actions, np.broadcast_to(obs, (4, 5, 1)), atol=0.15)
 
 
-@pytest.mark.each
+@pytest.mark.slow
 @pytest.mark.parametrize("probe", [probes.continuous_action, probes.action_dependent_reward])
 def test_a_network_of_the_users_learns(probe):
     """The critics' sees observation and action as a tuple where actions are a Box."""
@@ -155,7 +155,7 @@ def test_a_network_of_the_users_learns(probe):
     assert (returns > (-0.05 if probe is probes.continuous_action else 0.95)).all()
 
 
-@pytest.mark.each
+@pytest.mark.slow
 def test_images():
     _, done = trained(probes.image_observation(), channels=(4,))
     assert (np.asarray(done.metrics["episode_return"])[:, -10:].mean(1) > 0.95).all()

@@ -34,7 +34,7 @@ def greedy_actions(env, config, done, obs):
 KINDS = [CONFIG, td3.DDPG.replace(learning_rate=3e-3, gamma=GAMMA, target_step_size=0.05, **SIZES)]
 
 
-@pytest.mark.parametrize("config", [KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.each)], ids=["TD3", "DDPG"])
+@pytest.mark.parametrize("config", [KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.slow)], ids=["TD3", "DDPG"])
 def test_the_best_action_is_found(config):
     env, obs = probes.continuous_action(), jnp.linspace(-0.8, 0.8, 5)[:, None]
     config, done = trained(env, num_updates=150, config=config)
@@ -101,7 +101,7 @@ def test_an_actor_makes_one_step_for_every_two_of_the_critics():
     assert counts == [6, 12]
 
 
-@pytest.mark.each
+@pytest.mark.slow
 def test_a_network_of_the_users_learns():
     _, done = trained(probes.continuous_action(), network=Residual)
     assert (np.asarray(done.metrics["episode_return"])[:, -10:].mean(1) > -0.1).all()

@@ -15,6 +15,7 @@ from jaxrl.solvers.mdp.policy_evaluation import policy_evaluation
 from jaxrl.training.runner import run
 from tests import probes
 from tests.algorithms.tabular.trajectories import follow
+from tests.marks import rest_is_slow
 
 GAMMA = 0.9
 COMMON = {"gamma": GAMMA, "num_steps": 100, "epsilon": 0.5}
@@ -43,7 +44,7 @@ def learned(name, env, num_updates=60, seeds=4, **changes):
     return np.asarray(jax.vmap(lambda state: state.q)(state))
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", rest_is_slow(LEARNERS, ("sarsa", "double_q_learning", "n_step_sarsa", "watkins")))
 def test_the_probes(name):
     """One program for all of them: they differ in numbers alone."""
     np.testing.assert_allclose(learned(name, probes.constant_reward())[:, 0], 1.0, atol=0.05)
@@ -58,7 +59,7 @@ def test_the_probes(name):
     np.testing.assert_allclose(q[:, 1], 1.0, rtol=0.02)
 
 
-@pytest.mark.parametrize("name", [*list(LEARNERS)[:4], "watkins"])
+@pytest.mark.parametrize("name", ["sarsa", "n_step_sarsa"])
 def test_masked_actions_are_neither_taken_nor_valued(name):
     q = learned(name, probes.masked_action())
     assert (q[:, 0, 2] == 0).all()
@@ -168,7 +169,7 @@ def test_double_q_learning_by_hand():
 # ---- what they converge to
 
 
-@pytest.mark.parametrize("name", ["sarsa", "expected_sarsa", "n_step_sarsa", "sarsa_lambda"])
+@pytest.mark.parametrize("name", rest_is_slow(("sarsa", "expected_sarsa", "n_step_sarsa", "sarsa_lambda"), ("sarsa",)))
 def test_on_policy_learners_find_the_values_of_the_policy_that_explores(name):
     """With every action uniform, these are the values of the uniform policy, not the best ones."""
     env = envs.make("frozen_lake", slip=0.3)
