@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxrl.errors import SolverError, require, require_zero_sums
 from jaxrl.solvers import extensive
-from jaxrl.solvers.equilibria import linprog, solved
 from jaxrl.solvers.extensive import ExtensiveGame
+from jaxrl.solvers.linear_program import linprog, solved
 
 
 class Minimax(NamedTuple):

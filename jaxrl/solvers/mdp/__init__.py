@@ -4,10 +4,12 @@
     solution           the answers, each with its check
     backups            one step: action values from the values of the successors, and the greedy policy
     policy_evaluation  the value of a policy
-    value_iteration, policy_iteration, entropic    the optimum, by one method or for one aim each
+    value_iteration, policy_iteration, modified_policy_iteration    the optimum, by one method each
+    entropic, soft, robust, average_reward                          the optimum, for one aim each
+    occupancy          linear programmes over visits, where costs have budgets
     host               one model at a time, of a million states too, with sparse matrices
 
-All but ``host`` are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies. They compute in the
+All but ``occupancy`` and ``host`` are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies. They compute in the
 precision jax is set to: float32, or float64 inside ``jax.enable_x64(True)``. Each returns, beside its answer, by how much that
 misses its equation and how far it can be from the truth.
 

@@ -55,3 +55,12 @@ def absolute_rewards(model: TabularModel) -> jax.Array:
 def going_on(terminated: jax.Array, weight: jax.Array, gamma: jax.Array | float) -> jax.Array:
     """Returns the weights of the successors with the discount in them, 0 where an outcome ends the episode."""
     return gamma * jnp.where(terminated, 0.0, weight)
+
+
+def over(model: TabularModel) -> jax.Array:
+    """Returns which states are only there to be terminated in, bool[X]: an episode never goes on in them."""
+    here, possible = jnp.arange(model.num_states)[:, None, None], model.probability > 0
+    enters = possible & ~model.terminated & (model.next_state != here)
+    entered = jnp.asarray(model.initial > 0).at[model.next_state].max(enters)
+    stays = jnp.where(possible, (model.next_state == here) & (model.reward == 0), True)
+    return stays.all((1, 2)) & ~entered

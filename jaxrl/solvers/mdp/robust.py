@@ -1,0 +1,104 @@
+"""Robust value iteration: the best policy against the worst of all models near a given one.
+
+    V(x) = max_a min_{q in U(x, a)} sum_k q_k [r_k + gamma (1 - terminated_k) V(x'_k)]
+
+The adversary chooses anew for every state and action (a rectangular set), among distributions over the same possible outcomes:
+with ``contamination``, U = {(1 - radius) p + radius q'}; with ``total_variation``, U = {q: 1/2 sum_k |q_k - p_k| <= radius}.
+
+Source: Iyengar (2005), "Robust Dynamic Programming", equation 3 and section 4.3; Nilim and El Ghaoui (2005); contamination: Wang
+and Zou (2021), "Online Robust Reinforcement Learning with Model Uncertainty", equation 5.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl.core.finite import TabularModel
+from jaxrl.errors import require_within, unknown_name
+from jaxrl.solvers.fixed_point import MAX_SWEEPS
+from jaxrl.solvers.mdp.problem import require_problem
+from jaxrl.solvers.mdp.solution import Solution
+from jaxrl.solvers.mdp.value_iteration import iterate
+
+
+class RobustSolution(NamedTuple):
+    """The robust optimum.
+
+    solution: its value is what the best policy is sure of. worst: float[X, A, K], the adversary's answer to it.
+    """
+
+    solution: Solution
+    worst: jax.Array
+
+
+def contamination(chance: jax.Array, worth: jax.Array, radius: jax.Array | float) -> jax.Array:
+    """Returns the worst distribution over K outcomes if a share ``radius`` of the probability is free.
+
+    Args:
+        chance: float[..., K], the given one; what it gives no chance stays impossible.
+        worth: float[..., K], of each outcome.
+        radius: in [0, 1].
+    """
+    worst = jnp.argmin(jnp.where(chance > 0, worth, jnp.inf), axis=-1)
+    return (1 - radius) * chance + radius * jax.nn.one_hot(worst, chance.shape[-1], dtype=chance.dtype)
+
+
+def total_variation(chance: jax.Array, worth: jax.Array, radius: jax.Array | float) -> jax.Array:
+    """As ``contamination``, if probability of up to ``radius`` may move from any outcomes to any others: from the best ones."""
+    order = jnp.argsort(jnp.where(chance > 0, worth, jnp.inf), axis=-1)
+    rising = jnp.take_along_axis(chance, order, axis=-1)
+    moved = jnp.minimum(radius, 1 - rising[..., :1])
+    above = jnp.cumsum(rising[..., ::-1], axis=-1)[..., ::-1] - rising
+    left = (rising - jnp.clip(moved - above, 0, rising)).at[..., 0].set(rising[..., 0] + moved[..., 0])
+    return jnp.take_along_axis(left, jnp.argsort(order, axis=-1), axis=-1)
+
+
+ADVERSARIES = {"contamination": contamination, "total_variation": total_variation}
+
+
+def robust_value_iteration(
+    model: TabularModel,
+    gamma: jax.Array | float,
+    radius: jax.Array | float,
+    adversary: str = "total_variation",
+    tolerance: jax.Array | float = 1e-6,
+    max_sweeps: jax.Array | int = MAX_SWEEPS,
+) -> RobustSolution:
+    """Sweeps V <- max_a min_q until the value is as close to the robust optimum as asked for.
+
+    Args:
+        model: the environment's tables, with one reward (no agent axis).
+        gamma: discount in [0, 1]; each sweep shrinks the error at least by gamma.
+        radius: how far the adversary may go, in [0, 1]; 0 is value iteration. Traced: several may be vmapped.
+        adversary: "total_variation" or "contamination".
+        tolerance, max_sweeps: see ``value_iteration``.
+
+    Raises:
+        ConfigError: a number is out of range. UnknownNameError: there is no such adversary.
+        EnvError: the model has a reward for each of several agents, or its tables are unsound.
+    """
+    where = "robust_value_iteration"
+    require_problem(where, model, gamma, tolerance, max_sweeps)
+    require_within(where, "radius", radius, 0, 1, "0.1 is common.")
+    if adversary not in ADVERSARIES:
+        raise unknown_name(where, "adversary", adversary, ADVERSARIES)
+    return _robust_value_iteration(model.tables, gamma, radius, adversary, tolerance, max_sweeps)
+
+
+@partial(jax.jit, static_argnames="adversary")
+def _robust_value_iteration(model, gamma, radius, adversary, tolerance, max_sweeps) -> RobustSolution:
+    chance = jnp.asarray(model.probability, jnp.result_type(float))
+
+    def answered(value):
+        """Returns the adversary's distributions and the worth of the outcomes, each float[X, A, K]."""
+        worth = model.reward + gamma * jnp.where(model.terminated, 0.0, value[model.next_state])
+        return ADVERSARIES[adversary](chance, worth, radius), worth
+
+    def backup(value):
+        worst, worth = answered(value)
+        return (worst * worth).sum(-1)
+
+    solution = iterate(model, backup, gamma, tolerance, max_sweeps)
+    return RobustSolution(solution, answered(solution.value)[0])

@@ -1,0 +1,91 @@
+"""Soft value iteration: the optimum of reward plus alpha times the entropy of the policy.
+
+    Q(x, a) = sum_k p_k [r_k + gamma (1 - terminated_k) V(x'_k)]
+    V(x) = alpha log sum_a exp(Q(x, a) / alpha),    pi(a | x) = exp((Q(x, a) - V(x)) / alpha)
+
+Source: Ziebart et al. (2008), "Maximum Entropy Inverse Reinforcement Learning"; Haarnoja et al. (2017), "Reinforcement Learning
+with Deep Energy-Based Policies", theorem 1 and equations 15 and 16.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl.core.finite import TabularModel
+from jaxrl.errors import require_within
+from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point
+from jaxrl.solvers.mdp.backups import absolute_rewards, action_values, legal, over
+from jaxrl.solvers.mdp.problem import require_problem
+
+
+class SoftSolution(NamedTuple):
+    """The soft optimum.
+
+    value: float[X], the largest sum of reward and alpha times entropy to come. action_value: float[X, A], minus infinity where an
+    action is illegal. policy: float[X, A]. iterations, residual, error_bound, converged: see ``solution.Solution``.
+    """
+
+    value: jax.Array
+    action_value: jax.Array
+    policy: jax.Array
+    iterations: jax.Array
+    residual: jax.Array
+    error_bound: jax.Array
+    converged: jax.Array
+
+    def start_value(self, model: TabularModel) -> jax.Array:
+        """Returns the expected value of the first state, float[]."""
+        return model.initial @ self.value
+
+
+def soft_value_iteration(
+    model: TabularModel,
+    gamma: jax.Array | float,
+    temperature: jax.Array | float,
+    tolerance: jax.Array | float = 1e-6,
+    max_sweeps: jax.Array | int = MAX_SWEEPS,
+) -> SoftSolution:
+    """Sweeps V <- alpha log sum exp(Q / alpha) until the value is as close to the soft optimum as asked for.
+
+    A state without a choice has no entropy. States that are only reached by termination have value 0: no entropy is paid there.
+
+    Args:
+        model: the environment's tables, with one reward (no agent axis).
+        gamma: discount in [0, 1]; each sweep shrinks the error at least by gamma. At 1, soft values are finite only if the
+            entropy that a step is paid costs less than the reward takes.
+        temperature: alpha, positive, in units of reward per nat.
+        tolerance, max_sweeps: see ``value_iteration``.
+
+    Raises:
+        ConfigError: a number is out of range.
+        EnvError: the model has a reward for each of several agents, or its tables are unsound.
+    """
+    where = "soft_value_iteration"
+    require_problem(where, model, gamma, tolerance, max_sweeps)
+    require_within(where, "temperature", temperature, 0, jnp.inf, "0.1 is common.", above=True)
+    return _soft_value_iteration(model.tables, gamma, temperature, tolerance, max_sweeps)
+
+
+@jax.jit
+def _soft_value_iteration(model, gamma, temperature, tolerance, max_sweeps) -> SoftSolution:
+    ended = over(model)
+    reward = jnp.where(model.action_mask, absolute_rewards(model), 0.0).max(initial=0.0)
+    magnitude = reward + temperature * jnp.log(jnp.asarray(model.action_mask.shape[1], reward.dtype))
+
+    def backup(value):
+        return legal(model, action_values(model, value, gamma))
+
+    def sweep(value):
+        return jnp.where(ended, 0.0, soft_maximum(backup(value), temperature)), magnitude
+
+    start = jnp.zeros(model.num_states, jnp.result_type(float))
+    found: FixedPoint = fixed_point(sweep, start, gamma, tolerance, max_sweeps, model.next_state.shape[-1])
+    values = backup(found.value)
+    policy = jax.nn.softmax(values / temperature, axis=-1)
+    return SoftSolution(found.value, values, policy, found.sweeps, found.residual, found.error_bound, found.converged)
+
+
+def soft_maximum(values: Any, temperature: Any) -> jax.Array:
+    """Returns alpha log sum_a exp(Q(x, a) / alpha) of action values float[X, A], float[X]."""
+    return temperature * jax.nn.logsumexp(values / temperature, axis=-1)
