@@ -1,16 +1,21 @@
 """Tables of action values, float32[X, A]: their configuration, and how they move towards their targets."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxrl.blocks import exploration
 from jaxrl.blocks.exploration import harmonic_schedule
 from jaxrl.core import counters, spaces
 from jaxrl.core.config import require_discrete
 from jaxrl.core.environment import Environment, static
-from jaxrl.errors import require_at_most, require_between, require_counts, require_numbers, require_positive
+from jaxrl.core.rollout import Decision, Policy, View
+from jaxrl.errors import require_at_most, require_between, require_counts, require_numbers, require_positive, unknown_name
+
+EXPLORATIONS = ("epsilon_greedy", "boltzmann", "ucb")
 
 
 @struct.dataclass
@@ -21,7 +26,10 @@ class TableConfig:
     learning_rate_half_life: float = 200.0  # visits after which alpha has halved; infinite keeps it constant
     learning_rate_min: float = 0.01  # alpha never falls below, in [0, learning_rate]
     gamma: float = 0.99  # discount, in [0, 1]
-    epsilon: float = 0.2  # probability of a uniform action, in [0, 1]
+    epsilon: float = 0.2  # of epsilon_greedy, probability of a uniform action, in [0, 1]
+    temperature: float = 0.2  # of boltzmann, in units of the values, positive
+    uncertainty: float = 2.0  # of ucb, weight of what is not known, in units of the values, at least 0
+    exploration: str = static(default="epsilon_greedy")  # or boltzmann, ucb; see jaxrl.blocks.exploration
     num_envs: int = static(default=1)  # environments side by side, sharing one table
     num_steps: int = static(default=100)  # steps of each environment in one update; the table learns at every step
 
@@ -40,13 +48,72 @@ class TableConfig:
         require_counts(where, self, "num_envs", "num_steps")
         require_numbers(where, self, "learning_rate_half_life")
         require_between(where, self, 0, 1, "learning_rate", "learning_rate_min", "gamma", "epsilon")
-        require_positive(where, self, "learning_rate_half_life")
+        require_between(where, self, 0, float("inf"), "uncertainty")
+        require_positive(where, self, "learning_rate_half_life", "temperature")
+        if self.exploration not in EXPLORATIONS:
+            raise unknown_name(where, "exploration", self.exploration, EXPLORATIONS)
         require_at_most(where, self, "learning_rate_min", "learning_rate")
 
 
 def shape(env: Environment) -> tuple[int, int]:
     """Returns (X, A), how many observations and actions there are."""
     return spaces.flat_size(env.observation_space), spaces.flat_size(env.action_space)
+
+
+def choose(key: jax.Array, config: TableConfig, values: jax.Array, visits: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Draws the action of a learner that explores, ties broken at random: a new table would else take the first one everywhere.
+
+    Args:
+        key: one key.
+        config: names the exploration.
+        values: float32[..., A]. visits: int32[..., A], of the same pairs; read by ``ucb`` alone.
+        mask: bool[..., A] or None.
+
+    Returns:
+        int32[...].
+    """
+    if config.exploration == "boltzmann":
+        return exploration.boltzmann(key, values, config.temperature, mask)
+    if config.exploration == "ucb":
+        return exploration.ucb(values, visits, visits.sum(-1) + 1, config.uncertainty, mask, key)
+    return exploration.epsilon_greedy(key, values, config.epsilon, mask, random_ties=True)
+
+
+def chances(config: TableConfig, values: jax.Array, visits: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Returns the probability with which ``choose`` takes each action, float32[..., A]; arguments as there."""
+    if config.exploration == "boltzmann":
+        return exploration.boltzmann_probabilities(values, config.temperature, mask)
+    if config.exploration == "ucb":
+        return exploration.ucb_probabilities(values, visits, visits.sum(-1) + 1, config.uncertainty, mask, random_ties=True)
+    return exploration.epsilon_greedy_probabilities(values, config.epsilon, mask, random_ties=True)
+
+
+def behaviour(config: TableConfig, values_of: Callable, visits_of: Callable) -> tuple[Callable, Callable]:
+    """Returns how a tabular learner acts: the functions ``policy`` and ``probabilities`` of its ``Algorithm``.
+
+    Args:
+        config: names the exploration.
+        values_of, visits_of: ``(state, obs) -> [E, ..., A]``, of a batch of observations.
+    """
+
+    def policy(state: Any, greedy: bool) -> Policy:
+        def act(key: jax.Array, view: View) -> Decision:
+            values = values_of(state, view.obs)
+            if greedy:
+                return Decision(exploration.greedy(values, view.mask))
+            return Decision(choose(key, config, values, visits_of(state, view.obs), view.mask))
+
+        return act
+
+    def probabilities(state: Any, view: View) -> jax.Array:
+        return chances(config, values_of(state, view.obs), visits_of(state, view.obs), view.mask)
+
+    return policy, probabilities
+
+
+def of_pairs(config: TableConfig) -> tuple[Callable, Callable]:
+    """Returns ``behaviour`` of a state with the tables ``q`` and ``visits``, each [X, A]."""
+    return behaviour(config, lambda state, obs: state.q[obs], lambda state, obs: state.visits[obs])
 
 
 def learn(

@@ -17,7 +17,6 @@ from flax import struct
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.blocks import tables
 from jaxrl.blocks.agents import transition_axes
-from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_agents
@@ -54,7 +53,9 @@ def make(env: Environment, config: Config) -> Algorithm:
     agents = jnp.arange(env.num_agents)
     shape = (agents.size, *tables.shape(env))
     # Action values are [E, N, A].
-    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[agents, obs], lambda state: config.epsilon)
+    policy, probabilities = tables.behaviour(
+        config, lambda state, obs: state.q[agents, obs], lambda state, obs: state.visits[agents, obs]
+    )
 
     def init(key):
         return State(jnp.zeros(shape, jnp.float32), counters.zeros(*shape), rollout.start(key, env, config.num_envs))

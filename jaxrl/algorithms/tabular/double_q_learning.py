@@ -18,7 +18,6 @@ from flax import struct
 
 from jaxrl.blocks import tables
 from jaxrl.blocks.losses import double_q_target
-from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.blocks.tables import TableConfig
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
@@ -55,7 +54,7 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds double Q-learning on an environment with discrete observations and actions."""
     shape = (2, *tables.shape(env))
-    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
+    policy, probabilities = tables.behaviour(config, lambda state, obs: state.q[obs], lambda state, obs: state.visits.sum(0)[obs])
     targets = jax.vmap(double_q_target, in_axes=(0, 0, 0, 0, None, 0))
 
     def init(key):
@@ -75,6 +74,6 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def update(state, key):
         state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
 
     return Algorithm(init, update, policy, probabilities=probabilities)

@@ -26,7 +26,6 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.blocks import tables
-from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.blocks.tables import TableConfig
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
@@ -102,7 +101,7 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds Dyna-Q on an environment with discrete observations and actions."""
     shape = tables.shape(env)
-    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
+    policy, probabilities = tables.of_pairs(config)
     every_pair = jnp.indices(shape, jnp.int32)
 
     def init(key):
@@ -158,7 +157,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def update(state, key):
         state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
 
     return Algorithm(init, update, policy, probabilities=probabilities)
 

@@ -15,8 +15,6 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.blocks import tables
-from jaxrl.blocks.exploration import epsilon_greedy, epsilon_greedy_probabilities
-from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.blocks.tables import TableConfig
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
@@ -71,42 +69,42 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds n-step SARSA on an environment with discrete observations and actions."""
     shape = tables.shape(env)
-    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
+    policy, probabilities = tables.of_pairs(config)
 
-    def choose(key, q, obs, mask):
-        return epsilon_greedy(key, q[obs], config.epsilon, mask, random_ties=True)
+    def choose(key, q, visits, obs, mask):
+        return tables.choose(key, config, q[obs], visits[obs], mask)
 
     def init(key):
         episode_key, action_key = jax.random.split(key)
-        episodes, q = rollout.start(episode_key, env, config.num_envs), jnp.zeros(shape, jnp.float32)
+        q, visits = jnp.zeros(shape, jnp.float32), counters.zeros(*shape)
+        episodes = rollout.start(episode_key, env, config.num_envs)
         view, empty = rollout.view(env, episodes), jnp.zeros((config.n, config.num_envs), jnp.int32)
         window = Window(empty, empty, empty.astype(jnp.float32), empty.astype(bool))
-        return State(q, counters.zeros(*shape), episodes, choose(action_key, q, view.obs, view.mask), window)
+        return State(q, visits, episodes, choose(action_key, q, visits, view.obs, view.mask), window)
 
     def step(state, key):
         env_key, next_key, first_key = jax.random.split(key, 3)
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, Decision(state.action))
         window = newest(state.window, seen)
-        next_action = choose(next_key, state.q, seen.next_obs, seen.next_mask)
+        next_action = choose(next_key, state.q, state.visits, seen.next_obs, seen.next_mask)
         after = state.q[seen.next_obs]
         beyond = jnp.take_along_axis(after, next_action[:, None], axis=1)[:, 0]
         if config.expected:
-            chance = epsilon_greedy_probabilities(after, config.epsilon, seen.next_mask, random_ties=True)
-            beyond = (chance * after).sum(-1)
+            beyond = (tables.chances(config, after, state.visits[seen.next_obs], seen.next_mask) * after).sum(-1)
         # The oldest step is due if it has seen n rewards, all of them if the episode has ended.
         due = window.waiting & (seen.done | (jnp.arange(config.n) == 0)[:, None])
         target = returns(window.reward, jnp.where(seen.terminated, 0.0, beyond), config.gamma)
         taken = window.obs, window.action
         q, visits = tables.learn(state.q, state.visits, taken, target - state.q[taken], config.step_size, due)
         view = rollout.view(env, episodes)
-        action = jnp.where(seen.done, choose(first_key, q, view.obs, view.mask), next_action)
+        action = jnp.where(seen.done, choose(first_key, q, visits, view.obs, view.mask), next_action)
         window = window.replace(waiting=window.waiting & ~due)  # pyright: ignore
         error = jnp.where(due, jnp.abs(target - state.q[taken]), 0.0).sum() / jnp.maximum(due.sum(), 1)
         return State(q, visits, episodes, action, window), (seen, error)
 
     def update(state, key):
         state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
 
     return Algorithm(init, update, policy, probabilities=probabilities)
 

@@ -6,7 +6,7 @@
     4. adjusts its value of (s, a), using a learning factor alpha_n:
            Q(s, a) <- (1 - alpha_n) Q(s, a) + alpha_n [r + gamma V(s')]    with V(s') = max_a' Q(s', a')
 
-The behaviour in line 2 is epsilon-greedy, and alpha_n falls with the number n of visits to (s, a).
+The behaviour in line 2 is epsilon-greedy (or ``exploration``), and alpha_n falls with the number n of visits to (s, a).
 
 Source: Watkins (1989), "Learning from delayed rewards", chapter 7, as listed by Watkins and Dayan (1992), section 2; Sutton and
 Barto (2018), equation 6.8.
@@ -18,7 +18,6 @@ from flax import struct
 
 from jaxrl.blocks import tables
 from jaxrl.blocks.losses import q_learning_target
-from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.blocks.tables import TableConfig
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
@@ -62,7 +61,7 @@ def td_errors(q: jax.Array, seen: Transition, gamma: jax.Array | float) -> jax.A
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds Q-learning on an environment with discrete observations and actions."""
     shape = tables.shape(env)
-    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
+    policy, probabilities = tables.of_pairs(config)
 
     def init(key):
         return State(jnp.zeros(shape, jnp.float32), counters.zeros(*shape), rollout.start(key, env, config.num_envs))
@@ -81,6 +80,6 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def update(state, key):
         state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
 
     return Algorithm(init, update, policy, probabilities=probabilities)

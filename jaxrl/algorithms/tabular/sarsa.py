@@ -19,9 +19,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.blocks import tables
-from jaxrl.blocks.exploration import epsilon_greedy, epsilon_greedy_probabilities
 from jaxrl.blocks.losses import expected_sarsa_target, sarsa_target
-from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.blocks.tables import TableConfig
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
@@ -56,39 +54,40 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds SARSA on an environment with discrete observations and actions."""
     shape = tables.shape(env)
-    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
+    policy, probabilities = tables.of_pairs(config)
 
-    def choose(key, q, obs, mask):
-        return epsilon_greedy(key, q[obs], config.epsilon, mask, random_ties=True)
+    def choose(key, q, visits, obs, mask):
+        return tables.choose(key, config, q[obs], visits[obs], mask)
 
     def init(key):
         episode_key, action_key = jax.random.split(key)
-        episodes, q = rollout.start(episode_key, env, config.num_envs), jnp.zeros(shape, jnp.float32)
+        q, visits = jnp.zeros(shape, jnp.float32), counters.zeros(*shape)
+        episodes = rollout.start(episode_key, env, config.num_envs)
         view = rollout.view(env, episodes)
-        return State(q, counters.zeros(*shape), episodes, choose(action_key, q, view.obs, view.mask))
+        return State(q, visits, episodes, choose(action_key, q, visits, view.obs, view.mask))
 
     def step(state, key):
         env_key, next_key, first_key = jax.random.split(key, 3)
         # Take a; observe r and s'.
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, Decision(state.action))
         # Choose a' in s' by the policy.
-        next_action = choose(next_key, state.q, seen.next_obs, seen.next_mask)
+        next_action = choose(next_key, state.q, state.visits, seen.next_obs, seen.next_mask)
         # Q(s, a) <- Q(s, a) + alpha_n [r + gamma Q(s', a') - Q(s, a)].
         after, chosen, target = state.q[seen.next_obs], next_action, sarsa_target
         if config.expected:
             target = expected_sarsa_target
-            chosen = epsilon_greedy_probabilities(after, config.epsilon, seen.next_mask, random_ties=True)
+            chosen = tables.chances(config, after, state.visits[seen.next_obs], seen.next_mask)
         targets = jax.vmap(target, in_axes=(0, 0, 0, 0, None))(seen.reward, after, chosen, seen.terminated, config.gamma)
         taken = seen.obs, seen.action
         error = targets - state.q[taken]
         q, visits = tables.learn(state.q, state.visits, taken, error, config.step_size)
         # s <- s', a <- a'; where the episode has ended, the first action of the next one.
         view = rollout.view(env, episodes)
-        action = jnp.where(seen.done, choose(first_key, q, view.obs, view.mask), next_action)
+        action = jnp.where(seen.done, choose(first_key, q, visits, view.obs, view.mask), next_action)
         return State(q, visits, episodes, action), (seen, jnp.abs(error))
 
     def update(state, key):
         state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
 
     return Algorithm(init, update, policy, probabilities=probabilities)

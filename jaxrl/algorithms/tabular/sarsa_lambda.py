@@ -21,9 +21,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.blocks import tables
-from jaxrl.blocks.exploration import epsilon_greedy
 from jaxrl.blocks.losses import q_learning_target, sarsa_target
-from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.blocks.tables import TableConfig
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
@@ -66,16 +64,17 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds SARSA(lambda) on an environment with discrete observations and actions."""
     shape, each = tables.shape(env), jnp.arange(config.num_envs)
-    policy, probabilities = epsilon_greedy_over(lambda state, obs: state.q[obs], lambda state: config.epsilon)
+    policy, probabilities = tables.of_pairs(config)
 
-    def choose(key, q, obs, mask):
-        return epsilon_greedy(key, q[obs], config.epsilon, mask, random_ties=True)
+    def choose(key, q, visits, obs, mask):
+        return tables.choose(key, config, q[obs], visits[obs], mask)
 
     def init(key):
         episode_key, action_key = jax.random.split(key)
-        episodes, q = rollout.start(episode_key, env, config.num_envs), jnp.zeros(shape, jnp.float32)
+        q, visits = jnp.zeros(shape, jnp.float32), counters.zeros(*shape)
+        episodes = rollout.start(episode_key, env, config.num_envs)
         view, traces = rollout.view(env, episodes), jnp.zeros((config.num_envs, *shape), jnp.float32)
-        return State(q, counters.zeros(*shape), episodes, choose(action_key, q, view.obs, view.mask), traces)
+        return State(q, visits, episodes, choose(action_key, q, visits, view.obs, view.mask), traces)
 
     def error_of(q, seen, next_action):
         after = q[seen.next_obs]
@@ -89,7 +88,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         env_key, next_key, first_key = jax.random.split(key, 3)
         # Take a; observe r and s'; choose a' in s' by the policy.
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, Decision(state.action))
-        next_action = choose(next_key, state.q, seen.next_obs, seen.next_mask)
+        next_action = choose(next_key, state.q, state.visits, seen.next_obs, seen.next_mask)
         delta = error_of(state.q, seen, next_action)
         # e <- gamma lambda e, and e(s, a) <- 1 or e(s, a) + 1.
         traces, place = config.gamma * config.lambda_ * state.traces, (each, seen.obs, seen.action)
@@ -99,7 +98,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         visits = counters.advanced_at(state.visits, (seen.obs, seen.action))
         # s <- s', a <- a'; where the episode has ended, the first action of the next one.
         view = rollout.view(env, episodes)
-        action = jnp.where(seen.done, choose(first_key, q, view.obs, view.mask), next_action)
+        action = jnp.where(seen.done, choose(first_key, q, visits, view.obs, view.mask), next_action)
         forget = seen.done
         if config.watkins:
             best = jnp.max(state.q[seen.next_obs], axis=-1, where=seen.next_mask, initial=-jnp.inf)
@@ -109,6 +108,6 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def update(state, key):
         state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean()}
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
 
     return Algorithm(init, update, policy, probabilities=probabilities)

@@ -9,7 +9,7 @@ import envs
 from jaxrl.algorithms.tabular import double_q_learning, n_step_sarsa, q_learning, sarsa, sarsa_lambda
 from jaxrl.blocks import tables
 from jaxrl.core.finite import tabulate
-from jaxrl.errors import ConfigError, SpaceError
+from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
 from jaxrl.solvers.mdp.backups import action_values
 from jaxrl.solvers.mdp.policy_evaluation import policy_evaluation
 from jaxrl.training.runner import run
@@ -201,6 +201,35 @@ def test_double_q_learning_does_not_overestimate():
 # ---- tables
 
 
+@pytest.mark.parametrize("exploration", tables.EXPLORATIONS)
+def test_actions_are_chosen_as_often_as_is_said(exploration):
+    config = sarsa.Config(exploration=exploration, epsilon=0.3, temperature=0.5, uncertainty=1.0)
+    values, visits = jnp.array([0.5, 0.5, -1.0, 9.0]), jnp.array([4, 4, 60, 1], jnp.int32)
+    mask = jnp.array([True, True, True, False])
+    chances = tables.chances(config, values, visits, mask)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    chosen = jax.vmap(lambda key: tables.choose(key, config, values, visits, mask))(keys)
+    np.testing.assert_allclose(np.bincount(chosen, minlength=4) / 4000, chances, atol=0.03)
+    assert float(chances[3]) == 0.0
+
+
+def test_what_was_never_tried_comes_first_under_ucb():
+    config = sarsa.Config(exploration="ucb")
+    found = tables.chances(config, jnp.array([5.0, 0.0, 0.0]), jnp.array([9, 0, 0], jnp.int32), None)
+    np.testing.assert_allclose(found, [0.0, 0.5, 0.5])
+
+
+def test_learners_explore_as_they_are_told():
+    """UCB tries every arm, and pulls the best one of three most."""
+    env = envs.make("gaussian_bandit", means=(0.0, 0.5, 1.0))
+    averages = {"gamma": 0.0, "learning_rate": 1.0, "learning_rate_half_life": 1.0, "learning_rate_min": 0.0}
+    for exploration in ("ucb", "boltzmann"):
+        config = q_learning.Config(exploration=exploration, temperature=0.3, **averages)
+        visits = np.asarray(run(q_learning.make, env, config, seeds=8, num_updates=10).state.visits)[:, 0]
+        assert (visits > 0).all()
+        assert (visits.argmax(-1) == 2).mean() >= 0.75
+
+
 def test_pairs_that_are_not_due_change_nothing():
     q, visits = jnp.ones((2, 2)), jnp.zeros((2, 2), jnp.int32)
     taken = jnp.array([[0, 0], [1, 0]]), jnp.array([[1, 1], [1, 0]])
@@ -226,6 +255,8 @@ def test_environments_share_what_they_change():
         ("n_step_sarsa", {"n": 0}, "n must be"),
         ("sarsa_lambda", {"lambda_": 1.1}, "lambda_"),
         ("double_q_learning", {"learning_rate": float("nan")}, "learning_rate"),
+        ("sarsa", {"temperature": 0.0}, "temperature"),
+        ("sarsa", {"uncertainty": -1.0}, "uncertainty"),
     ],
 )
 def test_a_bad_value_is_refused(name, changes, message):
@@ -239,3 +270,8 @@ def test_a_bad_environment_is_refused(name):
         config_of(name).validate(envs.make("cartpole"))
     with pytest.raises(ConfigError, match="no agent axis"):
         config_of(name).validate(envs.make("climb"))
+
+
+def test_a_mistyped_exploration_is_refused():
+    with pytest.raises(UnknownNameError, match="Did you mean 'boltzmann'"):
+        config_of("sarsa", exploration="boltzman").validate(envs.make("corridor"))
