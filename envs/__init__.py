@@ -28,6 +28,7 @@ from envs.bandits import (
     gaussian_bandit,
     linear_bandit,
     linear_dynamical_bandit,
+    maximisation_bias,
     restless_bandit,
 )
 from envs.board_games import connect_four, tic_tac_toe
@@ -147,6 +148,7 @@ REGISTRY: dict[str, Callable[..., Environment]] = {
     "linear_dynamical_bandit": linear_dynamical_bandit.make,
     "lqr": lqr.make,
     "matching_pennies": functools.partial(matrix_game, named.MATCHING_PENNIES),
+    "maximisation_bias": maximisation_bias.make,
     "mountain_car": mountain_car.make,
     "mountain_car_continuous": mountain_car.make_continuous,
     "noisy_grid": noisy_grid.make,

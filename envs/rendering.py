@@ -17,6 +17,7 @@ from envs.bandits import (
     gaussian_bandit,
     linear_bandit,
     linear_dynamical_bandit,
+    maximisation_bias,
     restless_bandit,
 )
 from envs.bandits import rendering as bandits
@@ -117,6 +118,7 @@ RENDERERS: dict[type, Callable[[Any, Any], np.ndarray]] = {
     linear_dynamical_bandit.Params: bandits.hidden_means,
     lqr.Params: control.coordinates,
     matrix_game.Params: payoffs.rounds,
+    maximisation_bias.Params: bandits.behind_the_left,
     mountain_car.Params: control.hill,
     noisy_grid.Params: grids.noisy,
     option_hedging.Params: markets.lattice,

@@ -14,6 +14,7 @@ from envs.bandits import (
     gaussian_bandit,
     linear_bandit,
     linear_dynamical_bandit,
+    maximisation_bias,
     restless_bandit,
 )
 from envs.tiles import TILE, Board
@@ -61,6 +62,13 @@ def linear_means(state, params: linear_bandit.Params) -> np.ndarray:
     weight = np.asarray(params.weight)
     span = float(np.linalg.norm(weight)) or 1.0
     return charts.bars(np.asarray(state) @ weight, -span, span)
+
+
+def behind_the_left(state, params: maximisation_bias.Params) -> np.ndarray:
+    """The mean reward of every arm, in a frame: blue before the choice, orange at the arms, grey after the end."""
+    span = 2.0 * abs(float(params.mean)) or 1.0
+    picture = charts.bars(np.full(len(params.arms), float(params.mean)), -span, span)
+    return charts.frame(picture, (tiles.BLUE, tiles.ORANGE, tiles.LINE)[int(state)])
 
 
 def hidden_means(state, params: linear_dynamical_bandit.Params) -> np.ndarray:
