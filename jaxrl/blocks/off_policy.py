@@ -8,32 +8,40 @@
 Each algorithm writes this loop in its own words; here stand the sizes, the stored steps and the random beginning.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jaxrl.blocks import replay
 from jaxrl.blocks.losses import squared_value_loss
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import masks, rollout, spaces
-from jaxrl.core.environment import Environment, PyTree
+from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Decision, Episode, Policy, Transition, View
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require, require_counts
 
 
-class ReplaySizes:
-    """Base of a configuration with ``num_envs``, ``num_steps``, ``num_gradient_steps``, ``num_rounds``, ``batch_size``,
-    ``buffer_size`` and ``learning_starts``: the sizes that follow from these.
-    """
+@struct.dataclass
+class OffPolicyConfig:
+    """Sizes and layers of an off-policy learner. They set shapes: none is traced."""
 
-    num_envs: int
-    num_steps: int
-    num_rounds: int
-    batch_size: int
-    buffer_size: int
-    learning_starts: int
+    num_envs: int = static(default=1)  # E, environments side by side (count)
+    num_steps: int = static(default=1)  # T, of each environment between two rounds of learning (count)
+    num_gradient_steps: int = static(default=1)  # G, in each round of learning (count)
+    num_rounds: int = static(default=100)  # rounds of acting and learning in one update; its metrics are means (count)
+    batch_size: int = static(default=256)  # stored steps in one gradient step (count)
+    buffer_size: int = static(default=100_000)  # steps that are kept (count)
+    learning_starts: int = static(default=1_000)  # steps with random actions before the first update, at least (count)
+    hidden: tuple[int, ...] = static(default=(256, 256))  # layer sizes of each network
+    activation: str = static(default="relu")  # between layers: tanh, relu, swish or gelu
+    channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
+    # A network of your own in place of these layers: (observation_space, num_outputs) -> flax module; see jaxrl.blocks.networks.
+    # A critic of real actions is shown the tuple of observation and action.
+    network: Callable | None = static(default=None)
 
     @property
     def steps_per_update(self) -> int:

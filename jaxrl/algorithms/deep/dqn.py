@@ -26,7 +26,6 @@ recurrent: Hausknecht and Stone (2015), section 4, with the stored state and bur
 The defaults are those of CleanRL's DQN on CartPole (Huang et al. 2022, "CleanRL"), the squared loss among them.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -39,7 +38,7 @@ from flax import struct
 from jaxrl.blocks import networks, optimisers, replay
 from jaxrl.blocks.losses import double_q_target, huber_loss, q_learning_target
 from jaxrl.blocks.networks import QNetwork
-from jaxrl.blocks.off_policy import ReplaySizes
+from jaxrl.blocks.off_policy import OffPolicyConfig
 from jaxrl.blocks.policies import epsilon_greedy_with_memory
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import counters, rollout
@@ -60,7 +59,7 @@ from jaxrl.errors import (
 
 
 @struct.dataclass
-class Config(ReplaySizes):
+class Config(OffPolicyConfig):
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Integers, names and flags set shapes: they do."""
 
     learning_rate: float = 2.5e-4  # of Adam
@@ -75,18 +74,11 @@ class Config(ReplaySizes):
     max_grad_norm: float = jnp.inf  # the global norm of the gradient is cut to this
     target_step_size: float = 1.0  # tau, in [0, 1]: how far the target network moves towards the network; 1 copies it
     target_interval: int = static(default=50)  # N, Adam steps between two moves of the target network (count)
-    num_envs: int = static(default=1)  # E, environments side by side (count)
     num_steps: int = static(default=10)  # T, of each environment between two rounds of learning (count)
-    num_gradient_steps: int = static(default=1)  # G, in each round of learning (count)
-    num_rounds: int = static(default=100)  # rounds of acting and learning in one update; its metrics are means (count)
     batch_size: int = static(default=128)  # stored steps in one gradient step, with memory sequences of them (count)
     buffer_size: int = static(default=10_000)  # steps that are kept (count)
     learning_starts: int = static(default=10_000)  # steps with random actions before the first update, at least (count)
     hidden: tuple[int, ...] = static(default=(120, 84))  # layer sizes
-    activation: str = static(default="relu")  # between layers: tanh, relu, swish or gelu
-    channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
-    # A network of your own in place of these layers: (observation_space, num_outputs) -> flax module; see jaxrl.blocks.networks.
-    network: Callable | None = static(default=None)
     double: bool = static(default=False)  # the network selects the next action, the target network values it
     dueling: bool = static(default=False)  # a value and an advantage stream
     replay: bool = static(default=True)  # False learns from the E * T newest steps alone; see without_replay

@@ -22,7 +22,6 @@ Settings", equations 10 to 12. One target critic with the minimum over both: Fuj
 The defaults are those of Haarnoja et al. (2018), table 1, with a replay memory that suits small tasks.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,7 +32,7 @@ import optax
 from flax import struct
 
 from jaxrl.blocks import distributions, networks, off_policy, optimisers, policies, replay
-from jaxrl.blocks.off_policy import ReplaySizes
+from jaxrl.blocks.off_policy import OffPolicyConfig
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.blocks.returns import one_step_target
 from jaxrl.core import rollout, spaces
@@ -49,7 +48,7 @@ LOG_STD = (-20.0, 2.0)  # bounds of the logarithm of the deviation, before tanh
 
 
 @struct.dataclass
-class Config(ReplaySizes):
+class Config(OffPolicyConfig):
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Integers, names and flags set shapes: they do."""
 
     learning_rate: float = 3e-4  # of the actor's Adam
@@ -63,19 +62,6 @@ class Config(ReplaySizes):
     max_grad_norm: float = jnp.inf  # the global norm of each gradient is cut to this
     num_critics: int = static(default=2)  # of which the least is believed (count)
     learn_temperature: bool = static(default=True)  # False keeps ``temperature``
-    num_envs: int = static(default=1)  # E, environments side by side (count)
-    num_steps: int = static(default=1)  # T, of each environment between two rounds of learning (count)
-    num_gradient_steps: int = static(default=1)  # G, in each round of learning (count)
-    num_rounds: int = static(default=100)  # rounds of acting and learning in one update; its metrics are means (count)
-    batch_size: int = static(default=256)  # stored steps in one gradient step (count)
-    buffer_size: int = static(default=100_000)  # steps that are kept (count)
-    learning_starts: int = static(default=1_000)  # steps with random actions before the first update, at least (count)
-    hidden: tuple[int, ...] = static(default=(256, 256))  # layer sizes of the actor and of each critic
-    activation: str = static(default="relu")  # between layers: tanh, relu, swish or gelu
-    channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
-    # A network of your own in place of these layers: (observation_space, num_outputs) -> flax module; see jaxrl.blocks.networks.
-    # Where actions are a Box, the critics' sees the tuple of observation and action.
-    network: Callable | None = static(default=None)
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""

@@ -20,7 +20,6 @@ Source: Fujimoto et al. (2018), "Addressing Function Approximation Error in Acto
 The defaults are those of Fujimoto et al. (2018), appendix C, with a replay memory that suits small tasks.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,7 +30,7 @@ import optax
 from flax import struct
 
 from jaxrl.blocks import networks, off_policy, optimisers, replay
-from jaxrl.blocks.off_policy import Experience, ReplaySizes
+from jaxrl.blocks.off_policy import Experience, OffPolicyConfig
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.blocks.returns import one_step_target
 from jaxrl.core import rollout, spaces
@@ -45,7 +44,7 @@ from jaxrl.errors import SpaceError, require, require_between, require_counts, r
 
 
 @struct.dataclass
-class Config(ReplaySizes):
+class Config(OffPolicyConfig):
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Integers, names and flags set shapes: they do."""
 
     learning_rate: float = 1e-3  # of the actor's Adam
@@ -58,19 +57,9 @@ class Config(ReplaySizes):
     max_grad_norm: float = jnp.inf  # the global norm of each gradient is cut to this
     num_critics: int = static(default=2)  # of which the least is believed (count)
     policy_interval: int = static(default=2)  # d, steps of the critics for each one of the actor (count)
-    num_envs: int = static(default=1)  # E, environments side by side (count)
     num_steps: int = static(default=2)  # T, of each environment between two rounds of learning (count)
     num_gradient_steps: int = static(default=1)  # G, steps of the actor in each round of learning (count)
     num_rounds: int = static(default=50)  # rounds of acting and learning in one update; its metrics are means (count)
-    batch_size: int = static(default=256)  # stored steps in one gradient step (count)
-    buffer_size: int = static(default=100_000)  # steps that are kept (count)
-    learning_starts: int = static(default=1_000)  # steps with random actions before the first update, at least (count)
-    hidden: tuple[int, ...] = static(default=(256, 256))  # layer sizes of the actor and of each critic
-    activation: str = static(default="relu")  # between layers: tanh, relu, swish or gelu
-    channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
-    # A network of your own in place of these layers: (observation_space, num_outputs) -> flax module; see jaxrl.blocks.networks.
-    # The critics' sees the tuple of observation and action.
-    network: Callable | None = static(default=None)
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""

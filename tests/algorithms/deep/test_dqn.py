@@ -14,6 +14,7 @@ from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
 from jaxrl.training.runner import run, scan_updates
 from tests import probes
+from tests.in_place import assert_buffer_in_place
 from tests.own_networks import Residual
 
 GAMMA = 0.8
@@ -268,13 +269,7 @@ def test_dueling_advantages_sum_to_zero():
 @pytest.mark.parametrize(("num_envs", "memory_size"), [(1, 0), (4, 0), (4, 8)])
 def test_the_buffer_is_updated_in_place(num_envs, memory_size):
     config = CONFIG.replace(num_envs=num_envs, buffer_size=100_000, memory_size=memory_size, sequence_length=8)
-    algorithm = dqn.make(envs.make("cartpole"), config)
-    state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    updates = jax.jit(lambda state, key: scan_updates(algorithm, state, key, jnp.arange(8)), donate_argnums=0)
-    memory = updates.lower(state, jax.random.key(0)).compile().memory_analysis()
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.buffer))
-    assert memory.alias_size_in_bytes > size
-    assert memory.temp_size_in_bytes < size / 4
+    assert_buffer_in_place(dqn.make, envs.make("cartpole"), config)
 
 
 @pytest.mark.parametrize(

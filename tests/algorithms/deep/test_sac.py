@@ -13,8 +13,9 @@ from jaxrl.core.finite import Initial, Outcomes, finite
 from jaxrl.core.rollout import View
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import ConfigError, SpaceError
-from jaxrl.training.runner import run, scan_updates
+from jaxrl.training.runner import run
 from tests import probes
+from tests.in_place import assert_buffer_in_place
 from tests.own_networks import Residual
 
 GAMMA = 0.8
@@ -218,14 +219,7 @@ def test_the_soft_value_of_a_box_is_that_of_the_draw():
 
 @pytest.mark.optimised
 def test_the_buffer_is_updated_in_place():
-    config = CONFIG.replace(buffer_size=100_000)
-    algorithm = sac.make(envs.make("pendulum"), config)
-    state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    updates = jax.jit(lambda state, key: scan_updates(algorithm, state, key, jnp.arange(8)), donate_argnums=0)
-    memory = updates.lower(state, jax.random.key(0)).compile().memory_analysis()
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.buffer))
-    assert memory.alias_size_in_bytes > size
-    assert memory.temp_size_in_bytes < size / 4
+    assert_buffer_in_place(sac.make, envs.make("pendulum"), CONFIG.replace(buffer_size=100_000))
 
 
 # ---- bad input
