@@ -54,8 +54,14 @@ class TabularModel:
 
     @property
     def tables(self) -> "TabularModel":
-        """The model without observations and states: programs of it do not depend on how states look."""
-        return dataclasses.replace(self, observation=(), state=())
+        """The model without observations and states: programs of it do not depend on how states look.
+
+        Outcomes that are impossible pay 0 in it, whatever they paid: 0 times NaN or infinity is no 0.
+        """
+        numpy: Any = jnp if is_traced(self.probability, self.reward) else np
+        possible = numpy.asarray(self.probability) > 0
+        possible = possible if numpy.ndim(self.reward) == 3 else possible[..., None]
+        return dataclasses.replace(self, reward=numpy.where(possible, self.reward, 0), observation=(), state=())
 
 
 def single_precision(model: TabularModel) -> TabularModel:

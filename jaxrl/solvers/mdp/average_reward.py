@@ -28,8 +28,8 @@ class AverageReward(NamedTuple):
     gain: float[], reward per step, the middle of its bounds. low, high: float[], which the gain of the best policy lies between.
     bias: float[X], h, how much more a start in a state is worth than one from the initial distribution.
     action_value: float[X, A], minus infinity where an action is illegal; the greedy policy is the best one.
-    iterations: int32[]. converged: bool[], whether the bounds are as near as asked for. Where two parts of the state space cannot
-    reach each other, gains differ from start to start, and it does not converge.
+    iterations: int32[]. converged: bool[], whether the bounds are as near as asked for, or as the precision can tell. Where two
+    parts of the state space cannot reach each other, gains differ from start to start, and it does not converge.
     """
 
     gain: jax.Array

@@ -20,7 +20,8 @@ def action_values(model: TabularModel, value: Any, gamma: jax.Array | float) -> 
     """
     require_problem("action_values", model, gamma)
     bootstrap = jnp.where(model.terminated, 0.0, require_values("action_values", model, value)[model.next_state])
-    return (model.probability * (model.reward + gamma * bootstrap)).sum(-1)
+    worth = jnp.asarray(model.reward) + gamma * bootstrap
+    return (model.probability * jnp.where(model.probability > 0, worth, 0.0)).sum(-1)  # what is impossible may be worth NaN
 
 
 def greedy_policy(model: TabularModel, values: Any) -> jax.Array:
@@ -59,7 +60,8 @@ def going_on(terminated: jax.Array, weight: jax.Array, gamma: jax.Array | float)
 
 def over(model: TabularModel) -> jax.Array:
     """Returns which states are only there to be terminated in, bool[X]: an episode never goes on in them."""
-    here, possible = jnp.arange(model.num_states)[:, None, None], model.probability > 0
+    here = jnp.arange(model.num_states)[:, None, None]
+    possible = (model.probability > 0) & model.action_mask[:, :, None]
     enters = possible & ~model.terminated & (model.next_state != here)
     entered = jnp.asarray(model.initial > 0).at[model.next_state].max(enters)
     stays = jnp.where(possible, (model.next_state == here) & (model.reward == 0), True)

@@ -122,7 +122,7 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
     require_tolerance(where, tolerance)
     require_count(where, "max_sweeps", max_sweeps)
     problem = _Problem.of(where, model)
-    most = max_sweeps if gamma < 1 else int(min(max_sweeps, max(1e4, MOST_OPERATIONS / problem.transition.nnz)))
+    most = max_sweeps if gamma < 1 else int(min(max_sweeps, max(1e4, MOST_OPERATIONS / max(problem.transition.nnz, 1))))
     value, sweeps, patience, action = _first_guess(problem, gamma), 0, FIRST_SWEEPS, None
     while True:
         value, values, residual, count, settled = _swept(problem, gamma, value, min(patience, most - sweeps), tolerance)

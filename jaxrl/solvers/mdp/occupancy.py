@@ -11,6 +11,7 @@ randomises in at most I states. On the host, in float64.
 Source: Puterman (1994), section 6.9; Altman (1999), "Constrained Markov Decision Processes", chapter 3.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,9 +21,12 @@ from jaxrl.core import machine
 from jaxrl.core.finite import TabularModel
 from jaxrl.errors import ConfigError, SolverError, require, require_discount, require_real
 from jaxrl.solvers.linear_program import linprog
+from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.problem import require_one_reward
 
-GAP = 1e-7  # between the programme's value and its policy's, relative to the largest sum of absolute rewards
+INFEASIBLE = 2  # the solver's status for a programme whose constraints contradict each other
+GAP = 1e-6  # between the policy's value and the bound that the prices give, relative to the absolute rewards on the way
+OVERRUN = 1e-9  # of a budget, relative to the largest cost that a policy can run up
 
 
 class ConstrainedSolution(NamedTuple):
@@ -31,7 +35,8 @@ class ConstrainedSolution(NamedTuple):
     value: the expected discounted return from the initial distribution. policy: float64[X, A]; uniform over legal actions where
     the best policy never comes. occupancy: float64[X, A], mu. costs: float64[I], expected and discounted, at most the budgets.
     prices: float64[I], by how much the value would rise for a unit more of each budget, at least 0.
-    gap: how far the value of ``policy``, evaluated by itself, is from ``value``; residual: by how much mu misses its equations.
+    gap: by how much some policy could be better at most, by Lagrange's bound: no policy within the budgets is worth more than
+    max_pi J_r(pi) - sum_i prices_i (J_ci(pi) - d_i). residual: by how much mu misses its equations.
     """
 
     value: float
@@ -68,25 +73,74 @@ def occupancy_program(
     limits = np.asarray(require_real(where, "budgets", budgets, "Give numbers."), np.float64).reshape(-1)
     states, actions, outcomes = np.shape(model.next_state)
     machine.require_room(where, f"a programme of {states} states", 512 * states * actions * outcomes, "Take a smaller model.")
-    paid = [expected(where, model, cost, number) for number, cost in enumerate(costs)]
-    reward, flow, pairs = expected(where, model, model.reward), _flow(model, gamma), np.asarray(model.action_mask).reshape(-1)
-    most = np.array([cost.reshape(-1)[pairs] for cost in paid]).reshape(len(paid), int(pairs.sum()))
-    initial = np.asarray(model.initial, np.float64)
-    answer = _solved(-reward.reshape(-1)[pairs], most, limits, flow[:, pairs], initial)
+    pairs = np.asarray(model.action_mask).reshape(-1)
+    reward, paid = expected(where, model, model.reward), [expected(where, model, cost, i) for i, cost in enumerate(costs)]
+    # In units in which the largest reward and every largest cost are 1: the solver's tolerances are absolute.
+    units = [float(np.abs(table.reshape(-1)[pairs]).max()) or 1.0 for table in (reward, *paid)]
+    most = np.array([cost.reshape(-1)[pairs] / unit for cost, unit in zip(paid, units[1:], strict=True)])
+    programme = _Programme(most.reshape(len(paid), int(pairs.sum())), limits / units[1:], _flow(model, gamma), pairs, model)
+    answer = programme.solve(-reward.reshape(-1)[pairs] / units[0])
     if answer.status != 0:
-        raise _infeasible(where, most, limits, flow[:, pairs], initial)
+        raise programme.failure(where, answer, units[1:])
     occupancy = np.zeros(states * actions)
     occupancy[pairs] = np.maximum(answer.x, 0.0)
-    residual = float(np.abs(flow @ occupancy - initial).max())
-    policy = _policy(occupancy.reshape(states, actions), np.asarray(model.action_mask))
-    visits = _visits(flow, policy, initial)
-    value, found = float(reward.reshape(-1) @ occupancy), np.array([float((cost * visits).sum()) for cost in paid])
-    scale = float((expected(where, model, np.abs(np.asarray(model.reward, np.float64))) * visits).sum()) or 1.0
-    gap = abs(float((reward * visits).sum()) - value)
-    must, fix = "the policy must be worth what the programme says", "Bring the rewards to similar sizes."
-    require(gap <= GAP * scale, where, must, gap, fix, SolverError)
-    prices = -np.asarray(answer.ineqlin.marginals, np.float64) if len(paid) else np.zeros(0)
-    return ConstrainedSolution(value, policy, occupancy.reshape(states, actions), found, prices, gap, residual)
+    residual = float(np.abs(programme.flow @ occupancy - programme.initial).max())
+    occupancy = occupancy.reshape(states, actions)
+    policy = _policy(occupancy, np.asarray(model.action_mask))
+    visits = _visits(programme.flow, policy, programme.initial)
+    prices = np.maximum(-np.asarray(answer.ineqlin.marginals, np.float64), 0.0) if len(paid) else np.zeros(0)
+    prices = prices * units[0] / np.array(units[1:])
+    found = np.array([float((cost * visits).sum()) for cost in paid])
+    value, scale = float((reward * visits).sum()), float((np.abs(reward) * visits).sum()) or 1.0
+    priced = reward - sum((price * cost for price, cost in zip(prices, paid, strict=True)), np.zeros_like(reward))
+    bound = float(_best(model, gamma, priced) + prices @ limits)
+    gap = max(bound - value, 0.0)
+    must, fix = "the policy must be as good as its prices say", "Bring rewards and costs to similar sizes."
+    require(gap <= GAP * (scale + float(prices @ np.abs(limits))), where, must, gap, fix, SolverError)
+    over = found - limits - OVERRUN * np.array(units[1:]) / (1 - gamma)
+    require(bool((over <= 0).all()), where, "the policy must keep its budgets", found.tolist(), fix, SolverError)
+    return ConstrainedSolution(value, policy, occupancy, found, prices, gap, residual)
+
+
+class _Programme(NamedTuple):
+    """most: float64[I, P], costs of the legal pairs. limits: float64[I]. flow: csc [X, X A]. pairs: bool[X A], which are legal."""
+
+    most: np.ndarray
+    limits: np.ndarray
+    flow: Any
+    pairs: np.ndarray
+    model: TabularModel
+
+    @property
+    def initial(self) -> np.ndarray:
+        return np.asarray(self.model.initial, np.float64)
+
+    def solve(self, cost: np.ndarray, limited: bool = True) -> Any:
+        """Minimises float64[P] over visits, within the budgets or without."""
+        most, limits = (self.most, self.limits) if limited else (self.most[:0], self.limits[:0])
+        return linprog(cost, most, limits, self.flow[:, self.pairs], self.initial, [(0, None)] * len(cost))
+
+    def failure(self, where: str, answer: Any, units: list[float]) -> SolverError:
+        """Returns the error for a programme without an answer: it names the first budget below what its cost is at least."""
+        if answer.status != INFEASIBLE:
+            return SolverError(
+                f"{where}: the programme must have an answer, got {answer.message!r}. Bring numbers to similar sizes."
+            )
+        for number, cost in enumerate(self.most):
+            avoiding = self.solve(cost, limited=False)
+            least = float(cost @ avoiding.x) if avoiding.status == 0 else -np.inf
+            if least > self.limits[number]:
+                least, limit = least * units[number], self.limits[number] * units[number]
+                must = f"the budget of cost {number} must be at least {least:.6g}, what the policy costs that avoids it most"
+                return SolverError(f"{where}: {must}, got {limit:g}. Try a budget of {least + 0.01 * abs(least):.4g}.")
+        limits = (self.limits * units).tolist()
+        return SolverError(f"{where}: some policy must keep all budgets at once, got {limits}. Raise one of them.")
+
+
+def _best(model: TabularModel, gamma: float, reward: np.ndarray) -> float:
+    """Returns what the best policy is worth for another reward, float64[X, A]."""
+    priced = dataclasses.replace(model, reward=np.broadcast_to(reward[:, :, None], np.shape(model.next_state)))
+    return float(host.solve(priced, gamma, 1e-12).start_value(model))
 
 
 def expected(where: str, model: TabularModel, table: Any, number: int | None = None) -> np.ndarray:
@@ -116,20 +170,6 @@ def _flow(model: TabularModel, gamma: float) -> Any:
     onward = sparse.coo_matrix((going_on, places), shape=(states, len(pair)))
     here = sparse.coo_matrix((np.ones(len(pair)), (pair // actions, pair)), shape=(states, len(pair)))
     return (here - gamma * onward).tocsc()
-
-
-def _solved(cost: np.ndarray, most: np.ndarray, limits: np.ndarray, flow: Any, initial: np.ndarray) -> Any:
-    return linprog(cost, most, limits, flow, initial, [(0, None)] * len(cost))
-
-
-def _infeasible(where: str, most: np.ndarray, limits: np.ndarray, flow: Any, initial: np.ndarray) -> SolverError:
-    """Returns the error for budgets that no policy keeps: it names the first one that is below what the cost is at least."""
-    for number, cost in enumerate(most):
-        least = float(_solved(cost, np.zeros((0, len(cost))), np.zeros(0), flow, initial).fun)
-        if least > limits[number]:
-            must = f"the budget of cost {number} must be at least {least:.6g}, what it is under the policy that avoids it"
-            return SolverError(f"{where}: {must}, got {limits[number]:g}. Try budgets of {least * 1.01:.4g} or more.")
-    return SolverError(f"{where}: some policy must keep all budgets at once, got {limits.tolist()}. Raise one of them.")
 
 
 def _policy(occupancy: np.ndarray, mask: np.ndarray) -> np.ndarray:

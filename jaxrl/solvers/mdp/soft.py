@@ -69,15 +69,17 @@ def soft_value_iteration(
 
 @jax.jit
 def _soft_value_iteration(model, gamma, temperature, tolerance, max_sweeps) -> SoftSolution:
-    ended = over(model)
-    reward = jnp.where(model.action_mask, absolute_rewards(model), 0.0).max(initial=0.0)
-    magnitude = reward + temperature * jnp.log(jnp.asarray(model.action_mask.shape[1], reward.dtype))
+    ended, absolute = over(model), absolute_rewards(model)
+    entropy = temperature * jnp.log(jnp.asarray(model.action_mask.shape[1], absolute.dtype))
 
     def backup(value):
         return legal(model, action_values(model, value, gamma))
 
     def sweep(value):
-        return jnp.where(ended, 0.0, soft_maximum(backup(value), temperature)), magnitude
+        values = backup(value)
+        # The rounding of an action's value moves the soft maximum in proportion to the chance of the action.
+        magnitude = (jax.nn.softmax(values / temperature, axis=-1) * absolute).sum(-1).max(initial=0.0) + entropy
+        return jnp.where(ended, 0.0, soft_maximum(values, temperature)), magnitude
 
     start = jnp.zeros(model.num_states, jnp.result_type(float))
     found: FixedPoint = fixed_point(sweep, start, gamma, tolerance, max_sweeps, model.next_state.shape[-1])

@@ -1,5 +1,6 @@
 """Units, precision and error bounds of every exact solver, and that an action that is never taken decides nothing."""
 
+import dataclasses
 import sys
 
 import jax
@@ -11,10 +12,15 @@ from envs.random_mdps import random_mdp
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
 from jaxrl.solvers.mdp import host
+from jaxrl.solvers.mdp.average_reward import average_reward
 from jaxrl.solvers.mdp.backups import greedy_policy
 from jaxrl.solvers.mdp.entropic import entropic_value_iteration
+from jaxrl.solvers.mdp.modified_policy_iteration import modified_policy_iteration
+from jaxrl.solvers.mdp.occupancy import occupancy_program
 from jaxrl.solvers.mdp.policy_evaluation import policy_evaluation
 from jaxrl.solvers.mdp.policy_iteration import policy_iteration
+from jaxrl.solvers.mdp.robust import robust_value_iteration
+from jaxrl.solvers.mdp.soft import soft_value_iteration
 from jaxrl.solvers.mdp.value_iteration import value_iteration
 from tests import oracles, probes
 from tests.solvers.mdp.lakes import LAKE
@@ -186,3 +192,36 @@ def test_without_discount_it_hides_none_either():
     # The certainty equivalent of a geometric number of ones: -log(0.1 / (1 - 0.9 exp(-b))) / b.
     expected = -np.log(0.1 / (1 - 0.9 * np.exp(-0.01))) / 0.01
     assert float(entropic_value_iteration(model, 0.01).value[0]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("worth", [np.nan, np.inf, 1e300])
+def test_what_is_impossible_may_pay_anything(worth):
+    """An outcome of probability 0 has no part in any answer, whatever its reward says."""
+    model = tabulate(probes.delayed_reward())
+    possible = np.asarray(model.probability)
+    wide = dataclasses.replace(
+        model,
+        probability=np.concatenate([possible, np.zeros_like(possible)], -1),
+        next_state=np.concatenate([model.next_state] * 2, -1),
+        terminated=np.concatenate([model.terminated] * 2, -1),
+        reward=np.concatenate([np.asarray(model.reward), np.full_like(possible, worth)], -1),
+    )
+    uniform = np.full(np.shape(model.action_mask), 0.5)
+    for solve in (
+        lambda model: value_iteration(model, 0.9).value,
+        lambda model: policy_iteration(model, 0.9).value,
+        lambda model: modified_policy_iteration(model, 0.9).value,
+        lambda model: policy_evaluation(model, uniform, 0.9).value,
+        lambda model: soft_value_iteration(model, 0.9, 0.5).value,
+        lambda model: robust_value_iteration(model, 0.9, 0.1).solution.value,
+        lambda model: average_reward(model).bias,
+        lambda model: host.solve(model, 0.9).value,
+        lambda model: occupancy_program(model, 0.9).policy,
+    ):
+        np.testing.assert_allclose(solve(wide), solve(model), rtol=1e-6)
+
+
+def test_an_episode_of_one_step_is_solved_without_discount():
+    model = tabulate(probes.constant_reward())
+    np.testing.assert_allclose(host.solve(model, 1.0).start_value(model), 1.0)
+    np.testing.assert_allclose(value_iteration(model, 1.0).start_value(model), 1.0)

@@ -1,5 +1,7 @@
 """The occupancy programme: the plain optimum, the known optima under budgets, prices, and budgets that cannot be kept."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError, SolverError
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.occupancy import occupancy_program
+from tests import probes
 from tests.solvers.mdp.lakes import LAKE
 
 GAMMA = 0.99
@@ -69,10 +72,26 @@ def test_between_two_paths_the_best_policy_randomises_and_the_price_is_their_slo
     assert found.prices[0] == pytest.approx(1.911586 / 2.9701, abs=1e-5)
 
 
-def test_a_budget_that_no_policy_keeps_is_refused_with_the_least_cost():
+@pytest.mark.parametrize("budget", [5.0, -5.0])
+def test_a_budget_that_no_policy_keeps_is_refused_with_the_least_cost(budget):
+    """One state and two actions that cost 3 and 1 for ever: 10 at least, at a discount of 0.9."""
+    model = tabulate(probes.time_limit_loop())
+    cost = np.broadcast_to([3.0, 1.0], np.shape(model.action_mask))
+    with pytest.raises(SolverError, match=r"budget of cost 0 must be at least 10, .*Try a budget of 10\.1"):
+        occupancy_program(model, 0.9, [cost], [budget])
+
+
+@pytest.mark.parametrize(("pay", "charge"), [(1e-9, 1.0), (1e6, 1e-6), (1e6, 1.0), (1.0, 1e-8), (1e-9, 1e6)])
+def test_units_change_nothing(pay, charge):
+    """Rewards and costs in other units, as far apart as they may be: the same policy, and a price in their units."""
     model, cost = hazards(0.1)
-    with pytest.raises(SolverError, match="budget of cost 0 must be at least"):
-        occupancy_program(model, GAMMA, [cost], [0.0])
+    plain = occupancy_program(model, GAMMA, [cost], [1.0])
+    scaled = dataclasses.replace(model, reward=pay * np.asarray(model.reward, np.float64))
+    found = occupancy_program(scaled, GAMMA, [charge * cost], [charge])
+    assert found.value == pytest.approx(pay * plain.value, rel=1e-7)
+    assert found.costs[0] <= charge * (1 + 1e-7)
+    assert found.prices[0] == pytest.approx(pay / charge * plain.prices[0], rel=1e-5)
+    assert found.prices[0] >= 0
 
 
 @pytest.mark.parametrize(

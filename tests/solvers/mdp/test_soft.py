@@ -1,5 +1,7 @@
 """Soft value iteration: closed forms, the plain optimum as the limit, and the value of its policy with entropy."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +54,18 @@ def test_the_value_is_that_of_its_policy_with_entropy(temperature, double_precis
     live = np.asarray(found.value) != 0  # nothing is paid after the end
     paid = np.where(live, (chance * model.reward).sum((1, 2)) + temperature * entropy, 0.0)
     np.testing.assert_allclose(found.value, np.linalg.solve(np.eye(count) - gamma * matrix, paid), atol=1e-9)
+
+
+@pytest.mark.parametrize("ruin", [-1e3, -1e6, -1e9])
+@pytest.mark.parametrize("gamma", [0.9, 0.99])
+def test_an_action_that_is_never_taken_hides_nothing(ruin, gamma):
+    """A loop whose other action is ruinous: the soft value is that of the loop, as near as float32 can tell."""
+    model = tabulate(probes.time_limit_loop())
+    reward = np.array(model.reward)
+    reward[:, 1] = np.where(np.asarray(model.reward)[:, 1] > 0, ruin, 0.0)
+    found = soft_value_iteration(dataclasses.replace(model, reward=reward), gamma, 0.1)
+    assert bool(found.converged)
+    np.testing.assert_allclose(found.start_value(model), 1 / (1 - gamma), rtol=5e-5)  # float32, at its limit
 
 
 def test_illegal_actions_have_no_chance():
