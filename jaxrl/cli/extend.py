@@ -71,7 +71,7 @@ def extend(options: Extend) -> int:
     longer = _longer(where, job, options)
     with directory.locked():
         shutil.rmtree(directory.path / "replays", ignore_errors=True)  # of the policies of before
-        directory.replace_config(longer.settings)
+        directory.replace_config(longer.settings, longer.kind)
     return execute([longer], options)
 
 

@@ -22,9 +22,14 @@ def curves(results: Results, metric: str, options: Mapping[str, Any] | None = No
 
 
 def ends(results: Results, metric: str, options: Mapping[str, Any] | None = None, /, **factors: Any) -> None:
-    """Draws where the seeds of each arm with these factors end; options as for ``seed_figures.distribution``."""
-    if arms := _arms(results, metric, factors):
-        seed_figures.distribution(results.directory, metric, **arms, **{"fraction": 0.01, **(options or {})})
+    """Draws where the seeds of each arm with these factors end; options as for ``seed_figures.distribution``.
+
+    Nothing is drawn if no seed ends with a value: a run of which all seeds are in quarantine has a report all the same.
+    """
+    given = {"fraction": 0.01, **(options or {})}
+    arms = _arms(results, metric, factors)
+    if arms and seed_figures.some_end(results.directory, metric, arms["arms"], given.get("table"), given["fraction"]):
+        seed_figures.distribution(results.directory, metric, **arms, **given)
 
 
 def gaps(results: Results, metric: str, options: Mapping[str, Any] | None = None, /, **factors: Any) -> None:

@@ -192,10 +192,13 @@ def _parameters(make_env: Callable) -> dict[str, tuple[type, Any]]:
         hints = {}
     found = {}
     for parameter in inspect.signature(factory).parameters.values():
+        named = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        must, fix = "every parameter of the factory of an environment must have a default", f"Write {parameter.name}=0.5, say."
+        require(not named or parameter.default is not parameter.empty, "environment", must, str(parameter), fix)
         kind, default = hints.get(parameter.name, type(parameter.default)), parameter.default
         kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
         simple = set(kinds) <= {*SIMPLE, type(None)} and isinstance(default, (*SIMPLE, type(None)))
-        if simple and default is not parameter.empty:
+        if simple and named:
             found[parameter.name] = kind, default
     return found
 

@@ -1,6 +1,6 @@
 """Where the seeds of a run end: a dot for each, and the statistics over them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,11 @@ def distribution(
     if single:
         text += " Tick and number: the value of an arm that has only one."
     return save_figure(run, name or f"{metric}_distribution", figure, text)
+
+
+def some_end(run: RunDirectory, metric: str, arms: Iterable[str], table: str | None = None, fraction: float = 0.1) -> bool:
+    """Returns whether a seed has a value to be drawn by ``distribution``; arguments as there."""
+    return any(np.isfinite(final_values(run.curves(metric, arm, table).values, fraction)).any() for arm in arms)
 
 
 def _draw_seeds(axes: Axes, base: int, values: np.ndarray, edges: np.ndarray, colour: str) -> None:

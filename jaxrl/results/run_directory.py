@@ -179,7 +179,8 @@ class RunDirectory:
         Removes what a kill left half written.
 
         Args:
-            settings: a word for those with which it runs; see ``settings``.
+            settings: a word for those with which it runs; see ``settings``. Noted once: a run goes on with the configuration
+                that it has, by whatever options that was asked for.
         """
         for partial in self.path.rglob("*.partial"):
             if partial.is_file():
@@ -188,7 +189,8 @@ class RunDirectory:
         now = versions()
         if now != self.versions():
             storage.write_json(self.path / f"versions-{datetime.now(UTC):%Y%m%dT%H%M%S}Z.json", now)
-        self.write_summary({"finished": False, "settings": settings})
+        noted = {} if "settings" in self.summary() else {"settings": settings}
+        self.write_summary({"finished": False} | noted)
 
     def remove_if_empty(self) -> None:
         """Removes the folder of a run that was refused before anything was recorded: it would hide those before it."""
@@ -216,11 +218,17 @@ class RunDirectory:
         """
         write_summary(self.path, values)
 
-    def replace_config(self, config: Any) -> None:
-        """Writes the configuration with which a run goes on; that of before stays beside it, with the time in its name."""
+    def replace_config(self, config: Any, settings: str) -> None:
+        """Writes the configuration with which a run goes on; that of before stays beside it, with the time in its name.
+
+        Args:
+            config: as for ``create``.
+            settings: a word for it; see ``settings``.
+        """
         now = datetime.now(UTC)
         storage.write_json(self.path / f"config-{now:%Y%m%dT%H%M%S}Z.json", self.config())
         storage.write_json(self.path / "config.json", config)
+        self.write_summary({"settings": settings})
 
     def write_trainings(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Puts entries into ``arms.json``, each in the place of the one that is of the same arm.

@@ -136,7 +136,7 @@ class Alarm:
             r"task must be a number or an array.*Call it if it is a factory",
         ),
         ({"make": q_learning.make, "task": {"a": 1.0}, "config": Q}, ConfigError, r"must accept the task, got AttributeError"),
-        ({"make": q_learning.make, "config": Config()}, AlgorithmError, r"AttributeError.*learning_rate.* make\(task, config\)"),
+        ({"make": q_learning.make, "config": Config()}, AlgorithmError, r"AttributeError.*step_size.* make\(task, config\)"),
         ({"evaluators": Episodes(GRID)}, EvaluatorError, r"evaluators must be a sequence.*Write evaluators=\(evaluator,\)"),
         ({"evaluators": (7.0,)}, EvaluatorError, r"an evaluator must be callable"),
         ({"evaluators": (envs.make,)}, EvaluatorError, r"must be a pytree of arrays, got <function make.*jax.tree_util.Partial"),
@@ -207,6 +207,16 @@ def unobserved_reset(key, params):
 def test_environments_that_break_the_protocol_are_refused(changes, message):
     with pytest.raises(EnvError, match=f"^run: {message}"):
         run(q_learning.make, GRID.replace(**changes), Q, num_updates=2, sinks=(Alarm(),))
+
+
+def step_without_a_key(state, action, params): ...
+
+
+def test_a_function_that_cannot_be_called_so_is_named_with_its_place():
+    line = step_without_a_key.__code__.co_firstlineno
+    message = rf"takes 3 positional arguments but 4 were given at .*test_contracts.py, line {line}, in step_without_a_key"
+    with pytest.raises(EnvError, match=message):
+        run(q_learning.make, GRID.replace(step_fn=step_without_a_key), Q, num_updates=2, sinks=(Alarm(),))
 
 
 @struct.dataclass

@@ -120,3 +120,14 @@ def test_paths_of_mixtures(tmp_path, drawn):
     np.testing.assert_allclose(paths["first"], shares[:2], rtol=1e-6)
     np.testing.assert_allclose(paths["second"], shares[1:3], rtol=1e-6)
     assert options["colours"] == {"second": 1, "first": 0}
+
+
+def test_where_no_seed_ends_with_a_value_nothing_is_drawn(results, drawn):
+    """As where all seeds went into quarantine: the report is written all the same."""
+    values = np.ones((3, 5))
+    values[:, -2:] = np.nan
+    results.record({"problem": "broken", "method": "learner"}, {"cost": values})
+    draw.ends(results, "cost", {"name": "broken"}, problem="broken")
+    assert "broken" not in drawn
+    draw.ends(results, "cost", {"name": "sound"}, problem="easy")
+    assert "sound" in drawn

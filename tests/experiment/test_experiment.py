@@ -78,6 +78,13 @@ def test_files_that_are_no_algorithm(tmp_path, config, message):
         load(f"{path}:corridor")
 
 
+def test_an_environment_with_an_open_parameter_is_refused(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def make(noise: float): ...\n")
+    with pytest.raises(ConfigError, match=r"every parameter of the factory .* must have a default, got 'noise: float'"):
+        load(f"q_learning:{path}")
+
+
 def test_an_algorithm_on_an_environment():
     experiment = load("q_learning:frozen_lake")
     (arm,) = experiment.arms(experiment.quick)

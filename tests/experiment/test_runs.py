@@ -33,6 +33,8 @@ def test_the_settings_of_a_run_are_noted(runs):
     assert [RunDirectory(path).settings for path in (published, other, quick)] == ["published", "other", "quick"]
     assert main(["resume", str(quick), "--runs", str(runs)]) in (0, 1)
     assert RunDirectory(quick).settings == "quick"
+    RunDirectory(other).resume("quick")  # asked for by other options, with the same configuration
+    assert RunDirectory(other).settings == "other"
     RunDirectory.create(runs / "elsewhere", "own", {"of": "a script"})
     assert find(runs / "elsewhere", "own").settings == "unknown"
 

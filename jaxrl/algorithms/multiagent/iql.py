@@ -52,6 +52,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     """Builds independent Q-learning on an environment with N agents, discrete observations and discrete actions."""
     agents = jnp.arange(env.num_agents)
     shape = (agents.size, *tables.shape(env))
+    step_size = config.step_size
     # Action values are [E, N, A].
     policy, probabilities = tables.behaviour(
         config, lambda state, obs: state.q[agents, obs], lambda state, obs: state.visits[agents, obs]
@@ -64,7 +65,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         """Moves the table of one agent after what this agent saw and did: line 4 of Q-learning."""
         error = q_learning.td_errors(q, seen, config.gamma)
         hysteretic = jnp.where(error < 0, config.beta, 1.0) * error
-        return *tables.learn(q, visits, (seen.obs, seen.action), hysteretic, config.step_size), error
+        return *tables.learn(q, visits, (seen.obs, seen.action), hysteretic, step_size), error
 
     # An agent's table is the first axis of q, its column of the batch the second axis of what was seen.
     learn_beside_each_other = jax.vmap(learn, in_axes=(0, 0, transition_axes(1)), out_axes=(0, 0, 1))

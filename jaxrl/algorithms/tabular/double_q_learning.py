@@ -54,6 +54,7 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds double Q-learning on an environment with discrete observations and actions."""
     shape = (2, *tables.shape(env))
+    step_size = config.step_size
     policy, probabilities = tables.behaviour(config, lambda state, obs: state.q[obs], lambda state, obs: state.visits.sum(0)[obs])
     targets = jax.vmap(double_q_target, in_axes=(0, 0, 0, 0, None, 0))
 
@@ -70,7 +71,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         selects, values = state.tables[one, seen.next_obs], state.tables[1 - one, seen.next_obs]
         taken = one, seen.obs, seen.action
         error = targets(seen.reward, values, selects, seen.terminated, config.gamma, seen.next_mask) - state.tables[taken]
-        return State(*tables.learn(state.tables, state.visits, taken, error, config.step_size), episodes), (seen, jnp.abs(error))
+        return State(*tables.learn(state.tables, state.visits, taken, error, step_size), episodes), (seen, jnp.abs(error))
 
     def update(state, key):
         state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))

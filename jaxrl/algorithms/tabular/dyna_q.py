@@ -101,6 +101,7 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds Dyna-Q on an environment with discrete observations and actions."""
     shape = tables.shape(env)
+    step_size = config.step_size
     policy, probabilities = tables.of_pairs(config)
     every_pair = jnp.indices(shape, jnp.int32)
 
@@ -120,14 +121,14 @@ def make(env: Environment, config: Config) -> Algorithm:
         drawn = draw(key, candidates(state.model, config.explores_untried))
         tau = (state.time - state.model.last[drawn]).astype(jnp.float32)
         error = errors(state.q, state.model, drawn) + config.kappa * jnp.sqrt(tau)
-        return replace(state, q=state.q.at[drawn].add(config.step_size(state.visits[drawn]) * error)), None
+        return replace(state, q=state.q.at[drawn].add(step_size(state.visits[drawn]) * error)), None
 
     def sweep(state, key):
         """Learns from an imagined step of the pair with the highest priority, then looks at what leads to it."""
         first = jnp.unravel_index(jnp.argmax(state.priority), shape)
         due = state.priority[first] > config.threshold
         error = jnp.where(due, errors(state.q, state.model, first), 0.0)
-        q = state.q.at[first].add(config.step_size(state.visits[first]) * error)
+        q = state.q.at[first].add(step_size(state.visits[first]) * error)
         leads = state.model.known & ~state.model.terminated & (state.model.next_obs == first[0])
         change = jnp.abs(errors(q, state.model, tuple(every_pair)))
         priority = state.priority.at[first].set(jnp.where(due, 0.0, state.priority[first]))
@@ -147,7 +148,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         if config.prioritised:
             priority, visits = priority.at[taken].max(jnp.abs(error)), counters.advanced_at(visits, taken)
         else:
-            q, visits = tables.learn(q, visits, taken, error, config.step_size)
+            q, visits = tables.learn(q, visits, taken, error, step_size)
         # n imagined steps.
         state = State(q, visits, episodes, model, priority, time)
         if config.planning_steps:

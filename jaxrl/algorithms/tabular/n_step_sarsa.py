@@ -69,6 +69,7 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds n-step SARSA on an environment with discrete observations and actions."""
     shape = tables.shape(env)
+    step_size = config.step_size
     policy, probabilities = tables.of_pairs(config)
 
     def choose(key, q, visits, obs, mask):
@@ -95,7 +96,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         due = window.waiting & (seen.done | (jnp.arange(config.n) == 0)[:, None])
         target = returns(window.reward, jnp.where(seen.terminated, 0.0, beyond), config.gamma)
         taken = window.obs, window.action
-        q, visits = tables.learn(state.q, state.visits, taken, target - state.q[taken], config.step_size, due)
+        q, visits = tables.learn(state.q, state.visits, taken, target - state.q[taken], step_size, due)
         view = rollout.view(env, episodes)
         action = jnp.where(seen.done, choose(first_key, q, visits, view.obs, view.mask), next_action)
         window = window.replace(waiting=window.waiting & ~due)  # pyright: ignore

@@ -61,6 +61,7 @@ def td_errors(q: jax.Array, seen: Transition, gamma: jax.Array | float) -> jax.A
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds Q-learning on an environment with discrete observations and actions."""
     shape = tables.shape(env)
+    step_size = config.step_size
     policy, probabilities = tables.of_pairs(config)
 
     def init(key):
@@ -75,7 +76,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
         # 4. Q(s, a) <- Q(s, a) + alpha_n [r + gamma V(s') - Q(s, a)].
         error = td_errors(state.q, seen, config.gamma)
-        q, visits = tables.learn(state.q, state.visits, (seen.obs, seen.action), error, config.step_size)
+        q, visits = tables.learn(state.q, state.visits, (seen.obs, seen.action), error, step_size)
         return State(q, visits, episodes), (seen, jnp.abs(error))
 
     def update(state, key):

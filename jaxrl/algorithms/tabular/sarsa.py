@@ -54,6 +54,7 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds SARSA on an environment with discrete observations and actions."""
     shape = tables.shape(env)
+    step_size = config.step_size
     policy, probabilities = tables.of_pairs(config)
 
     def choose(key, q, visits, obs, mask):
@@ -80,7 +81,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         targets = jax.vmap(target, in_axes=(0, 0, 0, 0, None))(seen.reward, after, chosen, seen.terminated, config.gamma)
         taken = seen.obs, seen.action
         error = targets - state.q[taken]
-        q, visits = tables.learn(state.q, state.visits, taken, error, config.step_size)
+        q, visits = tables.learn(state.q, state.visits, taken, error, step_size)
         # s <- s', a <- a'; where the episode has ended, the first action of the next one.
         view = rollout.view(env, episodes)
         action = jnp.where(seen.done, choose(first_key, q, visits, view.obs, view.mask), next_action)

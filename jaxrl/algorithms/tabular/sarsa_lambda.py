@@ -64,6 +64,7 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds SARSA(lambda) on an environment with discrete observations and actions."""
     shape, each = tables.shape(env), jnp.arange(config.num_envs)
+    step_size = config.step_size
     policy, probabilities = tables.of_pairs(config)
 
     def choose(key, q, visits, obs, mask):
@@ -94,7 +95,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         traces, place = config.gamma * config.lambda_ * state.traces, (each, seen.obs, seen.action)
         traces = traces.at[place].set(1.0) if config.replacing else traces.at[place].add(1.0)
         # Q <- Q + alpha delta e.
-        q = state.q + config.step_size(state.visits) * tables.shared(delta[:, None, None] * traces, traces)
+        q = state.q + step_size(state.visits) * tables.shared(delta[:, None, None] * traces, traces)
         visits = counters.advanced_at(state.visits, (seen.obs, seen.action))
         # s <- s', a <- a'; where the episode has ended, the first action of the next one.
         view = rollout.view(env, episodes)

@@ -63,7 +63,7 @@ def opening(where: str, env: Environment, key: jax.Array) -> tuple[PyTree, PyTre
     Raises:
         EnvError: ``reset_fn`` cannot be traced, returns something else than arrays, or an observation out of its space.
     """
-    with traced(where, "reset_fn(key, params)", EnvError):
+    with traced(where, "reset_fn(key, params)", EnvError, called=env.reset_fn):
         returned = env.reset_fn(key, env.params)
     pair = isinstance(returned, tuple) and len(returned) == 2
     _environment_is(pair, where, "reset_fn must return (obs, state)", type(returned).__name__, "Return both.")
@@ -80,7 +80,7 @@ def transition(where: str, env: Environment, key: jax.Array, obs: PyTree, state:
     Raises:
         EnvError: ``step_fn`` cannot be traced, or returns something else than a Step in the structures of ``opening``.
     """
-    with traced(where, "step_fn(key, state, action, params)", EnvError):
+    with traced(where, "step_fn(key, state, action, params)", EnvError, called=env.step_fn):
         step = env.step_fn(key, state, of_all_agents(env, env.action_space), env.params)
     _environment_is(
         isinstance(step, Step),

@@ -54,12 +54,18 @@ def said(reason: BaseException) -> str:
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(".: ")
 
 
-def raised_at(reason: BaseException) -> str:
-    """Returns where an error was raised: in the user's file, if one has a part in it, else in ours; not inside of jax."""
+def raised_at(reason: BaseException, called: Any = None) -> str:
+    """Returns where an error was raised: in the user's file, if one has a part in it, else in ours; not inside of jax.
+
+    called: the user's function that was called. Where the call itself does not fit it, its own place is told.
+    """
     if isinstance(reason, SyntaxError):  # says it itself
         return ""
     frames = [frame for frame in traceback.extract_tb(reason.__traceback__) if not _lies_in(frame.filename, JAX)]
     own = [frame for frame in frames if _is_users(frame.filename)]
+    code = inspect.unwrap(called).__code__ if inspect.isfunction(called) else None
+    if not own and code is not None and isinstance(reason, TypeError) and _is_users(code.co_filename):
+        return f" at {code.co_filename}, line {code.co_firstlineno}, in {code.co_name}"
     found = (own or frames)[-1:]
     return f" at {found[0].filename}, line {found[0].lineno}, in {found[0].name}" if found else ""
 

@@ -51,14 +51,17 @@ def translated(where: str, must: str, error: type[JaxrlError], fix: str) -> Iter
 
 
 @contextlib.contextmanager
-def traced(where: str, what: str, error: type[JaxrlError], fix: str = "") -> Iterator[None]:
-    """As ``translated``, for a function while jax traces it: an error of its own is told first, with its place in the file."""
+def traced(where: str, what: str, error: type[JaxrlError], fix: str = "", called: Any = None) -> Iterator[None]:
+    """As ``translated``, for a function while jax traces it: an error of its own is told first, with its place in the file.
+
+    called: the function, whose place is told where its arguments do not fit the call.
+    """
     try:
         yield
     except (JaxrlError, FloatingPointError, jax.errors.KeyReuseError):  # these speak for themselves
         raise
     except Exception as reason:
-        told = f"{said(reason)}{raised_at(reason)}"
+        told = f"{said(reason)}{raised_at(reason, called)}"
         if _is_about_tracing(reason):
             fix = fix or "Use jax.numpy and no Python branch on a traced value."
             raise error(f"{where}: {what} must be traceable by jax, got {told}. {fix}") from reason

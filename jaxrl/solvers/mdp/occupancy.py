@@ -103,7 +103,7 @@ def occupancy_program(
 
 
 class _Programme(NamedTuple):
-    """most: float64[I, P], costs of the legal pairs. limits: float64[I]. flow: csc [X, X A]. pairs: bool[X A], which are legal."""
+    """most: float64[I, P], costs of the legal pairs. limits: float64[I]. flow: csc [X, X A]. pairs: bool[X A], those legal."""
 
     most: np.ndarray
     limits: np.ndarray
