@@ -7,11 +7,11 @@ import pytest
 from flax import struct
 
 import envs
-from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.deep import dqn, ppo, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
-from jaxrl.algorithms.tabular import entropic_td, q_learning
+from jaxrl.algorithms.tabular import double_q_learning, dyna_q, entropic_td, n_step_sarsa, q_learning, sarsa, sarsa_lambda
 from jaxrl.core import config as protocol
 from jaxrl.core.config import Batched, Config, DeclaresStart, DeclaresSteps, Discounted, EnvironmentConfig, Validates
 from jaxrl.core.contracts import declared_steps
@@ -23,11 +23,18 @@ from tests.small_algorithms import CASES, loop
 STEPPING: tuple[type[EnvironmentConfig], ...] = (
     dqn.Config,
     ppo.Config,
+    sac.Config,
+    td3.Config,
     iql.Config,
     mappo.Config,
     minimax_q.Config,
+    double_q_learning.Config,
+    dyna_q.Config,
     entropic_td.Config,
+    n_step_sarsa.Config,
     q_learning.Config,
+    sarsa.Config,
+    sarsa_lambda.Config,
 )
 OTHERS: tuple[type[Config], ...] = (cfr.Config, dynamics.Config, ensembles.Config, reward_fitting.Config, rlhf.Config)
 

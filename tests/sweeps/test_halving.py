@@ -135,7 +135,7 @@ def test_a_diverged_seed_stays_in_quarantine_on_the_next_rung():
     config = Nested(rate=np.array([1.0, np.inf], np.float32))
     members = grid({"inside.gamma": [0.1, 0.2, 0.3, 0.4]})
     done = halve(drift, None, config, members, objective=Objective("value"), seeds=2, rungs=[2, 4], chunk_length=2)
-    assert done.sweep.failures == {(member, 1): Failure(0, "metric value") for member in range(4)}
+    assert done.sweep.failures == {(member, 1): Failure(0, "state") for member in range(4)}
     assert np.isfinite(done.sweep.metrics["value"][[0, 1], 0]).all()
     assert np.isnan(done.sweep.metrics["value"][[0, 1], 1, 1:]).all()
 
