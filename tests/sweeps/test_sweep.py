@@ -112,7 +112,7 @@ def test_each_member_is_an_arm_of_its_own(tmp_path):
     facts = directory.summary()["runs"]
     assert facts["rate=1.0"]["failed_seeds"] == {}
     assert facts["rate=inf"]["failed_seeds"] == {seed: {"update": 0, "place": "state"} for seed in ("4", "6")}
-    assert done.failures == {(1, 4): Failure(0, "state"), (1, 6): Failure(0, "metric value")}
+    assert done.failures == {(1, 4): Failure(0, "state"), (1, 6): Failure(0, "state")}
     assert sum(entry["seconds"] for entry in facts.values()) <= done.seconds
     ranked = Objective("value").ranking(Objective("value").of(done))
     assert ranked[-1] == 1  # who diverges is last, however large it grew

@@ -189,4 +189,5 @@ def _visits(flow: Any, policy: np.ndarray, initial: np.ndarray) -> np.ndarray:
         (policy.reshape(-1), (np.arange(states * actions), np.repeat(np.arange(states), actions))),
         shape=(states * actions, states),
     )
-    return spsolve((flow @ spread).tocsc(), initial)[:, None] * policy
+    visited: Any = spsolve((flow @ spread).tocsc(), initial)
+    return visited[:, None] * policy
