@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import averages
@@ -77,14 +78,16 @@ def guard(update: Callable, state: PyTree, health: Health, index: jax.Array, key
         health. The metrics, float32, as the update measured them: those after the first bad update mean nothing.
     """
     new, metrics = update(state, key)
-    found = _turned(state, new) | {f"metric {name}": ~averages.is_sound(metrics[name]) for name in metrics}
-    names = [name.removeprefix(OF_ENVIRONMENT) for name in watched_names(state, metrics)]
-    bad = jnp.stack([found[name] for name in names] or [False])
+    found = {f"metric {name}": ~averages.is_sound(metrics[name]) for name in sorted(metrics)} | _turned(state, new)
+    names, places = list(found), [name.removeprefix(OF_ENVIRONMENT) for name in watched_names(state, metrics)]
+    # Put into the order of causes where nothing else depends on it: elsewhere it would change how the update is compiled.
+    bad = jnp.stack([*found.values()] or [False])
+    first = jnp.argmax(bad[np.array([names.index(name) for name in places] or [0])])
     fails = health.good & bad.any()
     metrics = jax.tree.map(jnp.float32, metrics)
     keep = health.good & ~fails
     state = _chosen(keep, new, state)
-    health = Health(jnp.where(fails, index, health.update), jnp.where(fails, jnp.argmax(bad).astype(jnp.int32), health.place))
+    health = Health(jnp.where(fails, index, health.update), jnp.where(fails, first.astype(jnp.int32), health.place))
     return state, health, metrics
 
 
