@@ -181,7 +181,7 @@ def test_a_bad_reward_is_traced_to_the_line_of_the_environment(tmp_path, capsys)
     options = ["--seeds", "2", "--env-steps", "200", "--runs", str(tmp_path / "runs")]
     assert main(["train", "q_learning", str(file), *options]) == 1
     said = capsys.readouterr().err
-    assert "seed 0 goes into quarantine at update 0: the environment's metric episode_return is not finite" in said
+    assert "seed 0 goes into quarantine at update 0: the environment's metric reward is not finite" in said
     assert "find the cause by jaxrl replay" in said
     assert "jaxrl.testing.check_environment" in said
     assert main(["replay", "q_learning-broken", "--runs", str(tmp_path / "runs")]) == 0
