@@ -135,7 +135,8 @@ def _reason(said: str) -> str:
     lines = lines[: _first(lines, LAST_LINES)]
     begin = _first(lines, SUGGESTIONS)
     reason = " ".join(lines[:begin]).rstrip(".") or "the options must be ones of this command"
-    near = _near(lines[begin:])
+    # In the order in which the unknown ones were typed: tyro's own differs from process to process.
+    near = sorted(_near(lines[begin:]), key=lambda text: reason.find(text.rpartition(" for ")[2]))
     return f"{reason}. Did you mean {' or '.join(near)}?" if near else f"{reason}."
 
 

@@ -111,7 +111,7 @@ def test_bad_values_of_other_commands(arguments, message, tmp_path, capsys, monk
         (["--num-step", "3"], "Unrecognized options: --num-step, 3. Did you mean --num-steps INT? Options: "),
         (
             ["--env-step", "5", "--gama", "3"],
-            "3. Did you mean --gamma FLOAT for --gama or --env-steps INT for --env-step? Options: ",
+            "3. Did you mean --env-steps INT for --env-step or --gamma FLOAT for --gama? Options: ",
         ),
         (["--nonsense"], "Unrecognized options: --nonsense. Options: "),
         (["--seeds", "x"], "Error parsing --seeds: invalid literal for int() with base 10: 'x'. Options: "),
