@@ -1,0 +1,60 @@
+"""Neural networks. The only room that imports flax.linen; algorithms see modules with ``init`` and ``apply``.
+
+    layers        initialisation, layers, and a network of the user's
+    actor_critic  policies, and a policy beside a value
+    values        action values: of all actions, or of one that is given
+
+A network of your own takes the place of the layers that a configuration names: every deep algorithm has the field ``network``. It
+is a function ``(observation_space, num_outputs) -> flax module``, and the module is called with a batch of observations
+PyTree[B, ...] and returns float32[B, num_outputs]: logits, means or action values, or the values of states. A module class with
+these two fields is such a function itself:
+
+    class Residual(nn.Module):
+        observation_space: Space
+        num_outputs: int
+
+        @nn.compact
+        def __call__(self, obs):
+            x = nn.Dense(64)(spaces.flatten(self.observation_space, obs))
+            x = x + nn.Dense(64)(nn.relu(x))
+            return nn.Dense(self.num_outputs)(nn.relu(x))
+
+    ppo.Config(network=Residual)
+
+Actor and critic get one each. The function stands at module level, or is a frozen dataclass that is called: made again, it must
+be equal, so that its compiled program is found.
+
+Initialisation uses no LAPACK: QR under vmap can hang on a CPU with two cores, and thousands of seeds are initialised at once.
+"""
+
+from jaxrl.blocks.networks.actor_critic import Actor, ActorCritic, actor_critic
+from jaxrl.blocks.networks.layers import (
+    ACTIVATIONS,
+    CNN,
+    GRU,
+    MLP,
+    Own,
+    activation,
+    orthogonal,
+    orthonormal_columns,
+    require_layers,
+)
+from jaxrl.blocks.networks.values import Critic, QNetwork, critics
+
+__all__ = [
+    "ACTIVATIONS",
+    "CNN",
+    "GRU",
+    "MLP",
+    "Actor",
+    "ActorCritic",
+    "Critic",
+    "Own",
+    "QNetwork",
+    "activation",
+    "actor_critic",
+    "critics",
+    "orthogonal",
+    "orthonormal_columns",
+    "require_layers",
+]

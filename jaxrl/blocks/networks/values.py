@@ -1,0 +1,159 @@
+"""Action values: of all actions that there are, or of one that is given."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxrl.blocks.networks.layers import CNN, GRU, MLP, Own, flattened, unroll
+from jaxrl.core import spaces
+from jaxrl.core.spaces import Box, Space
+
+
+class QNetwork(nn.Module):
+    """Action values, on features that may come from a convolution and a recurrent core.
+
+    observation_space: what is seen. num_actions: A.
+    hidden: sizes of the hidden layers.
+    channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
+    dueling: the last hidden layer is split into two streams, Q = V + A - mean A (Wang et al. 2016, eq. 9).
+    network: of the user's, in place of all layers; see the head of this file. Feed-forward.
+    memory_size: H, of a GRU before the hidden layers, as in ``ActorCritic``; 0 for none.
+
+    Called with observations PyTree[..., ...] of any batch axes and, with a core, the memories float32[..., H] that came before
+    them, returns float32[..., A].
+    """
+
+    observation_space: Space
+    num_actions: int
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "relu"
+    channels: tuple[int, ...] = ()
+    dueling: bool = False
+    network: Callable | None = None
+    memory_size: int = 0
+
+    def setup(self):
+        self.convolution = CNN(self.channels) if self.channels else None
+        self.embedding = MLP(self.hidden[:1], self.activation) if self.memory_size else None
+        self.core = GRU(self.memory_size) if self.memory_size else None
+        if self.network is not None:
+            self.values = Own(self.network, self.observation_space, self.num_actions)
+        elif self.dueling:
+            self.shared = MLP(self.hidden[:-1], self.activation)
+            self.value_stream = MLP(self.hidden[-1:], self.activation, 1)
+            self.advantage_stream = MLP(self.hidden[-1:], self.activation, self.num_actions)
+        else:
+            self.values = MLP(self.hidden, self.activation, self.num_actions)
+
+    def inputs(self, obs):
+        """Turns observations into what the first layer sees: float32[..., F], or themselves for a network of the user's."""
+        if self.network is not None:
+            return obs
+        return self.convolution(obs.astype(jnp.float32)) if self.convolution else spaces.flatten(self.observation_space, obs)
+
+    def features(self, obs, first, memory):
+        """Turns a sequence into what the hidden layers see, float32[T, B, F], and the memories float32[T, B, H].
+
+        obs: PyTree[T, B, ...]. first: bool[T, B], an episode starts here: what came before is forgotten. memory: float32[B, H],
+        before step 0. Without a core, the batch axes are any, ``first`` is not read and the memories are what was given.
+        """
+        x = self.inputs(obs)
+        if self.core is None or self.embedding is None:
+            return x, memory
+        memories = unroll(self.core, memory, self.embedding(x), first)
+        return memories, memories
+
+    def next_features(self, obs, memory):
+        """Turns the next observations PyTree[..., ...] of episodes under way into features float32[..., F] and memories.
+
+        memory: float32[..., H], which has taken in the observations before; zeros where there are none, () without a core.
+        """
+        if self.core is None:
+            return self.features(obs, None, memory)
+        batch = memory.shape[:-1]
+        obs = jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[len(batch) :]), obs)
+        flat = memory.reshape(-1, self.memory_size)
+        memories, _ = self.features(obs, jnp.zeros((1, flat.shape[0]), bool), flat)
+        memories = memories.reshape(*batch, self.memory_size)
+        return memories, memories
+
+    def head(self, features):
+        """Returns the action values float32[..., A]."""
+        if not self.dueling:
+            return self.values(features)
+        value, advantage = self._split(features)
+        return value + advantage
+
+    def _split(self, features):
+        shared = self.shared(features)
+        advantage = self.advantage_stream(shared)
+        return self.value_stream(shared), advantage - advantage.mean(-1, keepdims=True)
+
+    def streams(self, obs, memory=()):
+        """Returns the two streams of the dueling network: the value float32[..., 1] and the advantages float32[..., A]."""
+        return self._split(self.next_features(obs, memory)[0])
+
+    def unroll(self, obs, first, memory):
+        """Returns the action values float32[T, B, A] of a sequence and the memories; arguments as for ``features``."""
+        features, memories = self.features(obs, first, memory)
+        return self.head(features), memories
+
+    def step(self, obs, memory):
+        """Returns the action values float32[..., A] of next observations and the memories; see ``next_features``."""
+        features, memory = self.next_features(obs, memory)
+        return self.head(features), memory
+
+    def __call__(self, obs, memory=()):
+        return self.step(obs, memory)[0]
+
+    def initial_memory(self):
+        """Returns the memory of one environment at the start of an episode: float32[H] zeros, or () without a core."""
+        return jnp.zeros(self.memory_size, jnp.float32) if self.memory_size else ()
+
+
+class Critic(nn.Module):
+    """The value of what is seen and done: float32[...] of an observation and an action of a Box, float32[..., A] of all
+    Discrete actions.
+
+    observation_space, action_space: what is seen and done.
+    hidden, activation, channels: as in ``ActorCritic``.
+    network: of the user's; for a Box, it sees the tuple of observation and action.
+    """
+
+    observation_space: Space
+    action_space: Space
+    hidden: tuple[int, ...] = (256, 256)
+    activation: str = "relu"
+    channels: tuple[int, ...] = ()
+    network: Callable | None = None
+
+    @nn.compact
+    def __call__(self, obs, action=None):
+        """obs: PyTree[..., ...]. action: float32[..., D] of a Box as the policy draws it, None of Discrete ones."""
+        size = spaces.flat_size(self.action_space)
+        if action is None:
+            return self._outputs(size, self.observation_space, obs)
+        seen = spaces.Tuple.of(self.observation_space, Box(-jnp.inf, jnp.inf, (size,)))
+        return self._outputs(1, seen, (obs, action), obs, action)[..., 0]
+
+    def _outputs(self, count, space, inputs, *parts):
+        if self.network is not None:
+            return Own(self.network, space, count)(inputs)
+        obs, *action = parts or (inputs,)
+        x = flattened(self.observation_space, self.channels, self.activation, obs)
+        return MLP(self.hidden, self.activation, count)(jnp.concatenate([x, *action], axis=-1))
+
+
+def critics(count: int, *fields: Any) -> nn.Module:
+    """Returns several critics side by side, with parameters of their own: called as ``Critic``, returns [N, ...].
+
+    count: N. fields: of ``Critic``.
+    """
+    vmap: Any = nn.vmap  # its annotations know one axis of all inputs only
+    side_by_side = vmap(
+        Critic, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, out_axes=0, axis_size=count
+    )
+    return side_by_side(*fields)
