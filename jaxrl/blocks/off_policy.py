@@ -5,10 +5,11 @@
         take T steps in each of E environments, and store them
         G times: sample a minibatch, and learn from it
 
-Each algorithm writes this loop in its own words; here stand the sizes, the stored steps and the random beginning.
+Here stand the sizes, the stored steps, the random beginning and the loop; an algorithm says how it acts and what it learns.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +20,10 @@ from jaxrl.blocks import replay
 from jaxrl.blocks.losses import squared_value_loss
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import masks, rollout, spaces
+from jaxrl.core.algorithm import PolicyOf
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Decision, Episode, Policy, Transition, View
+from jaxrl.core.scan import scan
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import require, require_counts
 
@@ -130,6 +133,30 @@ def begin(key: jax.Array, env: Environment, config: Any) -> tuple[Episode, Repla
     steps = experience(batch)
     one = jax.tree.map(lambda leaf: leaf[0], steps)
     return episodes, replay.add(replay.create(one, config.buffer_size), steps)
+
+
+def updates(env: Environment, config: OffPolicyConfig, policy: PolicyOf, learn: Callable) -> Callable:
+    """Returns the update of a learner: rounds of acting, storing and learning, with the means of their metrics.
+
+    Args:
+        env: the environment.
+        config: the sizes.
+        policy: of the algorithm; it explores by its sampled policy, which notes its draws as ``extras["raw_action"]``.
+        learn: ``(state, key) -> (state, metrics)``, from stored steps; the state has ``episodes`` and ``buffer``.
+    """
+
+    def round_(state: Any, key: jax.Array):
+        act_key, learn_key = jax.random.split(key)
+        episodes, batch = rollout.unroll(act_key, env, policy(state, False), state.episodes, config.num_steps)
+        state = replace(state, episodes=episodes, buffer=replay.add(state.buffer, experience(batch)))
+        state, metrics = scan(learn, state, jax.random.split(learn_key, config.num_gradient_steps))
+        return state, (metrics, batch)
+
+    def update(state: Any, key: jax.Array):
+        state, (metrics, batch) = scan(round_, state, jax.random.split(key, config.num_rounds))
+        return state, jax.tree.map(jnp.mean, metrics) | rollout.episode_metrics(batch)
+
+    return update
 
 
 def critic_loss(space: Any, critics: Any, params: PyTree, batch: tuple[Experience, jax.Array]) -> tuple[jax.Array, dict]:

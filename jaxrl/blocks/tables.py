@@ -9,10 +9,11 @@ from flax import struct
 
 from jaxrl.blocks import exploration
 from jaxrl.blocks.exploration import harmonic_schedule
-from jaxrl.core import counters, spaces
+from jaxrl.core import counters, rollout, spaces
 from jaxrl.core.config import require_discrete
 from jaxrl.core.environment import Environment, static
-from jaxrl.core.rollout import Decision, Policy, View
+from jaxrl.core.rollout import Decision, Episode, Policy, View
+from jaxrl.core.scan import scan
 from jaxrl.errors import require_at_most, require_between, require_counts, require_numbers, require_positive, unknown_name
 
 EXPLORATIONS = ("epsilon_greedy", "boltzmann", "ucb")
@@ -114,6 +115,48 @@ def behaviour(config: TableConfig, values_of: Callable, visits_of: Callable) -> 
 def of_pairs(config: TableConfig) -> tuple[Callable, Callable]:
     """Returns ``behaviour`` of a state with the tables ``q`` and ``visits``, each [X, A]."""
     return behaviour(config, lambda state, obs: state.q[obs], lambda state, obs: state.visits[obs])
+
+
+def begin(key: jax.Array, env: Environment, config: TableConfig) -> tuple[jax.Array, jax.Array, Episode, jax.Array]:
+    """Begins to follow a policy that has chosen its next action.
+
+    Returns:
+        q: float32[X, A] and visits: int32[X, A], zeros. episodes: E of them. action: int32[E], the first of each.
+    """
+    episode_key, action_key = jax.random.split(key)
+    q, visits = jnp.zeros(shape(env), jnp.float32), counters.zeros(*shape(env))
+    episodes = rollout.start(episode_key, env, config.num_envs)
+    view = rollout.view(env, episodes)
+    return q, visits, episodes, choose(action_key, config, q[view.obs], visits[view.obs], view.mask)
+
+
+def next_action(
+    key: jax.Array, env: Environment, config: TableConfig, q: jax.Array, visits: jax.Array, episodes: Episode, planned: jax.Array
+) -> jax.Array:
+    """Returns the action that is taken next, int32[E]: the one that was planned, or the first of an episode that has just begun.
+
+    Args:
+        key: of the first actions.
+        env, config: as for ``begin``.
+        q, visits: the tables.
+        episodes: E environments after the last step.
+        planned: int32[E], chosen where that step led.
+    """
+    view = rollout.view(env, episodes)
+    return jnp.where(episodes.t == 0, choose(key, config, q[view.obs], visits[view.obs], view.mask), planned)
+
+
+def updates(step: Callable, num_steps: int) -> Callable:
+    """Returns the update of a learner that learns at every step: ``num_steps`` of them, with their metrics.
+
+    step: ``(state, key) -> (state, (Transition[E, ...], float32[E, ...]))``, the second the absolute errors.
+    """
+
+    def update(state: Any, key: jax.Array):
+        state, (batch, error) = scan(step, state, jax.random.split(key, num_steps))
+        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
+
+    return update
 
 
 def learn(

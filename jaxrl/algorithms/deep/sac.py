@@ -22,7 +22,6 @@ Settings", equations 10 to 12. One target critic with the minimum over both: Fuj
 The defaults are those of Haarnoja et al. (2018), table 1, with a replay memory that suits small tasks.
 """
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -35,12 +34,11 @@ from jaxrl.blocks import distributions, networks, off_policy, optimisers, polici
 from jaxrl.blocks.off_policy import OffPolicyConfig
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.blocks.returns import one_step_target
-from jaxrl.core import rollout, spaces
+from jaxrl.core import spaces
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Decision, Episode
-from jaxrl.core.scan import scan
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import SpaceError, require, require_between, require_counts, require_numbers, require_positive
 
@@ -181,17 +179,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         learned = params, critic_params, target_critics, log_temperature, actor_opt, critic_opt, temperature_opt
         return State(*learned, state.episodes, state.buffer), critic_metrics | actor_metrics | {"temperature": alpha}
 
-    def round_(state, key):
-        act_key, learn_key = jax.random.split(key)
-        # Take T steps in each of E environments with pi, and store them.
-        episodes, batch = rollout.unroll(act_key, env, policy(state, False), state.episodes, config.num_steps)
-        state = replace(state, episodes=episodes, buffer=replay.add(state.buffer, off_policy.experience(batch)))
-        state, metrics = scan(learn, state, jax.random.split(learn_key, config.num_gradient_steps))
-        return state, (metrics, batch)
-
-    def update(state, key):
-        state, (metrics, batch) = scan(round_, state, jax.random.split(key, config.num_rounds))
-        return state, jax.tree.map(jnp.mean, metrics) | rollout.episode_metrics(batch)
+    # Take T steps in each of E environments with pi, and store them; G times learn.
+    update = off_policy.updates(env, config, policy, learn)
 
     def probabilities(state, view):
         return distribution(env.action_space, actor.apply(state.actor, view.obs), view.mask).probs

@@ -33,7 +33,7 @@ from jaxrl.blocks import networks, off_policy, optimisers, replay
 from jaxrl.blocks.off_policy import Experience, OffPolicyConfig
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.blocks.returns import one_step_target
-from jaxrl.core import rollout, spaces
+from jaxrl.core import spaces
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
@@ -150,11 +150,11 @@ def make(env: Environment, config: Config) -> Algorithm:
         # One Adam step on the critics.
         step = optimisers.gradient_step(partial(off_policy.critic_loss, env.action_space, critics), critic_adam)
         (critic_params, critic_opt), metrics = step((state.critics, state.critic_opt), (batch, target))
-        return replace(state, critics=critic_params, critic_opt=critic_opt), (metrics, batch)
+        return replace(state, critics=critic_params, critic_opt=critic_opt), (metrics, batch.obs)
 
     def learn(state, key):
-        state, (metrics, batches) = scan(learn_values, state, jax.random.split(key, config.policy_interval))
-        newest = jax.tree.map(lambda leaf: leaf[-1], batches)
+        state, (metrics, seen) = scan(learn_values, state, jax.random.split(key, config.policy_interval))
+        newest = jax.tree.map(lambda leaf: leaf[-1], seen)
 
         # One Adam step on the actor.
         def actor_loss(params, obs):
@@ -162,7 +162,7 @@ def make(env: Environment, config: Config) -> Algorithm:
             return -value.mean(), {"value": value.mean()}
 
         step = optimisers.gradient_step(actor_loss, actor_adam)
-        (params, actor_opt), actor_metrics = step((state.actor, state.actor_opt), newest.obs)
+        (params, actor_opt), actor_metrics = step((state.actor, state.actor_opt), newest)
         # The target networks move.
         new, old = (params, state.critics), (state.target_actor, state.target_critics)
         moved: Any = optax.incremental_update(new, old, config.target_step_size)
@@ -170,17 +170,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         state = replace(state, actor=params, actor_opt=actor_opt, target_actor=target_actor, target_critics=target_critics)
         return state, jax.tree.map(jnp.mean, metrics) | actor_metrics
 
-    def round_(state, key):
-        act_key, learn_key = jax.random.split(key)
-        # Take T steps in each of E environments with a = mu(s) + noise, and store them.
-        episodes, batch = rollout.unroll(act_key, env, policy(state, False), state.episodes, config.num_steps)
-        state = replace(state, episodes=episodes, buffer=replay.add(state.buffer, off_policy.experience(batch)))
-        state, metrics = scan(learn, state, jax.random.split(learn_key, config.num_gradient_steps))
-        return state, (metrics, batch)
-
-    def update(state, key):
-        state, (metrics, batch) = scan(round_, state, jax.random.split(key, config.num_rounds))
-        return state, jax.tree.map(jnp.mean, metrics) | rollout.episode_metrics(batch)
+    # Take T steps in each of E environments with a = mu(s) + noise, and store them; G times learn.
+    update = off_policy.updates(env, config, policy, learn)
 
     return Algorithm(init, update, policy)
 

@@ -22,7 +22,6 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_agents
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import Episode
-from jaxrl.core.scan import scan
 from jaxrl.errors import require_between
 
 
@@ -77,8 +76,4 @@ def make(env: Environment, config: Config) -> Algorithm:
         q, visits, error = learn_beside_each_other(state.q, state.visits, seen)
         return State(q, visits, episodes), (seen, jnp.abs(error))
 
-    def update(state, key):
-        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
-
-    return Algorithm(init, update, policy, probabilities=probabilities)
+    return Algorithm(init, tables.updates(step, config.num_steps), policy, probabilities=probabilities)

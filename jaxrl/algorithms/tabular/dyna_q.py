@@ -156,11 +156,7 @@ def make(env: Environment, config: Config) -> Algorithm:
             state, _ = scan(plan, state, jax.random.split(plan_key, config.planning_steps))
         return state, (seen, jnp.abs(error))
 
-    def update(state, key):
-        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
-
-    return Algorithm(init, update, policy, probabilities=probabilities)
+    return Algorithm(init, tables.updates(step, config.num_steps), policy, probabilities=probabilities)
 
 
 def empty_model(shape: tuple[int, int]) -> Model:

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.blocks import tables
+from jaxrl.blocks.returns import discounted_returns
 from jaxrl.blocks.tables import TableConfig
-from jaxrl.core import counters, rollout
+from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.averages import average
 from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.rollout import Decision, Episode, Transition
@@ -68,44 +70,36 @@ class State:
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds n-step SARSA on an environment with discrete observations and actions."""
-    shape = tables.shape(env)
     step_size = config.step_size
     policy, probabilities = tables.of_pairs(config)
 
-    def choose(key, q, visits, obs, mask):
-        return tables.choose(key, config, q[obs], visits[obs], mask)
-
     def init(key):
-        episode_key, action_key = jax.random.split(key)
-        q, visits = jnp.zeros(shape, jnp.float32), counters.zeros(*shape)
-        episodes = rollout.start(episode_key, env, config.num_envs)
-        view, empty = rollout.view(env, episodes), jnp.zeros((config.n, config.num_envs), jnp.int32)
+        empty = jnp.zeros((config.n, config.num_envs), jnp.int32)
         window = Window(empty, empty, empty.astype(jnp.float32), empty.astype(bool))
-        return State(q, visits, episodes, choose(action_key, q, visits, view.obs, view.mask), window)
+        return State(*tables.begin(key, env, config), window)
 
     def step(state, key):
         env_key, next_key, first_key = jax.random.split(key, 3)
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, Decision(state.action))
         window = newest(state.window, seen)
-        next_action = choose(next_key, state.q, state.visits, seen.next_obs, seen.next_mask)
-        after = state.q[seen.next_obs]
+        after, tried = state.q[seen.next_obs], state.visits[seen.next_obs]
+        next_action = tables.choose(next_key, config, after, tried, seen.next_mask)
         beyond = jnp.take_along_axis(after, next_action[:, None], axis=1)[:, 0]
         if config.expected:
-            beyond = (tables.chances(config, after, state.visits[seen.next_obs], seen.next_mask) * after).sum(-1)
+            beyond = (tables.chances(config, after, tried, seen.next_mask) * after).sum(-1)
         # The oldest step is due if it has seen n rewards, all of them if the episode has ended.
         due = window.waiting & (seen.done | (jnp.arange(config.n) == 0)[:, None])
-        target = returns(window.reward, jnp.where(seen.terminated, 0.0, beyond), config.gamma)
+        target = jax.vmap(returns, in_axes=(1, 0, 0, None), out_axes=1)(window.reward, beyond, seen.terminated, config.gamma)
         taken = window.obs, window.action
-        q, visits = tables.learn(state.q, state.visits, taken, target - state.q[taken], step_size, due)
-        view = rollout.view(env, episodes)
-        action = jnp.where(seen.done, choose(first_key, q, visits, view.obs, view.mask), next_action)
+        error = target - state.q[taken]
+        q, visits = tables.learn(state.q, state.visits, taken, error, step_size, due)
+        action = tables.next_action(first_key, env, config, q, visits, episodes, next_action)
         window = window.replace(waiting=window.waiting & ~due)  # pyright: ignore
-        error = jnp.where(due, jnp.abs(target - state.q[taken]), 0.0).sum() / jnp.maximum(due.sum(), 1)
-        return State(q, visits, episodes, action, window), (seen, error)
+        return State(q, visits, episodes, action, window), (seen, jnp.abs(error), due)
 
     def update(state, key):
-        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
+        state, (batch, error, due) = scan(step, state, jax.random.split(key, config.num_steps))
+        return state, rollout.episode_metrics(batch) | {"td_error": average(error, due), "reward": batch.reward.mean()}
 
     return Algorithm(init, update, policy, probabilities=probabilities)
 
@@ -116,17 +110,13 @@ def newest(window: Window, seen: Transition) -> Window:
     return jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new[None]]), window, step)
 
 
-def returns(reward: jax.Array, beyond: jax.Array, gamma: jax.Array | float) -> jax.Array:
-    """Returns the discounted sums of the rewards from each step to the last, and of the value beyond it, float32[n, E].
+def returns(reward: jax.Array, beyond: jax.Array, terminated: jax.Array, gamma: jax.Array | float) -> jax.Array:
+    """Returns the discounted sum of the rewards from each step to the last and the value beyond it, float32[n].
 
     Args:
-        reward: float32[n, E].
-        beyond: float32[E], the value after the last step, 0 after a termination.
+        reward: float32[n], of one environment.
+        beyond: float32[], the value after the last step. terminated: bool[], there is none.
         gamma: discount in [0, 1].
     """
-
-    def earlier(later, reward):
-        found = reward + gamma * later
-        return found, found
-
-    return jax.lax.scan(earlier, beyond, reward, reverse=True)[1]
+    last = jnp.arange(reward.shape[0]) == reward.shape[0] - 1
+    return discounted_returns(reward, jnp.where(last, beyond, 0.0), last & terminated, last & ~terminated, gamma)

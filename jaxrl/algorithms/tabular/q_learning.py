@@ -24,7 +24,6 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import Episode, Transition
-from jaxrl.core.scan import scan
 
 
 @struct.dataclass
@@ -79,8 +78,4 @@ def make(env: Environment, config: Config) -> Algorithm:
         q, visits = tables.learn(state.q, state.visits, (seen.obs, seen.action), error, step_size)
         return State(q, visits, episodes), (seen, jnp.abs(error))
 
-    def update(state, key):
-        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
-
-    return Algorithm(init, update, policy, probabilities=probabilities)
+    return Algorithm(init, tables.updates(step, config.num_steps), policy, probabilities=probabilities)

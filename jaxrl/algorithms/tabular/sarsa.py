@@ -21,12 +21,11 @@ from flax import struct
 from jaxrl.blocks import tables
 from jaxrl.blocks.losses import expected_sarsa_target, sarsa_target
 from jaxrl.blocks.tables import TableConfig
-from jaxrl.core import counters, rollout
+from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.rollout import Decision, Episode
-from jaxrl.core.scan import scan
 
 
 @struct.dataclass
@@ -53,42 +52,30 @@ class State:
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds SARSA on an environment with discrete observations and actions."""
-    shape = tables.shape(env)
     step_size = config.step_size
     policy, probabilities = tables.of_pairs(config)
 
-    def choose(key, q, visits, obs, mask):
-        return tables.choose(key, config, q[obs], visits[obs], mask)
-
     def init(key):
-        episode_key, action_key = jax.random.split(key)
-        q, visits = jnp.zeros(shape, jnp.float32), counters.zeros(*shape)
-        episodes = rollout.start(episode_key, env, config.num_envs)
-        view = rollout.view(env, episodes)
-        return State(q, visits, episodes, choose(action_key, q, visits, view.obs, view.mask))
+        return State(*tables.begin(key, env, config))
 
     def step(state, key):
         env_key, next_key, first_key = jax.random.split(key, 3)
         # Take a; observe r and s'.
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, Decision(state.action))
         # Choose a' in s' by the policy.
-        next_action = choose(next_key, state.q, state.visits, seen.next_obs, seen.next_mask)
+        after, tried = state.q[seen.next_obs], state.visits[seen.next_obs]
+        next_action = tables.choose(next_key, config, after, tried, seen.next_mask)
         # Q(s, a) <- Q(s, a) + alpha_n [r + gamma Q(s', a') - Q(s, a)].
-        after, chosen, target = state.q[seen.next_obs], next_action, sarsa_target
+        chosen, target = next_action, sarsa_target
         if config.expected:
             target = expected_sarsa_target
-            chosen = tables.chances(config, after, state.visits[seen.next_obs], seen.next_mask)
+            chosen = tables.chances(config, after, tried, seen.next_mask)
         targets = jax.vmap(target, in_axes=(0, 0, 0, 0, None))(seen.reward, after, chosen, seen.terminated, config.gamma)
         taken = seen.obs, seen.action
         error = targets - state.q[taken]
         q, visits = tables.learn(state.q, state.visits, taken, error, step_size)
         # s <- s', a <- a'; where the episode has ended, the first action of the next one.
-        view = rollout.view(env, episodes)
-        action = jnp.where(seen.done, choose(first_key, q, visits, view.obs, view.mask), next_action)
+        action = tables.next_action(first_key, env, config, q, visits, episodes, next_action)
         return State(q, visits, episodes, action), (seen, jnp.abs(error))
 
-    def update(state, key):
-        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
-
-    return Algorithm(init, update, policy, probabilities=probabilities)
+    return Algorithm(init, tables.updates(step, config.num_steps), policy, probabilities=probabilities)

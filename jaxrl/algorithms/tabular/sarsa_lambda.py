@@ -28,7 +28,6 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.rollout import Decision, Episode
-from jaxrl.core.scan import scan
 from jaxrl.errors import require_between
 
 
@@ -63,19 +62,13 @@ class State:
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds SARSA(lambda) on an environment with discrete observations and actions."""
-    shape, each = tables.shape(env), jnp.arange(config.num_envs)
+    each = jnp.arange(config.num_envs)
     step_size = config.step_size
     policy, probabilities = tables.of_pairs(config)
 
-    def choose(key, q, visits, obs, mask):
-        return tables.choose(key, config, q[obs], visits[obs], mask)
-
     def init(key):
-        episode_key, action_key = jax.random.split(key)
-        q, visits = jnp.zeros(shape, jnp.float32), counters.zeros(*shape)
-        episodes = rollout.start(episode_key, env, config.num_envs)
-        view, traces = rollout.view(env, episodes), jnp.zeros((config.num_envs, *shape), jnp.float32)
-        return State(q, visits, episodes, choose(action_key, q, visits, view.obs, view.mask), traces)
+        traces = jnp.zeros((config.num_envs, *tables.shape(env)), jnp.float32)
+        return State(*tables.begin(key, env, config), traces)
 
     def error_of(q, seen, next_action):
         after = q[seen.next_obs]
@@ -89,7 +82,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         env_key, next_key, first_key = jax.random.split(key, 3)
         # Take a; observe r and s'; choose a' in s' by the policy.
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, Decision(state.action))
-        next_action = choose(next_key, state.q, state.visits, seen.next_obs, seen.next_mask)
+        after, tried = state.q[seen.next_obs], state.visits[seen.next_obs]
+        next_action = tables.choose(next_key, config, after, tried, seen.next_mask)
         delta = error_of(state.q, seen, next_action)
         # e <- gamma lambda e, and e(s, a) <- 1 or e(s, a) + 1.
         traces, place = config.gamma * config.lambda_ * state.traces, (each, seen.obs, seen.action)
@@ -98,17 +92,12 @@ def make(env: Environment, config: Config) -> Algorithm:
         q = state.q + step_size(state.visits) * tables.shared(delta[:, None, None] * traces, traces)
         visits = counters.advanced_at(state.visits, (seen.obs, seen.action))
         # s <- s', a <- a'; where the episode has ended, the first action of the next one.
-        view = rollout.view(env, episodes)
-        action = jnp.where(seen.done, choose(first_key, q, visits, view.obs, view.mask), next_action)
+        action = tables.next_action(first_key, env, config, q, visits, episodes, next_action)
         forget = seen.done
         if config.watkins:
-            best = jnp.max(state.q[seen.next_obs], axis=-1, where=seen.next_mask, initial=-jnp.inf)
+            best = jnp.max(after, axis=-1, where=seen.next_mask, initial=-jnp.inf)
             forget |= state.q[seen.next_obs, next_action] < best
         traces = jnp.where(forget[:, None, None], 0.0, traces)
         return State(q, visits, episodes, action, traces), (seen, jnp.abs(delta))
 
-    def update(state, key):
-        state, (batch, error) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | {"td_error": error.mean(), "reward": batch.reward.mean()}
-
-    return Algorithm(init, update, policy, probabilities=probabilities)
+    return Algorithm(init, tables.updates(step, config.num_steps), policy, probabilities=probabilities)

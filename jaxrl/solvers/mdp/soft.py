@@ -17,26 +17,17 @@ from jaxrl.errors import require_within
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point
 from jaxrl.solvers.mdp.backups import absolute_rewards, action_values, legal, over
 from jaxrl.solvers.mdp.problem import require_problem
+from jaxrl.solvers.mdp.solution import Solution
 
 
 class SoftSolution(NamedTuple):
     """The soft optimum.
 
-    value: float[X], the largest sum of reward and alpha times entropy to come. action_value: float[X, A], minus infinity where an
-    action is illegal. policy: float[X, A]. iterations, residual, error_bound, converged: see ``solution.Solution``.
+    solution: its value is the largest sum of reward and alpha times entropy to come. policy: float[X, A], the one that has it.
     """
 
-    value: jax.Array
-    action_value: jax.Array
+    solution: Solution
     policy: jax.Array
-    iterations: jax.Array
-    residual: jax.Array
-    error_bound: jax.Array
-    converged: jax.Array
-
-    def start_value(self, model: TabularModel) -> jax.Array:
-        """Returns the expected value of the first state, float[]."""
-        return model.initial @ self.value
 
 
 def soft_value_iteration(
@@ -85,7 +76,8 @@ def _soft_value_iteration(model, gamma, temperature, tolerance, max_sweeps) -> S
     found: FixedPoint = fixed_point(sweep, start, gamma, tolerance, max_sweeps, model.next_state.shape[-1])
     values = backup(found.value)
     policy = jax.nn.softmax(values / temperature, axis=-1)
-    return SoftSolution(found.value, values, policy, found.sweeps, found.residual, found.error_bound, found.converged)
+    solution = Solution(found.value, values, found.sweeps, found.residual, found.error_bound, found.converged)
+    return SoftSolution(solution, policy)
 
 
 def soft_maximum(values: Any, temperature: Any) -> jax.Array:

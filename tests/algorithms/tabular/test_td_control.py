@@ -155,15 +155,26 @@ def test_without_reach_the_traces_are_sarsa(grid):
         np.testing.assert_allclose(found[-1], plain[1][-1], atol=1e-6)
 
 
-def test_double_q_learning_by_hand():
-    """Two environments, one learner of each table: each target has the value of the other table at the action of its own."""
-    found = jnp.array([[[0.0, 0.0], [1.0, 3.0]], [[0.0, 0.0], [5.0, 2.0]]])
-    one, obs, action = jnp.array([0, 1]), jnp.array([0, 0]), jnp.array([0, 1])
-    targets = 1.0 + 0.5 * np.array([2.0, 1.0])  # Q_2(s', argmax Q_1) = 2, Q_1(s', argmax Q_2) = 1
-    error = jnp.asarray(targets) - found[one, obs, action]
-    q, visits = tables.learn(found, jnp.zeros((2, 2, 2), jnp.int32), (one, obs, action), error, lambda visits: 0.1 + 0.0 * visits)
-    np.testing.assert_allclose(q[:, 0], [[0.2, 0.0], [0.0, 0.15]], rtol=1e-6)
-    np.testing.assert_array_equal(visits[:, 0], [[1, 0], [0, 1]])
+def test_double_q_learning_by_its_equation(grid):
+    """Which table learned, and from which action, is read from the visits; the rest follows from the grid."""
+    config = double_q_learning.Config(gamma=GAMMA, epsilon=0.3, num_steps=1, **CONSTANT)
+    algorithm = double_q_learning.make(grid, config)
+    state, update = jax.jit(algorithm.init)(jax.random.key(0)), jax.jit(algorithm.update)
+    world = jax.jit(lambda state, action: grid.step(jax.random.key(0), state, action))
+    q, learned_by = np.zeros(state.tables.shape), set()
+    for key in jax.random.split(jax.random.key(1), 300):
+        before, visits = jax.tree.map(lambda leaf: leaf[0], state.episodes), state.visits
+        state, _ = update(state, key)
+        ((one, obs, action),) = np.argwhere(np.asarray(state.visits != visits))
+        assert obs == int(before.obs)
+        step = world(before.state, jnp.int32(action))
+        best = q[one, int(step.obs)].argmax()
+        onward = 0.0 if bool(step.terminated) else GAMMA * q[1 - one, int(step.obs), best]
+        q[one, obs, action] += 0.3 * (float(step.reward) + onward - q[one, obs, action])
+        np.testing.assert_allclose(state.tables, q, atol=1e-5)
+        learned_by.add(int(one))
+    assert learned_by == {0, 1}
+    assert q.max() > 0
 
 
 # ---- what they converge to

@@ -212,7 +212,7 @@ def test_what_is_impossible_may_pay_anything(worth):
         lambda model: policy_iteration(model, 0.9).value,
         lambda model: modified_policy_iteration(model, 0.9).value,
         lambda model: policy_evaluation(model, uniform, 0.9).value,
-        lambda model: soft_value_iteration(model, 0.9, 0.5).value,
+        lambda model: soft_value_iteration(model, 0.9, 0.5).solution.value,
         lambda model: robust_value_iteration(model, 0.9, 0.1).solution.value,
         lambda model: average_reward(model).bias,
         lambda model: host.solve(model, 0.9).value,
