@@ -8,6 +8,8 @@ VENV := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info
 endif
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Python compiles what it imports; compiling all that is installed takes longer than installing it.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable
 # Work is stolen, not dealt out: the tests of a file stay together, and share what it compiled.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
 QUICK := not slow and not each and not optimised
@@ -32,7 +34,7 @@ test-all: $(READY)
 # A few tests of every part, for the other end of the range of versions.
 SMOKE := tests/training/test_runner.py tests/training/test_diagnosis.py tests/algorithms/test_all_algorithms.py tests/solvers/test_zero_sum.py tests/solvers/mdp/test_host.py
 
-smoke: $(READY)
+smoke: $(VENV)/.smoke
 	$(PYTEST) -m "$(QUICK)" $(SMOKE)
 
 bench: $(READY)
@@ -51,11 +53,20 @@ clean:
 	rm -rf .venv .venv-*
 
 $(VENV)/.docs: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	$(INSTALL) ".[docs]"
 	touch $@
 
-$(READY): pyproject.toml
+define make_environment
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "jaxrl needs Python 3.11 or newer, found " + sys.version'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
-	touch $(READY)
+endef
+
+$(READY): pyproject.toml
+	$(make_environment)
+	$(INSTALL) ".[dev]"
+	touch $@
+
+$(VENV)/.smoke: pyproject.toml
+	$(make_environment)
+	$(INSTALL) . pytest pytest-xdist hypothesis
+	touch $@

@@ -41,7 +41,7 @@ def draw(
     feature_key, weight_key, noise_key, rank_key = jax.random.split(key, 4)
     features = jax.random.normal(feature_key, (num_contexts, num_responses, num_features), jnp.float32)
     weight = jax.random.normal(weight_key, (num_features,), jnp.float32)
-    explained = features @ (weight / jnp.linalg.norm(weight))
+    explained = jnp.dot(features, weight / jnp.linalg.norm(weight), precision="highest")
     noise = jax.random.normal(noise_key, (num_contexts, num_responses), jnp.float32)
     linear = jnp.asarray(linear, jnp.float32)
     gold = jnp.sqrt(linear) * explained + jnp.sqrt(1.0 - linear) * noise

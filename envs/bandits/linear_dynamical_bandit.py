@@ -67,6 +67,7 @@ def step(key, state, action, params):
     return Step(obs, state, reward, jnp.bool_(False), {"regret": mean.max() - mean[action]})
 
 
+@jax.default_matmul_precision("highest")
 def _learn(belief: Belief, direction: jax.Array, value: jax.Array, variance: jax.Array) -> Belief:
     """Conditions the belief on one number: ``value`` is ``direction @ state`` plus noise of this variance."""
     mean, covariance = belief
@@ -84,12 +85,14 @@ def _learn_observation(belief: Belief, obs: jax.Array, params: Params) -> Belief
     return belief
 
 
+@jax.default_matmul_precision("highest")
 def first_belief(params: Params, obs: jax.Array) -> Belief:
     """Returns the belief after the first observation, float32[O]."""
     unknown = Belief(jnp.zeros_like(params.start[0]), params.start @ params.start.T)
     return _learn_observation(unknown, obs, params)
 
 
+@jax.default_matmul_precision("highest")
 def next_belief(params: Params, belief: Belief, action: jax.Array, reward: jax.Array, obs: jax.Array) -> Belief:
     """Returns the belief after a step: the reward tells of the state before it, the observation of the one after it.
 
@@ -106,11 +109,13 @@ def next_belief(params: Params, belief: Belief, action: jax.Array, reward: jax.A
     return _learn_observation(Belief(mean, covariance), obs, params)
 
 
+@jax.default_matmul_precision("highest")
 def expected_reward(params: Params, belief: Belief) -> jax.Array:
     """Returns the best prediction of what each arm pays now, float32[K]."""
     return params.weight @ belief.mean + params.pay
 
 
+@jax.default_matmul_precision("highest")
 def prediction_variance(params: Params, belief: Belief) -> jax.Array:
     """Returns the mean square error of this prediction for each arm, float32[K]."""
     return jnp.einsum("ki,ij,kj->k", params.weight, belief.covariance, params.weight) + params.reward_noise**2

@@ -193,7 +193,8 @@ def rebalance(
     buying = target * (total - costs.fixed) > exposure
     signed = jnp.where(buying, costs.proportional, -costs.proportional)
     after = jnp.maximum((total + signed * exposure - costs.fixed) / (1.0 + signed * target), 0.0)
-    units = (target * after - exposure) / price
+    # Who wants nothing is left with nothing, not with the rounding of position * price / price.
+    units = jnp.where(target == 0, -account.position, (target * after - exposure) / price)
     on_target = jnp.abs(target * total - exposure) <= NO_TRADE * jnp.abs(total)
     return trade(account, price, jnp.where(on_target, 0.0, units), costs)
 

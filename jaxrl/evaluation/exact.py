@@ -127,7 +127,7 @@ class ExactValue:
         # A policy that is not followed to its end has not earned yet what the states are worth where it stands then.
         sums = discounted_sums(chain, less, self.value[:, None], MOST_STEPS, dense=self.dense)
         _, error = sums.check(chain, less, jnp.abs(less).max())
-        return self.model.initial @ sums.value[:, 0], error
+        return jnp.dot(self.model.initial, sums.value[:, 0], precision="highest"), error
 
 
 @struct.dataclass
@@ -151,5 +151,5 @@ class Overestimate:
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
         values: Any = self.network.apply(state.params, self.exact.model.observation)
-        believed = self.exact.model.initial @ values.max(-1)
+        believed = jnp.dot(self.exact.model.initial, values.max(-1), precision="highest")
         return {"overestimate": believed - self.exact(key, algorithm, state)["greedy_exact_value"]}

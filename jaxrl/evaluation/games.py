@@ -123,7 +123,8 @@ class TeamReturn:
         of_each = (self.model.num_states, agents)
 
         def at_start(policies):
-            return self.model.initial @ return_of_policy(team, markov_games.joint_policy(self.model, policies), self.max_steps)
+            value = return_of_policy(team, markov_games.joint_policy(self.model, policies), self.max_steps)
+            return jnp.dot(self.model.initial, value, precision="highest")
 
         action = greedy_actions(where, key, algorithm, state, view, of_each)
         greedy = at_start(jax.nn.one_hot(action, actions))

@@ -8,6 +8,7 @@ Reading sees one table, whatever files it lies in. Every file appears whole or n
 
 import contextlib
 import fcntl
+import functools
 import itertools
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -129,7 +130,7 @@ class Table:
         rows = (pc.field("arm") == arm) & (pc.field("update") >= first_update)
         rows &= pc.field("seed").isin([int(seed) for seed in seeds])
         with self._to_itself():
-            for file in files:
+            for file in _holding(arm, files):
                 if storage.read_table(file, ["seed"], rows).num_rows:
                     kept = (table.filter(~rows) for table in storage.read_batches(file))
                     storage.write_table(file, storage.read_schema(file), kept)
@@ -159,18 +160,14 @@ class Table:
 
     def columns(self) -> tuple[str, ...]:
         """Returns the names of the quantities that the table holds for any arm, in the order in which they appeared."""
-        fields = [field for file in self.files() for field in storage.read_schema(file)]
-        return tuple(dict.fromkeys(field.name for field in fields if field.name not in INDEX and not _is_factor(field)))
+        return tuple(dict.fromkeys(name for file in self.files() for name in _content(file).quantities))
 
     def factors(self) -> dict[str, dict[str, Factor]]:
         """Returns the factors of every arm, in the order in which the arms were recorded: arm -> name -> value."""
         found: dict[str, dict[str, Factor]] = {}
         for file in self.files():
-            names = [field.name for field in storage.read_schema(file) if _is_factor(field)]
-            rows = storage.read_table(file, ["arm", *names])
-            for row in rows.group_by(["arm", *names], use_threads=False).aggregate([]).to_pylist():
-                known = found.setdefault(row.pop("arm"), {})
-                known |= {name: value for name, value in row.items() if value is not None}
+            for arm, known in _content(file).factors.items():
+                found.setdefault(arm, {}).update(known)
         return found
 
     def arms(self) -> tuple[str, ...]:
@@ -182,8 +179,10 @@ class Table:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        rows = None if arm is None else pc.field("arm") == arm
-        tables = [_index_schema().empty_table(), *(storage.read_table(file, rows=rows) for file in self.files())]
+        files, rows = self.files(), None
+        if arm is not None:
+            files, rows = _holding(arm, files), pc.field("arm") == arm
+        tables = [_index_schema().empty_table(), *(storage.read_table(file, rows=rows) for file in files)]
         return pa.concat_tables(tables, promote_options="permissive")
 
     def present(self, arm: str, seeds: np.ndarray, updates: np.ndarray) -> np.ndarray:
@@ -196,7 +195,7 @@ class Table:
 
         found = np.zeros((len(seeds), len(updates)), bool)
         order = np.argsort(seeds)
-        for file in self.files() if found.size else ():
+        for file in _holding(arm, self.files()) if found.size else ():
             rows = storage.read_table(file, ["seed", "update"], pc.field("arm") == arm)
             seed, update = rows["seed"].to_numpy(), rows["update"].to_numpy()
             wanted = np.isin(seed, seeds) & np.isin(update, updates)
@@ -261,15 +260,15 @@ class Table:
         """Reads columns of the rows of an arm, piece by piece."""
         import pyarrow.compute as pc
 
-        for file in self.files():
+        for file in _holding(arm, self.files()):
             yield from storage.read_batches(file, ["arm", *columns], pc.field("arm") == arm)
 
     def _lengths(self) -> dict[str, int]:
         """Returns how many rows each arm has, in the order in which they were recorded."""
         lengths: dict[str, int] = {}
         for file in self.files():
-            for entry in storage.read_table(file, ["arm"])["arm"].value_counts().to_pylist():
-                lengths[entry["values"]] = lengths.get(entry["values"], 0) + entry["counts"]
+            for arm, count in _content(file).lengths.items():
+                lengths[arm] = lengths.get(arm, 0) + count
         return lengths
 
     def _distinct(self, arm: str, column: str) -> np.ndarray:
@@ -284,7 +283,7 @@ class Table:
 
     def _merged_parts(self) -> int:
         """Returns how many parts the merged file holds."""
-        return int((storage.read_schema(self.merged).metadata or {}).get(MERGED_PARTS, 0)) if self.merged.exists() else 0
+        return _content(self.merged).merged_parts if self.merged.exists() else 0
 
     def _next_part(self) -> int:
         return max([self._merged_parts(), *(_part_number(part) + 1 for part in self._parts())])
@@ -301,6 +300,46 @@ class Table:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+class _Content(NamedTuple):
+    """The content of a file of a table.
+
+    quantities: the columns that are neither an index nor a factor. lengths: arm -> number of rows. factors: arm -> name -> value.
+    merged_parts: how many parts the file holds.
+    """
+
+    quantities: tuple[str, ...]
+    lengths: dict[str, int]
+    factors: dict[str, dict[str, Factor]]
+    merged_parts: int
+
+
+def _content(file: Path) -> _Content:
+    """Returns what a file holds. A run of many arms has many files, and each is asked for its arms again and again."""
+    with storage.reading(file):
+        stat = file.stat()
+    return _content_of(file, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _content_of(file: Path, *state: int) -> _Content:
+    schema = storage.read_schema(file)
+    names = [field.name for field in schema if _is_factor(field)]
+    quantities = tuple(field.name for field in schema if field.name not in INDEX and field.name not in names)
+    lengths: dict[str, int] = {}
+    factors: dict[str, dict[str, Factor]] = {}
+    rows = storage.read_table(file, ["arm", *names])
+    for row in rows.group_by(["arm", *names], use_threads=False).aggregate([([], "count_all")]).to_pylist():
+        arm, count = row.pop("arm"), row.pop("count_all")
+        lengths[arm] = lengths.get(arm, 0) + count
+        factors.setdefault(arm, {}).update({name: value for name, value in row.items() if value is not None})
+    return _Content(quantities, lengths, factors, int((schema.metadata or {}).get(MERGED_PARTS, 0)))
+
+
+def _holding(arm: str, files: Sequence[Path]) -> list[Path]:
+    """Returns those of the files that hold rows of an arm."""
+    return [file for file in files if arm in _content(file).lengths]
 
 
 def _curves(quantity: str, seeds: np.ndarray, updates: np.ndarray, pieces: "Iterable[pa.Table]") -> Curves:

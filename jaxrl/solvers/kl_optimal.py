@@ -164,11 +164,12 @@ def psi_optimal(
         require_distribution(where, "behaviour", behaviour)
     value = psi(preference)
     certain = jnp.isinf(value)
-    surely = jnp.where(certain, jnp.sign(value), 0.0) @ behaviour
+    surely = jnp.dot(jnp.where(certain, jnp.sign(value), 0.0), behaviour, precision="highest")
     most = jnp.max(surely, where=log_reference > -jnp.inf, initial=-jnp.inf)
     # Sums of a few probabilities of one behaviour, equal up to rounding where the same ones are added in another order.
     first = surely >= most - 8 * jnp.finfo(surely.dtype).eps
-    return kl_optimal(jnp.where(first, log_reference, -jnp.inf), jnp.where(certain, 0.0, value) @ behaviour, tau)
+    expected = jnp.dot(jnp.where(certain, 0.0, value), behaviour, precision="highest")
+    return kl_optimal(jnp.where(first, log_reference, -jnp.inf), expected, tau)
 
 
 def logit(probability: jax.Array) -> jax.Array:

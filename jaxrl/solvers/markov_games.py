@@ -209,7 +209,7 @@ def _regrets(model, policies, gamma, tolerance) -> jax.Array:
 
 def nash_conv(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, tolerance: float = 1e-6) -> jax.Array:
     """Returns the sum of all agents' regrets at the initial distribution, float[]; 0 at a Nash equilibrium."""
-    return jnp.asarray(model.initial) @ regrets(model, policies, gamma, tolerance).sum(-1)
+    return jnp.dot(model.initial, regrets(model, policies, gamma, tolerance).sum(-1), precision="highest")
 
 
 def exploitability(model: TabularModel, policies: jax.Array, gamma: jax.Array | float, tolerance: float = 1e-6) -> jax.Array:
@@ -257,7 +257,8 @@ def _shapley(model, gamma, tolerance, max_sweeps) -> ZeroSumSolution:
     def sweep(value):
         solution = solutions(value)
         # Actions that are not played do not decide the value of the game.
-        return solution.value, jnp.einsum("xa,xab,xb->x", solution.row, absolute, solution.column).max()
+        deciding = jnp.einsum("xa,xab,xb->x", solution.row, absolute, solution.column, precision="highest")
+        return solution.value, deciding.max()
 
     found = fixed_point(sweep, start, gamma, tolerance, max_sweeps, terms)
     solution = solutions(found.value)

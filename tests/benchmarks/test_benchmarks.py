@@ -275,6 +275,7 @@ def test_a_failed_installation_gives_its_reason():
         peer_environment._call([sys.executable, "-c", program])
 
 
+@pytest.mark.slow
 def test_without_peers_the_reason_is_kept(tmp_path, capsys):
     missing = tmp_path / "python"
     assert command.main(["--quick", "--groups", "dqn", "--peers-python", str(missing), "--out", str(tmp_path)]) == 0

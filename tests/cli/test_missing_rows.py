@@ -69,7 +69,7 @@ def cut_short(run):
     file.unlink()
 
 
-DAMAGES = [without_tables, marks.each(without_the_end_of_seed_1), without_an_evaluation, cut_short, marks.each(without_summary)]
+DAMAGES = [without_tables, *map(marks.slow, (without_the_end_of_seed_1, without_an_evaluation, cut_short, without_summary))]
 
 
 @pytest.mark.filterwarnings("ignore:constrained_layout")  # by names of folders as labels

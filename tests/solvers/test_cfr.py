@@ -11,6 +11,7 @@ from envs.extensive_games import kuhn, leduc
 from envs.matrix_games import matrix_game, named
 from jaxrl.errors import ConfigError
 from jaxrl.solvers import cfr, dynamics, extensive
+from tests.marks import slow
 
 MAKERS = {"kuhn_poker": kuhn.make, "leduc_poker": leduc.make}
 
@@ -24,7 +25,7 @@ def minimise(game, num_iterations, **options):
     return jax.jit(partial(cfr.cfr, num_iterations=num_iterations, **options))(game)
 
 
-@pytest.mark.parametrize("plus", [False, True], ids=["cfr", "cfr_plus"])
+@pytest.mark.parametrize("plus", [slow(False), True], ids=["cfr", "cfr_plus"])
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_iteration_is_that_of_open_spiel(games, name, plus):
     pyspiel = pytest.importorskip("pyspiel")

@@ -31,7 +31,8 @@ def test_fields_say_what_is_traced():
         *(f"inside.{name}" for name in ("learning_rate", "learning_rate_half_life", "learning_rate_min", "gamma")),
         *(f"inside.{name}" for name in ("epsilon", "temperature", "uncertainty")),
     }
-    others = {"size", "name", "hidden", "shape.width", "shape.scale", "limit", "inside.num_envs", "inside.num_steps", "inside.exploration"}
+    inside = {"inside.num_envs", "inside.num_steps", "inside.exploration"}
+    others = {"size", "name", "hidden", "shape.width", "shape.scale", "limit", *inside}
     assert {name for name, field in found.items() if not field.traced} == others
     assert found["inside.num_steps"].value == 20
     assert fields(ppo.Config())["learning_rate"].traced

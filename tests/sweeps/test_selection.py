@@ -91,6 +91,7 @@ def test_selection_uses_other_seeds():
         select(q_learning.make, GRID, Q, members, scores, Objective("td_error"), seeds=4, held_out=[3, 9], num_updates=16)
 
 
+@pytest.mark.slow
 def test_the_held_out_score_has_no_winners_curse():
     """All members are pure noise of mean 0, so whatever is chosen is worth 0.
 

@@ -62,8 +62,9 @@ def broken(key, state, action, params):
 
 def test_a_line_of_an_environment_is_named():
     env = envs.make("cartpole").replace(step_fn=broken)
-    for one, file in ((uncompiled(env), "test_diagnosis.py"), (env, "environment.py")):
+    # Until jax 0.11, a compiled function that became a part of another one forgot its lines: the place is where it is called.
+    for one, files in ((uncompiled(env), ("test_diagnosis.py",)), (env, ("test_diagnosis.py", "environment.py"))):
         step = jax.vmap(lambda state, one=one: one.step(jax.random.key(0), state, 0).reward)
         operation = first_bad_operation(step, jnp.zeros(3))[""]
         assert operation is not None
-        assert file in operation.place
+        assert any(file in operation.place for file in files)

@@ -95,7 +95,7 @@ def spin(log_policy: jax.Array, log_opponent: jax.Array, demonstrated: jax.Array
     chosen, reference = log_policy[demonstrated][:, None], log_opponent[demonstrated][:, None]
     lengths = jnp.ones((1, 1), log_policy.dtype)
     against_every = Pairs(chosen, rejected, reference, opponent, lengths, lengths)
-    return direct.dpo(against_every, direct.Config(beta=config.beta)) @ probability
+    return jnp.dot(direct.dpo(against_every, direct.Config(beta=config.beta)), probability, precision="highest")
 
 
 def pmpo(accepted: jax.Array, rejected: jax.Array, divergence: jax.Array, config: Config) -> jax.Array:

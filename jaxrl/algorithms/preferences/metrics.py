@@ -116,8 +116,8 @@ def epic_distance(
     weight = state[:, None, None] * action[:, None] * state
 
     def canonical(reward):
-        mean = jnp.einsum("xay,a,y->x", reward, action, state)
-        return reward + gamma * mean - mean[:, None, None] - gamma * state @ mean
+        mean = jnp.einsum("xay,a,y->x", reward, action, state, precision="highest")
+        return reward + gamma * mean - mean[:, None, None] - gamma * jnp.dot(state, mean, precision="highest")
 
     def standardised(reward):
         # A constant has no meaning here, and would cost precision. A difference of numbers close to each other is exact.

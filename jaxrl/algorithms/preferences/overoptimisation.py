@@ -59,7 +59,8 @@ def by_kl_penalty(reference: jax.Array, gold: jax.Array, proxy: jax.Array, betas
 
 def _outcome(policies, log_policies, reference, gold, proxy) -> Outcome:
     divergence = jax.vmap(kl_divergence, in_axes=(0, None))(log_policies, jnp.log(reference))
-    return Outcome(policies @ gold, policies @ proxy, divergence)
+    expected = partial(jnp.dot, policies, precision="highest")
+    return Outcome(expected(gold), expected(proxy), divergence)
 
 
 def fit_distance(distance: np.ndarray, gold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

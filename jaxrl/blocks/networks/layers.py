@@ -72,11 +72,12 @@ def orthonormal_columns(matrix: jax.Array) -> jax.Array:
     Returns:
         float32[m, n] with orthonormal columns; uniformly distributed if the entries were standard normal.
     """
+    product = functools.partial(jnp.dot, precision="highest")  # by default, accelerators keep three digits of it
 
     def add_column(j, basis):
         column = matrix[:, j]
         for _ in range(2):
-            column = column - basis @ (column @ basis)
+            column = column - product(basis, product(column, basis))
         return basis.at[:, j].set(column / jnp.linalg.norm(column))
 
     return jax.lax.fori_loop(0, matrix.shape[1], add_column, jnp.zeros_like(matrix))

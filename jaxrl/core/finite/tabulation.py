@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.core import machine
-from jaxrl.core.environment import Environment, PyTree
+from jaxrl.core.environment import Environment, PyTree, in_full
 from jaxrl.core.finite.model import TabularModel, byte_rows, sound_outcomes
 from jaxrl.core.finite.outcomes import Initial, Outcomes, observe_state
 from jaxrl.core.spaces import Discrete
@@ -58,17 +58,17 @@ def _with_rows(kept: np.ndarray, count: int, new: np.ndarray) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=0)
 def _expand(outcomes: Callable, states: PyTree, actions: jax.Array, params: PyTree) -> Outcomes:
-    return jax.vmap(lambda state: jax.vmap(lambda action: outcomes(state, action, params))(actions))(states)
+    return jax.vmap(lambda state: jax.vmap(lambda action: in_full(outcomes, state, action, params))(actions))(states)
 
 
 @partial(jax.jit, static_argnums=0)
 def _first(initial: Callable, params: PyTree) -> Initial:
-    return initial(params)
+    return in_full(initial, params)
 
 
 @partial(jax.jit, static_argnums=0)
 def _in_every(function: Callable, states: PyTree, params: PyTree) -> PyTree:
-    return jax.vmap(function, in_axes=(0, None))(states, params)
+    return jax.vmap(partial(in_full, function), in_axes=(0, None))(states, params)
 
 
 def _expander(env: Environment, params: PyTree, dtypes: PyTree, actions: np.ndarray) -> Callable:

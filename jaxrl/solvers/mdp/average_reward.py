@@ -9,6 +9,7 @@ Source: White (1963); Odoni (1969); Puterman (1994), sections 8.5.5 and 8.5.3 wi
 periodic chains.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -65,10 +66,11 @@ def _average_reward(model, tolerance, max_sweeps) -> AverageReward:
     dtype = jnp.result_type(float)
     initial = jnp.asarray(model.initial, dtype)
 
+    expected = partial(jnp.dot, initial, precision="highest")
     begins = model.terminated | over(model)[:, None, None]
 
     def backup(bias):
-        after = jnp.where(begins, initial @ bias, bias[model.next_state])
+        after = jnp.where(begins, expected(bias), bias[model.next_state])
         return legal(model, (model.probability * (model.reward + after)).sum(-1))
 
     def sweep(carry):
@@ -77,7 +79,7 @@ def _average_reward(model, tolerance, max_sweeps) -> AverageReward:
         change = values.max(-1) - bias
         rounding = rounding_of(outcomes, deciding(values, absolute, outcomes) + jnp.abs(bias).max())
         following = bias + (1 - LAZINESS) * change
-        return following - initial @ following, change.min(), change.max(), rounding, count + 1
+        return following - expected(following), change.min(), change.max(), rounding, count + 1
 
     def limit(carry):
         _, low, high, rounding, _ = carry

@@ -28,7 +28,7 @@ class Solution(NamedTuple):
 
     def start_value(self, model: TabularModel) -> jax.Array:
         """Returns the expected value of the first state, float[]."""
-        return model.initial @ self.value
+        return (model.initial * self.value.T).sum(-1)
 
 
 class PolicyValue(NamedTuple):
@@ -48,4 +48,4 @@ class PolicyValue(NamedTuple):
 
     def start_value(self, model: TabularModel) -> jax.Array:
         """Returns the expected value of the first state, float[] (or [N] with agents)."""
-        return model.initial @ self.value
+        return (model.initial * self.value.T).sum(-1)

@@ -49,7 +49,7 @@ def greedy_returns(env, config, done):
     return np.asarray(jax.jit(jax.vmap(play))(done.state))
 
 
-@pytest.mark.parametrize(("memory_size", "low", "high"), [(16, 0.9, 1.0), slow(0, 0.0, 0.6)])
+@pytest.mark.parametrize(("memory_size", "low", "high"), [slow(16, 0.9, 1.0), slow(0, 0.0, 0.6)])
 def test_the_t_maze_needs_memory(memory_size, low, high):
     """The cue is shown at the first step only: without memory, no policy earns more than 0.5."""
     env, config = envs.make("t_maze", length=3), CONFIG.replace(memory_size=memory_size)
@@ -113,7 +113,7 @@ def played(num_steps=40, **changes):
     return network, config, state, batch
 
 
-@pytest.mark.parametrize("dueling", [False, True])
+@pytest.mark.parametrize("dueling", [slow(False), True])
 def test_the_unrolled_network_is_the_policy_step_by_step(dueling):
     """From any step on, with the memory stored there, through ends of episodes."""
     network, _, state, batch = played(dueling=dueling)

@@ -90,6 +90,7 @@ def _distance(key, state, action, params):
     return Step(state, state, -jnp.square(action - 0.3)[0], jnp.bool_(True))
 
 
+@pytest.mark.slow
 def test_the_policy_of_an_unbounded_bandit_is_the_normal_distribution_of_its_closed_form():
     """r = -(a - 0.3)^2 at temperature alpha: mean 0.3, variance alpha / 2, soft value alpha / 2 log(pi alpha)."""
     env = Environment(None, _nothing, _distance, Box(-1.0, 1.0, (1,)), Box(-jnp.inf, jnp.inf, (1,)), max_steps=10)

@@ -24,7 +24,7 @@ from jaxrl.evaluation import Episodes, NashConv
 from jaxrl.training.runner import run
 from tests import probes
 from tests.copies import copies
-from tests.marks import each, slow
+from tests.marks import slow
 from tests.own_networks import Residual
 
 GAMMA = 0.8
@@ -189,7 +189,7 @@ def test_continuous_actions(changes):
     assert (done.metrics["episode_return"][:, -5:].mean(1) > -0.2).all()
 
 
-@pytest.mark.parametrize(("memory_size", "low", "high"), [each(16, 1.9, 2.0), slow(0, 0.8, 1.2)])
+@pytest.mark.parametrize(("memory_size", "low", "high"), [slow(16, 1.9, 2.0), slow(0, 0.8, 1.2)])
 def test_memory_brings_the_cue_to_the_junction(memory_size, low, high):
     env = copies(envs.make("t_maze", length=2), 2)
     evaluator = Episodes(env, num_episodes=256, modes=("greedy",))

@@ -118,7 +118,7 @@ def test_policies_follow_their_probabilities():
     assert (np.asarray(algorithm.policy(state, True)(jax.random.key(0), view).action) == 0).all()
 
 
-@pytest.mark.each
+@pytest.mark.slow
 def test_converges_to_the_exact_values_of_a_random_game():
     """16 seeds, full exploration: values within 0.15 of Shapley's everywhere on average, fixed beforehand (rewards near 1)."""
     model = random_model(joint_shape=(3, 3), zero_sum=True)

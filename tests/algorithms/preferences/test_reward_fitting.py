@@ -307,6 +307,7 @@ def test_a_number_that_names_no_segment_has_no_score():
         np.testing.assert_array_equal(np.isnan(found), np.array([False, True, True, False, False])[:pairs])
 
 
+@pytest.mark.slow
 def test_members_that_may_disagree_do():
     """Nine in ten intervals of an anchored and bootstrapped ensemble hold the true reward of about that many responses."""
     worlds, members, responses, pairs = 12, 40, 10, 100

@@ -16,6 +16,7 @@ from jaxrl.errors import ConfigError
 from jaxrl.solvers.mdp.value_iteration import value_iteration
 from jaxrl.training.runner import run
 from tests import probes
+from tests.marks import rest_is_slow
 
 GAMMA = 0.9
 CONFIG = dyna_q.Config(gamma=GAMMA, learning_rate=0.5, epsilon=0.5)
@@ -32,7 +33,7 @@ def learned(env, config, num_updates=20):
     return np.asarray(run(dyna_q.make, env, config, seeds=4, num_updates=num_updates).state.q)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", rest_is_slow(KINDS, ("dyna_q_plus", "prioritised")))
 def test_the_probes(kind):
     """One program for all of them. A time limit is none of the model's business: it knows where a step leads."""
     config = KINDS[kind]

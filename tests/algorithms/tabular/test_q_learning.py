@@ -82,6 +82,7 @@ def test_masked_actions_are_neither_taken_nor_valued():
     np.testing.assert_allclose(q[:, 0, 0], 0.5, atol=0.02)
 
 
+@pytest.mark.slow
 def test_converges_to_the_exact_values_of_a_stochastic_environment():
     """With full exploration and a falling step size every table must approach Q*: 64 seeds, mean error, fixed beforehand."""
     env = envs.make("frozen_lake", slip=0.3)
@@ -99,7 +100,7 @@ def test_converges_to_the_exact_values_of_a_stochastic_environment():
     assert error.mean(0).max() < 0.05
 
 
-@pytest.mark.each
+@pytest.mark.slow
 def test_the_greedy_policy_is_good_after_a_hundred_thousand_steps():
     """core-td: the mean exact value is at least 0.50 of the optimal 0.542026; here over 64 seeds."""
     env = envs.make("frozen_lake")

@@ -23,6 +23,7 @@ from jaxrl.solvers.mdp.robust import robust_value_iteration
 from jaxrl.solvers.mdp.soft import soft_value_iteration
 from jaxrl.solvers.mdp.value_iteration import value_iteration
 from tests import oracles, probes
+from tests.marks import slow
 from tests.solvers.mdp.lakes import LAKE
 from tests.solvers.models import best_policy, with_a_ruinous_action
 
@@ -121,7 +122,7 @@ def test_powers_of_two_change_no_digit(name, exponent):
 
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("name", SOLVERS)
-@pytest.mark.parametrize("gamma", [0.5, 0.99, 0.9999])
+@pytest.mark.parametrize("gamma", [slow(0.5), 0.99, slow(0.9999)])
 def test_the_true_error_is_within_the_bound(name, gamma, wide):
     with jax.enable_x64(wide):
         found = jax.tree.map(np.asarray, each[name](jax.tree.map(lambda leaf: leaf[:20], MANY), gamma))
