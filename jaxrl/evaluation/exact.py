@@ -152,4 +152,5 @@ class Overestimate:
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
         values: Any = self.network.apply(state.params, self.exact.model.observation)
         believed = jnp.dot(self.exact.model.initial, values.max(-1), precision="highest")
-        return {"overestimate": believed - self.exact(key, algorithm, state)["greedy_exact_value"]}
+        worth: Any = self.exact(key, algorithm, state)["greedy_exact_value"]
+        return {"overestimate": believed - worth}
