@@ -15,7 +15,16 @@ from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.reward_models import Tabular
 from jaxrl.algorithms.preferences.segments import collect, sample_pairs
-from jaxrl.algorithms.tabular import double_q_learning, dyna_q, entropic_td, n_step_sarsa, q_learning, sarsa, sarsa_lambda
+from jaxrl.algorithms.tabular import (
+    double_q_learning,
+    dyna_q,
+    entropic_td,
+    n_step_sarsa,
+    q_learning,
+    reinforce,
+    sarsa,
+    sarsa_lambda,
+)
 from jaxrl.core import rollout
 from jaxrl.solvers import extensive
 from tests import probes
@@ -92,6 +101,7 @@ CASES = {
     "sarsa_lambda": Case(sarsa_lambda.make, env("frozen_lake"), whole(sarsa_lambda.Config)),
     "double_q_learning": Case(double_q_learning.make, env("frozen_lake"), whole(double_q_learning.Config)),
     "dyna_q": Case(dyna_q.make, env("frozen_lake"), whole(dyna_q.Config, planning_steps=2)),
+    "reinforce": Case(reinforce.make, env("corridor"), whole(reinforce.Config)),
     "entropic_td": Case(entropic_td.make, env("corridor"), whole(entropic_td.Config)),
     "iql": Case(iql.make, env("climb"), whole(iql.Config, beta=0.5)),
     "minimax_q": Case(minimax_q.make, env("soccer"), whole(minimax_q.Config)),

@@ -17,7 +17,16 @@ from jaxrl.algorithms.preferences.ensembles import Aggregated
 from jaxrl.algorithms.preferences.labellers import Labeller
 from jaxrl.algorithms.preferences.reward_models import MLP, Linear, Tabular
 from jaxrl.algorithms.preferences.segments import Preferences, single_steps
-from jaxrl.algorithms.tabular import double_q_learning, dyna_q, entropic_td, n_step_sarsa, q_learning, sarsa, sarsa_lambda
+from jaxrl.algorithms.tabular import (
+    double_q_learning,
+    dyna_q,
+    entropic_td,
+    n_step_sarsa,
+    q_learning,
+    reinforce,
+    sarsa,
+    sarsa_lambda,
+)
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, require_at_most, require_numbers
 from jaxrl.solvers import extensive
@@ -37,6 +46,7 @@ CONFIGS = {
     "sarsa_lambda": (sarsa_lambda.Config(), GRID),
     "double_q_learning": (double_q_learning.Config(), GRID),
     "dyna_q": (dyna_q.Config(), GRID),
+    "reinforce": (reinforce.Config(), GRID),
     "entropic_td": (entropic_td.Config(), GRID),
     "iql": (iql.Config(), GAME),
     "minimax_q": (minimax_q.Config(), GAME),

@@ -2,14 +2,14 @@
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
-from tyro.conf import UseAppendAction
+from tyro.conf import FlagCreatePairsOff, UseAppendAction
 
 from jaxrl.core import contracts
 from jaxrl.errors import ConfigError, JaxrlError, require
@@ -80,6 +80,8 @@ class Chosen:
     """FACTOR=VALUE or FACTOR=VALUE,VALUE: train only the arms that have it. Give it again for another factor."""
     root: int = 0
     """Number of the root key from which all seeds are derived; the published results are those of 0."""
+    quick: Annotated[bool, FlagCreatePairsOff] = False
+    """Start from tiny budgets, not from the published ones: shows that everything runs, decides no claim."""
 
 
 class Job(NamedTuple):
@@ -160,7 +162,8 @@ def execute(jobs: Sequence[Job], options: Running) -> int:
     """Runs experiments, all of them whatever becomes of one, and returns the exit status.
 
     Returns:
-        0; 1 if a claim failed, or is open at its published settings, or if no seed is left of an arm that may not diverge;
+        0; 1 if a claim failed, or is open at its published settings, or names what was not measured, or if no seed is left of an
+        arm that may not diverge;
         2 if an experiment broke off; 130 after Ctrl-C.
     """
     from jaxrl.training import platform
@@ -216,16 +219,22 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes, stop: 
                 directory.remove_if_empty()
             raise
         if entries is None:
-            say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")
+            say(f"interrupted: {stop.kept}; go on with: {PROGRAM} resume {directory.path}")
             return INTERRUPTED
         verdicts += [(job, entry) for entry in entries]
-        if any(entry["verdict"] == "fails" or (job.published and entry["verdict"] != "holds") for entry in entries):
+        if any(_is_failure(job, entry) for entry in entries):
             status = max(status, 1)
         lost = _tell_of_quarantine(arms, directory) if processes.first else False
         status = max(status, int(lost))
     if processes.first:
         show(verdicts)
     return status
+
+
+def _is_failure(job: Job, entry: Mapping[str, Any]) -> bool:
+    """Returns whether a verdict makes the exit status 1: no tiny budget excuses a claim that no run could decide."""
+    mistaken = entry["mistaken"] and not job.only  # the arms that were left out may have what it names
+    return entry["verdict"] == "fails" or mistaken or (job.published and entry["verdict"] != "holds")
 
 
 def _tell_of_quarantine(arms: list[Arm], directory: RunDirectory) -> bool:
@@ -282,7 +291,7 @@ def _run(
     except (Interrupted, KeyboardInterrupt):
         interrupted = True
     if interrupted and processes.count > 1:
-        say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")
+        say(f"interrupted: {stop.kept}; go on with: {PROGRAM} resume {directory.path}")
         raise KeyboardInterrupt  # the others still write, so nothing can be merged yet
     entries = []
     if processes.first:

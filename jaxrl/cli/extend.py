@@ -18,6 +18,7 @@ from jaxrl.cli.execute import PROGRAM, Job, Running, execute, going_on
 from jaxrl.errors import ConfigError, require
 from jaxrl.experiment.arms import Arm
 from jaxrl.experiment.runs import find
+from jaxrl.experiment.session import say
 from jaxrl.results.gaps import require_no_gaps
 from jaxrl.results.provenance import differences, to_json
 
@@ -69,6 +70,8 @@ def extend(options: Extend) -> int:
     require_no_gaps(directory)
     job = going_on(directory)
     longer = _longer(where, job, options)
+    if job.published and not longer.published:
+        say(f"{directory.path} will not have the published settings any more: its verdicts become open")
     with directory.locked():
         shutil.rmtree(directory.path / "replays", ignore_errors=True)  # of the policies of before
         directory.replace_config(longer.settings, longer.kind)

@@ -140,7 +140,7 @@ def _usage() -> str:
   new KIND NAME         a working, tested start: an experiment, environment, algorithm or project of your own
 
 NAME is one of ours, the path of a Python file, a module, or ALGORITHM:ENVIRONMENT. RUN is the folder of a run, or a NAME for its
-newest run. Options of every command: COMMAND --help."""
+newest run; compare takes the newest that is not quick. Options of every command: COMMAND --help."""
 
 
 def _list(arguments: list[str]) -> int:
@@ -171,8 +171,8 @@ class Run(Running, Chosen):
     """How and which part of an experiment is run."""
 
 
-def _run(arguments: list[str]) -> int:
-    parsed = _job("run", arguments, Run)
+def _run(arguments: list[str], called: str = "") -> int:
+    parsed = _job("run", arguments, Run, called=called)
     return parsed if isinstance(parsed, int) else execute([parsed[0]], parsed[1])
 
 
@@ -184,7 +184,7 @@ def _train(arguments: list[str]) -> int:
         print(f"usage: {PROGRAM} train ALGORITHM ENVIRONMENT [options]\n\nALGORITHM: {known}, or a file with make and Config.")
         print(f"ENVIRONMENT: see {PROGRAM} envs, a file with a factory make, or module:NAME of one that the module registers.")
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    return _run([f"{arguments[0]}:{arguments[1]}", *arguments[2:]])
+    return _run([f"{arguments[0]}:{arguments[1]}", *arguments[2:]], f"train {arguments[0]} {arguments[1]}")
 
 
 def _plan(arguments: list[str]) -> int:
@@ -206,16 +206,19 @@ def _sweep(arguments: list[str]) -> int:
     return parsed if isinstance(parsed, int) else sweep_experiment(*parsed)
 
 
-def _job(command: str, arguments: list[str], options: type, more: str = "") -> tuple[Job, Any] | int:
-    """Reads the name of an experiment and the options of a command; returns an exit status where only help was asked for."""
+def _job(command: str, arguments: list[str], options: type, more: str = "", called: str = "") -> tuple[Job, Any] | int:
+    """Reads the name of an experiment and the options of a command; returns an exit status where only help was asked for.
+
+    called: what the user typed before the options, by default the command and the name.
+    """
     if not arguments or arguments[0].startswith("-"):
         print(f"usage: {PROGRAM} {command} NAME [options]\n\nNAME: {', '.join(names())},\nthe path of a file, or a module.")
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    experiment, rest = load(arguments[0]), [argument for argument in arguments[1:] if argument != "--quick"]
-    quick = len(rest) < len(arguments) - 1
-    default = experiment.quick if quick else experiment.config()
-    running, config = _parse(f"{PROGRAM} {command} {arguments[0]}", experiment, default, rest, options, more)
-    return Job(experiment, config, running.only, running.root, quick=quick), running
+    experiment = load(arguments[0])
+    default = experiment.quick if "--quick" in arguments else experiment.config()
+    where = f"{PROGRAM} {called or f'{command} {arguments[0]}'}"
+    running, config = _parse(where, experiment, default, arguments[1:], options, more)
+    return Job(experiment, config, running.only, running.root, quick=running.quick), running
 
 
 def _parse(where: str, experiment: Experiment, default: Any, arguments: list[str], running: type, more: str) -> tuple[Any, Any]:
@@ -228,10 +231,7 @@ def _parse(where: str, experiment: Experiment, default: Any, arguments: list[str
         Options.__annotations__["experiments_own"] = tyro.conf.OmitArgPrefixes[Annotated[experiment.config, arg(name="")]]
     else:  # two configurations inside have fields of one name: --minimax.gamma, --independent.gamma
         Options.__annotations__["experiments_own"] = Annotated[experiment.config, arg(name="")]
-    quick = "--quick starts from tiny budgets, not from the published ones."
-    options = door.read(
-        Options, arguments, where, "\n\n".join([experiment.doc, quick, more] if more else [experiment.doc, quick])
-    )
+    options = door.read(Options, arguments, where, "\n\n".join([experiment.doc, more] if more else [experiment.doc]))
     door.require_counts(where, options.experiments_own)
     return options, options.experiments_own
 

@@ -387,7 +387,7 @@ def sweep_experiment(job: Job, options: Options) -> int:
         directory.write_summary({"finished": not interrupted})  # at the very end: resuming relies on it
         print(f"{directory.experiment}: {report}")
     if interrupted:
-        say(f"interrupted: all results so far are kept; go on with: {PROGRAM} resume {directory.path}")
+        say(f"interrupted: {stop.kept}; go on with: {PROGRAM} resume {directory.path}")
         return INTERRUPTED
     return 0
 

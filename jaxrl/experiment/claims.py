@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxrl.errors import JaxrlError, ResultsError, require
+from jaxrl.errors import JaxrlError, ResultsError, UnknownNameError, require
 from jaxrl.experiment.results import Results
 from jaxrl.results.factors import label
 from jaxrl.statistics import bootstrap_interval
@@ -35,6 +35,7 @@ class Verdict:
     verdict: "holds", "fails" or "open". value: the estimate. low, high: its 95 % interval, None of an exact number.
     criterion: the inequality. detail: why the claim is open, empty if it is not.
     margin: by how much the nearer end of the interval clears the bar, negative if it does not; in units of the value.
+    mistaken: whether no run could decide the claim: it names a quantity that was not measured, or its own function raised.
     """
 
     verdict: Word
@@ -44,6 +45,7 @@ class Verdict:
     criterion: str = ""
     detail: str = ""
     margin: float | None = None
+    mistaken: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,10 +221,10 @@ def _verdict(claim: Claim, results: Results) -> Verdict:
         with np.errstate(all="ignore"):  # a number that is not finite is found where it is judged
             return claim.statement.judge(results)
     except JaxrlError as reason:
-        found = str(reason)
+        found, mistaken = str(reason), isinstance(reason, UnknownNameError)
     except Exception as reason:  # of a function of the user's: an exception is no verdict
-        found = f"{type(reason).__name__}: {reason}"
-    return Verdict("open", criterion=claim.statement.text, detail=f"open: {found}")
+        found, mistaken = f"{type(reason).__name__}: {reason}", True
+    return Verdict("open", criterion=claim.statement.text, detail=f"open: {found}", mistaken=mistaken)
 
 
 def _compared(left: Quantity, relation: str, right: "Quantity | Number") -> Statement:

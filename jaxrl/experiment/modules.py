@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from jaxrl.core import contracts
-from jaxrl.errors import ConfigError, require
+from jaxrl.errors import ConfigError, closest, require
 
 MOST_NAMES = 20  # of a file, in a message
 
@@ -20,7 +20,10 @@ def import_file(path: Path) -> ModuleType:
         ConfigError: there is no such file, or it cannot be imported.
     """
     path = path.expanduser().resolve()
-    fix = "Give the path of a Python file, the name of a module, or a name that `jaxrl list` shows."
+    beside = (other.name for other in path.parent.glob("*.py")) if path.parent.is_dir() else ()
+    near = closest(path.name, beside)
+    given = "Give the path of a Python file, the name of a module, or a name that `jaxrl list` shows."
+    fix = f"Did you mean {path.with_name(near)}?" if near else given
     require(path.is_file(), "import", "the file must exist", str(path), fix)
     require(path.stem.isidentifier(), "import", "the file's name must be an identifier", path.name, "Rename it.")
     name = f"jaxrl_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"

@@ -44,6 +44,7 @@ class GracefulStop:
         self.asked = False
         self._say = say
         self._heard = 0
+        self._twice = False
         self._before: dict[int, Any] = {}
         self._ends: tuple[socket.socket, socket.socket] | None = None
         self._wakeup = -1
@@ -66,15 +67,21 @@ class GracefulStop:
                 end.close()
             self._ends = None
 
+    @property
+    def kept(self) -> str:
+        """What is left after a stop, in words: a second request does not wait for a checkpoint."""
+        last = "every arm goes on from its last checkpoint, or begins again where it has none yet"
+        return last if self._twice else "all results so far are kept"
+
     def obey(self) -> None:
         """Raises KeyboardInterrupt where a stop was asked for."""
         if self.asked:
             raise KeyboardInterrupt
 
     def _ask(self, *_: object) -> None:
-        again = self.asked or self._heard > 1  # of two requests during compiled code, Python's handlers learn as of one
+        self._twice = self.asked or self._heard > 1  # of two requests in compiled code, Python's handlers learn as of one
         self.asked = True
-        if again:
+        if self._twice:
             raise KeyboardInterrupt
 
     def _listen(self, say: Callable[[str], None]) -> None:

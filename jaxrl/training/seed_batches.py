@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxrl.training.checkpoint import CheckpointWarning, Saved
 from jaxrl.training.distributed import Processes
+from jaxrl.training.seed_axis import SEEDS
 
 PyTree = Any
 
@@ -82,7 +83,8 @@ def on_record(
             found.append(entry)
             continue
         found.append(earlier(entry, least) or entry._replace(next_update=0))
-        text = f"rows of seeds {entry.seeds[0]} to {entry.seeds[-1]} are missing from update {least} on"
+        first, last = (int(entry.seeds[end]) % SEEDS for end in (0, -1))  # the rest of a number is that of the arm
+        text = f"rows of seeds {first} to {last} are missing from update {least} on"
         text = f"{text}: updates {found[-1].next_update} to {entry.next_update - 1} of checkpoint {entry.path} are made again."
         warnings.warn(text, CheckpointWarning, stacklevel=4)
     return found

@@ -122,6 +122,24 @@ def test_options_that_are_near_are_told_in_sentences(options, sentence, capsys):
     assert f"{sentence}jaxrl run cartpole_ppo --help." in refused(["run", "cartpole_ppo", "--quick", *options], capsys)
 
 
+def test_an_algorithm_on_an_environment_is_refused_by_the_words_that_were_typed(capsys):
+    assert "jaxrl train dqn catch --help." in refused(["train", "dqn", "catch", "--learning-rat", "3"], capsys)
+
+
+def test_a_file_whose_name_is_mistyped_is_offered(tmp_path, capsys):
+    (tmp_path / "my_experiment.py").write_text("")
+    line = refused(["run", str(tmp_path / "my_experimnet.py")], capsys)
+    assert f"Did you mean {tmp_path / 'my_experiment.py'}?" in line
+    assert "Give the path of a Python file" in refused(["run", str(tmp_path / "nothing" / "alike.py")], capsys)
+
+
+def test_quick_is_an_option_among_the_others(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "cartpole_ppo", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"--quick\b.*Start from tiny budgets", said)
+
+
 def test_seeds_that_do_not_fit_are_refused(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(machine, "free_memory", lambda: 1e9)
     line = refused(["run", "bt_rm", "--seeds", "100000000", "--runs", str(tmp_path)], capsys)

@@ -54,6 +54,8 @@ def test_resuming_a_finished_run_says_so_and_how_it_is_trained_longer(tmp_path, 
     command = f"jaxrl extend {folder} --num-updates 10"
     assert command in said
     assert main(command.split()[1:]) in (0, 1)
+    said = capsys.readouterr().err
+    assert f"{folder} will not have the published settings any more: its verdicts become open" in said
     run = RunDirectory.open(folder)
     assert run.config()["config"]["num_updates"] == 10
     run.write_summary({"finished": False})

@@ -194,6 +194,14 @@ def test_a_claim_that_cannot_be_evaluated_is_open_with_its_reason(tmp_path, monk
     assert run.finished
 
 
+def test_a_claim_that_no_run_could_decide_is_a_failure_of_tiny_budgets_too(tmp_path, monkeypatch, capsys):
+    changed(monkeypatch, SMALL, claims=(Claim("Named wrongly", "nobody", final("largest_w", method="plain", rate=0.1) > 0),))
+    assert main(["reproduce", SMALL, "--quick", "--runs", str(tmp_path)]) == 1
+    assert "largest_w" in capsys.readouterr().out
+    (entry,) = only_run(tmp_path).claims()
+    assert (entry["verdict"], entry["mistaken"]) == ("open", True)
+
+
 def test_an_experiment_that_breaks_off_does_not_stop_the_next(tmp_path, monkeypatch, capsys):
     def broken(config):
         raise ConfigError("first: nothing works. Mend it.")

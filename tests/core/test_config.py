@@ -11,7 +11,16 @@ from jaxrl.algorithms.deep import dqn, ppo, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
-from jaxrl.algorithms.tabular import double_q_learning, dyna_q, entropic_td, n_step_sarsa, q_learning, sarsa, sarsa_lambda
+from jaxrl.algorithms.tabular import (
+    double_q_learning,
+    dyna_q,
+    entropic_td,
+    n_step_sarsa,
+    q_learning,
+    reinforce,
+    sarsa,
+    sarsa_lambda,
+)
 from jaxrl.core import config as protocol
 from jaxrl.core.config import Batched, Config, DeclaresStart, DeclaresSteps, Discounted, EnvironmentConfig, Validates
 from jaxrl.core.contracts import declared_steps
@@ -33,6 +42,7 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     entropic_td.Config,
     n_step_sarsa.Config,
     q_learning.Config,
+    reinforce.Config,
     sarsa.Config,
     sarsa_lambda.Config,
 )

@@ -102,6 +102,15 @@ with GracefulStop(lambda text: print(text, flush=True)) as stop:
 """
 
 
+def test_a_second_request_promises_no_more_than_the_last_checkpoint():
+    with GracefulStop() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.kept == "all results so far are kept"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert "or begins again where it has none yet" in stop.kept
+
+
 @pytest.mark.parametrize("twice", [False, True])
 def test_the_request_is_heard_at_once(twice):
     """A thread says so while the main thread is held up, as by a long compiled chunk; it is right about a second request."""

@@ -1,0 +1,158 @@
+"""REINFORCE: the gradient of the return of whole episodes, for a softmax policy in a table, on request with a baseline.
+
+    repeat
+        follow pi for an episode s_0, a_0, r_1, ..., s_T
+        for each step t = 0, ..., T - 1
+            G <- r_{t+1} + gamma r_{t+2} + ... + gamma^{T-t-1} r_T
+            theta <- theta + alpha gamma^t (G - w(s_t)) grad ln pi(a_t | s_t)
+            w(s_t) <- w(s_t) + alpha_w (G - w(s_t))
+
+with pi(a | s) in proportion to exp theta(s, a), so that grad ln pi(a | s) is 1 at (s, a) less pi(b | s) at each (s, b). For
+alpha_w = 0, w stays at zeros: REINFORCE without a baseline. All steps of an episode move the tables together, at its end.
+
+Nothing of an episode is stored but sums that grow with it, since each reward credits all steps before it at once:
+
+    sum_t gamma^t G_t z_t = sum_k gamma^k r_{k+1} (z_0 + ... + z_k)    with z_t = grad ln pi(a_t | s_t)
+
+So an update may end in the middle of an episode, and episodes may have any length. An episode that a time limit cut goes on with
+w(s_T), which is 0 without a baseline: then a time limit is an end.
+
+Source: Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning"; Sutton and
+Barto (2018), sections 13.1 to 13.4.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrl.blocks import exploration, tables
+from jaxrl.core import rollout
+from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.averages import average
+from jaxrl.core.config import require_discrete, require_single_agent
+from jaxrl.core.environment import Environment, static
+from jaxrl.core.rollout import Decision, Episode, Transition
+from jaxrl.core.scan import scan
+from jaxrl.errors import require_between, require_counts
+
+
+@struct.dataclass
+class Config:
+    """Hyper-parameters. Floats are traced: sweeping them recompiles nothing."""
+
+    learning_rate: float = 0.01  # alpha, at least 0, which leaves the policy as it is
+    baseline_rate: float = 0.1  # alpha_w, in [0, 1]; 0 for no baseline
+    gamma: float = 0.99  # discount, in [0, 1]
+    num_envs: int = static(default=1)  # E, environments side by side; episodes that end together move the tables by their mean
+    num_steps: int = static(default=100)  # steps of each environment in one update
+
+    @property
+    def steps_per_update(self) -> int:
+        return self.num_envs * self.num_steps
+
+    def validate(self, env: Environment) -> None:
+        """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
+        require_single_agent("reinforce", env)
+        require_discrete("reinforce", env, "Number observations and actions.")
+        require_counts("reinforce", self, "num_envs", "num_steps")
+        require_between("reinforce", self, 0, float("inf"), "learning_rate")
+        require_between("reinforce", self, 0, 1, "baseline_rate", "gamma")
+
+
+@struct.dataclass
+class Sums:
+    """What an episode has added up so far.
+
+    scores: float32[X, A], z_0 + ... + z_k. gradient: float32[X, A], of the return. discount: float32[], gamma^k.
+    visits: float32[X], how often a state was seen. traces: float32[X], the same, each visit discounted since.
+    returns: float32[X], the returns from the visits of a state, added up.
+    """
+
+    scores: jax.Array
+    gradient: jax.Array
+    discount: jax.Array
+    visits: jax.Array
+    traces: jax.Array
+    returns: jax.Array
+
+
+@struct.dataclass
+class State:
+    """theta: float32[X, A], preferences. baseline: float32[X], w. episodes: E environments under way. sums: of each, [E, ...]."""
+
+    theta: jax.Array
+    baseline: jax.Array
+    episodes: Episode
+    sums: Sums
+
+
+def make(env: Environment, config: Config) -> Algorithm:
+    """Builds REINFORCE on an environment with discrete observations and actions."""
+    shape = tables.shape(env)
+
+    def policy(state, greedy):
+        def act(key, view):
+            theta = state.theta[view.obs]
+            return Decision(exploration.greedy(theta, view.mask) if greedy else exploration.boltzmann(key, theta, 1.0, view.mask))
+
+        return act
+
+    def probabilities(state, view):
+        return exploration.boltzmann_probabilities(state.theta[view.obs], 1.0, view.mask)
+
+    def init(key):
+        sums = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.num_envs, *leaf.shape)), nothing(shape))
+        return State(jnp.zeros(shape), jnp.zeros(shape[0]), rollout.start(key, env, config.num_envs), sums)
+
+    def step(state, key):
+        policy_key, env_key = jax.random.split(key)
+        # Follow pi.
+        decision = policy(state, False)(policy_key, rollout.view(env, state.episodes))
+        episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
+        grown = jax.vmap(added, in_axes=(0, 0, None, None, None))
+        sums = grown(state.sums, seen, state.theta, state.baseline, config.gamma)
+        # At the end of an episode, theta and w move.
+        ended, ends = seen.done.astype(jnp.float32), jnp.maximum(seen.done.sum(), 1)
+        theta = state.theta + config.learning_rate * jnp.tensordot(ended, sums.gradient, 1) / ends
+        visits, returns = jnp.tensordot(ended, sums.visits, 1), jnp.tensordot(ended, sums.returns, 1)
+        nearer = 1.0 - (1.0 - config.baseline_rate) ** visits  # n steps of alpha_w towards the mean of n returns
+        baseline = state.baseline + nearer * (returns / jnp.maximum(visits, 1.0) - state.baseline)
+        square = jnp.square(sums.gradient).sum((1, 2))
+        sums = jax.tree.map(
+            lambda empty, sum_: jax.vmap(jnp.where, in_axes=(0, None, 0))(seen.done, empty, sum_), nothing(shape), sums
+        )
+        return State(theta, baseline, episodes, sums), (seen, square)
+
+    def update(state, key):
+        state, (batch, square) = scan(step, state, jax.random.split(key, config.num_steps))
+        measured = {"reward": batch.reward.mean(), "gradient_square": average(square, batch.done)}
+        return state, rollout.episode_metrics(batch) | measured
+
+    return Algorithm(init, update, policy, probabilities=probabilities)
+
+
+def nothing(shape: tuple[int, int]) -> Sums:
+    """Returns the sums of an episode that has just begun. shape: (X, A)."""
+    pairs, states = jnp.zeros(shape, jnp.float32), jnp.zeros(shape[0], jnp.float32)
+    return Sums(pairs, pairs, jnp.float32(1.0), states, states, states)
+
+
+def added(sums: Sums, seen: Transition, theta: jax.Array, baseline: jax.Array, gamma: jax.Array | float) -> Sums:
+    """Returns the sums of an episode after one more step.
+
+    Args:
+        sums: before it.
+        seen: the step, without a batch axis.
+        theta: float32[X, A]. baseline: float32[X]. gamma: discount.
+    """
+    obs, discount = seen.obs, sums.discount
+    score = -exploration.boltzmann_probabilities(theta[obs], 1.0, seen.mask)
+    score = score.at[seen.action].add(1.0)
+    scores = sums.scores.at[obs].add(score)
+    # The reward, and the baseline beyond a time limit, credit all steps so far; the baseline of this state its own step alone.
+    reward = seen.reward + gamma * jnp.where(seen.truncated, baseline[seen.next_obs], 0.0)
+    gradient = sums.gradient + discount * reward * scores
+    gradient = gradient.at[obs].add(-discount * baseline[obs] * score)
+    traces = (gamma * sums.traces).at[obs].add(1.0)
+    visits, returns = sums.visits.at[obs].add(1.0), sums.returns + reward * traces
+    return Sums(scores, gradient, gamma * discount, visits, traces, returns)
