@@ -76,7 +76,7 @@ def figures(results: Results) -> None:
     """Draws what the learned policies are worth, exactly, while learning, and where they end."""
     options = {"optimum": OPTIMUM, "title": "Short corridor", "label": "Exact value of the policy (reward units)"}
     draw.curves(results, "sampled_exact_value", options, policy="learns")
-    draw.ends(results, "right", {"label": "Probability of going right", "optimum": BEST}, policy="learns")
+    draw.ends(results, "right", {"label": "Probability of going right"}, policy="learns")
 
 
 def worth(method: str):
