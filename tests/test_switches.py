@@ -22,7 +22,7 @@ from jaxrl.training.runner import run
 from tests.marks import rest_is_slow
 from tests.small_algorithms import CASES
 
-WIDE = ("q_learning", "ppo", "dqn", "cfr")  # a table, an actor, a replay buffer, a game
+WIDE = ("q_learning", "dqn", "cfr")  # a table, a network with a replay buffer, a game
 SWITCHED = ("frozen_lake", "kuhn", "single_asset", "soccer", "token_mdp")
 UNCOMPILED = ("q_learning",)  # what takes seconds for one would take minutes for all
 

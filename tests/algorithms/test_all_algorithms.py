@@ -14,7 +14,7 @@ from tests.copies import copies
 from tests.marks import every, rest_is_slow
 from tests.small_algorithms import CASES
 
-COMPILED = ("q_learning", "iql", "reward_fitting", "cfr")  # quickly enough for every test run
+COMPILED = ("q_learning", "cfr")  # quickly enough for every test run
 
 
 def check(name, **options):

@@ -305,6 +305,7 @@ def test_the_whole_command(tmp_path, capsys):
     assert "Training" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
     arguments = ["--quick", "--no-peers", "--groups", "ppo", "--out", str(tmp_path)]
     restore = (  # a test run in the background inherits an ignored Ctrl-C

@@ -14,6 +14,7 @@ from tests import oracles
 CONFIG = dqn.Config(gamma=0.95, batch_size=8, buffer_size=50, learning_starts=8, hidden=(8,))
 
 
+@pytest.mark.slow
 def test_the_overestimate_is_belief_minus_truth():
     env = envs.make("noisy_grid")
     algorithm, network = dqn.make(env, CONFIG), dqn.q_network(env, CONFIG)

@@ -11,7 +11,7 @@ from envs.extensive_games import kuhn, leduc
 from envs.matrix_games import matrix_game, named
 from jaxrl.errors import ConfigError
 from jaxrl.solvers import cfr, dynamics, extensive
-from tests.marks import slow
+from tests.marks import rest_is_slow, slow
 
 MAKERS = {"kuhn_poker": kuhn.make, "leduc_poker": leduc.make}
 
@@ -26,7 +26,7 @@ def minimise(game, num_iterations, **options):
 
 
 @pytest.mark.parametrize("plus", [slow(False), True], ids=["cfr", "cfr_plus"])
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", rest_is_slow(MAKERS, ("kuhn_poker",)))
 def test_every_iteration_is_that_of_open_spiel(games, name, plus):
     pyspiel = pytest.importorskip("pyspiel")
     reference = pyspiel.load_game(name)

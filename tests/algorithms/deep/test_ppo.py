@@ -213,6 +213,7 @@ def _pixels_step(key, state, action, params):
     return Step(_pixels(state), state, jnp.where(action == state, 1.0, 0.0), jnp.bool_(True))
 
 
+@pytest.mark.slow
 def test_normalised_images_are_learned_from():
     """Pixels of 200 that arrive as 200 drown the critic."""
     env = Environment(None, _pixels_reset, _pixels_step, Box(0, 255, (2, 2, 1), jnp.uint8), Discrete(2), max_steps=10)

@@ -58,7 +58,7 @@ def test_the_t_maze_needs_memory(memory_size, low, high):
     assert ((found >= low) & (found <= high)).sum() >= 3
 
 
-@pytest.mark.parametrize("changes", [{"burn_in": 2, "double": True, "dueling": True, "hidden": (16, 16)}, slow({})], ids=str)
+@pytest.mark.parametrize("changes", [slow({"burn_in": 2, "double": True, "dueling": True, "hidden": (16, 16)}), {}], ids=str)
 def test_delayed_reward(changes):
     """The probe with exact values, through sequences that hold several episodes: gamma, and then 1."""
     env = probes.delayed_reward()

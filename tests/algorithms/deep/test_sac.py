@@ -139,6 +139,7 @@ def test_the_largest_entropy_is_that_of_the_legal_actions():
     np.testing.assert_allclose(found, 0.25 * np.log(2.0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_best_continuous_action_is_found():
     env = probes.continuous_action()
     config, done = trained(env, temperature=0.02)

@@ -200,6 +200,7 @@ def test_memory_brings_the_cue_to_the_junction(memory_size, low, high):
     assert (found <= high).all()
 
 
+@pytest.mark.slow
 def test_the_prisoners_defect():
     env, evaluator = envs.make("prisoners_dilemma"), NashConv(named.PRISONERS_DILEMMA)
     _, done = trained(env, 60, (evaluator,), shared_parameters=False, centralized=False)

@@ -110,7 +110,7 @@ def test_the_bonus_grows_with_the_time_since_a_pair_was_tried():
     assert (np.asarray(after.q[obs])[untried] > 1.0).all()  # it leads back, so it pays more than once
 
 
-@pytest.mark.parametrize("kind", ["dyna_q", "prioritised"])
+@pytest.mark.parametrize("kind", rest_is_slow(["dyna_q", "prioritised"], ("prioritised",)))
 def test_planning_comes_to_the_exact_values_of_a_known_world(kind):
     """In a world without chance the model is the world, where it was tried."""
     env = envs.make("corridor")

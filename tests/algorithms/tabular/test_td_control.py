@@ -15,7 +15,7 @@ from jaxrl.solvers.mdp.policy_evaluation import policy_evaluation
 from jaxrl.training.runner import run
 from tests import probes
 from tests.algorithms.tabular.trajectories import follow
-from tests.marks import rest_is_slow
+from tests.marks import rest_is_slow, slow
 
 GAMMA = 0.9
 COMMON = {"gamma": GAMMA, "num_steps": 100, "epsilon": 0.5}
@@ -127,8 +127,7 @@ def test_n_step_sarsa_by_its_equation(grid):
     assert_tables(n_step_sarsa, {"n": n}, grid, reference)
 
 
-@pytest.mark.parametrize("watkins", [False, True])
-@pytest.mark.parametrize("replacing", [False, True])
+@pytest.mark.parametrize(("replacing", "watkins"), [(False, False), (True, True), slow(False, True), slow(True, False)])
 def test_sarsa_lambda_by_its_equation(grid, replacing, watkins):
     def reference(steps, q):
         e = np.zeros_like(q)
@@ -181,6 +180,7 @@ def test_double_q_learning_by_its_equation(grid):
 
 
 @pytest.mark.parametrize("name", rest_is_slow(("sarsa", "expected_sarsa", "n_step_sarsa", "sarsa_lambda"), ("sarsa",)))
+@pytest.mark.slow
 def test_on_policy_learners_find_the_values_of_the_policy_that_explores(name):
     """With every action uniform, these are the values of the uniform policy, not the best ones."""
     env = envs.make("frozen_lake", slip=0.3)
@@ -196,6 +196,7 @@ def test_on_policy_learners_find_the_values_of_the_policy_that_explores(name):
     assert (np.abs(error.mean(0)) < 4 * error.std(0) / np.sqrt(16) + 0.01).all()  # in the mean over seeds, only noise is left
 
 
+@pytest.mark.slow
 def test_double_q_learning_does_not_overestimate():
     """Of ten actions worth 0 each with noisy rewards, the largest estimate of Q-learning is above 0, that of double Q is not."""
     env = envs.make("gaussian_bandit", means=(0.0,) * 10)
