@@ -69,7 +69,7 @@ class GracefulStop:
 
     @property
     def kept(self) -> str:
-        """What is left after a stop, in words: a second request does not wait for a checkpoint."""
+        """The results that a stop leaves, in words: a second request does not wait for a checkpoint."""
         last = "every arm goes on from its last checkpoint, or begins again where it has none yet"
         return last if self._twice else "all results so far are kept"
 

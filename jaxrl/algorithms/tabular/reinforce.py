@@ -33,7 +33,7 @@ from jaxrl.core.config import require_discrete, require_single_agent
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.rollout import Decision, Episode, Transition
 from jaxrl.core.scan import scan
-from jaxrl.errors import require_between, require_counts
+from jaxrl.errors import require_between, require_counts, require_numbers
 
 
 @struct.dataclass
@@ -55,13 +55,14 @@ class Config:
         require_single_agent("reinforce", env)
         require_discrete("reinforce", env, "Number observations and actions.")
         require_counts("reinforce", self, "num_envs", "num_steps")
+        require_numbers("reinforce", self)
         require_between("reinforce", self, 0, float("inf"), "learning_rate")
         require_between("reinforce", self, 0, 1, "baseline_rate", "gamma")
 
 
 @struct.dataclass
 class Sums:
-    """What an episode has added up so far.
+    """Sums over the steps of an episode so far.
 
     scores: float32[X, A], z_0 + ... + z_k. gradient: float32[X, A], of the return. discount: float32[], gamma^k.
     visits: float32[X], how often a state was seen. traces: float32[X], the same, each visit discounted since.
