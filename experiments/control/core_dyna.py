@@ -92,6 +92,8 @@ CLAIMS = (
         "Sutton and Barto (2018), figure 8.2",
         every(later(few) - later(more) > 0.0 for few, more in itertools.pairwise(PLANNING)),
     ),
+    # It fails at alpha = 0.1: the pair with the largest error is imagined again and again, a tenth of its error at a time. On
+    # another root, alpha = 0.5 takes 26 real steps against 40, and alpha = 1, the full backups of the source, 19 against 40.
     Claim(
         "With 5 imagined steps, the second to the tenth episode take fewer real steps if these are prioritised",
         "Moore and Atkeson (1993); Sutton and Barto (2018), section 8.4",
