@@ -102,8 +102,9 @@ def make(env: Environment, config: Config) -> Algorithm:
         return exploration.boltzmann_probabilities(state.theta[view.obs], 1.0, view.mask)
 
     def init(key):
+        theta, baseline = jnp.zeros(shape, jnp.float32), jnp.zeros(shape[0], jnp.float32)
         sums = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.num_envs, *leaf.shape)), nothing(shape))
-        return State(jnp.zeros(shape), jnp.zeros(shape[0]), rollout.start(key, env, config.num_envs), sums)
+        return State(theta, baseline, rollout.start(key, env, config.num_envs), sums)
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
