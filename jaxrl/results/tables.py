@@ -283,7 +283,7 @@ class Table:
 
     def _merged_parts(self) -> int:
         """Returns how many parts the merged file holds."""
-        return _content(self.merged).merged_parts if self.merged.exists() else 0
+        return int((storage.read_schema(self.merged).metadata or {}).get(MERGED_PARTS, 0)) if self.merged.exists() else 0
 
     def _next_part(self) -> int:
         return max([self._merged_parts(), *(_part_number(part) + 1 for part in self._parts())])
@@ -306,13 +306,11 @@ class _Content(NamedTuple):
     """The content of a file of a table.
 
     quantities: the columns that are neither an index nor a factor. lengths: arm -> number of rows. factors: arm -> name -> value.
-    merged_parts: how many parts the file holds.
     """
 
     quantities: tuple[str, ...]
     lengths: dict[str, int]
     factors: dict[str, dict[str, Factor]]
-    merged_parts: int
 
 
 def _content(file: Path) -> _Content:
@@ -329,12 +327,12 @@ def _content_of(file: Path, *state: int) -> _Content:
     quantities = tuple(field.name for field in schema if field.name not in INDEX and field.name not in names)
     lengths: dict[str, int] = {}
     factors: dict[str, dict[str, Factor]] = {}
-    rows = storage.read_table(file, ["arm", *names])
-    for row in rows.group_by(["arm", *names], use_threads=False).aggregate([([], "count_all")]).to_pylist():
-        arm, count = row.pop("arm"), row.pop("count_all")
-        lengths[arm] = lengths.get(arm, 0) + count
-        factors.setdefault(arm, {}).update({name: value for name, value in row.items() if value is not None})
-    return _Content(quantities, lengths, factors, int((schema.metadata or {}).get(MERGED_PARTS, 0)))
+    for piece in storage.read_batches(file, ["arm", *names]):
+        for row in piece.group_by(["arm", *names], use_threads=False).aggregate([([], "count_all")]).to_pylist():
+            arm, count = row.pop("arm"), row.pop("count_all")
+            lengths[arm] = lengths.get(arm, 0) + count
+            factors.setdefault(arm, {}).update({name: value for name, value in row.items() if value is not None})
+    return _Content(quantities, lengths, factors)
 
 
 def _holding(arm: str, files: Sequence[Path]) -> list[Path]:
