@@ -15,7 +15,9 @@ import envs
 from envs.bandits import contextual_bandit, linear_dynamical_bandit
 from envs.random_mdps import random_mdp
 from jaxrl.algorithms.preferences import metrics, overoptimisation
+from jaxrl.algorithms.tabular import reinforce
 from jaxrl.blocks.networks.layers import orthonormal_columns
+from jaxrl.compat import stepping
 from jaxrl.core import rollout
 from jaxrl.core.environment import Step, uncompiled
 from jaxrl.core.finite import tabulate
@@ -105,3 +107,14 @@ def test_values_of_games():
     policies = jnp.full((game.num_states, 2, 3), 1 / 3)
     assert_full(lambda policies: markov_games.nash_conv(game, policies, 0.9), policies)
     assert_full(lambda: markov_games.shapley(game, 0.9))
+
+
+def test_episodes_that_end_together():
+    algorithm = reinforce.make(envs.make("corridor"), reinforce.Config(num_envs=4, num_steps=2))
+    assert_full(algorithm.update, algorithm.init(jax.random.key(0)), jax.random.key(1))
+
+
+def test_a_global_observation_seen_from_outside():
+    env = dataclasses.replace(envs.make("lqr"), global_obs_fn=lambda state, params: params.dynamics @ state)
+    stream = jax.tree.map(lambda leaf: leaf[0], stepping.begin_all(env, stepping.keys([0]))[0])
+    assert_full(lambda stream: stepping.global_obs(env, stream, None), stream)

@@ -195,7 +195,8 @@ def rebalance(
     after = jnp.maximum((total + signed * exposure - costs.fixed) / (1.0 + signed * target), 0.0)
     # Who wants nothing is left with nothing, not with the rounding of position * price / price.
     units = jnp.where(target == 0, -account.position, (target * after - exposure) / price)
-    on_target = jnp.abs(target * total - exposure) <= NO_TRADE * jnp.abs(total)
+    near = jnp.abs(target * total - exposure) <= NO_TRADE * jnp.abs(total)
+    on_target = jnp.where(target == 0, account.position == 0, near)
     return trade(account, price, jnp.where(on_target, 0.0, units), costs)
 
 

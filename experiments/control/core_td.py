@@ -39,7 +39,7 @@ class Config:
     env_steps: int = 100_000
     """Environment steps of each learner on the lake (count)."""
     cliff_env_steps: int = 16_000
-    """On the cliff (count): about 500 episodes."""
+    """On the cliff (count): some 840 episodes of Q-learning, 630 of SARSA."""
     bias_env_steps: int = 700
     """On the noisy choice (count): more than 320 episodes, of one or two steps each."""
 
@@ -50,14 +50,14 @@ QUICK = Config(seeds=16, env_steps=2_000, cliff_env_steps=2_000)
 def arms(config: Config) -> Iterator[Arm]:
     """All learners on the lake, Q-learning and SARSA on the cliff, Q-learning and double Q-learning where rewards are noisy."""
     lake, cliff, noisy = envs.make("frozen_lake"), envs.make("cliff_walking"), envs.make("maximisation_bias")
-    last_hundred = max(1, config.cliff_env_steps // 5)  # episodes, about
+    last_fifth = max(1, config.cliff_env_steps // 5)  # steps: more than 100 episodes
     for task, env, names, options, env_steps, evaluators in (
         ("lake", lake, LEARNERS, {"gamma": 0.99}, config.env_steps, (ExactValue.of(lake, 0.99),)),
         (
             "cliff",
             cliff,
             ("Q-learning", "SARSA"),
-            CONSTANT | {"gamma": 1.0, "learning_rate": 0.5, "num_steps": last_hundred},
+            CONSTANT | {"gamma": 1.0, "learning_rate": 0.5, "num_steps": last_fifth},
             config.cliff_env_steps,
             (ExactValue.of(cliff, 1.0),),
         ),
@@ -127,7 +127,7 @@ CLAIMS = (
         )
     ),
     Claim(
-        "On CliffWalking with 10 % exploration, SARSA's episodes pay at least 10 more than Q-learning's after 400 episodes",
+        "On CliffWalking with 10 % exploration, SARSA's episodes pay at least 10 more than Q-learning's in the last fifth",
         "Sutton and Barto (2018), example 6.6; the limits are -20.71 and -45.80",
         final("episode_return", task="cliff", algorithm="SARSA") - final("episode_return", task="cliff", algorithm="Q-learning")
         >= 10.0,

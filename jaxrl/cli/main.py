@@ -228,6 +228,9 @@ def _parse(where: str, experiment: Experiment, default: Any, arguments: list[str
         experiments_own: Annotated[Any, arg(name="")] = default
 
     if not _repeated_fields(experiment.config()):
+        taken = sorted({field.name for field in fields(running)} & set(_field_names(experiment.config())))
+        must = "fields of the experiment's configuration must not be named as options of the command"
+        require(not taken, where, must, taken, f"Rename {taken[0]} to own_{taken[0]}." if taken else "")
         Options.__annotations__["experiments_own"] = tyro.conf.OmitArgPrefixes[Annotated[experiment.config, arg(name="")]]
     else:  # two configurations inside have fields of one name: --minimax.gamma, --independent.gamma
         Options.__annotations__["experiments_own"] = Annotated[experiment.config, arg(name="")]
@@ -238,11 +241,17 @@ def _parse(where: str, experiment: Experiment, default: Any, arguments: list[str
 
 def _repeated_fields(config: Any) -> bool:
     """Returns whether two configurations inside a configuration have fields of one name."""
+    named = _field_names(config)
+    return len(set(named)) < len(named)
+
+
+def _field_names(config: Any) -> list[str]:
+    """Returns the names of the fields of a configuration, those of configurations inside it in their place."""
     named: list[str] = []
     for field in fields(config):
         part = getattr(config, field.name)
         named += [inner.name for inner in fields(part)] if is_dataclass(part) else [field.name]
-    return len(set(named)) < len(named)
+    return named
 
 
 def _reproduce(arguments: list[str]) -> int:

@@ -143,7 +143,8 @@ def step_or_begin(env: Environment, streams: Stream, actions: PyTree) -> tuple[S
 @jax.jit
 def global_obs(env: Environment, stream: Stream, obs: PyTree) -> jax.Array:
     """Returns what a centralised critic sees of one game, float32[G]; ``obs`` is what its agents see, [N, ...]."""
-    return joint(env.observation_space, obs) if env.global_obs_fn is None else env.global_obs_fn(stream.state, env.params)
+    seen = env.global_obs(stream.state)
+    return joint(env.observation_space, obs) if seen is None else seen
 
 
 def _select(chosen: jax.Array, one: PyTree, other: PyTree) -> PyTree:

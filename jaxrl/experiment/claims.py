@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxrl.errors import JaxrlError, ResultsError, UnknownNameError, require
+from jaxrl.errors import ConfigError, JaxrlError, ResultsError, UnknownNameError, require
 from jaxrl.experiment.results import Results
 from jaxrl.results.factors import label
 from jaxrl.statistics import bootstrap_interval
@@ -35,7 +35,7 @@ class Verdict:
     verdict: "holds", "fails" or "open". value: the estimate. low, high: its 95 % interval, None of an exact number.
     criterion: the inequality. detail: why the claim is open, empty if it is not.
     margin: by how much the nearer end of the interval clears the bar, negative if it does not; in units of the value.
-    mistaken: whether no run could decide the claim: it names a quantity that was not measured, or its own function raised.
+    mistaken: whether no longer run could decide the claim: it names what there is not, or not one arm, or its function raised.
     """
 
     verdict: Word
@@ -221,9 +221,10 @@ def _verdict(claim: Claim, results: Results) -> Verdict:
         with np.errstate(all="ignore"):  # a number that is not finite is found where it is judged
             return claim.statement.judge(results)
     except JaxrlError as reason:
-        found, mistaken = str(reason), isinstance(reason, UnknownNameError)
+        found, mistaken = str(reason), isinstance(reason, UnknownNameError | ConfigError)
     except Exception as reason:  # of a function of the user's: an exception is no verdict
-        found, mistaken = f"{type(reason).__name__}: {reason}", True
+        # A longer run may have the measurement that an index asks for.
+        found, mistaken = f"{type(reason).__name__}: {reason}", not isinstance(reason, IndexError)
     return Verdict("open", criterion=claim.statement.text, detail=f"open: {found}", mistaken=mistaken)
 
 

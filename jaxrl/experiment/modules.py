@@ -20,11 +20,12 @@ def import_file(path: Path) -> ModuleType:
         ConfigError: there is no such file, or it cannot be imported.
     """
     path = path.expanduser().resolve()
-    beside = (other.name for other in path.parent.glob("*.py")) if path.parent.is_dir() else ()
-    near = closest(path.name, beside)
-    given = "Give the path of a Python file, the name of a module, or a name that `jaxrl list` shows."
-    fix = f"Did you mean {path.with_name(near)}?" if near else given
-    require(path.is_file(), "import", "the file must exist", str(path), fix)
+    if not path.is_file():
+        beside = [other.name for other in path.parent.glob("*.py") if other.is_file()] if path.parent.is_dir() else []
+        near = closest(path.name, beside)
+        given = "Give the path of a Python file, the name of a module, or a name that `jaxrl list` shows."
+        fix = f"Did you mean {path.with_name(near)}?" if near else given
+        require(False, "import", "the file must exist", str(path), fix)
     require(path.stem.isidentifier(), "import", "the file's name must be an identifier", path.name, "Rename it.")
     name = f"jaxrl_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:

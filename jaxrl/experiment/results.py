@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import ConfigError, ResultsError, require, unknown_name
+from jaxrl.errors import ConfigError, ResultsError, UnknownNameError, require, unknown_name
 from jaxrl.results import factors as factor
 from jaxrl.results.factors import Factor
 from jaxrl.results.run_directory import TABLES, RunDirectory
@@ -259,4 +259,5 @@ class Results:
             return unknown_name(f"run {self.directory.path.name}", "factor", unknown[0], names)
         some = ", ".join(str(f) for f in known[:6])
         fix = "Name values that occur, or train the arm."
-        return ResultsError(f"results: an arm with the factors {dict(factors)} must have {metric!r}, got {some}. {fix}")
+        error = ResultsError if any(factor.matches(one, factors) for one in known) else UnknownNameError
+        return error(f"results: an arm with the factors {dict(factors)} must have {metric!r}, got {some}. {fix}")

@@ -15,6 +15,7 @@ from jaxrl.core import machine
 from jaxrl.errors import ConfigError, JaxrlError
 from jaxrl.experiment.experiment import load, names
 from jaxrl.training.runner import run
+from tests.outcomes import TINY
 
 BAD = [
     *(("--seeds", value) for value in ("0", "-1", "99999999999", "1e3", "nan")),
@@ -131,6 +132,13 @@ def test_a_file_whose_name_is_mistyped_is_offered(tmp_path, capsys):
     line = refused(["run", str(tmp_path / "my_experimnet.py")], capsys)
     assert f"Did you mean {tmp_path / 'my_experiment.py'}?" in line
     assert "Give the path of a Python file" in refused(["run", str(tmp_path / "nothing" / "alike.py")], capsys)
+
+
+def test_a_field_named_as_an_option_is_refused(tmp_path, capsys):
+    text = Path(TINY).read_text().replace("num_updates: int = 5", "num_updates: int = 5\n    quick: int = 1")
+    (tmp_path / "mine.py").write_text(text)
+    line = refused(["plan", str(tmp_path / "mine.py")], capsys)
+    assert "must not be named as options of the command, got ['quick']. Rename quick to own_quick." in line
 
 
 def test_quick_is_an_option_among_the_others(capsys):

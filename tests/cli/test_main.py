@@ -14,7 +14,7 @@ from jaxrl.__main__ import NO_READER
 from jaxrl.cli import main as command_line
 from jaxrl.cli.main import main
 from jaxrl.errors import ConfigError
-from jaxrl.experiment import Claim, exact, final
+from jaxrl.experiment import Claim, derived, exact, final
 from jaxrl.experiment.experiment import load, names
 from jaxrl.results.run_directory import RunDirectory
 
@@ -194,12 +194,20 @@ def test_a_claim_that_cannot_be_evaluated_is_open_with_its_reason(tmp_path, monk
     assert run.finished
 
 
-def test_a_claim_that_no_run_could_decide_is_a_failure_of_tiny_budgets_too(tmp_path, monkeypatch, capsys):
-    changed(monkeypatch, SMALL, claims=(Claim("Named wrongly", "nobody", final("largest_w", method="plain", rate=0.1) > 0),))
-    assert main(["reproduce", SMALL, "--quick", "--runs", str(tmp_path)]) == 1
-    assert "largest_w" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("quantity", "mistaken"),
+    [
+        (final("largest_w", method="plain", rate=0.1), True),  # a metric that nobody measures
+        (final("largest_q", method="plian"), True),  # a factor that no arm has
+        (final("largest_q"), True),  # several arms
+        (derived("early", lambda results: results.values("largest_q", method="plain", rate=0.1)[:, 100]), False),  # too short
+    ],
+)
+def test_a_claim_that_no_run_could_decide_fails_a_quick_run_too(quantity, mistaken, tmp_path, monkeypatch, capsys):
+    changed(monkeypatch, SMALL, claims=(Claim("Something", "nobody", quantity > 0),))
+    assert main(["reproduce", SMALL, "--quick", "--runs", str(tmp_path)]) == int(mistaken)
     (entry,) = only_run(tmp_path).claims()
-    assert (entry["verdict"], entry["mistaken"]) == ("open", True)
+    assert (entry["verdict"], entry["mistaken"]) == ("open", mistaken)
 
 
 def test_an_experiment_that_breaks_off_does_not_stop_the_next(tmp_path, monkeypatch, capsys):

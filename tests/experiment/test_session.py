@@ -8,7 +8,7 @@ import pytest
 
 import envs
 from jaxrl.algorithms.tabular import q_learning
-from jaxrl.errors import ConfigError, ResultsError, UnknownNameError
+from jaxrl.errors import ConfigError, UnknownNameError
 from jaxrl.experiment import Arm, load
 from jaxrl.experiment.results import Results
 from jaxrl.experiment.session import Session
@@ -50,7 +50,7 @@ def test_results_are_read_by_factor(small):
     assert not results.is_exact("largest_q", rate=0.1)
     with pytest.raises(ConfigError, match="must name one arm"):
         results.final("greedy_exact_value", method="plain")
-    with pytest.raises(ResultsError, match="an arm with the factors"):
+    with pytest.raises(UnknownNameError, match="an arm with the factors"):
         results.final("greedy_exact_value", method="plain", rate=0.2)
     with pytest.raises(UnknownNameError, match="no trained arm is named 'rate 3'"):
         results.run(rate=3)

@@ -8,7 +8,10 @@
             w(s_t) <- w(s_t) + alpha_w (G - w(s_t))
 
 with pi(a | s) in proportion to exp theta(s, a), so that grad ln pi(a | s) is 1 at (s, a) less pi(b | s) at each (s, b). For
-alpha_w = 0, w stays at zeros: REINFORCE without a baseline. All steps of an episode move the tables together, at its end.
+alpha_w = 0, w stays at zeros: REINFORCE without a baseline.
+
+All steps of an episode move the tables together, at its end, by the policy and the w that it was played with. The loop of the
+book moves both between the steps, so that a long episode changes its own later gradients; here it makes one larger step.
 
 Nothing of an episode is stored but sums that grow with it, since each reward credits all steps before it at once:
 
@@ -20,6 +23,8 @@ w(s_T), which is 0 without a baseline: then a time limit is an end.
 Source: Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning"; Sutton and
 Barto (2018), sections 13.1 to 13.4.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -90,6 +95,7 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds REINFORCE on an environment with discrete observations and actions."""
     shape = tables.shape(env)
+    total = partial(jnp.tensordot, axes=1, precision="highest")
 
     def policy(state, greedy):
         def act(key, view):
@@ -115,8 +121,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         sums = grown(state.sums, seen, state.theta, state.baseline, config.gamma)
         # At the end of an episode, theta and w move.
         ended, ends = seen.done.astype(jnp.float32), jnp.maximum(seen.done.sum(), 1)
-        theta = state.theta + config.learning_rate * jnp.tensordot(ended, sums.gradient, 1) / ends
-        visits, returns = jnp.tensordot(ended, sums.visits, 1), jnp.tensordot(ended, sums.returns, 1)
+        theta = state.theta + config.learning_rate * total(ended, sums.gradient) / ends
+        visits, returns = total(ended, sums.visits), total(ended, sums.returns)
         nearer = 1.0 - (1.0 - config.baseline_rate) ** visits  # n steps of alpha_w towards the mean of n returns
         baseline = state.baseline + nearer * (returns / jnp.maximum(visits, 1.0) - state.baseline)
         square = jnp.square(sums.gradient).sum((1, 2))

@@ -55,8 +55,8 @@ def episodes_of(env, config, num_steps):
             steps = []
 
 
-def by_the_book(steps, theta, baseline, config):
-    """One episode of Sutton and Barto (2018), section 13.4, in float64; the policy and w are those of before the episode."""
+def by_hand(steps, theta, baseline, config):
+    """One episode by the equations of Sutton and Barto (2018), section 13.4, in float64, for the policy and w of before it."""
     theta, w = np.asarray(theta, np.float64), np.asarray(baseline, np.float64)
     chance = np.exp(theta) / np.exp(theta).sum(1, keepdims=True)
     new_theta, returns = theta.copy(), {}
@@ -74,11 +74,11 @@ def by_the_book(steps, theta, baseline, config):
 
 @pytest.mark.parametrize("baseline_rate", [0.0, 0.3])
 @pytest.mark.parametrize(("world", "limit"), [("short_corridor", 6), ("corridor", 12)])
-def test_every_episode_moves_the_tables_as_the_book_says(world, limit, baseline_rate):
+def test_every_episode_moves_the_tables_by_the_equations(world, limit, baseline_rate):
     """Episodes that end, and others that the time limit cuts."""
     config, cut, count = CONFIG.replace(baseline_rate=baseline_rate), 0, 0
     for steps, before, after in episodes_of(envs.make(world, max_steps=limit), config, 200):
-        theta, baseline = by_the_book(steps, before.theta, before.baseline, config)
+        theta, baseline = by_hand(steps, before.theta, before.baseline, config)
         np.testing.assert_allclose(after.theta, theta, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(after.baseline, baseline, rtol=1e-5, atol=1e-6)
         cut, count = cut + (not steps[-1][4]), count + 1
@@ -106,6 +106,11 @@ def test_the_mean_of_the_gradients_is_the_gradient_of_the_exact_value():
     assert np.abs(exact).max() > 0.01
 
 
+def per_episode(done):
+    """The squares of all gradients of an update, added up: a mean of updates would count episodes of rich updates less."""
+    return np.nan_to_num(np.asarray(done.metrics["gradient_square"])) * np.asarray(done.metrics["episodes"])
+
+
 def test_a_baseline_makes_the_gradient_smaller():
     """The policy stays as it is: the means of both are the same."""
     env = envs.make("short_corridor")
@@ -113,7 +118,7 @@ def test_a_baseline_makes_the_gradient_smaller():
         learned(env, learning_rate=0.0, gamma=1.0, baseline_rate=rate, num_updates=100) for rate in (0.0, 0.1)
     )
     np.testing.assert_array_equal(with_baseline.state.theta, 0.0)
-    square = [np.nanmean(np.asarray(done.metrics["gradient_square"])[:, 20:], axis=1) for done in (plain, with_baseline)]
+    square = [per_episode(done)[:, 20:].sum(1) for done in (plain, with_baseline)]
     assert (square[1] < square[0]).all(), "of each seed: both saw the same episodes"
 
 
