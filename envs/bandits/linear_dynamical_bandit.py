@@ -67,7 +67,6 @@ def step(key, state, action, params):
     return Step(obs, state, reward, jnp.bool_(False), {"regret": mean.max() - mean[action]})
 
 
-@jax.default_matmul_precision("highest")
 def _learn(belief: Belief, direction: jax.Array, value: jax.Array, variance: jax.Array) -> Belief:
     """Conditions the belief on one number: ``value`` is ``direction @ state`` plus noise of this variance."""
     mean, covariance = belief

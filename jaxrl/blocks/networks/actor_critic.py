@@ -46,7 +46,7 @@ class ActorCritic(nn.Module):
     agent_ids: N, appends to the features of each of N agents (the last batch axis) its number, one-hot; 0 for none.
     centralized: whether the critic sees a global observation float32[..., G] in place of the features, with a GRU of its own.
     num_values: how many values the critic estimates, one for each of as many agents; None for one value without an axis.
-    network: of the user's, for actor and critic each, in place of all layers; see the head of this file. Feed-forward.
+    network: of the user's, for actor and critic each, in place of all layers; see ``jaxrl.blocks.networks``. Feed-forward.
 
     The head is float32[..., A] logits for Discrete actions, float32[..., sum(nvec)] for MultiDiscrete ones, and (mean, log_std),
     each float32[..., D], for Box actions; of a nested space, a head for every part. ``network`` has the outputs of all parts, one

@@ -140,7 +140,7 @@ class CNN(nn.Module):
 
 
 class Own(nn.Module):
-    """A network of the user's, see the head of this file: called with observations of any batch axes PyTree[..., ...].
+    """A network of the user's, see ``jaxrl.blocks.networks``: called with observations of any batch axes PyTree[..., ...].
 
     network: ``(observation_space, num_outputs) -> flax module``.
     observation_space: of what it is shown; None for a vector float32[..., G] of whatever length.

@@ -19,7 +19,7 @@ class QNetwork(nn.Module):
     hidden: sizes of the hidden layers.
     channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
     dueling: the last hidden layer is split into two streams, Q = V + A - mean A (Wang et al. 2016, eq. 9).
-    network: of the user's, in place of all layers; see the head of this file. Feed-forward.
+    network: of the user's, in place of all layers; see ``jaxrl.blocks.networks``. Feed-forward.
     memory_size: H, of a GRU before the hidden layers, as in ``ActorCritic``; 0 for none.
 
     Called with observations PyTree[..., ...] of any batch axes and, with a core, the memories float32[..., H] that came before
