@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import envs
-from jaxrl.algorithms.deep import dqn, ppo, sac, td3
+from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
@@ -94,6 +94,7 @@ def whole(config: Callable, **changes: Any) -> Callable[[], Any]:
 
 RUNNING_MOMENTS = {"normalize_observation": True, "normalize_reward": True, "normalize_value": True}
 OFF_POLICY: dict[str, Any] = {"num_rounds": 2, "batch_size": 4, "buffer_size": 16, "learning_starts": 8, "hidden": (4,)}
+QUANTILES: dict[str, Any] = {"num_steps": 2, "head": "quantile", "num_atoms": 5, "huber_delta": 1.0}
 CASES = {
     "q_learning": Case(q_learning.make, env("frozen_lake"), whole(q_learning.Config)),
     "sarsa": Case(sarsa.make, env("frozen_lake"), whole(sarsa.Config)),
@@ -114,6 +115,23 @@ CASES = {
         env("cartpole"),
         functools.partial(dqn.Config, num_steps=2, **OFF_POLICY),
     ),
+    "dqn_rainbow": Case(
+        dqn.make,
+        env("cartpole"),
+        functools.partial(
+            dqn.Config,
+            num_steps=2,
+            **(OFF_POLICY | {"hidden": (4, 4)}),
+            double=True,
+            dueling=True,
+            n_steps=3,
+            prioritised=True,
+            head="categorical",
+            num_atoms=5,
+        ),
+    ),
+    "dqn_quantile": Case(dqn.make, env("cartpole"), functools.partial(dqn.Config, **OFF_POLICY, **QUANTILES)),
+    "pqn": Case(pqn.make, env("cartpole"), small(pqn.Config)),
     "sac": Case(sac.make, env("pendulum"), functools.partial(sac.Config, num_steps=2, **OFF_POLICY)),
     "sac_discrete": Case(sac.make, env("cartpole"), functools.partial(sac.Config, num_steps=2, **OFF_POLICY)),
     "td3": Case(td3.make, env("pendulum"), functools.partial(td3.Config, **OFF_POLICY)),

@@ -9,7 +9,7 @@ import pytest
 
 import envs
 from envs.matrix_games import matrix_game
-from jaxrl.algorithms.deep import dqn, ppo, sac, td3
+from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.preferences import beyond_pairs, direct, ensembles, reward_fitting, rlhf
@@ -53,6 +53,7 @@ CONFIGS = {
     "ppo": (ppo.Config(), GRID),
     "mappo": (mappo.Config(), GAME),
     "dqn": (dqn.Config(), GRID),
+    "pqn": (pqn.Config(), GRID),
     "sac": (sac.Config(), GRID),
     "td3": (td3.Config(), envs.make("pendulum")),
     "reward_fitting": (FITTING, DATA),
@@ -69,6 +70,7 @@ INFINITE = {
     "target_noise_clip",
     "huber_delta",
     "epsilon_steps",
+    "importance_steps",
     "learning_rate_half_life",
     "learning_rate_hold",
     "decay_steps",

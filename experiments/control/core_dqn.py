@@ -17,18 +17,20 @@ import envs
 from jaxrl.algorithms.deep import dqn
 from jaxrl.core.transforms import with_copied_actions
 from jaxrl.evaluation import Episodes, ExactValue, Overestimate
-from jaxrl.experiment import Arm, Claim, Results, area, draw, exact, final, share
+from jaxrl.experiment import Arm, Claim, Results, area, draw, exact, final, smallest
 
 EVALUATIONS = 50  # of each learner, evenly spaced
 COPIES = 5  # of every action
 
-# Learning rates and the schedules of epsilon were chosen with seeds of another root than the one the claims are checked with.
+# Learning rates and the schedules were chosen with seeds of another root than the one the claims are checked with.
 COMMON = dqn.Config(learning_rate=1e-3, num_rounds=125, learning_starts=1_000)
 SMALL = replace(COMMON, target_interval=100, num_steps=4, batch_size=32)
 CATCH = replace(SMALL, epsilon_steps=20_000.0, hidden=(64, 64))
 NOISY_GRID = replace(SMALL, gamma=0.95, epsilon_start=0.5, epsilon_end=0.5, hidden=(64,))
 CARTPOLE = replace(
     COMMON,
+    # At a constant rate good policies come and go: late evaluations stay below 475 in one of five. 300 updates are all there are.
+    anneal_updates=300.0,
     epsilon_steps=50_000.0,
     target_step_size=0.01,
     target_interval=1,
@@ -114,9 +116,9 @@ CLAIMS = (
         final("greedy_exact_value", task="catch", algorithm="DQN") >= 0.95,
     ),
     Claim(
-        "After 300,000 steps on CartPole at least 6 of 8 seeds of double DQN keep the pole up for 475 of 500 steps",
+        "After 300,000 steps on CartPole every seed of double DQN keeps the pole up for 475 of 500 steps",
         "Mnih et al. (2015); van Hasselt et al. (2016)",
-        share(final("greedy_return", task="cartpole") >= 475.0) >= 0.75,
+        smallest(final("greedy_return", task="cartpole")) >= 475.0,
     ),
     Claim(
         "On Catch, DQN has a larger area under the curve of the greedy policy's exact return than DQN without a target network",

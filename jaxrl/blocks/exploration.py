@@ -4,7 +4,7 @@
 every action is legal. An illegal action is never chosen, whatever its value. Each function takes one key for the whole batch,
 and what it draws depends on that key alone, so that ``jaxrl.core.scan`` can draw it ahead.
 
-Decaying rates: ``optax.linear_schedule`` and ``optax.exponential_decay`` serve for epsilon and temperature;
+Rates: ``linear`` moves epsilon or another number over a time that may be traced, which ``optax.linear_schedule`` does not allow;
 ``harmonic_schedule`` is for step sizes.
 """
 
@@ -226,6 +226,14 @@ def ucb_probabilities(
         random_ties: whether a key decides between several best actions.
     """
     return greedy_probabilities(upper_confidence_bound(values, counts, step, coefficient), mask, random_ties)
+
+
+def linear(start: jax.Array | float, end: jax.Array | float, length: jax.Array | float, count: jax.Array) -> jax.Array:
+    """Returns a number that goes evenly from ``start`` at count 0 to ``end`` at ``length``, and stays there, float32[...].
+
+    start, end, length: may be traced; an infinite length stays at the start. count: int32[...], at least 0.
+    """
+    return start + jnp.minimum(count / length, 1.0) * (end - start)
 
 
 def harmonic_schedule(

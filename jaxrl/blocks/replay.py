@@ -1,11 +1,12 @@
-"""Replay: a ring of items in the carry of a training loop, written batch by batch and sampled uniformly.
+"""Replay: a ring of items in the carry of a training loop, written batch by batch, and sampled uniformly or by priority.
 
 An item is any pytree: a transition with nested observations and masks, or something else. Adding and sampling cost time in
 proportion to the batch, whatever the capacity; in a loop whose carry holds the buffer it is written in place.
 
 The steps of E environments, written one step of all at a time, are E rings in one: an environment's next step is E items on.
 
-Source: Lin (1992); Mnih et al. (2015), algorithm 1; sequences: Hausknecht and Stone (2015), section 4.
+Source: Lin (1992); Mnih et al. (2015), algorithm 1; sequences: Hausknecht and Stone (2015), section 4; priorities: Schaul et al.
+(2016), algorithm 1.
 """
 
 import functools
@@ -14,9 +15,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxrl.blocks import priorities
+from jaxrl.blocks.priorities import Priorities
 from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.environment import PyTree
-from jaxrl.errors import require
+from jaxrl.errors import ConfigError, require
 
 
 @struct.dataclass
@@ -26,38 +29,45 @@ class ReplayBuffer:
     items: PyTree[C, ...]; zeros where nothing has been written.
     position: int32[], where the next item goes.
     size: int32[], how many have been written, at most C.
+    priorities: of the items, 0 where nothing has been written; None where all are drawn alike.
     """
 
     items: PyTree
     position: jax.Array
     size: jax.Array
+    priorities: Priorities | None = None
 
     @property
     def capacity(self) -> int:
         return _length(self.items)
 
 
-def create(example: PyTree, capacity: int) -> ReplayBuffer:
+def create(example: PyTree, capacity: int, prioritised: bool = False) -> ReplayBuffer:
     """Returns an empty buffer.
 
     Args:
         example: one item; only its shapes and dtypes matter.
         capacity: C, how many items are kept.
+        prioritised: whether items have priorities.
 
     Raises:
         ConfigError: the capacity is below 1.
     """
     require(capacity >= 1, "replay", "the capacity must be at least 1", capacity, "Keep more items.")
     items = jax.tree.map(lambda leaf: jnp.zeros((capacity, *jnp.shape(leaf)), jnp.result_type(leaf)), example)
-    return ReplayBuffer(items, jnp.int32(0), jnp.int32(0))
+    return ReplayBuffer(items, jnp.int32(0), jnp.int32(0), priorities.create(capacity) if prioritised else None)
 
 
-def add(buffer: ReplayBuffer, batch: PyTree) -> ReplayBuffer:
+def add(buffer: ReplayBuffer, batch: PyTree, delay: int = 0) -> ReplayBuffer:
     """Writes a batch after what was written last, over the oldest items once the buffer is full.
+
+    A new item gets the largest priority that any had, so that it is soon drawn (Schaul et al. 2016, algorithm 1, line 6).
 
     Args:
         buffer: the buffer.
         batch: PyTree[B, ...], B at most the capacity.
+        delay: with priorities, how many items must follow one before it is drawn; below the capacity. A return of n steps in E
+            environments needs the (n - 1) E that follow.
 
     Raises:
         ConfigError: the batch is larger than the buffer.
@@ -65,7 +75,19 @@ def add(buffer: ReplayBuffer, batch: PyTree) -> ReplayBuffer:
     capacity, count = buffer.capacity, _length(batch)
     _require_fit("add", capacity, count)
     items = jax.tree.map(functools.partial(_write, buffer.position), buffer.items, batch)
-    return ReplayBuffer(items, (buffer.position + count) % capacity, jnp.minimum(buffer.size + count, capacity))
+    order = buffer.priorities
+    if order is not None:
+        order = _with_new(order, buffer.size, (buffer.position + jnp.arange(count, dtype=jnp.int32)) % capacity, capacity, delay)
+    return ReplayBuffer(items, (buffer.position + count) % capacity, jnp.minimum(buffer.size + count, capacity), order)
+
+
+def _with_new(order: Priorities, size: jax.Array, index: jax.Array, capacity: int, delay: int) -> Priorities:
+    """Returns the priorities once items are written at ``index`` int32[B]: those ``delay`` items back get the largest."""
+    if not delay:
+        return priorities.assign(order, index, jnp.broadcast_to(order.largest, index.shape))
+    order = priorities.assign(order, index, jnp.zeros(index.shape, jnp.float32))
+    written = jnp.arange(index.shape[0], dtype=jnp.int32) + size >= delay  # before the ring is full, less lies behind
+    return priorities.assign(order, (index - delay) % capacity, jnp.where(written, order.largest, 0.0))
 
 
 def sample(key: jax.Array, buffer: ReplayBuffer, batch_size: int) -> PyTree:
@@ -83,9 +105,39 @@ def sample(key: jax.Array, buffer: ReplayBuffer, batch_size: int) -> PyTree:
         ConfigError: the batch is larger than the buffer.
     """
     _require_fit("sample", buffer.capacity, batch_size)
-    # A remainder of 32 random bits: half the draws of randint, and no item is likelier than another by more than size / 2^32.
-    index = (jax.random.bits(key, (batch_size,), jnp.uint32) % buffer.size.astype(jnp.uint32)).astype(jnp.int32)
-    return shard_batch(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items))
+    return items_at(buffer, _uniform(key, batch_size, buffer.size))
+
+
+def sample_by_priority(key: jax.Array, buffer: ReplayBuffer, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """Draws the places of items in proportion to their priorities; see ``priorities.sample``, whose results are these.
+
+    Raises:
+        ConfigError: the buffer keeps no priorities, or the batch is larger than the buffer.
+    """
+    _require_fit("sample_by_priority", buffer.capacity, batch_size)
+    if buffer.priorities is None:
+        raise ConfigError("replay.sample_by_priority: the buffer must keep priorities. Create it with prioritised=True.")
+    return priorities.sample(key, buffer.priorities, batch_size)
+
+
+def items_at(buffer: ReplayBuffer, index: jax.Array) -> PyTree:
+    """Returns the items at some places, PyTree[..., B, ...]. index: int32[..., B], in [0, C)."""
+    return shard_batch(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items), axis=index.ndim - 1)
+
+
+def sample_starts(key: jax.Array, buffer: ReplayBuffer, batch_size: int, length: int, num_envs: int) -> jax.Array:
+    """Draws the places from which sequences start, int32[B]; arguments and errors as for ``sample_sequences``."""
+    capacity, span = buffer.capacity, (length - 1) * num_envs
+    must = f"length * num_envs must not exceed the capacity ({capacity})"
+    require(length * num_envs <= capacity, "replay.sample_sequences", must, length * num_envs, "Raise the capacity.")
+    oldest = buffer.position - buffer.size
+    return (oldest + _uniform(key, batch_size, buffer.size - span)) % capacity
+
+
+def sequence_from(start: jax.Array, buffer: ReplayBuffer, length: int, num_envs: int) -> jax.Array:
+    """Returns the places of L successive steps of one environment each, int32[L, B]. start: int32[B], of the first of them."""
+    steps = num_envs * jnp.arange(length, dtype=jnp.int32)[:, None]
+    return (start + steps) % buffer.capacity
 
 
 def sample_sequences(key: jax.Array, buffer: ReplayBuffer, batch_size: int, length: int, num_envs: int) -> PyTree:
@@ -105,14 +157,14 @@ def sample_sequences(key: jax.Array, buffer: ReplayBuffer, batch_size: int, leng
     Raises:
         ConfigError: the sequences are longer than the buffer.
     """
-    capacity, span = buffer.capacity, (length - 1) * num_envs
-    must = f"length * num_envs must not exceed the capacity ({capacity})"
-    require(length * num_envs <= capacity, "replay.sample_sequences", must, length * num_envs, "Raise the capacity.")
-    starts = (buffer.size - span).astype(jnp.uint32)  # from the oldest step on
-    start = (jax.random.bits(key, (batch_size,), jnp.uint32) % starts).astype(jnp.int32)
-    steps = num_envs * jnp.arange(length, dtype=jnp.int32)[:, None]
-    index = (buffer.position - buffer.size + start + steps) % capacity
-    return shard_batch(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items), axis=1)
+    start = sample_starts(key, buffer, batch_size, length, num_envs)
+    return items_at(buffer, sequence_from(start, buffer, length, num_envs))
+
+
+def _uniform(key: jax.Array, batch_size: int, count: jax.Array) -> jax.Array:
+    """Draws numbers below ``count`` int32[], int32[B], with replacement."""
+    # A remainder of 32 random bits: half the draws of randint, and no number is likelier than another by more than count / 2^32.
+    return (jax.random.bits(key, (batch_size,), jnp.uint32) % count.astype(jnp.uint32)).astype(jnp.int32)
 
 
 def _length(tree: PyTree) -> int:

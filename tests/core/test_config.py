@@ -7,7 +7,7 @@ import pytest
 from flax import struct
 
 import envs
-from jaxrl.algorithms.deep import dqn, ppo, sac, td3
+from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
@@ -32,6 +32,7 @@ from tests.small_algorithms import CASES, loop
 STEPPING: tuple[type[EnvironmentConfig], ...] = (
     dqn.Config,
     ppo.Config,
+    pqn.Config,
     sac.Config,
     td3.Config,
     iql.Config,

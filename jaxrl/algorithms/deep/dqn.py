@@ -1,4 +1,4 @@
-"""Deep Q-learning: replay, a target network, and on request double, dueling and recurrent.
+"""Deep Q-learning: replay, a target network, and on request double, dueling, recurrent, n steps, priorities, C51 and quantiles.
 
     initialise the replay memory with random steps, the network, and the target network as its copy
     repeat
@@ -7,7 +7,7 @@
         G times
             sample a minibatch of transitions (s, a, r, s')
             y = r + gamma Q_target(s', a*), or r where the episode terminated
-            one Adam step on L(theta) = Huber(y - Q(s, a))
+            one Adam step on the mean of L(theta) = Huber(y - Q(s, a))
             every N Adam steps: theta_target <- theta_target + tau (theta - theta_target)
 
 with a* = argmax_a' Q_target(s', a'), or argmax_a' Q(s', a') for double Q-learning. tau = 1 copies the network every N steps
@@ -21,9 +21,20 @@ as in Hausknecht and Stone 2015, would not know what was shown before). It comes
 steps bring it up to date, by each network for itself, and nothing is learned from them. h goes on to s' with s' itself, so that
 the values beyond a time limit are those of the episode that was cut.
 
+With n steps, r is the sum of n discounted rewards, s' the state after them and gamma^n the discount; a sum ends with its episode.
+With priorities, a transition is drawn with a probability in proportion to (|y - Q(s, a)| + 1e-6)^alpha as of when it was drawn
+last, and its loss counts with (N P)^-beta, where beta rises to 1.
+
+With ``head="categorical"`` (C51) the network gives each action a law of the return on fixed atoms: Q is its mean, y the law of
+r + gamma Z_target(s', a*) projected on the atoms, and L the cross-entropy. With ``head="quantile"`` (QR-DQN) it gives N
+quantiles: y_j = r + gamma theta_j(s', a*), and L is the quantile Huber loss. All of these with double and dueling are the parts
+of Rainbow, without its noisy layers.
+
 Source: Mnih et al. (2015), algorithm 1; double: van Hasselt et al. (2016), equation 4; dueling: Wang et al. (2016), equation 9;
-recurrent: Hausknecht and Stone (2015), section 4, with the stored state and burn-in of Kapturowski et al. (2019), section 3.
-The defaults are those of CleanRL's DQN on CartPole (Huang et al. 2022, "CleanRL"), the squared loss among them.
+recurrent: Hausknecht and Stone (2015), section 4, with the stored state and burn-in of Kapturowski et al. (2019), section 3;
+n steps and the union of all: Hessel et al. (2018); priorities: Schaul et al. (2016), algorithm 1; C51: Bellemare et al. (2017),
+algorithm 1; quantiles: Dabney et al. (2018), algorithm 1. The defaults are those of CleanRL's DQN on CartPole (Huang et al. 2022,
+"CleanRL"), the squared loss among them.
 """
 
 from dataclasses import replace
@@ -35,12 +46,12 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from jaxrl.blocks import networks, optimisers, replay
-from jaxrl.blocks.losses import double_q_target, huber_loss, q_learning_target
+from jaxrl.blocks import exploration, multi_step, networks, optimisers, priorities, replay, value_heads
 from jaxrl.blocks.networks import QNetwork
 from jaxrl.blocks.off_policy import OffPolicyConfig
 from jaxrl.blocks.policies import epsilon_greedy_with_memory
 from jaxrl.blocks.replay import ReplayBuffer
+from jaxrl.blocks.value_heads import Head
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_discrete_actions, require_single_agent
@@ -62,7 +73,8 @@ from jaxrl.errors import (
 class Config(OffPolicyConfig):
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Integers, names and flags set shapes: they do."""
 
-    learning_rate: float = 2.5e-4  # of Adam
+    learning_rate: float = 2.5e-4  # of Adam, at the first update
+    anneal_updates: float = jnp.inf  # updates over which the learning rate falls linearly to 0; infinite keeps it
     gamma: float = 0.99  # discount, in [0, 1]
     epsilon_start: float = 1.0  # probability of a uniform action at the first step, in [0, 1]
     epsilon_end: float = 0.05  # and after epsilon_steps, falling linearly in between; in [0, epsilon_start]
@@ -70,7 +82,7 @@ class Config(OffPolicyConfig):
     # Errors beyond it count linearly; infinite squares them all. Mnih et al. (2015) take 1, with rewards clipped to [-1, 1]:
     # where returns are large (CartPole's are near 100), that leaves the rare errors where episodes end unheeded, and values
     # diverge.
-    huber_delta: float = jnp.inf
+    huber_delta: float = jnp.inf  # kappa of quantiles, which must be finite; 1 is common
     max_grad_norm: float = jnp.inf  # the global norm of the gradient is cut to this
     target_step_size: float = 1.0  # tau, in [0, 1]: how far the target network moves towards the network; 1 copies it
     target_interval: int = static(default=50)  # N, Adam steps between two moves of the target network (count)
@@ -81,6 +93,15 @@ class Config(OffPolicyConfig):
     hidden: tuple[int, ...] = static(default=(120, 84))  # layer sizes
     double: bool = static(default=False)  # the network selects the next action, the target network values it
     dueling: bool = static(default=False)  # a value and an advantage stream
+    n_steps: int = static(default=1)  # n, rewards that a target sums before it takes a value (count)
+    prioritised: bool = static(default=False)  # draws by the error of the past, not uniformly
+    priority_exponent: float = 0.6  # alpha in [0, 1]: 0 draws uniformly
+    importance_exponent: float = 0.4  # beta at the first step, in [0, 1]; 1 corrects for all of the uneven drawing
+    importance_steps: float = 250_000.0  # environment steps after which beta has risen to 1
+    head: str = static(default="mean")  # of each action: mean, categorical (C51) or quantile (QR-DQN)
+    num_atoms: int = static(default=51)  # N, of a law or of quantiles; without effect on means (count)
+    value_min: float = -10.0  # the least return that a categorical law knows (reward units)
+    value_max: float = 10.0  # and the largest
     replay: bool = static(default=True)  # False learns from the E * T newest steps alone; see without_replay
     memory_size: int = static(default=0)  # of a GRU; 0 for a feed-forward network
     sequence_length: int = static(default=16)  # L, successive steps that a network with memory is unrolled over (count)
@@ -92,24 +113,41 @@ class Config(OffPolicyConfig):
         require_single_agent("dqn", env)
         networks.require_layers("dqn", self, env.observation_space, "dueling", "memory_size")
         require_counts("dqn", self, "target_interval", "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
-        require_numbers("dqn", self, "epsilon_steps", "huber_delta", "max_grad_norm")
+        lengths = "epsilon_steps", "importance_steps", "anneal_updates"
+        require_numbers("dqn", self, *lengths, "huber_delta", "max_grad_norm")
         require_between("dqn", self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "target_step_size")
-        require_positive("dqn", self, "learning_rate", "epsilon_steps", "huber_delta", "max_grad_norm")
+        require_between("dqn", self, 0, 1, "priority_exponent", "importance_exponent")
+        require_positive("dqn", self, "learning_rate", *lengths, "huber_delta", "max_grad_norm")
         require_at_most("dqn", self, "epsilon_end", "epsilon_start")
+        value_heads.require_head("dqn", self)
+        require_whole("dqn", self, "memory_size", "burn_in")
+        require_counts("dqn", self, "n_steps")
         if self.replay:
             self.require_buffer("dqn")
+            self._validate_steps()
         else:
             self._validate_newest()
-        require_whole("dqn", self, "memory_size", "burn_in")
         if self.memory_size:
             self._validate_sequences()
         else:
             must, fix = "burn_in must be 0 without memory", "Set burn_in=0, or memory_size=64."
             require(self.burn_in == 0, "dqn", must, self.burn_in, fix)
 
+    def _validate_steps(self) -> None:
+        steps, envs = self.n_steps, self.num_envs
+        must, least = "buffer_size must hold n_steps of each environment", steps * envs
+        fix = f"Try buffer_size={least}, or n_steps={max(self.buffer_size // envs, 1)}."
+        require(self.buffer_size >= least, "dqn", f"{must} (n_steps * num_envs = {least})", self.buffer_size, fix)
+        there, missing = self.warm_up_steps + self.num_steps, max(steps - self.num_steps, 1) * envs
+        must = f"the first target needs n_steps ({steps}) steps of each environment before it is drawn"
+        require(there >= steps, "dqn", must, there, f"Try learning_starts={missing}.")
+
     def _validate_sequences(self) -> None:
         must, fix = "with memory, replay must be True: sequences are drawn from the buffer", "Set memory_size=0, or replay=True."
         require(self.replay, "dqn", must, self.replay, fix)
+        for name, value in (("n_steps", 1), ("prioritised", False)):
+            must, found = f"with memory, {name} must be {value}: sequences are drawn uniformly", getattr(self, name)
+            require(found == value, "dqn", must, found, f"Set {name}={value}, or memory_size=0.")
         require_counts("dqn", self, "sequence_length")
         length, envs = self.sequence_length, self.num_envs
         must = f"burn_in must be below sequence_length ({length}), or nothing is learned from"
@@ -122,7 +160,8 @@ class Config(OffPolicyConfig):
         require(there >= length, "dqn", must, there, f"Try learning_starts={missing}.")
 
     def _validate_newest(self) -> None:
-        newest = {"batch_size": self.num_envs * self.num_steps, "buffer_size": 0, "learning_starts": 0}
+        newest = {"batch_size": self.num_envs * self.num_steps, "buffer_size": 0, "learning_starts": 0, "n_steps": 1}
+        newest |= {"prioritised": False}
         for name, value in newest.items():
             found, fix = getattr(self, name), f"Set {name}={value}, or replay=True."
             require(found == value, "dqn", f"without replay, {name} must be {value}: nothing is kept", found, fix)
@@ -154,6 +193,7 @@ class State:
 class Experience(NamedTuple):
     """The stored part of a step; see ``rollout.Transition``. A time limit is no part of it: the target reaches beyond.
 
+    ended: bool, the episode ends here, for whatever reason; None unless targets look several steps ahead.
     first: bool, an episode starts here; None without memory. memory: that of the network before the step; () without memory.
     """
 
@@ -163,6 +203,7 @@ class Experience(NamedTuple):
     next_obs: PyTree
     terminated: jax.Array
     next_mask: jax.Array | None
+    ended: jax.Array | None
     first: jax.Array | None
     memory: PyTree
 
@@ -171,17 +212,19 @@ def q_network(env: Environment, config: Config) -> QNetwork:
     """Returns the network whose parameters are ``State.params``."""
     actions: Any = env.action_space
     layers = config.hidden, config.activation, config.channels, config.dueling, config.network, config.memory_size
-    return QNetwork(env.observation_space, actions.n, *layers)
+    return QNetwork(env.observation_space, actions.n, *layers, num_atoms=value_heads.make(config).num_atoms)
 
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds DQN on an environment with discrete actions."""
-    network = q_network(env, config)
+    network, head = q_network(env, config), value_heads.make(config)
     memory = network.initial_memory()
-    adam = optimisers.adam(config.learning_rate, config.max_grad_norm, eps=1e-8)
+    gradient_steps = config.anneal_updates * config.num_rounds * config.num_gradient_steps
+    adam = optimisers.adam(optimisers.annealed(config.learning_rate, gradient_steps), config.max_grad_norm, eps=1e-8)
 
     def values(state, obs, memory):
-        return network.apply(state.params, obs, memory, method="step")
+        outputs: Any = network.apply(state.params, obs, memory, method="step")
+        return head.mean(outputs[0]), outputs[1]
 
     behaviour, probabilities = epsilon_greedy_with_memory(values, lambda state: epsilon(config, state.steps), random_ties=False)
 
@@ -195,18 +238,21 @@ def make(env: Environment, config: Config) -> Algorithm:
             episodes, batch = rollout.unroll(act_key, env, random, episodes, config.warm_up_steps)
             experience = remembered(config, batch)
             one = jax.tree.map(lambda leaf: leaf[0], experience)
-            buffer = replay.add(replay.create(one, config.buffer_size), experience)
+            buffer = stored(config, replay.create(one, config.buffer_size, config.prioritised), experience)
         return State(params, params, adam.init(params), episodes, buffer, counters.zeros(), counters.zeros())
 
-    def learn(state, transitions):
+    def learn(state, sample):
         # One Adam step on L(theta), towards targets that are constants.
-        target = targets(network, config, state.params, state.target_params, transitions)
-        step = optimisers.gradient_step(partial(loss, network, config), adam)
-        (params, opt_state), metrics = step((state.params, state.opt_state), (transitions, target))
+        target = targets(network, head, config, state.params, state.target_params, sample)
+        step = optimisers.gradient_step(partial(loss, network, head, config), adam)
+        (params, opt_state), metrics = step((state.params, state.opt_state), (sample, target))
         # Every N Adam steps the target network moves.
         since_target = (state.since_target + 1) % config.target_interval
         target_params = moved(config, since_target == 0, params, state.target_params)
-        return replace(state, params=params, opt_state=opt_state, target_params=target_params, since_target=since_target), metrics
+        # What was drawn is as likely from now on as its target was far.
+        buffer = reprioritised(config, state.buffer, sample, metrics.pop("errors"))
+        state = replace(state, params=params, opt_state=opt_state, target_params=target_params, buffer=buffer)
+        return replace(state, since_target=since_target), metrics
 
     def round_(state, key):
         act_key, sample_key = jax.random.split(key)
@@ -214,12 +260,13 @@ def make(env: Environment, config: Config) -> Algorithm:
         policy = noting_memory(behaviour(state, False))
         episodes, batch = rollout.unroll(act_key, env, policy, state.episodes, config.num_steps)
         experience = remembered(config, batch)
-        buffer = replay.add(state.buffer, experience) if config.replay else None
+        buffer = stored(config, state.buffer, experience) if config.replay else None
         steps = counters.advanced(state.steps, config.num_envs * config.num_steps)
         state = replace(state, episodes=episodes, buffer=buffer, steps=steps)
 
         def sample_and_learn(state, key):
-            return learn(state, experience if buffer is None else sampled(key, config, buffer))
+            newest = Sample(experience, config.gamma)
+            return learn(state, newest if state.buffer is None else sampled(key, config, state.buffer, state.steps))
 
         state, metrics = scan(sample_and_learn, state, jax.random.split(sample_key, config.num_gradient_steps))
         return state, (metrics, batch)
@@ -234,9 +281,12 @@ def make(env: Environment, config: Config) -> Algorithm:
 
 def epsilon(config: Config, steps: jax.Array) -> jax.Array:
     """Returns the probability of a uniform action after int32[] environment steps, float32[]."""
-    # optax.linear_schedule does not take a traced number of steps.
-    fraction = jnp.minimum(steps / config.epsilon_steps, 1.0)
-    return config.epsilon_start + fraction * (config.epsilon_end - config.epsilon_start)
+    return exploration.linear(config.epsilon_start, config.epsilon_end, config.epsilon_steps, steps)
+
+
+def beta(config: Config, steps: jax.Array) -> jax.Array:
+    """Returns the exponent of the weights that correct for priorities after int32[] environment steps, float32[]."""
+    return exploration.linear(config.importance_exponent, 1.0, config.importance_steps, steps)
 
 
 def random_policy(env: Environment, network: QNetwork, params: PyTree) -> Policy:
@@ -262,33 +312,69 @@ def noting_memory(policy: Policy) -> Policy:
 
 def remembered(config: Config, batch: Transition) -> Experience:
     """Returns what is remembered of the steps [T, E, ...], in the order of time, leaves [T * E, ...]."""
+    ended = batch.terminated | batch.truncated if config.n_steps > 1 else None
     first = batch.t == 0 if config.memory_size else None
-    what = batch.obs, batch.action, batch.reward, batch.next_obs, batch.terminated, batch.next_mask, first, batch.extras["memory"]
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), Experience(*what))
+    what = batch.obs, batch.action, batch.reward, batch.next_obs, batch.terminated, batch.next_mask, ended, first
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), Experience(*what, batch.extras["memory"]))
 
 
-def sampled(key: jax.Array, config: Config, buffer: ReplayBuffer) -> Experience:
-    """Draws a minibatch: Experience[B], or with memory Experience[L, B] whose memory is that before the first step, [B, H]."""
-    if not config.memory_size:
-        return replay.sample(key, buffer, config.batch_size)
-    steps = replay.sample_sequences(key, buffer, config.batch_size, config.sequence_length, config.num_envs)
-    return steps._replace(memory=steps.memory[0])
+def stored(config: Config, buffer: ReplayBuffer, experience: Experience) -> ReplayBuffer:
+    """Returns the replay memory with more steps [T * E]. With priorities, one is drawn once its n - 1 successors are there."""
+    return replay.add(buffer, experience, delay=(config.n_steps - 1) * config.num_envs)
 
 
-def targets(network: QNetwork, config: Config, params: PyTree, target_params: PyTree, batch: Experience) -> jax.Array:
-    """Returns y = r + gamma Q_target(s', a*) of Experience[B], float32[B], or of Experience[L, B], float32[L, B]."""
+class Sample(NamedTuple):
+    """A minibatch.
 
-    def next_values(params):
+    steps: Experience[B], or with memory Experience[L, B] whose memory is that before the first step, [B, H].
+    discount: of the value after them: gamma, or float32[B], gamma to the number of rewards that were summed.
+    place: int32[B] in the buffer; None without one, or with memory. weight: float32[B] in the loss; None for 1.
+    """
+
+    steps: Experience
+    discount: jax.Array | float
+    place: jax.Array | None = None
+    weight: jax.Array | None = None
+
+
+def sampled(key: jax.Array, config: Config, buffer: ReplayBuffer, steps: jax.Array) -> Sample:
+    """Draws a minibatch from the replay memory after int32[] environment steps."""
+    size, ahead, envs = config.batch_size, config.n_steps, config.num_envs
+    if config.memory_size:
+        sequences = replay.sample_sequences(key, buffer, size, config.sequence_length, envs)
+        return Sample(sequences._replace(memory=sequences.memory[0]), config.gamma)
+    weight = None
+    if config.prioritised:
+        place, probability = replay.sample_by_priority(key, buffer, size)
+        weight = priorities.importance_weights(probability, beta(config, steps))
+    else:
+        place = replay.sample_starts(key, buffer, size, ahead, envs)
+    if ahead == 1:
+        return Sample(replay.items_at(buffer, place), config.gamma, place, weight)
+    return Sample(*multi_step.ahead(buffer, place, ahead, envs, config.gamma), place, weight)
+
+
+def reprioritised(config: Config, buffer: ReplayBuffer | None, sample: Sample, errors: jax.Array) -> ReplayBuffer | None:
+    """Returns the replay memory with the priorities (|y - Q(s, a)| + 1e-6)^alpha of what was drawn. errors: float32[B]."""
+    if buffer is None or buffer.priorities is None or sample.place is None:
+        return buffer
+    priority = (errors + 1e-6) ** config.priority_exponent
+    return replace(buffer, priorities=priorities.assign(buffer.priorities, sample.place, priority))
+
+
+def targets(network: QNetwork, head: Head, config: Config, params: PyTree, target_params: PyTree, sample: Sample) -> jax.Array:
+    """Returns y, of r + gamma Q_target(s', a*): float32[B, *event], or float32[L, B, *event]; see ``value_heads``."""
+    batch = sample.steps
+
+    def next_outputs(params):
         apply: Any = network.apply
         _, memories = apply(params, batch.obs, batch.first, batch.memory, method="features")
         return apply(params, batch.next_obs, memories, method="step")[0]
 
-    values = (next_values(target_params), next_values(params)) if config.double else (next_values(target_params),)
-    mask_axis = None if batch.next_mask is None else 0
-    each: Any = double_q_target if config.double else q_learning_target
-    for _ in batch.reward.shape:
-        each = jax.vmap(each, in_axes=(0, *(0 for _ in values), 0, None, mask_axis))
-    return each(batch.reward, *values, batch.terminated, config.gamma, batch.next_mask)
+    outputs = next_outputs(target_params)
+    selector = head.mean(next_outputs(params) if config.double else outputs)
+    best = exploration.greedy(selector, batch.next_mask)
+    return head.target(batch.reward, value_heads.chosen(outputs, best), batch.terminated, sample.discount)
 
 
 def warmed_up(network: QNetwork, config: Config, params: PyTree, batch: Experience) -> Experience:
@@ -301,16 +387,19 @@ def warmed_up(network: QNetwork, config: Config, params: PyTree, batch: Experien
     return after._replace(memory=jax.lax.stop_gradient(done[1][-1]))
 
 
-def loss(network: QNetwork, config: Config, params: PyTree, batch: tuple[Experience, jax.Array]) -> tuple[jax.Array, dict]:
-    """Returns the mean of Huber(y - Q(s, a)) over the steps after the burn-in, and metrics of it.
+def loss(network: QNetwork, head: Head, config: Config, params: PyTree, batch: tuple[Sample, jax.Array]):
+    """Returns the weighted mean of the losses of the steps after the burn-in, float32[], and metrics of it.
 
-    batch: Experience[B] and its targets float32[B], or Experience[L, B] and float32[L, B].
+    batch: the minibatch and its targets; see ``targets``. Among the metrics are the ``errors``, float32[B].
     """
-    steps, target = warmed_up(network, config, params, batch[0]), batch[1][config.burn_in :]
-    values: Any = network.apply(params, steps.obs, steps.first, steps.memory, method="unroll")
-    taken = jnp.take_along_axis(values[0], steps.action[..., None], axis=-1)[..., 0]
-    losses = huber_loss(taken, target, config.huber_delta)
-    return losses.mean(), {"loss": losses.mean(), "td_error": jnp.abs(target - taken).mean(), "value": taken.mean()}
+    sample, target = batch[0], batch[1][config.burn_in :]
+    steps = warmed_up(network, config, params, sample.steps)
+    outputs: Any = network.apply(params, steps.obs, steps.first, steps.memory, method="unroll")
+    taken = value_heads.chosen(outputs[0], steps.action)
+    losses = head.loss(taken, target)
+    mean = losses.mean() if sample.weight is None else (sample.weight * losses).mean()
+    value, error = head.mean(taken), jnp.abs(head.mean_of_target(target) - head.mean(taken))
+    return mean, {"loss": mean, "td_error": error.mean(), "value": value.mean(), "errors": head.error(taken, target)}
 
 
 def moved(config: Config, due: jax.Array, params: PyTree, target_params: PyTree) -> PyTree:

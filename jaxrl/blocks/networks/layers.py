@@ -107,6 +107,8 @@ def dense(size: int, scale: float, name: str | None = None) -> nn.Dense:
 class MLP(nn.Module):
     """Hidden layers of the given sizes and, if ``output`` is given, a linear head.
 
+    ``layer_norm`` normalises what enters each activation (Ba, Kiros and Hinton 2016).
+
     Called with float32[..., F], returns float32[..., output] (or the last hidden size).
     """
 
@@ -114,13 +116,15 @@ class MLP(nn.Module):
     activation: str = "tanh"
     output: int | None = None
     output_scale: float = 1.0
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x):
         # As matrices: with more than one batch axis, XLA transposes what it multiplies for the gradient of the weights.
         batch, x = x.shape[:-1], shard_batch(x.reshape(-1, x.shape[-1]))
         for size in self.hidden:
-            x = activation(self.activation)(dense(size, 2**0.5)(x))
+            x = dense(size, 2**0.5)(x)
+            x = activation(self.activation)(nn.LayerNorm()(x) if self.layer_norm else x)
         x = x if self.output is None else dense(self.output, self.output_scale)(x)
         return x.reshape(*batch, x.shape[-1])
 

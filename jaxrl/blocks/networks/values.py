@@ -21,9 +21,12 @@ class QNetwork(nn.Module):
     dueling: the last hidden layer is split into two streams, Q = V + A - mean A (Wang et al. 2016, eq. 9).
     network: of the user's, in place of all layers; see ``jaxrl.blocks.networks``. Feed-forward.
     memory_size: H, of a GRU before the hidden layers, as in ``ActorCritic``; 0 for none.
+    num_atoms: N, outputs for each action, of which a value head makes its value (``jaxrl.blocks.value_heads``); 0 for one number
+        without an axis of its own.
+    layer_norm: as in ``MLP``, in the hidden layers.
 
     Called with observations PyTree[..., ...] of any batch axes and, with a core, the memories float32[..., H] that came before
-    them, returns float32[..., A].
+    them, returns float32[..., A], with atoms float32[..., A, N].
     """
 
     observation_space: Space
@@ -34,19 +37,23 @@ class QNetwork(nn.Module):
     dueling: bool = False
     network: Callable | None = None
     memory_size: int = 0
+    num_atoms: int = 0
+    layer_norm: bool = False
 
     def setup(self):
+        each = max(self.num_atoms, 1)
         self.convolution = CNN(self.channels) if self.channels else None
         self.embedding = MLP(self.hidden[:1], self.activation) if self.memory_size else None
         self.core = GRU(self.memory_size) if self.memory_size else None
         if self.network is not None:
-            self.values = Own(self.network, self.observation_space, self.num_actions)
+            self.values = Own(self.network, self.observation_space, self.num_actions * each)
         elif self.dueling:
-            self.shared = MLP(self.hidden[:-1], self.activation)
-            self.value_stream = MLP(self.hidden[-1:], self.activation, 1)
-            self.advantage_stream = MLP(self.hidden[-1:], self.activation, self.num_actions)
+            self.shared = MLP(self.hidden[:-1], self.activation, layer_norm=self.layer_norm)
+            self.value_stream = MLP(self.hidden[-1:], self.activation, each, layer_norm=self.layer_norm)
+            outputs = self.num_actions * each
+            self.advantage_stream = MLP(self.hidden[-1:], self.activation, outputs, layer_norm=self.layer_norm)
         else:
-            self.values = MLP(self.hidden, self.activation, self.num_actions)
+            self.values = MLP(self.hidden, self.activation, self.num_actions * each, layer_norm=self.layer_norm)
 
     def inputs(self, obs):
         """Turns observations into what the first layer sees: float32[..., F], or themselves for a network of the user's."""
@@ -81,28 +88,37 @@ class QNetwork(nn.Module):
         return memories, memories
 
     def head(self, features):
-        """Returns the action values float32[..., A]."""
+        """Returns the action values float32[..., A], or their atoms float32[..., A, N]."""
         if not self.dueling:
-            return self.values(features)
+            return self._by_action(self.values(features))
         value, advantage = self._split(features)
         return value + advantage
 
     def _split(self, features):
         shared = self.shared(features)
-        advantage = self.advantage_stream(shared)
-        return self.value_stream(shared), advantage - advantage.mean(-1, keepdims=True)
+        advantage = self._by_action(self.advantage_stream(shared))
+        value = self.value_stream(shared)
+        if self.num_atoms:
+            value = value[..., None, :]
+        return value, advantage - advantage.mean(-2 if self.num_atoms else -1, keepdims=True)
+
+    def _by_action(self, outputs):
+        return outputs.reshape(*outputs.shape[:-1], self.num_actions, self.num_atoms) if self.num_atoms else outputs
 
     def streams(self, obs, memory=()):
-        """Returns the two streams of the dueling network: the value float32[..., 1] and the advantages float32[..., A]."""
+        """Returns the two streams of the dueling network: the value float32[..., 1] and the advantages float32[..., A].
+
+        With atoms they are float32[..., 1, N] and float32[..., A, N].
+        """
         return self._split(self.next_features(obs, memory)[0])
 
     def unroll(self, obs, first, memory):
-        """Returns the action values float32[T, B, A] of a sequence and the memories; arguments as for ``features``."""
+        """Returns the outputs float32[T, B, A] (with atoms [T, B, A, N]) of a sequence and the memories; see ``features``."""
         features, memories = self.features(obs, first, memory)
         return self.head(features), memories
 
     def step(self, obs, memory):
-        """Returns the action values float32[..., A] of next observations and the memories; see ``next_features``."""
+        """Returns the outputs float32[..., A] (with atoms [..., A, N]) of next observations and the memories."""
         features, memory = self.next_features(obs, memory)
         return self.head(features), memory
 

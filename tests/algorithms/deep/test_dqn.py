@@ -9,6 +9,7 @@ import pytest
 
 import envs
 from jaxrl.algorithms.deep import dqn
+from jaxrl.blocks import value_heads
 from jaxrl.core.rollout import View
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
@@ -33,12 +34,28 @@ CONFIG = dqn.Config(
     hidden=(16,),
 )
 # Every kind passes the two probes that know most; compiling is what takes the time.
+RAINBOW = {
+    "double": True,
+    "dueling": True,
+    "hidden": (16, 16),
+    "n_steps": 3,
+    "prioritised": True,
+    "head": "categorical",
+    "num_atoms": 31,
+    "value_min": -1.0,
+    "value_max": 6.0,
+}
 KINDS = [
-    {"double": True, "dueling": True, "hidden": (16, 16)},
+    RAINBOW,
     *(
         pytest.param(changes, marks=pytest.mark.slow)
         for changes in (
             {},
+            {"double": True, "dueling": True, "hidden": (16, 16)},
+            {"n_steps": 2, "num_steps": 3},
+            {"prioritised": True, "priority_exponent": 1.0, "importance_exponent": 1.0},
+            {"head": "categorical", "num_atoms": 31, "value_min": -1.0, "value_max": 6.0},
+            {"head": "quantile", "num_atoms": 5, "huber_delta": 1.0, "n_steps": 2},
             {"replay": False, "num_envs": 16, "batch_size": 16, "buffer_size": 0, "learning_starts": 0},
             {"double": True},
             {"dueling": True},
@@ -57,8 +74,8 @@ def trained(env, num_updates=50, **changes):
 
 def values(env, config, done, obs):
     """Returns the action values of a batch of observations, [4, B, A]."""
-    network = dqn.q_network(env, config)
-    return np.asarray(jax.vmap(lambda params: network.apply(params, obs))(done.state.params))
+    network, head = dqn.q_network(env, config), value_heads.make(config)
+    return np.asarray(jax.vmap(lambda params: head.mean(network.apply(params, obs)))(done.state.params))
 
 
 @pytest.mark.parametrize("changes", KINDS, ids=str)
@@ -128,6 +145,52 @@ def test_the_value_of_an_illegal_action_never_enters_a_target(double):
     found = dqn.q_network(env, config).apply(state.params, jnp.array([0, 1]))
     np.testing.assert_allclose(found[:, :2], [[GAMMA] * 2, [1.0] * 2], atol=0.1)
     assert (found[:, 2] > 900).all()
+
+
+def test_what_was_drawn_is_drawn_again_by_its_error():
+    """Priorities are (|y - Q(s, a)| + 1e-6)^alpha; what was not drawn keeps its own."""
+    config = CONFIG.replace(prioritised=True, priority_exponent=0.7, num_rounds=1, learning_rate=1e-9)
+    env = envs.make("cartpole")
+    algorithm = dqn.make(env, config)
+    state = algorithm.init(jax.random.key(0))
+    size = int(state.buffer.size)
+    assert (dense(state)[:size] == 1.0).all()
+    assert not dense(state)[size:].any()
+    after, _ = jax.jit(algorithm.update)(state, jax.random.key(1))
+    stored, total = after.buffer.items, int(after.buffer.size)
+    network = dqn.q_network(env, config)
+    q, following = network.apply(state.params, stored.obs), network.apply(state.target_params, stored.next_obs).max(-1)
+    target = stored.reward + GAMMA * np.where(stored.terminated, 0.0, following)
+    error = np.abs(target - np.take_along_axis(np.asarray(q), np.asarray(stored.action)[:, None], 1)[:, 0])
+    found = dense(after)[:total]
+    drawn = found != 1.0
+    assert 8 < drawn.sum() <= config.batch_size
+    np.testing.assert_allclose(found[drawn], (error[:total] + 1e-6)[drawn] ** 0.7, rtol=1e-4)
+
+
+def dense(state):
+    return np.asarray(state.buffer.priorities.levels[-1]).reshape(-1)
+
+
+def test_the_weights_correct_fully_at_last():
+    config = CONFIG.replace(prioritised=True, importance_exponent=0.4, importance_steps=100.0)
+    found = [float(dqn.beta(config, jnp.int32(steps))) for steps in (0, 50, 100, 1000)]
+    np.testing.assert_allclose(found, [0.4, 0.7, 1.0, 1.0], rtol=1e-6)
+
+
+def test_the_learning_rate_falls_to_nothing():
+    """Over the updates that are named; later ones learn nothing."""
+    config = CONFIG.replace(anneal_updates=2.0, num_rounds=5)
+    algorithm = dqn.make(probes.delayed_reward(), config)
+    update, state = jax.jit(algorithm.update), algorithm.init(jax.random.key(0))
+    moved = []
+    for number in range(3):
+        after, _ = update(state, jax.random.key(number))
+        moved.append(
+            sum(float(jnp.abs(a - b).sum()) for a, b in zip(*map(jax.tree.leaves, (after.params, state.params)), strict=True))
+        )
+        state = after
+    assert moved[0] > moved[1] > moved[2] == 0.0
 
 
 @pytest.mark.each
@@ -266,9 +329,11 @@ def test_dueling_advantages_sum_to_zero():
 
 
 @pytest.mark.optimised
-@pytest.mark.parametrize(("num_envs", "memory_size"), [(1, 0), (4, 0), (4, 8)])
-def test_the_buffer_is_updated_in_place(num_envs, memory_size):
-    config = CONFIG.replace(num_envs=num_envs, buffer_size=100_000, memory_size=memory_size, sequence_length=8)
+@pytest.mark.parametrize(
+    "changes", [{"num_envs": 1}, {}, {"memory_size": 8, "sequence_length": 8}, {"prioritised": True, "n_steps": 3}], ids=str
+)
+def test_the_buffer_is_updated_in_place(changes):
+    config = CONFIG.replace(buffer_size=100_000, **changes)
     assert_buffer_in_place(dqn.make, envs.make("cartpole"), config)
 
 
@@ -280,6 +345,13 @@ def test_the_buffer_is_updated_in_place(num_envs, memory_size):
         ("cartpole", {"gamma": 1.1}, ConfigError, r"gamma must lie in \[0, 1\], got 1.1"),
         ("cartpole", {"target_step_size": 1.5}, ConfigError, "target_step_size must lie in"),
         ("cartpole", {"epsilon_steps": 0.0}, ConfigError, "epsilon_steps must be positive"),
+        ("cartpole", {"n_steps": 0}, ConfigError, "n_steps must be an integer of at least 1"),
+        ("cartpole", {"n_steps": 80}, ConfigError, r"n_steps \* num_envs = 320\), got 302. Try buffer_size=320, or n_steps=75"),
+        ("cartpole", {"n_steps": 20, "num_envs": 4}, ConfigError, r"needs n_steps \(20\).*got 14. Try learning_starts=76"),
+        ("cartpole", {"priority_exponent": 1.5}, ConfigError, r"priority_exponent must lie in \[0, 1\]"),
+        ("cartpole", {"head": "median"}, UnknownNameError, "no head is named 'median'"),
+        ("cartpole", {"memory_size": 4, "prioritised": True}, ConfigError, "with memory, prioritised must be False"),
+        ("cartpole", {"memory_size": 4, "n_steps": 2}, ConfigError, "with memory, n_steps must be 1"),
         ("cartpole", {"target_interval": 0}, ConfigError, "target_interval must be an integer of at least 1"),
         ("cartpole", {"buffer_size": 31}, ConfigError, r"at least batch_size \(32\), got 31. Try buffer_size=32"),
         ("cartpole", {"learning_starts": 303}, ConfigError, r"at least learning_starts \(304\), got 302"),

@@ -8,6 +8,7 @@ import pytest
 import envs
 from jaxrl.algorithms.deep import dqn
 from jaxrl.blocks import replay
+from jaxrl.blocks.value_heads import Mean
 from jaxrl.core import rollout
 from jaxrl.errors import ConfigError
 from jaxrl.testing.conformance import check_algorithm
@@ -32,6 +33,7 @@ CONFIG = dqn.Config(
     memory_size=16,
     sequence_length=8,
 )
+MEAN = Mean()
 SMALL = CONFIG.replace(
     num_envs=3, num_rounds=2, batch_size=5, buffer_size=64, learning_starts=30, hidden=(8, 4), memory_size=6, sequence_length=4
 )
@@ -141,8 +143,8 @@ def test_nothing_is_remembered_from_the_episode_before():
     ended, cut = zeros.astype(bool).at[2].set(True), zeros.astype(bool)
     next_obs = jnp.array([[2], [3], [2], [2], [3], [3]])  # not what the next episode shows
     for terminated in (ended, cut):
-        batch = dqn.Experience(obs, jnp.zeros((6, 1), int), zeros, next_obs, terminated, None, first, jnp.zeros((1, 6)))
-        found = dqn.targets(network, config, state.params, state.target_params, batch)
+        batch = dqn.Experience(obs, jnp.zeros((6, 1), int), zeros, next_obs, terminated, None, None, first, jnp.zeros((1, 6)))
+        found = dqn.targets(network, MEAN, config, state.params, state.target_params, dqn.Sample(batch, config.gamma))
         memory = jnp.zeros((1, 6))
         for seen in obs[:3, 0]:
             _, memory = network.apply(state.params, seen[None], memory, method="step")
@@ -157,7 +159,8 @@ def test_targets_are_those_of_single_steps(double):
     target_params = dqn.make(envs.make("t_maze", length=1, max_steps=5), config).init(jax.random.key(9)).params
     steps = dqn.remembered(config, batch)
     steps = jax.tree.map(lambda leaf: leaf.reshape(40, 3, *leaf.shape[1:]), steps)
-    found = dqn.targets(network, config, state.params, target_params, steps._replace(memory=steps.memory[0]))
+    sample = dqn.Sample(steps._replace(memory=steps.memory[0]), config.gamma)
+    found = dqn.targets(network, MEAN, config, state.params, target_params, sample)
     memory = {name: jnp.zeros((3, 6)) for name in ("online", "target")}
     step = jax.jit(lambda params, obs, memory: network.apply(params, obs, memory, method="step"))
     for t in range(40):
@@ -178,7 +181,8 @@ def test_the_burn_in_only_brings_the_memory_up_to_date():
     steps, target = steps._replace(memory=jnp.ones((3, 6))), jnp.arange(24.0).reshape(8, 3)
 
     def gradient(config, steps, target):
-        return jax.jit(jax.grad(lambda params: dqn.loss(network, config, params, (steps, target))[0]))(state.params)
+        batch = dqn.Sample(steps, config.gamma), target
+        return jax.jit(jax.grad(lambda params: dqn.loss(network, MEAN, config, params, batch)[0]))(state.params)
 
     _, memories = network.apply(state.params, steps.obs, steps.first, steps.memory, method="unroll")
     later = jax.tree.map(lambda leaf: leaf[5:], steps._replace(memory=()))._replace(memory=memories[4])
@@ -197,7 +201,7 @@ def test_the_buffer_holds_the_memory_of_every_step():
     zero = (items.memory[:size] == 0).all(-1)
     np.testing.assert_array_equal(zero, items.first[:size])
     assert 3 < zero.sum() < size
-    minibatch = dqn.sampled(jax.random.key(2), SMALL, state.buffer)
+    minibatch = dqn.sampled(jax.random.key(2), SMALL, state.buffer, state.steps).steps
     assert minibatch.obs.shape == minibatch.first.shape == minibatch.reward.shape == (4, 5)
     assert minibatch.memory.shape == (5, 6)
 

@@ -1,0 +1,214 @@
+"""Value heads: the form in which a network says how much an action is worth, and how that is learned.
+
+    Mean         one number, the expected return: squared or Huber loss
+    Categorical  a law of the return on N fixed atoms: projected targets and cross-entropy (C51)
+    Quantile     N quantiles of the return: quantile regression (QR-DQN)
+
+A head turns outputs of a network into action values, and the outputs at the next step into a target and a loss. Algorithms say
+which action is taken and which one is backed up, whatever the head; "event" axes are () for Mean and (N,) for the others.
+
+Source: Bellemare, Dabney and Munos (2017), "A Distributional Perspective on Reinforcement Learning"; Dabney et al. (2018),
+"Distributional Reinforcement Learning with Quantile Regression".
+"""
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxrl.blocks.losses import huber_loss
+from jaxrl.blocks.returns import one_step_target
+from jaxrl.core.environment import static
+from jaxrl.errors import require, require_count, unknown_name
+
+HEADS = ("mean", "categorical", "quantile")
+
+
+class Head(Protocol):
+    """Outputs, targets and losses of action values; all functions take any batch axes."""
+
+    @property
+    def num_atoms(self) -> int:
+        """N, outputs for each action; 0 for one number without an axis of its own."""
+        ...
+
+    def mean(self, outputs: jax.Array) -> jax.Array:
+        """Returns the expected return of each, float32[...], from outputs float32[..., *event]."""
+        ...
+
+    def target(self, reward: jax.Array, next_outputs: jax.Array, terminated: jax.Array, gamma: jax.Array | float) -> jax.Array:
+        """Returns the target of outputs, float32[..., *event], a constant to the gradient.
+
+        reward: float32[...]. next_outputs: float32[..., *event], of the action that is backed up. terminated: bool[...].
+        gamma: the discount of what follows, in [0, 1]: float32[...].
+        """
+        ...
+
+    def loss(self, outputs: jax.Array, target: jax.Array) -> jax.Array:
+        """Returns the loss of each, float32[...]. outputs, target: float32[..., *event]."""
+        ...
+
+    def error(self, outputs: jax.Array, target: jax.Array) -> jax.Array:
+        """Returns how far outputs are from their target, float32[...], at least 0: the priority of a stored step."""
+        ...
+
+    def mean_of_target(self, target: jax.Array) -> jax.Array:
+        """Returns the expected return of targets, float32[...]."""
+        ...
+
+
+def chosen(outputs: jax.Array, action: jax.Array) -> jax.Array:
+    """Returns the outputs of one action each, float32[..., *event].
+
+    outputs: float32[..., A, *event]. action: int32[...].
+    """
+    axis = action.ndim
+    index = action.reshape(*action.shape, *[1] * (outputs.ndim - axis))
+    return jnp.take_along_axis(outputs, index, axis=axis).squeeze(axis)
+
+
+@struct.dataclass
+class Mean:
+    """One number. huber_delta: the error beyond which the loss is linear, positive; infinite squares all."""
+
+    huber_delta: jax.Array | float = jnp.inf
+
+    @property
+    def num_atoms(self) -> int:
+        return 0
+
+    def mean(self, outputs):
+        return outputs
+
+    def target(self, reward, next_outputs, terminated, gamma):
+        return jax.lax.stop_gradient(one_step_target(reward, next_outputs, terminated, gamma))
+
+    def loss(self, outputs, target):
+        return huber_loss(outputs, target, self.huber_delta)
+
+    def error(self, outputs, target):
+        return jnp.abs(target - outputs)
+
+    def mean_of_target(self, target):
+        return target
+
+
+@struct.dataclass
+class Categorical:
+    """A law on N atoms from ``low`` to ``high``, evenly spaced; outputs are logits. Returns beyond count as the nearest end.
+
+    Source: Bellemare et al. (2017), algorithm 1 and equation 7.
+    """
+
+    low: jax.Array | float
+    high: jax.Array | float
+    num_atoms: int = static(default=51)
+
+    @property
+    def atoms(self) -> jax.Array:
+        """The returns that have probability, float32[N]."""
+        return jnp.linspace(self.low, self.high, self.num_atoms, dtype=jnp.float32)
+
+    def mean(self, outputs):
+        return self.mean_of_target(jax.nn.softmax(outputs))
+
+    def target(self, reward, next_outputs, terminated, gamma):
+        """As ``Head.target``: probabilities."""
+        reward, terminated = jnp.asarray(reward)[..., None], jnp.asarray(terminated)[..., None]
+        moved = one_step_target(reward, self.atoms, terminated, jnp.asarray(gamma, jnp.float32)[..., None])
+        return jax.lax.stop_gradient(project(self.atoms, moved, jax.nn.softmax(next_outputs)))
+
+    def loss(self, outputs, target):
+        return -(target * jax.nn.log_softmax(outputs)).sum(-1)
+
+    def error(self, outputs, target):
+        """As ``Head.error``: the Kullback-Leibler divergence of the law from its target (Hessel et al. 2018)."""
+        entropy = -jax.scipy.special.xlogy(target, target).sum(-1)
+        return jnp.maximum(self.loss(outputs, target) - entropy, 0.0)
+
+    def mean_of_target(self, target):
+        return (target * self.atoms).sum(-1)
+
+
+@struct.dataclass
+class Quantile:
+    """The N quantiles at the midpoints (i + 1/2) / N.
+
+    huber_delta: kappa, the error below which the loss is quadratic, positive and finite.
+    Source: Dabney et al. (2018), algorithm 1 and equation 10, divided by kappa so that it tends to the quantile loss as kappa
+    tends to 0.
+    """
+
+    huber_delta: jax.Array | float = 1.0
+    num_atoms: int = static(default=51)
+
+    def mean(self, outputs):
+        return outputs.mean(-1)
+
+    def target(self, reward, next_outputs, terminated, gamma):
+        parts: Any = reward, terminated, gamma
+        reward, terminated, gamma = (jnp.asarray(part)[..., None] for part in parts)
+        return jax.lax.stop_gradient(one_step_target(reward, next_outputs, terminated, gamma))
+
+    def loss(self, outputs, target):
+        level = (jnp.arange(self.num_atoms, dtype=jnp.float32) + 0.5) / self.num_atoms
+        mine, theirs = outputs[..., :, None], target[..., None, :]
+        weight = jnp.abs(level[:, None] - (theirs < mine))
+        shape = jnp.broadcast_shapes(mine.shape, theirs.shape)
+        losses = weight * huber_loss(jnp.broadcast_to(mine, shape), jnp.broadcast_to(theirs, shape), self.huber_delta)
+        return losses.mean(-1).sum(-1) / self.huber_delta
+
+    def error(self, outputs, target):
+        """As ``Head.error``: the difference of the means."""
+        return jnp.abs(target.mean(-1) - outputs.mean(-1))
+
+    def mean_of_target(self, target):
+        return self.mean(target)
+
+
+def project(atoms: jax.Array, moved: jax.Array, probability: jax.Array) -> jax.Array:
+    """Returns a law on evenly spaced atoms: each mass goes to the two nearest ones, so that total and, inside, mean are kept.
+
+    Args:
+        atoms: float32[N], evenly spaced, rising.
+        moved: float32[..., M], where the masses lie; beyond the atoms they count as the nearest end.
+        probability: float32[..., M], the masses.
+
+    Returns:
+        float32[..., N].
+
+    Source: Bellemare et al. (2017), equation 7.
+    """
+    spacing = (atoms[-1] - atoms[0]) / (atoms.shape[0] - 1)
+    inside = jnp.clip(moved, atoms[0], atoms[-1])
+    share = jnp.clip(1.0 - jnp.abs(inside[..., None, :] - atoms[:, None]) / spacing, 0.0, 1.0)
+    return (share * probability[..., None, :]).sum(-1)
+
+
+def require_head(where: str, config: Any) -> None:
+    """Raises UnknownNameError or ConfigError unless the head that a configuration names can be made; fields as for ``make``."""
+    if config.head not in HEADS:
+        raise unknown_name(where, "head", config.head, HEADS)
+    if config.head == "mean":
+        return
+    require_count(where, "num_atoms", config.num_atoms, 2)
+    if config.head == "categorical":
+        must = f"value_min must lie below value_max ({config.value_max})"
+        require(bool(np.all(np.less(config.value_min, config.value_max))), where, must, config.value_min, "Try -10 and 10.")
+    else:
+        must = "huber_delta must be finite for quantiles: squared errors would give expectiles"
+        require(bool(np.all(np.isfinite(config.huber_delta))), where, must, config.huber_delta, "Try huber_delta=1.0.")
+
+
+def make(config: Any) -> Head:
+    """Returns the head that a configuration names.
+
+    config: has ``head``, ``num_atoms``, ``value_min``, ``value_max`` and ``huber_delta``.
+    """
+    if config.head == "categorical":
+        return Categorical(config.value_min, config.value_max, config.num_atoms)
+    if config.head == "quantile":
+        return Quantile(config.huber_delta, config.num_atoms)
+    return Mean(config.huber_delta)
