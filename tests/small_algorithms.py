@@ -94,7 +94,6 @@ def whole(config: Callable, **changes: Any) -> Callable[[], Any]:
 
 RUNNING_MOMENTS = {"normalize_observation": True, "normalize_reward": True, "normalize_value": True}
 OFF_POLICY: dict[str, Any] = {"num_rounds": 2, "batch_size": 4, "buffer_size": 16, "learning_starts": 8, "hidden": (4,)}
-QUANTILES: dict[str, Any] = {"num_steps": 2, "head": "quantile", "num_atoms": 5, "huber_delta": 1.0}
 CASES = {
     "q_learning": Case(q_learning.make, env("frozen_lake"), whole(q_learning.Config)),
     "sarsa": Case(sarsa.make, env("frozen_lake"), whole(sarsa.Config)),
@@ -130,7 +129,6 @@ CASES = {
             num_atoms=5,
         ),
     ),
-    "dqn_quantile": Case(dqn.make, env("cartpole"), functools.partial(dqn.Config, **OFF_POLICY, **QUANTILES)),
     "pqn": Case(pqn.make, env("cartpole"), small(pqn.Config)),
     "sac": Case(sac.make, env("pendulum"), functools.partial(sac.Config, num_steps=2, **OFF_POLICY)),
     "sac_discrete": Case(sac.make, env("cartpole"), functools.partial(sac.Config, num_steps=2, **OFF_POLICY)),

@@ -249,7 +249,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         # Every N Adam steps the target network moves.
         since_target = (state.since_target + 1) % config.target_interval
         target_params = moved(config, since_target == 0, params, state.target_params)
-        # What was drawn is as likely from now on as its target was far.
+        # From now on, a transition is as likely as its target was far.
         buffer = reprioritised(config, state.buffer, sample, metrics.pop("errors"))
         state = replace(state, params=params, opt_state=opt_state, target_params=target_params, buffer=buffer)
         return replace(state, since_target=since_target), metrics

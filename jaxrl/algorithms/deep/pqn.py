@@ -5,12 +5,13 @@
         going back from the last step:
             G_t = r_t + gamma (lambda G_{t+1} + (1 - lambda) max_a' Q(s_{t+1}, a'))
             with r_t alone where the episode terminated, and lambda = 0 at a time limit and at the last step
-        for K epochs, for each minibatch: one step of RAdam on L(theta) = 1/2 (G - Q(s, a))^2
+        for K epochs, for each minibatch: one Adam step on L(theta) = 1/2 (G - Q(s, a))^2
 
 The network normalises each hidden layer, which bounds the expansion that off-policy updates can cause; without it, learning
 without a target network may diverge. The returns of lambda follow the policy that acted, exploration included.
 
-Source: Gallici et al. (2025), "Simplifying Deep Temporal Difference Learning", algorithm 1 and section 4.
+Source: Gallici et al. (2025), "Simplifying Deep Temporal Difference Learning", algorithm 1 and section 4; theirs takes
+RAdam, which differs from Adam in its first steps.
 """
 
 from collections.abc import Callable
@@ -42,7 +43,7 @@ from jaxrl.errors import require_at_most, require_between, require_counts, requi
 class Config:
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Integers, names and flags set shapes: they do."""
 
-    learning_rate: float = 1e-3  # of RAdam, falling linearly to 0 over anneal_updates
+    learning_rate: float = 1e-3  # of Adam, falling linearly to 0 over anneal_updates
     anneal_updates: float = jnp.inf  # updates until the learning rate is 0 and stays there; infinite keeps it constant
     gamma: float = 0.99  # discount, in [0, 1]
     lambda_: float = 0.65  # in [0, 1]: 0 gives one-step targets, 1 returns of the episode
@@ -109,7 +110,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     """Builds PQN on an environment with discrete actions."""
     network = q_network(env, config)
     gradient_steps = config.anneal_updates * config.num_epochs * config.num_minibatches
-    radam = optimisers.rectified_adam(optimisers.annealed(config.learning_rate, gradient_steps), config.max_grad_norm)
+    adam = optimisers.adam(optimisers.annealed(config.learning_rate, gradient_steps), config.max_grad_norm, eps=1e-8)
 
     def values(state, obs):
         return network.apply(state.params, obs)
@@ -123,7 +124,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         network_key, episode_key = jax.random.split(key)
         episodes = rollout.start(episode_key, env, config.num_envs)
         params = network.init(network_key, episodes.obs)
-        return State(params, radam.init(params), episodes, counters.zeros())
+        return State(params, adam.init(params), episodes, counters.zeros())
 
     def update(state, key):
         act_key, order_key = jax.random.split(key)
@@ -132,10 +133,10 @@ def make(env: Environment, config: Config) -> Algorithm:
         # Going back from the last step, the returns of lambda.
         target = returns(network, config, env.max_steps, state.params, batch)
         steps = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), Experience(batch.obs, batch.action, target))
-        # For K epochs, for each minibatch: one step of RAdam on L(theta).
+        # For K epochs, for each minibatch: one Adam step on L(theta).
         (params, opt_state), metrics = epochs_of_minibatches(
             order_key,
-            optimisers.gradient_step(partial(loss, network), radam),
+            optimisers.gradient_step(partial(loss, network), adam),
             (state.params, state.opt_state),
             steps,
             config.num_epochs,
