@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import envs
 from benchmarks.measure import Case, outcome, serve, speed
-from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.multiagent import mappo
 from jaxrl.algorithms.preferences import reward_fitting
 from jaxrl.algorithms.preferences.reward_models import MLP
@@ -34,7 +34,7 @@ from jaxrl.solvers.dynamics import regret_matching
 from jaxrl.training import data_parallel, platform, runner
 from jaxrl.training.checkpoint import Checkpoints
 
-ALGORITHMS = {"dqn": dqn, "mappo": mappo, "ppo": ppo, "q_learning": q_learning}
+ALGORITHMS = {"dqn": dqn, "mappo": mappo, "ppo": ppo, "pqn": pqn, "q_learning": q_learning, "sac": sac, "td3": td3}
 STEPS_PER_BLOCK = 64  # of each environment in one unroll
 SOLVER_STEPS = 1536  # on 1024 games of another key 1024 were enough for all
 SOLVED = 1e-3  # NashConv

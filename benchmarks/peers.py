@@ -2,8 +2,8 @@
 
 Runs in an interpreter of its own, which need not have jaxrl.
 
-rejax: PPO and DQN on gymnax's CartPole. gymnax, JaxMARL and navix: random steps. stable-baselines3: PPO on Gymnasium's CartPole.
-torch: the fit of a reward model. scipy: linear programmes.
+rejax: PPO, DQN and PQN on gymnax's CartPole, SAC and TD3 on its Pendulum. gymnax, JaxMARL and navix: random steps.
+stable-baselines3: PPO on Gymnasium's CartPole. torch: the fit of a reward model. scipy: linear programmes.
 """
 
 import platform
@@ -31,8 +31,14 @@ PPO = {
     "agent_kwargs": {"activation": "tanh", "hidden_layer_sizes": (64, 64)},
 }
 # The default configuration, but learning from the first step on, so that every piece costs the same.
-DQN = {"fill_buffer": 0}
-ALGORITHMS: Mapping[str, dict[str, Any]] = {"ppo": PPO, "dqn": DQN}
+REPLAYED = {"fill_buffer": 0}
+ALGORITHMS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "ppo": ("CartPole-v1", PPO),
+    "dqn": ("CartPole-v1", REPLAYED),
+    "sac": ("Pendulum-v1", REPLAYED),
+    "td3": ("Pendulum-v1", REPLAYED),
+    "pqn": ("CartPole-v1", {}),
+}
 
 
 def rejax_training(algorithm: str, seeds: int, steps: int, seconds: float) -> Iterator[dict[str, Any]]:
@@ -42,7 +48,8 @@ def rejax_training(algorithm: str, seeds: int, steps: int, seconds: float) -> It
 
     def build() -> Callable[[int], None]:
         budget = {"total_timesteps": steps, "eval_freq": steps, "skip_initial_evaluation": True}
-        learner = rejax.get_algo(algorithm).create(env="CartPole-v1", **budget, **ALGORITHMS[algorithm])
+        environment, config = ALGORITHMS[algorithm]
+        learner = rejax.get_algo(algorithm).create(env=environment, **budget, **config)
         learner = learner.replace(eval_callback=lambda learner, state, key: ())
         init, train = learner.init_state, lambda state: learner.train(train_state=state)[0]
         key = jax.random.PRNGKey(0)

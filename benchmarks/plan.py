@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-Group = Literal["ppo", "mappo", "learning", "dqn", "q_learning", "recording", "data_parallel", "reward_fit", "games", "stepping"]
+Learners = Literal["ppo", "mappo", "learning", "dqn", "sac", "td3", "pqn", "q_learning"]
+Group = Literal[Learners, "recording", "data_parallel", "reward_fit", "games", "stepping"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 OURS = "jaxrl"
 NO_RESETS = f"{OURS}, no resets (wrong)"
@@ -27,6 +28,25 @@ DQN = {
     "activation": "swish",
     "double": True,
 }
+# Likewise its SAC and TD3, which act and learn once a step in one environment, and its PQN.
+_REPLAYED = {"learning_rate": 3e-4, "target_step_size": 0.01, "batch_size": 256, "buffer_size": 131_072, "learning_starts": 256}
+_REPLAYED |= {"critic_learning_rate": 3e-4, "num_envs": 1, "hidden": (64, 64)}
+SAC = {**_REPLAYED, "temperature_learning_rate": 3e-4, "num_steps": 1, "num_rounds": 256}
+TD3 = {**_REPLAYED, "exploration_noise": 0.3, "num_steps": 2, "num_rounds": 128, "activation": "swish"}
+PQN = {"learning_rate": 3e-4, "lambda_": 0.9, "num_envs": 64, "num_steps": 64, "num_epochs": 1, "num_minibatches": 16}
+# The heads of a DQN beside its mean, as their papers have them.
+HEADS = {
+    "C51": {"head": "categorical", "num_atoms": 51, "value_min": 0.0, "value_max": 100.0},
+    "quantiles": {"head": "quantile", "num_atoms": 51, "huber_delta": 1.0},
+    "prioritised": {"prioritised": True},
+    "three steps": {"n_steps": 3},
+}
+OFF_POLICY: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "dqn": ("DQN CartPole", "cartpole", DQN),
+    "sac": ("SAC Pendulum", "pendulum", SAC),
+    "td3": ("TD3 Pendulum", "pendulum", TD3),
+    "pqn": ("PQN CartPole", "cartpole", PQN),
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +67,8 @@ class Sizes:
     games: int = 1024
     num_envs: tuple[int, ...] = (1, 64, 1024, 8192)
     environments: int | None = None  # how many of the registry, None for all
-    dqn_seeds: tuple[int, ...] = (1, 16)
-    dqn_steps: int = 4096  # of one seed, in one piece
+    off_policy_seeds: tuple[int, ...] = (1, 16)
+    off_policy_steps: int = 4096  # of one seed, in one piece
     repeats: int = 5
     training_seconds: float = 2.5  # at least, in one repeat
     stepping_seconds: float = 0.6  # likewise; half a second is enough, but this is planned from a single measurement
@@ -69,8 +89,8 @@ QUICK = Sizes(
     games=8,
     num_envs=(1, 8),
     environments=1,
-    dqn_seeds=(1,),
-    dqn_steps=256,
+    off_policy_seeds=(1,),
+    off_policy_steps=256,
     repeats=2,
     training_seconds=0.02,
     stepping_seconds=0.02,
@@ -151,7 +171,7 @@ def comparisons(sizes: Sizes, groups: Sequence[Group], environments: Sequence[st
         "ppo": _ppo,
         "mappo": _mappo,
         "learning": _learning,
-        "dqn": _dqn,
+        **{name: functools.partial(_off_policy, name) for name in OFF_POLICY},
         "q_learning": _q_learning,
         "recording": _recording,
         "data_parallel": functools.partial(_data_parallel, devices=devices),
@@ -209,16 +229,24 @@ def _learning(sizes: Sizes) -> Iterator[Comparison]:
     yield Comparison("learning", f"PPO CartPole, {_count(seeds, 'seed')}, {steps:,} steps each", entries, 1, seeds)
 
 
-def _dqn(sizes: Sizes) -> Iterator[Comparison]:
-    for seeds in sizes.dqn_seeds:
-        updates = _clamp(sizes.dqn_steps // (DQN["num_rounds"] * seeds), 1, 64)
-        task = {"algorithm": "dqn", "seeds": seeds, "seconds": sizes.training_seconds}
-        theirs = Entry(
-            "rejax, its defaults", "benchmarks.peers", {"job": "rejax_training", "steps": updates * DQN["num_rounds"], **task}
-        )
-        arguments = {"job": "training", "environment": "cartpole", "updates": updates, "changes": DQN, **task}
-        entries = [theirs, Entry(OURS, "benchmarks.jobs", arguments)]
-        yield Comparison("dqn", f"DQN CartPole, {_count(seeds, 'seed')}", entries, sizes.repeats, seeds)
+def _off_policy(algorithm: str, sizes: Sizes) -> Iterator[Comparison]:
+    """Learners of action values in rejax's configuration; DQN with its other heads and samplings beside it."""
+    title, environment, config = OFF_POLICY[algorithm]
+    rounds, envs = config.get("num_rounds", 1), config.get("num_envs", 1)
+    per_update = rounds * envs * config["num_steps"]
+    for seeds in sizes.off_policy_seeds:
+        updates = _clamp(sizes.off_policy_steps // (per_update * seeds), 1, 64)
+        task = {"algorithm": algorithm, "seeds": seeds, "seconds": sizes.training_seconds}
+        theirs = {"job": "rejax_training", "steps": updates * per_update, **task}
+        ours = {"job": "training", "environment": environment, "updates": updates, **task}
+        entries = [
+            Entry("rejax, its defaults", "benchmarks.peers", theirs),
+            Entry(OURS, "benchmarks.jobs", {**ours, "changes": dict(config)}),
+        ]
+        if algorithm == "dqn":
+            heads = ((f"{OURS}, {name}", {**config, **changes}) for name, changes in HEADS.items())
+            entries += [Entry(name, "benchmarks.jobs", {**ours, "changes": changes}) for name, changes in heads]
+        yield Comparison(algorithm, f"{title}, {_count(seeds, 'seed')}", entries, sizes.repeats, seeds)
 
 
 def _q_learning(sizes: Sizes) -> Iterator[Comparison]:

@@ -16,7 +16,7 @@ from benchmarks import __main__ as command
 from benchmarks import jobs, measure, peer_environment, peers, plan, report
 from benchmarks.measure import JobError, Worker, in_turn
 from benchmarks.peer_environment import PeersError
-from jaxrl.algorithms.deep import dqn, ppo
+from jaxrl.algorithms.deep import ppo
 
 # A worker without jax: the first piece of its work takes 0.2 s more than the others, which take 10 ms each.
 WORKER = """
@@ -201,11 +201,17 @@ def test_rejax_is_given_our_configuration():
     assert peers.STEPS_PER_BLOCK == jobs.STEPS_PER_BLOCK
 
 
-def test_dqn_can_run_in_rejaxs_configuration():
-    config = dqn.Config(**plan.DQN)
-    config.validate(envs.make("cartpole"))
-    assert (config.num_envs, config.num_steps, config.num_gradient_steps) == (1, 1, 1)
-    assert config.steps_per_update == plan.DQN["num_rounds"]
+@pytest.mark.parametrize("name", list(plan.OFF_POLICY))
+def test_learners_can_run_in_rejaxs_configuration(name):
+    _, environment, changes = plan.OFF_POLICY[name]
+    for extra in ({}, *(plan.HEADS.values() if name == "dqn" else ())):
+        config = jobs.ALGORITHMS[name].Config(**changes, **extra)
+        config.validate(envs.make(environment))
+        if name != "pqn":
+            assert (config.num_envs, config.num_gradient_steps, config.steps_per_update) == (1, 1, 256)
+    (comparison,) = plan.comparisons(plan.QUICK, (name,), (), 1)
+    theirs, ours, *_ = (entry.arguments for entry in comparison.entries)
+    assert theirs["steps"] == ours["updates"] * config.steps_per_update
 
 
 def test_the_steps_that_are_counted_were_taken():
@@ -290,7 +296,7 @@ def test_the_whole_command(tmp_path, capsys):
     (file,) = tmp_path.glob("*-quick.json")
     results = json.loads(file.read_text())
     assert results["failures"] == []
-    groups = {"ppo", "mappo", "learning", "dqn", "q_learning", "recording", "reward_fit", "games", "stepping"}
+    groups = {"ppo", "mappo", "learning", *plan.OFF_POLICY, "q_learning", "recording", "reward_fit", "games", "stepping"}
     groups |= {"data_parallel"} if len(jax.devices()) > 1 else set()
     assert {one["group"] for one in results["records"]} == groups
     for one in results["records"]:
