@@ -75,9 +75,7 @@ class _Predecessors(NamedTuple):
         return cls(matrix.indptr.tolist(), matrix.indices.tolist(), matrix.data.tolist())
 
 
-def prioritised_sweeping(
-    model: TabularModel, gamma: float, tolerance: float = 1e-9, max_backups: int = MAX_BACKUPS
-) -> Solution:
+def prioritised_sweeping(model: TabularModel, gamma: float, tolerance: float = 1e-9, max_backups: int = MAX_BACKUPS) -> Solution:
     """Backs up single states, the most urgent first, until no state misses the optimality equation by more than asked for.
 
     Args:
