@@ -9,8 +9,8 @@ next always fall on atoms, nothing is shared, and the laws are exact.
 For control the action is greedy in the means of the laws. Its means converge as in value iteration, but where actions of equal
 mean have different laws, the laws need not: see ``distributional_value_iteration``.
 
-Source: Bellemare, Dabney and Munos (2017), "A Distributional Perspective on Reinforcement Learning", algorithm 1 and sections 3.3, 3.4;
-Rowland et al. (2018), "An Analysis of Categorical Distributional Reinforcement Learning", on contraction in Cramer's distance.
+Source: Bellemare, Dabney and Munos (2017), "A Distributional Perspective on Reinforcement Learning", algorithm 1, sections 3.3
+and 3.4; Rowland et al. (2018), "An Analysis of Categorical Distributional Reinforcement Learning", on contraction.
 """
 
 from collections.abc import Callable
