@@ -81,7 +81,7 @@ def adversary_error(model: TabularModel, level: float) -> float:
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
-    """Checks means, contraction and linear programmes, the law of the return, and what safe and risky ties lead to, in float64."""
+    """Checks means, contraction and linear programmes, and what safe and risky ties lead to, in float64."""
     with jax.enable_x64(True):
         lake = tabulate(envs.make("frozen_lake"))
         atoms = np.linspace(0.0, 1.0, 401)
@@ -132,8 +132,8 @@ def figures(results: Results) -> None:
 PAPER = "Achab and Neu (2021)"
 CLAIMS = (
     Claim(
-        "The mean of the two atoms is the value of the policy to 1e-8, on FrozenLake and 64 random processes, for masses 0.1, 0.5 "
-        "and 0.9",
+        "The mean of the two atoms is the value of the policy to 1e-8, on FrozenLake and 64 random processes, for masses 0.1, "
+        "0.5 and 0.9",
         PAPER,
         largest("mean_error") <= 1e-8,
     ),
@@ -143,7 +143,7 @@ CLAIMS = (
         largest("factor") <= 1 + 1e-9,
     ),
     Claim(
-        "In every state of FrozenLake the lower atom is the optimum of an adversary's linear programme over the parts of successors",
+        "In every state of FrozenLake the lower atom is what an adversary reaches by a linear programme over parts of successors",
         f"{PAPER}; the dual form of the average value at risk",
         largest("adversary_error") <= 1e-8,
     ),

@@ -145,7 +145,7 @@ def _evaluation(model, policy, gamma, level, tolerance, max_sweeps) -> TwoAtoms:
         atoms, masses = _outcomes(model, value, gamma, level)
         rows = value.shape[0], -1
         masses = (policy[:, :, None, None] * masses).reshape(rows)
-        return split(atoms.reshape(rows), masses, level), largest
+        return split(atoms.reshape(rows), masses, level), _magnitude(largest, value, level)
 
     return _answer(model, sweep, lambda _: policy, gamma, level, tolerance, max_sweeps)
 
@@ -165,7 +165,8 @@ def _control(model, optimal, gamma, level, safe, tolerance, max_sweeps) -> TwoAt
 
     def sweep(value):
         values = parts(value)
-        return jnp.take_along_axis(values, preferred(values)[:, None, None], 1)[:, 0], largest
+        new = jnp.take_along_axis(values, preferred(values)[:, None, None], 1)[:, 0]
+        return new, _magnitude(largest, value, level)
 
     def policy(value):
         return jax.nn.one_hot(preferred(parts(value)), optimal.shape[1], dtype=value.dtype)
@@ -173,10 +174,14 @@ def _control(model, optimal, gamma, level, safe, tolerance, max_sweeps) -> TwoAt
     return _answer(model, sweep, policy, gamma, level, tolerance, max_sweeps)
 
 
+def _magnitude(largest: jax.Array, value: jax.Array, level: Any) -> jax.Array:
+    """Returns the size of the numbers that rounding acts on: a tail mean divides by the mass of its tail."""
+    return (largest + jnp.abs(value).max()) / jnp.minimum(level, 1 - level)
+
+
 def _answer(model, sweep, policy_of, gamma, level, tolerance, max_sweeps) -> TwoAtoms:
     start = jnp.zeros((model.num_states, 2), jnp.result_type(float))
-    terms = 2 * model.next_state[0].size / jnp.minimum(level, 1 - level)  # a tail mean divides by the mass of its tail
-    found: FixedPoint = fixed_point(sweep, start, gamma, tolerance, max_sweeps, terms)
+    found: FixedPoint = fixed_point(sweep, start, gamma, tolerance, max_sweeps, 2 * model.next_state[0].size)
     policy = policy_of(found.value)
     mean = level * found.value[:, 0] + (1 - level) * found.value[:, 1]
     values = legal(model, action_values(model, mean, gamma))
