@@ -11,6 +11,7 @@ from envs.bandits import (
     contextual_bandit,
     contextual_dueling_bandit,
     dueling_bandit,
+    gamble_ladder,
     gaussian_bandit,
     linear_bandit,
     linear_dynamical_bandit,
@@ -69,6 +70,11 @@ def behind_the_left(state, params: maximisation_bias.Params) -> np.ndarray:
     span = 2.0 * abs(float(params.mean)) or 1.0
     picture = charts.bars(np.full(len(params.arms), float(params.mean)), -span, span)
     return charts.frame(picture, (tiles.BLUE, tiles.ORANGE, tiles.LINE)[int(state)])
+
+
+def rounds(state, params: gamble_ladder.Params) -> np.ndarray:
+    """A bar for every round, a high one where it is over."""
+    return charts.bars(np.where(np.arange(int(params.rounds)) < int(state), 1.0, 0.2), 0.0, 1.0)
 
 
 def hidden_means(state, params: linear_dynamical_bandit.Params) -> np.ndarray:

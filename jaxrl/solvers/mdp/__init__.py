@@ -4,14 +4,23 @@
     solution           the answers, each with its check
     backups            one step: action values from the values of the successors, and the greedy policy
     policy_evaluation  the value of a policy
-    value_iteration, policy_iteration, modified_policy_iteration    the optimum, by one method each
-    entropic, soft, robust, average_reward                          the optimum, for one aim each
+    value_iteration, policy_iteration, modified_policy_iteration, prioritised_sweeping    the optimum, by one method each
+    finite_horizon     the optimum and the value of a policy where time is short, with policies that depend on time
+    entropic, soft, robust, average_reward, stock                   the optimum, for one aim each
+    distributional, two_atoms    laws of returns in place of their means
+    worst_cases        a robust optimum by a sequence of ordinary ones
     occupancy          linear programmes over visits, where costs have budgets
     host               one model at a time, of a million states too, with sparse matrices
+    sparse             these matrices
 
-All but ``occupancy`` and ``host`` are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies.
-They compute in the precision jax is set to: float32, or float64 inside ``jax.enable_x64(True)``. Each returns, beside its answer,
-by how much that misses its equation and how far it can be from the truth.
+A ``TabularModel`` holds the K successors of each state and action, not a matrix over all states. So sweeps take memory in
+proportion to X A K, and ``value_iteration``, ``modified_policy_iteration`` and ``policy_evaluation`` with ``dense=False`` solve
+models of a million states as well, in more sweeps than ``host``.
+
+``occupancy``, ``stock``, ``worst_cases``, ``prioritised_sweeping``, ``sparse`` and ``host`` compute on the host. All others are
+pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies. They compute in the precision jax is set
+to: float32, or float64 inside ``jax.enable_x64(True)``. Each returns, beside its answer, by how much that misses its equation and
+how far it can be from the truth.
 
 Source: Sutton and Barto (2018), chapter 4; Puterman (1994), chapter 6.
 """

@@ -15,88 +15,23 @@ Large-Scale Markov Decision Processes", algorithm 1; Saad (2003), "Iterative Met
 (incomplete factorisation with a threshold).
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxrl.core import machine
-from jaxrl.core.finite import TabularModel, require_shapes
+from jaxrl.core.finite import TabularModel
 from jaxrl.errors import ConfigError, require, require_count, require_discount, require_tolerance
 from jaxrl.solvers.fixed_point import MAX_SWEEPS
-from jaxrl.solvers.mdp.problem import require_one_reward, require_policy
+from jaxrl.solvers.mdp.problem import require_policy
 from jaxrl.solvers.mdp.solution import PolicyValue, Solution
+from jaxrl.solvers.mdp.sparse import EPSILON, SparseModel, csr
 
 TOLERANCE = 1e-12  # of the error, relative to the largest value, as far as the precision goes
 DIRECT_STATES = 2_000  # up to which a policy is evaluated by factorising its matrix; random transitions fill the factors
-EPSILON = float(np.finfo(np.float64).eps)
 FAR = 64  # transitions: states that are at least so far apart are a long way from each other
 FIRST_SWEEPS = 8  # before the first policy is evaluated; doubled whenever that brings little
 EFFORT = 4  # products of a Krylov method for each sweep
 MOST_OPERATIONS = 1e12  # of sweeps without discount, which nothing speeds up: less than an hour
-
-
-class _Problem(NamedTuple):
-    """A model as sparse matrices.
-
-    transition: csr [X A, X], probabilities of going on.
-    reward: float64[X A], expected.
-    mask: bool[X, A].
-    absolute: float64[X A], the expected absolute reward.
-    terms: K.
-    """
-
-    transition: Any
-    reward: np.ndarray
-    mask: np.ndarray
-    absolute: np.ndarray
-    terms: int
-
-    @classmethod
-    def of(cls, where: str, model: TabularModel) -> "_Problem":
-        require_shapes(where, model)
-        states, actions, outcomes = np.shape(model.next_state)
-        machine.require_room(where, f"a model of {states} states", 128 * states * actions * outcomes, "Take a smaller one.")
-        require_one_reward(where, model)
-        chance, reward = (np.asarray(table, np.float64) for table in (model.probability, model.reward))
-        # float32 leaves sums that miss 1, by as much as a discount may.
-        chance, possible = chance / chance.sum(-1, keepdims=True), chance > 0
-        going_on = np.where(np.asarray(model.terminated), 0.0, chance)
-        paid = np.where(possible, reward, 0.0)
-        expected, absolute = (np.einsum("xak,xak->xa", chance, part) for part in (paid, np.abs(paid)))
-        transition = _matrix(going_on.reshape(states * actions, outcomes), np.asarray(model.next_state), states)
-        return cls(transition, expected.reshape(-1), np.asarray(model.action_mask), absolute.reshape(-1), outcomes)
-
-    def action_values(self, value: np.ndarray, gamma: float) -> np.ndarray:
-        """Returns float64[X, A], minus infinity where an action is illegal."""
-        values = self.reward + gamma * (self.transition @ value)
-        return np.where(self.mask, values.reshape(self.mask.shape), -np.inf)
-
-    def deciding(self, values: np.ndarray) -> float:
-        """Returns the largest rewards that had a part in taking the best of each row of ``values``; see ``fixed_point``."""
-        absolute = self.absolute.reshape(self.mask.shape)
-        near = values + (2 + self.terms / 2) * EPSILON * absolute >= values.max(-1, keepdims=True)
-        return float(absolute[near].max(initial=0.0))
-
-    def rounding(self, values: np.ndarray, size: float) -> float:
-        """Returns by how much rounding may shift the best of each row of ``values``, if the largest value is ``size``."""
-        return (2 + self.terms / 2) * EPSILON * (self.deciding(values) + size)
-
-    def of_policy(self, action: np.ndarray) -> tuple[Any, np.ndarray]:
-        """Returns the transitions csr [X, X] and expected rewards float64[X] of the actions int[X]."""
-        rows = np.arange(len(action)) * self.mask.shape[1] + action
-        return self.transition[rows], self.reward[rows]
-
-
-def _matrix(weight: np.ndarray, column: np.ndarray, width: int) -> Any:
-    """Returns csr [n, width] of the weights [n, M] in columns of the same shape."""
-    from scipy import sparse
-
-    rows, entries = weight.shape
-    bounds = np.arange(rows + 1) * entries
-    # Copied, since zeros are eliminated in place.
-    matrix = sparse.csr_matrix((weight.reshape(-1), column.reshape(-1), bounds), shape=(rows, width), copy=True)
-    matrix.eliminate_zeros()
-    return matrix
 
 
 def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_sweeps: int = MAX_SWEEPS) -> Solution:
@@ -121,7 +56,7 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
     require_discount(where, gamma)
     require_tolerance(where, tolerance)
     require_count(where, "max_sweeps", max_sweeps)
-    problem = _Problem.of(where, model)
+    problem = SparseModel.of(where, model)
     most = max_sweeps if gamma < 1 else int(min(max_sweeps, max(1e4, MOST_OPERATIONS / max(problem.transition.nnz, 1))))
     value, sweeps, patience, action = _first_guess(problem, gamma), 0, FIRST_SWEEPS, None
     while True:
@@ -160,7 +95,7 @@ def finite_horizon(model: TabularModel, gamma: float, num_steps: int) -> np.ndar
     where = "host.finite_horizon"
     require_discount(where, gamma)
     require_count(where, "num_steps", num_steps, 0)
-    problem = _Problem.of(where, model)
+    problem = SparseModel.of(where, model)
     value = np.zeros(len(problem.mask))
     for _ in range(num_steps):
         previous, value = value, problem.action_values(value, gamma).max(-1)
@@ -187,7 +122,7 @@ def require_solved(where: str, model: TabularModel, solution: Solution, gamma: f
     require(accurate, where, "the optimum must be accurate to 1e-4", f"{float(solution.error_bound):g} of {size:g}", fix)
 
 
-def _first_guess(problem: _Problem, gamma: float) -> np.ndarray:
+def _first_guess(problem: SparseModel, gamma: float) -> np.ndarray:
     """Returns values that rise towards the rewards, float64[X]; zeros where states are few or near, or nothing is discounted.
 
     The value of the best reward that can come next, if every transition led where the agent would like it to: the largest over
@@ -226,7 +161,7 @@ def _first_guess(problem: _Problem, gamma: float) -> np.ndarray:
     return guess if missed <= 10 * of_zeros else zeros
 
 
-def _swept(problem: _Problem, gamma: float, value: np.ndarray, count: int, tolerance: float) -> tuple:
+def _swept(problem: SparseModel, gamma: float, value: np.ndarray, count: int, tolerance: float) -> tuple:
     """Sweeps ``count`` times, or until settled. Returns the value, its action values, the last change, the count, and whether."""
     share = (1 - gamma) / gamma if 0 < gamma < 1 else 1.0
     values, most = problem.action_values(value, gamma), float(problem.absolute.max())
@@ -242,7 +177,7 @@ def _swept(problem: _Problem, gamma: float, value: np.ndarray, count: int, toler
     return value, values, residual, count, False
 
 
-def _greedy(problem: _Problem, values: np.ndarray, before: np.ndarray | None) -> np.ndarray:
+def _greedy(problem: SparseModel, values: np.ndarray, before: np.ndarray | None) -> np.ndarray:
     """Returns the best actions, int[X]; an action of ``before`` stays unless another is better by more than rounding.
 
     Otherwise rounding chooses among actions that are alike, anew each time, and no policy is the last.
@@ -256,7 +191,7 @@ def _greedy(problem: _Problem, values: np.ndarray, before: np.ndarray | None) ->
 
 
 def _value_of(
-    problem: _Problem, gamma: float, start: np.ndarray, action: np.ndarray, effort: int, residual: float
+    problem: SparseModel, gamma: float, start: np.ndarray, action: np.ndarray, effort: int, residual: float
 ) -> tuple[np.ndarray, bool, bool]:
     """Evaluates a policy.
 
@@ -339,7 +274,7 @@ def _are_far_apart(transition: Any, ends: np.ndarray) -> bool:
     return True
 
 
-def _never_settles(problem: _Problem, values: np.ndarray, change: np.ndarray) -> bool:
+def _never_settles(problem: SparseModel, values: np.ndarray, change: np.ndarray) -> bool:
     """Returns whether it is certain that values without discount grow, or fall, for ever.
 
     If a policy cannot leave a set of states and a sweep adds something to each, it earns at least that much in every step for
@@ -400,12 +335,12 @@ def evaluate(model: TabularModel, policy: Any, gamma: float) -> PolicyValue:
     """
     where = "host.evaluate"
     require_discount(where, gamma)
-    problem = _Problem.of(where, model)
+    problem = SparseModel.of(where, model)
     states, actions = problem.mask.shape
     require_policy(where, policy, (states, actions))
     policy = np.asarray(policy, np.float64)
     policy = policy / policy.sum(-1, keepdims=True)
-    chosen = _matrix(policy, np.arange(states * actions), states * actions)
+    chosen = csr(policy, np.arange(states * actions), states * actions)
     transition, reward = (chosen @ problem.transition).tocsr(), chosen @ problem.reward
     if gamma == 1:
         transition = _without_rest(where, transition, reward)

@@ -87,6 +87,28 @@ def policy_chain(model: TabularModel, policy: jax.Array, gamma: jax.Array | floa
     return Chain(jnp.reshape(model.next_state, shape), weight.reshape(shape), jnp.asarray(gamma))
 
 
+def return_variance(model: TabularModel, policy: Any, gamma: jax.Array | float) -> jax.Array:
+    """Returns the variance of the discounted return of a stochastic policy, float[X].
+
+    It is the value of the squared surprises of a step, discounted by gamma squared:
+    Var(x) = E[(r + gamma V(x') - V(x))^2] + gamma^2 E[Var(x')] (Sobel 1982).
+
+    Args:
+        model: the environment's tables, with one reward (no agent axis).
+        policy: float[X, A], probabilities of the actions.
+        gamma: discount in [0, 1]. At 1 the policy must end the episode or come to where nothing is paid.
+
+    Raises:
+        ConfigError, EnvError: as ``policy_evaluation``, or the model has a reward for each of several agents.
+    """
+    require_problem("return_variance", model, gamma)
+    model = model.tables
+    value = policy_evaluation(model, policy, gamma).value
+    beyond = gamma * jnp.where(model.terminated, 0.0, value[model.next_state])
+    surprise = jnp.where(model.probability > 0, model.reward + beyond - value[:, None, None], 0.0)
+    return policy_evaluation(model.replace(reward=surprise**2), policy, gamma**2).value
+
+
 def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> jax.Array:
     """Returns what a stochastic policy earns in the next ``num_steps`` steps, without discount, float[X].
 

@@ -3,23 +3,26 @@
     V(x) = max_a min_{q in U(x, a)} sum_k q_k [r_k + gamma (1 - terminated_k) V(x'_k)]
 
 The adversary chooses anew for every state and action (a rectangular set), among distributions over the same possible outcomes:
-with ``contamination``, U = {(1 - radius) p + radius q'}; with ``total_variation``, U = {q: 1/2 sum_k |q_k - p_k| <= radius}.
+with ``contamination``, U = {(1 - radius) p + radius q'}; with ``total_variation``, U = {q: 1/2 sum_k |q_k - p_k| <= radius}; with
+``candidates``, U is a list of distributions.
 
 Source: Iyengar (2005), "Robust Dynamic Programming", equation 3 and section 4.3; Nilim and El Ghaoui (2005); contamination: Wang
 and Zou (2021), "Online Robust Reinforcement Learning with Model Uncertainty", equation 5.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import require_within, unknown_name
-from jaxrl.solvers.fixed_point import MAX_SWEEPS
-from jaxrl.solvers.mdp.problem import require_problem
-from jaxrl.solvers.mdp.solution import Solution
+from jaxrl.errors import is_traced, require, require_distribution, require_within, unknown_name
+from jaxrl.solvers.fixed_point import MAX_SWEEPS, fixed_point
+from jaxrl.solvers.mdp.problem import require_policy, require_problem
+from jaxrl.solvers.mdp.solution import PolicyValue, Solution
 from jaxrl.solvers.mdp.value_iteration import iterate
 
 
@@ -30,6 +33,13 @@ class RobustSolution(NamedTuple):
     """
 
     solution: Solution
+    worst: jax.Array
+
+
+class RobustValue(NamedTuple):
+    """What a policy is sure of. policy_value: in every state. worst: float[X, A, K], the adversary's answer to the policy."""
+
+    policy_value: PolicyValue
     worst: jax.Array
 
 
@@ -55,13 +65,20 @@ def total_variation(chance: jax.Array, worth: jax.Array, radius: jax.Array | flo
     return jnp.take_along_axis(left, jnp.argsort(order, axis=-1), axis=-1)
 
 
-ADVERSARIES = {"contamination": contamination, "total_variation": total_variation}
+def candidates(chance: jax.Array, worth: jax.Array, rows: jax.Array) -> jax.Array:
+    """As ``contamination``, if the adversary chooses one of M distributions ``rows`` [M, ..., K], whatever the given one is."""
+    possible = jnp.where(rows > 0, worth, 0.0)
+    worst = (rows * possible).sum(-1).argmin(0)
+    return jnp.take_along_axis(rows, worst[None, ..., None], axis=0)[0]
+
+
+ADVERSARIES = {"contamination": contamination, "total_variation": total_variation, "candidates": candidates}
 
 
 def robust_value_iteration(
     model: TabularModel,
     gamma: jax.Array | float,
-    radius: jax.Array | float,
+    radius: Any,
     adversary: str = "total_variation",
     tolerance: jax.Array | float = 1e-6,
     max_sweeps: jax.Array | int = MAX_SWEEPS,
@@ -71,8 +88,9 @@ def robust_value_iteration(
     Args:
         model: the environment's tables, with one reward (no agent axis).
         gamma: discount in [0, 1]; each sweep shrinks the error at least by gamma.
-        radius: how far the adversary may go, in [0, 1]; 0 is value iteration. Traced: several may be vmapped.
-        adversary: "total_variation" or "contamination".
+        radius: how far the adversary may go, in [0, 1]; 0 is value iteration. Traced: several may be vmapped. Of "candidates",
+            the distributions that it chooses from, float[M, X, A, K].
+        adversary: "total_variation", "contamination" or "candidates".
         tolerance, max_sweeps: see ``value_iteration``.
 
     Raises:
@@ -81,20 +99,52 @@ def robust_value_iteration(
     """
     where = "robust_value_iteration"
     require_problem(where, model, gamma, tolerance, max_sweeps)
-    require_within(where, "radius", radius, 0, 1, "0.1 is common.")
+    radius = _require_radius(where, model, radius, adversary)
+    return _robust_value_iteration(model.tables, gamma, radius, adversary, tolerance, max_sweeps)
+
+
+def robust_evaluation(
+    model: TabularModel,
+    policy: Any,
+    gamma: jax.Array | float,
+    radius: Any,
+    adversary: str = "total_variation",
+    tolerance: jax.Array | float = 1e-6,
+    max_sweeps: jax.Array | int = MAX_SWEEPS,
+) -> RobustValue:
+    """Sweeps V <- sum_a pi min_q: what a policy is sure of, whatever the adversary does.
+
+    Args:
+        model, gamma, radius, adversary, tolerance, max_sweeps: as for ``robust_value_iteration``.
+        policy: float[X, A], probabilities of the actions. The adversary knows the action that is drawn.
+
+    Raises:
+        ConfigError: a number is out of range, or a row of the policy is no distribution. UnknownNameError, EnvError: as there.
+    """
+    where = "robust_evaluation"
+    require_problem(where, model, gamma, tolerance, max_sweeps)
+    policy = require_policy(where, policy, (model.num_states, model.num_actions))
+    radius = _require_radius(where, model, radius, adversary)
+    return _robust_evaluation(model.tables, policy, gamma, radius, adversary, tolerance, max_sweeps)
+
+
+def _require_radius(where: str, model: TabularModel, radius: Any, adversary: str) -> Any:
+    """Returns the radius, or the candidates as distributions; raises the errors of ``robust_value_iteration``."""
     if adversary not in ADVERSARIES:
         raise unknown_name(where, "adversary", adversary, ADVERSARIES)
-    return _robust_value_iteration(model.tables, gamma, radius, adversary, tolerance, max_sweeps)
+    if adversary != "candidates":
+        require_within(where, "radius", radius, 0, 1, "0.1 is common.")
+        return radius
+    rows = radius if is_traced(radius) else require_distribution(where, "the candidates", radius)
+    shape = np.shape(model.probability)
+    listed = len(rows.shape) == 4 and rows.shape[1:] == shape and len(rows) >= 1
+    require(listed, where, f"the candidates must have shape {['M', *shape]}", list(rows.shape), "Stack tables of probabilities.")
+    return rows
 
 
 @partial(jax.jit, static_argnames="adversary")
 def _robust_value_iteration(model, gamma, radius, adversary, tolerance, max_sweeps) -> RobustSolution:
-    chance = jnp.asarray(model.probability, jnp.result_type(float))
-
-    def answered(value):
-        """Returns the adversary's distributions and the worth of the outcomes, each float[X, A, K]."""
-        worth = model.reward + gamma * jnp.where(model.terminated, 0.0, value[model.next_state])
-        return ADVERSARIES[adversary](chance, worth, radius), worth
+    answered = _adversary(model, gamma, radius, adversary)
 
     def backup(value):
         worst, worth = answered(value)
@@ -102,3 +152,29 @@ def _robust_value_iteration(model, gamma, radius, adversary, tolerance, max_swee
 
     solution = iterate(model, backup, gamma, tolerance, max_sweeps)
     return RobustSolution(solution, answered(solution.value)[0])
+
+
+@partial(jax.jit, static_argnames="adversary")
+def _robust_evaluation(model, policy, gamma, radius, adversary, tolerance, max_sweeps) -> RobustValue:
+    answered = _adversary(model, gamma, radius, adversary)
+    largest = jnp.where((policy > 0)[..., None] & (model.probability > 0), jnp.abs(model.reward), 0.0).max()
+
+    def sweep(value):
+        worst, worth = answered(value)
+        return (policy * (worst * worth).sum(-1)).sum(-1), largest
+
+    start = jnp.zeros(model.num_states, jnp.result_type(float))
+    found = fixed_point(sweep, start, gamma, tolerance, max_sweeps, model.next_state[0].size)
+    value = PolicyValue(found.value, found.residual, found.error_bound, found.converged)
+    return RobustValue(value, answered(found.value)[0])
+
+
+def _adversary(model, gamma, radius, adversary) -> Callable:
+    """Returns ``(value [X]) -> (distributions, worth of the outcomes)``, the adversary's answer, float[X, A, K] each."""
+    chance = jnp.asarray(model.probability, jnp.result_type(float))
+
+    def answered(value):
+        worth = model.reward + gamma * jnp.where(model.terminated, 0.0, value[model.next_state])
+        return ADVERSARIES[adversary](chance, worth, radius), worth
+
+    return answered

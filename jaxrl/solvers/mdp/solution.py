@@ -12,7 +12,7 @@ class Solution(NamedTuple):
 
     value: float[X], the value of every state under an optimal policy.
     action_value: float[X, A], minus infinity where an action is illegal.
-    iterations: int32[], sweeps of value iteration, or improvements of policy iteration.
+    iterations: int32[], sweeps of value iteration, improvements of policy iteration, or backups of single states.
     residual: float[], the largest amount by which ``value`` misses the equation that it solves.
     error_bound: float[], how far a value can be from the optimum, rounding included. Infinite without discount, where a small
         residual says nothing about the distance.

@@ -8,7 +8,7 @@ import pytest
 import envs
 from jaxrl.core.finite import tabulate
 from jaxrl.solvers.mdp.backups import greedy_policy
-from jaxrl.solvers.mdp.policy_evaluation import _policy_evaluation, policy_evaluation
+from jaxrl.solvers.mdp.policy_evaluation import _policy_evaluation, policy_evaluation, return_variance
 from jaxrl.solvers.mdp.policy_iteration import policy_iteration
 from jaxrl.solvers.mdp.value_iteration import value_iteration
 from tests import oracles
@@ -127,3 +127,15 @@ def test_the_gradient_of_a_value_is_that_of_the_policy_gradient_theorem(dense):
     slope = jax.grad(lambda gamma: policy_evaluation(model, policy, gamma, dense=dense).start_value(model))(gamma)
     ahead, behind = (model.initial @ oracles.policy_values(model, policy, gamma + step) for step in (1e-6, -1e-6))
     assert float(slope) == pytest.approx((ahead - behind) / 2e-6, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 0.99, 1.0])
+def test_the_variance_of_the_return_is_that_of_its_second_moment(gamma):
+    """E[G^2] = E[r^2 + 2 gamma r V'] + gamma^2 E[G'^2], by linear solves."""
+    model, policy = LAKE["4x4"], np.random.default_rng(0).dirichlet(np.ones(4), 16)
+    value = oracles.policy_values(model, policy, gamma)
+    beyond = ~model.terminated * value[model.next_state]
+    square = oracles.policy_values(model, policy, gamma**2, model.reward**2 + 2 * gamma * model.reward * beyond)
+    np.testing.assert_allclose(return_variance(model, policy, gamma), square - value**2, atol=1e-10)
+    if gamma == 1:
+        np.testing.assert_allclose(return_variance(model, policy, gamma), value * (1 - value), atol=1e-10)  # 0 or 1 is paid

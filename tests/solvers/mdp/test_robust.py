@@ -1,14 +1,18 @@
 """Robust value iteration: the adversary against a linear programme, its ends, and what the robust policy is sure of."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize
 
 from jaxrl.errors import ConfigError, UnknownNameError
-from jaxrl.solvers.mdp.robust import contamination, robust_value_iteration, total_variation
+from jaxrl.solvers.mdp.robust import contamination, robust_evaluation, robust_value_iteration, total_variation
 from jaxrl.solvers.mdp.value_iteration import value_iteration
+from tests import oracles
 from tests.solvers.mdp.lakes import LAKE
+from tests.solvers.models import garnet
 
 
 def by_programme(chance, worth, radius):
@@ -65,8 +69,46 @@ def test_the_value_falls_with_the_radius_and_is_that_of_the_worst_model(adversar
         before = start
 
 
+def test_candidates_are_tried_out_one_by_one(double_precision):
+    """Three states, two actions, two laws each: the best of 8 policies, each against the worst of 8 models."""
+    model, gamma = garnet(3, num_states=3, num_actions=2), 0.9
+    rows = np.stack([model.probability, np.random.default_rng(0).dirichlet(np.ones(3), (3, 2))])
+    found = robust_value_iteration(model, gamma, rows, "candidates", 0.0)
+    best = np.full(3, -np.inf)
+    for actions in itertools.product((0, 1), repeat=3):
+        policy = np.eye(2)[list(actions)]
+        models = [
+            model.replace(probability=np.where(np.reshape(pick, (3, 1, 1)), rows[1], rows[0]))
+            for pick in itertools.product((False, True), repeat=3)
+        ]
+        worst = np.min([oracles.policy_values(one, policy, gamma) for one in models], axis=0)
+        sure = robust_evaluation(model, policy, gamma, rows, "candidates", 0.0)
+        np.testing.assert_allclose(sure.policy_value.value, worst, atol=1e-10)
+        assert bool(sure.policy_value.converged)
+        best = np.maximum(best, worst)
+    np.testing.assert_allclose(found.solution.value, best, atol=1e-10)
+
+
+@pytest.mark.parametrize("adversary", ["total_variation", "contamination"])
+def test_the_worst_model_of_a_policy_gives_its_value(adversary, double_precision):
+    model, policy = LAKE["4x4"], np.random.default_rng(0).dirichlet(np.ones(4), 16)
+    sure = robust_evaluation(model, policy, 0.95, 0.2, adversary, 1e-12)
+    worst = model.replace(probability=np.asarray(sure.worst))
+    np.testing.assert_allclose(sure.policy_value.value, oracles.policy_values(worst, policy, 0.95), atol=1e-9)
+    plain = robust_evaluation(model, policy, 0.95, 0.0, adversary, 1e-12).policy_value.value
+    np.testing.assert_allclose(plain, oracles.policy_values(model, policy, 0.95), atol=1e-9)
+    assert (np.asarray(sure.policy_value.value) <= np.asarray(plain) + 1e-12).all()
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ConfigError, match="radius"):
         robust_value_iteration(LAKE["4x4"], 0.9, 1.5)
     with pytest.raises(UnknownNameError, match="Did you mean 'contamination'"):
         robust_value_iteration(LAKE["4x4"], 0.9, 0.1, "contaminaton")
+    table = np.asarray(LAKE["4x4"].probability)
+    with pytest.raises(ConfigError, match=r"candidates must have shape \['M', 16, 4, 3\]"):
+        robust_value_iteration(LAKE["4x4"], 0.9, table, "candidates")
+    with pytest.raises(ConfigError, match="candidates must sum to 1"):
+        robust_value_iteration(LAKE["4x4"], 0.9, 0.9 * table[None], "candidates")
+    with pytest.raises(ConfigError, match="policy"):
+        robust_evaluation(LAKE["4x4"], np.ones((16, 4)), 0.9, 0.1)

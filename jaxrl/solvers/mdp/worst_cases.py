@@ -1,0 +1,128 @@
+"""Incremental worst-case search (IWOCS): a robust problem as a sequence of ordinary ones.
+
+    T_1 <- the nominal model
+    for n = 1, 2, ...
+        Q_n     <- the optimal action values of T_n, an ordinary problem
+        pi(x)   <- argmax_a min_{i <= n} Q_i(x, a)
+        T_{n+1} <- the model that is worst for pi
+        stop if pi is worth as much in T_{n+1} as the candidates promise
+
+The candidates promise too much and the policy is sure of too little: max_a min_i Q_i is at least the robust optimum, since each
+Q_i is the best against one model that the adversary may choose, and the value of pi against its worst model is at most that
+optimum. The difference, ``gap``, is a certificate, whatever led there.
+
+If the adversary chooses anew in every state, as in ``robust``, the worst model of a policy is the same for all starts. If it
+chooses one model for the whole process, such as a wind that blows everywhere alike, the gap need not close.
+
+Source: Zouitine, Bertoin, Clavier, Geist and Rachelson (2024), "Solving robust MDPs as a sequence of static RL problems",
+algorithm 1.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrl.core.finite import TabularModel
+from jaxrl.errors import require_count, require_discount, require_tolerance
+from jaxrl.solvers.mdp.policy_iteration import policy_iteration
+from jaxrl.solvers.mdp.robust import robust_evaluation
+
+ROUNDING = 64 * float(np.finfo(np.float64).eps)  # relative to the horizon and the largest value
+
+
+class WorstCases(NamedTuple):
+    """The result of a search, in NumPy float64.
+
+    policy: float64[X, A], deterministic, the first action among equals.
+    value: float64[X], what the policy is worth in the model that is worst for it.
+    promises: float64[n], the expectation of max_a min_i Q_i in the first state with 1, 2, ..., n models.
+    probability: float64[n, X, A, K], the models T_1 .. T_n.
+    gap: float64[], the last promise less the worth of the policy in the first state: how far the policy can be from the robust
+        optimum there.
+    converged: bool[], whether the gap is as small as asked for.
+    """
+
+    policy: np.ndarray
+    value: np.ndarray
+    promises: np.ndarray
+    probability: np.ndarray
+    gap: np.ndarray
+    converged: np.ndarray
+
+
+def incremental_worst_cases(
+    model: TabularModel,
+    gamma: float,
+    radius: Any,
+    adversary: str = "total_variation",
+    tolerance: float = 1e-9,
+    max_models: int = 100,
+) -> WorstCases:
+    """Searches against an adversary who chooses anew for every state and action, in float64 on the host.
+
+    Args:
+        model: the nominal environment's tables, with one reward (no agent axis); its initial distribution weighs the gap.
+        gamma: discount in [0, 1).
+        radius, adversary: see ``robust_value_iteration``. Of "candidates", the nominal model counts as one of them: its tables
+            must be.
+        tolerance: the gap to accept, relative to the largest value; where the precision cannot tell it, the limit of the
+            precision.
+        max_models: an end.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1), or another number is out of range. UnknownNameError: there is no such adversary.
+        EnvError: the model has a reward for each of several agents, or its tables are unsound.
+    """
+
+    def worst(policy: np.ndarray) -> tuple[TabularModel, np.ndarray]:
+        found = robust_evaluation(model, policy, gamma, radius, adversary, 0.0)
+        return model.replace(probability=np.asarray(found.worst)), np.asarray(found.policy_value.value)
+
+    return worst_case_search(model, gamma, worst, tolerance, max_models)
+
+
+def worst_case_search(
+    model: TabularModel,
+    gamma: float,
+    worst: Callable[[np.ndarray], tuple[TabularModel, np.ndarray]],
+    tolerance: float = 1e-9,
+    max_models: int = 100,
+) -> WorstCases:
+    """Searches against any adversary, in float64 on the host.
+
+    Args:
+        model, gamma, tolerance, max_models: as for ``incremental_worst_cases``.
+        worst: ``(policy float64[X, A]) -> (model, value float64[X])``: the tables that are worst for the policy, of the shape of
+            ``model``, and what it is worth in them.
+
+    Raises:
+        ConfigError, EnvError: as ``incremental_worst_cases``.
+    """
+    where = "worst_case_search"
+    require_discount(where, gamma, below_one=True)
+    require_tolerance(where, tolerance)
+    require_count(where, "max_models", max_models)
+    models, promises, lowest = [model], [], None
+    initial = np.asarray(model.initial)
+    with jax.enable_x64(True):
+        while True:
+            values = np.asarray(policy_iteration(models[-1], gamma).action_value)
+            lowest = values if lowest is None else np.minimum(lowest, values)
+            promises.append(initial @ lowest.max(-1))
+            policy = np.eye(model.num_actions)[lowest.argmax(-1)]
+            found, value = worst(policy)
+            gap, size = promises[-1] - initial @ value, np.abs(value).max()
+            close = gap <= max(tolerance, ROUNDING / (1 - gamma)) * size
+            if close or len(models) == max_models or _listed(found, models):
+                break
+            models.append(found)
+    tables = np.stack([np.asarray(one.probability, np.float64) for one in models])
+    parts = (policy, value, promises, tables, gap, close)
+    return WorstCases(*(np.asarray(part) for part in parts))
+
+
+def _listed(model: TabularModel, models: list[TabularModel]) -> bool:
+    """Returns whether a model is one of a list already, so that another round would change nothing."""
+    return any(np.array_equal(model.probability, one.probability) for one in models)
