@@ -80,7 +80,7 @@ def with_reward(env: Environment, reward: Callable, params: PyTree = ()) -> Envi
         step_fn=_RewardStep(env.step_fn, reward),
         action_mask_fn=env.action_mask_fn and _OfInnerState(env.action_mask_fn),
         global_obs_fn=env.global_obs_fn and _OfInnerState(env.global_obs_fn),
-        limit_fn=env.limit_fn and _LimitOfInner(env.limit_fn),
+        limit_fn=env.limit_fn and LimitOfInner(env.limit_fn),
     )
     if env.outcomes_fn is None or env.initial_fn is None or env.observe_fn is None:
         return changed
@@ -201,7 +201,9 @@ class _OfInnerState:
 
 
 @dataclass(frozen=True)
-class _LimitOfInner:
+class LimitOfInner:
+    """The ``limit_fn`` of an environment whose parameters hold those of the environment underneath as ``env``."""
+
     limit: Callable
 
     def __call__(self, params, max_steps):

@@ -7,9 +7,10 @@
     value_iteration, policy_iteration, modified_policy_iteration    the optimum, by one method each
     entropic, soft, robust, average_reward                          the optimum, for one aim each
     occupancy          linear programmes over visits, where costs have budgets
+    option_models      courses of action over several steps, and the best choice among them
     host               one model at a time, of a million states too, with sparse matrices
 
-All but ``occupancy`` and ``host`` are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies.
+All but ``occupancy``, ``host`` and the models of ``option_models`` are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies.
 They compute in the precision jax is set to: float32, or float64 inside ``jax.enable_x64(True)``. Each returns, beside its answer,
 by how much that misses its equation and how far it can be from the truth.
 
