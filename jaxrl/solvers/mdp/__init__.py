@@ -10,9 +10,10 @@
     option_models      courses of action over several steps, and the best choice among them
     host               one model at a time, of a million states too, with sparse matrices
 
-All but ``occupancy``, ``host`` and the models of ``option_models`` are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies.
-They compute in the precision jax is set to: float32, or float64 inside ``jax.enable_x64(True)``. Each returns, beside its answer,
-by how much that misses its equation and how far it can be from the truth.
+All but ``occupancy``, ``host`` and the models of ``option_models`` are pure and compile; they use no LAPACK, so they can be
+vmapped over thousands of policies. They compute in the precision jax is set to: float32, or float64 inside
+``jax.enable_x64(True)``. Each returns, beside its answer, by how much that misses its equation and how far it can be from the
+truth.
 
 Source: Sutton and Barto (2018), chapter 4; Puterman (1994), chapter 6.
 """
