@@ -38,11 +38,11 @@ class Config:
 
     seeds: int = 256
     """Independent learners of each kind, trained side by side (count)."""
-    env_steps: int = 40_000
+    env_steps: int = 20_000
     """Environment steps of each learner (count): enough for 20 episodes of each."""
 
 
-QUICK = Config(seeds=4, env_steps=20_000)
+QUICK = Config(seeds=4)
 
 
 def hallway_options(model: TabularModel) -> Options:

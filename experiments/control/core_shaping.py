@@ -39,15 +39,15 @@ LEARNER = q_learning.Config(
 class Config:
     """Potential-based shaping, exactly and in the four rooms."""
 
-    seeds: int = 256
+    seeds: int = 128
     """Independent learners of each kind, trained side by side (count)."""
-    env_steps: int = 100_000
+    env_steps: int = 60_000
     """Environment steps of each learner (count)."""
     problems: int = 10
     """Random decision processes, each with 10 random potentials (count)."""
 
 
-QUICK = Config(seeds=4, env_steps=50_000, problems=2)
+QUICK = Config(seeds=4, env_steps=5_000, problems=2)
 
 
 def by_number(table: jax.Array, obs: jax.Array) -> jax.Array:
@@ -70,27 +70,32 @@ def distances(env: Environment) -> jax.Array:
 
 
 def arms(config: Config) -> Iterator[Arm]:
-    """Q-learning in the four rooms with the distance as potential, and with none: the same program with other numbers."""
+    """Q-learning in the four rooms with three potentials: the same program with other numbers.
+
+    None; minus the distance; and by how much nearer a cell is than the farthest one, in units of what a step costs, 1 - gamma.
+    """
     env = four_rooms.make()
-    for name, scale in (("no shaping", 0.0), ("shaping", -1.0)):
-        shaped = with_potential(env, by_number, GAMMA, scale * distances(env))
+    distance = distances(env)
+    nearness = (1 - GAMMA) * (distance.max() - distance)
+    for name, potential in (("none", 0.0 * distance), ("minus distance", -distance), ("nearness", nearness)):
+        shaped = with_potential(env, by_number, GAMMA, potential)
         evaluators = (ExactValue.of(env, GAMMA),)
-        factors = {"reward": name}
+        factors = {"potential": name}
         yield Arm(
             factors, q_learning.make, shaped, LEARNER, config.seeds, config.env_steps, evaluators=evaluators, chunk_length=CHUNK
         )
 
 
 def measure(config: Config, results: Results):
-    """Measures after how many episodes a greedy policy is worth 95 % of the optimum, infinite if none is; and compares exact
-    values with and without shaping.
+    """Measures after how many episodes a greedy policy is worth 95 % of the optimum, and compares exact values with and without
+    shaping. A seed that never comes there counts with all its episodes, which are fewer than it needs.
     """
     for arm in arms(config):
         curve = results.curves("greedy_exact_value", **arm.factors)
         episodes = np.cumsum(results.values("episodes", "metrics", **arm.factors), axis=1)[:, curve.updates]
         good = curve.values >= BAR
         first = np.take_along_axis(episodes, good.argmax(1)[:, None], axis=1)
-        yield arm.factors, {"episodes_needed": np.where(good.any(1)[:, None], first, np.inf)}
+        yield arm.factors, {"episodes_needed": np.where(good.any(1)[:, None], first, episodes[:, -1:])}
     generator = np.random.default_rng(results.root)
     for number in range(config.problems):
         env = envs.make("random_mdp", kind="garnet", seed=number)
@@ -168,9 +173,12 @@ CLAIMS = (
         "Ng, Harada and Russell (1999), section 1; Randlov and Alstrom (1998)",
         exact("true value", bonus_value).equals(0.0, 1e-9),
     ),
-    Claim(
-        "With the distance as potential, Q-learning in the four rooms comes to 95 % of the optimum in at most half the episodes",
-        "Ng, Harada and Russell (1999), section 5",
-        final("episodes_needed", reward="no shaping") * 0.5 - final("episodes_needed", reward="shaping") >= 0.0,
+    *(
+        Claim(
+            f"With {words} as potential, Q-learning in the four rooms comes to 95 % of the optimum in at most half the episodes",
+            "Ng, Harada and Russell (1999), section 5",
+            final("episodes_needed", potential="none") * 0.5 - final("episodes_needed", potential=name) >= 0.0,
+        )
+        for name, words in (("minus distance", "minus the distance"), ("nearness", "the nearness, in units of the values,"))
     ),
 )

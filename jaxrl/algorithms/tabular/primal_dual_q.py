@@ -19,6 +19,8 @@ Source: Altman (1999), "Constrained Markov Decision Processes", chapter 3 (the L
 Algorithm for Constrained Markov Decision Processes" (the two time scales), here with Q-learning as the faster one.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -83,7 +85,9 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def of_average(state, obs, mask):
         """Returns pi, float32[E, A]; of an illegal action 0."""
-        chances = state.average[obs] if mask is None else jnp.where(mask, state.average[obs], 0.0)
+        if mask is None:
+            return state.average[obs]
+        chances = jnp.where(mask, state.average[obs], 0.0)
         return chances / chances.sum(-1, keepdims=True)
 
     def policy(state, greedy):
@@ -141,6 +145,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def update(state, key):
         state, (batch, error, estimate) = scan(step, state, jax.random.split(key, config.num_steps))
+        state = replace(state, average=state.average / state.average.sum(-1, keepdims=True))  # less the rounding of all steps
         measured = {"td_error": error.mean(), "reward": batch.reward.mean(), "multiplier": state.multiplier}
         return state, rollout.episode_metrics(batch) | measured | {"cost_estimate": estimate.pooled()}
 

@@ -8,8 +8,8 @@
             rho <- rho + eta [r - rho + max_a' R(s', a') - max_a R(s, a)]
 
 rho becomes the reward per step of the best policy, and R(s, a) by how much more it is worth to begin with a in s, up to a
-constant that is the same everywhere. A task that ends begins anew: the successor of a termination is the first state of the next episode.
-A time limit is none of the task: its successor is s'.
+constant that is the same everywhere. A task that ends begins anew: the successor of a termination is the first state of the next
+episode. A time limit is none of the task: its successor is s'.
 
 Exact values: ``jaxrl.solvers.mdp.average_reward``.
 
