@@ -20,11 +20,15 @@ from jaxrl.algorithms.tabular import (
     dyna_q,
     entropic_td,
     n_step_sarsa,
+    option_q_learning,
+    primal_dual_q,
     q_learning,
+    r_learning,
     reinforce,
     sarsa,
     sarsa_lambda,
 )
+from jaxrl.blocks.options import primitive, with_options
 from jaxrl.core import rollout
 from jaxrl.solvers import extensive
 from tests import probes
@@ -44,6 +48,11 @@ def env(name: str, **parameters: Any) -> Callable[[], Any]:
 
 
 reward_grid = env("reward_grid", rows=2, columns=2)
+
+
+def carrying_options() -> Any:
+    """Returns a corridor whose learner chooses among its actions."""
+    return with_options(envs.make("corridor"), primitive(8, 2))
 
 
 def comparisons() -> Any:
@@ -101,6 +110,10 @@ CASES = {
     "sarsa_lambda": Case(sarsa_lambda.make, env("frozen_lake"), whole(sarsa_lambda.Config)),
     "double_q_learning": Case(double_q_learning.make, env("frozen_lake"), whole(double_q_learning.Config)),
     "dyna_q": Case(dyna_q.make, env("frozen_lake"), whole(dyna_q.Config, planning_steps=2)),
+    "option_q_learning": Case(option_q_learning.make, carrying_options, whole(option_q_learning.Config)),
+    "intra_option_q_learning": Case(option_q_learning.make, carrying_options, whole(option_q_learning.Config, intra_option=True)),
+    "primal_dual_q": Case(primal_dual_q.make, env("hazard_grid"), whole(primal_dual_q.Config)),
+    "r_learning": Case(r_learning.make, env("frozen_lake"), whole(r_learning.Config)),
     "reinforce": Case(reinforce.make, env("corridor"), whole(reinforce.Config)),
     "entropic_td": Case(entropic_td.make, env("corridor"), whole(entropic_td.Config)),
     "iql": Case(iql.make, env("climb"), whole(iql.Config, beta=0.5)),

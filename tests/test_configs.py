@@ -22,11 +22,15 @@ from jaxrl.algorithms.tabular import (
     dyna_q,
     entropic_td,
     n_step_sarsa,
+    option_q_learning,
+    primal_dual_q,
     q_learning,
+    r_learning,
     reinforce,
     sarsa,
     sarsa_lambda,
 )
+from jaxrl.blocks.options import primitive, with_options
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, require_at_most, require_numbers
 from jaxrl.solvers import extensive
@@ -46,6 +50,9 @@ CONFIGS = {
     "sarsa_lambda": (sarsa_lambda.Config(), GRID),
     "double_q_learning": (double_q_learning.Config(), GRID),
     "dyna_q": (dyna_q.Config(), GRID),
+    "option_q_learning": (option_q_learning.Config(), with_options(GRID, primitive(4, 4))),
+    "primal_dual_q": (primal_dual_q.Config(), envs.make("hazard_grid")),
+    "r_learning": (r_learning.Config(), GRID),
     "reinforce": (reinforce.Config(), GRID),
     "entropic_td": (entropic_td.Config(), GRID),
     "iql": (iql.Config(), GAME),

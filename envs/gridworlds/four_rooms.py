@@ -6,6 +6,8 @@ Source: Sutton, Precup and Singh (1999), Figure 2 (there with slip 1/3). The map
 cells.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from envs.gridworlds import grid
@@ -51,3 +53,23 @@ def make(
     at_start = ~at_goal if start is None else cell == rooms.cell("four_rooms", start)
     params = grid.walk("four_rooms", rooms, rooms.entering(at_goal), at_goal, at_start, slip)
     return grid.world("four_rooms", params, grid.scattering, max_steps)
+
+
+class Room(NamedTuple):
+    """One of the four rooms. cells: bool[104], without its hallways. doorways: the numbers of its two hallways."""
+
+    cells: np.ndarray
+    doorways: tuple[int, ...]
+
+
+def rooms() -> list[Room]:
+    """Returns the four rooms, in the order of their first cells."""
+    free = grid.parse("four_rooms", MAP, known=".")
+    hallways = [free.cell("four_rooms", position) for position in HALLWAYS]
+    inside = ~np.isin(np.arange(len(free.letter)), hallways)
+    first = np.arange(len(inside))  # the first cell that each has been found to be connected to
+    for _ in first:
+        reached = np.where(inside[free.neighbour], first[free.neighbour], first[:, None]).min(1)
+        first = np.where(inside, np.minimum(first, reached), first)
+    found = [inside & (first == number) for number in np.unique(first[inside])]
+    return [Room(cells, tuple(door for door in hallways if cells[free.neighbour[door]].any())) for cells in found]

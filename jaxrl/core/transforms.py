@@ -20,15 +20,15 @@ from jaxrl.core import masks
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
 from jaxrl.core.spaces import Discrete, Space, example
-from jaxrl.errors import EnvError, require
+from jaxrl.errors import EnvError, require, require_discount
 
 
 @struct.dataclass
 class RewardParams:
-    """The parameters of an environment whose reward was replaced.
+    """The parameters of an environment whose reward was replaced or shaped.
 
     env: PyTree, the parameters of the environment underneath.
-    reward: PyTree, the parameters of the reward function.
+    reward: PyTree, the parameters of the reward function, or ``Shaping``.
     """
 
     env: PyTree
@@ -36,7 +36,7 @@ class RewardParams:
 
 
 class Seen(NamedTuple):
-    """The state of an environment whose reward was replaced.
+    """The state of an environment whose reward was replaced or shaped.
 
     obs: PyTree, what the environment underneath shows in its state; the reward is a function of it.
     over: bool[], the episode has terminated; whatever follows pays nothing.
@@ -66,27 +66,80 @@ def with_reward(env: Environment, reward: Callable, params: PyTree = ()) -> Envi
     Raises:
         EnvError: the reward has another shape.
     """
+    must, fix = "the reward function must return {}", "Squeeze or sum the axes beyond."
+    obs, action = _examples(env)
+    _require_one_number("with_reward", must, env, jax.eval_shape(reward, params, obs, action, obs), fix)
+    return _with_changed_reward(env, _Replaced(reward), params)
+
+
+@struct.dataclass
+class Shaping:
+    """The parameters of a potential. gamma: float32[], the discount. potential: PyTree, those of the function."""
+
+    gamma: jax.Array
+    potential: PyTree
+
+
+def with_potential(env: Environment, potential: Callable, gamma: float, params: PyTree = ()) -> Environment:
+    """Adds the difference of a potential to the reward of every step, F = gamma Phi(s') - Phi(s), with Phi = 0 beyond the end.
+
+    Then the values of every policy are Q(s, a) - Phi(s), and the best policies are the same: Phi may tell what a learner would
+    take long to find out. Where a time limit cuts an episode, Phi(s') remains in the reward, as the value of s' in the target.
+
+    The parameters are traced: other numbers compile nothing again. They are ``env.params.reward``, of type ``Shaping``.
+
+    Source: Ng, Harada and Russell (1999), "Policy Invariance Under Reward Transformations", equation 2 and theorem 1; Phi = 0
+    beyond the end: Grzes (2017), "Reward Shaping in Episodic Reinforcement Learning".
+
+    Args:
+        env: the environment.
+        potential: ``(params, obs) -> float32[]``, in reward units; with agents of all observations at once, float32[N].
+        gamma: the discount in [0, 1] of the learner. With another one, the best policies may be others.
+        params: the parameters of the potential, any pytree of arrays.
+
+    Returns:
+        The environment with ``params`` of type ``RewardParams`` and states of type ``Seen``.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1].
+        EnvError: the potential has another shape.
+    """
+    require_discount("with_potential", gamma)
+    must, fix = "the potential must return {}", "Squeeze or sum the axes beyond."
+    _require_one_number("with_potential", must, env, jax.eval_shape(potential, params, _examples(env)[0]), fix)
+    return _with_changed_reward(env, _Shaped(potential), Shaping(jnp.float32(gamma), params))
+
+
+def _examples(env: Environment) -> tuple[PyTree, PyTree]:
+    """Returns an observation and an action by shape and dtype, with the agent axis where there is one."""
     agents = () if env.num_agents is None else (env.num_agents,)
     obs, _ = jax.eval_shape(env.reset, jax.random.key(0))
-    action = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*agents, *leaf.shape), leaf.dtype), example(env.action_space))
-    found = jax.eval_shape(reward, params, obs, action, obs)
-    must = f"the reward function must return float32{list(agents)}"
+    action = example(env.action_space)
+    return obs, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*agents, *leaf.shape), leaf.dtype), action)
+
+
+def _require_one_number(where: str, must: str, env: Environment, found: jax.ShapeDtypeStruct, fix: str) -> None:
+    agents = () if env.num_agents is None else (env.num_agents,)
     value = f"{found.dtype}{list(found.shape)}"
-    require(found.shape == agents, "with_reward", must, value, "Squeeze or sum the axes beyond.", EnvError)
+    require(found.shape == agents, where, must.format(f"float32{list(agents)}"), value, fix, EnvError)
+
+
+def _with_changed_reward(env: Environment, change: Callable, params: PyTree) -> Environment:
+    """Changes the reward by ``(params, reward, terminated, obs, action, next_obs) -> reward``."""
     changed = dataclasses.replace(
         env,
         params=RewardParams(env.params, params),
         reset_fn=_RewardReset(env.reset_fn),
-        step_fn=_RewardStep(env.step_fn, reward),
+        step_fn=_RewardStep(env.step_fn, change),
         action_mask_fn=env.action_mask_fn and _OfInnerState(env.action_mask_fn),
         global_obs_fn=env.global_obs_fn and _OfInnerState(env.global_obs_fn),
-        limit_fn=env.limit_fn and _LimitOfInner(env.limit_fn),
+        limit_fn=env.limit_fn and LimitOfInner(env.limit_fn),
     )
     if env.outcomes_fn is None or env.initial_fn is None or env.observe_fn is None:
         return changed
     return dataclasses.replace(
         changed,
-        outcomes_fn=_RewardOutcomes(env.outcomes_fn, env.observe_fn, reward),
+        outcomes_fn=_RewardOutcomes(env.outcomes_fn, env.observe_fn, change),
         initial_fn=_RewardInitial(env.initial_fn, env.observe_fn),
         observe_fn=_seen_obs,
     )
@@ -181,13 +234,34 @@ class _RewardReset:
 
 
 @dataclass(frozen=True)
+class _Replaced:
+    """Another reward in place of the environment's."""
+
+    function: Callable
+
+    def __call__(self, params, reward, terminated, obs, action, next_obs):
+        return self.function(params, obs, action, next_obs)
+
+
+@dataclass(frozen=True)
+class _Shaped:
+    """The environment's reward and the difference of a potential."""
+
+    potential: Callable
+
+    def __call__(self, params: Shaping, reward, terminated, obs, action, next_obs):
+        before, after = (self.potential(params.potential, seen) for seen in (obs, next_obs))
+        return reward + params.gamma * jnp.where(terminated, 0.0, after) - before
+
+
+@dataclass(frozen=True)
 class _RewardStep:
     step: Callable
-    reward: Callable
+    change: Callable
 
     def __call__(self, key, state, action, params):
         inner: Step = self.step(key, state.state, action, params.env)
-        reward = self.reward(params.reward, state.obs, action, inner.obs)
+        reward = self.change(params.reward, inner.reward, inner.terminated, state.obs, action, inner.obs)
         seen = Seen(inner.obs, inner.terminated, inner.state)
         return inner._replace(state=seen, reward=jnp.where(state.over, 0.0, reward).astype(jnp.float32))
 
@@ -201,7 +275,9 @@ class _OfInnerState:
 
 
 @dataclass(frozen=True)
-class _LimitOfInner:
+class LimitOfInner:
+    """The ``limit_fn`` of an environment whose parameters hold those of the environment underneath as ``env``."""
+
     limit: Callable
 
     def __call__(self, params, max_steps):
@@ -212,12 +288,13 @@ class _LimitOfInner:
 class _RewardOutcomes:
     outcomes: Callable
     observe: Callable
-    reward: Callable
+    change: Callable
 
     def __call__(self, state, action, params):
         inner: Outcomes = self.outcomes(state.state, action, params.env)
         obs = jax.vmap(self.observe, in_axes=(0, None))(inner.state, params.env)
-        reward = jax.vmap(self.reward, in_axes=(None, None, None, 0))(params.reward, state.obs, action, obs)
+        change = jax.vmap(self.change, in_axes=(None, 0, 0, None, None, 0))
+        reward = change(params.reward, inner.reward, inner.terminated, state.obs, action, obs)
         reward = jnp.where(state.over, 0.0, reward).astype(inner.reward.dtype)
         return inner._replace(state=Seen(obs, inner.terminated, inner.state), reward=reward)
 

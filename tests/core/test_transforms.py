@@ -15,8 +15,16 @@ from envs.matrix_games import matrix_game, named
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import start, uniform_policy, unroll
 from jaxrl.core.spaces import Box, Discrete
-from jaxrl.core.transforms import with_action_mask, with_copied_actions, with_observation, with_reward, with_time_limit
+from jaxrl.core.transforms import (
+    with_action_mask,
+    with_copied_actions,
+    with_observation,
+    with_potential,
+    with_reward,
+    with_time_limit,
+)
 from jaxrl.errors import ConfigError, EnvError
+from jaxrl.solvers.mdp import host
 from jaxrl.testing.conformance import check_environment
 from tests import oracles, probes
 
@@ -135,6 +143,84 @@ def test_reward_parameters_can_be_vmapped(lake):
 def test_reward_of_the_wrong_shape(lake):
     with pytest.raises(EnvError, match=r"must return float32\[\].*got 'float32\[1\]'"):
         with_reward(lake, wide)
+
+
+def by_number(table, obs):
+    """The potential ``table[obs]``."""
+    return table[obs]
+
+
+def of_each_agent(table, obs):
+    return table[: obs.shape[0]]
+
+
+def shaped_lake(lake, gamma=0.99, seed=0):
+    return with_potential(lake, by_number, gamma, jax.random.normal(jax.random.key(seed), (16,), jnp.float32))
+
+
+def test_potential_keeps_the_protocol(lake):
+    check_environment(shaped_lake(lake), KEY, rebuilt=shaped_lake(frozen_lake.make(slip=0.1), gamma=0.9, seed=1))
+
+
+def test_potential_of_a_sampled_environment_keeps_the_protocol():
+    env, rebuilt = (with_potential(cartpole.make(), upright_potential, gamma, jnp.float32(2.0)) for gamma in (0.9, 1.0))
+    check_environment(env, KEY, rebuilt=rebuilt)
+
+
+def upright_potential(weight, obs):
+    return -weight * jnp.abs(obs[2])
+
+
+def test_potential_for_agents_keeps_the_protocol():
+    potential = jnp.array([1.0, 2.0], jnp.float32)
+    game = with_potential(matrix_game.make(named.PRISONERS_DILEMMA, rounds=2), of_each_agent, 0.5, potential)
+    check_environment(game, KEY)
+    plain = tabulate(matrix_game.make(named.PRISONERS_DILEMMA, rounds=2))
+    difference = tabulate(game).reward - plain.reward
+    np.testing.assert_allclose(difference[~plain.terminated], np.tile([-0.5, -1.0], ((~plain.terminated).sum(), 1)))
+
+
+@pytest.mark.parametrize("build", [frozen_lake.make, lambda: envs.make("random_mdp", kind="garnet", seed=3)])
+def test_values_of_a_shaped_environment_are_less_by_the_potential(build):
+    """Q_shaped = Q - Phi, with the same greedy sets, for 100 random potentials: the largest difference is rounding."""
+    env, gamma = build(), float(np.float32(0.99))
+    states = env.observation_space.n
+    plain, phi = tabulate(env), np.random.default_rng(0).normal(size=(100, states)).astype(np.float32)
+    shaped = with_potential(env, by_number, gamma, jnp.zeros(states, jnp.float32))
+    q = oracles.action_values(plain, oracles.value_iteration(plain, gamma), gamma)
+    place = np.argsort(plain.observation)
+    for row in phi:
+        params = shaped.params.replace(reward=shaped.params.reward.replace(potential=jnp.asarray(row)))
+        model = tabulate(shaped.replace(params=params))
+        # A terminal state is another one in the shaped world: nothing is paid in it, whatever its potential.
+        going_on = ~model.terminated.all((1, 2))
+        obs = model.observation[going_on]
+        found, expected = host.solve(model, gamma).action_value[going_on], q[place[obs]] - row[obs][:, None]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+        best = q[place[obs]] >= q[place[obs]].max(-1, keepdims=True) - 1e-7
+        np.testing.assert_array_equal(found >= found.max(-1, keepdims=True) - 1e-7, best)
+
+
+def test_potential_is_none_beyond_the_end_and_remains_at_a_time_limit():
+    """In a corridor of 3 cells with potentials 1, 2 and 4 and gamma = 0.5: right pays 0.5 * 2 - 1, and then 1 - 2 at the end."""
+    env = with_time_limit(with_potential(corridor.make(3), by_number, 0.5, jnp.array([1.0, 2.0, 4.0], jnp.float32)), 2)
+    _, batch = unroll(KEY, env, uniform_policy(env), start(KEY, env, 64), 8)
+    obs, after, ends = (np.asarray(part) for part in (batch.obs, batch.next_obs, batch.terminated))
+    phi = np.array([1.0, 2.0, 4.0])
+    paid = np.where(ends, 1.0, 0.5 * phi[after]) - phi[obs]
+    np.testing.assert_allclose(batch.reward, paid)
+    assert ends.any()
+    assert np.asarray(batch.truncated).any()
+    step = env.step(KEY, env.reset(KEY)[1], jnp.int32(1))
+    over = env.step(KEY, env.step(KEY, step.state, jnp.int32(1)).state, jnp.int32(1))
+    assert (float(over.reward), bool(over.terminated)) == (0.0, True)
+
+
+def test_potentials_that_cannot_be_added_are_refused(lake):
+    with pytest.raises(EnvError, match=r"with_potential: the potential must return float32\[\].*got 'float32\[16\]'"):
+        with_potential(lake, lambda table, obs: table, 0.9, jnp.zeros(16))
+    with pytest.raises(ConfigError, match="gamma"):
+        with_potential(lake, by_number, 1.5, jnp.zeros(16))
 
 
 def test_observation():

@@ -10,6 +10,7 @@ from jaxrl.algorithms.tabular import q_learning
 from jaxrl.blocks import tables
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Transition
+from jaxrl.core.transforms import with_potential
 from jaxrl.errors import ConfigError, SpaceError
 from jaxrl.evaluation import ExactValue
 from jaxrl.solvers.mdp.value_iteration import value_iteration
@@ -129,3 +130,24 @@ def test_the_greedy_policy_is_good_after_a_hundred_thousand_steps():
 def test_what_cannot_run_is_refused_before_tracing(env, changes, error, message):
     with pytest.raises(error, match=message):
         run(q_learning.make, env, q_learning.Config(**changes), seeds=2, num_updates=2)
+
+
+def at_random(table, obs):
+    return table[obs]
+
+
+def test_a_first_table_of_potentials_is_shaping():
+    """Of Wiewiora (2003): from Q = Phi, and from 0 with shaped rewards, the tables differ by Phi after every step."""
+    env, gamma = envs.make("frozen_lake"), 0.9
+    config = q_learning.Config(gamma=gamma, epsilon=1.0, num_steps=10, learning_rate=0.5)
+    phi = jax.random.normal(jax.random.key(5), (16,), jnp.float32)
+    ending = jnp.array([letter in "HG" for letter in "SFFFFHFHFFFHHFFG"])
+    worlds = env, with_potential(env, at_random, gamma, phi)
+    plain, shaped = (q_learning.make(world, config) for world in worlds)
+    first, other = jax.jit(plain.init)(jax.random.key(0)), jax.jit(shaped.init)(jax.random.key(0))
+    first = first.replace(q=first.q + phi[:, None])
+    for key in jax.random.split(jax.random.key(1), 30):
+        (first, _), (other, _) = jax.jit(plain.update)(first, key), jax.jit(shaped.update)(other, key)
+        difference = np.asarray(first.q - other.q - phi[:, None])
+        np.testing.assert_allclose(difference[~ending], 0.0, atol=1e-5)
+    assert np.asarray(first.visits).sum() == 300
