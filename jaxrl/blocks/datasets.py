@@ -138,7 +138,7 @@ def _require_values(where: str, data: Dataset) -> None:
     """Raises DataError unless every number is finite, inside its space and legal."""
     valid = np.asarray(data.valid)
     names = ("reward", "log_prob", "obs", "next_obs", "action")
-    for name, leaf in ((name, leaf) for name in names for leaf in jax.tree.leaves(getattr(data, name))):
+    for name, leaf in [(field, leaf) for field in names for leaf in jax.tree.leaves(getattr(data, field))]:
         finite = np.isfinite(np.asarray(leaf)).reshape(*valid.shape, -1).all(-1)
         _require_all(where, finite | ~valid, f"{name} must be finite", "NaN or infinity", "Correct it, or leave it out.")
     for name, space in (
@@ -278,8 +278,8 @@ def place_of(data: Dataset, number: jax.Array) -> tuple[jax.Array, jax.Array]:
     return episode, number - (ends - data.lengths)[episode]
 
 
-def _draw_places(key: jax.Array, data: Dataset, batch_size: int) -> tuple[jax.Array, jax.Array]:
-    """Draws valid steps uniformly, with replacement; see ``place_of``."""
+def sample_places(key: jax.Array, data: Dataset, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """Draws places of steps uniformly, with replacement, among all steps of all episodes: see ``place_of``."""
     total = data.valid.sum(dtype=jnp.int32)
     # A remainder of 32 random bits: half the draws of randint, and no step is likelier than another by more than total / 2^32.
     bits = jax.random.bits(key, (batch_size,), jnp.uint32)
@@ -297,7 +297,11 @@ def sample(key: jax.Array, data: Dataset, batch_size: int) -> Experience:
     Returns:
         Experience[B]; its actions are as a policy draws them, real ones in units of half the range (``spaces.to_unit``).
     """
-    place = _draw_places(key, data, batch_size)
+    return at(data, sample_places(key, data, batch_size))
+
+
+def at(data: Dataset, place: tuple[jax.Array, jax.Array]) -> Experience:
+    """Returns the steps at some places, int32[B] each, Experience[B]; see ``sample``."""
     parts = data.obs, data.action, data.reward, data.next_obs, data.terminated, data.mask, data.next_mask
     steps = Experience(*jax.tree.map(lambda leaf: leaf[place], parts))
     return steps._replace(action=spaces.to_unit(data.action_space, steps.action))
@@ -358,7 +362,7 @@ def windows(
     """
     require_count("datasets.windows", "context", context)
     to_go = returns_to_go(data, gamma) if to_go is None else to_go
-    episode, last = _draw_places(key, data, batch_size)
+    episode, last = sample_places(key, data, batch_size)
     t = last[:, None] + jnp.arange(1 - context, 1, dtype=jnp.int32)
     place = episode[:, None], jnp.maximum(t, 0)
     parts = data.obs, data.action, data.reward, data.mask, data.terminated, data.truncated, to_go

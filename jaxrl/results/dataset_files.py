@@ -1,8 +1,8 @@
 """Data sets on disk: one Parquet file, a row for each step, which any tool for tables reads.
 
 Columns: ``episode`` (int64), ``t`` (int32), ``reward`` (float32), ``terminated``, ``truncated`` (bool), ``log_prob`` (float32, if
-known), and for each part of ``obs``, ``action``, ``next_obs``, ``mask`` and ``next_mask`` one: a number, or a list of the entries of
-an array. Parts of nested spaces are named by their path, as in ``obs/position``.
+known), and for each part of ``obs``, ``action``, ``next_obs``, ``mask`` and ``next_mask`` one: a number, or a list of the entries
+of an array. Parts of nested spaces are named by their path, as in ``obs/position``.
 """
 
 import math
@@ -107,9 +107,8 @@ def _column(where: str, name: str, form: Any, table: "pa.Table", optional: bool)
         chunk = chunk.flatten() if pa.types.is_fixed_size_list(chunk.type) else chunk
         values = chunk.to_numpy(zero_copy_only=False)
         must, shape = f"column {column} must hold values of shape {list(part.shape)}", (table.num_rows, *part.shape)
-        require(
-            values.size == math.prod(shape), where, must, f"{values.size / max(table.num_rows, 1):g} numbers", _SPACES, DataError
-        )
+        found = f"{values.size} numbers in {table.num_rows} rows"
+        require(values.size == math.prod(shape), where, must, found, _SPACES, DataError)
         leaves.append(values.reshape(shape))
     if all(leaf is None for leaf in leaves):
         return None

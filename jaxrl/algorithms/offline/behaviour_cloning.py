@@ -6,8 +6,8 @@
         one Adam step on L(theta) = -mean log pi_theta(a | s)
 
 The policy is categorical over Discrete and MultiDiscrete actions, and Gaussian over those of a Box, in units of half the range,
-with deviations that depend on no state. Illegal actions have no probability. No reward is looked at: at best the policy is as good
-as the one that took the actions, and of a mixture of policies it is the mixture in every state.
+with deviations that depend on no state. Illegal actions have no probability. No reward is looked at: the policy comes to be that
+of the data, and of a mixture of policies it is the mixture in every state.
 
 Source: Bain and Sammut (1995), "A Framework for Behavioural Cloning"; Pomerleau (1991). Cloning the best episodes alone
 (``jaxrl.blocks.datasets.best``): Chen et al. (2021), section 5.1.

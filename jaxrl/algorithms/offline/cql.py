@@ -8,8 +8,8 @@
         theta_target <- theta_target + tau (theta - theta_target)
 
 with a* = argmax_a' Q_target(s', a'), or argmax_a' Q(s', a') for double Q-learning; sums and maxima are over the legal actions.
-The penalty is least where Q prefers the actions of the data: for large alpha the greedy policy takes the most frequent of them, and
-alpha = 0 is DQN.
+The penalty is least where Q prefers the actions of the data: for large alpha the greedy policy takes the most frequent of them,
+and alpha = 0 is DQN.
 
 Source: Kumar et al. (2020), "Conservative Q-Learning for Offline Reinforcement Learning", equation 4, CQL(H). The paper's
 version for Discrete actions adds the penalty to quantile regression; here it is added to the mean, as in equation 4.

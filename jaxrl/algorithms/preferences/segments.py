@@ -209,8 +209,8 @@ def single_steps(obs: PyTree, action: PyTree) -> Segments:
 
 
 def boltzmann_policies(env: Environment, gamma: float, temperatures: Sequence[float]) -> jax.Array:
-    """Returns policies of different quality for ``jaxrl.blocks.policies.mixture``, float32[M, X, A] by observation number: Boltzmann's, of the optimal
-    action values, one for each temperature.
+    """Returns policies of different quality for ``jaxrl.blocks.policies.mixture``, float32[M, X, A] by observation number:
+    Boltzmann's, of the optimal action values, one for each temperature.
 
     Args:
         env: a finite environment without agents, in which observations and actions are numbers, every observation belongs to one
