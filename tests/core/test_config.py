@@ -10,6 +10,7 @@ import envs
 from jaxrl.algorithms.deep import dqn, ppo, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
+from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
     double_q_learning,
@@ -46,7 +47,17 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     sarsa.Config,
     sarsa_lambda.Config,
 )
-OTHERS: tuple[type[Config], ...] = (cfr.Config, dynamics.Config, ensembles.Config, reward_fitting.Config, rlhf.Config)
+OTHERS: tuple[type[Config], ...] = (
+    behaviour_cloning.Config,
+    cfr.Config,
+    cql.Config,
+    dynamics.Config,
+    ensembles.Config,
+    fitted_q_evaluation.Config,
+    implicit_q_learning.Config,
+    reward_fitting.Config,
+    rlhf.Config,
+)
 
 
 @struct.dataclass

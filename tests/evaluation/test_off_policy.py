@@ -163,7 +163,7 @@ def test_unsound_questions_are_refused():
         importance_sampling(data, np.full((2, 2), np.nan), 0.9)
     with pytest.raises(ConfigError, match=r"gamma must lie in \[0, 1\]"):
         importance_sampling(data, log_prob, 1.1)
-    with pytest.raises(UnknownNameError, match="no kind is named .magic."):
+    with pytest.raises(UnknownNameError, match=r"no kind is named .magic."):
         importance_sampling(data, log_prob, 0.9, "magic")
     chances = TABLE[data.obs]
     with pytest.raises(ConfigError, match=r"doubly_robust: action_value must have shape \[2, 2, A\], got \[2, 2\]"):

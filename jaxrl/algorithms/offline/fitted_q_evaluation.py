@@ -8,9 +8,9 @@
         theta_target <- theta_target + tau (theta - theta_target)
 
 The metric ``value`` is the mean of sum_b pi(b | s) Q(s, b) over the first observations of the episodes. The task is an
-``Evaluated``: data, and the probabilities of the evaluated policy in them. Seeds differ in their first parameters and minibatches:
-their spread tells how far the fit is to be trusted, not the data. With a table instead of a network there is an exact answer in
-one call: ``jaxrl.evaluation.off_policy.fitted_q_evaluation``.
+``Evaluated``: data, and the probabilities of the evaluated policy in them. Seeds differ in their first parameters and
+minibatches: their spread tells how far the fit is to be trusted, not the data. With a table instead of a network there is an
+exact answer in one call: ``jaxrl.evaluation.off_policy.fitted_q_evaluation``.
 
 Source: Le, Voloshin and Yue (2019), "Batch Policy Learning under Constraints", algorithm 3, with a target network that moves
 at every step in place of fits to convergence; Voloshin et al. (2021), "Empirical Study of Off-Policy Policy Evaluation".

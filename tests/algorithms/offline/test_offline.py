@@ -118,7 +118,7 @@ def test_cql_comes_to_the_minimum_of_its_loss():
 def test_cql_pushes_an_action_down_that_is_not_in_the_data():
     """Action 2 never occurs: with the penalty it is worth less than both others, whatever the network says without it."""
     data = bandit([0, 1] * 4, [0.0, 0.5] * 4)
-    algorithm, state, done = learned(cql, data, alpha=1.0)
+    algorithm, state, _ = learned(cql, data, alpha=1.0)
     network = cql.q_network(data, cql.Config(**FAST))
     values = np.asarray(network.apply(state.params, jnp.zeros((1, 1))))[0]
     assert values[2] < values[:2].min() - 1.0
