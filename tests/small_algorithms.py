@@ -12,7 +12,7 @@ import envs
 from jaxrl.algorithms.deep import dqn, ppo, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
-from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning
+from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.reward_models import Tabular
@@ -165,6 +165,7 @@ CASES = {
         implicit_q_learning.make, recorded("pendulum"), functools.partial(implicit_q_learning.Config, **OFFLINE)
     ),
     "fitted_q_evaluation": Case(fitted_q_evaluation.make, evaluated, functools.partial(fitted_q_evaluation.Config, **OFFLINE)),
+    "td3_bc": Case(td3_bc.make, recorded("pendulum"), functools.partial(td3_bc.Config, **OFFLINE)),
     "reward_fitting": Case(reward_fitting.make, comparisons, differing),
     "ensembles": Case(ensembles.make, comparisons, lambda: ensembles.Config(differing(), num_members=2)),
     "rlhf": Case(rlhf.make, reward_grid, loop),

@@ -164,8 +164,8 @@ def importance_sampling(
         confidence, resamples, seed: of the interval; see ``jaxrl.statistics.bootstrap_interval``.
 
     Raises:
-        DataError: the data are unsound, have fewer than two episodes or no log-probabilities, or no episode is possible under
-            the evaluated policy.
+        DataError: the data are unsound, have fewer than two episodes or no log-probabilities, or no episode (per decision: no
+            first step) is possible under the evaluated policy.
         ConfigError: ``log_prob`` has another shape, is NaN or positive infinity, or an argument is out of range.
         UnknownNameError: there is no such kind.
     """
@@ -178,8 +178,10 @@ def importance_sampling(
         size = float(terms.effective_sample_size)
         weight, return_, per_decision = (np.asarray(part) for part in terms)
     _require_weights(where, weight, per_decision)
+    # Per decision, the steps before an impossible action count.
+    possible = weight > 0 if kind != "per_decision" else log_prob[:, 0] > -np.inf
     must, fix = "an episode must be possible under the evaluated policy", "Collect data with a policy that is nearer to it."
-    require(size > 0, where, must, "none", fix, DataError)
+    require(bool(possible.any()), where, must, "none", fix, DataError)
     if kind == "weighted":
         estimate = _ratio_of(weight * return_, weight)
         return _with_interval(where, np.arange(len(weight)), estimate, size, confidence, resamples, seed)

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from jaxrl.blocks import losses
+from jaxrl.errors import ConfigError
 
 with warnings.catch_warnings():
     # tfp-nightly, which rlax imports, reads a name that jax has deprecated.

@@ -10,7 +10,7 @@ import envs
 from jaxrl.algorithms.deep import dqn, ppo, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
-from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning
+from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
     double_q_learning,
@@ -57,6 +57,7 @@ OTHERS: tuple[type[Config], ...] = (
     implicit_q_learning.Config,
     reward_fitting.Config,
     rlhf.Config,
+    td3_bc.Config,
 )
 
 

@@ -17,7 +17,6 @@ from jaxrl.core.spaces import (
     example,
     flat_size,
     flatten,
-    flat_size,
     from_unit,
     map_parts,
     parts,

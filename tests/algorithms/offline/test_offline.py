@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import envs
-from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning
+from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
 from jaxrl.blocks import datasets
 from jaxrl.blocks.dataset_layouts import from_minari
 from jaxrl.core import rollout
@@ -27,7 +27,7 @@ def bandit(actions, rewards, space=Discrete(3), masks=None):  # noqa: B008
     return from_minari(
         [
             {
-                "observations": np.zeros((2, 1)),
+                "observations": np.ones((2, 1)),
                 "actions": np.asarray([action], space.dtype),
                 "rewards": np.asarray([reward]),
                 "terminations": np.ones(1),
@@ -80,7 +80,7 @@ def test_cloning_has_the_mean_and_the_deviation_of_real_actions(space):
     data = bandit(actions, np.zeros(4), space)
     algorithm, state, _ = learned(behaviour_cloning, data, num_updates=20)
     np.testing.assert_allclose(algorithm.policy(state, True)(KEY, view(data)).action, [[1.0]], atol=0.06)
-    many = View(jnp.zeros((2000, 1)), None, ())
+    many = View(jnp.ones((2000, 1)), None, ())
     drawn = np.asarray(algorithm.policy(state, False)(KEY, many).action)
     np.testing.assert_allclose(drawn.std(), actions.std(), rtol=0.15)
     assert algorithm.probabilities is None
@@ -99,7 +99,7 @@ def test_cql_without_penalty_has_the_mean_rewards():
     data = bandit([0, 0, 1, 2], [1.0, 2.0, 3.0, -1.0])
     _, state, _ = learned(cql, data, alpha=0.0, num_updates=15)
     network = cql.q_network(data, cql.Config(**FAST))
-    np.testing.assert_allclose(network.apply(state.params, jnp.zeros((1, 1))), [[1.5, 3.0, -1.0]], atol=0.1)
+    np.testing.assert_allclose(network.apply(state.params, jnp.ones((1, 1))), [[1.5, 3.0, -1.0]], atol=0.1)
 
 
 def test_cql_comes_to_the_minimum_of_its_loss():
@@ -112,7 +112,7 @@ def test_cql_comes_to_the_minimum_of_its_loss():
     data = bandit([0, 0, 1, 2], [1.0, 2.0, 3.0, -1.0])
     _, state, _ = learned(cql, data, alpha=alpha, num_updates=15)
     network = cql.q_network(data, cql.Config(**FAST))
-    np.testing.assert_allclose(network.apply(state.params, jnp.zeros((1, 1)))[0], q, atol=0.1)
+    np.testing.assert_allclose(network.apply(state.params, jnp.ones((1, 1)))[0], q, atol=0.1)
 
 
 def test_cql_pushes_an_action_down_that_is_not_in_the_data():
@@ -120,7 +120,7 @@ def test_cql_pushes_an_action_down_that_is_not_in_the_data():
     data = bandit([0, 1] * 4, [0.0, 0.5] * 4)
     algorithm, state, _ = learned(cql, data, alpha=1.0)
     network = cql.q_network(data, cql.Config(**FAST))
-    values = np.asarray(network.apply(state.params, jnp.zeros((1, 1))))[0]
+    values = np.asarray(network.apply(state.params, jnp.ones((1, 1))))[0]
     assert values[2] < values[:2].min() - 1.0
     assert int(algorithm.policy(state, True)(KEY, view(data)).action[0]) == 1
     np.testing.assert_allclose(algorithm.probabilities(state, view(data)), [[0.0, 1.0, 0.0]])
@@ -131,7 +131,7 @@ def test_targets_of_cql_by_hand(double):
     data = bandit([0, 1], [1.0, 2.0], masks=np.array([[True, True, False]] * 2))
     config = cql.Config(hidden=(4,), double=double, gamma=0.5)
     network = cql.q_network(data, config)
-    params, target = (network.init(jax.random.key(n), jnp.zeros((1, 1))) for n in (0, 1))
+    params, target = (network.init(jax.random.key(n), jnp.ones((1, 1))) for n in (0, 1))
     batch = datasets.at(data, (jnp.int32([0, 1]), jnp.int32([0, 0])))._replace(terminated=jnp.bool_([False, True]))
     online, slow = (np.asarray(network.apply(one, batch.next_obs))[0, :2] for one in (params, target))
     chosen = online.argmax() if double else slow.argmax()
@@ -166,6 +166,17 @@ def test_implicit_q_learning_of_real_actions_prefers_the_better_ones():
     changes = {"critic_learning_rate": 3e-3, "inverse_temperature": 10.0, "target_step_size": 0.05}
     algorithm, state, _ = learned(implicit_q_learning, data, 15, **changes)
     assert float(algorithm.policy(state, True)(KEY, view(data)).action[0, 0]) > 0.3
+
+
+# ---- TD3+BC
+
+
+@pytest.mark.parametrize(("alpha", "low", "high"), [(0.0, -0.15, 0.15), (20.0, 0.3, 1.0)])
+def test_td3_bc_clones_the_mean_or_prefers_the_better_actions(alpha, low, high):
+    actions = np.linspace(-0.8, 0.8, 9)[:, None]
+    data = bandit(actions, actions[:, 0], Box(-1.0, 1.0, (1,)))
+    algorithm, state, _ = learned(td3_bc, data, alpha=alpha, critic_learning_rate=3e-3)
+    assert low < float(algorithm.policy(state, True)(KEY, view(data)).action[0, 0]) < high
 
 
 # ---- the grid: everything together
@@ -233,6 +244,8 @@ def test_action_spaces_that_are_refused():
     real = bandit([[0.5]], [0.0], Box(-1.0, 1.0, (1,)))
     with pytest.raises(SpaceError, match="cql: the action_space must be Discrete"):
         cql.Config().validate(real)
+    with pytest.raises(SpaceError, match="td3_bc: the action_space must be a bounded Box of reals"):
+        td3_bc.Config().validate(bandit([0], [0.0]))
     several = bandit([[0, 1]], [0.0], MultiDiscrete((2, 3)))
     with pytest.raises(SpaceError, match="implicit_q_learning: the action_space must be Discrete, or a Box of reals"):
         implicit_q_learning.Config().validate(several)
