@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import envs
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
+from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.reward_models import Tabular
@@ -28,6 +30,7 @@ from jaxrl.algorithms.tabular import (
     sarsa,
     sarsa_lambda,
 )
+from jaxrl.blocks import datasets
 from jaxrl.blocks.options import primitive, with_options
 from jaxrl.core import rollout
 from jaxrl.solvers import extensive
@@ -61,6 +64,28 @@ def comparisons() -> Any:
     segments = collect(jax.random.key(0), world, rollout.uniform_policy(world), 8, 3)
     first, second = sample_pairs(jax.random.key(1), 8, 12)
     return ask(jax.random.key(2), Labeller(), segments, first, second)
+
+
+def recorded(name: str, **parameters: Any) -> Callable[[], Any]:
+    """Returns the function that records random play in an environment of the catalogue: four episodes of at most six steps."""
+
+    def collect() -> Any:
+        world = envs.make(name, **parameters)
+        return datasets.collect(jax.random.key(0), world, rollout.uniform_policy(world), 4, 6)
+
+    return collect
+
+
+def recordings() -> Any:
+    """Returns the task from which every seed draws its own data, of a random policy on the frozen lake."""
+    return datasets.Collected(envs.make("frozen_lake"), jnp.full((1, 16, 4), 0.25, jnp.float32), 4, 6)
+
+
+def evaluated() -> Any:
+    """Returns the task of evaluating a policy from random play in the corridor."""
+    data = recorded("corridor")()
+    table = np.full((data.observation_space.n, 2), [0.25, 0.75], np.float32)
+    return fitted_q_evaluation.Evaluated.of_table(table, data)
 
 
 def poker() -> extensive.ExtensiveGame:
@@ -103,6 +128,7 @@ def whole(config: Callable, **changes: Any) -> Callable[[], Any]:
 
 RUNNING_MOMENTS = {"normalize_observation": True, "normalize_reward": True, "normalize_value": True}
 OFF_POLICY: dict[str, Any] = {"num_rounds": 2, "batch_size": 4, "buffer_size": 16, "learning_starts": 8, "hidden": (4,)}
+OFFLINE: dict[str, Any] = {"num_gradient_steps": 2, "batch_size": 4, "hidden": (4,)}
 CASES = {
     "q_learning": Case(q_learning.make, env("frozen_lake"), whole(q_learning.Config)),
     "sarsa": Case(sarsa.make, env("frozen_lake"), whole(sarsa.Config)),
@@ -160,6 +186,15 @@ CASES = {
     ),
     "mappo": Case(mappo.make, env("speaker_listener"), small(mappo.Config)),
     "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),
+    "behaviour_cloning": Case(
+        behaviour_cloning.make, recorded("maximisation_bias"), functools.partial(behaviour_cloning.Config, **OFFLINE)
+    ),
+    "cql": Case(cql.make, recordings, functools.partial(cql.Config, **OFFLINE)),
+    "implicit_q_learning": Case(
+        implicit_q_learning.make, recorded("pendulum"), functools.partial(implicit_q_learning.Config, **OFFLINE)
+    ),
+    "fitted_q_evaluation": Case(fitted_q_evaluation.make, evaluated, functools.partial(fitted_q_evaluation.Config, **OFFLINE)),
+    "td3_bc": Case(td3_bc.make, recorded("pendulum"), functools.partial(td3_bc.Config, **OFFLINE)),
     "reward_fitting": Case(reward_fitting.make, comparisons, differing),
     "ensembles": Case(ensembles.make, comparisons, lambda: ensembles.Config(differing(), num_members=2)),
     "rlhf": Case(rlhf.make, reward_grid, loop),

@@ -78,7 +78,7 @@ BUILT_ON = {
 }
 
 
-@pytest.mark.parametrize("area", ["tabular", "deep", "multiagent", "games"])
+@pytest.mark.parametrize("area", ["tabular", "deep", "multiagent", "games", "offline"])
 def test_algorithms_do_not_import_each_other(area):
     areas = {path.name for path in (ROOT / "jaxrl/algorithms").iterdir() if path.is_dir()}
     packages = {f"jaxrl.algorithms.{name}" for name in areas}  # by themselves these are empty

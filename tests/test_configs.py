@@ -12,6 +12,7 @@ from envs.matrix_games import matrix_game
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
+from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
 from jaxrl.algorithms.preferences import beyond_pairs, direct, ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.ensembles import Aggregated
 from jaxrl.algorithms.preferences.labellers import Labeller
@@ -36,12 +37,14 @@ from jaxrl.errors import ConfigError, require_at_most, require_numbers
 from jaxrl.solvers import extensive
 from jaxrl.training.runner import run
 from tests import probes
+from tests.small_algorithms import evaluated, recorded
 
 TABLE = np.array([[[1.0, 0], [0, 1]], [[-1, 0], [0, -1]]])
 GRID, GAME = envs.make("reward_grid", rows=2, columns=2), matrix_game.make(TABLE)
 POOL = single_steps(jnp.arange(4), jnp.zeros(4, jnp.int32))
 DATA = Preferences(POOL, jnp.array([0, 2]), jnp.array([1, 3]), jnp.ones(2), jnp.ones(2))
 MODEL = Tabular(Discrete(4), Discrete(4), ("obs",), init_scale=1.0)
+RECORDED, EVALUATED = recorded("corridor")(), evaluated()
 FITTING = reward_fitting.Config(MODEL, num_minibatches=1)
 CONFIGS = {
     "q_learning": (q_learning.Config(), GRID),
@@ -66,6 +69,11 @@ CONFIGS = {
     "reward_fitting": (FITTING, DATA),
     "cfr": (cfr.Config(averaging=1.0), extensive.from_environment(GAME)),
     "dynamics": (dynamics.Config(), TABLE),
+    "behaviour_cloning": (behaviour_cloning.Config(), RECORDED),
+    "cql": (cql.Config(), RECORDED),
+    "implicit_q_learning": (implicit_q_learning.Config(), RECORDED),
+    "fitted_q_evaluation": (fitted_q_evaluation.Config(), EVALUATED),
+    "td3_bc": (td3_bc.Config(), recorded("pendulum")()),
     "labeller": (Labeller(), None),
     "direct": (direct.Config(beta=0.1, target_margin=1.0, sft=1.0), None),
     "beyond_pairs": (beyond_pairs.Config(), None),
@@ -82,6 +90,7 @@ INFINITE = {
     "learning_rate_hold",
     "decay_steps",
     "rationality",
+    "largest_weight",
 }
 FIELDS = [
     (name, field.name)

@@ -119,6 +119,27 @@ def huber_loss(value: jax.Array, target: jax.Array, delta: jax.Array | float = 1
     return slope * (error - 0.5 * slope)
 
 
+def expectile_loss(value: jax.Array, target: jax.Array, expectile: jax.Array | float) -> jax.Array:
+    """Returns |tau - 1(target < value)| (target - value)^2: its minimiser in expectation is the tau-expectile of the target.
+
+    For tau = 1/2 this is ``squared_value_loss``, and the minimiser the mean; for tau towards 1 it is the largest target there is.
+
+    Args:
+        value: float32[], the estimate that is trained.
+        target: float32[], a constant to the gradient.
+        expectile: tau, in (0, 1).
+
+    Returns:
+        float32[], at least 0.
+
+    Source: Newey and Powell (1987); Kostrikov et al. (2022), equation 5 and section 4.1.
+    """
+    require_within("expectile_loss", "expectile", expectile, 0, 1, "0.7 is common.", above=True, below=True)
+    value, target = _pair("expectile_loss", value, target)
+    error = target - value
+    return jnp.where(error < 0, 1.0 - expectile, expectile) * jnp.square(error)
+
+
 def kl_k1(log_ratio: jax.Array) -> jax.Array:
     """Returns an estimate of KL(old || new) from an action of the old policy: unbiased, of either sign.
 

@@ -159,15 +159,19 @@ def updates(env: Environment, config: OffPolicyConfig, policy: PolicyOf, learn: 
     return update
 
 
+def taken_values(space: Any, critics: Any, params: PyTree, steps: Experience) -> jax.Array:
+    """Returns Q_i(s, a) of the steps Experience[B], float32[N, B] of N critics. space: of the actions."""
+    if isinstance(space, Discrete):
+        return jnp.take_along_axis(critics.apply(params, steps.obs), steps.action[None, :, None], axis=-1)[..., 0]
+    return critics.apply(params, steps.obs, steps.action)
+
+
 def critic_loss(space: Any, critics: Any, params: PyTree, batch: tuple[Experience, jax.Array]) -> tuple[jax.Array, dict]:
     """Returns the sum over critics of 1/2 (Q_i(s, a) - y)^2, its mean over the batch, and metrics.
 
     batch: Experience[B] and its targets y, float32[B].
     """
     steps, target = batch
-    if isinstance(space, Discrete):
-        found = jnp.take_along_axis(critics.apply(params, steps.obs), steps.action[None, :, None], axis=-1)[..., 0]
-    else:
-        found = critics.apply(params, steps.obs, steps.action)
+    found = taken_values(space, critics, params, steps)
     loss = squared_value_loss(found, jnp.broadcast_to(target, found.shape)).sum(0).mean()
     return loss, {"critic_loss": loss, "q_value": found.mean()}

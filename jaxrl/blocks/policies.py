@@ -40,6 +40,41 @@ def action_probabilities(act: Callable, action_space: Space, view: View) -> jax.
     return distributions.of_space(action_space, outputs[0], view.mask).probs
 
 
+def mixture(policies: jax.Array) -> Policy:
+    """Returns the policy that follows table m in environments m, m + M, m + 2 M, ...
+
+    It notes the log-probability of its action as ``extras["log_prob"]``.
+
+    Args:
+        policies: float32[M, X, A], the probabilities of the actions for each observation number; several tables give episodes of
+            different quality.
+    """
+
+    def act(key: jax.Array, view: View) -> Decision:
+        table = jnp.arange(view.obs.shape[0]) % policies.shape[0]
+        log_probs = jnp.log(policies[table, view.obs])
+        action = jax.random.categorical(key, log_probs).astype(jnp.int32)
+        return Decision(action, {"log_prob": jnp.take_along_axis(log_probs, action[:, None], axis=-1)[:, 0]})
+
+    return act
+
+
+def noting_log_prob(policy: Policy, probabilities: Callable) -> Policy:
+    """Returns a policy of Discrete actions that notes the log-probability of its action as ``extras["log_prob"]``.
+
+    Args:
+        policy: sampled with these probabilities.
+        probabilities: ``(view) -> float32[E, A]``, as ``Algorithm.probabilities`` with a state.
+    """
+
+    def act(key: jax.Array, view: View) -> Decision:
+        decision = policy(key, view)
+        chance = jnp.take_along_axis(probabilities(view), decision.action[:, None], axis=-1)[:, 0]
+        return decision._replace(extras=decision.extras | {"log_prob": jnp.log(chance)})
+
+    return act
+
+
 def sample(distribution: Any, key: jax.Array) -> Any:
     """Draws an action."""
     return distribution.sample(seed=key)

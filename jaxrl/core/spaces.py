@@ -377,6 +377,34 @@ def from_unit(space: Space, raw: Any) -> Any:
     return map_parts(_part_from_unit, space, raw)
 
 
+def to_unit(space: Space, action: Any) -> Any:
+    """Turns an action into what a policy draws for it: ``from_unit`` brings it back, up to rounding.
+
+    Args:
+        space: of the actions.
+        action: an action, with any leading batch axes.
+
+    Returns:
+        For every part, in the structure of an action: integers as they are; of a Box float32[..., D], in [-1, 1] if it is
+        bounded: 0 for an entry whose bounds are equal, and of a Box of integers the middle of the part that stands for each.
+    """
+    return map_parts(_part_to_unit, space, action)
+
+
+def _part_to_unit(space: Any, action: jax.Array) -> jax.Array:
+    if not isinstance(space, Box):
+        return action
+    flat = flatten(space, action)
+    if not space.bounded:
+        return flat
+    first, last = space.integers() if space.integer else (np.asarray(space.low), np.asarray(space.high))
+    low, high = (np.broadcast_to(bound, space.shape).astype(np.float32).ravel() for bound in (first, last))
+    # Halves, so that the widest bounds do not overflow; an integer has a part of width 1 around it.
+    half = 0.5 if space.integer else 0.0
+    width = high / 2.0 - low / 2.0 + half
+    return (flat / 2.0 - low / 2.0 - (width - half) / 2.0) * 2.0 / np.where(width > 0, width, 1.0)
+
+
 def _part_from_unit(space: Any, raw: jax.Array) -> jax.Array:
     if not isinstance(space, Box):
         return raw

@@ -10,6 +10,7 @@ import envs
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
+from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
     double_q_learning,
@@ -53,7 +54,18 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     sarsa.Config,
     sarsa_lambda.Config,
 )
-OTHERS: tuple[type[Config], ...] = (cfr.Config, dynamics.Config, ensembles.Config, reward_fitting.Config, rlhf.Config)
+OTHERS: tuple[type[Config], ...] = (
+    behaviour_cloning.Config,
+    cfr.Config,
+    cql.Config,
+    dynamics.Config,
+    ensembles.Config,
+    fitted_q_evaluation.Config,
+    implicit_q_learning.Config,
+    reward_fitting.Config,
+    rlhf.Config,
+    td3_bc.Config,
+)
 
 
 @struct.dataclass

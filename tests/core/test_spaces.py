@@ -21,6 +21,7 @@ from jaxrl.core.spaces import (
     map_parts,
     parts,
     split_features,
+    to_unit,
 )
 from jaxrl.errors import SpaceError
 
@@ -166,6 +167,32 @@ def test_parts_in_the_order_of_features():
     action = from_unit(ACTION, raw)
     assert ACTION.contains(action)
     np.testing.assert_allclose(action["pair"][1], [2.0, -4.0])
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box((0.0, -4.0), (1.0, 4.0), (2,)),
+        Box(-np.inf, np.inf, (2, 1)),
+        Box(-3.4e38, 3.4e38, (2,)),
+        Box(1.0, 1.0, (2,)),
+        Box(-2, 5, (3,), jnp.int32),
+        Discrete(4),
+        MultiDiscrete((2, 3)),
+        ACTION,
+    ],
+)
+def test_actions_come_back_from_units(space):
+    key = jax.random.key(0)
+    action = jax.vmap(space.sample)(jax.random.split(key, 20))
+    raw = to_unit(space, action)
+    again = from_unit(space, raw)
+    jax.tree.map(lambda found, given: np.testing.assert_allclose(found, given, rtol=1e-5, atol=1e-5), again, action)
+    assert jax.tree.map(jnp.shape, again) == jax.tree.map(jnp.shape, action)
+    if isinstance(space, Box) and space.bounded:
+        assert raw.shape == (20, flat_size(space))
+        assert np.abs(raw).max() <= 1.0 + 1e-6
+    np.testing.assert_allclose(to_unit(Box(0.0, 8.0), jnp.float32([0.0, 2.0, 8.0])), [[-1.0], [-0.5], [1.0]])
 
 
 def test_policies_draw_in_units_of_the_box():

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.algorithms.preferences.segments import Preferences, Segments, collect, mixture, sample_pairs, summed
+from jaxrl.algorithms.preferences.segments import Preferences, Segments, collect, sample_pairs, summed
+from jaxrl.blocks.policies import mixture
 from jaxrl.core.environment import Environment, static
 from jaxrl.errors import nan_unless, require, require_between, require_numbers, require_positive
 
@@ -101,7 +102,7 @@ class LabelledSegments:
     """
 
     env: Environment
-    policies: jax.Array  # float32[M, X, A], of which every Mth segment is; see ``jaxrl.algorithms.preferences.segments.mixture``
+    policies: jax.Array  # float32[M, X, A], of which every Mth segment is; see ``jaxrl.blocks.policies.mixture``
     labeller: Labeller
     num_labels: jax.Array  # int32[], how many pairs count
     num_pairs: int = static()  # that are drawn

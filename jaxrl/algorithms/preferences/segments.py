@@ -19,7 +19,7 @@ from jaxrl.core import rollout
 from jaxrl.core.config import require_discrete
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.finite import tabulate
-from jaxrl.core.rollout import Decision, Policy, Transition
+from jaxrl.core.rollout import Policy, Transition
 from jaxrl.core.spaces import Space, flat_size
 from jaxrl.errors import DataError, EnvError, is_traced, nan_unless, require
 from jaxrl.solvers.mdp.policy_iteration import policy_iteration
@@ -208,24 +208,9 @@ def single_steps(obs: PyTree, action: PyTree) -> Segments:
     return Segments(obs, action, obs, jnp.ones((jax.tree.leaves(action)[0].shape[0], 1), bool))
 
 
-def mixture(policies: jax.Array) -> Policy:
-    """Returns the policy that follows table m in environments m, m + M, m + 2 M, ...
-
-    Args:
-        policies: float32[M, X, A], the probabilities of the actions for each observation number; several tables give segments
-            of different quality.
-    """
-
-    def act(key, view):
-        table = jnp.arange(view.obs.shape[0]) % policies.shape[0]
-        return Decision(jax.random.categorical(key, jnp.log(policies[table, view.obs])).astype(jnp.int32))
-
-    return act
-
-
 def boltzmann_policies(env: Environment, gamma: float, temperatures: Sequence[float]) -> jax.Array:
-    """Returns policies of different quality for ``mixture``, float32[M, X, A] by observation number: Boltzmann's, of the optimal
-    action values, one for each temperature.
+    """Returns policies of different quality for ``jaxrl.blocks.policies.mixture``, float32[M, X, A] by observation number:
+    Boltzmann's, of the optimal action values, one for each temperature.
 
     Args:
         env: a finite environment without agents, in which observations and actions are numbers, every observation belongs to one

@@ -15,13 +15,13 @@ from jaxrl.algorithms.preferences.segments import (
     Segments,
     boltzmann_policies,
     collect,
-    mixture,
     sample_pairs,
     scores,
     single_steps,
     summed,
     take,
 )
+from jaxrl.blocks.policies import mixture
 from jaxrl.core import rollout
 from jaxrl.core.spaces import Box, Dict, Discrete
 from jaxrl.errors import ConfigError, DataError, EnvError, SpaceError

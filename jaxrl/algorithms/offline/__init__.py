@@ -1,0 +1,1 @@
+"""Learners from data sets that do not grow."""
