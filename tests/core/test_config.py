@@ -10,6 +10,7 @@ import envs
 from jaxrl.algorithms.deep import dqn, ppo, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
+from jaxrl.algorithms.planning import alphazero, muzero
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
     double_q_learning,
@@ -37,6 +38,8 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     iql.Config,
     mappo.Config,
     minimax_q.Config,
+    alphazero.Config,
+    muzero.Config,
     double_q_learning.Config,
     dyna_q.Config,
     entropic_td.Config,

@@ -128,9 +128,7 @@ def make(env: Environment, config: Config) -> Algorithm:
             obs, mask = search.seen_by(player, (view.obs, view.mask))
             root = predict(params)(obs, mask)
             node = search.Node(view.state, jnp.zeros(root.value.shape, bool))
-            plan = search.search(
-                key, root, node, model, config.num_simulations, mask, gumbel_scale, config.max_considered
-            )
+            plan = search.search(key, root, node, model, config.num_simulations, mask, gumbel_scale, config.max_considered)
             return Decision(search.joint_action(view.mask, player, plan.action), {"policy": plan.policy})
 
         return act

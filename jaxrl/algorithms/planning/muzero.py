@@ -1,5 +1,6 @@
 """MuZero: a search in a model that is learned for it, of rewards, values and policies alone.
 
+    fill the replay memory with random steps
     repeat
         T times in each of E environments
             s^0 = h(o); search from s^0 with the model g and the prediction f for a better policy pi and a value nu, and act
@@ -24,7 +25,6 @@ Source: Schrittwieser et al. (2020), "Mastering Atari, Go, chess and shogi by pl
 appendices F and G; the search: Danihelka et al. (2022), "Policy improvement by planning with Gumbel".
 """
 
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.blocks import networks, optimisers, replay, search, two_hot
+from jaxrl.blocks import distributions, networks, optimisers, replay, search, two_hot
 from jaxrl.blocks.networks import LatentModel
 from jaxrl.blocks.off_policy import OffPolicyConfig
 from jaxrl.blocks.replay import ReplayBuffer
@@ -68,7 +68,7 @@ class Config(OffPolicyConfig):
     num_rounds: int = static(default=16)  # rounds of acting and learning in one update; its metrics are means (count)
     batch_size: int = static(default=128)  # sequences in one gradient step (count)
     buffer_size: int = static(default=32_768)  # steps that are kept (count)
-    learning_starts: int = static(default=1_024)  # steps before the first update, at least; the search takes them too (count)
+    learning_starts: int = static(default=1_024)  # steps with random actions before the first update, at least (count)
     hidden: tuple[int, ...] = static(default=(64,))  # layer sizes of h, g, and each head of f
     # A network of your own as h, called with the size of a latent state: (observation_space, latent_size) -> flax module.
 
@@ -193,24 +193,35 @@ def make(env: Environment, config: Config) -> Algorithm:
 
         return act
 
-    def play(key, state, num_steps):
-        episodes, batch = rollout.unroll(key, env, policy(state, False), state.episodes, num_steps)
-        represent, guess, _ = functions(network, config, state.params)
+    def unsearched(params):
+        """Returns the policy that draws legal actions uniformly: pi is uniform, and nu the network's own value."""
+        uniform = rollout.uniform_policy(env)
+        represent, guess, _ = functions(network, config, params)
+
+        def act(key, view):
+            logits, value = guess(represent(view.obs))
+            pi = distributions.categorical(jnp.zeros_like(logits), view.mask).probs
+            return uniform(key, view)._replace(extras={"policy": pi, "value": value})
+
+        return act
+
+    def play(key, act, params, episodes, num_steps):
+        episodes, batch = rollout.unroll(key, env, act, episodes, num_steps)
+        represent, guess, _ = functions(network, config, params)
         return episodes, experience(batch, guess(represent(batch.next_obs)).value), batch
 
     def init(key):
         network_key, episode_key, act_key = jax.random.split(key, 3)
         episodes = rollout.start(episode_key, env, config.num_envs)
         params = network.init(network_key, episodes.obs, jnp.zeros(config.num_envs, jnp.int32))
-        state = State(params, adam.init(params), episodes, None)
-        episodes, steps, _ = play(act_key, state, config.warm_up_steps)
+        episodes, steps, _ = play(act_key, unsearched(params), params, episodes, config.warm_up_steps)
         one = jax.tree.map(lambda leaf: leaf[0], steps)
-        return replace(state, episodes=episodes, buffer=replay.add(replay.create(one, config.buffer_size), steps))
+        return State(params, adam.init(params), episodes, replay.add(replay.create(one, config.buffer_size), steps))
 
     def round_(state, key):
         act_key, learn_key = jax.random.split(key)
         # T times in each of E environments, search and act. Store (o, a, r, pi, nu).
-        episodes, steps, batch = play(act_key, state, config.num_steps)
+        episodes, steps, batch = play(act_key, policy(state, False), state.params, state.episodes, config.num_steps)
         buffer = replay.add(state.buffer, steps)
 
         # G times, learn from stored sequences.
