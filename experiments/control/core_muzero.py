@@ -59,8 +59,15 @@ QUICK = Config(
     bandits=16,
     tic_tac_toe=alphazero.Config(num_simulations=2, num_envs=2, num_steps=8, num_gradient_steps=1, batch_size=8, hidden=(8,)),
     catch=muzero.Config(
-        **{"num_simulations": 2, "num_envs": 2, "num_rounds": 1, "num_gradient_steps": 1, "batch_size": 8, "hidden": (8,)},
-        **{"unroll_steps": 2, "bootstrap_steps": 2, "learning_starts": 16},
+        num_simulations=2,
+        unroll_steps=2,
+        bootstrap_steps=2,
+        num_envs=2,
+        num_gradient_steps=1,
+        num_rounds=1,
+        batch_size=8,
+        learning_starts=16,
+        hidden=(8,),
     ),
 )
 
@@ -132,7 +139,7 @@ def improved(key: jax.Array, prior: jax.Array, worth: jax.Array) -> Plan:
 
 
 def measure(config: Config, results: Results):
-    """Measures first moves on grids by their distance to the goal, and how much more a policy is worth for a search of a bandit."""
+    """Measures first moves on grids by their distance to the goal, and how much a search adds to the worth of a policy."""
     for number in config.simulations:
         optimal, steps = chosen(config.goals, number)
         for distance in range(1, FARTHEST + 1):

@@ -18,7 +18,7 @@ Source: Danihelka et al. (2022), "Policy improvement by planning with Gumbel", s
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -97,16 +97,16 @@ def search(
         max_considered: how many actions the halving begins with, at least 1; static.
     """
 
-    def recurrent(params, key, action, node):
-        outcome, node = model(key, action, node)
-        return mctx.RecurrentFnOutput(
-            reward=outcome.reward, discount=outcome.discount, prior_logits=outcome.beyond.logits, value=outcome.beyond.value
-        ), node
+    root_of, step_of = cast(Any, (mctx.RootFnOutput, mctx.RecurrentFnOutput))  # type checkers see no fields of theirs
 
-    found = mctx.gumbel_muzero_policy(
+    def recurrent(params, key, action, node):
+        (reward, discount, (logits, value)), node = model(key, action, node)
+        return step_of(reward=reward, discount=discount, prior_logits=logits, value=value), node
+
+    found: Any = mctx.gumbel_muzero_policy(
         params=(),
         rng_key=key,
-        root=mctx.RootFnOutput(prior_logits=root.logits, value=root.value, embedding=node),
+        root=root_of(prior_logits=root.logits, value=root.value, embedding=node),
         recurrent_fn=recurrent,
         num_simulations=num_simulations,
         invalid_actions=None if mask is None else (~mask).astype(jnp.float32),

@@ -22,7 +22,7 @@ equation 1; the search: Danihelka et al. (2022), "Policy improvement by planning
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +115,8 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def predict(params):
         def guess(obs, mask):
-            return Prediction(*network.apply(params, obs, None, ()))
+            found: Any = network.apply(params, obs, None, ())
+            return Prediction(*found)
 
         return guess
 

@@ -258,7 +258,7 @@ def targets(config: Config, steps: Experience) -> Targets:
     # Where a time limit cut the episode, the next stored step is another episode's.
     next_value = jnp.where(steps.truncated, steps.beyond, jnp.roll(steps.value, -1, axis=0))
     window = jax.tree.map(lambda leaf: leaf[:-1], (steps.reward, next_value, steps.terminated, steps.truncated))
-    returns = jax.vmap(n_step_returns, in_axes=(1, 1, 1, 1, None, None), out_axes=1)
+    returns: Any = jax.vmap(n_step_returns, in_axes=(1, 1, 1, 1, None, None), out_axes=1)
     value = returns(*window, config.gamma, config.bootstrap_steps)[:first]
     # Which of the steps 0 .. K come after an end, which after a cut that was none.
     before = jnp.zeros_like(steps.terminated[:1])
@@ -267,9 +267,9 @@ def targets(config: Config, steps: Experience) -> Targets:
     after = jnp.concatenate([jnp.ones_like(before), alive[:-1]])  # the step before was alive
     cut = jnp.concatenate([before, steps.truncated[: first - 1]]) & after
     known = jnp.cumsum(cut, axis=0, dtype=jnp.int32) == 0
-    action, policy, reward = (leaf[:first] for leaf in (steps.action, steps.policy, steps.reward))
-    flags = alive.astype(jnp.float32), known.astype(jnp.float32)
-    return Targets(action, policy, jnp.where(alive, value, 0.0), jnp.where(alive, reward, 0.0), *flags)
+    value, reward = (jnp.where(alive, leaf, 0.0) for leaf in (value, steps.reward[:first]))
+    flags = {"alive": alive.astype(jnp.float32), "known": known.astype(jnp.float32)}
+    return Targets(steps.action[:first], steps.policy[:first], value, reward, **flags)
 
 
 def loss(network: LatentModel, config: Config, params: PyTree, batch: tuple[PyTree, Targets]) -> tuple[jax.Array, dict]:

@@ -47,8 +47,8 @@ class LatentModel(nn.Module):
     def represent(self, obs):
         """h: returns the latent states float32[..., H] of observations PyTree[..., ...]."""
         if self.network is None:
-            image = self.convolution is not None
-            obs = self.convolution(obs.astype(jnp.float32)) if image else spaces.flatten(self.observation_space, obs)
+            convolution = self.convolution
+            obs = convolution(obs.astype(jnp.float32)) if convolution else spaces.flatten(self.observation_space, obs)
         return _scaled(self.representation(obs))
 
     def step(self, latent, action):
