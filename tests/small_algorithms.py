@@ -13,6 +13,7 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
+from jaxrl.algorithms.planning import alphazero, muzero
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.reward_models import Tabular
@@ -126,6 +127,12 @@ def whole(config: Callable, **changes: Any) -> Callable[[], Any]:
     return functools.partial(config, **({"num_envs": 2, "num_steps": 4} | changes))
 
 
+def searching(config: Callable, **changes: Any) -> Callable[[], Any]:
+    """Returns the function that builds a configuration of a learner that plans."""
+    sizes = {"num_simulations": 3, "num_envs": 2, "num_gradient_steps": 2, "batch_size": 4, "buffer_size": 16, "hidden": (4,)}
+    return functools.partial(config, **(sizes | changes))
+
+
 RUNNING_MOMENTS = {"normalize_observation": True, "normalize_reward": True, "normalize_value": True}
 OFF_POLICY: dict[str, Any] = {"num_rounds": 2, "batch_size": 4, "buffer_size": 16, "learning_starts": 8, "hidden": (4,)}
 OFFLINE: dict[str, Any] = {"num_gradient_steps": 2, "batch_size": 4, "hidden": (4,)}
@@ -183,6 +190,13 @@ CASES = {
             sequence_length=4,
             burn_in=1,
         ),
+    ),
+    "alphazero": Case(alphazero.make, env("catch", rows=3, columns=3), searching(alphazero.Config, num_steps=4)),
+    "alphazero_game": Case(alphazero.make, env("tic_tac_toe"), searching(alphazero.Config, num_steps=4)),
+    "muzero": Case(
+        muzero.make,
+        env("catch", rows=3, columns=3),
+        searching(muzero.Config, unroll_steps=1, bootstrap_steps=1, latent_size=3, **OFF_POLICY),
     ),
     "mappo": Case(mappo.make, env("speaker_listener"), small(mappo.Config)),
     "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),

@@ -78,7 +78,7 @@ BUILT_ON = {
 }
 
 
-@pytest.mark.parametrize("area", ["tabular", "deep", "multiagent", "games", "offline"])
+@pytest.mark.parametrize("area", ["tabular", "deep", "planning", "multiagent", "games", "offline"])
 def test_algorithms_do_not_import_each_other(area):
     areas = {path.name for path in (ROOT / "jaxrl/algorithms").iterdir() if path.is_dir()}
     packages = {f"jaxrl.algorithms.{name}" for name in areas}  # by themselves these are empty
@@ -87,7 +87,7 @@ def test_algorithms_do_not_import_each_other(area):
         assert not {module for module in others if not within(module, *BUILT_ON.get(path.name, ()))}, path.name
 
 
-NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in ("layers", "actor_critic", "values")]
+NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in ("layers", "actor_critic", "values", "latent_model")]
 
 
 def test_networks_and_distributions_are_the_only_doors():

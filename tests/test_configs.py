@@ -13,6 +13,7 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
+from jaxrl.algorithms.planning import alphazero, muzero
 from jaxrl.algorithms.preferences import beyond_pairs, direct, ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.ensembles import Aggregated
 from jaxrl.algorithms.preferences.labellers import Labeller
@@ -66,6 +67,8 @@ CONFIGS = {
     "pqn": (pqn.Config(), GRID),
     "sac": (sac.Config(), GRID),
     "td3": (td3.Config(), envs.make("pendulum")),
+    "alphazero": (alphazero.Config(), GRID),
+    "muzero": (muzero.Config(), GRID),
     "reward_fitting": (FITTING, DATA),
     "cfr": (cfr.Config(averaging=1.0), extensive.from_environment(GAME)),
     "dynamics": (dynamics.Config(), TABLE),

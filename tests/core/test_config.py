@@ -11,6 +11,7 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
+from jaxrl.algorithms.planning import alphazero, muzero
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
     double_q_learning,
@@ -42,6 +43,8 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     iql.Config,
     mappo.Config,
     minimax_q.Config,
+    alphazero.Config,
+    muzero.Config,
     double_q_learning.Config,
     dyna_q.Config,
     entropic_td.Config,

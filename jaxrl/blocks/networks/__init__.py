@@ -3,6 +3,7 @@
     layers        initialisation, layers, and a network of the user's
     actor_critic  policies, and a policy beside a value
     values        action values: of all actions, or of one that is given
+    latent_model  a model of an environment in states of its own
 
 A network of your own takes the place of the layers that a configuration names: every deep algorithm has the field ``network``. It
 is a function ``(observation_space, num_outputs) -> flax module``, and the module is called with a batch of observations
@@ -28,6 +29,7 @@ Initialisation uses no LAPACK: QR under vmap can hang on a CPU with two cores, a
 """
 
 from jaxrl.blocks.networks.actor_critic import Actor, ActorCritic, actor_critic
+from jaxrl.blocks.networks.latent_model import LatentModel
 from jaxrl.blocks.networks.layers import (
     ACTIVATIONS,
     CNN,
@@ -49,6 +51,7 @@ __all__ = [
     "Actor",
     "ActorCritic",
     "Critic",
+    "LatentModel",
     "Own",
     "QNetwork",
     "activation",

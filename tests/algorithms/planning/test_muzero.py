@@ -1,0 +1,208 @@
+"""MuZero: targets against loops, the loss on a perfect model, the probes, and a model that predicts beyond the end."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from jaxrl.algorithms.planning import muzero
+from jaxrl.algorithms.planning.muzero import Config, Experience
+from jaxrl.blocks import two_hot
+from jaxrl.core.rollout import View
+from jaxrl.errors import ConfigError, SpaceError
+from jaxrl.training.runner import run
+from tests import probes
+from tests.in_place import assert_buffer_in_place
+from tests.own_networks import Residual
+
+SMALL = Config(
+    learning_rate=1e-2,
+    gamma=0.8,
+    num_simulations=4,
+    unroll_steps=2,
+    bootstrap_steps=2,
+    num_envs=8,
+    num_rounds=16,
+    num_gradient_steps=2,
+    batch_size=32,
+    buffer_size=1024,
+    learning_starts=64,
+    latent_size=8,
+    hidden=(16,),
+)
+
+
+def trained(env, num_updates=20, **changes):
+    config = SMALL.replace(**changes)
+    done = run(muzero.make, env, config, seeds=2, num_updates=num_updates, chunk_length=num_updates)
+    assert not done.summary.failed_seeds
+    return config, done
+
+
+def of_each_seed(env, config, done, function):
+    """Returns ``function(functions)`` for the trained functions of each seed."""
+    network = muzero.latent_model(env, config)
+    return np.asarray(jax.vmap(lambda params: function(muzero.functions(network, config, params)))(done.state.params))
+
+
+def values(env, config, done, obs):
+    return of_each_seed(env, config, done, lambda f: f.guess(f.represent(jnp.asarray(obs))).value)
+
+
+def actions(env, config, done, obs, mask=None, greedy=True):
+    algorithm = muzero.make(env, config)
+    view = View(obs, mask, ())
+    return np.asarray(jax.vmap(lambda s: algorithm.policy(s, greedy)(jax.random.key(0), view).action)(done.state))
+
+
+# ---- targets
+
+
+def sequences(length, batch, seed=0):
+    random = np.random.default_rng(seed)
+    terminated = random.random((length, batch)) < 0.15
+    truncated = ~terminated & (random.random((length, batch)) < 0.15)
+    number = random.normal(size=(5, length, batch)).astype(np.float32)
+    action = random.integers(0, 3, (length, batch)).astype(np.int32)
+    policy = np.full((length, batch, 3), 1 / 3, np.float32)
+    return Experience(number[0], action, number[1], terminated, truncated, policy, number[2], number[3])
+
+
+def test_targets_are_those_of_a_loop():
+    config = Config(gamma=0.9, unroll_steps=3, bootstrap_steps=4)
+    steps = sequences(config.sequence_length, 200)
+    found = jax.jit(lambda steps: muzero.targets(config, steps))(steps)
+    done = steps.terminated | steps.truncated
+    for b in range(200):
+        for k in range(4):
+            ends = [t for t in range(k) if done[t, b]]
+            alive = not ends
+            assert found.alive[k, b] == alive
+            assert found.known[k, b] == (alive or steps.terminated[ends[0], b])
+            if not alive:
+                assert found.value[k, b] == found.reward[k, b] == 0
+                continue
+            total, weight = 0.0, 1.0
+            for t in range(k, k + 4):
+                total += weight * steps.reward[t, b]
+                weight *= 0.9
+                if done[t, b]:
+                    break
+            beyond = 0.0 if steps.terminated[t, b] else steps.beyond[t, b] if steps.truncated[t, b] else steps.value[t + 1, b]
+            np.testing.assert_allclose(found.value[k, b], total + weight * beyond, rtol=1e-4, atol=1e-5)
+            assert found.reward[k, b] == steps.reward[k, b]
+    np.testing.assert_array_equal(found.action, steps.action[:4])
+
+
+def test_the_loss_counts_later_steps_by_their_number_and_none_beyond_a_cut():
+    """Uniform answers cost log M for a value or a reward, whatever the target, and log 3 for a policy."""
+    env, config = envs.make("catch"), SMALL
+    network = muzero.latent_model(env, config)
+    obs = jnp.zeros((4, 10, 5, 1))
+    params = jax.tree.map(jnp.zeros_like, network.init(jax.random.key(0), obs, jnp.zeros(4, jnp.int32)))
+    steps = sequences(config.sequence_length, 4)
+    no = np.zeros_like(steps.terminated)
+    ended, cut = no.copy(), no.copy()
+    ended[0, 0], cut[0, 1] = True, True  # after the first step; the two others go on
+    targets = muzero.targets(config, steps._replace(terminated=ended, truncated=cut))
+    total, metrics = muzero.loss(network, config, params, (obs, targets))
+    atoms = np.log(2 * config.support_size + 1)
+    np.testing.assert_allclose(metrics["policy_loss"], np.log(3) * (1 + 2 / 4), rtol=1e-5)  # 2 later steps, each by half
+    np.testing.assert_allclose(metrics["value_loss"], atoms * (1 + 3 / 4), rtol=1e-5)
+    np.testing.assert_allclose(metrics["reward_loss"], atoms * (1 + 3 / 4), rtol=1e-5)
+    expected = metrics["policy_loss"] + config.value_coefficient * metrics["value_loss"] + metrics["reward_loss"]
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+
+
+# ---- probes
+
+
+def test_values_of_the_probes_with_one_action():
+    for env, obs, expected in (
+        (probes.constant_reward(), [0], [1.0]),
+        (probes.delayed_reward(), [0, 1], [0.8, 1.0]),
+        (probes.observation_dependent_reward(), [0, 1], [-1.0, 1.0]),
+        (probes.limit_or_end(), [0, 1], [2.0, 1.0]),
+    ):
+        gamma = 0.5 if expected == [2.0, 1.0] else 0.8
+        config, done = trained(env, gamma=gamma)
+        np.testing.assert_allclose(values(env, config, done, obs), [expected] * 2, atol=0.15)
+
+
+def test_the_model_predicts_rewards_and_the_end():
+    """Two steps, paid on the second; the third finds nothing more to earn, and nothing is worth anything then."""
+    env = probes.delayed_reward()
+    config, done = trained(env)
+
+    def paid(functions):
+        latent, found = functions.represent(jnp.array([0])), []
+        for action in (0, 1, 0):
+            outcome, latent = functions.model(jax.random.key(0), jnp.array([action]), latent)
+            found += [outcome.reward[0], outcome.beyond.value[0]]
+        return jnp.stack(found)
+
+    np.testing.assert_allclose(of_each_seed(env, config, done, paid), [[0.0, 1.0, 1.0, 0.0, 0.0, 0.0]] * 2, atol=0.15)
+
+
+def test_actions_are_chosen_by_what_they_pay():
+    env = probes.action_dependent_reward()
+    config, done = trained(env)
+    np.testing.assert_array_equal(actions(env, config, done, jnp.array([0, 1])), [[0, 1]] * 2)
+
+
+def test_illegal_actions_are_never_taken():
+    env = probes.masked_action()
+    config, done = trained(env)
+    obs, mask = jnp.zeros(64, jnp.int32), jnp.array([[True, True, False]] * 64)
+    np.testing.assert_array_equal(actions(env, config, done, obs, mask), 0)
+    assert actions(env, config, done, obs, mask, greedy=False).max() <= 1
+    np.testing.assert_allclose(values(env, config, done, [0]), 0.5, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("env", "changes"),
+    [
+        (probes.nested_observation, {}),
+        (probes.image_observation, {"channels": (2,)}),
+        (probes.nested_observation, {"network": Residual}),
+    ],
+    ids=["nested", "image", "own"],
+)
+def test_observations_of_all_kinds(env, changes):
+    _, done = trained(env(), **changes)
+    np.testing.assert_allclose(np.asarray(done.metrics["episode_return"])[:, -1], 1.0, atol=0.1)
+
+
+def test_rewards_of_any_scale_are_told_apart():
+    """The support reaches to 118 without being told so."""
+    env = probes.constant_reward()
+    env = env.replace(params=env.params.replace(reward=env.params.reward * 40))
+    config, done = trained(env)
+    np.testing.assert_allclose(values(env, config, done, [0]), 40.0, rtol=0.1)
+    assert two_hot.support(config.support_size)[-1] > 40
+
+
+@pytest.mark.optimised
+def test_the_buffer_is_written_in_place():
+    assert_buffer_in_place(muzero.make, envs.make("catch"), SMALL.replace(buffer_size=40_000))
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("env", "changes", "kind", "message"),
+    [
+        ("pendulum", {}, SpaceError, "action_space must be Discrete"),
+        ("tic_tac_toe", {}, ConfigError, "no agent axis, got 2. Use jaxrl.algorithms.planning.alphazero"),
+        ("catch", {"unroll_steps": 0}, ConfigError, "unroll_steps must be an integer of at least 1"),
+        ("catch", {"support_size": 2.5}, ConfigError, "support_size must be an integer of at least 1"),
+        ("catch", {"batch_size": 8, "buffer_size": 64, "learning_starts": 64}, ConfigError, r"of each environment \(256 steps\)"),
+        ("catch", {"learning_starts": 16}, ConfigError, r"needs 16 steps of each environment .*got 5. Try learning_starts=192"),
+        ("catch", {"value_coefficient": -0.1}, ConfigError, "value_coefficient"),
+    ],
+)
+def test_tasks_and_values_that_do_not_fit_are_refused(env, changes, kind, message):
+    with pytest.raises(kind, match=f"muzero: .*{message}"):
+        Config(**changes).validate(envs.make(env))
