@@ -24,7 +24,7 @@ def support(size: int) -> jax.Array:
     """Returns the atoms, float32[2 m + 1], symmetric about 0 and rising. The outermost are the largest values to be told.
 
     Args:
-        size: m, at least 1. 10 reaches to 118, 30 to 905.
+        size: m, at least 1. 10 reaches to 117, 30 to 904.
 
     Raises:
         ConfigError: the size is no such count.
@@ -43,7 +43,7 @@ def encode(value: jax.Array, atoms: jax.Array) -> jax.Array:
     """
     value = jnp.clip(value, atoms[0], atoms[-1])[..., None]
     gaps = jnp.diff(atoms)
-    infinite = jnp.full(1, jnp.inf, jnp.float32)
+    infinite = jnp.full(1, jnp.inf, gaps.dtype)
     # A hat over each atom, which falls to 0 at its neighbours.
     below, above = jnp.concatenate([infinite, gaps]), jnp.concatenate([gaps, infinite])
     off = value - atoms

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxrl.blocks import two_hot
 from jaxrl.blocks.losses import huber_loss
 from jaxrl.blocks.returns import one_step_target
 from jaxrl.core.environment import static
@@ -169,10 +170,10 @@ class Quantile:
 
 
 def project(atoms: jax.Array, moved: jax.Array, probability: jax.Array) -> jax.Array:
-    """Returns a law on evenly spaced atoms: each mass goes to the two nearest ones, so that total and, inside, mean are kept.
+    """Returns a law on given atoms: each mass goes to the two nearest ones, so that total and, inside, mean are kept.
 
     Args:
-        atoms: float32[N], evenly spaced, rising.
+        atoms: float32[N], rising.
         moved: float32[..., M], where the masses lie; beyond the atoms they count as the nearest end.
         probability: float32[..., M], the masses.
 
@@ -181,10 +182,7 @@ def project(atoms: jax.Array, moved: jax.Array, probability: jax.Array) -> jax.A
 
     Source: Bellemare et al. (2017), equation 7.
     """
-    spacing = (atoms[-1] - atoms[0]) / (atoms.shape[0] - 1)
-    inside = jnp.clip(moved, atoms[0], atoms[-1])
-    share = jnp.clip(1.0 - jnp.abs(inside[..., None, :] - atoms[:, None]) / spacing, 0.0, 1.0)
-    return (share * probability[..., None, :]).sum(-1)
+    return (two_hot.encode(moved, atoms) * probability[..., None]).sum(-2)
 
 
 def require_head(where: str, config: Any) -> None:
