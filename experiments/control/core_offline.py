@@ -70,7 +70,7 @@ def table(epsilon: float) -> np.ndarray:
     """Returns a policy by observation number, float32[16, 4]: uniform with probability epsilon, and optimal otherwise."""
     best = np.zeros(16, int)
     best[lake().observation] = np.argmax(host.solve(lake(), GAMMA).action_value, axis=-1)
-    return np.float32(epsilon / 4 + (1 - epsilon) * np.eye(4)[best])
+    return (epsilon / 4 + (1 - epsilon) * np.eye(4)[best]).astype(np.float32)
 
 
 def worth(policy: np.ndarray, gamma: float) -> float:

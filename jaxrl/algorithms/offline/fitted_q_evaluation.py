@@ -97,7 +97,8 @@ class Config(OfflineConfig):
         must, fix = "the task must be an Evaluated", "Build it with fitted_q_evaluation.Evaluated.of."
         require(isinstance(task, Evaluated), where, must, type(task).__name__, fix, ConfigError)
         data = self.require_data(where, task.data)
-        space, fix = data.action_space, "Evaluate a policy of Discrete actions."
+        space: Any = data.action_space
+        fix = "Evaluate a policy of Discrete actions."
         require(isinstance(space, Discrete), where, "the action_space must be Discrete", space, fix, SpaceError)
         shapes = {"first": (data.num_episodes, space.n), "after": (*data.valid.shape, space.n)}
         for name, shape in shapes.items():
