@@ -55,7 +55,7 @@ QUICK = Config(seeds=4, env_steps=10_000)
 def arms(config: Config) -> Iterator[Arm]:
     """A learner for each slip and budget: one program."""
     for slip, budget in LEARNED:
-        algorithm, env = LEARNER.replace(budget=budget), envs.make("hazard_grid", slip=slip)
+        algorithm, env = dataclasses.replace(LEARNER, budget=budget), envs.make("hazard_grid", slip=slip)
         factors = {"slip": slip, "budget": budget}
         yield Arm(factors, primal_dual_q.make, env, algorithm, config.seeds, config.env_steps, show=("multiplier",))
 

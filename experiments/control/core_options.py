@@ -67,7 +67,7 @@ def arms(config: Config) -> Iterator[Arm]:
     hallways = hallway_options(model).at(np.argsort(model.observation))
     world = four_rooms.make(goal=GOAL, max_steps=config.env_steps)
     # Of options that may begin nowhere the actions are left: a world of as many options is the same program.
-    nowhere = hallways.replace(initiation=np.zeros_like(hallways.initiation), termination=np.ones_like(hallways.termination))
+    nowhere = replace(hallways, initiation=np.zeros_like(hallways.initiation), termination=np.ones_like(hallways.termination))
     for learner, options, intra_option in (
         ("actions", nowhere, False),
         ("actions and options, SMDP", hallways, False),

@@ -18,7 +18,7 @@ import numpy as np
 from flax import struct
 
 from jaxrl.core.environment import Environment, PyTree
-from jaxrl.core.spaces import Discrete
+from jaxrl.core.spaces import Discrete, flat_size
 from jaxrl.core.transforms import LimitOfInner
 from jaxrl.errors import SpaceError, is_traced, require, require_distribution, require_real, require_within
 
@@ -125,7 +125,7 @@ def with_options(env: Environment, options: Options) -> Environment:
     require(env.num_agents is None, where, "the environment must have no agent axis", env.num_agents, "Take one with one agent.")
     must, fix = "the environment must have no illegal actions", "Let an illegal action do nothing."
     require(env.action_mask_fn is None, where, must, env.action_mask_fn, fix)
-    require_options(where, options, env.observation_space.n, env.action_space.n)
+    require_options(where, options, flat_size(env.observation_space), flat_size(env.action_space))
     arrays = Options(
         jnp.asarray(options.initiation), *(jnp.asarray(part, jnp.float32) for part in (options.policy, options.termination))
     )

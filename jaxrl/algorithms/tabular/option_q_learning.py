@@ -122,7 +122,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         return follow
 
     def init(key):
-        shape = (env.observation_space.n, options.count)
+        shape = (tables.shape(env)[0], options.count)
         nothing = counters.zeros(config.num_envs)
         running = replace(begin(nothing, nothing), begun=jnp.zeros(config.num_envs, bool))
         q, visits = jnp.zeros(shape, jnp.float32), counters.zeros(*shape)

@@ -133,14 +133,17 @@ def make(env: Environment, config: Config) -> Algorithm:
         mean_policy = state.average.at[view.obs].add(moved / together[:, None])
         # Q_r and Q_c, both towards what the greedy action in s' is worth.
         following, _ = best(state, multiplier, seen.next_obs, seen.next_mask)
-        taken, errors = (seen.obs, seen.action), []
-        for table, paid in ((state.rewards, seen.reward), (state.costs, seen.info[config.cost].astype(jnp.float32))):
+        taken = seen.obs, seen.action
+
+        def error(table, paid):
             targets = jax.vmap(sarsa_target, in_axes=(0, 0, 0, 0, None))
-            target = targets(paid, table[seen.next_obs], following, seen.terminated, config.gamma)
-            errors.append(target - table[taken])
-        rewards, visits = tables.learn(state.rewards, state.visits, taken, errors[0], config.step_size)
-        costs, _ = tables.learn(state.costs, state.visits, taken, errors[1], config.step_size)
-        measured = jnp.abs(lagrangian.penalised(*errors, multiplier)), estimate
+            return targets(paid, table[seen.next_obs], following, seen.terminated, config.gamma) - table[taken]
+
+        of_rewards = error(state.rewards, seen.reward)
+        of_costs = error(state.costs, seen.info[config.cost].astype(jnp.float32))
+        rewards, visits = tables.learn(state.rewards, state.visits, taken, of_rewards, config.step_size)
+        costs, _ = tables.learn(state.costs, state.visits, taken, of_costs, config.step_size)
+        measured = jnp.abs(lagrangian.penalised(of_rewards, of_costs, multiplier)), estimate
         return State(rewards, costs, visits, multiplier, mean_policy, episodes), (seen, *measured)
 
     def update(state, key):
