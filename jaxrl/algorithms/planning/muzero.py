@@ -60,7 +60,7 @@ class Config(OffPolicyConfig):
     max_considered: int = static(default=16)  # actions with which the search begins at the root (count)
     unroll_steps: int = static(default=5)  # K, steps of the model in the loss (count)
     bootstrap_steps: int = static(default=10)  # n, rewards in a target of the value (count)
-    support_size: int = static(default=10)  # m, atoms to either side of 0; 10 tells values up to 118, 30 up to 905 (count)
+    support_size: int = static(default=10)  # m, atoms to either side of 0; 10 tells values up to 117, 30 up to 905 (count)
     latent_size: int = static(default=32)  # of a latent state
     num_envs: int = static(default=16)  # E, environments side by side (count)
     num_steps: int = static(default=4)  # T, of each environment between two rounds of learning (count)

@@ -175,7 +175,7 @@ def test_observations_of_all_kinds(env, changes):
 
 
 def test_rewards_of_any_scale_are_told_apart():
-    """The support reaches to 118 without being told so."""
+    """The support reaches to 117 without being told so."""
     env = probes.constant_reward()
     env = env.replace(params=env.params.replace(reward=env.params.reward * 40))
     config, done = trained(env)
