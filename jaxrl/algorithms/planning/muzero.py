@@ -53,7 +53,7 @@ class Config(OffPolicyConfig):
 
     learning_rate: float = 1e-3  # of Adam
     gamma: float = 0.99  # discount, in [0, 1]
-    # Of the noise with which the search explores, at least 0. The search stretches the values of a state to [0, 1], also where they
+    # Of the noise with which the search explores, at least 0. The search stretches the values of a state to [0, 1], even if they
     # differ by an error of the model alone: with little noise an action may be given up before it was ever tried.
     gumbel_scale: float = 1.0
     value_coefficient: float = 0.25  # of the loss of values, at least 0 (Schrittwieser et al. 2020, appendix H)
