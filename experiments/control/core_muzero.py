@@ -27,6 +27,7 @@ from jaxrl.solvers.mdp import host
 
 SIZE, ACTIONS, FARTHEST = 5, 4, 4  # rows of a grid, its actions, and how many steps from the goal a start may be
 GAMMA = 0.9  # on the grids, where reaching the goal pays 1
+NEAR = f"at distance 1 to {FARTHEST}"
 ARMS = 8  # of a bandit
 UNTRAINED = 1e-12  # a learning rate that changes nothing
 
@@ -143,10 +144,10 @@ def measure(config: Config, results: Results):
     for number in config.simulations:
         optimal, steps = chosen(config.goals, number)
         for distance in range(1, FARTHEST + 1):
-            factors = {"task": "5x5 grid", "simulations": number, "starts": f"{distance} steps from the goal"}
+            factors = {"task": "5x5 grid", "simulations": number, "starts": f"at distance {distance}"}
             yield factors, {"optimal_share": optimal[steps == distance].mean()}
         near = (steps >= 1) & (steps <= FARTHEST)
-        yield {"task": "5x5 grid", "simulations": number, "starts": "all near"}, {"optimal_share": optimal[near].mean()}
+        yield {"task": "5x5 grid", "simulations": number, "starts": NEAR}, {"optimal_share": optimal[near].mean()}
     random = np.random.default_rng(results.root)
     prior, worth = random.normal(scale=2.0, size=(2, config.bandits, ARMS)).astype(np.float32)
     found = improved(jax.random.key(results.root), jnp.asarray(prior), jnp.asarray(worth))
@@ -159,15 +160,15 @@ def measure(config: Config, results: Results):
 
 def figures(results: Results) -> None:
     """Draws the learning curves, and how many simulations a search needs for goals at each distance."""
-    label = {"of": {"task": "5x5 grid"}, "x_scale": "log"}
+    label = {"of": {"task": "5x5 grid"}, "x_scale": "log", "title": "5x5 grids"}
     draw.against(results, "grids", "optimal_share", "simulations", "Simulations", "Share of optimal first moves", **label)
-    draw.gaps(results, "greedy_exploitability", task="tic-tac-toe")
+    draw.gaps(results, "greedy_exploitability", {"title": "Tic-tac-toe"}, task="tic-tac-toe")
     draw.curves(results, "greedy_exact_value", {"optimum": 1.0, "title": "Catch", "name": "catch"}, task="Catch")
 
 
 def near_the_goal(simulations: int):
     """The share of starts within 4 steps of the goal in which the first move is optimal."""
-    return final("optimal_share", simulations=simulations, starts="all near")
+    return final("optimal_share", simulations=simulations, starts=NEAR)
 
 
 CLAIMS = (

@@ -11,8 +11,8 @@
 
 The model is the environment itself (``of_environment``), or a network. The tree is that of mctx.
 
-Games in which two players move by turns are searched from the view of whose turn it is: the mover. What one wins the other loses,
-so that the discount of a step after which the other moves is negative.
+Games in which two players move by turns are searched from the view of whose turn it is: the mover. A gain of one is a loss of
+the other, so that the discount of a step after which the other moves is negative.
 
 Source: Danihelka et al. (2022), "Policy improvement by planning with Gumbel", sections 3 to 5.
 """
@@ -100,12 +100,13 @@ def search(
     root_of, step_of = cast(Any, (mctx.RootFnOutput, mctx.RecurrentFnOutput))  # type checkers see no fields of theirs
 
     def recurrent(params, key, action, node):
-        (reward, discount, (logits, value)), node = model(key, action, node)
+        (reward, discount, (logits, value)), node = model(jax.random.wrap_key_data(key), action, node)
         return step_of(reward=reward, discount=discount, prior_logits=logits, value=value), node
 
     found: Any = mctx.gumbel_muzero_policy(
         params=(),
-        rng_key=key,
+        # As bits: mctx carries its key through loops of unequal lengths, where jax takes a key that was used for one used twice.
+        rng_key=jax.random.key_data(key),
         root=root_of(prior_logits=root.logits, value=root.value, embedding=node),
         recurrent_fn=recurrent,
         num_simulations=num_simulations,

@@ -24,7 +24,7 @@ def support(size: int) -> jax.Array:
     """Returns the atoms, float32[2 m + 1], symmetric about 0 and rising. The outermost are the largest values to be told.
 
     Args:
-        size: m, at least 1. 10 reaches to 117, 30 to 904.
+        size: m, at least 1. 10 reaches to 117, 30 to 905.
 
     Raises:
         ConfigError: the size is no such count.

@@ -39,7 +39,7 @@ from jaxrl.core.config import require_discrete_actions
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Decision, Episode, Transition
 from jaxrl.core.scan import scan
-from jaxrl.errors import require, require_between, require_counts, require_numbers, require_positive
+from jaxrl.errors import AlgorithmError, require, require_between, require_counts, require_numbers, require_positive
 
 
 @struct.dataclass
@@ -49,7 +49,8 @@ class Config:
     learning_rate: float = 1e-3  # of Adam
     gamma: float = 1.0  # discount, in [0, 1]
     weight_decay: float = 1e-4  # c, at least 0
-    gumbel_scale: float = 1.0  # of the noise with which the search explores, at least 0
+    # Of the noise with which the search explores, at least 0. Where self-play repeats itself, more of it shows other positions.
+    gumbel_scale: float = 1.0
     max_grad_norm: float = jnp.inf  # the global norm of the gradient is cut to this
     num_simulations: int = static(default=32)  # of each search (count)
     max_considered: int = static(default=16)  # actions with which the search begins at the root (count)
@@ -125,6 +126,11 @@ def make(env: Environment, config: Config) -> Algorithm:
         model = search.of_environment(env, predict(params), config.gamma)
 
         def act(key, view):
+            must, fix = (
+                "a search with the true model must see the state of the environment",
+                "Evaluate it where states are known.",
+            )
+            require(view.state is not None, "alphazero", must, view.state, fix, AlgorithmError)
             player = search.mover(env, view.mask)
             obs, mask = search.seen_by(player, (view.obs, view.mask))
             root = predict(params)(obs, mask)

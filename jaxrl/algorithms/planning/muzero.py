@@ -53,14 +53,16 @@ class Config(OffPolicyConfig):
 
     learning_rate: float = 1e-3  # of Adam
     gamma: float = 0.99  # discount, in [0, 1]
-    gumbel_scale: float = 1.0  # of the noise with which the search explores, at least 0
+    # Of the noise with which the search explores, at least 0. The search stretches the values of a state to [0, 1], even if they
+    # differ by an error of the model alone: with little noise an action may be given up before it was ever tried.
+    gumbel_scale: float = 1.0
     value_coefficient: float = 0.25  # of the loss of values, at least 0 (Schrittwieser et al. 2020, appendix H)
     max_grad_norm: float = 10.0  # the global norm of the gradient is cut to this
     num_simulations: int = static(default=16)  # of each search (count)
     max_considered: int = static(default=16)  # actions with which the search begins at the root (count)
     unroll_steps: int = static(default=5)  # K, steps of the model in the loss (count)
     bootstrap_steps: int = static(default=10)  # n, rewards in a target of the value (count)
-    support_size: int = static(default=10)  # m, atoms to either side of 0; 10 tells values up to 118, 30 up to 905 (count)
+    support_size: int = static(default=10)  # m, atoms to either side of 0; 10 tells values up to 117, 30 up to 905 (count)
     latent_size: int = static(default=32)  # of a latent state
     num_envs: int = static(default=16)  # E, environments side by side (count)
     num_steps: int = static(default=4)  # T, of each environment between two rounds of learning (count)

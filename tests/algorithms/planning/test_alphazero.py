@@ -12,7 +12,7 @@ from jaxrl.blocks.networks import ActorCritic
 from jaxrl.blocks.search import Prediction
 from jaxrl.core import rollout
 from jaxrl.core.rollout import View
-from jaxrl.errors import ConfigError, EnvError, SpaceError
+from jaxrl.errors import AlgorithmError, ConfigError, EnvError, SpaceError
 from jaxrl.evaluation import Exploitability
 from jaxrl.training.runner import run
 from tests import probes
@@ -158,6 +158,14 @@ def test_no_opponent_wins_a_game_of_tic_tac_toe():
 
 
 # ---- refusals
+
+
+def test_a_policy_that_is_not_told_the_state_says_so():
+    env = probes.constant_reward()
+    algorithm = alphazero.make(env, SMALL)
+    state = algorithm.init(jax.random.key(0))
+    with pytest.raises(AlgorithmError, match="alphazero: a search with the true model must see the state"):
+        algorithm.policy(state, True)(jax.random.key(0), View(jnp.zeros(1, jnp.int32), None, ()))
 
 
 @pytest.mark.parametrize(
