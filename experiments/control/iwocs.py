@@ -4,7 +4,7 @@ Source: Zouitine et al. (2024), Solving robust MDPs as a sequence of static RL p
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -58,7 +58,7 @@ def searched(model: TabularModel, uncertainty, adversary: str) -> dict[str, floa
     best = robust_value_iteration(model, GAMMA, uncertainty, adversary, 0.0).solution
     error = np.abs(found.value - np.asarray(best.value)).max()
     rise = np.diff(found.promises, prepend=found.promises[0]).max()
-    return {"error": error, "models": len(found.promises), "gap": found.gap, "rise": rise}
+    return {"error": float(error), "models": len(found.promises), "gap": float(found.gap), "rise": float(rise)}
 
 
 def windy(winds: int) -> dict[str, float]:
@@ -71,7 +71,7 @@ def windy(winds: int) -> dict[str, float]:
     blows = np.asarray(nominal.probability)[..., 0] > 0
     chances = [(down, up) for down in np.linspace(0, 0.9, winds) for up in np.linspace(0, 0.9, winds) if down + up <= 1]
     laws = [np.where(blows[..., None], (down, 1 - down - up, up), (0.0, 1.0, 0.0)) for down, up in chances]
-    family = [nominal.replace(probability=law) for law in laws]
+    family = [replace(nominal, probability=law) for law in laws]
     initial = np.asarray(nominal.initial)
 
     def worst(policy: np.ndarray) -> tuple[TabularModel, np.ndarray]:

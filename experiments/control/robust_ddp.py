@@ -125,8 +125,8 @@ def figures(results: Results) -> None:
     lake = envs.make("frozen_lake")
     model = tabulate(lake)
     spread = np.diff(np.asarray(two_atom_evaluation(model, greedy(model), GAMMA, 0.5).value), axis=1)[:, 0]
-    options = {"label": "Difference of the two atoms (reward units)", "title": "Where the return is uncertain"}
-    grid_figures.value_map(results.directory, "spread", lake, model, spread, greedy(model), **options)
+    label, title = "Difference of the two atoms (reward units)", "Where the return is uncertain"
+    grid_figures.value_map(results.directory, "spread", lake, model, spread, greedy(model), label=label, title=title)
 
 
 PAPER = "Achab and Neu (2021)"

@@ -18,6 +18,7 @@ Source: Zouitine, Bertoin, Clavier, Geist and Rachelson (2024), "Solving robust 
 algorithm 1.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -78,7 +79,7 @@ def incremental_worst_cases(
 
     def worst(policy: np.ndarray) -> tuple[TabularModel, np.ndarray]:
         found = robust_evaluation(model, policy, gamma, radius, adversary, 0.0)
-        return model.replace(probability=np.asarray(found.worst)), np.asarray(found.policy_value.value)
+        return dataclasses.replace(model, probability=np.asarray(found.worst)), np.asarray(found.policy_value.value)
 
     return worst_case_search(model, gamma, worst, tolerance, max_models)
 
