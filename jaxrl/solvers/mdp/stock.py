@@ -39,8 +39,8 @@ class StockModel(NamedTuple):
 
     model: the tables of X M states, with the rewards of the process itself; observation and state are pairs (x, stock), float
         [X M, 2]. Its initial distribution begins with the stock nearest to 0.
-    utility: float64[X M, A, K], the rewards f(s + r) - f(s), with which ``dataclasses.replace(model, reward=utility)`` is the problem of the
-        largest E[f(s + G)].
+    utility: float64[X M, A, K], the rewards f(s + r) - f(s). In place of ``model.reward`` they make the problem of the largest
+        E[f(s + G)].
     stocks: float64[M].
     rounding: float64[], by how much one rounding can at most change the expectation of a function of the stock with slopes in
         [-1, 1], as that of ``shortfall`` is: 2 q (1 - q) times the step of the grid, with the chance q of the upper place. It is
