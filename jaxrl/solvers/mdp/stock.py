@@ -170,7 +170,8 @@ def optimal_cvar(model: TabularModel, atoms: Any, level: float, gamma: float = 1
     """
     where = "optimal_cvar"
     require_number(where, "level", level, 0, 1, "0.1 is common.", above=True)
-    atoms = np.asarray(require_support(where, atoms), np.float64)
+    require_support(where, atoms)
+    atoms = np.asarray(atoms, np.float64)
     joint, count = stock_augmented(model, -atoms[::-1], gamma), len(atoms)
     best = host.solve(dataclasses.replace(joint.model, reward=joint.utility), gamma)
     worth = np.asarray(model.initial) @ np.asarray(best.value).reshape(-1, count) + shortfall(joint.stocks)  # [M], by -b

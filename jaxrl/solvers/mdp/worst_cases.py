@@ -68,7 +68,7 @@ def incremental_worst_cases(
         gamma: discount in [0, 1).
         radius, adversary: see ``robust_value_iteration``. Of "candidates", the nominal model counts as one of them: its tables
             must be.
-        tolerance: the gap to accept, relative to the largest value; where the precision cannot tell it, the limit of the
+        tolerance: the gap to accept, relative to the largest action value; where the precision cannot tell it, the limit of the
             precision.
         max_models: an end.
 
@@ -114,7 +114,8 @@ def worst_case_search(
             promises.append(initial @ lowest.max(-1))
             policy = np.eye(model.num_actions)[lowest.argmax(-1)]
             found, value = worst(policy)
-            gap, size = promises[-1] - initial @ value, np.abs(value).max()
+            gap = promises[-1] - initial @ value
+            size = max(np.abs(value).max(), np.abs(lowest[np.isfinite(lowest)]).max())
             close = gap <= max(tolerance, ROUNDING / (1 - gamma)) * size
             if close or len(models) == max_models or _listed(found, models):
                 break
