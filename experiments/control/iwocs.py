@@ -65,8 +65,8 @@ def searched(model: TabularModel, uncertainty, adversary: str) -> dict[str, floa
 def windy(winds: int) -> dict[str, float]:
     """Searches against one unknown wind for the whole walk; returns how the policy compares.
 
-    ``promise``: the value of the start with the models that were found. ``sure``: what the policy is worth in the wind that is worst for it. ``single``: the same of the best of those policies that
-    are optimal for one wind.
+    ``promise``: the value of the start with the models that were found. ``sure``: what the policy is worth in the wind that is
+    worst for it. ``single``: the same of the best of those policies that are optimal for one wind.
     """
     nominal = tabulate(envs.make("windy_grid", moves="king", gust=0.5))
     blows = np.asarray(nominal.probability)[..., 0] > 0

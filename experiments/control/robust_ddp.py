@@ -33,9 +33,11 @@ class Config:
     """States of a random process, each with 4 actions and 3 successors an action (count)."""
     sweeps: int = 60
     """Sweeps whose contraction is measured (count)."""
+    atoms: int = 401
+    """Atoms of the whole law of the return on FrozenLake (count)."""
 
 
-QUICK = Config(seeds=2, states=16, sweeps=3)
+QUICK = Config(seeds=2, states=16, sweeps=3, atoms=51)
 
 
 def greedy(model: TabularModel) -> np.ndarray:
@@ -84,7 +86,7 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     """Checks means, contraction and linear programmes, and what safe and risky ties lead to, in float64."""
     with jax.enable_x64(True):
         lake = tabulate(envs.make("frozen_lake"))
-        atoms = np.linspace(0.0, 1.0, 401)
+        atoms = np.linspace(0.0, 1.0, config.atoms)
         law = distributional_evaluation(lake, greedy(lake), GAMMA, atoms, 1e-9).start_law(lake)
         keys = jax.random.split(jax.random.key(results.root), config.seeds)
         drawn = [jax.tree.map(np.asarray, random_mdp.table(random_mdp.garnet(key, config.states, 4))) for key in keys]
