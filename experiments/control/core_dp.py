@@ -82,9 +82,9 @@ def compared(model: TabularModel, gamma: float, start: float | None = None) -> I
         found = solve(model, gamma)
         far = np.abs(found.value - exact.value).max() if start is None else abs(float(found.start_value(model)) - start)
         chosen = np.asarray(found.action_value).argmax(-1)[:, None]
-        worse = exact.value - np.take_along_axis(exact.action_value, chosen, 1)[:, 0]
+        worse = exact.value - np.take_along_axis(np.asarray(exact.action_value), chosen, 1)[:, 0]
         updates = int(found.iterations) * (1 if method == PS else model.num_states)
-        yield method, {"error": far, "regret": worse.max(), "residual": found.residual, "updates": updates}
+        yield method, {"error": float(far), "regret": float(worse.max()), "residual": float(found.residual), "updates": updates}
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:

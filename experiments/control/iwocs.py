@@ -4,7 +4,7 @@ Source: Zouitine et al. (2024), Solving robust MDPs as a sequence of static RL p
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 import envs
 from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.experiment import Claim, Results, derived, draw, final, largest
+from jaxrl.report import game_figures
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.robust import robust_value_iteration
 from jaxrl.solvers.mdp.worst_cases import WorstCases, incremental_worst_cases, worst_case_search
@@ -58,20 +59,20 @@ def searched(model: TabularModel, uncertainty, adversary: str) -> dict[str, floa
     best = robust_value_iteration(model, GAMMA, uncertainty, adversary, 0.0).solution
     error = np.abs(found.value - np.asarray(best.value)).max()
     rise = np.diff(found.promises, prepend=found.promises[0]).max()
-    return {"error": error, "models": len(found.promises), "gap": found.gap, "rise": rise}
+    return {"error": float(error), "models": len(found.promises), "gap": float(found.gap), "rise": float(rise)}
 
 
 def windy(winds: int) -> dict[str, float]:
-    """Searches against one unknown wind for the whole walk; returns the gap and how the policy compares.
+    """Searches against one unknown wind for the whole walk; returns how the policy compares.
 
-    ``sure``: what the policy is worth in the wind that is worst for it. ``single``: the same of the best of those policies that
-    are optimal for one wind.
+    ``promise``: the value of the start with the models that were found. ``sure``: what the policy is worth in the wind that is
+    worst for it. ``single``: the same of the best of those policies that are optimal for one wind.
     """
     nominal = tabulate(envs.make("windy_grid", moves="king", gust=0.5))
     blows = np.asarray(nominal.probability)[..., 0] > 0
     chances = [(down, up) for down in np.linspace(0, 0.9, winds) for up in np.linspace(0, 0.9, winds) if down + up <= 1]
     laws = [np.where(blows[..., None], (down, 1 - down - up, up), (0.0, 1.0, 0.0)) for down, up in chances]
-    family = [nominal.replace(probability=law) for law in laws]
+    family = [replace(nominal, probability=law) for law in laws]
     initial = np.asarray(nominal.initial)
 
     def worst(policy: np.ndarray) -> tuple[TabularModel, np.ndarray]:
@@ -83,7 +84,7 @@ def windy(winds: int) -> dict[str, float]:
     optimal = [np.eye(nominal.num_actions)[host.solve(one, GAMMA).action_value.argmax(-1)] for one in family]
     single = max(float(initial @ worst(policy)[1]) for policy in optimal)
     sure = float(initial @ found.value)
-    return {"wind_gap": float(found.gap), "sure": sure, "single": single, "wind_models": len(found.promises)}
+    return {"promise": float(found.promises[-1]), "sure": sure, "single": single, "wind_models": len(found.promises)}
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
@@ -100,9 +101,12 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
 
 
 def figures(results: Results) -> None:
-    """Draws how many models the searches took, and how far they end from the robust optimum."""
+    """Draws how many models the searches took, and what is known of the walk in an unknown wind."""
     draw.ends(results, "models", {"label": "Models (count)", "title": "Ordinary problems that were solved"})
-    draw.ends(results, "error", {"label": "Distance from the robust optimum (reward units)"})
+    ticks = {"promised by the models found": "promise", "search, worst wind": "sure", "best for one wind, worst wind": "single"}
+    bars = {"": [float(results.final(metric)[0]) for metric in ticks.values()]}
+    options = {"title": "One unknown wind everywhere", "text": "Expected return from the start of the windy walk."}
+    game_figures.bars(results.directory, "wind", bars, list(ticks), "Value of the start (reward units)", **options)
 
 
 def most_models(results: Results) -> float:

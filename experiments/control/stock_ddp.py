@@ -8,7 +8,7 @@ Source: Pires (2025), Optimizing Return Distributions with Distributional Dynami
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import jax
@@ -75,7 +75,7 @@ def upkeep(rounds: int) -> dict[str, float]:
     """Returns the smallest expected distance of the sum of rewards from 0, if every rest costs 1 and a meal brings 0 or 2."""
     model = tabulate(envs.make("gamble_ladder", rounds=rounds, safe=-1.0, win=2.0, lose=0.0))
     joint = stock_augmented(model, ATOMS, 1.0, lambda stock: -np.abs(stock))
-    solution = host.solve(joint.model.replace(reward=joint.utility), 1.0)
+    solution = host.solve(replace(joint.model, reward=joint.utility), 1.0)
     without = laws_of_plans(model) @ np.abs(ATOMS)
     return {"distance_with_stock": -float(solution.start_value(joint.model)), "distance_without_stock": without.min()}
 

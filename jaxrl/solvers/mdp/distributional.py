@@ -144,7 +144,7 @@ def places(support: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
     return lower, jnp.clip(share, 0.0, 1.0)
 
 
-def tail_mean(atoms: jax.Array, mass: jax.Array, level: jax.Array | float) -> jax.Array:
+def tail_mean(atoms: Any, mass: Any, level: jax.Array | float) -> jax.Array:
     """Returns the mean of the lowest share ``level`` of a law: its lower average value at risk, or CVaR, float[...].
 
     Args:

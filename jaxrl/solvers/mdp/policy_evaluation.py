@@ -3,6 +3,7 @@
 Source: Sutton and Barto (2018), section 4.1; Puterman (1994), section 6.1.
 """
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -106,7 +107,7 @@ def return_variance(model: TabularModel, policy: Any, gamma: jax.Array | float) 
     value = policy_evaluation(model, policy, gamma).value
     beyond = gamma * jnp.where(model.terminated, 0.0, value[model.next_state])
     surprise = jnp.where(model.probability > 0, model.reward + beyond - value[:, None, None], 0.0)
-    return policy_evaluation(model.replace(reward=surprise**2), policy, gamma**2).value
+    return policy_evaluation(dataclasses.replace(model, reward=surprise**2), policy, gamma**2).value
 
 
 def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> jax.Array:

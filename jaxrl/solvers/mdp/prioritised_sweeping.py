@@ -71,7 +71,7 @@ class _Predecessors(NamedTuple):
         source, target, chance = source[order], target[order], chance[order]
         # The last of equal pairs has the largest probability.
         last = np.append((np.diff(target) != 0) | (np.diff(source) != 0), True)[: len(target)]
-        matrix = sparse.csc_matrix((chance[last], (source[last], target[last])), shape=(states, states))
+        matrix: Any = sparse.csc_matrix((chance[last], (source[last], target[last])), shape=(states, states))
         return cls(matrix.indptr.tolist(), matrix.indices.tolist(), matrix.data.tolist())
 
 

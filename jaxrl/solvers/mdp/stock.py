@@ -19,6 +19,7 @@ Source: Pires (2025), "Optimizing Return Distributions with Distributional Dynam
 (2011), "Markov Decision Processes with Average-Value-at-Risk Criteria"; Rockafellar and Uryasev (2000).
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,8 +39,8 @@ class StockModel(NamedTuple):
 
     model: the tables of X M states, with the rewards of the process itself; observation and state are pairs (x, stock), float
         [X M, 2]. Its initial distribution begins with the stock nearest to 0.
-    utility: float64[X M, A, K], the rewards f(s + r) - f(s), with which ``model.replace(reward=utility)`` is the problem of the
-        largest E[f(s + G)].
+    utility: float64[X M, A, K], the rewards f(s + r) - f(s). In place of ``model.reward`` they make the problem of the largest
+        E[f(s + G)].
     stocks: float64[M].
     rounding: float64[], by how much one rounding can at most change the expectation of a function of the stock with slopes in
         [-1, 1], as that of ``shortfall`` is: 2 q (1 - q) times the step of the grid, with the chance q of the upper place. It is
@@ -125,7 +126,8 @@ def stock_augmented(
         return np.concatenate(parts, -1).reshape(states * count, actions, -1)
 
     place = np.stack([np.repeat(np.arange(states), count), np.tile(stocks, states)], axis=1)
-    joint = model.replace(
+    joint = dataclasses.replace(
+        model,
         next_state=joined(tables.next_state, lambda table, part: table * count + lower + part).astype(np.int32),
         probability=joined(tables.probability, lambda table, part: table * weights[part]),
         reward=joined(tables.reward, lambda table, part: table),
@@ -168,16 +170,17 @@ def optimal_cvar(model: TabularModel, atoms: Any, level: float, gamma: float = 1
     """
     where = "optimal_cvar"
     require_number(where, "level", level, 0, 1, "0.1 is common.", above=True)
-    atoms = np.asarray(require_support(where, atoms), np.float64)
+    require_support(where, atoms)
+    atoms = np.asarray(atoms, np.float64)
     joint, count = stock_augmented(model, -atoms[::-1], gamma), len(atoms)
-    best = host.solve(joint.model.replace(reward=joint.utility), gamma)
+    best = host.solve(dataclasses.replace(joint.model, reward=joint.utility), gamma)
     worth = np.asarray(model.initial) @ np.asarray(best.value).reshape(-1, count) + shortfall(joint.stocks)  # [M], by -b
     objective = atoms + worth[::-1] / level
     tried = np.arange(count) if thresholds is None else np.asarray(thresholds)
     index = int(tried[objective[tried].argmax()])
     policy = np.eye(model.num_actions)[best.action_value.argmax(-1)]
     begins = np.eye(count)[count - 1 - index]
-    joint_model = joint.model.replace(initial=np.kron(np.asarray(model.initial), begins))
+    joint_model = dataclasses.replace(joint.model, initial=np.kron(np.asarray(model.initial), begins))
     rounded = float(joint.rounding) * gamma / (1 - gamma) if gamma < 1 else 0.0  # the host's own bound is infinite at 1
     with jax.enable_x64(True):
         laws = distributional_evaluation(joint_model, policy, gamma, atoms, 0.0)

@@ -117,7 +117,7 @@ def _require(where: str, model: TabularModel, gamma: Any, level: Any, tolerance:
     require_number(where, "level", level, 0, 1, "0.1 is common.", above=True, below=True)
 
 
-def split(atoms: jax.Array, mass: jax.Array, level: jax.Array | float) -> jax.Array:
+def split(atoms: Any, mass: Any, level: jax.Array | float) -> jax.Array:
     """Returns the means of the lowest share ``level`` of a law and of the rest, float[..., 2].
 
     Args:

@@ -18,6 +18,7 @@ Source: Zouitine, Bertoin, Clavier, Geist and Rachelson (2024), "Solving robust 
 algorithm 1.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -67,7 +68,7 @@ def incremental_worst_cases(
         gamma: discount in [0, 1).
         radius, adversary: see ``robust_value_iteration``. Of "candidates", the nominal model counts as one of them: its tables
             must be.
-        tolerance: the gap to accept, relative to the largest value; where the precision cannot tell it, the limit of the
+        tolerance: the gap to accept, relative to the largest action value; where the precision cannot tell it, the limit of the
             precision.
         max_models: an end.
 
@@ -78,7 +79,7 @@ def incremental_worst_cases(
 
     def worst(policy: np.ndarray) -> tuple[TabularModel, np.ndarray]:
         found = robust_evaluation(model, policy, gamma, radius, adversary, 0.0)
-        return model.replace(probability=np.asarray(found.worst)), np.asarray(found.policy_value.value)
+        return dataclasses.replace(model, probability=np.asarray(found.worst)), np.asarray(found.policy_value.value)
 
     return worst_case_search(model, gamma, worst, tolerance, max_models)
 
@@ -113,7 +114,8 @@ def worst_case_search(
             promises.append(initial @ lowest.max(-1))
             policy = np.eye(model.num_actions)[lowest.argmax(-1)]
             found, value = worst(policy)
-            gap, size = promises[-1] - initial @ value, np.abs(value).max()
+            gap = promises[-1] - initial @ value
+            size = max(np.abs(value).max(), np.abs(lowest[np.isfinite(lowest)]).max())
             close = gap <= max(tolerance, ROUNDING / (1 - gamma)) * size
             if close or len(models) == max_models or _listed(found, models):
                 break
