@@ -90,6 +90,16 @@ def test_dense_chains_are_not_reversible():
     assert np.abs(flow - flow.T).max() > 0.01
 
 
+def test_around_a_ring():
+    for share in (0.0, 0.9, 1.0):
+        params = random_mdp.around_a_ring(KEYS[0], 5, 2, share)
+        for matrix in matrices(params):
+            np.testing.assert_allclose(matrix.sum(1), 1.0, atol=1e-5)
+            assert (matrix[np.arange(5), (np.arange(5) + 1) % 5] >= share - 1e-6).all()
+    np.testing.assert_array_equal(np.linalg.matrix_power(matrices(params)[0], 5), np.eye(5))
+    assert params.reward.shape == (5, 2)
+
+
 def test_around_a_centre():
     """Rows have the centre's as their mean, and variance p (1 - p) / (c + 1)."""
     centre = random_mdp.dense(jax.random.key(1), 4, 2)

@@ -1,0 +1,121 @@
+"""Self-predictive representations: features of random Markov chains that predict themselves one step ahead, as flows.
+
+Source: Tang et al. (2023), "Understanding Self-Predictive Learning for Reinforcement Learning".
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.random_mdps import random_mdp
+from jaxrl.experiment import Claim, Results, draw, final, largest
+from jaxrl.solvers.representations import Course, bidirectional, self_prediction
+
+STATES, FEATURES, RECORDS = 30, 4, 50
+STEP_SIZE = 0.002
+COLLAPSING = {"moving target": {"target": "moving"}, "slow predictor": {"predictor_rate": 0.1}}
+METHODS = ("self-prediction", "bidirectional", *COLLAPSING)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Self-predictive learning in random Markov chains, as a flow."""
+
+    seeds: int = 32
+    """Random chains, each with its own first features (count)."""
+    steps: int = 50_000
+    """Euler's steps of 0.002 time units (count), a multiple of 50; a fifth of them where representations collapse."""
+
+
+QUICK = Config(seeds=4, steps=500)
+
+
+def orthonormal(key: jax.Array) -> jax.Array:
+    """Draws orthonormal features, float[STATES, FEATURES], by Gram and Schmidt's method."""
+    columns: list[jax.Array] = []
+    for column in jax.random.normal(key, (FEATURES, STATES)):
+        for other in columns * 2:  # twice is enough, for any rounding
+            column = column - (other @ column) * other
+        columns.append(column / jnp.sqrt(column @ column))
+    return jnp.stack(columns, 1)
+
+
+def learned(key: jax.Array, method: str, steps: int) -> tuple[Course, jax.Array]:
+    """Follows one method in one chain; returns its course and the transitions, symmetric but for the bidirectional method."""
+    process_key, feature_key, back_key = jax.random.split(key, 3)
+    kind = random_mdp.dense if method == "bidirectional" else random_mdp.symmetric
+    transition = random_mdp.table(kind(process_key, STATES, 1)).probability[:, 0]
+    features = orthonormal(feature_key)
+    if method == "bidirectional":
+        course = bidirectional(transition, features, orthonormal(back_key), STEP_SIZE, steps, RECORDS)
+    elif method in COLLAPSING:
+        course = self_prediction(transition, features, STEP_SIZE, steps // 5, RECORDS, **COLLAPSING[method])
+    else:
+        course = self_prediction(transition, features, STEP_SIZE, steps, RECORDS)
+    return course._replace(state=()), transition
+
+
+def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
+    """Follows all chains of a method side by side, in float64.
+
+    ``reached``: the objective as a share of the most that it can be, the sum of the largest squared singular values of P, which
+    are the squared eigenvalues of a symmetric one. ``norm_ratio``: of the covariance of the features, to that at first.
+    ``fall``: by how much the objective has fallen at most in one step. ``drift``: of an entry of the covariance.
+    """
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(results.root), config.seeds)
+        for method in METHODS:
+            follow = jax.jit(jax.vmap(lambda key, method=method: learned(key, method, config.steps)))
+            course, transition = jax.device_get(follow(keys))
+            most = (np.linalg.svd(transition, compute_uv=False)[:, :FEATURES] ** 2).sum(1, keepdims=True)
+            curves = {"reached": course.measures["objective"] / most, "drift": course.measures["drift"]}
+            if method != "bidirectional":
+                curves["norm_ratio"] = course.measures["covariance"] / np.sqrt(FEATURES)
+            yield {"method": method, "part": "curves"}, curves
+            yield {"method": method, "part": "steps"}, {"fall": course.fall["objective"][:, None]}
+
+
+def figures(results: Results) -> None:
+    """Draws how much of the objective is reached, and how the covariance collapses."""
+    time = np.linspace(0, 1, results.values("reached", method="self-prediction").shape[1] + 1)[1:]
+    for name, metric, methods, label in (
+        ("objective", "reached", METHODS[:2], "Objective (share of its maximum)"),
+        ("collapse", "norm_ratio", (METHODS[0], *COLLAPSING), "Norm of the covariance (share of that at first)"),
+    ):
+        arms = {method: {"method": method} for method in methods}
+        draw.lines(results, name, metric, arms, "Share of the time", label, x=time)
+
+
+CLAIMS = (
+    Claim(
+        "Self-prediction conserves the covariance of the features in symmetric chains: no entry moves by 1e-3",
+        "Tang et al. (2023), theorem 1",
+        largest("drift", method="self-prediction") < 1e-3,
+    ),
+    Claim(
+        "Self-prediction never lowers tr (Phi^T P Phi)^2 in a symmetric chain, by more than 1e-12 in a step",
+        "Tang et al. (2023), theorem 2",
+        largest("fall", method="self-prediction") <= 1e-12,
+    ),
+    Claim(
+        "Self-prediction ends with at least 97 % of the sum of the 4 largest squared eigenvalues of a symmetric chain",
+        "Tang et al. (2023), section 4",
+        final("reached", method="self-prediction") >= 0.97,
+    ),
+    Claim(
+        "Bidirectional self-prediction ends with at least 97 % of the sum of the 4 largest squared singular values of any chain",
+        "Tang et al. (2023), section 5",
+        final("reached", method="bidirectional") >= 0.97,
+    ),
+    *(
+        Claim(
+            f"With a {method} the covariance of the features collapses to less than a tenth of its norm",
+            "Tang et al. (2023), section 3",
+            final("norm_ratio", method=method) < 0.1,
+        )
+        for method in COLLAPSING
+    ),
+)

@@ -1,0 +1,108 @@
+"""Representations under TD-learning: features of the states of random Markov chains, learned together with the values.
+
+Source: Tang and Munos (2023), "Towards a Better Understanding of Representation Dynamics under TD-learning"; random rewards as
+tasks: Lyle et al. (2021), "On the Effect of Auxiliary Tasks on Representation Dynamics".
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.random_mdps import random_mdp
+from jaxrl.experiment import Claim, Quantity, Results, draw, final, largest
+from jaxrl.solvers.representations import Values, leading_eigenvectors, principal_angles, td_learning
+
+STATES, FEATURES, REWARDS, GAMMA = 20, 4, 16, 0.9
+STEP_SIZE, RECORDS = 0.01, 50
+CHAINS = {"symmetric": random_mdp.symmetric, "dense": random_mdp.dense, "ring": random_mdp.around_a_ring}
+TASKS = {"one reward": 1, "random rewards": REWARDS}
+
+
+@dataclass(frozen=True)
+class Config:
+    """TD-learning of features and values in random Markov chains, as a flow."""
+
+    seeds: int = 64
+    """Random chains of each kind, each with its own rewards and first features (count)."""
+    steps: int = 3_000
+    """Euler's steps of 0.01 time units (count), a multiple of 50."""
+
+
+QUICK = Config(seeds=8, steps=500)
+
+
+def learned(key: jax.Array, chain: str, rewards: int, steps: int) -> dict[str, jax.Array]:
+    """Returns what one chain shows: the measures float[RECORDS], the largest rises, the last features and the transitions.
+
+    One reward is that of the process, uniform in [0, 1]; of several, each is normal, divided by the root of their number.
+    """
+    process_key, reward_key, feature_key, weight_key = jax.random.split(key, 4)
+    process = CHAINS[chain](process_key, STATES, 1)
+    transition = random_mdp.table(process).probability[:, 0]
+    tasks = jax.random.normal(reward_key, (STATES, rewards)) / jnp.sqrt(rewards)
+    reward = process.reward.astype(tasks.dtype) if rewards == 1 else tasks
+    features = jax.random.normal(feature_key, (STATES, FEATURES)) / jnp.sqrt(STATES)
+    weights = jax.random.normal(weight_key, (FEATURES, rewards)) / jnp.sqrt(FEATURES * rewards)
+    course = td_learning(transition, reward, Values(features, weights), GAMMA, STEP_SIZE, steps, RECORDS)
+    found = {name: value for name, value in course.measures.items()}
+    found |= {f"{name}_rise": rise for name, rise in course.rise.items()}
+    return found | {"features": course.state.features[-1], "transition": transition}
+
+
+def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
+    """Follows all chains of a kind side by side, in float64.
+
+    ``energy`` and ``squared_error`` are curves, relative to their first records; ``.._rise`` is by how much either has risen at
+    most in one step. Angles, in degrees, are those between the last features and the leading eigenvectors of the transitions:
+    of a symmetric chain those in which values under random rewards vary most.
+    """
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(results.root), config.seeds)
+        for chain, task in [(chain, "one reward") for chain in CHAINS] + [("symmetric", "random rewards")]:
+            follow = partial(learned, chain=chain, rewards=TASKS[task], steps=config.steps)
+            found = jax.device_get(jax.jit(jax.vmap(follow))(keys))
+            factors = {"chain": chain, "task": task}
+            yield factors | {"part": "curves"}, {name: found[name] for name in ("energy", "squared_error")}
+            ends = {name: found[name][:, None] for name in ("energy_rise", "squared_error_rise")}
+            if chain == "symmetric":
+                eigenvectors = leading_eigenvectors(found["transition"], FEATURES)
+                angles = np.degrees(principal_angles(found["features"], eigenvectors))
+                ends |= {"mean_angle": angles.mean(1, keepdims=True), "largest_angle": angles.max(1, keepdims=True)}
+            yield factors | {"part": "ends"}, ends
+
+
+def figures(results: Results) -> None:
+    """Draws both errors while learning one reward, and the angles at the end."""
+    curve = results.values("energy", chain="symmetric", task="one reward")
+    time = np.linspace(0, 1, curve.shape[1] + 1)[1:]
+    arms = {chain: {"chain": chain, "task": "one reward"} for chain in CHAINS}
+    for metric, label in (("energy", "Energy of the error"), ("squared_error", "Squared error of the values")):
+        draw.lines(results, metric, metric, arms, "Share of the time", label, x=time, y_scale="log", floor=1e-12)
+    draw.ends(results, "mean_angle", {"label": "Mean angle to the leading eigenvectors (degrees)"}, chain="symmetric")
+
+
+def angle(kind: str, task: str) -> Quantity:
+    """The mean or the largest principal angle between features and leading eigenvectors, in degrees."""
+    return final(f"{kind}_angle", chain="symmetric", task=task)
+
+
+CLAIMS = (
+    Claim(
+        "In symmetric chains TD-learning never raises (V - V*)^T (I - gamma P) (V - V*) by more than 1e-9 in a step, in 64 of 64 seeds",
+        "Tang and Munos (2023), section 4",
+        largest("energy_rise", chain="symmetric", task="one reward") <= 1e-9,
+    ),
+    *(
+        Claim(
+            f"Learning the values of {REWARDS} random rewards leaves a smaller {kind} principal angle between features and leading "
+            "eigenvectors of a symmetric chain than learning those of one reward",
+            "Tang and Munos (2023), section 5; Lyle et al. (2021)",
+            angle(kind, "random rewards") < angle(kind, "one reward"),
+        )
+        for kind in ("mean", "largest")
+    ),
+)
