@@ -19,13 +19,16 @@ from jaxrl.algorithms.tabular import (
     double_q_learning,
     dyna_q,
     entropic_td,
+    log_q_learning,
     n_step_sarsa,
     q_learning,
     reinforce,
     sarsa,
     sarsa_lambda,
 )
+from jaxrl.blocks.tiles import line_tiles
 from jaxrl.core import rollout
+from jaxrl.core.finite import tabulate
 from jaxrl.solvers import extensive
 from tests import probes
 
@@ -52,6 +55,12 @@ def comparisons() -> Any:
     segments = collect(jax.random.key(0), world, rollout.uniform_policy(world), 8, 3)
     first, second = sample_pairs(jax.random.key(1), 8, 12)
     return ask(jax.random.key(2), Labeller(), segments, first, second)
+
+
+def line_sweeps() -> log_q_learning.Sweeps:
+    """Returns a corridor of four cells with tiles two cells wide."""
+    model = tabulate(envs.make("corridor", length=4, slip=0.1))
+    return log_q_learning.sweeps(model, line_tiles(4, 2), np.ones((4, 2), bool))
 
 
 def poker() -> extensive.ExtensiveGame:
@@ -135,5 +144,6 @@ CASES = {
     "ensembles": Case(ensembles.make, comparisons, lambda: ensembles.Config(differing(), num_members=2)),
     "rlhf": Case(rlhf.make, reward_grid, loop),
     "cfr": Case(cfr.make, poker, functools.partial(cfr.Config, start="random", iterations_per_update=2)),
+    "log_q_learning": Case(log_q_learning.make, line_sweeps, functools.partial(log_q_learning.Config, averaging_rate=0.5)),
     "dynamics": Case(dynamics.make, payoffs, functools.partial(dynamics.Config, iterations_per_update=3)),
 }

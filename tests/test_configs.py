@@ -21,6 +21,7 @@ from jaxrl.algorithms.tabular import (
     double_q_learning,
     dyna_q,
     entropic_td,
+    log_q_learning,
     n_step_sarsa,
     q_learning,
     reinforce,
@@ -32,6 +33,7 @@ from jaxrl.errors import ConfigError, require_at_most, require_numbers
 from jaxrl.solvers import extensive
 from jaxrl.training.runner import run
 from tests import probes
+from tests.small_algorithms import line_sweeps
 
 TABLE = np.array([[[1.0, 0], [0, 1]], [[-1, 0], [0, -1]]])
 GRID, GAME = envs.make("reward_grid", rows=2, columns=2), matrix_game.make(TABLE)
@@ -58,6 +60,7 @@ CONFIGS = {
     "reward_fitting": (FITTING, DATA),
     "cfr": (cfr.Config(averaging=1.0), extensive.from_environment(GAME)),
     "dynamics": (dynamics.Config(), TABLE),
+    "log_q_learning": (log_q_learning.Config(), line_sweeps()),
     "labeller": (Labeller(), None),
     "direct": (direct.Config(beta=0.1, target_margin=1.0, sft=1.0), None),
     "beyond_pairs": (beyond_pairs.Config(), None),

@@ -1,7 +1,7 @@
 """Low discounts on a line: Q-learning cannot tell values apart with wide features, logarithmic Q-learning can.
 
-Fifty states in a row, a reward of 1 beyond the last one: whatever the discount, right is best everywhere. The features are tiles 1,
-3 or 5 states wide. All states and actions are visited in sweeps, in a random order, so that exploration plays no part.
+Fifty states in a row, a reward of 1 beyond the last one: whatever the discount, right is best everywhere. The features are tiles
+1, 3 or 5 states wide. All states and actions are visited in sweeps, in a random order, so that exploration plays no part.
 
 Source: van Seijen, Fatemi and Tavakoli (2019), "Using a Logarithmic Mapping to Enable Lower Discount Factors in Reinforcement
 Learning", section 3 and figure 3.
@@ -95,7 +95,7 @@ def fixpoint_error(gamma: float) -> float:
 CLAIMS = (
     *(
         Claim(
-            f"With discount {gamma} and tiles of {width} states, logarithmic Q-learning goes right in at least 95 % of the states",
+            f"With discount {gamma} and tiles of {width} states, logarithmic Q-learning goes right in at least 95 % of states",
             "van Seijen et al. (2019), figure 3",
             right(LOG, gamma, width) >= 0.95,
         )

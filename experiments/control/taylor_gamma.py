@@ -127,7 +127,12 @@ CLAIMS = (
     Claim(
         f"From values estimated by one episode a state, order {MIDDLE} has a smaller error than order 0 and than order 100: a U",
         "Tang et al. (2021), section 3.3",
-        every([error(MIDDLE, "1 episode") < error(0, "1 episode"), error(MIDDLE, "1 episode") < final("error", estimate="1 episode")]),
+        every(
+            [
+                error(MIDDLE, "1 episode") < error(0, "1 episode"),
+                error(MIDDLE, "1 episode") < final("error", estimate="1 episode"),
+            ]
+        ),
     ),
     Claim(
         "From one episode a state the best order is at most 40, and it is higher from 100 episodes",

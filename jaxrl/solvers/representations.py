@@ -7,9 +7,9 @@
     bidirectional    Phi predicts Psi ahead, Psi predicts Phi back, each by its best predictor A or B:
                          dPhi / dt = (P Psi - Phi A) A^T        dPsi / dt = (P^T Phi - Psi B) B^T
 
-All states count the same, and the rate of a state is that of one of them. The flows are integrated by Euler's method; each returns
-what it must conserve or never lower, with the largest change of a step in either direction. Pure and without LAPACK: jit them, vmap
-them over chains; they compute in the precision jax is set to.
+All states count the same, and the sums are over states. The flows are integrated by Euler's method; each returns what it must
+conserve or never lower, with the largest change of a step in either direction. Pure and without LAPACK: jit them, vmap them over
+chains; they compute in the precision jax is set to.
 
 Source: Tang and Munos (2023), "Towards a Better Understanding of Representation Dynamics under TD-learning"; Tang et al. (2023),
 "Understanding Self-Predictive Learning for Reinforcement Learning".
@@ -234,9 +234,7 @@ def _predictor(features: jax.Array, ahead: jax.Array) -> jax.Array:
     return table[:, size:]
 
 
-def bidirectional(
-    transition: Any, features: Any, back: Any, step_size: Any, num_steps: int, num_records: int = 1
-) -> Course:
+def bidirectional(transition: Any, features: Any, back: Any, step_size: Any, num_steps: int, num_records: int = 1) -> Course:
     """Follows two sets of features, of which one predicts the other ahead and the other the one back. The states are pairs.
 
     Args:

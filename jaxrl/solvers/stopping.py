@@ -30,7 +30,9 @@ def offers(worth: Any, probability: Any = None) -> TabularModel:
     require(worth.ndim == 1 and worth.size > 0, "offers", "worth must have shape [X]", worth.shape, "Give one offer or more.")
     count = worth.size
     chance = np.full(count, 1 / count) if probability is None else require_distribution("offers", "probability", probability)
-    require(chance.shape == (count,), "offers", f"probability must have shape [{count}]", chance.shape, "Give one for each offer.")
+    require(
+        chance.shape == (count,), "offers", f"probability must have shape [{count}]", chance.shape, "Give one for each offer."
+    )
     states, shape = np.arange(count, dtype=np.int32), (count, 2, count)
     next_state = np.broadcast_to(states, shape).copy()
     table, reward, ended = np.zeros(shape), np.zeros(shape), np.zeros(shape, bool)

@@ -15,6 +15,7 @@ from jaxrl.algorithms.tabular import (
     double_q_learning,
     dyna_q,
     entropic_td,
+    log_q_learning,
     n_step_sarsa,
     q_learning,
     reinforce,
@@ -46,7 +47,14 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     sarsa.Config,
     sarsa_lambda.Config,
 )
-OTHERS: tuple[type[Config], ...] = (cfr.Config, dynamics.Config, ensembles.Config, reward_fitting.Config, rlhf.Config)
+OTHERS: tuple[type[Config], ...] = (
+    cfr.Config,
+    dynamics.Config,
+    ensembles.Config,
+    log_q_learning.Config,
+    reward_fitting.Config,
+    rlhf.Config,
+)
 
 
 @struct.dataclass

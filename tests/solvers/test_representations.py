@@ -32,7 +32,9 @@ def orthonormal(seed, count=2):
 
 def start(seed, rewards=3):
     generator = np.random.default_rng(seed)
-    return Values(generator.normal(size=(STATES, 2)), generator.normal(size=(2, rewards))), generator.normal(size=(STATES, rewards))
+    return Values(generator.normal(size=(STATES, 2)), generator.normal(size=(2, rewards))), generator.normal(
+        size=(STATES, rewards)
+    )
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "dense", "ring"])

@@ -85,9 +85,13 @@ class Sweeps:
         rows = features.ndim == 2 and features.shape[0] == shape[0] and features.shape[1] >= 1
         fix = "Give a row of features for each state."
         require(rows, WHERE, f"features must have shape [{shape[0]}, F]", features.shape, fix)
-        require(np.shape(self.best) == shape, WHERE, f"best must have shape {list(shape)}", np.shape(self.best), "Mark the actions.")
+        require(
+            np.shape(self.best) == shape, WHERE, f"best must have shape {list(shape)}", np.shape(self.best), "Mark the actions."
+        )
         every = bool(np.asarray(self.model.action_mask).all())
-        require(every, WHERE, "every action must be legal in every state", "a mask", "Let an illegal action do what a legal one does.")
+        require(
+            every, WHERE, "every action must be legal in every state", "a mask", "Let an illegal action do what a legal one does."
+        )
 
 
 def sweeps(model: TabularModel, features: Any, best: Any) -> Sweeps:

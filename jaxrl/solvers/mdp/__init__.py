@@ -6,6 +6,8 @@
     policy_evaluation  the value of a policy
     value_iteration, policy_iteration, modified_policy_iteration    the optimum, by one method each
     entropic, soft, robust, average_reward                          the optimum, for one aim each
+    taylor             the value of a policy under another discount
+    finite_horizon, policy_gradient                                 a number of steps, with policies that depend on the epoch
     occupancy          linear programmes over visits, where costs have budgets
     host               one model at a time, of a million states too, with sparse matrices
 

@@ -160,7 +160,7 @@ def visits(model: TabularModel, policy: jax.Array) -> jax.Array:
 
 
 def _played(key: jax.Array, model: TabularModel, logits: jax.Array, state: jax.Array) -> tuple[jax.Array, ...]:
-    """Takes a step in each of B episodes. logits: float[B, A]. Returns action, reward, whether it goes on, successor, [B] each."""
+    """Takes a step in each of B episodes, logits float[B, A]; returns action, reward, whether it goes on, successor, [B] each."""
     action_key, outcome_key = jax.random.split(key)
     action = jax.random.categorical(action_key, logits).astype(jnp.int32)
     chance = jnp.asarray(model.probability)[state, action]

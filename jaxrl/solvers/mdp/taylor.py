@@ -94,8 +94,8 @@ def _taylor_expansion(model, policy, gamma, to, order, base) -> Expansion:
     _, later = jax.lax.scan(add, (first, first), None, order)
     paid = (policy[..., None] * model.probability * model.reward).sum((1, 2))
     bound = truncation_bound(gamma, to, jnp.arange(order + 1), jnp.abs(paid).max())
-    # An error of e in the operator, in the norm of the largest row, moves the whole sum by at most e |V_g'| / (1 - ratio), and one
-    # in V_g is multiplied by 1 / (1 - ratio).
+    # An error of e in the operator, in the norm of the largest row, moves a sum by at most e |V_g'| / (1 - ratio), and one in V_g
+    # is multiplied by 1 / (1 - ratio).
     ratio = (to - gamma) / (1 - gamma)
     operator = (to - gamma) * model.num_states * resolvent.check(chain, identity, jnp.ones((), policy.dtype))[1]
     rounding = (operator * jnp.abs(paid).max() / (1 - to) + exact.error_bound) / (1 - ratio)
