@@ -228,6 +228,9 @@ def _predictor(features: jax.Array, ahead: jax.Array) -> jax.Array:
     """Returns the best linear prediction (Phi^T Phi)^-1 Phi^T y of y from Phi, by Gauss and Jordan's elimination."""
     size = features.shape[1]
     table = features.T @ jnp.concatenate([features, ahead], 1)
+    # Features that collapse lose their rank: what is as small as rounding predicts nothing.
+    small = 100 * jnp.finfo(table.dtype).eps * jnp.trace(table[:, :size])
+    table = table.at[jnp.arange(size), jnp.arange(size)].add(small)
     for place in range(size):  # positive definite: no pivoting
         row = table[place] / table[place, place]
         table = (table - table[:, place, None] * row).at[place].set(row)

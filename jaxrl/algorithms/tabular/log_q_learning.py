@@ -100,6 +100,7 @@ def sweeps(model: TabularModel, features: Any, best: Any) -> Sweeps:
     Raises:
         ConfigError, EnvError: the parts do not fit together, or no state can be left.
     """
+    require_one_reward(WHERE, model)
     stays = (np.asarray(model.next_state) == np.arange(model.num_states)[:, None, None]) & (np.asarray(model.reward) == 0)
     idle = (stays & np.asarray(model.terminated)) | (np.asarray(model.probability) == 0)
     live = np.flatnonzero(~idle.all((1, 2)))

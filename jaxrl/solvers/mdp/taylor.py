@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl.core.finite import TabularModel
 from jaxrl.errors import is_traced, require, require_count, require_discount, require_within
@@ -106,5 +107,5 @@ def _require_discounts(where: str, gamma: Any, to: Any) -> None:
     require_discount(where, gamma, below_one=True)
     require_within(where, "to", to, 0, 1, "0.99 is common.", below=True)
     if not is_traced(gamma, to):
-        rising = bool(jnp.all(jnp.asarray(gamma) <= jnp.asarray(to)))
+        rising = bool(np.all(np.asarray(gamma) <= np.asarray(to)))
         require(rising, where, "gamma must not exceed to: the sum need not converge", (gamma, to), "Exchange them.")

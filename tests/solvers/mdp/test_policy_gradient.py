@@ -14,6 +14,7 @@ from jaxrl.solvers.mdp import policy_gradient
 from jaxrl.solvers.mdp.finite_horizon import backward_induction, epoch_values
 from jaxrl.solvers.mdp.policy_evaluation import return_of_policy
 from jaxrl.solvers.mdp.policy_gradient import dynamic_policy_gradient, simultaneous_policy_gradient
+from tests import oracles
 from tests.solvers.mdp.lakes import LAKE
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -34,6 +35,7 @@ def test_values_of_policies_by_epoch():
     for left in range(8):
         np.testing.assert_allclose(found.value[7 - left], return_of_policy(model, policy, left), atol=1e-12)
     best = backward_induction(model, 7)
+    np.testing.assert_allclose(best.value[0], oracles.horizon_values(model, 7), atol=1e-12)
     greedy = jax.nn.one_hot(best.action_value.argmax(-1), 4)
     np.testing.assert_allclose(epoch_values(model, greedy).value, best.value, atol=1e-12)
 
