@@ -69,16 +69,14 @@ def around(key: jax.Array, centre: Params, concentration: jax.Array | float) -> 
     return Params(centre.next_state, jax.random.dirichlet(key, alpha, dtype=jnp.float32), centre.reward)
 
 
-def around_a_ring(key: jax.Array, num_states: int, num_actions: int, share: jax.Array | float = 0.9) -> Params:
-    """Draws a process that mostly goes round: from x to x + 1, and from the last state to the first. It is far from reversible.
+def along_a_ring(params: Params, share: jax.Array | float = 0.9) -> Params:
+    """Returns a process that mostly goes round, from x to x + 1 and from the last state to the first: far from reversible.
 
     Args:
-        key: one key.
-        num_states, num_actions: X and A; static.
-        share: in [0, 1], the probability of going on along the ring, beside a row of ``dense``.
+        params: a process of any kind but garnet, which it is else.
+        share: in [0, 1], the probability of going on along the ring.
     """
-    params = dense(key, num_states, num_actions)
-    ring = jnp.roll(jnp.eye(num_states, dtype=jnp.float32), 1, axis=1)[:, None]
+    ring = jnp.roll(jnp.eye(params.reward.shape[0], dtype=jnp.float32), 1, axis=1)[:, None]
     return params.replace(probability=share * ring + (1 - share) * params.probability)
 
 

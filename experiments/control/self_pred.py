@@ -5,6 +5,7 @@ Source: Tang et al. (2023), "Understanding Self-Predictive Learning for Reinforc
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -43,23 +44,19 @@ def orthonormal(key: jax.Array) -> jax.Array:
     return jnp.stack(columns, 1)
 
 
-def learned(key: jax.Array, method: str, steps: int) -> tuple[Course, jax.Array]:
-    """Follows one method in one chain; returns its course and the transitions, symmetric but for the bidirectional method."""
-    process_key, feature_key, back_key = jax.random.split(key, 3)
-    kind = random_mdp.dense if method == "bidirectional" else random_mdp.symmetric
-    transition = random_mdp.table(kind(process_key, STATES, 1)).probability[:, 0]
+def learned(key: jax.Array, transition: jax.Array, method: str, steps: int) -> Course:
+    """Follows one method in one chain."""
+    feature_key, back_key = jax.random.split(key)
     features = orthonormal(feature_key)
     if method == "bidirectional":
-        course = bidirectional(transition, features, orthonormal(back_key), STEP_SIZE, steps, RECORDS)
-    elif method in COLLAPSING:
-        course = self_prediction(transition, features, STEP_SIZE, steps // 5, RECORDS, **COLLAPSING[method])
-    else:
-        course = self_prediction(transition, features, STEP_SIZE, steps, RECORDS)
-    return course._replace(state=()), transition
+        return bidirectional(transition, features, orthonormal(back_key), STEP_SIZE, steps, RECORDS)
+    if method in COLLAPSING:
+        return self_prediction(transition, features, STEP_SIZE, steps // 5, RECORDS, **COLLAPSING[method])
+    return self_prediction(transition, features, STEP_SIZE, steps, RECORDS)
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
-    """Follows all chains of a method side by side, in float64.
+    """Follows all chains of a method side by side, in float64: symmetric ones, but dense ones for the bidirectional method.
 
     ``reached``: the objective as a share of the most that it can be, the sum of the largest squared singular values of P, which
     are the squared eigenvalues of a symmetric one. ``norm_ratio``: of the covariance of the features, to that at first.
@@ -68,8 +65,10 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(results.root), config.seeds)
         for method in METHODS:
-            follow = jax.jit(jax.vmap(lambda key, method=method: learned(key, method, config.steps)))
-            course, transition = jax.device_get(follow(keys))
+            kind = random_mdp.dense if method == "bidirectional" else random_mdp.symmetric
+            process = jax.jit(jax.vmap(partial(kind, num_states=STATES, num_actions=1)))(keys)
+            transition = jax.vmap(random_mdp.table)(process).probability[:, :, 0].astype(float)
+            course = jax.device_get(jax.jit(jax.vmap(partial(learned, method=method, steps=config.steps)))(keys, transition))
             most = (np.linalg.svd(transition, compute_uv=False)[:, :FEATURES] ** 2).sum(1, keepdims=True)
             curves = {"reached": course.measures["objective"] / most, "drift": course.measures["drift"]}
             if method != "bidirectional":

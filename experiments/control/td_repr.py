@@ -14,12 +14,11 @@ import numpy as np
 
 from envs.random_mdps import random_mdp
 from jaxrl.experiment import Claim, Quantity, Results, draw, final, largest
-from jaxrl.solvers.representations import Values, leading_eigenvectors, principal_angles, td_learning
+from jaxrl.solvers.representations import Course, Values, leading_eigenvectors, principal_angles, td_learning
 
 STATES, FEATURES, REWARDS, GAMMA = 20, 4, 16, 0.9
 STEP_SIZE, RECORDS = 0.01, 50
-CHAINS = {"symmetric": random_mdp.symmetric, "dense": random_mdp.dense, "ring": random_mdp.around_a_ring}
-TASKS = {"one reward": 1, "random rewards": REWARDS}
+CHAINS = ("symmetric", "dense", "ring")
 
 
 @dataclass(frozen=True)
@@ -35,42 +34,46 @@ class Config:
 QUICK = Config(seeds=8, steps=500)
 
 
-def learned(key: jax.Array, chain: str, rewards: int, steps: int) -> dict[str, jax.Array]:
-    """Returns what one chain shows: the measures float[RECORDS], the largest rises, the last features and the transitions.
+def processes(keys: jax.Array) -> dict[str, random_mdp.Params]:
+    """Draws a process of each kind for every key; those along a ring are the dense ones with nine steps of ten along it."""
+    symmetric, dense = (
+        jax.jit(jax.vmap(partial(kind, num_states=STATES, num_actions=1)))(keys)
+        for kind in (random_mdp.symmetric, random_mdp.dense)
+    )
+    return {"symmetric": symmetric, "dense": dense, "ring": jax.vmap(random_mdp.along_a_ring)(dense)}
 
-    One reward is that of the process, uniform in [0, 1]; of several, each is normal, divided by the root of their number.
-    """
-    process_key, reward_key, feature_key, weight_key = jax.random.split(key, 4)
-    process = CHAINS[chain](process_key, STATES, 1)
-    transition = random_mdp.table(process).probability[:, 0]
-    tasks = jax.random.normal(reward_key, (STATES, rewards)) / jnp.sqrt(rewards)
-    reward = process.reward.astype(tasks.dtype) if rewards == 1 else tasks
+
+def learned(key: jax.Array, transition: jax.Array, reward: jax.Array, steps: int) -> Course:
+    """Follows features and weights that begin at random in one chain, with rewards float[X, M]."""
+    feature_key, weight_key = jax.random.split(key)
     features = jax.random.normal(feature_key, (STATES, FEATURES)) / jnp.sqrt(STATES)
-    weights = jax.random.normal(weight_key, (FEATURES, rewards)) / jnp.sqrt(FEATURES * rewards)
-    course = td_learning(transition, reward, Values(features, weights), GAMMA, STEP_SIZE, steps, RECORDS)
-    found = {name: value for name, value in course.measures.items()}
-    found |= {f"{name}_rise": rise for name, rise in course.rise.items()}
-    return found | {"features": course.state.features[-1], "transition": transition}
+    weights = jax.random.normal(weight_key, (FEATURES, reward.shape[1])) / jnp.sqrt(FEATURES * reward.shape[1])
+    return td_learning(transition, reward, Values(features, weights), GAMMA, STEP_SIZE, steps, RECORDS)
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     """Follows all chains of a kind side by side, in float64.
 
-    ``energy`` and ``squared_error`` are curves, relative to their first records; ``.._rise`` is by how much either has risen at
-    most in one step. Angles, in degrees, are those between the last features and the leading eigenvectors of the transitions:
-    of a symmetric chain those in which values under random rewards vary most.
+    One reward is that of the process, uniform in [0, 1]; random rewards are normal, divided by the root of their number.
+    ``energy`` and ``squared_error`` are curves; ``.._rise`` is by how much either has risen at most in one step. Angles, in
+    degrees, are those between the last features and the leading eigenvectors of a symmetric chain, in which values under random
+    rewards vary most.
     """
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(results.root), config.seeds)
+        drawn = processes(keys)
+        many = jax.random.normal(jax.random.key(results.root + 1), (config.seeds, STATES, REWARDS)) / np.sqrt(REWARDS)
+        follow = jax.jit(jax.vmap(partial(learned, steps=config.steps)))
         for chain, task in [(chain, "one reward") for chain in CHAINS] + [("symmetric", "random rewards")]:
-            follow = partial(learned, chain=chain, rewards=TASKS[task], steps=config.steps)
-            found = jax.device_get(jax.jit(jax.vmap(follow))(keys))
+            transition = jax.vmap(random_mdp.table)(drawn[chain]).probability[:, :, 0].astype(float)
+            reward = many if task == "random rewards" else drawn[chain].reward.astype(float)
+            course = jax.device_get(follow(keys, transition, reward))
             factors = {"chain": chain, "task": task}
-            yield factors | {"part": "curves"}, {name: found[name] for name in ("energy", "squared_error")}
-            ends = {name: found[name][:, None] for name in ("energy_rise", "squared_error_rise")}
+            yield factors | {"part": "curves"}, course.measures
+            ends = {f"{name}_rise": rise[:, None] for name, rise in course.rise.items()}
             if chain == "symmetric":
-                eigenvectors = leading_eigenvectors(found["transition"], FEATURES)
-                angles = np.degrees(principal_angles(found["features"], eigenvectors))
+                eigenvectors = leading_eigenvectors(transition, FEATURES)
+                angles = np.degrees(principal_angles(course.state.features[:, -1], eigenvectors))
                 ends |= {"mean_angle": angles.mean(1, keepdims=True), "largest_angle": angles.max(1, keepdims=True)}
             yield factors | {"part": "ends"}, ends
 

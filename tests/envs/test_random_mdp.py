@@ -90,14 +90,14 @@ def test_dense_chains_are_not_reversible():
     assert np.abs(flow - flow.T).max() > 0.01
 
 
-def test_around_a_ring():
+def test_along_a_ring():
+    params = random_mdp.dense(KEYS[0], 5, 2)
     for share in (0.0, 0.9, 1.0):
-        params = random_mdp.around_a_ring(KEYS[0], 5, 2, share)
-        for matrix in matrices(params):
-            np.testing.assert_allclose(matrix.sum(1), 1.0, atol=1e-5)
-            assert (matrix[np.arange(5), (np.arange(5) + 1) % 5] >= share - 1e-6).all()
-    np.testing.assert_array_equal(np.linalg.matrix_power(matrices(params)[0], 5), np.eye(5))
-    assert params.reward.shape == (5, 2)
+        mixed = random_mdp.along_a_ring(params, share)
+        expected = share * np.roll(np.eye(5), 1, axis=1) + (1 - share) * matrices(params)
+        np.testing.assert_allclose(matrices(mixed), expected, atol=1e-6)
+        assert mixed.reward is params.reward
+    np.testing.assert_array_equal(np.linalg.matrix_power(matrices(mixed)[0], 5), np.eye(5))
 
 
 def test_around_a_centre():

@@ -21,8 +21,9 @@ def _double_precision():
 
 
 def chain(kind="symmetric", seed=0):
-    draw = random_mdp.around_a_ring if kind == "ring" else random_mdp.KINDS[kind]
-    table = np.asarray(draw(jax.random.key(seed), STATES, 1).probability[:, 0], np.float64)
+    params = random_mdp.KINDS["dense" if kind == "ring" else kind](jax.random.key(seed), STATES, 1)
+    params = random_mdp.along_a_ring(params) if kind == "ring" else params
+    table = np.asarray(params.probability[:, 0], np.float64)
     return table / table.sum(1, keepdims=True)
 
 
