@@ -77,7 +77,7 @@ def along_a_ring(params: Params, share: jax.Array | float = 0.9) -> Params:
         share: in [0, 1], the probability of going on along the ring.
     """
     ring = jnp.roll(jnp.eye(params.reward.shape[0], dtype=jnp.float32), 1, axis=1)[:, None]
-    return params.replace(probability=share * ring + (1 - share) * params.probability)
+    return Params(params.next_state, share * ring + (1 - share) * params.probability, params.reward)
 
 
 def garnet(key: jax.Array, num_states: int, num_actions: int, num_successors: int = 3) -> Params:
