@@ -107,7 +107,7 @@ CLAIMS = (
     *(
         Claim(
             f"Rewards in [0, 1] allow the expansion from 0.9 to 0.99 an error of {bound:.4g} after order {order}",
-            "Tang et al. (2021), proposition 3.2",
+            "Tang et al. (2021), the bound of a truncated expansion",
             exact(f"bound after order {order}", lambda order=order: float(truncation_bound(GAMMA, TO, order, 1.0))).equals(
                 bound, 1e-5 * bound
             ),
@@ -116,17 +116,17 @@ CLAIMS = (
     ),
     Claim(
         "From the exact value the error stays below this bound after every order, in all of 512 random processes",
-        "Tang et al. (2021), proposition 3.2",
+        "Tang et al. (2021), the bound of a truncated expansion",
         largest("beyond_bound", estimate="exact") <= 0.0,
     ),
     Claim(
         "From the exact value the error falls from order 0 to 5, from 5 to 20 and from 20 to 60",
-        "Tang et al. (2021), section 3.2",
+        "Tang et al. (2021), convergence of the expansion",
         every(error(more, "exact") < error(less, "exact") for less, more in ((0, 5), (5, 20), (20, 60))),
     ),
     Claim(
         f"From values estimated by one episode a state, order {MIDDLE} has a smaller error than order 0 and than order 100: a U",
-        "Tang et al. (2021), section 3.3",
+        "Tang et al. (2021), bias and noise by the order",
         every(
             [
                 error(MIDDLE, "1 episode") < error(0, "1 episode"),
@@ -136,7 +136,7 @@ CLAIMS = (
     ),
     Claim(
         "From one episode a state the best order is at most 40, and it is higher from 100 episodes",
-        "Tang et al. (2021), section 3.3",
+        "Tang et al. (2021), bias and noise by the order",
         every([best_order("1 episode") <= 40, best_order("100 episodes") > best_order("1 episode")]),
     ),
 )

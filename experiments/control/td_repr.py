@@ -96,14 +96,14 @@ def angle(kind: str, task: str) -> Quantity:
 CLAIMS = (
     Claim(
         "In 64 symmetric chains TD-learning never raises (V - V*)^T (I - gamma P) (V - V*), by more than 1e-9 in a step",
-        "Tang and Munos (2023), section 4",
+        "Tang and Munos (2023)",
         largest("energy_rise", chain="symmetric", task="one reward") <= 1e-9,
     ),
     *(
         Claim(
             f"Learning the values of {REWARDS} random rewards leaves a smaller {kind} principal angle between features and the "
             "leading eigenvectors of a symmetric chain than learning those of one reward",
-            "Tang and Munos (2023), section 5; Lyle et al. (2021)",
+            "Tang and Munos (2023); Lyle et al. (2021)",
             angle(kind, "random rewards") < angle(kind, "one reward"),
         )
         for kind in ("mean", "largest")

@@ -1,7 +1,7 @@
 """Optimal stopping: offers come one by one, and whoever accepts one ends the sequence.
 
 Source: Chow, Robbins and Siegmund (1971), "Great Expectations"; secretary: Gilbert and Mosteller (1966), "Recognizing the Maximum
-of a Sequence", section 2.
+of a Sequence".
 """
 
 from typing import Any, NamedTuple

@@ -19,7 +19,7 @@ The task is a ``Sweeps``: a model and its features. Each sweep visits every stat
 of the problem. An approximation can fall below 0, where no value of either part lies: there it counts as 0 in f.
 
 Source: van Seijen, Fatemi and Tavakoli (2019), "Using a Logarithmic Mapping to Enable Lower Discount Factors in Reinforcement
-Learning", equations 4 to 9.
+Learning".
 """
 
 from typing import Any

@@ -14,7 +14,7 @@ Exact gradients are grad_h J (x, a) = d_h(x) pi_h(a | x) [Q_h(x, a) - V_h(x)], w
 Sampled ones are the means of grad ln pi_h(a | x) G_h over B episodes, G_h being the rewards from epoch h on.
 
 Source: Klein, Weissmann and Doering (2024), "Beyond Stationarity: Convergence Analysis of Stochastic Softmax Policy Gradient
-Methods", algorithms 1 and 2.
+Methods".
 """
 
 from functools import partial

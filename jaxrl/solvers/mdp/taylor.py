@@ -6,7 +6,7 @@ Each power looks further ahead: (1 - g) (I - g P)^-1 P is where the chain is aft
 k-th term is the value V_g after k such times, weighted by ((g' - g) / (1 - g))^k. Cut after k = K, the sum lies between V_g at
 K = 0, and V_g'. Where V_g is an estimate, a larger K shrinks the bias and lets the noise grow.
 
-Source: Tang, Rowland, Munos and Valko (2021), "Taylor Expansion of Discount Factors", propositions 3.1 and 3.2.
+Source: Tang, Rowland, Munos and Valko (2021), "Taylor Expansion of Discount Factors".
 """
 
 from functools import partial
