@@ -104,7 +104,7 @@ CLAIMS = (
         final("reached", method="self-prediction") >= 0.97,
     ),
     Claim(
-        "Bidirectional self-prediction ends with at least 97 % of the sum of the 4 largest squared singular values of dense chains",
+        "Bidirectional self-prediction reaches 97 % of the sum of the 4 largest squared singular values of a dense chain",
         "Tang et al. (2023)",
         final("reached", method="bidirectional") >= 0.97,
     ),
