@@ -22,6 +22,7 @@ from jaxrl.algorithms.tabular import (
     double_q_learning,
     dyna_q,
     entropic_td,
+    log_q_learning,
     n_step_sarsa,
     option_q_learning,
     primal_dual_q,
@@ -33,7 +34,9 @@ from jaxrl.algorithms.tabular import (
 )
 from jaxrl.blocks import datasets
 from jaxrl.blocks.options import primitive, with_options
+from jaxrl.blocks.tiles import line_tiles
 from jaxrl.core import rollout
+from jaxrl.core.finite import tabulate
 from jaxrl.solvers import extensive
 from tests import probes
 
@@ -87,6 +90,12 @@ def evaluated() -> Any:
     data = recorded("corridor")()
     table = np.full((data.observation_space.n, 2), [0.25, 0.75], np.float32)
     return fitted_q_evaluation.Evaluated.of_table(table, data)
+
+
+def line_sweeps() -> log_q_learning.Sweeps:
+    """Returns a corridor of four cells with tiles two cells wide."""
+    model = tabulate(envs.make("corridor", length=4, slip=0.1))
+    return log_q_learning.sweeps(model, line_tiles(4, 2), np.ones((4, 2), bool))
 
 
 def poker() -> extensive.ExtensiveGame:
@@ -213,5 +222,6 @@ CASES = {
     "ensembles": Case(ensembles.make, comparisons, lambda: ensembles.Config(differing(), num_members=2)),
     "rlhf": Case(rlhf.make, reward_grid, loop),
     "cfr": Case(cfr.make, poker, functools.partial(cfr.Config, start="random", iterations_per_update=2)),
+    "log_q_learning": Case(log_q_learning.make, line_sweeps, functools.partial(log_q_learning.Config, averaging_rate=0.5)),
     "dynamics": Case(dynamics.make, payoffs, functools.partial(dynamics.Config, iterations_per_update=3)),
 }

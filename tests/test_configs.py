@@ -23,6 +23,7 @@ from jaxrl.algorithms.tabular import (
     double_q_learning,
     dyna_q,
     entropic_td,
+    log_q_learning,
     n_step_sarsa,
     option_q_learning,
     primal_dual_q,
@@ -39,6 +40,7 @@ from jaxrl.solvers import extensive
 from jaxrl.training.runner import run
 from tests import probes
 from tests.small_algorithms import evaluated, recorded
+from tests.small_algorithms import line_sweeps
 
 TABLE = np.array([[[1.0, 0], [0, 1]], [[-1, 0], [0, -1]]])
 GRID, GAME = envs.make("reward_grid", rows=2, columns=2), matrix_game.make(TABLE)
@@ -77,6 +79,7 @@ CONFIGS = {
     "implicit_q_learning": (implicit_q_learning.Config(), RECORDED),
     "fitted_q_evaluation": (fitted_q_evaluation.Config(), EVALUATED),
     "td3_bc": (td3_bc.Config(), recorded("pendulum")()),
+    "log_q_learning": (log_q_learning.Config(), line_sweeps()),
     "labeller": (Labeller(), None),
     "direct": (direct.Config(beta=0.1, target_margin=1.0, sft=1.0), None),
     "beyond_pairs": (beyond_pairs.Config(), None),

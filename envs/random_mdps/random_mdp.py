@@ -69,6 +69,17 @@ def around(key: jax.Array, centre: Params, concentration: jax.Array | float) -> 
     return Params(centre.next_state, jax.random.dirichlet(key, alpha, dtype=jnp.float32), centre.reward)
 
 
+def along_a_ring(params: Params, share: jax.Array | float = 0.9) -> Params:
+    """Returns a process that mostly goes round, from x to x + 1 and from the last state to the first: far from reversible.
+
+    Args:
+        params: a process of any kind but garnet, which it is else.
+        share: in [0, 1], the probability of going on along the ring.
+    """
+    ring = jnp.roll(jnp.eye(params.reward.shape[0], dtype=jnp.float32), 1, axis=1)[:, None]
+    return Params(params.next_state, share * ring + (1 - share) * params.probability, params.reward)
+
+
 def garnet(key: jax.Array, num_states: int, num_actions: int, num_successors: int = 3) -> Params:
     """Draws a sparse process.
 

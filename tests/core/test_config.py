@@ -17,6 +17,7 @@ from jaxrl.algorithms.tabular import (
     double_q_learning,
     dyna_q,
     entropic_td,
+    log_q_learning,
     n_step_sarsa,
     option_q_learning,
     primal_dual_q,
@@ -68,6 +69,12 @@ OTHERS: tuple[type[Config], ...] = (
     reward_fitting.Config,
     rlhf.Config,
     td3_bc.Config,
+    cfr.Config,
+    dynamics.Config,
+    ensembles.Config,
+    log_q_learning.Config,
+    reward_fitting.Config,
+    rlhf.Config,
 )
 
 

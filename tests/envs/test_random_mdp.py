@@ -90,6 +90,16 @@ def test_dense_chains_are_not_reversible():
     assert np.abs(flow - flow.T).max() > 0.01
 
 
+def test_along_a_ring():
+    params = random_mdp.dense(KEYS[0], 5, 2)
+    for share in (0.0, 0.9, 1.0):
+        mixed = random_mdp.along_a_ring(params, share)
+        expected = share * np.roll(np.eye(5), 1, axis=1) + (1 - share) * matrices(params)
+        np.testing.assert_allclose(matrices(mixed), expected, atol=1e-6)
+        assert mixed.reward is params.reward
+    np.testing.assert_array_equal(np.linalg.matrix_power(matrices(mixed)[0], 5), np.eye(5))
+
+
 def test_around_a_centre():
     """Rows have the centre's as their mean, and variance p (1 - p) / (c + 1)."""
     centre = random_mdp.dense(jax.random.key(1), 4, 2)

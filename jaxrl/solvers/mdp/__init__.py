@@ -9,6 +9,8 @@
     entropic, soft, robust, average_reward, stock                   the optimum, for one aim each
     distributional, two_atoms    laws of returns in place of their means
     worst_cases        a robust optimum by a sequence of ordinary ones
+    taylor             the value of a policy under another discount
+    policy_gradient    softmax policies that depend on time, by exact and sampled gradients
     occupancy          linear programmes over visits, where costs have budgets
     option_models      courses of action over several steps, and the best choice among them
     host               one model at a time, of a million states too, with sparse matrices
@@ -18,11 +20,10 @@ A ``TabularModel`` holds the K successors of each state and action, not a matrix
 proportion to X A K, and ``value_iteration``, ``modified_policy_iteration`` and ``policy_evaluation`` with ``dense=False`` solve
 models of a million states as well, in more sweeps than ``host``.
 
-``occupancy``, ``stock``, ``worst_cases``, ``prioritised_sweeping``, ``sparse``, ``host`` and the models of
-``option_models`` compute on the host. All others are
-pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies. They compute in the precision jax is set
-to: float32, or float64 inside ``jax.enable_x64(True)``. Each returns, beside its answer, by how much that misses its equation and
-how far it can be from the truth.
+``occupancy``, ``stock``, ``worst_cases``, ``prioritised_sweeping``, ``sparse``, ``host`` and the models of ``option_models``
+compute on the host. All others are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies. They
+compute in the precision jax is set to: float32, or float64 inside ``jax.enable_x64(True)``. Each returns, beside its answer, by
+how much that misses its equation and how far it can be from the truth.
 
 Source: Sutton and Barto (2018), chapter 4; Puterman (1994), chapter 6.
 """
