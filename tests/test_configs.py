@@ -39,8 +39,7 @@ from jaxrl.errors import ConfigError, require_at_most, require_numbers
 from jaxrl.solvers import extensive
 from jaxrl.training.runner import run
 from tests import probes
-from tests.small_algorithms import evaluated, recorded
-from tests.small_algorithms import line_sweeps
+from tests.small_algorithms import evaluated, line_sweeps, recorded
 
 TABLE = np.array([[[1.0, 0], [0, 1]], [[-1, 0], [0, -1]]])
 GRID, GAME = envs.make("reward_grid", rows=2, columns=2), matrix_game.make(TABLE)
