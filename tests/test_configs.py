@@ -33,20 +33,26 @@ from jaxrl.algorithms.tabular import (
     sarsa,
     sarsa_lambda,
 )
+from jaxrl.blocks.dataset_layouts import from_minari
 from jaxrl.blocks.options import primitive, with_options
-from jaxrl.core.spaces import Discrete
+from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import ConfigError, require_at_most, require_numbers
 from jaxrl.solvers import extensive
 from jaxrl.training.runner import run
 from tests import probes
-from tests.small_algorithms import evaluated, line_sweeps, recorded
+from tests.small_algorithms import line_sweeps
 
 TABLE = np.array([[[1.0, 0], [0, 1]], [[-1, 0], [0, -1]]])
 GRID, GAME = envs.make("reward_grid", rows=2, columns=2), matrix_game.make(TABLE)
 POOL = single_steps(jnp.arange(4), jnp.zeros(4, jnp.int32))
 DATA = Preferences(POOL, jnp.array([0, 2]), jnp.array([1, 3]), jnp.ones(2), jnp.ones(2))
 MODEL = Tabular(Discrete(4), Discrete(4), ("obs",), init_scale=1.0)
-RECORDED, EVALUATED = recorded("corridor")(), evaluated()
+RECORD = {"observations": np.zeros(2, int), "rewards": np.zeros(1), "terminations": np.ones(1), "truncations": np.zeros(1)}
+RECORDED, RECORDED_REAL = (
+    from_minari([RECORD | {"actions": action}], Discrete(2), space)
+    for action, space in ((np.zeros(1, int), Discrete(3)), (np.zeros((1, 2)), Box(-1.0, 1.0, (2,))))
+)
+EVALUATED = fitted_q_evaluation.Evaluated.of_table(np.full((2, 3), 1 / 3), RECORDED)
 FITTING = reward_fitting.Config(MODEL, num_minibatches=1)
 CONFIGS = {
     "q_learning": (q_learning.Config(), GRID),
@@ -77,8 +83,8 @@ CONFIGS = {
     "cql": (cql.Config(), RECORDED),
     "implicit_q_learning": (implicit_q_learning.Config(), RECORDED),
     "fitted_q_evaluation": (fitted_q_evaluation.Config(), EVALUATED),
-    "td3_bc": (td3_bc.Config(), recorded("pendulum")()),
     "log_q_learning": (log_q_learning.Config(), line_sweeps()),
+    "td3_bc": (td3_bc.Config(), RECORDED_REAL),
     "labeller": (Labeller(), None),
     "direct": (direct.Config(beta=0.1, target_margin=1.0, sft=1.0), None),
     "beyond_pairs": (beyond_pairs.Config(), None),
