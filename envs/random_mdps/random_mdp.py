@@ -12,10 +12,12 @@ Source: Archibald, McKinnon and Thomas (1995) and Bhatnagar et al. (2009) (Garne
 section 9.1 (reversible chains as weighted graphs).
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxrl.core.environment import Environment
@@ -156,6 +158,14 @@ def table(params: Params) -> TabularModel:
         state=states,
         joint_shape=(num_actions,),
     )
+
+
+def exact_table(params: Params) -> TabularModel:
+    """Returns the model of what was drawn on the host, in NumPy float64 with rows that sum to 1: for exact solvers."""
+    model: TabularModel = jax.tree.map(np.asarray, table(params))
+    chance, reward, initial = (np.asarray(leaf, np.float64) for leaf in (model.probability, model.reward, model.initial))
+    chance, initial = chance / chance.sum(-1, keepdims=True), initial / initial.sum()
+    return dataclasses.replace(model, probability=chance, reward=reward, initial=initial)
 
 
 def of(params: Params, max_steps: int = 100) -> Environment:

@@ -89,7 +89,7 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
         atoms = np.linspace(0.0, 1.0, config.atoms)
         law = distributional_evaluation(lake, greedy(lake), GAMMA, atoms, 1e-9).start_law(lake)
         keys = jax.random.split(jax.random.key(results.root), config.seeds)
-        drawn = [jax.tree.map(np.asarray, random_mdp.table(random_mdp.garnet(key, config.states, 4))) for key in keys]
+        drawn = [random_mdp.exact_table(random_mdp.garnet(key, config.states, 4)) for key in keys]
         for level in LEVELS:
             start = two_atom_evaluation(lake, greedy(lake), GAMMA, level, 1e-13).value[np.asarray(lake.initial).argmax()]
             checks = {"mean_error": mean_error(lake, level), "adversary_error": adversary_error(lake, level)}

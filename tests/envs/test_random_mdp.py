@@ -178,3 +178,12 @@ def test_wrong_parameters(parameters, message):
 def test_unknown_kind():
     with pytest.raises(UnknownNameError, match="'garnet'"):
         random_mdp.make("garnett")
+
+
+def test_the_exact_table_is_the_table_with_rows_that_sum_to_one():
+    params = random_mdp.dense(jax.random.key(0), 50, 2)
+    exact, plain = random_mdp.exact_table(params), random_mdp.table(params)
+    assert exact.probability.dtype == exact.reward.dtype == np.float64
+    np.testing.assert_allclose(exact.probability.sum(-1), 1.0, atol=1e-15)
+    for name in ("probability", "reward", "initial", "next_state"):
+        np.testing.assert_allclose(getattr(exact, name), getattr(plain, name), atol=1e-7)
