@@ -1,7 +1,7 @@
 """Policy gradients of optimal stopping: from the last epoch backwards, or all epochs together.
 
-T offers come one by one, each 0.1, 0.2, ... or 1.0 with the same chance. Accepting one ends the sequence; whoever lets all go
-gets nothing. A policy has preferences of its own for every epoch and offer. With N updates of every epoch, the dynamic method
+T offers come one by one, each 0.1, 0.2, ... or 1.0 with the same chance. Accepting one ends the sequence; to let all go pays
+nothing. A policy has preferences of its own for every epoch and offer. With N updates of every epoch, the dynamic method
 trains the last epoch first, freezes it and goes backwards.
 
 Source: Klein, Weissmann and Doering (2024), "Beyond Stationarity: Convergence Analysis of Stochastic Softmax Policy Gradient

@@ -246,9 +246,9 @@ def bidirectional(transition: Any, features: Any, back: Any, step_size: Any, num
         step_size, num_steps, num_records: as for ``follow``.
 
     Returns:
-        A Course with the measure ``objective``, tr (Phi^T P Psi)^T (Phi^T P Psi), which never falls from orthonormal features
-        while steps are small and at most is the sum of the F largest squared singular values of P; and ``drift``, the largest
-        entry by which Phi^T Phi or Psi^T Psi has moved.
+        A Course with the measure ``objective``, tr A B, for orthonormal features the squared norm of Phi^T P Psi, which never
+        falls while steps are small and at most is the sum of the F largest squared singular values of P; and ``drift``, the
+        largest entry by which Phi^T Phi or Psi^T Psi has moved.
 
     Raises:
         ConfigError: the arguments do not fit together, or a number is out of range. Traced values are not checked.
@@ -261,18 +261,24 @@ def bidirectional(transition: Any, features: Any, back: Any, step_size: Any, num
     must, fix = "features and back must have the same shape", "Give as many features of either kind."
     require(start[0].shape == start[1].shape, where, must, [part.shape for part in start], fix)
 
-    def slope(state):
+    def predicted(state):
+        """Returns what each set of features predicts, and its predictors."""
         one, other = state
         ahead, behind = transition @ other, transition.T @ one
-        forward, backward = _predictor(one, ahead), _predictor(other, behind)
-        return (ahead - one @ forward) @ forward.T, (behind - other @ backward) @ backward.T
+        return (ahead, behind), (_predictor(one, ahead), _predictor(other, behind))
+
+    def slope(state):
+        targets, predictors = predicted(state)
+        parts = zip(state, targets, predictors, strict=True)
+        return tuple((target - own @ predictor) @ predictor.T for own, target, predictor in parts)
 
     with jax.default_matmul_precision("highest"):
         first = tuple(part.T @ part for part in start)
 
         def watch(state):
             moved = [jnp.abs(part.T @ part - own).max() for part, own in zip(state, first, strict=True)]
-            return {"objective": ((state[0].T @ transition @ state[1]) ** 2).sum(), "drift": jnp.maximum(*moved)}
+            forward, backward = predicted(state)[1]
+            return {"objective": (forward * backward.T).sum(), "drift": jnp.maximum(*moved)}
 
         return follow(slope, watch, start, step_size, num_steps, num_records)
 

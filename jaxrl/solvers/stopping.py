@@ -1,4 +1,4 @@
-"""Optimal stopping: offers come one by one, and whoever accepts one ends the sequence.
+"""Optimal stopping: offers come one by one, and to accept one ends the sequence.
 
 Source: Chow, Robbins and Siegmund (1971), "Great Expectations"; secretary: Gilbert and Mosteller (1966), "Recognizing the Maximum
 of a Sequence".
@@ -17,7 +17,7 @@ ACCEPT, GO_ON = 0, 1  # the actions
 def offers(worth: Any, probability: Any = None) -> TabularModel:
     """Builds the model of a sequence of offers: accept the one at hand, which ends it, or see the next one, drawn anew.
 
-    Of a sequence of H offers the horizon is H: whoever goes on from the last one gets nothing.
+    Of a sequence of H offers the horizon is H: to go on from the last one pays nothing.
 
     Args:
         worth: float[X], what each offer pays.
