@@ -248,24 +248,13 @@ def test_an_update_ends_where_the_policy_has_moved_too_far():
     tiny, some = within(1e-9), within(3e-4)
     np.testing.assert_array_equal(tiny.metrics["gradient_steps"], 1.0)
     assert ((some.metrics["gradient_steps"] > 1) & (some.metrics["gradient_steps"] < 8)).any()
-    alone = CONFIG.replace(learning_rate=3e-3, num_epochs=1)
-    (one,) = {float(count) for count in tiny.metrics["clip_fraction"].ravel()}
-    assert one == 0.0
-    # Two minibatches are looked at, the second of which is left out: the first of an update of one epoch is the same.
-    done = run(ppo.make, envs.make("cartpole"), alone, seeds=2, num_updates=1)
-    assert not np.array_equal(_bias(done), _bias(tiny))
-
-
-def _bias(done):
-    return np.asarray(done.state.params["params"]["actor"]["Dense_0"]["bias"])
+    assert (tiny.metrics["approximate_kl"] > 0).all()  # of the minibatch that ended it
 
 
 def test_a_rate_that_falls_is_zero_in_time_though_steps_are_left_out():
-    """After the first of three updates nothing moves any more."""
-    first = run(ppo.make, envs.make("cartpole"), CONFIG.replace(target_kl=1e-9, anneal_updates=1.0), seeds=2, num_updates=1)
-    third = within(1e-9, anneal_updates=1.0)
-    assert first.state is not None
-    np.testing.assert_array_equal(third.metrics["approximate_kl"][:, 1:], 0.0)
+    """It falls over the first update, of which one step is made; nothing moves after it, so that no divergence stops it."""
+    found = within(1e-9, anneal_updates=1.0)
+    np.testing.assert_array_equal(found.metrics["gradient_steps"], [[1.0, 8.0, 8.0]] * 2)
 
 
 def test_targets_of_a_sweep_are_one_program():
