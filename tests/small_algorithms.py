@@ -162,6 +162,7 @@ CASES = {
     "minimax_q": Case(minimax_q.make, env("soccer"), whole(minimax_q.Config)),
     "ppo": Case(ppo.make, env("cartpole"), small(ppo.Config)),
     "ppo_continuous": Case(ppo.make, env("pendulum"), small(ppo.Config, **RUNNING_MOMENTS)),
+    "ppo_beta": Case(ppo.make, env("pendulum"), small(ppo.Config, policy_head="beta", target_kl=0.01)),
     "ppo_nested": Case(ppo.make, probes.nested_action, small(ppo.Config)),
     "ppo_recurrent": Case(ppo.make, env("t_maze"), small(ppo.Config, memory_size=3)),
     "dqn": Case(

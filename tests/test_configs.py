@@ -92,6 +92,7 @@ CONFIGS = {
 INFINITE = {
     "anneal_updates",
     "max_grad_norm",
+    "target_kl",
     "clip_eps",
     "target_noise_clip",
     "huber_delta",

@@ -14,13 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl.core.spaces import Box, Discrete, MultiDiscrete, Space, is_nested, map_parts, parts, split_key
-from jaxrl.errors import SpaceError, nan_unless, require
+from jaxrl.core.spaces import Box, Discrete, MultiDiscrete, Space, flat_size, is_nested, map_parts, parts, split_key
+from jaxrl.errors import SpaceError, nan_unless, require, unknown_name
 
 # Finite, so that differences of log-probabilities stay finite; a softmax turns it into exactly 0.
 MASKED_LOGIT = -1e9
 # Bounds of the logarithm of a standard deviation, within which no density overflows; the lower one is that of Haarnoja et al.
 LOG_STD_BOUND = 20.0
+# The largest concentration of a Beta distribution, whose deviation is 0.007 then: beyond it float32 loses ratios of densities.
+LARGEST_CONCENTRATION = 1e4
+POLICY_HEADS = ("gaussian", "tanh_gaussian", "beta")  # distributions over the actions of a Box
 
 
 @struct.dataclass
@@ -185,7 +188,7 @@ def _sum(tree: Any) -> jax.Array:
     return jax.tree.reduce(jnp.add, tree)
 
 
-def of_space(space: Space, outputs: Any, mask: Any = None) -> Any:
+def of_space(space: Space, outputs: Any, mask: Any = None, policy_head: str = "gaussian") -> Any:
     """Returns the distribution over the actions of a space that a policy's head describes.
 
     The parts of a nested action are independent given the observation.
@@ -193,25 +196,51 @@ def of_space(space: Space, outputs: Any, mask: Any = None) -> Any:
     Args:
         space: of the actions.
         outputs: for every part, in the structure of an action: logits float32[..., A] for Discrete, float32[..., sum(nvec)] for
-            MultiDiscrete, ``(mean, log_std)``, each float32[..., D], for Box.
+            MultiDiscrete, and for Box a pair, each float32[..., D]: ``(mean, log_std)``, or the two arguments of ``beta``.
         mask: the legal actions, see ``jaxrl.core.masks``, or None.
+        policy_head: the distribution over the actions of a Box, one of ``POLICY_HEADS``.
     """
-    found = map_parts(_of_part, space, outputs, mask)
+
+    def one(space, outputs, mask):
+        if isinstance(space, Discrete):
+            return categorical(outputs, mask)
+        return multi_categorical(space.nvec, outputs, mask) if isinstance(space, MultiDiscrete) else over_box(*outputs)
+
+    over_box = {"gaussian": diagonal_gaussian, "tanh_gaussian": tanh_gaussian, "beta": beta}[policy_head]
+    found = map_parts(one, space, outputs, mask)
     return Joint(found, space) if is_nested(space) else found
 
 
-def _of_part(space: Any, outputs: Any, mask: jax.Array | None) -> Any:
-    if isinstance(space, Discrete):
-        return categorical(outputs, mask)
-    return multi_categorical(space.nvec, outputs, mask) if isinstance(space, MultiDiscrete) else diagonal_gaussian(*outputs)
+def num_outputs(space: Space, policy_head: str = "gaussian") -> int:
+    """Returns how many outputs of a network describe a distribution over the actions of a space.
+
+    For a Box these are the means, whose deviations depend on no observation, or both arguments of ``beta``.
+    """
+    return sum(flat_size(part) * (2 if isinstance(part, Box) and policy_head == "beta" else 1) for part in parts(space))
 
 
-def require_action_space(where: str, space: Space) -> None:
-    """Raises SpaceError unless ``of_space`` has a distribution over the actions of a space. where: who asks."""
-    for part in parts(space):
-        if isinstance(part, Box):
-            whole = part.bounded or bool(np.isinf(part.low).all() and np.isinf(part.high).all())
-            require(whole, where, "a Box action must be bounded or unbounded as a whole", part, "Bound every entry.", SpaceError)
+def require_action_space(where: str, space: Space, policy_head: str = "gaussian") -> None:
+    """Raises an error unless ``of_space`` has a distribution over the actions of a space.
+
+    Args:
+        where: who asks.
+        space: of the actions.
+        policy_head: one of ``POLICY_HEADS``; all but the Gaussian one need a Box, and bounds.
+
+    Raises:
+        UnknownNameError: there is no such head.
+        SpaceError: the head does not fit the space.
+    """
+    if policy_head not in POLICY_HEADS:
+        raise unknown_name(where, "policy_head", policy_head, POLICY_HEADS)
+    boxes = [part for part in parts(space) if isinstance(part, Box)]
+    for part in boxes:
+        whole = part.bounded or bool(np.isinf(part.low).all() and np.isinf(part.high).all())
+        require(whole, where, "a Box action must be bounded or unbounded as a whole", part, "Bound every entry.", SpaceError)
+    if policy_head != "gaussian":
+        must = f"policy_head={policy_head!r} needs actions in a Box, every entry of it bounded"
+        fits = bool(boxes) and all(part.bounded for part in boxes)
+        require(fits, where, must, space, "Set policy_head='gaussian', or bound the actions.", SpaceError)
 
 
 def diagonal_gaussian(mean: jax.Array, log_std: jax.Array) -> Any:
@@ -227,9 +256,15 @@ def diagonal_gaussian(mean: jax.Array, log_std: jax.Array) -> Any:
     return distrax.Independent(distrax.Normal(mean, jnp.exp(jnp.broadcast_to(log_std, mean.shape))), 1)
 
 
+# Points of a normal distribution, in deviations from its mean, and their weights: the trapezoidal rule.
+_POINTS = np.linspace(-5.0, 5.0, 32)
+_WEIGHTS = np.exp(-0.5 * np.square(_POINTS))
+_WEIGHTS /= _WEIGHTS.sum()
+
+
 @struct.dataclass
 class TanhGaussian:
-    """A normal distribution squashed by tanh into (-1, 1)^D. Its entropy has no closed form.
+    """A normal distribution squashed by tanh into (-1, 1)^D.
 
     normal: what is squashed; see ``diagonal_gaussian``.
 
@@ -258,16 +293,110 @@ class TanhGaussian:
         outside = jnp.any(jnp.abs(value) > 1, axis=-1)
         return jnp.where(outside, -jnp.inf, self._log_prob_of_raw(jnp.arctanh(jnp.clip(value, -largest, largest))))
 
+    def entropy(self) -> jax.Array:
+        """Returns the differential entropy in nats, float32[...].
+
+        It has no closed form: it is that of the normal distribution plus the mean logarithm of the slope of tanh, which the
+        trapezoidal rule finds with 32 points within 5 deviations. The error of an entry is below 3e-5 up to a deviation of 3 and
+        0.02 at 8. No sample is drawn, so that the gradient has no noise.
+        """
+        mean, deviation = self.normal.mean()[..., None], self.normal.stddev()[..., None]
+        points, weights = jnp.asarray(_POINTS, jnp.float32), jnp.asarray(_WEIGHTS, jnp.float32)
+        expected = (weights * _log_slope(mean + deviation * points)).sum(-1)
+        return self.normal.entropy() + expected.sum(-1)
+
+    def kl_divergence(self, other: "TanhGaussian") -> jax.Array:
+        """Returns KL(self || other) in nats, float32[...]: that of the normal distributions, since tanh is invertible."""
+        return self.normal.kl_divergence(other.normal)
+
     def mode(self) -> jax.Array:
         """Returns the squashed mean, float32[..., D]: what a deterministic policy does. The density may be higher elsewhere."""
         return jnp.tanh(self.normal.mode())
 
     def _log_prob_of_raw(self, raw: jax.Array) -> jax.Array:
-        # log(1 - tanh(x)^2) = 2 (log 2 - x - softplus(-2 x)), which is exact for every x.
-        log_slope = 2.0 * (math.log(2.0) - raw - jax.nn.softplus(-2.0 * raw))
-        return self.normal.log_prob(raw) - log_slope.sum(-1)
+        return self.normal.log_prob(raw) - _log_slope(raw).sum(-1)
+
+
+def _log_slope(raw: jax.Array) -> jax.Array:
+    """Returns log(1 - tanh(x)^2) as 2 (log 2 - x - softplus(-2 x)), which is exact for every x."""
+    return 2.0 * (math.log(2.0) - raw - jax.nn.softplus(-2.0 * raw))
 
 
 def tanh_gaussian(mean: jax.Array, log_std: jax.Array) -> TanhGaussian:
     """Returns ``diagonal_gaussian`` squashed by tanh into (-1, 1)^D."""
     return TanhGaussian(diagonal_gaussian(mean, log_std))
+
+
+@struct.dataclass
+class Beta:
+    """Independent Beta distributions on (-1, 1)^D: 2 x - 1 with x from Beta(alpha, beta), each entry with one mode.
+
+    alpha, beta: float32[..., D], the concentrations at 1 and at -1, at least 1.
+
+    Source: Chou, Maturana and Scherer (2017), "Improving Stochastic Policy Gradients in Continuous Control with Deep
+    Reinforcement Learning using the Beta Distribution", section 3.
+    """
+
+    alpha: jax.Array
+    beta: jax.Array
+
+    def sample(self, *, seed: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        """Returns independent draws, float32[*sample_shape, ..., D]."""
+        share = jax.random.beta(seed, self.alpha, self.beta, (*sample_shape, *self.alpha.shape), jnp.float32)
+        return 2.0 * share - 1.0
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Returns the log-probability of float32[..., D], float32[...]; minus infinity if an entry lies outside [-1, 1],
+        NaN if one is NaN.
+
+        A value nearer to -1 or 1 than the precision of float32 (1.2e-7) is taken to be as far away as that, so that densities
+        and their gradients are finite at the borders.
+        """
+        largest = 1.0 - jnp.finfo(jnp.result_type(value)).eps
+        outside = jnp.any(jnp.abs(value) > 1, axis=-1)
+        value = jnp.clip(value, -largest, largest)
+        above, below = jnp.log((1.0 + value) / 2.0), jnp.log((1.0 - value) / 2.0)
+        log_prob = (self.alpha - 1.0) * above + (self.beta - 1.0) * below - self._log_normaliser()
+        return jnp.where(outside, -jnp.inf, log_prob.sum(-1))
+
+    def entropy(self) -> jax.Array:
+        """Returns the differential entropy in nats, float32[...]: the closed form, at most log 2 for each entry."""
+        above, below = self._mean_logs()
+        return (self._log_normaliser() - (self.alpha - 1.0) * above - (self.beta - 1.0) * below).sum(-1)
+
+    def kl_divergence(self, other: "Beta") -> jax.Array:
+        """Returns KL(self || other) in nats, float32[...]: the closed form."""
+        above, below = self._mean_logs()
+        tilt = (self.alpha - other.alpha) * above + (self.beta - other.beta) * below
+        return (other._log_normaliser() - self._log_normaliser() + tilt).sum(-1)
+
+    def mode(self) -> jax.Array:
+        """Returns the most likely value, float32[..., D]; 0 where all are equally likely."""
+        excess = self.alpha + self.beta - 2.0
+        uniform = excess <= 0.0
+        return jnp.where(uniform, 0.0, (self.alpha - self.beta) / jnp.where(uniform, 1.0, excess))
+
+    def _log_normaliser(self) -> jax.Array:
+        """Returns the logarithm of the integral of the density's kernel over (-1, 1), float32[..., D]."""
+        return jax.scipy.special.betaln(self.alpha, self.beta) + math.log(2.0)
+
+    def _mean_logs(self) -> tuple[jax.Array, jax.Array]:
+        """Returns the means of the logarithms of a share x and of 1 - x, float32[..., D] each."""
+        digamma = jax.scipy.special.digamma
+        both = digamma(self.alpha + self.beta)
+        return digamma(self.alpha) - both, digamma(self.beta) - both
+
+
+def beta(alpha_output: jax.Array, beta_output: jax.Array) -> Beta:
+    """Returns the Beta distributions that any two outputs of a network describe: concentrations of 1 + softplus, at most 1e4.
+
+    Args:
+        alpha_output, beta_output: float32[..., D] each.
+
+    Source: Chou, Maturana and Scherer (2017), section 3.2.
+    """
+
+    def concentration(output):
+        return jnp.minimum(1.0 + jax.nn.softplus(output), LARGEST_CONCENTRATION)
+
+    return Beta(concentration(alpha_output), concentration(beta_output))

@@ -1,4 +1,4 @@
-"""Optimisers of networks: Adam under a bound on the norm of the gradient, and one step of it."""
+"""Optimisers of networks: Adam under a bound on the norm of the gradient, one step of it, and steps up to a divergence."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+
+from jaxrl.core.averages import counted
 
 
 def adam(learning_rate: Any, max_grad_norm: Any, eps: float) -> optax.GradientTransformation:
@@ -55,3 +57,38 @@ def gradient_step(loss: Callable, optimiser: optax.GradientTransformation) -> Ca
         return (optax.apply_updates(params, updates), opt_state), metrics
 
     return step
+
+
+def steps_within(step: Callable, target_kl: Any) -> Callable:
+    """Returns a step that is made only while policies are near: ``((carry, near), batch) -> ((carry, near), metrics)``.
+
+    near: bool[], True at first. It turns False for good at the first batch whose approximate KL divergence, measured before the
+    step, exceeds the target; neither this step nor any later one is made then. Under ``vmap`` seeds stop one by one, so that all
+    batches are computed and the results of those after the end are left out: of the carry and of the metrics.
+
+    Args:
+        step: ``(carry, batch) -> (carry, metrics)``, with ``approximate_kl`` among the metrics, an Average.
+        target_kl: float[], positive, may be traced.
+
+    Returns:
+        The metrics are averages over the batches up to the first that exceeds the target, that one included, and
+        ``gradient_steps``: float32[], 1 where the step was made, else 0.
+    """
+
+    def scheduled(leaf):
+        return isinstance(leaf, optax.ScaleByScheduleState)
+
+    def guarded(state, batch):
+        carry, near = state
+        stepped, metrics = step(carry, batch)
+        kl = metrics["approximate_kl"]
+        made = near & (kl.total / jnp.maximum(kl.count, 1.0) <= target_kl)
+
+        def kept(new, old):
+            # A learning rate that falls goes on falling, so that it is 0 when it should be.
+            return new if scheduled(new) else jnp.where(made, new, old)
+
+        carry = jax.tree.map(kept, stepped, carry, is_leaf=scheduled)
+        return (carry, made), counted(metrics, near) | {"gradient_steps": made.astype(jnp.float32)}
+
+    return guarded

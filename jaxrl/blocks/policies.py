@@ -13,13 +13,14 @@ from jaxrl.core.rollout import Decision, Policy, View
 from jaxrl.core.spaces import Space
 
 
-def behaviour(act: Callable, action_space: Space, choose: Callable) -> Policy:
+def behaviour(act: Callable, action_space: Space, choose: Callable, policy_head: str = "gaussian") -> Policy:
     """Returns the policy of an actor for a batch of environments: one step of a sequence.
 
     Args:
         act: ``(obs [1, E, ...], first [1, E], memory [E, ...]) -> (outputs, memories [1, E, ...])``.
         action_space: what it acts in.
         choose: ``sample`` or ``mode``.
+        policy_head: the distribution over the actions of a Box, see ``jaxrl.blocks.distributions.of_space``.
     """
 
     def decide(key: jax.Array, view: View) -> Decision:
@@ -27,7 +28,7 @@ def behaviour(act: Callable, action_space: Space, choose: Callable) -> Policy:
         # The rollout zeroes the memory itself where an episode ends, so no step is a first one here.
         first = jnp.zeros((1, jax.tree.leaves(view.obs)[0].shape[0]), bool)
         outputs, memories = jax.tree.map(lambda leaf: leaf[0], act(obs, first, view.memory))
-        raw = choose(distributions.of_space(action_space, outputs, view.mask), key)
+        raw = choose(distributions.of_space(action_space, outputs, view.mask, policy_head), key)
         return Decision(spaces.from_unit(action_space, raw), {"raw_action": raw, "outputs": outputs}, memories)
 
     return decide

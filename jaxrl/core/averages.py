@@ -84,6 +84,17 @@ def optional(value: Any, where: Any = None) -> Average:
     return Average(jnp.where(there, value, 0.0), there.astype(jnp.float32))
 
 
+def counted(metrics: dict[str, Any], where: jax.Array) -> dict[str, Any]:
+    """Returns metrics as averages, those given if ``where``, bool[], holds, and averages of nothing if not."""
+
+    def of(value):
+        if not _is_average(value):
+            return optional(value, where)
+        return Average(*(jnp.where(where, part, 0.0) for part in value))
+
+    return jax.tree.map(of, metrics, is_leaf=_is_average)
+
+
 def pooled(metrics: Any, axes: int | None = None) -> Any:
     """Returns metrics without their leading axes: averages are pooled, and of others, which count alike, the mean is taken.
 

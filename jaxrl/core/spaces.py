@@ -291,19 +291,20 @@ def split_key(key: jax.Array, space: Space) -> Any:
     return map_parts(lambda part: next(keys), space)
 
 
-def split_features(space: Space, features: jax.Array) -> Any:
-    """Cuts a vector that is laid out as ``flatten`` lays values out.
+def split_features(space: Space, features: jax.Array, sizes: Sequence[int] | None = None) -> Any:
+    """Cuts a vector that is laid out as ``flatten`` lays values out, one part after another.
 
     Args:
         space: the space.
-        features: float[..., flat_size(space)].
+        features: float[..., the sum of all sizes].
+        sizes: how many features each part has; ``flat_size(part)`` by default.
 
     Returns:
-        float[..., flat_size(part)] for every part, in the structure of the space's values.
+        float[..., size] for every part, in the structure of the space's values.
     """
     if not is_nested(space):
         return features
-    ends = np.cumsum([flat_size(part) for part in parts(space)])[:-1]
+    ends = np.cumsum([flat_size(part) for part in parts(space)] if sizes is None else sizes)[:-1]
     pieces = iter(jnp.split(features, ends, axis=-1))
     return map_parts(lambda part: next(pieces), space)
 

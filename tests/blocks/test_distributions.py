@@ -6,18 +6,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from jaxrl.blocks.distributions import (
+    LARGEST_CONCENTRATION,
+    POLICY_HEADS,
+    Beta,
     Categorical,
+    beta,
     categorical,
     diagonal_gaussian,
     kl_divergence,
     multi_categorical,
+    num_outputs,
     of_space,
+    require_action_space,
     tanh_gaussian,
 )
 from jaxrl.core.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from jaxrl.errors import SpaceError, UnknownNameError
 
 LOGITS = jnp.array([[0.5, -1.0, 2.0, 0.0], [3.0, 0.0, 0.0, -3.0]])
 MASK = jnp.array([[True, False, True, False], [False, False, False, True]])
@@ -258,3 +265,151 @@ def test_a_squashed_value_that_is_nan_has_no_density():
     found = distribution.log_prob(jnp.array([[jnp.nan, 0.5], [0.5, 0.5], [1.5, 0.5], [-jnp.inf, 0.5]]))
     assert jnp.isnan(found).tolist() == [True, False, False, False]
     assert jnp.isneginf(found).tolist() == [False, False, True, True]
+
+
+# ---- distributions over a bounded Box
+
+ALPHA, BETA = np.array([[1.2, 3.0], [1.0, 40.0]]), np.array([[2.5, 1.1], [1.0, 25.0]])
+INSIDE = np.array([[-0.7, 0.9], [0.2, 0.25]])
+
+
+def scipy_beta(alpha=ALPHA, beta=BETA):
+    return stats.beta(alpha, beta, loc=-1.0, scale=2.0)
+
+
+def ours(alpha=ALPHA, beta=BETA):
+    return Beta(jnp.asarray(alpha, jnp.float32), jnp.asarray(beta, jnp.float32))
+
+
+def test_beta_is_scipys_and_distraxs():
+    import distrax
+
+    value = jnp.asarray(INSIDE, jnp.float32)
+    np.testing.assert_allclose(ours().log_prob(value), scipy_beta().logpdf(INSIDE).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(ours().entropy(), scipy_beta().entropy().sum(-1), atol=1e-5)
+    theirs = distrax.Beta(ours().alpha, ours().beta)
+    np.testing.assert_allclose(ours().log_prob(value), (theirs.log_prob((value + 1) / 2) - np.log(2)).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(ours().entropy(), (theirs.entropy() + np.log(2)).sum(-1), atol=1e-5)
+    other = ours(ALPHA + 1, 2 * BETA)
+    expected = theirs.kl_divergence(distrax.Beta(other.alpha, other.beta)).sum(-1)
+    np.testing.assert_allclose(ours().kl_divergence(other), expected, rtol=1e-4)
+    np.testing.assert_allclose(ours().kl_divergence(ours()), 0.0, atol=1e-6)
+
+
+def test_beta_samples_with_its_density():
+    drawn = np.asarray(jax.jit(lambda key: ours().sample(seed=key, sample_shape=(2000,)))(jax.random.key(0)))
+    assert drawn.shape == (2000, 2, 2)
+    for row, column in np.ndindex(2, 2):
+        law = scipy_beta(ALPHA[row, column], BETA[row, column])
+        assert stats.kstest(drawn[:, row, column], law.cdf).pvalue > 1e-3
+
+
+def test_the_mode_of_beta_is_where_its_density_is_largest():
+    grid = np.linspace(-1, 1, 20_001)
+    found = np.asarray(ours().mode())
+    for row, column in ((0, 0), (0, 1), (1, 1)):
+        density = scipy_beta(ALPHA[row, column], BETA[row, column]).pdf(grid)
+        assert found[row, column] == pytest.approx(grid[density.argmax()], abs=1e-4)
+    assert found[1, 0] == 0.0  # uniform
+
+
+def test_gradients_of_beta_are_the_differences_of_scipys():
+    """By the outputs of a network, through 1 + softplus."""
+    outputs = np.array([0.3, -1.2])
+
+    def log_prob(x):
+        return stats.beta(*(1 + np.log1p(np.exp(x))), loc=-1.0, scale=2.0).logpdf(0.4)
+
+    def entropy(x):
+        return stats.beta(*(1 + np.log1p(np.exp(x))), loc=-1.0, scale=2.0).entropy()
+
+    def policy(x):
+        return beta(x[:1], x[1:])
+
+    for mine, theirs in (
+        (lambda x: policy(x).log_prob(jnp.array([0.4])), log_prob),
+        (lambda x: policy(x).entropy(), entropy),
+    ):
+        steps = 1e-5 * np.eye(2)
+        expected = [(theirs(outputs + step) - theirs(outputs - step)) / 2e-5 for step in steps]
+        np.testing.assert_allclose(jax.grad(mine)(jnp.asarray(outputs, jnp.float32)), expected, rtol=2e-4)
+
+
+@pytest.mark.parametrize("policy_head", ["tanh_gaussian", "beta"])
+def test_gradients_at_the_borders_are_finite(policy_head):
+    """Also where outputs are so large that samples are saturated."""
+    box = Box(-2.0, 2.0, (1,))
+
+    def measured(outputs, value):
+        policy = of_space(box, (outputs[:1], outputs[1:]), policy_head=policy_head)
+        return policy.log_prob(value), policy.entropy(), policy.mode().sum()
+
+    outputs = jnp.array(list(itertools.product((0.0, 4.0, -30.0, 30.0, 1e4, -1e4), repeat=2)))
+    for border in (-1.0, 1.0, 1.0 - 1e-7, 0.0):
+        value = jnp.full((len(outputs), 1), border)
+        for part in jax.tree.leaves((jax.vmap(measured)(outputs, value), jax.vmap(jax.jacrev(measured))(outputs, value))):
+            assert np.isfinite(part).all()
+
+
+def test_beta_outside_and_at_nan():
+    found = beta(jnp.zeros(2), jnp.zeros(2)).log_prob(jnp.array([[1.5, 0.0], [jnp.nan, 0.0], [1.0, -1.0]]))
+    assert found[0] == -np.inf
+    assert np.isnan(found[1])
+    assert np.isfinite(found[2])
+
+
+def test_concentrations_are_bounded():
+    """By outputs of any size; the density at its mode is still that of scipy to three digits."""
+    policy = beta(jnp.array([1e30, -1e30]), jnp.array([1e30, -1e30]))
+    np.testing.assert_allclose(policy.alpha, [LARGEST_CONCENTRATION, 1.0])
+    expected = scipy_beta([LARGEST_CONCENTRATION, 1.0], [LARGEST_CONCENTRATION, 1.0]).logpdf(0.0).sum()
+    np.testing.assert_allclose(policy.log_prob(jnp.zeros(2)), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("deviation", [0.05, 0.5, 1.0, 3.0])
+def test_the_entropy_of_a_squashed_normal_is_the_integral(deviation):
+    means = np.array([-4.0, -0.3, 0.0, 1.5])
+
+    def integral(mean):
+        def slope(z):
+            raw = mean + deviation * z
+            return stats.norm.pdf(z) * 2 * (np.log(2) - raw - np.logaddexp(0.0, -2 * raw))
+
+        return stats.norm.entropy(scale=deviation) + integrate.quad(slope, -12, 12, epsabs=1e-10, limit=500)[0]
+
+    def entropy(mean):
+        return tanh_gaussian(mean[None], jnp.log(jnp.full(1, deviation, jnp.float32))).entropy()
+
+    found, slopes = jax.vmap(jax.value_and_grad(entropy))(jnp.asarray(means, jnp.float32))
+    np.testing.assert_allclose(found, [integral(mean) for mean in means], atol=1e-4)
+    expected = [(integral(mean + 1e-4) - integral(mean - 1e-4)) / 2e-4 for mean in means]
+    np.testing.assert_allclose(slopes, expected, atol=1e-3)
+
+
+def test_the_divergence_of_squashed_normals_is_that_of_samples():
+    one, other = tanh_gaussian(jnp.array([0.3]), jnp.array([-0.5])), tanh_gaussian(jnp.array([-0.2]), jnp.array([0.1]))
+    value, log_prob = one.sample_and_log_prob(seed=jax.random.key(0), sample_shape=(20_000,))
+    ratio = np.asarray(log_prob - other.log_prob(value))
+    assert ratio.mean() == pytest.approx(float(one.kl_divergence(other)), abs=4 * ratio.std() / np.sqrt(len(ratio)))
+
+
+def test_how_many_outputs_describe_a_distribution():
+    assert [num_outputs(Box(-1.0, 1.0, (2, 3)), head) for head in POLICY_HEADS] == [6, 6, 12]
+    assert [num_outputs(JOINT, head) for head in POLICY_HEADS] == [11, 11, 13]
+
+
+UNBOUNDED = Box(-np.inf, np.inf, (2,))
+
+
+@pytest.mark.parametrize("policy_head", ["tanh_gaussian", "beta"])
+@pytest.mark.parametrize("space", [Discrete(3), UNBOUNDED, Dict.of(a=Box(-1.0, 1.0), b=UNBOUNDED)], ids=str)
+def test_a_head_that_needs_bounds_is_refused_without_them(policy_head, space):
+    require_action_space("here", space)
+    with pytest.raises(SpaceError, match=f"here: policy_head='{policy_head}' needs actions in a Box.*Set policy_head='gaussian'"):
+        require_action_space("here", space, policy_head)
+    require_action_space("here", JOINT, policy_head)
+
+
+def test_an_unknown_head():
+    with pytest.raises(UnknownNameError, match="Did you mean 'beta'"):
+        require_action_space("here", JOINT, "betta")

@@ -118,6 +118,22 @@ def test_a_head_for_every_part_of_an_action():
     np.testing.assert_array_equal(log_std, jnp.zeros((2, 5, 2)))
 
 
+def test_a_beta_head_has_two_outputs_for_every_entry_of_a_box():
+    action = Dict.of(move=Tuple.of(Discrete(4), Box(-1.0, 1.0, (2,))), levers=MultiDiscrete((2, 3)))
+    network = ActorCritic(Box(-1.0, 1.0, (3,)), action, (8,), policy_head="beta")
+    obs, first = jnp.ones((2, 5, 3)), jnp.zeros((2, 5), bool)
+    params = network.init(jax.random.key(0), obs, first, ())
+    assert set(params["params"]) == {"actor", "critic"}  # no deviations
+    params["params"]["actor"]["Dense_1"]["bias"] = jnp.arange(13.0)
+    params["params"]["actor"]["Dense_1"]["kernel"] = jnp.zeros((8, 13))
+    outputs, _ = network.apply(params, obs, first, ())
+    np.testing.assert_array_equal(outputs["move"][0][0, 0], jnp.arange(5.0, 9.0))
+    np.testing.assert_array_equal(outputs["move"][1][0][0, 0], jnp.arange(9.0, 11.0))
+    np.testing.assert_array_equal(outputs["move"][1][1][0, 0], jnp.arange(11.0, 13.0))
+    policy = network.distribution(outputs)
+    np.testing.assert_allclose(policy.parts["move"][1].alpha[0, 0], 1 + np.log1p(np.exp([9.0, 10.0])), rtol=1e-6)
+
+
 def test_agents_share_a_core_but_not_a_memory():
     """Agents on an axis of their own are as many sequences."""
     network = ActorCritic(Box(-1.0, 1.0, (3,)), Discrete(2), (4,), memory_size=5)

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 
 from jaxrl.blocks import optimisers
+from jaxrl.core.averages import average, pooled
 
 
 def test_an_annealed_rate_ends_at_zero_and_an_infinite_time_keeps_it():
@@ -29,3 +30,46 @@ def test_a_step_is_that_of_optax_on_the_cut_gradient():
     for name, leaf in params.items():
         gradient = leaf / 5
         np.testing.assert_allclose(found[name], leaf - 0.1 * gradient / (jnp.abs(gradient) + 0.1), rtol=1e-5)
+
+
+def divergences(batches, target):
+    """Steps that add a batch to x, where the divergence is x before the step: what is left, and the metrics."""
+    optimiser = optimisers.adam(optimisers.annealed(0.5, 4.0), jnp.inf, eps=0.1)
+
+    def step(carry, batch):
+        x, opt_state = carry
+        updates, opt_state = optimiser.update(-batch, opt_state, x)
+        return (optax.apply_updates(x, updates), opt_state), {"approximate_kl": average(x[None]), "loss": batch}
+
+    x = jnp.float32(0.0)
+    start = (x, optimiser.init(x)), jnp.bool_(True)
+    ((x, opt_state), _), metrics = jax.lax.scan(optimisers.steps_within(step, target), start, jnp.asarray(batches, jnp.float32))
+    return x, opt_state, metrics
+
+
+def test_no_step_is_made_beyond_the_target():
+    """Each step is about 0.45 times what is left of the rate; the third batch finds 0.8, the second 0.45."""
+    plain = [divergences([1.0] * length, jnp.inf) for length in range(5)]
+    np.testing.assert_array_equal(plain[4][2]["gradient_steps"], 1.0)
+    assert 0.45 < plain[2][0] < 0.85
+    for target, made in ((1e-6, 1), (float(plain[1][0]), 2), (0.5, 2), (1e6, 4)):
+        x, opt_state, metrics = divergences([1.0, 1.0, 1.0, 1.0], target)
+        np.testing.assert_array_equal(x, plain[made][0])
+        np.testing.assert_array_equal(metrics["gradient_steps"], [1.0] * made + [0.0] * (4 - made))
+        # The moments stay, and the schedule of the rate goes on.
+        moments, schedule = jax.tree.leaves(opt_state)[:-1], jax.tree.leaves(opt_state)[-1]
+        jax.tree.map(np.testing.assert_array_equal, moments, jax.tree.leaves(plain[made][1])[:-1])
+        assert schedule == 4
+
+
+def test_metrics_end_with_the_batch_that_is_too_far():
+    _, _, metrics = divergences([1.0, 2.0, 3.0, 4.0], 1e-6)
+    found = pooled(metrics)
+    np.testing.assert_allclose(found["loss"].mean, 1.5)
+    np.testing.assert_allclose(found["loss"].count, 2)
+    assert 0.4 < found["approximate_kl"].total < 0.5
+
+
+def test_a_divergence_that_is_nan_stops_too():
+    _, _, metrics = divergences([jnp.nan, 1.0, 1.0], jnp.inf)
+    np.testing.assert_array_equal(metrics["gradient_steps"], [1.0, 0.0, 0.0])

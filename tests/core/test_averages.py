@@ -11,7 +11,7 @@ import pytest
 import envs
 from jaxrl.algorithms.multiagent import mappo
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.averages import Average, average, column_names, columns, divided, is_sound, optional, pooled
+from jaxrl.core.averages import Average, average, column_names, columns, counted, divided, is_sound, optional, pooled
 from jaxrl.training.runner import run
 from tests.marks import slow
 
@@ -23,6 +23,12 @@ COUNTS = jnp.array([True, True, False, True, False, True])
 def test_the_average_of_unequal_parts_is_that_of_the_whole(parts):
     pieces = jax.vmap(average)(VALUES.reshape(parts, -1), COUNTS.reshape(parts, -1))
     np.testing.assert_allclose(pooled({"x": pieces})["x"].mean, (1 + 5 + 7 + 2) / 4)
+
+
+def test_what_does_not_count_is_an_average_of_nothing():
+    metrics = {"x": Average(jnp.array([jnp.nan, 6.0]), jnp.array([3.0, 2.0])), "y": jnp.array([jnp.nan, 5.0])}
+    found = pooled(jax.vmap(counted)(metrics, jnp.array([False, True])))
+    assert (float(found["x"].mean), float(found["y"].mean), float(found["y"].count)) == (3.0, 5.0, 1.0)
 
 
 def test_averages_of_each_agent_are_pooled_over_the_minibatches_alone():

@@ -163,6 +163,8 @@ def test_parts_in_the_order_of_features():
     expected = map_parts(flatten, ACTION, value)
     assert jax.tree.structure(pieces) == jax.tree.structure(expected) == jax.tree.structure(value)
     jax.tree.map(np.testing.assert_array_equal, pieces, expected)
+    cut = split_features(ACTION, jnp.arange(9), [2, 3, 4])
+    np.testing.assert_array_equal(cut["pair"][1], [5, 6, 7, 8])
     raw = {"pair": (jnp.int32(2), jnp.array([0.5, -9.0])), "levers": jnp.array([1, 0, 3])}
     action = from_unit(ACTION, raw)
     assert ACTION.contains(action)

@@ -3,12 +3,14 @@
     repeat
         collect T steps in each of E environments with the current policy
         estimate advantages by generalised advantage estimation
-        for K epochs, for each minibatch: one Adam step on
+        for K epochs, for each minibatch, while KL(old || new) of the minibatch is at most target_kl: one Adam step on
             L(theta) = E[min(r A, clip(r, 1 - eps, 1 + eps) A)] - c_v (V - V_target)^2 + c_e entropy
 
-with r the probability ratio of the new to the old policy.
+with r the probability ratio of the new to the old policy. With one step in each repetition, r is 1 and the gradient of r A is
+A grad log pi: this is the advantage actor-critic (A2C), a preset here.
 
-Source: Schulman et al. (2017), equations 7 and 9, algorithm 1; advantages: Schulman et al. (2016), equation 16.
+Source: Schulman et al. (2017), equations 7 and 9, algorithm 1; advantages: Schulman et al. (2016), equation 16; A2C: Mnih et al.
+(2016), algorithm S3, and Huang et al. (2022), "A2C is a special case of PPO"; Beta policies: Chou et al. (2017).
 The defaults are those of the Atari experiments as commonly applied to control (Huang et al. 2022, "37 implementation details").
 """
 
@@ -45,6 +47,9 @@ class Config:
     ent_coef: float = 0.01  # weight of the entropy bonus
     vf_coef: float = 0.5  # weight of the value loss
     max_grad_norm: float = 0.5  # the global norm of the gradient is cut to this
+    # The divergence from the policy that collected the data beyond which an update makes no further step, in nats. None, not
+    # infinity, is the default: it leaves the test out of the program, and numbers can still be swept without compiling again.
+    target_kl: float | None = None
     num_envs: int = static(default=4)  # environments side by side (count)
     num_steps: int = static(default=128)  # of each environment in one update (count)
     num_epochs: int = static(default=4)  # passes over the collected steps (count)
@@ -53,12 +58,14 @@ class Config:
     activation: str = static(default="tanh")  # between layers: tanh, relu, swish or gelu
     channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
     memory_size: int = static(default=0)  # of a GRU shared by actor and critic; 0 for a feed-forward policy
+    policy_head: str = static(default="gaussian")  # over Box actions; with bounds also tanh_gaussian or beta
     # A network of your own in place of these layers, one each for actor and critic: (observation_space, num_outputs) -> flax
     # module; see jaxrl.blocks.networks.
     network: Callable | None = static(default=None)
     # Whether the change of the value estimate is limited as well. Where values are large (CartPole's are near 100), an
     # unclipped critic's gradient fills the gradient norm that actor and critic share, and the policy stops improving.
     clip_value: bool = static(default=True)  # by clip_eps, as the ratio
+    normalize_advantage: bool = static(default=True)  # to mean 0 and deviation 1 in every minibatch
     normalize_observation: bool = static(default=False)  # by the running mean and deviation of what was observed
     normalize_reward: bool = static(default=False)  # by the running deviation of the discounted return
     normalize_value: bool = static(default=False)  # the critic is fitted to targets in units of their running moments
@@ -81,15 +88,17 @@ class Config:
     def validate_learner(self, env: Environment) -> None:
         """As ``validate``, whatever the number of agents."""
         where = self.name
-        distributions.require_action_space(where, env.action_space)
+        distributions.require_action_space(where, env.action_space, self.policy_head)
         networks.require_layers(where, self, env.observation_space, "memory_size")
         require_counts(where, self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
-        require_numbers(where, self, "anneal_updates", "clip_eps", "max_grad_norm")
+        require_numbers(where, self, "anneal_updates", "clip_eps", "max_grad_norm", "target_kl")
         require_between(where, self, 0, 1, "gamma", "gae_lambda")
         require_between(where, self, 0, float("inf"), "vf_coef")
-        require_positive(where, self, "learning_rate", "anneal_updates", "clip_eps", "max_grad_norm")
+        target = () if self.target_kl is None else ("target_kl",)
+        require_positive(where, self, "learning_rate", "anneal_updates", "clip_eps", "max_grad_norm", *target)
         must = "num_envs * num_steps must be at least 2: an advantage is good or bad beside others"
-        require(self.steps_per_update >= 2, where, must, self.steps_per_update, "Set num_steps=128.")
+        enough = self.steps_per_update >= 2 or not self.normalize_advantage
+        require(enough, where, must, self.steps_per_update, "Set num_steps=128.")
         sequences.require_minibatches(where, self)
 
 
@@ -102,6 +111,19 @@ CONTINUOUS = Config(
     num_minibatches=8,
     normalize_reward=True,
     clip_value=False,
+)
+
+# Mnih et al. (2016): one step on the n-step returns of a short block. Adam takes the place of their RMSProp.
+A2C = Config(
+    learning_rate=7e-4,
+    gae_lambda=1.0,
+    clip_eps=jnp.inf,
+    num_envs=16,
+    num_steps=5,
+    num_epochs=1,
+    num_minibatches=1,
+    clip_value=False,
+    normalize_advantage=False,
 )
 
 
@@ -138,7 +160,7 @@ class Experience(NamedTuple):
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds PPO on an environment."""
-    network, adam = networks.actor_critic(env, config), optimisers.annealed_adam(config)
+    network = networks.actor_critic(env, config)
     memory = network.initial_memory()
 
     def init(key):
@@ -150,14 +172,15 @@ def make(env: Environment, config: Config) -> Algorithm:
         observations = moments.init(one_obs) if config.normalize_observation else None
         rewards = moments.init_reward_scaling(config.num_envs) if config.normalize_reward else None
         values = moments.init(jnp.float32(0.0)) if config.normalize_value else None
-        return State(params, adam.init(params), observations, rewards, values, episodes)
+        return State(params, optimisers.annealed_adam(config).init(params), observations, rewards, values, episodes)
 
     def act(state, obs, first, memory):
         obs = moments.normalize_observation(state.observations, obs, env.observation_space)
         return network.apply(state.params, obs, first, memory, method="act")
 
     def policy(state, greedy):
-        return policies.behaviour(partial(act, state), env.action_space, policies.mode if greedy else policies.sample)
+        choose = policies.mode if greedy else policies.sample
+        return policies.behaviour(partial(act, state), env.action_space, choose, config.policy_head)
 
     def update(state, key):
         rollout_key, order_key = jax.random.split(key)
@@ -167,16 +190,10 @@ def make(env: Environment, config: Config) -> Algorithm:
         state, experience = estimate(network, config, env.max_steps, state, batch)
         # For K epochs, for each minibatch: one Adam step on L(theta).
         objective = partial(loss, network, config, advantages.spread(experience.advantage))
-        (params, opt_state), metrics = epochs_of_minibatches(
-            order_key,
-            optimisers.gradient_step(objective, adam),
-            (state.params, state.opt_state),
-            sequences.cut(experience, state.episodes.memory, recurrent=config.memory_size > 0),
-            config.num_epochs,
-            config.num_minibatches,
-        )
+        data = sequences.cut(experience, state.episodes.memory, recurrent=config.memory_size > 0)
+        (params, opt_state), metrics = optimise(order_key, config, objective, (state.params, state.opt_state), data)
         state = replace(state, params=params, opt_state=opt_state, episodes=episodes)
-        return state, pooled(metrics) | rollout.episode_metrics(batch)
+        return state, metrics | rollout.episode_metrics(batch)
 
     def probabilities(state, view):
         return policies.action_probabilities(partial(act, state), env.action_space, view)
@@ -203,7 +220,7 @@ def estimate(
     """
     normalize, space, first = moments.normalize_observation, network.observation_space, batch.t == 0
     raw_action, outputs = batch.extras["raw_action"], batch.extras["outputs"]
-    log_prob = distributions.of_space(network.action_space, outputs, batch.mask).log_prob(raw_action)
+    log_prob = network.distribution(outputs, batch.mask).log_prob(raw_action)
     obs = normalize(state.observations, batch.obs, space)
     output, memories = network.apply(state.params, obs, first, state.episodes.memory, method="assess")
     value = moments.denormalize(state.values, output)
@@ -240,9 +257,9 @@ def loss(
     steps = sequences.by_time(minibatch)
     apply: Any = network.apply
     outputs, value = apply(params, steps.obs, steps.first, minibatch.memory)
-    policy = distributions.of_space(network.action_space, outputs, steps.mask)
+    policy = network.distribution(outputs, steps.mask)
     log_ratio, entropy = policy.log_prob(steps.raw_action) - steps.log_prob, policy.entropy()
-    advantage = advantages.standardize(steps.advantage, batch_spread)
+    advantage = advantages.standardize(steps.advantage, batch_spread) if config.normalize_advantage else steps.advantage
     policy_loss = losses.clipped_surrogate_loss(log_ratio, advantage, config.clip_eps)  # equation 7
     if config.clip_value:
         value_loss = losses.clipped_value_loss(value, steps.value, steps.target, config.clip_eps).mean()
@@ -256,3 +273,30 @@ def loss(
         "approximate_kl": average(losses.kl_k3(log_ratio)),
         "clip_fraction": average(jnp.abs(jnp.expm1(log_ratio)) > config.clip_eps),
     }
+
+
+def optimise(
+    key: jax.Array, config: Config, objective: Callable, carry: tuple[PyTree, PyTree], data: sequences.Sequences
+) -> tuple[tuple[PyTree, PyTree], dict]:
+    """Makes one Adam step for each minibatch of each epoch, as long as the policy is near the one that collected the data.
+
+    Args:
+        key: for the order of the data.
+        config: hyper-parameters.
+        objective: ``(params, minibatch) -> (loss, metrics)``, as ``loss``.
+        carry: the parameters and the state of their optimiser.
+        data: sequences of Experience.
+
+    Returns:
+        The carry after all steps, and the metrics over the minibatches; with ``target_kl`` over those up to the first that is
+        too far, and ``gradient_steps``, float32[]: how many steps were made.
+    """
+    step = optimisers.gradient_step(objective, optimisers.annealed_adam(config))
+    if config.target_kl is None:
+        carry, metrics = epochs_of_minibatches(key, step, carry, data, config.num_epochs, config.num_minibatches)
+        return carry, pooled(metrics)
+    within = optimisers.steps_within(step, config.target_kl)
+    start = carry, jnp.bool_(True)
+    (carry, _), metrics = epochs_of_minibatches(key, within, start, data, config.num_epochs, config.num_minibatches)
+    gradient_steps = metrics.pop("gradient_steps").sum()
+    return carry, pooled(metrics) | {"gradient_steps": gradient_steps}

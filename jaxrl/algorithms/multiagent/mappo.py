@@ -36,7 +36,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.algorithms.deep import ppo
-from jaxrl.blocks import advantages, agents, distributions, moments, optimisers, policies, sequences
+from jaxrl.blocks import advantages, agents, moments, optimisers, policies, sequences
 from jaxrl.blocks.advantages import Spread, masked_mean
 from jaxrl.blocks.losses import clipped_surrogate_loss, clipped_value_loss, kl_k3, squared_value_loss
 from jaxrl.blocks.moments import Moments, RewardScaling
@@ -45,7 +45,7 @@ from jaxrl.blocks.returns import generalized_advantage
 from jaxrl.blocks.sequences import Sequences
 from jaxrl.blocks.successors import successor_values
 from jaxrl.core import masks, rollout
-from jaxrl.core.algorithm import Algorithm, epochs_of_minibatches
+from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import average, pooled
 from jaxrl.core.config import require_agents
 from jaxrl.core.environment import Environment, PyTree, static
@@ -162,7 +162,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def policy(state, greedy):
         choose: Any = policies.mode if greedy else policies.sample
-        return policies.behaviour(partial(learning.act, state.learner), env.action_space, choose)
+        return policies.behaviour(partial(learning.act, state.learner), env.action_space, choose, config.policy_head)
 
     def update(state, key):
         rollout_key, order_key = jax.random.split(key)
@@ -253,15 +253,10 @@ def learn(
     learner, experience = estimate(network, config, max_steps, learner, batch, memory)
     # For K epochs, for each minibatch of joint steps: one Adam step on L(theta).
     spread = advantages.spread(experience.advantage, masks.active(network.action_space, experience.mask))
-    (params, opt_state), metrics = epochs_of_minibatches(
-        key,
-        optimisers.gradient_step(partial(loss, network, config, spread), optimisers.annealed_adam(config)),
-        (learner.params, learner.opt_state),
-        sequences.cut(experience, (memory, critic_memory), recurrent=config.memory_size > 0),
-        config.num_epochs,
-        config.num_minibatches,
-    )
-    return replace(learner, params=params, opt_state=opt_state), pooled(metrics)
+    data = sequences.cut(experience, (memory, critic_memory), recurrent=config.memory_size > 0)
+    objective, carry = partial(loss, network, config, spread), (learner.params, learner.opt_state)
+    (params, opt_state), metrics = ppo.optimise(key, config, objective, carry, data)
+    return replace(learner, params=params, opt_state=opt_state), metrics
 
 
 def estimate(
@@ -282,7 +277,7 @@ def estimate(
     """
     space, first = network.observation_space, batch.t == 0
     raw_action, outputs = batch.extras["raw_action"], batch.extras["outputs"]
-    log_prob = distributions.of_space(network.action_space, outputs, batch.mask).log_prob(raw_action)
+    log_prob = network.distribution(outputs, batch.mask).log_prob(raw_action)
 
     def normalized(obs, global_obs):
         own = moments.normalize_observation(learner.observations, obs, space)
@@ -329,10 +324,12 @@ def loss(
     steps, (memory, critic_memory) = sequences.by_time(minibatch), minibatch.memory
     apply: Any = network.apply
     outputs, value = apply(params, steps.obs, steps.first, memory, steps.global_obs, critic_memory)
-    policy = distributions.of_space(network.action_space, outputs, steps.mask)
+    policy = network.distribution(outputs, steps.mask)
     log_ratio, entropy = policy.log_prob(steps.raw_action) - steps.log_prob, policy.entropy()
     active = masks.active(network.action_space, steps.mask)
-    advantage = advantages.standardize(steps.advantage, batch_spread, active)
+    advantage = steps.advantage
+    if config.normalize_advantage:
+        advantage = advantages.standardize(advantage, batch_spread, active)
     policy_loss = clipped_surrogate_loss(log_ratio, advantage, config.clip_eps)
     if config.clip_value:
         value_loss = clipped_value_loss(value, steps.value, steps.target, config.clip_eps).mean()

@@ -7,7 +7,8 @@
 
 A network of your own takes the place of the layers that a configuration names: every deep algorithm has the field ``network``. It
 is a function ``(observation_space, num_outputs) -> flax module``, and the module is called with a batch of observations
-PyTree[B, ...] and returns float32[B, num_outputs]: logits, means or action values, or the values of states. A module class with
+PyTree[B, ...] and returns float32[B, num_outputs]: logits, means (of Beta policies, two numbers for each entry of an action) or
+action values, or the values of states. A module class with
 these two fields is such a function itself:
 
     class Residual(nn.Module):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxrl.blocks import distributions
 from jaxrl.blocks.networks.layers import CNN, GRU, MLP, Own, flattened, unroll
 from jaxrl.core import spaces
 from jaxrl.core.environment import Environment
@@ -47,10 +48,11 @@ class ActorCritic(nn.Module):
     centralized: whether the critic sees a global observation float32[..., G] in place of the features, with a GRU of its own.
     num_values: how many values the critic estimates, one for each of as many agents; None for one value without an axis.
     network: of the user's, for actor and critic each, in place of all layers; see ``jaxrl.blocks.networks``. Feed-forward.
+    policy_head: the distribution over Box actions; see ``jaxrl.blocks.distributions.of_space``.
 
     The head is float32[..., A] logits for Discrete actions, float32[..., sum(nvec)] for MultiDiscrete ones, and (mean, log_std),
-    each float32[..., D], for Box actions; of a nested space, a head for every part. ``network`` has the outputs of all parts, one
-    after another, without the deviations: these depend on no observation.
+    each float32[..., D], for Box actions, or the two arguments of a Beta distribution; of a nested space, a head for every part.
+    ``network`` has the outputs of all parts, one after another, without the deviations: these depend on no observation.
     """
 
     observation_space: Space
@@ -63,6 +65,7 @@ class ActorCritic(nn.Module):
     centralized: bool = False
     num_values: int | None = None
     network: Callable | None = None
+    policy_head: str = "gaussian"
 
     def setup(self):
         self.convolution = CNN(self.channels) if self.channels else None
@@ -70,9 +73,9 @@ class ActorCritic(nn.Module):
         self.core = GRU(self.memory_size) if self.memory_size else None
         if self.centralized and self.memory_size:
             self.global_embedding, self.global_core = MLP(self.hidden[:1], self.activation), GRU(self.memory_size)
-        outputs = spaces.flat_size(self.action_space)
-        continuous = any(isinstance(part, Box) for part in spaces.parts(self.action_space))
-        self.log_std = self.param("log_std", _first_log_std, self.action_space) if continuous else None
+        outputs = distributions.num_outputs(self.action_space, self.policy_head)
+        normal = self.policy_head != "beta" and any(isinstance(part, Box) for part in spaces.parts(self.action_space))
+        self.log_std = self.param("log_std", _first_log_std, self.action_space) if normal else None
         num_values = 1 if self.num_values is None else self.num_values
         if self.network is not None:
             self.actor = Own(self.network, self.observation_space, outputs)
@@ -113,10 +116,17 @@ class ActorCritic(nn.Module):
         """Returns the parameters of the action distribution; see ``jaxrl.blocks.distributions.of_space``."""
 
         def one(part, output, log_std):
-            return (output, jnp.broadcast_to(log_std, output.shape)) if isinstance(part, Box) else output
+            if not isinstance(part, Box):
+                return output
+            return tuple(jnp.split(output, 2, -1)) if log_std is None else (output, jnp.broadcast_to(log_std, output.shape))
 
-        outputs = spaces.split_features(self.action_space, self.actor(features))
+        sizes = [distributions.num_outputs(part, self.policy_head) for part in spaces.parts(self.action_space)]
+        outputs = spaces.split_features(self.action_space, self.actor(features), sizes)
         return spaces.map_parts(one, self.action_space, outputs, self.log_std)
+
+    def distribution(self, outputs, mask=None):
+        """Returns the distribution over actions that ``head`` describes. mask: the legal actions, or None."""
+        return distributions.of_space(self.action_space, outputs, mask, self.policy_head)
 
     def value(self, features):
         """Returns the value estimates float32[T, B], or float32[T, B, num_values]."""
@@ -157,11 +167,11 @@ def actor_critic(env: Environment, config: Any, **agents: Any) -> ActorCritic:
 
     Args:
         env: gives the spaces.
-        config: has ``hidden``, ``activation``, ``channels``, ``memory_size`` and ``network``.
+        config: has ``hidden``, ``activation``, ``channels``, ``memory_size``, ``network`` and ``policy_head``.
         agents: further fields of ``ActorCritic``.
     """
-    layers = {name: getattr(config, name) for name in ("hidden", "activation", "channels", "memory_size", "network")}
-    return ActorCritic(env.observation_space, env.action_space, **layers, **agents)
+    names = "hidden", "activation", "channels", "memory_size", "network", "policy_head"
+    return ActorCritic(env.observation_space, env.action_space, **{name: getattr(config, name) for name in names}, **agents)
 
 
 def _first_log_std(key: jax.Array, space: Space) -> Any:

@@ -1,4 +1,6 @@
-"""PPO: the probes with exact values, what the first epoch must look like, options, and refusal of what it cannot do."""
+"""PPO: the probes with exact values, what the first epoch must look like, options, and refusal of what it cannot do. A2C, its
+preset, against a gradient written out by hand.
+"""
 
 import functools
 
@@ -9,7 +11,7 @@ import pytest
 
 import envs
 from jaxrl.algorithms.deep import ppo
-from jaxrl.blocks import distributions
+from jaxrl.blocks import advantages, distributions, networks, sequences
 from jaxrl.blocks.networks import ActorCritic
 from jaxrl.core import rollout
 from jaxrl.core.environment import Environment, Step
@@ -154,6 +156,33 @@ def test_continuous_actions(bound):
     assert (done.metrics["episode_return"][:, -5:].mean(1) > -0.1).all()
 
 
+@pytest.mark.parametrize("policy_head", ["beta", slow("tanh_gaussian")])
+def test_bounded_heads_learn(policy_head):
+    _, done = trained(probes.continuous_action(2.0), 150, ent_coef=0.0, normalize_reward=True, policy_head=policy_head)
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > -0.1).all()
+
+
+def _more_reset(key, params):
+    return jnp.zeros(1, jnp.float32), jnp.float32(0.0)
+
+
+def _more_step(key, state, action, params):
+    return Step(jnp.zeros(1, jnp.float32), state, action["push"][0], jnp.bool_(True))
+
+
+@pytest.mark.parametrize("policy_head", [slow("gaussian"), slow("tanh_gaussian"), "beta"])
+def test_the_best_action_may_lie_at_the_border(policy_head):
+    """The reward is the action, at most 3: samples are as near to the border as float32 allows, and nothing overflows."""
+    space = Dict.of(push=Box(-1.0, 3.0, (1,)), idle=Discrete(2))
+    env = Environment(None, _more_reset, _more_step, Box(-1.0, 1.0, (1,)), space, max_steps=10)
+    config, done = trained(env, 100, ent_coef=0.0, policy_head=policy_head, learning_rate=3e-2)
+    assert not done.summary.failed_seeds
+    assert (done.metrics["episode_return"][:, -5:].mean(1) > 2.5).all()
+    first = jax.tree.map(lambda leaf: leaf[0], done.state)
+    greedy = ppo.make(env, config).policy(first, True)(jax.random.key(0), rollout.view(env, first.episodes)).action
+    assert (greedy["push"] > 2.5).all()
+
+
 @pytest.mark.parametrize("network", [Residual, slow(OfWidth(8))], ids=str)
 def test_a_network_of_the_users_learns(network):
     _, done = trained(probes.nested_observation(), 60, network=network, learning_rate=3e-3)
@@ -162,12 +191,22 @@ def test_a_network_of_the_users_learns(network):
 
 
 @functools.cache
-def first_update(**changes):
+def first_update(name="cartpole", **changes):
     config = CONFIG.replace(num_epochs=1, num_minibatches=1, **changes)
-    return run(ppo.make, envs.make("cartpole"), config, seeds=2, num_updates=2, chunk_length=1)
+    return run(ppo.make, envs.make(name), config, seeds=2, num_updates=2, chunk_length=1)
 
 
-@pytest.mark.parametrize("changes", [{}, slow({"memory_size": 8}), slow({"normalize_observation": True})], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        slow({"memory_size": 8}),
+        slow({"normalize_observation": True}),
+        slow({"name": "pendulum", "policy_head": "tanh_gaussian"}),
+        slow({"name": "pendulum", "policy_head": "beta"}),
+    ],
+    ids=str,
+)
 def test_the_ratio_is_one_before_the_first_step(changes):
     """A single pass over the whole batch sees the policy that collected it, memory and normalisation included."""
     metrics = first_update(**changes).metrics
@@ -181,6 +220,111 @@ def test_annealing_ends_at_zero():
     done = run(ppo.make, envs.make("cartpole"), config, seeds=1, num_updates=6, chunk_length=6)
     assert (done.metrics["clip_fraction"][0, :3] > 0).any()
     np.testing.assert_allclose(done.metrics["approximate_kl"][0, 3:], 0.0, atol=1e-6)
+
+
+@functools.cache
+def within(target_kl, **changes):
+    """Three updates of eight steps each. A number is traced: all of them are one program."""
+    config = CONFIG.replace(target_kl=target_kl, learning_rate=3e-3, **changes)
+    return run(ppo.make, envs.make("cartpole"), config, seeds=2, num_updates=3, chunk_length=1)
+
+
+def test_an_infinite_target_changes_nothing():
+    plain, found = within(None), within(jnp.inf)
+    for one, other in zip(jax.tree.leaves(plain.state), jax.tree.leaves(found.state), strict=True):
+        np.testing.assert_array_equal(_numbers(one), _numbers(other))
+    np.testing.assert_array_equal(found.metrics["gradient_steps"], 8.0)
+    for name in plain.metrics:
+        np.testing.assert_allclose(plain.metrics[name], found.metrics[name], rtol=1e-6)
+    assert "gradient_steps" not in plain.metrics
+
+
+def _numbers(leaf):
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def test_an_update_ends_where_the_policy_has_moved_too_far():
+    """A tiny target allows the first step, which sees the old policy itself, and no other."""
+    tiny, some = within(1e-9), within(3e-4)
+    np.testing.assert_array_equal(tiny.metrics["gradient_steps"], 1.0)
+    assert ((some.metrics["gradient_steps"] > 1) & (some.metrics["gradient_steps"] < 8)).any()
+    assert (tiny.metrics["approximate_kl"] > 0).all()  # of the minibatch that ended it
+
+
+def test_a_rate_that_falls_is_zero_in_time_though_steps_are_left_out():
+    """It falls over the first update, of which one step is made; nothing moves after it, so that no divergence stops it."""
+    found = within(1e-9, anneal_updates=1.0)
+    np.testing.assert_array_equal(found.metrics["gradient_steps"], [[1.0, 8.0, 8.0]] * 2)
+
+
+def test_targets_of_a_sweep_are_one_program():
+    sweep = jnp.array([1e-9, jnp.inf])
+    config = CONFIG.replace(target_kl=sweep, learning_rate=3e-3)
+    found = run(ppo.make, envs.make("cartpole"), config, seeds=2, num_updates=3, chunk_length=1)
+    np.testing.assert_array_equal(found.metrics["gradient_steps"], [[1.0] * 3, [8.0] * 3])
+
+
+# ---- A2C
+
+
+def collected(env, config):
+    """Returns a network, its state, and a block of steps."""
+    algorithm, network = ppo.make(env, config), networks.actor_critic(env, config)
+    state = algorithm.init(jax.random.key(0))
+    _, batch = rollout.unroll(jax.random.key(1), env, algorithm.policy(state, False), state.episodes, config.num_steps)
+    return network, state, batch
+
+
+def n_step_returns(batch, next_value, gamma):
+    """Returns the discounted rewards up to the end of the block or the episode, and the value beyond, by hand."""
+    found = np.zeros(batch.reward.shape)
+    for env in range(found.shape[1]):
+        beyond = next_value[-1, env]
+        for t in reversed(range(len(found))):
+            ends = batch.truncated[t, env] | batch.terminated[t, env]
+            beyond = next_value[t, env] if ends else beyond
+            beyond = 0.0 if batch.terminated[t, env] else beyond
+            found[t, env] = beyond = batch.reward[t, env] + gamma * beyond
+    return found
+
+
+def test_the_gradient_of_a2c_is_the_score_times_the_advantage():
+    """Huang et al. (2022). Returns, advantages and losses are written out again; a time limit of 3 is met."""
+    config, env = ppo.A2C.replace(num_envs=4, hidden=(8,)), envs.make("cartpole").replace(max_steps=3)
+    network, state, batch = collected(env, config)
+    assert batch.truncated.any()
+
+    def outputs(params, obs):
+        logits, value = network.apply(params, obs, batch.t == 0, ())
+        return logits, value
+
+    _, value = outputs(state.params, batch.obs)
+    _, next_value = outputs(state.params, batch.next_obs)
+    returns = jnp.asarray(n_step_returns(batch, np.asarray(next_value), config.gamma), jnp.float32)
+    advantage = returns - value
+
+    def by_hand(params):
+        logits, value = outputs(params, batch.obs)
+        log_probs = logits - jax.scipy.special.logsumexp(logits, axis=-1, keepdims=True)
+        taken = jnp.take_along_axis(log_probs, batch.action[..., None], -1)[..., 0]
+        entropy = -(jnp.exp(log_probs) * log_probs).sum(-1).mean()
+        critic = 0.5 * ((returns - value) ** 2).mean()
+        return -(taken * advantage).mean() + config.vf_coef * critic - config.ent_coef * entropy
+
+    _, experience = ppo.estimate(network, config, env.max_steps, state, batch)
+    objective = functools.partial(ppo.loss, network, config, advantages.spread(experience.advantage))
+    found = jax.grad(lambda params: objective(params, sequences.cut(experience, (), False))[0])(state.params)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(jax.grad(by_hand)(state.params)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+        assert np.abs(other).max() > 1e-4
+
+
+def test_a2c_makes_one_step_an_update():
+    done = run(ppo.make, envs.make("cartpole"), ppo.A2C.replace(hidden=(8,)), seeds=2, num_updates=2, chunk_length=1)
+    np.testing.assert_allclose(done.metrics["approximate_kl"], 0.0, atol=1e-6)
+    np.testing.assert_array_equal(done.metrics["clip_fraction"], 0.0)
+    counts = {int(leaf.max()) for leaf in jax.tree.leaves(done.state.opt_state) if leaf.dtype == jnp.int32}
+    assert counts == {2}
 
 
 def test_value_clipping_limits_the_critic():
@@ -283,6 +427,11 @@ def test_distribution_of_masked_actions():
         ("cartpole", {"hidden": ()}, ConfigError, "at least one layer"),
         ("cartpole", {"network": Residual, "memory_size": 8}, ConfigError, "ppo: a network of your own .* without memory_size"),
         ("cartpole", {"channels": (4,)}, SpaceError, r"shape \[H, W, C\]"),
+        ("cartpole", {"policy_head": "beta"}, SpaceError, "ppo: policy_head='beta' needs actions in a Box"),
+        ("pendulum", {"policy_head": "betta"}, UnknownNameError, "Did you mean 'beta'"),
+        ("lqr", {"policy_head": "tanh_gaussian"}, SpaceError, "every entry of it bounded.*Set policy_head='gaussian'"),
+        ("cartpole", {"target_kl": 0.0}, ConfigError, "target_kl must be positive, got 0.0"),
+        ("cartpole", {"target_kl": float("nan")}, ConfigError, "target_kl must be a number"),
     ],
 )
 def test_what_cannot_run_is_refused_before_tracing(env, changes, error, message):

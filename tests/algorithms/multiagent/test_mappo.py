@@ -86,6 +86,8 @@ def probabilities(env, config, done, obs, mask=None):
         slow("cartpole", {"normalize_value": True, "clip_value": True}),
         slow("pendulum", {"normalize_observation": True, "normalize_reward": True}),
         slow("cartpole", {"memory_size": 8}),
+        slow("cartpole", {"target_kl": 1e-3, "normalize_advantage": False}),
+        slow("pendulum", {"policy_head": "beta"}),
     ],
     ids=str,
 )
@@ -181,7 +183,9 @@ def test_images():
 
 
 @pytest.mark.each
-@pytest.mark.parametrize("changes", [{}, slow({"shared_parameters": False})], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, slow({"shared_parameters": False}), slow({"shared_parameters": False, "policy_head": "beta"})], ids=str
+)
 def test_continuous_actions(changes):
     """The reward is minus the squared distance to the observation; an agent that ignores it gets -1/3 at best."""
     env = copies(probes.continuous_action(2.0), 2)
