@@ -110,7 +110,7 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
 
 
 def horizon(lake: TabularModel) -> Iterator[tuple[dict, dict]]:
-    """What three policies reach on the lake within the time limit, and how far the count of visits is from it."""
+    """Yields how often three policies reach the goal of the lake within the time limit, and the check by visits."""
     plan = backward_induction(lake, HORIZON)
     greedy = np.eye(lake.num_actions)[host.solve(lake, GAMMA).action_value.argmax(-1)]
     for name, policy in (("greedy", greedy), ("random", np.full_like(greedy, 1 / lake.num_actions))):
