@@ -2,7 +2,7 @@
 
 Action 0 pays ``safe``; action 1 pays ``win`` with probability ``chance`` and ``lose`` otherwise. The round alone is observed, so
 a policy of the observation cannot tell how much it has won. With the defaults the gamble pays more on average, 7.5 in five rounds
-against 5.0, and whoever cares for the worst outcomes should gamble only as long as earlier wins can bear it: the mean of the
+against 5.0. An agent that cares for the worst outcomes should gamble only as long as earlier wins can bear it: the mean of the
 worse half of the returns can be 5.375, but no plan that forgets its winnings brings it above 5.0.
 
 Source: written for this library, after the examples of Pires (2025), "Optimizing Return Distributions with Distributional Dynamic

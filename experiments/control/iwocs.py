@@ -103,9 +103,10 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
 def figures(results: Results) -> None:
     """Draws how many models the searches took, and what is known of the walk in an unknown wind."""
     draw.ends(results, "models", {"label": "Models (count)", "title": "Ordinary problems that were solved"})
-    ticks = {"promised by the models found": "promise", "search, worst wind": "sure", "best for one wind, worst wind": "single"}
+    ticks = {"promised": "promise", "search": "sure", "best single": "single"}
     bars = {"": [float(results.final(metric)[0]) for metric in ticks.values()]}
-    options = {"title": "One unknown wind everywhere", "text": "Expected return from the start of the windy walk."}
+    text = "Promised by the models that were found; in the worst wind, the search and the best of policies for one wind."
+    options = {"title": "One unknown wind everywhere", "text": text}
     game_figures.bars(results.directory, "wind", bars, list(ticks), "Value of the start (reward units)", **options)
 
 

@@ -112,7 +112,7 @@ def figures(results: Results) -> None:
     game_figures.bars(results.directory, "laws", bars, ticks, "Probability", **options)
 
 
-PAPER = "Pires (2025), section 5; Bauerle and Ott (2011)"
+PAPER = "Pires (2025); Bauerle and Ott (2011)"
 CLAIMS = (
     Claim(
         "On a ladder of five gambles, the best CVaR with a memory of the winnings is 5, 5, 5.375 and 7.5 at the levels 0.1, "

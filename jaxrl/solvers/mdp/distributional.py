@@ -137,7 +137,7 @@ def require_support(where: str, support: Any) -> jax.Array:
 def places(support: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns between which atoms of ``support`` [N] each value lies: the lower one, int32, and the share of the upper one.
 
-    What lies beyond an end counts as the end.
+    Values beyond an end count as the end.
     """
     lower = jnp.clip(jnp.searchsorted(support, value, side="right") - 1, 0, len(support) - 2).astype(jnp.int32)
     share = (value - support[lower]) / (support[lower + 1] - support[lower])

@@ -13,7 +13,7 @@ Moore and Atkeson learn the model on the way; here it is given. A backup costs a
 of one state, and some microseconds: where values change in few places at a time, as behind a wave in a maze, that is much less
 than sweeps over all states. The algorithm is sequential; it runs on the host in float64.
 
-Source: Moore and Atkeson (1993), "Prioritized Sweeping: Reinforcement Learning with Less Data and Less Real Time", section 4;
+Source: Moore and Atkeson (1993), "Prioritized Sweeping: Reinforcement Learning with Less Data and Less Time";
 Sutton and Barto (2018), section 8.4.
 """
 

@@ -37,7 +37,7 @@ class RobustSolution(NamedTuple):
 
 
 class RobustValue(NamedTuple):
-    """What a policy is sure of. policy_value: in every state. worst: float[X, A, K], the adversary's answer to the policy."""
+    """The sure value of a policy. policy_value: in every state. worst: float[X, A, K], the adversary's answer to the policy."""
 
     policy_value: PolicyValue
     worst: jax.Array

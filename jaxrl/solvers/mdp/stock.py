@@ -15,7 +15,7 @@ Outside a grid that covers the negative of all returns the answer is constant in
 stock between two places of the grid is rounded to one of them at random, so that its mean is kept. Where rewards take the stock
 from place to place, nothing is rounded and the answer is exact.
 
-Source: Pires (2025), "Optimizing Return Distributions with Distributional Dynamic Programming", sections 3 to 5; Bauerle and Ott
+Source: Pires (2025), "Optimizing Return Distributions with Distributional Dynamic Programming"; Bauerle and Ott
 (2011), "Markov Decision Processes with Average-Value-at-Risk Criteria"; Rockafellar and Uryasev (2000).
 """
 
