@@ -20,6 +20,9 @@ from jaxrl.core.spaces import example
 from jaxrl.errors import nan_unless
 
 
+BLOCK = "block"  # an environment with this name in its ``Step.info`` asks for all its steps: see ``episode_metrics``
+
+
 class View(NamedTuple):
     """The input of a policy, for a batch of E environments.
 
@@ -285,12 +288,14 @@ def unroll(
     return episodes, shard_batch(batch, axis=1)
 
 
-def episode_metrics(batch: Transition) -> dict[str, jax.Array | Average]:
+def episode_metrics(batch: Transition) -> dict[str, Any]:
     """Returns statistics of the episodes that ended in a block.
 
     Returns:
         ``episodes``: float32[], how many ended; ``episode_return`` (summed over agents) and ``episode_length``: their averages,
         a missing value where none ended. With agents, at most ``MOST_ENTRIES`` of them, ``agent_return``: that of each, [N].
+        ``block``: the Transitions themselves, where the environment asks for them by ``BLOCK`` in its info. An algorithm around
+        the learner asks, and takes them out of the metrics of the learner's update, which hands them on unread.
     """
     done = batch.done
     total = batch.return_.reshape(*done.shape, -1).sum(-1)
@@ -301,7 +306,7 @@ def episode_metrics(batch: Transition) -> dict[str, jax.Array | Average]:
     }
     if batch.return_.ndim > done.ndim and batch.return_.shape[-1] <= MOST_ENTRIES:
         metrics["agent_return"] = average(batch.return_, done[..., None], axis=tuple(range(done.ndim)))
-    return metrics
+    return metrics | ({BLOCK: batch} if BLOCK in batch.info else {})
 
 
 def uniform_policy(env: Environment) -> Policy:
