@@ -27,6 +27,7 @@ from jaxrl.algorithms.tabular import (
     sarsa,
     sarsa_lambda,
 )
+from jaxrl.blocks import bonuses
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, require_at_most, require_numbers
 from jaxrl.solvers import extensive
@@ -56,6 +57,8 @@ CONFIGS = {
     "pqn": (pqn.Config(), GRID),
     "sac": (sac.Config(), GRID),
     "td3": (td3.Config(), envs.make("pendulum")),
+    "rnd": (bonuses.RND.of(GRID), GRID),
+    "icm": (bonuses.ICM.of(GRID), GRID),
     "reward_fitting": (FITTING, DATA),
     "cfr": (cfr.Config(averaging=1.0), extensive.from_environment(GAME)),
     "dynamics": (dynamics.Config(), TABLE),

@@ -12,13 +12,12 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.core import masks
-from jaxrl.core.averages import MOST_ENTRIES, Average, average
+from jaxrl.core.averages import MOST_ENTRIES, average
 from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.scan import scan
 from jaxrl.core.spaces import example
 from jaxrl.errors import nan_unless
-
 
 BLOCK = "block"  # an environment with this name in its ``Step.info`` asks for all its steps: see ``episode_metrics``
 

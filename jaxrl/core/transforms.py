@@ -145,8 +145,8 @@ def with_bonus(
     """Adds a function of what the agent sees and does to the reward: reward_weight * reward + bonus_weight * bonus.
 
     The parameters of the bonus are a traced part of the environment's, as in ``with_reward``. ``Step.info`` asks for the steps
-    (``rollout.BLOCK``), so that a learner hands them on, and names the parts of what each was paid, ``Paid``. The result keeps the
-    return of the episode and is therefore not finite, whatever the environment is.
+    (``rollout.BLOCK``), so that a learner hands them on, and names the parts of what each was paid, ``Paid``. The state holds the
+    return of the episode so far, so the result is not finite even if the environment is.
 
     Args:
         env: an environment without agents.

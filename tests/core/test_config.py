@@ -8,6 +8,7 @@ from flax import struct
 
 import envs
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
+from jaxrl.algorithms.exploration import intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
@@ -47,7 +48,15 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     sarsa.Config,
     sarsa_lambda.Config,
 )
-OTHERS: tuple[type[Config], ...] = (cfr.Config, dynamics.Config, ensembles.Config, reward_fitting.Config, rlhf.Config)
+OTHERS: tuple[type[Config], ...] = (
+    cfr.Config,
+    dynamics.Config,
+    ensembles.Config,
+    intrinsic.Config,
+    reward_fitting.Config,
+    rlhf.Config,
+)
+AROUND = (intrinsic.Config, rlhf.Config)  # a learner, whose steps are theirs
 
 
 @struct.dataclass
@@ -71,7 +80,7 @@ def test_every_configuration_keeps_the_protocol():
         assert config.replace() == config or jax.tree.structure(config.replace()) == jax.tree.structure(config), name
         steps = type(config) in STEPPING
         assert isinstance(config, Batched) == steps, name
-        assert isinstance(config, DeclaresSteps) == (steps or isinstance(config, rlhf.Config)), name
+        assert isinstance(config, DeclaresSteps) == (steps or isinstance(config, AROUND)), name
 
 
 def test_what_a_configuration_does_not_say_is_not_asked():

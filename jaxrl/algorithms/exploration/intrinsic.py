@@ -6,16 +6,17 @@
 
 It stands around a learner rather than in it: the reward is changed in the environment (``transforms.with_bonus``), where the
 state of the bonus is a traced part of the parameters, and the steps come back with the learner's metrics (``rollout.BLOCK``). So
-no learner knows of it: PPO, DQN, PQN, SAC, TD3 and all tabular ones take it, and those of a user's own that measure their episodes
-by ``rollout.episode_metrics``. A hook in each of them would have to carry the state of the bonus through their inner loops.
+no learner knows of it: PPO, DQN, PQN, SAC, TD3 and all tabular ones take it, and so does one of a user's own that measures its
+episodes by ``rollout.episode_metrics``. A hook in each learner would have to carry the state of the bonus through the loops
+inside its update.
 
-The bonus stays as it is during an update. One over an update of many rounds (``num_rounds`` of DQN, ``num_steps`` of a table) is
-paid by a state as old as the update, so these should be small. A replay memory keeps the reward that was paid when the step was
-made, and is not paid again as the bonus falls; its first, random steps are paid by the first state, which does not learn from
-them.
+The bonus stays as it is during an update: where this has many rounds (``num_rounds`` of DQN, ``num_steps`` of a table), the last
+ones are paid by an old state, so these numbers should be small. A replay memory keeps the reward that was paid when the step was
+made, although the bonus of the same step has fallen since; its first, random steps are paid by the first state, which does not
+learn from them.
 
-Metrics of episodes are those of the environment's own reward; ``bonus`` is the mean bonus of a step, before its weight. Evaluators
-are built on the environment itself and see no bonus.
+Metrics of episodes are those of the environment's own reward; ``bonus`` is the mean bonus of a step, before its weight.
+Evaluators are built on the environment itself and see no bonus.
 
 Source: Bellemare et al. (2016), "Unifying count-based exploration and intrinsic motivation"; see ``jaxrl.blocks.bonuses``.
 """

@@ -39,7 +39,7 @@ def require_spaces(where: str, bonus: Any, env: Environment) -> None:
 
 
 def require_minibatches(where: str, bonus: Any, steps: int | None) -> None:
-    """Raises ConfigError unless ``num_epochs`` and ``num_minibatches`` are counts, and the latter divides the steps of a block."""
+    """Raises ConfigError unless ``num_epochs`` and ``num_minibatches`` are counts, the latter a divisor of the steps."""
     require_counts(where, bonus, "num_epochs", "num_minibatches")
     if steps is not None:
         require_divisor(where, "the steps of an update", steps, "num_minibatches", bonus.num_minibatches)

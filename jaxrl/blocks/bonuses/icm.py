@@ -6,8 +6,8 @@
     bonus          1/2 |phi^ - phi(s')|^2                                                                   (equation 6)
 
 Both losses are minimised together by Adam. L_F does not reach the features, which it would make all equal; the losses therefore
-have no parameter in common, and the weight that equation 7 gives each is left out, since Adam divides it out. eta of equation 6 is
-the weight with which the bonus is paid.
+have no parameter in common, and the weight that equation 7 gives each is left out, since Adam divides it out. eta of equation 6
+is the weight with which the bonus is paid.
 
 Without the inverse model the features are random and fixed (Burda et al. 2019, section 2.2, "random features"). They then hold
 everything that is observed, also what no action has an effect on: noise is never predicted, so its bonus does not fall.
@@ -37,7 +37,7 @@ from jaxrl.errors import require_counts, require_numbers, require_positive
 
 @struct.dataclass
 class State:
-    """features, forward, inverse: parameters of phi, f and g; inverse is None without that model. opt_state: of what is learned."""
+    """features, forward, inverse: parameters of phi, f and g, None without an inverse model. opt_state: of all that are learned."""
 
     features: PyTree
     forward: PyTree
