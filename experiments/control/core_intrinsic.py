@@ -160,8 +160,8 @@ CLAIMS = (
         found("epsilon-greedy") <= 0.0,
     ),
     Claim(
-        "In a deep sea of 10 rows, more seeds of DQN with RND than of epsilon-greedy DQN find the treasure in half of the last 200 "
-        "of 2000 episodes",
+        "In a deep sea of 10 rows, more seeds of DQN with RND than of epsilon-greedy DQN find the treasure in half of the last "
+        "200 of 2000 episodes",
         "Burda et al. (2019), for the bonus; the problem and the bar are ours",
         solved("DQN with RND") - solved("DQN, epsilon-greedy") > 0.0,
     ),

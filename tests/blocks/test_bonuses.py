@@ -1,5 +1,7 @@
 """Bonuses: counts by hand, errors by the networks' own weights in NumPy, and what each learns."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,7 +140,7 @@ def test_icm_pays_half_the_squared_error_of_the_forward_model():
 def test_features_are_learned_by_the_inverse_model_alone():
     bonus = ICM.of(LAKE, **SMALL)
     state = bonus.init(KEY, 2)
-    other = state.replace(forward=jax.tree.map(lambda leaf: 3.0 * leaf + 1.0, state.forward))
+    other = replace(state, forward=jax.tree.map(lambda leaf: 3.0 * leaf + 1.0, state.forward))
     features = [jax.tree.leaves(bonus.update(KEY, one, STEPS)[0].features) for one in (state, other)]
     assert all(np.array_equal(*pair) for pair in zip(*features, strict=True))
     assert not np.array_equal(features[0][1], jax.tree.leaves(state.features)[1])

@@ -16,6 +16,7 @@ Source: Pathak et al. (2017), "Curiosity-driven exploration by self-supervised p
 "Large-scale study of curiosity-driven learning".
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -37,7 +38,7 @@ from jaxrl.errors import require_counts, require_numbers, require_positive
 
 @struct.dataclass
 class State:
-    """features, forward, inverse: parameters of phi, f and g, None without an inverse model. opt_state: of all that are learned."""
+    """features, forward, inverse: parameters of phi, f and g (None without an inverse model). opt_state: of all learned ones."""
 
     features: PyTree
     forward: PyTree
@@ -86,7 +87,7 @@ class ICM:
         forward = self._forward.init(forward_key, jnp.zeros((1, size + spaces.flat_size(self.action_space)), jnp.float32))
         inverse = self._inverse.init(inverse_key, jnp.zeros((1, 2 * size), jnp.float32)) if self.inverse else None
         state = State(features, forward, inverse, ())
-        return state.replace(opt_state=self._adam.init(self._learned(state)))
+        return replace(state, opt_state=self._adam.init(self._learned(state)))
 
     def __call__(self, state: State, obs: PyTree, action: PyTree, next_obs: PyTree) -> jax.Array:
         """Returns half the squared error of the forward model, float32[...]."""
@@ -111,7 +112,7 @@ class ICM:
         step = optimisers.gradient_step(loss, self._adam)
         carry = self._learned(state), state.opt_state
         (learned, opt_state), metrics = epochs_of_minibatches(key, step, carry, steps, self.num_epochs, self.num_minibatches)
-        return state.replace(**learned, opt_state=opt_state), pooled(metrics)
+        return replace(state, **learned, opt_state=opt_state), pooled(metrics)
 
     def phi(self, params: PyTree, obs: PyTree) -> Any:
         """Returns features, float32[..., F]."""

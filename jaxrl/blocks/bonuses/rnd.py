@@ -10,7 +10,8 @@ Quantities in observations are normalised by their running mean and deviation an
 vectors. The sums that sigma measures go on through the ends of episodes, as exploration does.
 
 Source: Burda et al. (2019), "Exploration by random network distillation", sections 2.2 and 2.4, algorithm 1. Theirs fits values
-of the bonus by a second head without ends of episodes, and cuts observations to [-5, 5]; here a learner has one reward, their sum.
+of the bonus by a second head without ends of episodes, and cuts observations to [-5, 5]; here a learner has one reward, the sum
+of both.
 """
 
 from dataclasses import replace

@@ -1,6 +1,7 @@
 """Intrinsic motivation around a learner: what is paid, what is learned from, and what metrics are of."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +23,13 @@ KEY = jax.random.key(0)
 TABLE = q_learning.Config(num_steps=4, learning_rate=1.0, learning_rate_half_life=np.inf, gamma=0.0, epsilon=1.0)
 
 
-def counting(env, learner=TABLE, make=q_learning.make, **weights):
+def counting(env: Any, learner: Any = TABLE, make=q_learning.make, **weights):
     return intrinsic.Config(learner, Count.of(env), make, **weights)
 
 
 def test_a_step_is_paid_its_reward_and_its_bonus():
     """Without discount and at step size 1, the table holds what each pair was paid last: here -1 and beta over the root of N."""
-    env = envs.make("cliff_walking")
+    env: Any = envs.make("cliff_walking")
     config = counting(env, replace(TABLE, num_steps=1), bonus_weight=3.0, reward_weight=0.5)
     algorithm = intrinsic.make(env, config)
     update, state = jax.jit(algorithm.update), algorithm.init(KEY)
@@ -143,7 +144,7 @@ def test_evaluated_bonuses_are_those_of_the_list():
     env = envs.make("frozen_lake")
     bonus, config = Count.of(env), counting(env)
     algorithm = intrinsic.make(env, config)
-    state = algorithm.init(KEY).replace(bonus=jnp.arange(16))
+    state = replace(algorithm.init(KEY), bonus=jnp.arange(16))
     steps = jnp.array([0, 0]), jnp.array([0, 0]), jnp.array([3, 8])
     found = intrinsic.MeanBonus(bonus, *steps, "there")(KEY, algorithm, state)
     assert float(found["bonus_there"]) == pytest.approx((1 / 2 + 1 / 3) / 2)
