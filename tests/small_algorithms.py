@@ -10,6 +10,7 @@ import numpy as np
 
 import envs
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
+from jaxrl.algorithms.exploration import intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
@@ -32,7 +33,7 @@ from jaxrl.algorithms.tabular import (
     sarsa,
     sarsa_lambda,
 )
-from jaxrl.blocks import datasets
+from jaxrl.blocks import bonuses, datasets
 from jaxrl.blocks.options import primitive, with_options
 from jaxrl.blocks.tiles import line_tiles
 from jaxrl.core import rollout
@@ -123,6 +124,22 @@ def loop() -> rlhf.Config:
     """Returns the configuration of reinforcement learning from preferences with a tabular learner."""
     sizes = {"num_rounds": 2, "num_segments": 4, "segment_length": 3, "num_queries": 4, "learner_updates": 2}
     return rlhf.Config(fitting(), q_learning.Config(num_steps=4), q_learning.make, **sizes)
+
+
+def counting() -> intrinsic.Config:
+    """Returns the configuration of a tabular learner that is paid for what it has rarely seen."""
+    learner = q_learning.Config(num_envs=2, num_steps=4)
+    return intrinsic.Config(learner, bonuses.Count.of(envs.make("frozen_lake")), q_learning.make)
+
+
+def curious(kind: Callable) -> Callable[[], Any]:
+    """Returns the function that builds the configuration of PPO with a learned bonus on CartPole."""
+
+    def config() -> intrinsic.Config:
+        bonus = kind(envs.make("cartpole"), num_features=3, hidden=(4,))
+        return intrinsic.Config(small(ppo.Config)(), bonus, ppo.make)
+
+    return config
 
 
 def small(config: Callable, **changes: Any) -> Callable[[], Any]:
@@ -222,6 +239,9 @@ CASES = {
     "reward_fitting": Case(reward_fitting.make, comparisons, differing),
     "ensembles": Case(ensembles.make, comparisons, lambda: ensembles.Config(differing(), num_members=2)),
     "rlhf": Case(rlhf.make, reward_grid, loop),
+    "intrinsic": Case(intrinsic.make, env("frozen_lake"), counting),
+    "intrinsic_rnd": Case(intrinsic.make, env("cartpole"), curious(bonuses.RND.of)),
+    "intrinsic_icm": Case(intrinsic.make, env("cartpole"), curious(bonuses.ICM.of)),
     "cfr": Case(cfr.make, poker, functools.partial(cfr.Config, start="random", iterations_per_update=2)),
     "log_q_learning": Case(log_q_learning.make, line_sweeps, functools.partial(log_q_learning.Config, averaging_rate=0.5)),
     "dynamics": Case(dynamics.make, payoffs, functools.partial(dynamics.Config, iterations_per_update=3)),

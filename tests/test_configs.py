@@ -33,6 +33,7 @@ from jaxrl.algorithms.tabular import (
     sarsa,
     sarsa_lambda,
 )
+from jaxrl.blocks import bonuses
 from jaxrl.blocks.dataset_layouts import from_minari
 from jaxrl.blocks.options import primitive, with_options
 from jaxrl.core.spaces import Box, Discrete
@@ -76,6 +77,8 @@ CONFIGS = {
     "td3": (td3.Config(), envs.make("pendulum")),
     "alphazero": (alphazero.Config(), GRID),
     "muzero": (muzero.Config(), GRID),
+    "rnd": (bonuses.RND.of(GRID), GRID),
+    "icm": (bonuses.ICM.of(GRID), GRID),
     "reward_fitting": (FITTING, DATA),
     "cfr": (cfr.Config(averaging=1.0), extensive.from_environment(GAME)),
     "dynamics": (dynamics.Config(), TABLE),

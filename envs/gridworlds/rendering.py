@@ -15,6 +15,7 @@ from envs.gridworlds import (
     grid,
     hazard_grid,
     noisy_grid,
+    noisy_tv,
     random_maze,
     short_corridor,
     t_maze,
@@ -151,6 +152,20 @@ def noisy(state, params: noisy_grid.Params) -> np.ndarray:
     board, goal = _open(size, size), int(params.goal)
     board.goal(divmod(goal, size))
     board.agent(divmod(min(int(state), size * size) if int(state) < size * size else goal, size))
+    return board.picture
+
+
+def television(state, params: noisy_tv.Params) -> np.ndarray:
+    """The map; the television is striped in a colour of its own for each picture while the agent sees one."""
+    letters = np.asarray(params.letters)
+    board, place = _map(letters), np.argwhere(letters != ord(grid.WALL))
+    cell, screen = int(noisy_tv.cell(state, params)), int(params.television)
+    colours = (tiles.BLUE, tiles.VERMILION, tiles.GREEN, tiles.PURPLE, tiles.ORANGE, tiles.SKY, tiles.YELLOW)
+    shown = colours[int(state) % len(colours)] if cell == screen else tiles.DARK
+    board.draw(place[screen], "stripes", shown, 0.8)
+    board.goal(place[int(params.goal)])
+    board.draw(place[int(params.start)], "frame", tiles.BLUE, 0.6)
+    board.agent(place[cell])
     return board.picture
 
 

@@ -12,12 +12,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.core import masks
-from jaxrl.core.averages import MOST_ENTRIES, Average, average
+from jaxrl.core.averages import MOST_ENTRIES, average
 from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.scan import scan
 from jaxrl.core.spaces import example
 from jaxrl.errors import nan_unless
+
+BLOCK = "block"  # an environment with this name in its ``Step.info`` asks for all its steps: see ``episode_metrics``
 
 
 class View(NamedTuple):
@@ -285,12 +287,14 @@ def unroll(
     return episodes, shard_batch(batch, axis=1)
 
 
-def episode_metrics(batch: Transition) -> dict[str, jax.Array | Average]:
+def episode_metrics(batch: Transition) -> dict[str, Any]:
     """Returns statistics of the episodes that ended in a block.
 
     Returns:
         ``episodes``: float32[], how many ended; ``episode_return`` (summed over agents) and ``episode_length``: their averages,
         a missing value where none ended. With agents, at most ``MOST_ENTRIES`` of them, ``agent_return``: that of each, [N].
+        ``block``: the Transitions themselves, where the environment asks for them by ``BLOCK`` in its info. An algorithm around
+        the learner asks, and takes them out of the metrics of the learner's update, which hands them on unread.
     """
     done = batch.done
     total = batch.return_.reshape(*done.shape, -1).sum(-1)
@@ -301,7 +305,7 @@ def episode_metrics(batch: Transition) -> dict[str, jax.Array | Average]:
     }
     if batch.return_.ndim > done.ndim and batch.return_.shape[-1] <= MOST_ENTRIES:
         metrics["agent_return"] = average(batch.return_, done[..., None], axis=tuple(range(done.ndim)))
-    return metrics
+    return metrics | ({BLOCK: batch} if BLOCK in batch.info else {})
 
 
 def uniform_policy(env: Environment) -> Policy:

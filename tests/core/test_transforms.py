@@ -13,10 +13,11 @@ from envs.control import cartpole
 from envs.gridworlds import corridor, doorkey, empty_room, frozen_lake
 from envs.matrix_games import matrix_game, named
 from jaxrl.core.finite import tabulate
-from jaxrl.core.rollout import start, uniform_policy, unroll
+from jaxrl.core.rollout import BLOCK, episode_metrics, start, uniform_policy, unroll
 from jaxrl.core.spaces import Box, Discrete
 from jaxrl.core.transforms import (
     with_action_mask,
+    with_bonus,
     with_copied_actions,
     with_observation,
     with_potential,
@@ -339,3 +340,38 @@ def test_reward_parameters_may_be_any_pytree():
     assert isinstance(env.observation_space, Discrete)
     _, state = env.reset(KEY)
     assert env.step(KEY, state, jnp.int32(1)).reward == 1.0
+
+
+def test_a_bonus_is_added_and_its_parts_are_told():
+    """The corridor's last step pays 1; entering cell 1 has a bonus of 0.5, any other cell none."""
+    env = corridor.make(length=4)
+    table = jnp.array([0.0, 0.5, 0.0, 0.0])
+    changed = with_bonus(env, entering, table, reward_weight=2.0, bonus_weight=10.0)
+    _, state = changed.reset(KEY)
+    found = []
+    for _ in range(4):
+        step = changed.step(KEY, state, jnp.int32(1))
+        paid = step.info[BLOCK]
+        found.append([float(step.reward), *map(float, (paid.reward, paid.return_, paid.bonus))])
+        state = step.state
+    own = [float(env.step(KEY, jnp.int32(cell), jnp.int32(1)).reward) for cell in range(3)]
+    bonus = [0.5, 0.0, 0.0]
+    expected = [[2 * r + 10 * b, r, sum(own[: t + 1]), b] for t, (r, b) in enumerate(zip(own, bonus, strict=True))]
+    np.testing.assert_allclose(found[:3], expected, rtol=1e-6)
+    assert found[3][3] == 0.0
+    assert not changed.is_finite
+    check_environment(changed, KEY)
+
+
+def test_steps_are_handed_on_where_an_environment_asks_for_them():
+    env = corridor.make(length=4)
+    _, plain = unroll(KEY, env, uniform_policy(env), start(KEY, env, 2), 3)
+    assert BLOCK not in episode_metrics(plain)
+    changed = with_bonus(env, entering, jnp.zeros(4))
+    _, batch = unroll(KEY, changed, uniform_policy(changed), start(KEY, changed, 2), 3)
+    assert episode_metrics(batch)[BLOCK] is batch
+
+
+def test_a_bonus_of_agents_is_refused():
+    with pytest.raises(EnvError, match="with_bonus: the environment must have no agent axis, got 2"):
+        with_bonus(matrix_game.make(named.CHICKEN), for_two, 1.0)

@@ -58,7 +58,8 @@ def make(env: Environment, config: Config) -> Algorithm:
     )
 
     def init(key):
-        return State(jnp.zeros(shape, jnp.float32), counters.zeros(*shape), rollout.start(key, env, config.num_envs))
+        q = jnp.full(shape, config.initial_value, jnp.float32)
+        return State(q, counters.zeros(*shape), rollout.start(key, env, config.num_envs))
 
     def learn(q, visits, seen):
         """Moves the table of one agent after what this agent saw and did: line 4 of Q-learning."""

@@ -6,10 +6,12 @@
     4. adjusts its value of (s, a), using a learning factor alpha_n:
            Q(s, a) <- (1 - alpha_n) Q(s, a) + alpha_n [r + gamma V(s')]    with V(s') = max_a' Q(s', a')
 
-The behaviour in line 2 is epsilon-greedy (or ``exploration``), and alpha_n falls with the number n of visits to (s, a).
+The behaviour in line 2 is epsilon-greedy (or ``exploration``), and alpha_n falls with the number n of visits to (s, a). With a
+table that begins above all returns (``initial_value``), the learner tries every pair until it is disappointed: optimistic
+Q-learning.
 
 Source: Watkins (1989), "Learning from delayed rewards", chapter 7, as listed by Watkins and Dayan (1992), section 2; Sutton and
-Barto (2018), equation 6.8.
+Barto (2018), equation 6.8; optimistic: Even-Dar and Mansour (2001), "Convergence of optimistic and incremental Q-learning".
 """
 
 import jax
@@ -29,6 +31,8 @@ from jaxrl.core.rollout import Episode, Transition
 @struct.dataclass
 class Config(TableConfig):
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing."""
+
+    initial_value: float = 0.0  # of all pairs (reward units); the largest possible return makes the learner optimistic
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
@@ -64,7 +68,8 @@ def make(env: Environment, config: Config) -> Algorithm:
     policy, probabilities = tables.of_pairs(config)
 
     def init(key):
-        return State(jnp.zeros(shape, jnp.float32), counters.zeros(*shape), rollout.start(key, env, config.num_envs))
+        q = jnp.full(shape, config.initial_value, jnp.float32)
+        return State(q, counters.zeros(*shape), rollout.start(key, env, config.num_envs))
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)

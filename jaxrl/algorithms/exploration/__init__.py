@@ -1,0 +1,1 @@
+"""Algorithms that explore: around a learner, for what its own exploration does not find."""
