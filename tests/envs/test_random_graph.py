@@ -59,7 +59,7 @@ def test_the_optimum_is_minus_the_distance():
     distance = np.asarray(random_graph.distances(env.params.edges, env.params.goal))
     states = np.asarray(model.state)
     np.testing.assert_allclose(values, -distance[states], atol=1e-9)
-    assert (distance[states] >= 0).all() and len(states) == (distance >= 0).sum()
+    assert set(states.tolist()) == set(np.flatnonzero(distance >= 0).tolist())
 
 
 def test_steps_and_masks():
@@ -88,13 +88,13 @@ def test_numbers_that_are_refused():
         random_graph.make(edge_probability=0.0)
     with pytest.raises(ConfigError, match="max_steps must be at least 1"):
         random_graph.make(max_steps=0)
-    with pytest.raises(EnvError, match="the graph must have an edge, got 0. Take another seed, or a larger edge_probability"):
+    with pytest.raises(EnvError, match="the graph must have an edge, got 0"):
         random_graph.make(2, 1e-6)
 
 
 def test_the_picture_shows_edges_goal_and_walk():
     env = envs.make("random_graph")
-    obs, state = env.reset(jax.random.key(0))
+    _, state = env.reset(jax.random.key(0))
     picture = rendering.render(env, state)
-    assert picture.dtype == np.uint8 and picture.shape[-1] == 3
+    assert picture.dtype == np.uint8
     assert (picture != rendering.render(env, env.params.goal)).any()

@@ -11,12 +11,11 @@
         a_t from pi_theta on the last K steps
         R_t+1 = R_t - r_t
 
-Nothing is bootstrapped, and returns are not discounted. Illegal actions have no probability. Real actions are predicted in units of
-half the range of their Box, and cut to it.
+Nothing is bootstrapped, and returns are not discounted. Illegal actions have no probability. Real actions are predicted in units
+of half the range of their Box, and cut to it.
 
 Source: Chen et al. (2021), "Decision Transformer: Reinforcement Learning via Sequence Modeling", algorithm 1. Of the paper's
-training, dropout, weight decay and the warm-up of the learning rate are left out; blocks are normalised at their inputs, as in its
-own code.
+training, dropout, weight decay and the warm-up of the learning rate are left out.
 """
 
 from dataclasses import replace
@@ -128,8 +127,9 @@ def make(task: Any, config: Config) -> Algorithm:
 def transformer(data: Dataset, config: Config) -> DecisionTransformer:
     """Returns the network for the spaces of some data. It knows as many places in time as their episodes can have steps."""
     outputs = spaces.flat_size(data.action_space)
-    sizes = config.width, config.num_layers, config.num_heads, data.length
-    return DecisionTransformer(data.observation_space, outputs, *config.layers, *sizes)
+    layers = {name: getattr(config, name) for name in ("hidden", "activation", "channels", "network")}
+    layers |= {name: getattr(config, name) for name in ("width", "num_layers", "num_heads")}
+    return DecisionTransformer(data.observation_space, outputs, **layers, num_positions=data.length)
 
 
 def inputs(config: Config, action_space: Space, window: Windows) -> tuple:
@@ -196,7 +196,6 @@ def remember(memory: Memory, obs: PyTree, requested_return: jax.Array | float) -
     shown = jax.tree.map(append, memory.obs, obs), jax.tree.map(lambda steps: append(steps, jnp.zeros_like(steps[0])), done)
     memory = Memory(*shown, append(memory.to_go, to_go), memory.t + 1, last)
     t = memory.t + jnp.arange(-memory.to_go.shape[0], 0, dtype=jnp.int32)
-    window = Windows(
-        memory.obs, memory.action, None, None, None, None, memory.to_go, jnp.maximum(t, 0), t >= 0
-    )  # rewards, masks and ends are not looked at
-    return memory, window
+    unseen: Any = None  # rewards, masks and ends are not looked at
+    rest = (unseen,) * 4
+    return memory, Windows(memory.obs, memory.action, *rest, memory.to_go, t=jnp.maximum(t, 0), valid=t >= 0)

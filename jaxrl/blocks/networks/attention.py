@@ -37,8 +37,8 @@ class CausalTransformer(nn.Module):
 
     num_layers: blocks. num_heads: in each. num_positions: P, learned vectors of places in time.
 
-    Called with tokens float32[..., L, F], their places int32[..., L] in 0 .. P - 1 (beyond the end, the last), and whether they are
-    valid, bool[..., L], returns float32[..., L, F]. No output depends on a later token, and that of a valid token on no padding.
+    Called with tokens float32[..., L, F], their places int32[..., L] in 0 .. P - 1 (beyond the end, the last), and whether they
+    are valid, bool[..., L], returns float32[..., L, F]. No output depends on a later token, and a valid one on no padding.
 
     Source: Vaswani et al. (2017), "Attention Is All You Need"; Radford et al. (2019), normalised at the input of each layer.
     """

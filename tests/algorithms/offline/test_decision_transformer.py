@@ -118,7 +118,7 @@ def test_the_loss_by_hand():
 
 @pytest.mark.parametrize("request_", [0.0, 1.0, 2.0])
 def test_the_policy_of_two_steps_is_that_of_the_data_with_this_return(request_):
-    """Each of two steps pays its action; four episodes hold every choice. A return of 1 is reached in two ways, equally likely."""
+    """Each of two steps pays its action; four episodes hold every choice. A return of 1 has two ways."""
     actions = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     data = episodes(actions, actions, Discrete(2))
     config, state = learned(data)
