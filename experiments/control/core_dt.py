@@ -1,7 +1,7 @@
 """The Decision Transformer on random graphs: shortest paths from random walks, by asking for the best return.
 
 Each seed has a graph of its own and data of random walks of at most 10 steps in it. A walk pays -1 per step until the goal, so
-the return that is asked for is a number of steps. The transformer is compared with behaviour cloning and with breadth-first search.
+the return that is asked for is a number of steps. The transformer is compared with behaviour cloning and breadth-first search.
 
 Source: Chen et al. (2021), Decision Transformer, section 3; the bars are ours.
 """

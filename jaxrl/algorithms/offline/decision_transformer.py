@@ -197,5 +197,5 @@ def remember(memory: Memory, obs: PyTree, requested_return: jax.Array | float) -
     memory = Memory(*shown, append(memory.to_go, to_go), memory.t + 1, last)
     t = memory.t + jnp.arange(-memory.to_go.shape[0], 0, dtype=jnp.int32)
     unseen: Any = None  # rewards, masks and ends are not looked at
-    rest = (unseen,) * 4
-    return memory, Windows(memory.obs, memory.action, *rest, memory.to_go, t=jnp.maximum(t, 0), valid=t >= 0)
+    t, valid = jnp.maximum(t, 0), t >= 0
+    return memory, Windows(memory.obs, memory.action, unseen, unseen, unseen, unseen, memory.to_go, t, valid)
