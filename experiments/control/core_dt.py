@@ -25,7 +25,7 @@ from jaxrl.experiment import Arm, Claim, Results, draw, every, final
 
 DT, BC, DATA = "decision transformer", "behaviour cloning", "random walks"
 REQUESTS = np.arange(-10.0, 0.0)
-SAMPLES = 32  # sampled episodes from each node
+SAMPLES = 8  # sampled episodes from each node
 
 SIZES: dict[str, Any] = {"width": 64, "num_layers": 2, "context": 10}
 TRANSFORMER = decision_transformer.Config(**SIZES, return_scale=10.0, learning_rate=1e-3, hidden=(64,))
@@ -164,7 +164,7 @@ def figures(results: Results) -> None:
     draw.ends(results, "path_length", {"label": "Steps to the goal (count)", "title": "From every node of 5 random graphs"})
     achieved = results.values("achieved_return", algorithm=DT)
     lines = {"achieved": (REQUESTS, achieved), "requested": (REQUESTS, np.broadcast_to(REQUESTS, achieved.shape))}
-    draw.relation(results, "requests", lines, "Requested return", "Mean return over all nodes and 32 walks")
+    draw.relation(results, "requests", lines, "Requested return", "Mean return over all nodes and 8 walks from each")
 
 
 def length(name: str, metric: str = "path_length"):
