@@ -83,7 +83,7 @@ def test_the_rollout_fills_the_memory_and_empties_it_with_the_episode():
     config = Config(**SMALL, requested_return=5.0)
     algorithm = decision_transformer.make(data, config)
     policy = algorithm.policy(algorithm.init(KEY), False)
-    under_way = rollout.start(KEY, env, 4, algorithm.memory)
+    under_way, ended = rollout.start(KEY, env, 4, algorithm.memory), False
     for key in jax.random.split(KEY, 12):
         before = under_way
         decision = policy(key, rollout.view(env, before))
@@ -91,7 +91,8 @@ def test_the_rollout_fills_the_memory_and_empties_it_with_the_episode():
         np.testing.assert_allclose(decision.memory.to_go[:, -1], 5.0 - before.return_, atol=1e-5)
         np.testing.assert_array_equal(decision.memory.obs[:, -1], before.obs)
         np.testing.assert_array_equal(under_way.memory.t, np.where(seen.done, 0, before.memory.t + 1))
-    assert bool(seen.done.any()) or int(under_way.t.max()) > 0
+        ended |= bool(seen.done.any())
+    assert ended
 
 
 # ---- what is learned
@@ -125,7 +126,6 @@ def test_the_policy_of_two_steps_is_that_of_the_data_with_this_return(request_):
     network = transformer(data, config)
     batch = datasets.windows(KEY, data, 64, 3)
     chosen = batch._replace(return_to_go=batch.return_to_go.at[:].set(request_))
-    assert not jnp.array_equal(batch.return_to_go, chosen.return_to_go)
     outputs = network.apply(state.params, *inputs(config, data.action_space, chosen))
     first = np.asarray(jax.nn.softmax(outputs))[np.asarray(batch.valid & (batch.t == 0))][0]
     np.testing.assert_allclose(first[1], request_ / 2, atol=0.07)
