@@ -87,7 +87,7 @@ from envs.matrix_games import (
     travellers_dilemma,
 )
 from envs.matrix_games.matrix_game import make as matrix_game
-from envs.random_mdps import random_mdp
+from envs.random_mdps import random_graph, random_mdp
 from envs.token_mdps import token_mdp
 from envs.trading import binomial_market, execution, gaussian_portfolio, option_hedging, single_asset
 from jaxrl.core.environment import Environment
@@ -166,6 +166,7 @@ REGISTRY: dict[str, Callable[..., Environment]] = {
     "pure_coordination": functools.partial(matrix_game, named.PURE_COORDINATION),
     "pursuit": pursuit.make,
     "random_game": random_games.make,
+    "random_graph": random_graph.make,
     "random_maze": random_maze.make,
     "random_mdp": random_mdp.make,
     "random_walk_bandit": gaussian_bandit.make_random_walk,

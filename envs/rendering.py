@@ -74,7 +74,7 @@ from envs.matrix_games import (
     travellers_dilemma,
 )
 from envs.matrix_games import rendering as payoffs
-from envs.random_mdps import random_mdp
+from envs.random_mdps import random_graph, random_mdp
 from envs.random_mdps import rendering as processes
 from envs.token_mdps import rendering as tokens
 from envs.token_mdps import token_mdp
@@ -130,6 +130,7 @@ RENDERERS: dict[type, Callable[[Any, Any], np.ndarray]] = {
     point_maze.Params: grids.point_in_maze,
     pursuit.Params: games.hunt,
     random_maze.Params: grids.maze,
+    random_graph.Params: processes.walk,
     random_mdp.Params: processes.graph,
     restless_bandit.Arms: bandits.arms_at_work,
     restless_bandit.Params: bandits.arms_at_work,

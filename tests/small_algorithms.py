@@ -13,7 +13,14 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
-from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
+from jaxrl.algorithms.offline import (
+    behaviour_cloning,
+    cql,
+    decision_transformer,
+    fitted_q_evaluation,
+    implicit_q_learning,
+    td3_bc,
+)
 from jaxrl.algorithms.planning import alphazero, muzero
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
@@ -235,6 +242,11 @@ CASES = {
         implicit_q_learning.make, recorded("pendulum"), functools.partial(implicit_q_learning.Config, **OFFLINE)
     ),
     "fitted_q_evaluation": Case(fitted_q_evaluation.make, evaluated, functools.partial(fitted_q_evaluation.Config, **OFFLINE)),
+    "decision_transformer": Case(
+        decision_transformer.make,
+        recorded("corridor"),
+        functools.partial(decision_transformer.Config, **OFFLINE, context=2, width=4, num_layers=1, num_heads=2),
+    ),
     "td3_bc": Case(td3_bc.make, recorded("pendulum"), functools.partial(td3_bc.Config, **OFFLINE)),
     "reward_fitting": Case(reward_fitting.make, comparisons, differing),
     "ensembles": Case(ensembles.make, comparisons, lambda: ensembles.Config(differing(), num_members=2)),

@@ -12,7 +12,14 @@ from envs.matrix_games import matrix_game
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
-from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
+from jaxrl.algorithms.offline import (
+    behaviour_cloning,
+    cql,
+    decision_transformer,
+    fitted_q_evaluation,
+    implicit_q_learning,
+    td3_bc,
+)
 from jaxrl.algorithms.planning import alphazero, muzero
 from jaxrl.algorithms.preferences import beyond_pairs, direct, ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.ensembles import Aggregated
@@ -88,6 +95,7 @@ CONFIGS = {
     "fitted_q_evaluation": (fitted_q_evaluation.Config(), EVALUATED),
     "log_q_learning": (log_q_learning.Config(), line_sweeps()),
     "td3_bc": (td3_bc.Config(), RECORDED_REAL),
+    "decision_transformer": (decision_transformer.Config(), RECORDED),
     "labeller": (Labeller(), None),
     "direct": (direct.Config(beta=0.1, target_margin=1.0, sft=1.0), None),
     "beyond_pairs": (beyond_pairs.Config(), None),

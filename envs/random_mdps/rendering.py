@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from envs import charts, tiles
-from envs.random_mdps import random_mdp
+from envs.random_mdps import random_graph, random_mdp
 
 MOST_LINES = 120  # between states: of more, the likeliest are drawn
 
@@ -24,6 +24,16 @@ def graph(state, params: random_mdp.Params) -> np.ndarray:
     share = (pay - pay.min()) / (np.ptp(pay) or 1.0)
     for number, place in enumerate(charts.ring(count)):
         tiles.disc(picture, place, 6 + 8 * share[number], tiles.BLUE if number == int(state) else tiles.ORANGE)
+    return picture
+
+
+def walk(state, params: random_graph.Params) -> np.ndarray:
+    """The nodes on a ring and the edges between them. The goal is green, the present node is blue."""
+    edges = np.asarray(params.edges, np.float64)
+    picture = _edges(len(edges), np.triu(edges, 1).tobytes()).copy()
+    for number, place in enumerate(charts.ring(len(edges))):
+        colour = tiles.BLUE if number == int(state) else tiles.GREEN if number == int(params.goal) else tiles.ORANGE
+        tiles.disc(picture, place, 8, colour)
     return picture
 
 

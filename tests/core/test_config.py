@@ -11,7 +11,14 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
-from jaxrl.algorithms.offline import behaviour_cloning, cql, fitted_q_evaluation, implicit_q_learning, td3_bc
+from jaxrl.algorithms.offline import (
+    behaviour_cloning,
+    cql,
+    decision_transformer,
+    fitted_q_evaluation,
+    implicit_q_learning,
+    td3_bc,
+)
 from jaxrl.algorithms.planning import alphazero, muzero
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
@@ -63,6 +70,7 @@ OTHERS: tuple[type[Config], ...] = (
     behaviour_cloning.Config,
     cfr.Config,
     cql.Config,
+    decision_transformer.Config,
     dynamics.Config,
     ensembles.Config,
     fitted_q_evaluation.Config,

@@ -2,6 +2,7 @@
 
     layers        initialisation, layers, and a network of the user's
     actor_critic  policies, and a policy beside a value
+    attention     causal transformers over sequences of steps
     values        action values: of all actions, or of one that is given
     latent_model  a model of an environment in states of its own
 
@@ -30,6 +31,7 @@ Initialisation uses no LAPACK: QR under vmap can hang on a CPU with two cores, a
 """
 
 from jaxrl.blocks.networks.actor_critic import Actor, ActorCritic, actor_critic
+from jaxrl.blocks.networks.attention import CausalTransformer, DecisionTransformer
 from jaxrl.blocks.networks.latent_model import LatentModel
 from jaxrl.blocks.networks.layers import (
     ACTIVATIONS,
@@ -51,7 +53,9 @@ __all__ = [
     "MLP",
     "Actor",
     "ActorCritic",
+    "CausalTransformer",
     "Critic",
+    "DecisionTransformer",
     "LatentModel",
     "Own",
     "QNetwork",
