@@ -17,8 +17,8 @@
     sparse             these matrices
 
 A ``TabularModel`` holds the K successors of each state and action, not a matrix over all states. So sweeps take memory in
-proportion to X A K, and ``value_iteration``, ``modified_policy_iteration`` and ``policy_evaluation`` with ``dense=False`` solve
-models of a million states as well, in more sweeps than ``host``.
+proportion to X A K, in ``policy_evaluation`` with ``dense=False``. For a million states there is ``host``: an open room of 1000 x
+1000 cells with slips is tabulated in 25 s and 1 GB, and solved in 3 minutes and 2.3 GB on two CPU cores.
 
 ``occupancy``, ``stock``, ``worst_cases``, ``prioritised_sweeping``, ``sparse``, ``host`` and the models of ``option_models``
 compute on the host. All others are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies. They
