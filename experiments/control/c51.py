@@ -96,9 +96,9 @@ def projection_error() -> float:
     rng = np.random.default_rng(0)
     moved, mass = rng.uniform(-0.2, 1.2, (1000, 51)), rng.dirichlet(np.ones(51), 1000)
     with jax.enable_x64(True):
-        found, inside = np.asarray(project(ATOMS, moved, mass)), np.asarray(project(ATOMS, moved.clip(0, 1), mass))
-    means = inside @ ATOMS - (moved.clip(0, 1) * mass).sum(-1)
-    return float(max(np.abs(found.sum(-1) - 1.0).max(), np.abs(means).max()))
+        found, inside = (project(*map(jnp.asarray, (ATOMS, where, mass))) for where in (moved, moved.clip(0, 1)))
+        means = inside @ ATOMS - (moved.clip(0, 1) * mass).sum(-1)
+        return float(max(jnp.abs(found.sum(-1) - 1.0).max(), jnp.abs(means).max()))
 
 
 def tied() -> TabularModel:

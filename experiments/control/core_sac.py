@@ -59,7 +59,7 @@ def arms(config: Config) -> Iterator[Arm]:
     real = lqr.make([[0.0]], [[0.0]], state_cost=[[0.0]], action_cost=[[1.0]])
     # The optimal control from a start in [-1, 1]^2 never reaches these bounds. Training episodes are short: at random, the state
     # wanders off as far as its time allows.
-    integrator = integrator.replace(action_space=Box(-6.0, 6.0, (1,)))
+    integrator = replace(integrator, action_space=Box(-6.0, 6.0, (1,)))
     short = with_time_limit(integrator, 25)
     costs = Episodes(integrator, gamma=GAMMA, num_episodes=4096, modes=("greedy",), discounted=True)
     for task, name, make, env, learner, env_steps, evaluators in (

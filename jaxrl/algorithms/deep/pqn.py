@@ -161,8 +161,8 @@ def returns(network: QNetwork, config: Config, max_steps: int, params: PyTree, b
 
     value = best(batch.obs, batch.mask)
     next_value = successor_values(value, (batch.next_obs, batch.next_mask), critic, batch.truncated, max_steps)
-    each = jax.vmap(lambda *columns: lambda_returns(*columns, config.gamma, config.lambda_), in_axes=1, out_axes=1)
-    return each(batch.reward, next_value, batch.terminated, batch.truncated)
+    every = jax.vmap(lambda_returns, in_axes=(1, 1, 1, 1, None, None), out_axes=1)
+    return every(batch.reward, next_value, batch.terminated, batch.truncated, config.gamma, config.lambda_)
 
 
 def loss(network: QNetwork, params: PyTree, steps: Experience) -> tuple[jax.Array, dict]:
