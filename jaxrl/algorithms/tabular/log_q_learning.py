@@ -65,7 +65,7 @@ class Config:
 
 @struct.dataclass
 class Sweeps:
-    """What is learned, and from which features.
+    """The task: a model, and the features of its states.
 
     model: the tables, with one reward. features: float32[X, F], phi.
     best: bool[X, A], the actions that the metric ``best_share`` counts as right.

@@ -62,6 +62,12 @@ def test_a_budget_that_does_not_bind_costs_nothing(slip, value, cost):
     assert found.prices[0] == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_slip_may_lead_into_a_hazard_whatever_is_done():
+    model, cost = hazards(0.1)
+    with pytest.raises(SolverError, match="the budget of cost 0 must be at least 0"):
+        occupancy_program(model, GAMMA, [cost], [0.0])
+
+
 def test_between_two_paths_the_best_policy_randomises_and_the_price_is_their_slope():
     """-5.851985 at cost 0 and -3.940399 at cost 2.9701, so the price is 1.911586 / 2.9701."""
     model, cost = hazards(0.0)
