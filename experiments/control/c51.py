@@ -83,7 +83,9 @@ def measure(config: Config, results: Results):
         whole = distributional_evaluation(model, policy, 1.0, [0.0, 1.0], 1e-9).start_law(model)
         law = np.asarray(distributional_evaluation(model, policy, 0.99, ATOMS, 1e-9).start_law(model))
         success, mean = float(whole[1]), float(law @ ATOMS)
-    endless, careful = with_time_limit(lake, 5_000), mixture(jnp.asarray(policy[None], jnp.float32))
+    by_cell = np.full((1, lake.observation_space.n, 4), 0.25, np.float32)  # pyright: ignore[reportAttributeAccessIssue]
+    by_cell[0, model.observation] = policy  # states are numbered as they are reached
+    endless, careful = with_time_limit(lake, 5_000), mixture(jnp.asarray(by_cell))
     play = jax.jit(lambda key: evaluate(key, endless, careful, config.episodes, 0.99).discounted_return)
     returns = np.sort(play(jax.random.key(0)))
     grid = np.linspace(0.0, 1.0, 10_001)
