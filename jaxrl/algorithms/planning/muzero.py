@@ -6,7 +6,7 @@
             s^0 = h(o); search from s^0 with the model g and the prediction f for a better policy pi and a value nu, and act
             store (o, a, r, pi, nu)
         G times
-            sample stored sequences that begin at some t, and one Adam step on their mean loss:
+            sample stored sequences that begin at some t, and one Adam step on their mean loss plus c ||theta||^2:
             s^0 = h(o_t)
             for k = 0 .. K
                 p^k, v^k = f(s^k)
@@ -57,6 +57,7 @@ class Config(OffPolicyConfig):
     # differ by an error of the model alone: with little noise an action may be given up before it was ever tried.
     gumbel_scale: float = 1.0
     value_coefficient: float = 0.25  # of the loss of values, at least 0 (Schrittwieser et al. 2020, appendix H)
+    weight_decay: float = 1e-4  # c, at least 0
     max_grad_norm: float = 10.0  # the global norm of the gradient is cut to this
     num_simulations: int = static(default=16)  # of each search (count)
     max_considered: int = static(default=16)  # actions with which the search begins at the root (count)
@@ -88,7 +89,7 @@ class Config(OffPolicyConfig):
         require_counts("muzero", self, *counts, "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
         require_numbers("muzero", self, "max_grad_norm")
         require_between("muzero", self, 0, 1, "gamma")
-        require_between("muzero", self, 0, jnp.inf, "gumbel_scale", "value_coefficient")
+        require_between("muzero", self, 0, jnp.inf, "gumbel_scale", "value_coefficient", "weight_decay")
         require_positive("muzero", self, "learning_rate", "max_grad_norm")
         self.require_buffer("muzero")
         length, envs = self.sequence_length, self.num_envs
@@ -293,4 +294,5 @@ def loss(network: LatentModel, config: Config, params: PyTree, batch: tuple[PyTr
     weight = jnp.full(config.unroll_steps + 1, 1 / config.unroll_steps, jnp.float32).at[0].set(1.0)
     metrics = {name: jnp.dot(weight, each.mean(1)) for name, each in losses.items()}
     total = metrics["policy_loss"] + config.value_coefficient * metrics["value_loss"] + metrics["reward_loss"]
-    return total, metrics
+    size = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params))
+    return total + config.weight_decay * size, metrics

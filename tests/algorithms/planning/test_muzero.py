@@ -116,6 +116,10 @@ def test_the_loss_counts_later_steps_by_their_number_and_none_beyond_a_cut():
     np.testing.assert_allclose(metrics["reward_loss"], atoms * (1 + 3 / 4), rtol=1e-5)
     expected = metrics["policy_loss"] + config.value_coefficient * metrics["value_loss"] + metrics["reward_loss"]
     np.testing.assert_allclose(total, expected, rtol=1e-6)
+    ones = jax.tree.map(jnp.ones_like, params)
+    decayed, plain = (muzero.loss(network, config.replace(weight_decay=c), ones, (obs, targets))[0] for c in (0.01, 0.0))
+    number = sum(leaf.size for leaf in jax.tree.leaves(params))
+    np.testing.assert_allclose(decayed - plain, 0.01 * number, rtol=1e-4)
 
 
 # ---- probes
