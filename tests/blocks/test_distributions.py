@@ -284,11 +284,11 @@ def ours(alpha=ALPHA, beta=BETA):
 def test_beta_is_scipys_and_distraxs():
     import distrax
 
-    value = jnp.asarray(INSIDE, jnp.float32)
-    np.testing.assert_allclose(ours().log_prob(value), scipy_beta().logpdf(INSIDE).sum(-1), rtol=1e-5)
+    value = jnp.asarray(INSIDE, jnp.float32)  # terms of about 40 cancel in the densities
+    np.testing.assert_allclose(ours().log_prob(value), scipy_beta().logpdf(INSIDE).sum(-1), atol=3e-5)
     np.testing.assert_allclose(ours().entropy(), scipy_beta().entropy().sum(-1), atol=1e-5)
     theirs = distrax.Beta(ours().alpha, ours().beta)
-    np.testing.assert_allclose(ours().log_prob(value), (theirs.log_prob((value + 1) / 2) - np.log(2)).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(ours().log_prob(value), (theirs.log_prob((value + 1) / 2) - np.log(2)).sum(-1), atol=3e-5)
     np.testing.assert_allclose(ours().entropy(), (theirs.entropy() + np.log(2)).sum(-1), atol=1e-5)
     other = ours(ALPHA + 1, 2 * BETA)
     expected = theirs.kl_divergence(distrax.Beta(other.alpha, other.beta)).sum(-1)
