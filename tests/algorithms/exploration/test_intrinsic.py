@@ -89,18 +89,18 @@ def test_replay_keeps_what_was_paid_when_the_step_was_made():
     )
     algorithm = intrinsic.make(env, counting(env, learner, dqn.make, bonus_weight=2.0))
     state = algorithm.init(KEY)
-    first = np.asarray(state.learner.buffer.data.reward)[:8]
+    first = np.asarray(state.learner.buffer.items.reward)[:8]
     np.testing.assert_array_equal(first, 2.0)  # random steps are paid by the first counts
     counts = np.asarray(state.bonus)
     after, _ = jax.jit(algorithm.update)(state, KEY)
-    kept = after.learner.buffer.data
+    kept = after.learner.buffer.items
     np.testing.assert_array_equal(np.asarray(kept.reward)[:8], 2.0)
     np.testing.assert_array_equal(counts, 0)
     after, _ = jax.jit(algorithm.update)(after, jax.random.key(1))
     newest = slice(12, 16)
-    entered = np.asarray(after.learner.buffer.data.next_obs)[newest]
+    entered = np.asarray(after.learner.buffer.items.next_obs)[newest]
     before = np.bincount(np.asarray(kept.next_obs)[8:12], minlength=50)[entered]
-    np.testing.assert_allclose(np.asarray(after.learner.buffer.data.reward)[newest], 2 / np.sqrt(before + 1), rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(after.learner.buffer.items.reward)[newest], 2 / np.sqrt(before + 1), rtol=1e-6)
 
 
 SMALL = {"num_envs": 2, "num_steps": 4, "num_minibatches": 1, "hidden": (4,)}
