@@ -114,10 +114,14 @@ def cloned(config: behaviour_cloning.Config, state: Any, params: random_graph.Pa
 
 
 def seen(data: Dataset, nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the best return to go from every node in the data, float[X], -10 at most; and their edges, bool[X, X]."""
+    """Returns the best return to go from every node, float[X], and the edges that were walked, bool[X, X].
+
+    Walks that were cut say nothing of the return: they count for no node. A node from which no walk came to the goal has -10.
+    """
     valid, node, action = np.asarray(data.valid), np.asarray(data.obs), np.asarray(data.action)
     best, edges = np.full(nodes, -10.0), np.zeros((nodes, nodes), bool)
-    np.maximum.at(best, node[valid], np.asarray(returns_to_go(data))[valid])
+    ended = valid & np.asarray(data.terminated).any(-1, keepdims=True)
+    np.maximum.at(best, node[ended], np.asarray(returns_to_go(data))[ended])
     edges[node[valid], action[valid]] = True
     return best, edges
 
