@@ -23,7 +23,7 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.evaluation.episodes import evaluate
 from jaxrl.experiment import Arm, Claim, Results, draw, every, final
 
-DT, BC, DATA = "decision transformer", "behaviour cloning", "random walks"
+DT, BC, DATA, SHORTEST = "decision transformer", "behaviour cloning", "random walks", "shortest paths"
 REQUESTS = np.arange(-10.0, 0.0)
 SAMPLES = 8  # sampled episodes from each node
 
@@ -114,49 +114,69 @@ def cloned(config: behaviour_cloning.Config, state: Any, params: random_graph.Pa
 
 
 def seen(data: Dataset, nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the best return to go from every node in the data, float[X], -10 at most; and their edges, bool[X, X]."""
+    """Returns the best return to go from every node, float[X], and the edges that were walked, bool[X, X].
+
+    Walks that were cut say nothing of the return: they count for no node. A node from which no walk came to the goal has -10.
+    """
     valid, node, action = np.asarray(data.valid), np.asarray(data.obs), np.asarray(data.action)
     best, edges = np.full(nodes, -10.0), np.zeros((nodes, nodes), bool)
-    np.maximum.at(best, node[valid], np.asarray(returns_to_go(data))[valid])
+    ended = valid & np.asarray(data.terminated).any(-1, keepdims=True)
+    np.maximum.at(best, node[ended], np.asarray(returns_to_go(data))[ended])
     edges[node[valid], action[valid]] = True
     return best, edges
+
+
+def of_transformer(learner: decision_transformer.Config, state: Any, params: random_graph.Params) -> dict[str, np.ndarray]:
+    """Returns how a transformer walks from every node that leads to the goal, in the graph of its seed; see ``measure``."""
+    distance = np.asarray(random_graph.distances(params.edges, params.goal))
+    best, edges = seen(state.data, len(distance))
+    starts = distance > 0
+    covered = starts & (np.asarray(random_graph.distances(jnp.asarray(edges), params.goal)) == distance)
+    walked = np.asarray(asked(learner, state, params, jnp.float32(best)[:, None], greedy=True))[:, 0]
+    requests = jnp.broadcast_to(jnp.float32(REQUESTS), (len(distance), len(REQUESTS)))
+    achieved = -np.asarray(asked(learner, state, params, requests, greedy=False))[starts].mean(0)
+    found = {
+        "path_length": walked[starts].mean(),
+        "optimal": (walked == distance)[covered].mean(),
+        "covered": covered[starts].mean(),
+        "walked_optimally": (best == -distance)[starts].mean(),
+        "rank_correlation": spearmanr(REQUESTS, achieved)[0],
+    }
+    return {name: np.atleast_1d(value) for name, value in found.items()} | {"achieved_return": achieved}
+
+
+def of_clone(learner: behaviour_cloning.Config, state: Any, params: random_graph.Params) -> dict[str, np.ndarray]:
+    """Returns the mean steps of a clone from every node that leads to the goal, sampled and greedy."""
+    starts = np.asarray(random_graph.distances(params.edges, params.goal)) > 0
+    modes = {"path_length": False, "greedy_path_length": True}
+    return {
+        name: np.asarray(cloned(learner, state, params, greedy=mode))[starts].mean(keepdims=True) for name, mode in modes.items()
+    }
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     """Plays from every node that leads to the goal, in the graph of each seed.
 
-    ``path_length``: mean steps. ``optimal``: the share of nodes whose way is a shortest one, among those of which the data hold
-    all edges of a shortest way. ``rank_correlation``: Spearman's, of the return asked for and the mean return that follows.
+    ``path_length``: mean steps. ``optimal``: the share of nodes from which the way is a shortest one, among the ``covered`` ones,
+    of which the data hold all edges of a shortest way; ``walked_optimally``: the share from which a walk of the data was a
+    shortest way. ``rank_correlation``: Spearman's, of the return that is asked for and the mean return that follows.
     """
-    found = {name: {} for name in (DT, BC, DATA, "shortest paths")}
-    params_of = graphs(config)
-    states = {name: results.states(algorithm=name) for name in (DT, BC)}
-
-    def note(name: str, **values: Any) -> None:
-        for metric, value in values.items():
-            found[name].setdefault(metric, []).append(np.atleast_1d(np.asarray(value, np.float64)))
-
-    for seed in range(config.seeds):
-        params, transformer, clone = jax.tree.map(lambda leaf, n=seed: jnp.asarray(leaf[n]), (params_of, states[DT], states[BC]))
-        distance = np.asarray(random_graph.distances(params.edges, params.goal))
-        best, edges = seen(transformer.data, config.nodes)
-        starts = distance > 0
-        covered = starts & (np.asarray(random_graph.distances(jnp.asarray(edges), params.goal)) == distance)
-        walked = np.asarray(asked(config.transformer, transformer, params, jnp.float32(best)[:, None], True))[:, 0]
-        every_request = jnp.broadcast_to(jnp.float32(REQUESTS), (config.nodes, len(REQUESTS)))
-        achieved = -np.asarray(asked(config.transformer, transformer, params, every_request, False))[starts].mean(0)
-        note(DT, path_length=walked[starts].mean(), optimal=(walked == distance)[covered].mean(), covered=covered[starts].mean())
-        note(DT, best_seen=(best == -distance)[starts].mean(), rank_correlation=spearmanr(REQUESTS, achieved)[0])
-        note(DT, achieved_return=achieved)
-        modes = {"path_length": False, "greedy_path_length": True}
-        note(
-            BC,
-            **{name: np.asarray(cloned(config.cloning, clone, params, greedy))[starts].mean() for name, greedy in modes.items()},
-        )
-        note(DATA, path_length=np.asarray(clone.data.lengths).mean())
-        note("shortest paths", path_length=distance[starts].mean())
-    for name, values in found.items():
-        yield {"algorithm": name}, values
+    drawn = graphs(config)
+    distance = np.asarray(jax.vmap(random_graph.distances)(drawn.edges, drawn.goal))
+    yield {"algorithm": SHORTEST}, {"path_length": distance.mean(1, where=distance > 0)}
+    played: Any = ((DT, of_transformer, config.transformer), (BC, of_clone, config.cloning))
+    for name, play, learner in played:
+        states = results.run(algorithm=name).state
+        rows = [
+            play(learner, *jax.tree.map(lambda leaf, n=seed: jnp.asarray(leaf[n]), (states, drawn)))
+            for seed in range(config.seeds)
+        ]
+        # Parameters of NaN take some action too: the rows of seeds in quarantine are marked.
+        found = results.marked({metric: np.stack([row[metric] for row in rows]) for metric in rows[0]}, algorithm=name)
+        if name == DT:
+            yield {"algorithm": DATA}, {"path_length": np.asarray(states.data.valid.sum(-1).mean(-1))}
+            yield {"algorithm": DT, "requested": "-10 to -1"}, {"achieved_return": found.pop("achieved_return")}
+        yield {"algorithm": name}, found
 
 
 def figures(results: Results) -> None:
