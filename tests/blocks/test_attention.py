@@ -113,15 +113,15 @@ def test_the_outputs_of_a_step_see_its_return_and_observation_but_not_its_action
     network = DecisionTransformer(Discrete(4), 2, (8,), network=own, width=8, num_layers=1, num_positions=steps)
     t = jnp.arange(steps)[None]
     arguments = normal(7, 1, steps), jnp.array([[0, 1, 2]]), normal(8, 1, steps, 2), t, jnp.ones((1, steps), bool)
-    params = network.init(KEY, *arguments)
+    params, apply = jax.jit(network.init)(KEY, *arguments), jax.jit(network.apply)
 
     def changes(place, value):
         """Returns of which steps the outputs change if what the last step but one holds is another value."""
         other = [*arguments]
         other[place] = other[place].at[0, 1].set(value)
-        return np.abs(network.apply(params, *arguments) - network.apply(params, *other))[0].max(-1) > 1e-6
+        return np.abs(apply(params, *arguments) - apply(params, *other))[0].max(-1) > 1e-6
 
     np.testing.assert_array_equal(changes(0, 3.0), [False, True, True])
     np.testing.assert_array_equal(changes(1, 3), [False, True, True])
     np.testing.assert_array_equal(changes(2, jnp.array([2.0, -3.0])), [False, False, True])
-    assert network.apply(params, *arguments).shape == (1, steps, 2)
+    assert apply(params, *arguments).shape == (1, steps, 2)

@@ -61,11 +61,11 @@ def test_acting_shows_the_windows_of_the_data():
     """Along an episode of the data whose return is requested, the network sees what windows of these data show."""
     env = envs.make("random_graph")
     data = datasets.collect(KEY, env, rollout.uniform_policy(env), 5)
-    config, to_go = Config(**SMALL), datasets.returns_to_go(data)
+    config, to_go, take_in = Config(**SMALL), datasets.returns_to_go(data), jax.jit(remember)
     for episode in range(5):
         memory = first_memory(data.observation_space, data.action_space, config.context)
         for t in range(int(data.lengths[episode])):
-            memory, seen = remember(memory, data.obs[episode, t], to_go[episode, 0])
+            memory, seen = take_in(memory, data.obs[episode, t], to_go[episode, 0])
             place = np.arange(t - 2, t + 1)
             valid = place >= 0
             np.testing.assert_array_equal(seen.valid, valid)
@@ -82,12 +82,17 @@ def test_the_rollout_fills_the_memory_and_empties_it_with_the_episode():
     data = datasets.collect(KEY, env, rollout.uniform_policy(env), 2, 4)
     config = Config(**SMALL, requested_return=5.0)
     algorithm = decision_transformer.make(data, config)
-    policy = algorithm.policy(algorithm.init(KEY), False)
+    policy = algorithm.policy(jax.jit(algorithm.init)(KEY), False)
     under_way, ended = rollout.start(KEY, env, 4, algorithm.memory), False
+
+    @jax.jit
+    def step(key, before):
+        decision = policy(key, rollout.view(env, before))
+        return decision, *rollout.advance_all(key, env, before, decision)
+
     for key in jax.random.split(KEY, 12):
         before = under_way
-        decision = policy(key, rollout.view(env, before))
-        under_way, seen = rollout.advance_all(key, env, before, decision)
+        decision, under_way, seen = step(key, before)
         np.testing.assert_allclose(decision.memory.to_go[:, -1], 5.0 - before.return_, atol=1e-5)
         np.testing.assert_array_equal(decision.memory.obs[:, -1], before.obs)
         np.testing.assert_array_equal(under_way.memory.t, np.where(seen.done, 0, before.memory.t + 1))
@@ -108,8 +113,8 @@ def test_the_loss_by_hand():
     assert not batch.valid.all()
     arguments = inputs(config, data.action_space, batch)
     np.testing.assert_array_equal(arguments[0], batch.return_to_go / 2)
-    params = network.init(KEY, *arguments)
-    logits = np.where(batch.mask, network.apply(params, *arguments), -np.inf).astype(np.float64)
+    params = jax.jit(network.init)(KEY, *arguments)
+    logits = np.where(batch.mask, jax.jit(network.apply)(params, *arguments), -np.inf).astype(np.float64)
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     taken = np.take_along_axis(log_probs, np.asarray(batch.action)[..., None], -1)[..., 0]
     value, metrics = loss(network, config, data.action_space, params, batch)
