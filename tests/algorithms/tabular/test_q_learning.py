@@ -77,7 +77,7 @@ def test_one_step_by_hand():
 
 
 def test_an_optimistic_table_tries_every_pair():
-    """Without exploration: where nothing is paid, a pair that was tried is worth gamma times the optimism, and the next is tried."""
+    """Without exploration: a pair that was tried is worth gamma times the optimism at most, so that the next one is tried."""
     env = envs.make("corridor", length=6)
     begun = q_learning.make(env, CONFIG.replace(initial_value=2.0)).init(jax.random.key(0))
     np.testing.assert_array_equal(begun.q, 2.0)
