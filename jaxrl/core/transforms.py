@@ -60,8 +60,8 @@ class BonusParams:
 
     env: PyTree
     bonus: PyTree
-    reward_weight: jax.Array | float
-    bonus_weight: jax.Array | float
+    reward_weight: jax.Array
+    bonus_weight: jax.Array
 
 
 class Paid(NamedTuple):
@@ -216,9 +216,10 @@ def with_bonus(
     fix = "Give the agents one reward by with_reward."
     must = "the environment must have no agent axis"
     require(env.num_agents is None, "with_bonus", must, env.num_agents, fix, EnvError)
+    weights = (jnp.asarray(weight, jnp.float32) for weight in (reward_weight, bonus_weight))
     return dataclasses.replace(
         env,
-        params=BonusParams(env.params, params, reward_weight, bonus_weight),
+        params=BonusParams(env.params, params, *weights),
         reset_fn=_BonusReset(env.reset_fn),
         step_fn=_BonusStep(env.step_fn, bonus),
         action_mask_fn=env.action_mask_fn and _OfInnerState(env.action_mask_fn),

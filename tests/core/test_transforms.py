@@ -343,9 +343,9 @@ def test_reward_parameters_may_be_any_pytree():
 
 
 def test_a_bonus_is_added_and_its_parts_are_told():
-    """The corridor's last step pays 1; entering cell 1 has a bonus of 0.5, any other cell none."""
+    """The corridor's last step pays 1; entering cell 1 has a bonus of 0.5, the end one of 0.25, once."""
     env = corridor.make(length=4)
-    table = jnp.array([0.0, 0.5, 0.0, 0.0])
+    table = jnp.array([0.0, 0.5, 0.0, 0.25])
     changed = with_bonus(env, entering, table, reward_weight=2.0, bonus_weight=10.0)
     _, state = changed.reset(KEY)
     found = []
@@ -355,7 +355,7 @@ def test_a_bonus_is_added_and_its_parts_are_told():
         found.append([float(step.reward), *map(float, (paid.reward, paid.return_, paid.bonus))])
         state = step.state
     own = [float(env.step(KEY, jnp.int32(cell), jnp.int32(1)).reward) for cell in range(3)]
-    bonus = [0.5, 0.0, 0.0]
+    bonus = [0.5, 0.0, 0.25]
     expected = [[2 * r + 10 * b, r, sum(own[: t + 1]), b] for t, (r, b) in enumerate(zip(own, bonus, strict=True))]
     np.testing.assert_allclose(found[:3], expected, rtol=1e-6)
     assert found[3][3] == 0.0

@@ -77,6 +77,16 @@ def test_one_step_by_hand():
     np.testing.assert_array_equal(visits, [[0, 2], [1, 0]])
 
 
+def test_an_optimistic_table_tries_every_pair():
+    """Without exploration: a pair that was tried is worth gamma times the optimism at most, so that the next one is tried."""
+    env = envs.make("corridor", length=6)
+    begun = q_learning.make(env, CONFIG.replace(initial_value=2.0)).init(jax.random.key(0))
+    np.testing.assert_array_equal(begun.q, 2.0)
+    greedy = {"epsilon": 0.0, "learning_rate": 1.0, "learning_rate_half_life": np.inf}
+    optimistic = learned(env, num_updates=3, initial_value=2.0, **greedy)
+    assert (optimistic[:, :5] < 2.0).all()
+
+
 def test_masked_actions_are_neither_taken_nor_valued():
     q = learned(probes.masked_action())
     assert (q[:, 0, 2] == 0).all()
