@@ -18,20 +18,21 @@ from tests.in_place import assert_buffer_in_place
 from tests.own_networks import Residual
 
 SMALL = Config(
-    learning_rate=1e-2,
+    learning_rate=3e-3,
     gamma=0.8,
     gumbel_scale=5.0,  # less leaves an early choice between two actions as it is, and the other action unknown
+    weight_decay=1e-3,
     num_simulations=4,
     unroll_steps=2,
     bootstrap_steps=2,
     num_envs=8,
     num_rounds=16,
-    num_gradient_steps=2,
+    num_gradient_steps=4,
     batch_size=32,
-    buffer_size=1024,
-    learning_starts=64,
-    latent_size=8,
-    hidden=(16,),
+    buffer_size=4096,
+    learning_starts=256,
+    latent_size=16,
+    hidden=(32,),
 )
 
 
