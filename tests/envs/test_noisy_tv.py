@@ -1,5 +1,7 @@
 """Noisy TV: exact values, pictures that are uniform whatever is done, and the way past them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def test_optimal_value_is_that_of_the_shortest_way():
 
 def test_pictures_are_uniform_in_front_of_the_television_and_nowhere_else():
     """Cells 0 .. 8 of 3 x 3; the television is cell 6, its other pictures are numbers from 9 on."""
-    env = noisy_tv.make(pictures=5)
+    env: Any = noisy_tv.make(pictures=5)
     assert env.observation_space.n == 9 + 4
     for state, action in ((3, DOWN), (6, LEFT), (12, DOWN), (7, LEFT)):
         shown = env.outcomes_fn(np.int32(state), np.int32(action), env.params)
