@@ -56,13 +56,13 @@ class Config:
     """Independent learners of each kind (count)."""
     episodes: int = 2_000
     """Episodes of each learner in the deep sea (count)."""
-    steps: int = 5_000
+    env_steps: int = 5_000
     """Steps in FourRooms (count)."""
     television_steps: int = 40_000
     """Steps of the random walk past the television (count)."""
 
 
-QUICK = Config(seeds=2, episodes=20, steps=100, television_steps=1_600)
+QUICK = Config(seeds=2, episodes=20, env_steps=100, television_steps=1_600)
 
 
 def arms(config: Config) -> Iterator[Arm]:
@@ -79,7 +79,7 @@ def arms(config: Config) -> Iterator[Arm]:
     for learner, (weight, epsilon) in WALKERS.items():
         walker = replace(WALKER, epsilon=epsilon)
         algorithm = intrinsic.Config(walker, Count.of(rooms), q_learning.make, weight, reward_weight=0.0)
-        yield _arm("FourRooms", learner, rooms, algorithm, config.seeds, config.steps)
+        yield _arm("FourRooms", learner, rooms, algorithm, config.seeds, config.env_steps)
     random = replace(WALKER, epsilon=1.0, num_steps=20)
     for learner, bonus in (
         ("count bonus", Count.of(room)),

@@ -32,7 +32,7 @@ class Config:
 
     seeds: int = 8
     """Independent learners of each kind, trained side by side (count)."""
-    cartpole_env_steps: int = 500_000
+    env_steps: int = 500_000
     """Environment steps of each learner on CartPole (count)."""
     catch_env_steps: int = 200_000
     """On Catch (count)."""
@@ -46,7 +46,7 @@ class Config:
 
 QUICK = Config(
     seeds=2,
-    cartpole_env_steps=512,
+    env_steps=512,
     catch_env_steps=512,
     pendulum_env_steps=2_048,
     lqr_env_steps=2_048,
@@ -61,7 +61,7 @@ def arms(config: Config) -> Iterator[Arm]:
     discounted = Episodes(lqr, gamma=LQR_GAMMA, num_episodes=1024, modes=("greedy",), discounted=True)
     choices = Episodes(t_maze, num_episodes=64)
     for task, policy, env, learner, env_steps, evaluator in (
-        ("cartpole", "feed-forward", cartpole, DISCRETE, config.cartpole_env_steps, Episodes(cartpole)),
+        ("cartpole", "feed-forward", cartpole, DISCRETE, config.env_steps, Episodes(cartpole)),
         ("catch", "feed-forward", catch, DISCRETE, config.catch_env_steps, ExactValue.of(catch, 1.0)),
         ("pendulum", "feed-forward", pendulum, PENDULUM, config.pendulum_env_steps, Episodes(pendulum)),
         ("lqr", "feed-forward", lqr, LQR, config.lqr_env_steps, discounted),

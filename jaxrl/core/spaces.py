@@ -403,7 +403,8 @@ def _part_to_unit(space: Any, action: jax.Array) -> jax.Array:
     # Halves, so that the widest bounds do not overflow; an integer has a part of width 1 around it.
     half = 0.5 if space.integer else 0.0
     width = high / 2.0 - low / 2.0 + half
-    return (flat / 2.0 - low / 2.0 - (width - half) / 2.0) * 2.0 / np.where(width > 0, width, 1.0)
+    # An eighth of the width, since the reciprocal of the widest one is a denormal number, which accelerators take for 0.
+    return (flat / 2.0 - low / 2.0 - (width - half) / 2.0) / 4.0 / np.where(width > 0, width / 8.0, 1.0)
 
 
 def _part_from_unit(space: Any, raw: jax.Array) -> jax.Array:

@@ -286,10 +286,10 @@ def test_beta_is_scipys_and_distraxs():
 
     value = jnp.asarray(INSIDE, jnp.float32)  # terms of about 40 cancel in the densities
     np.testing.assert_allclose(ours().log_prob(value), scipy_beta().logpdf(INSIDE).sum(-1), atol=3e-5)
-    np.testing.assert_allclose(ours().entropy(), scipy_beta().entropy().sum(-1), atol=1e-5)
+    np.testing.assert_allclose(ours().entropy(), scipy_beta().entropy().sum(-1), atol=5e-5)
     theirs = distrax.Beta(ours().alpha, ours().beta)
     np.testing.assert_allclose(ours().log_prob(value), (theirs.log_prob((value + 1) / 2) - np.log(2)).sum(-1), atol=3e-5)
-    np.testing.assert_allclose(ours().entropy(), (theirs.entropy() + np.log(2)).sum(-1), atol=1e-5)
+    np.testing.assert_allclose(ours().entropy(), (theirs.entropy() + np.log(2)).sum(-1), atol=5e-5)
     other = ours(ALPHA + 1, 2 * BETA)
     expected = theirs.kl_divergence(distrax.Beta(other.alpha, other.beta)).sum(-1)
     np.testing.assert_allclose(ours().kl_divergence(other), expected, rtol=1e-4)

@@ -29,7 +29,7 @@ def test_fields_say_what_is_traced():
         "rate",
         "count",
         *(f"inside.{name}" for name in ("learning_rate", "learning_rate_half_life", "learning_rate_min", "gamma")),
-        *(f"inside.{name}" for name in ("epsilon", "temperature", "uncertainty")),
+        *(f"inside.{name}" for name in ("epsilon", "temperature", "uncertainty", "initial_value")),
     }
     inside = {"inside.num_envs", "inside.num_steps", "inside.exploration"}
     others = {"size", "name", "hidden", "shape.width", "shape.scale", "limit", *inside}
