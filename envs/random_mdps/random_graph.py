@@ -73,8 +73,9 @@ def draw(key: jax.Array, num_nodes: int = 20, edge_probability: jax.Array | floa
 
 
 def outcomes(state, action, params):
-    """The walk goes where the action says if an edge leads there, and stays if none does."""
-    successor = jnp.where(params.edges[state, action], action, state).astype(jnp.int32)
+    """The walk goes where the action says if an edge leads there, and stays if none does, or if it has arrived."""
+    moves = params.edges[state, action] & (state != params.goal)
+    successor = jnp.where(moves, action, state).astype(jnp.int32)
     return Outcomes(jnp.ones(1, jnp.float32), successor[None], jnp.full(1, -1.0, jnp.float32), (successor == params.goal)[None])
 
 

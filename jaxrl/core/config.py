@@ -38,6 +38,16 @@ class DeclaresSteps(Protocol):
 
 
 @runtime_checkable
+class Simulates(Protocol):
+    """Plans with the environment's own step: it takes steps that happen in a search alone."""
+
+    @property
+    def simulated_steps_per_update(self) -> int:
+        """Steps of the environment that are only imagined, of one seed in one update, at least 0; they are no experience."""
+        ...
+
+
+@runtime_checkable
 class DeclaresStart(Protocol):
     """Knows how many environment steps come before the first update, to fill a replay buffer, say."""
 

@@ -68,6 +68,11 @@ class Config:
     def steps_per_update(self) -> int:
         return self.num_envs * self.num_steps
 
+    @property
+    def simulated_steps_per_update(self) -> int:
+        """Steps that the searches imagine in one update."""
+        return self.num_simulations * self.steps_per_update
+
     def validate(self, env: Environment) -> None:
         """Raises ConfigError, EnvError or SpaceError where these values cannot run on ``env``."""
         require_discrete_actions("alphazero", env)

@@ -13,6 +13,7 @@ from jax.extend import core
 
 from jaxrl.core import contracts, rollout
 from jaxrl.core.averages import Average
+from jaxrl.core.config import Simulates
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Decision, View
 from jaxrl.core.spaces import Discrete
@@ -229,7 +230,8 @@ def check_steps_per_update(subject: Subject) -> bool:
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
         return False
-    declared, taken = subject.config.steps_per_update, sum(known)
+    imagined = subject.config.simulated_steps_per_update if isinstance(subject.config, Simulates) else 0
+    declared, taken = subject.config.steps_per_update, sum(known) - imagined
     must = f"an update must take as many steps as config.steps_per_update says ({declared})"
     require(taken == declared, must, taken, "Count the steps of all environments in all rounds.")
     return True
