@@ -76,7 +76,8 @@ def outcomes(state, action, params):
     """The walk goes where the action says if an edge leads there, and stays if none does, or if it has arrived."""
     moves = params.edges[state, action] & (state != params.goal)
     successor = jnp.where(moves, action, state).astype(jnp.int32)
-    return Outcomes(jnp.ones(1, jnp.float32), successor[None], jnp.full(1, -1.0, jnp.float32), (successor == params.goal)[None])
+    reward = jnp.where(state == params.goal, 0.0, -1.0).astype(jnp.float32)
+    return Outcomes(jnp.ones(1, jnp.float32), successor[None], reward[None], (successor == params.goal)[None])
 
 
 def initial(params):
