@@ -80,14 +80,14 @@ def test_rlax_agrees_on_the_surrogate():
 
 
 def test_the_minimiser_of_the_expectile_loss():
-    """Of targets 0, 1 and 4 the 0.8-expectile is where 0.8 (4 - v) + 0.8 (1 - v)^+ = 0.2 (v - 0) + 0.2 (v - 1)^+: v = 17/6."""
+    """Of targets 0, 1 and 4 the 0.8-expectile lies above 1, where 0.8 (4 - v) = 0.2 (v - 0) + 0.2 (v - 1): at 17/6."""
     targets = jnp.float32([0.0, 1.0, 4.0])
 
     def loss(value, expectile):
         return losses.expectile_loss(value, targets, expectile).sum()
 
-    np.testing.assert_allclose(jax.grad(loss)(jnp.float32(17 / 6), 0.8), 0.0, atol=1e-6)
-    np.testing.assert_allclose(jax.grad(loss)(jnp.float32(5 / 3), 0.5), 0.0, atol=1e-6)
+    np.testing.assert_allclose(jax.grad(loss)(jnp.float32(17 / 6), 0.8), 0.0, atol=1e-5)
+    np.testing.assert_allclose(jax.grad(loss)(jnp.float32(5 / 3), 0.5), 0.0, atol=1e-5)
     np.testing.assert_allclose(losses.expectile_loss(1.0, 3.0, 0.5), losses.squared_value_loss(1.0, 3.0))
     np.testing.assert_allclose(losses.expectile_loss(1.0, 3.0, 0.9), 3.6, rtol=1e-6)
     np.testing.assert_allclose(losses.expectile_loss(3.0, 1.0, 0.9), 0.4, rtol=1e-6)
