@@ -180,7 +180,7 @@ def test_illegal_actions_are_never_taken():
 def test_observations_of_all_kinds(env, changes):
     task = env()
     _, done = trained(task, evaluators=(Episodes(task, num_episodes=16, modes=("greedy",)),), **changes)
-    # One of the two seeds is enough: the other may not have met what pays.
+    # One of the two seeds is enough: on tasks this small the policy of a seed may lock onto one action.
     assert done.evaluations["greedy_return"][:, -1].max() == 1.0
 
 
