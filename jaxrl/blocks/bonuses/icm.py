@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 
 from jaxrl.blocks import networks, optimisers
@@ -149,4 +150,4 @@ class ICM:
 
     @property
     def _adam(self) -> Any:
-        return optimisers.adam(self.learning_rate, jnp.inf, eps=1e-8)
+        return optax.flatten(optax.adam(self.learning_rate))  # one vector: a handful of kernels whatever the network

@@ -20,6 +20,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 
 from jaxrl.blocks import moments, networks, optimisers
@@ -134,4 +135,4 @@ class RND:
 
     @property
     def _adam(self) -> Any:
-        return optimisers.adam(self.learning_rate, jnp.inf, eps=1e-8)
+        return optax.flatten(optax.adam(self.learning_rate))  # one vector: a handful of kernels whatever the network
