@@ -230,7 +230,8 @@ def check_steps_per_update(subject: Subject) -> bool:
     known = [count for count in counts if count is not None]
     if len(known) < len(counts):
         return False
-    imagined = subject.config.simulated_steps_per_update if isinstance(subject.config, Simulates) else 0
+    config = subject.config
+    imagined = config.simulated_steps_per_update if isinstance(config, Simulates) else 0
     declared, taken = subject.config.steps_per_update, sum(known) - imagined
     must = f"an update must take as many steps as config.steps_per_update says ({declared})"
     require(taken == declared, must, taken, "Count the steps of all environments in all rounds.")
