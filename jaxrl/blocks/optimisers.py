@@ -19,7 +19,27 @@ def adam(learning_rate: Any, max_grad_norm: Any, eps: float) -> optax.GradientTr
         eps: added to the root of the second moment.
     """
     # One vector instead of a tree of small arrays: Adam then is a handful of kernels, which makes PPO on CartPole 6 % faster.
-    return optax.flatten(optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate, eps=eps)))
+    return optax.flatten(optax.chain(cut(max_grad_norm), optax.adam(learning_rate, eps=eps)))
+
+
+def cut(max_norm: Any) -> optax.GradientTransformation:
+    """Returns the transformation that scales gradients down to a global norm where theirs is larger (Pascanu et al. 2013).
+
+    ``optax.clip_by_global_norm`` computes the same numbers, but its branch that is not taken is NaN where the gradient is 0 or
+    the bound infinite, which ends a search for NaN (``jax.debug_nans``); and so is the one taken where the bound is infinite
+    and the norm of a gradient overflows.
+
+    max_norm: positive, may be traced; infinite cuts nothing.
+    """
+
+    def scale(updates, params=None):
+        del params
+        norm = optax.tree.norm(updates)
+        inside = (norm < max_norm) | jnp.isinf(max_norm)  # a norm that overflows is infinite too
+        norm, bound = jnp.where(inside, 1.0, norm), jnp.where(inside, 1.0, max_norm)
+        return jax.tree.map(lambda leaf: (leaf / norm.astype(leaf.dtype)) * bound.astype(leaf.dtype), updates)
+
+    return optax.stateless(scale)
 
 
 def annealed(learning_rate: Any, num_steps: Any) -> Callable:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from jaxrl.blocks import optimisers
 from jaxrl.core.averages import average, pooled
@@ -30,6 +31,24 @@ def test_a_step_is_that_of_optax_on_the_cut_gradient():
     for name, leaf in params.items():
         gradient = leaf / 5
         np.testing.assert_allclose(found[name], leaf - 0.1 * gradient / (jnp.abs(gradient) + 0.1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bound", [0.5, 1e6, np.inf])
+def test_gradients_are_cut_as_optax_cuts_them(bound):
+    """To the bit, and without the NaN of its other branch: zeros under an infinite bound among them."""
+    rng = np.random.default_rng(0)
+    for size in (0.0, 1e-3, 1.0, 100.0):
+        gradient = {"a": jnp.asarray(size * rng.normal(size=3), jnp.float32), "b": jnp.asarray(size * rng.normal(), jnp.float32)}
+        expected, _ = optax.clip_by_global_norm(bound).update(gradient, optax.EmptyState())
+        with jax.debug_nans(True):
+            found, _ = jax.jit(optimisers.cut(bound).update)(gradient, optax.EmptyState())
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_an_infinite_bound_leaves_a_gradient_whose_norm_overflows():
+    gradient = {"a": jnp.asarray([1e25, -1.0])}
+    found, _ = optimisers.cut(jnp.inf).update(gradient, optax.EmptyState())
+    np.testing.assert_array_equal(found["a"], gradient["a"])
 
 
 def divergences(batches, target):

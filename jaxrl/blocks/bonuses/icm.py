@@ -21,7 +21,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from jaxrl.blocks import networks, optimisers
@@ -150,4 +149,4 @@ class ICM:
 
     @property
     def _adam(self) -> Any:
-        return optax.flatten(optax.adam(self.learning_rate))  # one vector: a handful of kernels whatever the network
+        return optimisers.adam(self.learning_rate, jnp.inf, eps=1e-8)
