@@ -18,7 +18,7 @@ from tests.in_place import assert_buffer_in_place
 from tests.own_networks import Residual
 
 SMALL = Config(
-    learning_rate=3e-3,
+    learning_rate=1e-2,  # at 3e-3 a model this small has not learned in time that a reward depends on observation and action
     gamma=0.8,
     gumbel_scale=5.0,  # less leaves an early choice between two actions as it is, and the other action unknown
     weight_decay=1e-3,
@@ -180,8 +180,7 @@ def test_illegal_actions_are_never_taken():
 def test_observations_of_all_kinds(env, changes):
     task = env()
     _, done = trained(task, evaluators=(Episodes(task, num_episodes=16, modes=("greedy",)),), **changes)
-    # One of the two seeds is enough: on tasks this small the policy of a seed may lock onto one action.
-    assert done.evaluations["greedy_return"][:, -1].max() == 1.0
+    np.testing.assert_array_equal(done.evaluations["greedy_return"][:, -1], 1.0)
 
 
 def test_rewards_of_any_scale_are_told_apart():
