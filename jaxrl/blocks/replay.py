@@ -70,10 +70,12 @@ def add(buffer: ReplayBuffer, batch: PyTree, delay: int = 0) -> ReplayBuffer:
             environments needs the (n - 1) E that follow.
 
     Raises:
-        ConfigError: the batch is larger than the buffer.
+        ConfigError: the batch is larger than the buffer, or the delay leaves no item that can be drawn.
     """
     capacity, count = buffer.capacity, _length(batch)
     _require_fit("add", capacity, count)
+    must = f"delay must lie in [0, {capacity}), or no item could be drawn"
+    require(0 <= delay < capacity, "replay.add", must, delay, "Raise the capacity.")
     items = jax.tree.map(functools.partial(_write, buffer.position), buffer.items, batch)
     order = buffer.priorities
     if order is not None:
@@ -85,9 +87,11 @@ def _with_new(order: Priorities, size: jax.Array, index: jax.Array, capacity: in
     """Returns the priorities once items are written at ``index`` int32[B]: those ``delay`` items back get the largest."""
     if not delay:
         return priorities.assign(order, index, jnp.broadcast_to(order.largest, index.shape))
-    order = priorities.assign(order, index, jnp.zeros(index.shape, jnp.float32))
-    written = jnp.arange(index.shape[0], dtype=jnp.int32) + size >= delay  # before the ring is full, less lies behind
-    return priorities.assign(order, (index - delay) % capacity, jnp.where(written, order.largest, 0.0))
+    order, count = priorities.assign(order, index, jnp.zeros(index.shape, jnp.float32)), index.shape[0]
+    # The first of them lie too far back: not written yet, or written over by this very batch.
+    first = jnp.maximum(delay - size, count + delay - capacity)
+    there = jnp.arange(count, dtype=jnp.int32) >= first
+    return priorities.assign(order, (index - delay) % capacity, jnp.where(there, order.largest, 0.0))
 
 
 def sample(key: jax.Array, buffer: ReplayBuffer, batch_size: int) -> PyTree:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl.blocks import replay
+from jaxrl.blocks import priorities, replay
 from jaxrl.errors import ConfigError
 
 
@@ -55,6 +55,20 @@ def test_batches_of_different_sizes_follow_each_other():
         first += count
         ring = np.roll(np.asarray(buffer.items["number"]), -int(buffer.position))
         np.testing.assert_array_equal(ring[-len(kept) :], kept)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 4, 7])
+@pytest.mark.parametrize("count", [1, 3, 5, 8])
+def test_an_item_is_drawn_once_enough_have_followed_it(delay, count):
+    """A batch and its delay may go round the whole ring: then the first that wait are written over."""
+    capacity = 8
+    buffer = replay.create(np.int32(0), capacity, prioritised=True)
+    for first in range(0, 5 * count, count):
+        buffer = replay.add(buffer, np.arange(first, first + count, dtype=np.int32), delay=delay)
+        newest = first + count - 1
+        drawable = [number for number in range(max(newest + 1 - capacity, 0), newest + 1) if number + delay <= newest]
+        positive = priorities.priority(buffer.priorities, jnp.arange(capacity)) > 0
+        assert sorted(np.asarray(buffer.items)[np.asarray(positive)]) == drawable
 
 
 def test_dtypes_and_shapes_are_those_of_the_example():
@@ -130,6 +144,7 @@ def test_a_loop_writes_in_place(count):
         (lambda: replay.add(create(4), items(0, 5)), r"larger than the buffer \(capacity 4\), got 5"),
         (lambda: replay.sample(jax.random.key(0), create(4), 5), r"larger than the buffer \(capacity 4\), got 5"),
         (lambda: replay.sample(jax.random.key(0), create(4), 0), "got 0"),
+        (lambda: replay.add(create(4), items(0, 2), delay=4), r"delay must lie in \[0, 4\)"),
     ],
 )
 def test_wrong_sizes_are_refused(call, message):
