@@ -8,6 +8,7 @@ import numpy as np
 from flax import struct
 
 from jaxrl.blocks.networks import QNetwork
+from jaxrl.blocks.value_heads import Head, Mean
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import Environment, static
@@ -138,19 +139,24 @@ class Overestimate:
     network as ``params``, as that of DQN does.
 
     exact: of the environment, with the learner's discount. network: the learner's, ``dqn.q_network(env, config)``.
+    head: the learner's, ``value_heads.make(config)``; that of an expected return if left out.
 
     Source: van Hasselt et al. (2016), figure 3, there with the return of episodes as the truth.
     """
 
     exact: ExactValue
     network: QNetwork = static()
+    head: Head = struct.field(default_factory=Mean)
 
     def validate(self, task: Any) -> None:
-        """Raises EnvError where the task is an environment of other spaces."""
+        """Raises ConfigError where the head is not the network's, EnvError where the task is an environment of other spaces."""
+        atoms, fix = self.head.num_atoms, "Give head=value_heads.make(config) of the learner's configuration."
+        must = f"head must have as many outputs for each action as the network ({self.network.num_atoms})"
+        require(atoms == self.network.num_atoms, "Overestimate", must, atoms, fix)
         self.exact.validate(task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
-        values: Any = self.network.apply(state.params, self.exact.model.observation)
-        believed = jnp.dot(self.exact.model.initial, values.max(-1), precision="highest")
+        outputs: Any = self.network.apply(state.params, self.exact.model.observation)
+        believed = jnp.dot(self.exact.model.initial, self.head.mean(outputs).max(-1), precision="highest")
         worth: Any = self.exact(key, algorithm, state)["greedy_exact_value"]
         return {"overestimate": believed - worth}

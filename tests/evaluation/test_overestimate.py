@@ -1,17 +1,45 @@
 """By how much the values of a learner exceed what its greedy policy is worth, against a direct computation."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 import envs
 from jaxrl.algorithms.deep import dqn
+from jaxrl.blocks import value_heads
 from jaxrl.core.finite import tabulate
-from jaxrl.errors import EnvError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.evaluation import ExactValue, Overestimate
 from tests import oracles
 
 CONFIG = dqn.Config(gamma=0.95, batch_size=8, buffer_size=50, learning_starts=8, hidden=(8,))
+
+
+def laws():
+    """DQN with a law of the return for each action, and its evaluator's parts."""
+    env, config = envs.make("noisy_grid"), dataclasses.replace(CONFIG, head="categorical", num_atoms=5)
+    return env, dqn.make(env, config), dqn.q_network(env, config), value_heads.make(config)
+
+
+def test_the_belief_in_a_law_is_its_mean():
+    env, algorithm, network, head = laws()
+    state = algorithm.init(jax.random.key(0))
+    exact = ExactValue.of(env, 0.95)
+    found = Overestimate(exact, network, head)(jax.random.key(1), algorithm, state)["overestimate"]
+    assert found.shape == ()
+    logits = np.asarray(network.apply(state.params, exact.model.observation), np.float64)
+    law = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    believed = exact.model.initial @ (law @ np.linspace(-10, 10, 5)).max(1)
+    worth = exact(jax.random.key(1), algorithm, state)["greedy_exact_value"]
+    np.testing.assert_allclose(found, believed - worth, rtol=1e-4, atol=1e-4)
+
+
+def test_the_head_must_be_that_of_the_network():
+    env, _, network, _ = laws()
+    with pytest.raises(ConfigError, match="head must have as many outputs for each action as the network"):
+        Overestimate(ExactValue.of(env, 0.95), network).validate(env)
 
 
 @pytest.mark.slow
