@@ -149,10 +149,11 @@ def _require_values(where: str, data: Dataset) -> None:
         inside = _per_step(space.contains, getattr(data, name))
         _require_all(where, inside | ~valid, f"{name} must lie in {space}", "a value outside", "Correct it, or widen the space.")
     space, fix = data.action_space, "Correct the mask."
-    for name in ("mask", "next_mask"):
+    # Where an episode has terminated no action follows, and a game that is over may leave none.
+    for name, unread in (("mask", ~valid), ("next_mask", ~valid | np.asarray(data.terminated))):
         mask = getattr(data, name)
         if mask is not None:
-            legal = np.asarray(masks.some_legal(space, mask)) | ~valid
+            legal = np.asarray(masks.some_legal(space, mask)) | unread
             _require_all(where, legal, f"{name} must leave a legal action", "none", fix)
     if data.mask is not None:
         taken = np.asarray(masks.is_legal(space, data.mask, data.action)) | ~valid

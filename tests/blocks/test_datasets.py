@@ -254,6 +254,15 @@ def test_minari_nested_observations_and_masks():
     np.testing.assert_array_equal(data.next_mask, [mask[1:]] * 2)
 
 
+def test_minari_a_game_that_is_over_may_leave_no_legal_action():
+    mask = np.array([[True, True, False], [True, False, False], [False, False, False]])
+    data = from_minari([episode(masks=mask)], PLACE, Discrete(3))
+    assert not data.next_mask[0, -1].any()
+    cut = episode(masks=mask, terminations=np.zeros(2, bool), truncations=np.array([False, True]))
+    with pytest.raises(DataError, match="next_mask must leave a legal action, got none at step 1 of episode 0"):
+        from_minari([cut], PLACE, Discrete(3))
+
+
 @pytest.mark.parametrize(
     ("episodes", "message"),
     [
