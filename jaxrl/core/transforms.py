@@ -167,17 +167,22 @@ def _require_one_number(where: str, must: str, env: Environment, found: jax.Shap
     require(found.shape == agents, where, must.format(f"float32{list(agents)}"), value, fix, EnvError)
 
 
-def _with_changed_reward(env: Environment, change: Callable, params: PyTree) -> Environment:
-    """Changes the reward by ``(params, reward, terminated, obs, action, next_obs) -> reward``."""
-    changed = dataclasses.replace(
+def _around(env: Environment, params: PyTree, reset: Callable, step: Callable) -> Environment:
+    """Returns an environment whose state holds that of another one as ``state``, and its parameters those as ``env``."""
+    return dataclasses.replace(
         env,
-        params=RewardParams(env.params, params),
-        reset_fn=_RewardReset(env.reset_fn),
-        step_fn=_RewardStep(env.step_fn, change),
+        params=params,
+        reset_fn=reset,
+        step_fn=step,
         action_mask_fn=env.action_mask_fn and _OfInnerState(env.action_mask_fn),
         global_obs_fn=env.global_obs_fn and _OfInnerState(env.global_obs_fn),
         limit_fn=env.limit_fn and LimitOfInner(env.limit_fn),
     )
+
+
+def _with_changed_reward(env: Environment, change: Callable, params: PyTree) -> Environment:
+    """Changes the reward by ``(params, reward, terminated, obs, action, next_obs) -> reward``."""
+    changed = _around(env, RewardParams(env.params, params), _RewardReset(env.reset_fn), _RewardStep(env.step_fn, change))
     if env.outcomes_fn is None or env.initial_fn is None or env.observe_fn is None:
         return changed
     return dataclasses.replace(
@@ -211,24 +216,16 @@ def with_bonus(
         The environment with ``params`` of type ``BonusParams`` and states of type ``Earning``.
 
     Raises:
-        EnvError: the environment has agents.
+        EnvError: the environment has agents, or the bonus has another shape.
     """
-    fix = "Give the agents one reward by with_reward."
-    must = "the environment must have no agent axis"
+    must, fix = "the environment must have no agent axis", "Give the agents one reward by with_reward."
     require(env.num_agents is None, "with_bonus", must, env.num_agents, fix, EnvError)
+    must, fix = "the bonus function must return {}", "Squeeze or sum the axes beyond."
+    obs, action = _examples(env)
+    _require_one_number("with_bonus", must, env, jax.eval_shape(bonus, params, obs, action, obs), fix)
     weights = (jnp.asarray(weight, jnp.float32) for weight in (reward_weight, bonus_weight))
-    return dataclasses.replace(
-        env,
-        params=BonusParams(env.params, params, *weights),
-        reset_fn=_BonusReset(env.reset_fn),
-        step_fn=_BonusStep(env.step_fn, bonus),
-        action_mask_fn=env.action_mask_fn and _OfInnerState(env.action_mask_fn),
-        global_obs_fn=env.global_obs_fn and _OfInnerState(env.global_obs_fn),
-        limit_fn=env.limit_fn and LimitOfInner(env.limit_fn),
-        outcomes_fn=None,
-        initial_fn=None,
-        observe_fn=None,
-    )
+    changed = _around(env, BonusParams(env.params, params, *weights), _BonusReset(env.reset_fn), _BonusStep(env.step_fn, bonus))
+    return dataclasses.replace(changed, outcomes_fn=None, initial_fn=None, observe_fn=None)
 
 
 def with_observation(env: Environment, observe: Callable, observation_space: Space) -> Environment:

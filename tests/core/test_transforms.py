@@ -375,3 +375,8 @@ def test_steps_are_handed_on_where_an_environment_asks_for_them():
 def test_a_bonus_of_agents_is_refused():
     with pytest.raises(EnvError, match="with_bonus: the environment must have no agent axis, got 2"):
         with_bonus(matrix_game.make(named.CHICKEN), for_two, 1.0)
+
+
+def test_a_bonus_is_one_number():
+    with pytest.raises(EnvError, match=r"with_bonus: the bonus function must return float32\[\], got 'float32\[4\]"):
+        with_bonus(corridor.make(length=4), lambda params, obs, action, next_obs: params, jnp.zeros(4))
