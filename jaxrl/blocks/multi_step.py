@@ -9,7 +9,7 @@ from jaxrl.blocks import replay
 from jaxrl.blocks.replay import ReplayBuffer
 
 
-def ahead(buffer: ReplayBuffer, start: jax.Array, num_steps: int, num_envs: int, gamma: jax.Array | float):
+def n_steps_from(buffer: ReplayBuffer, start: jax.Array, num_steps: int, num_envs: int, gamma: jax.Array | float):
     """Returns stored steps whose reward is that of n steps, or of as many as their episode still had.
 
     Args:

@@ -287,6 +287,11 @@ def unroll(
     return episodes, shard_batch(batch, axis=1)
 
 
+def flattened(steps: PyTree) -> PyTree:
+    """Returns steps PyTree[T, E, ...] as a batch, PyTree[T * E, ...]: one step of all environments after another."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), steps)
+
+
 def episode_metrics(batch: Transition) -> dict[str, Any]:
     """Returns statistics of the episodes that ended in a block.
 

@@ -42,7 +42,7 @@ def test_a_return_is_that_of_the_whole_sequence(num_steps, capacity):
     for first in range(0, length * envs, 2 * envs):
         buffer = replay.add(buffer, jax.tree.map(lambda leaf, first=first: leaf[first : first + 2 * envs], flat))
     there = np.arange(length * envs - capacity, (length - num_steps + 1) * envs)
-    found, discount = multi_step.ahead(buffer, jnp.asarray(there % capacity, jnp.int32), num_steps, envs, GAMMA)
+    found, discount = multi_step.n_steps_from(buffer, jnp.asarray(there % capacity, jnp.int32), num_steps, envs, GAMMA)
     np.testing.assert_array_equal(found.obs, there)
     value = np.where(found.terminated, 0.0, found.next_obs)
     every = jax.vmap(lambda *each: n_step_returns(*each, GAMMA, num_steps), 1, 1)
@@ -57,7 +57,7 @@ def test_by_hand():
     reward, ended = jnp.array([1.0, 2.0, 4.0, 8.0]), jnp.array([False, False, True, False])
     stored = Step(jnp.arange(4), reward, 10 + jnp.arange(4), ended, jnp.ones((4, 1), bool), ended)
     buffer = replay.add(replay.create(jax.tree.map(lambda leaf: leaf[0], stored), 4), stored)
-    found, discount = multi_step.ahead(buffer, jnp.array([0, 1]), 3, 1, 0.5)
+    found, discount = multi_step.n_steps_from(buffer, jnp.array([0, 1]), 3, 1, 0.5)
     np.testing.assert_allclose(found.reward, [1.0 + 1.0 + 1.0, 2.0 + 2.0])
     np.testing.assert_allclose(discount, [0.125, 0.25])
     np.testing.assert_array_equal(found.next_obs, [12, 12])

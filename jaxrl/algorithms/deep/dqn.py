@@ -22,8 +22,8 @@ steps bring it up to date, by each network for itself, and nothing is learned fr
 the values beyond a time limit are those of the episode that was cut.
 
 With n steps, r is the sum of n discounted rewards, s' the state after them and gamma^n the discount; a sum ends with its episode.
-With priorities, a transition is drawn with a probability in proportion to (|y - Q(s, a)| + 1e-6)^alpha as of when it was drawn
-last, and its loss counts with (N P)^-beta, where beta rises to 1.
+With priorities, a transition is drawn with a probability in proportion to (delta + 1e-6)^alpha as of when it was drawn last, and
+its loss counts with (N P)^-beta, where beta rises to 1; delta is |y - Q(s, a)|, of laws their Kullback-Leibler divergence from y.
 
 With ``head="categorical"`` (C51) the network gives each action a law of the return on fixed atoms: Q is its mean, y the law of
 r + gamma Z_target(s', a*) projected on the atoms, and L the cross-entropy. With ``head="quantile"`` (QR-DQN) it gives N
@@ -315,7 +315,7 @@ def remembered(config: Config, batch: Transition) -> Experience:
     ended = batch.terminated | batch.truncated if config.n_steps > 1 else None
     first = batch.t == 0 if config.memory_size else None
     what = batch.obs, batch.action, batch.reward, batch.next_obs, batch.terminated, batch.next_mask, ended, first
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), Experience(*what, batch.extras["memory"]))
+    return rollout.flattened(Experience(*what, batch.extras["memory"]))
 
 
 def stored(config: Config, buffer: ReplayBuffer, experience: Experience) -> ReplayBuffer:
@@ -351,11 +351,11 @@ def sampled(key: jax.Array, config: Config, buffer: ReplayBuffer, steps: jax.Arr
         place = replay.sample_starts(key, buffer, size, ahead, envs)
     if ahead == 1:
         return Sample(replay.items_at(buffer, place), config.gamma, place, weight)
-    return Sample(*multi_step.ahead(buffer, place, ahead, envs, config.gamma), place, weight)
+    return Sample(*multi_step.n_steps_from(buffer, place, ahead, envs, config.gamma), place, weight)
 
 
 def reprioritised(config: Config, buffer: ReplayBuffer | None, sample: Sample, errors: jax.Array) -> ReplayBuffer | None:
-    """Returns the replay memory with the priorities (|y - Q(s, a)| + 1e-6)^alpha of what was drawn. errors: float32[B]."""
+    """Returns the replay memory with the priorities (delta + 1e-6)^alpha of what was drawn. errors: float32[B], delta."""
     if buffer is None or buffer.priorities is None or sample.place is None:
         return buffer
     priority = (errors + 1e-6) ** config.priority_exponent

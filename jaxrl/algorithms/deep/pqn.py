@@ -132,7 +132,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         episodes, batch = rollout.unroll(act_key, env, policy(state, False), state.episodes, config.num_steps)
         # Going back from the last step, the returns of lambda.
         target = returns(network, config, env.max_steps, state.params, batch)
-        steps = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), Experience(batch.obs, batch.action, target))
+        steps = rollout.flattened(Experience(batch.obs, batch.action, target))
         # For K epochs, for each minibatch: one Adam step on L(theta).
         (params, opt_state), metrics = epochs_of_minibatches(
             order_key,

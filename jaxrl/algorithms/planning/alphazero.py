@@ -33,6 +33,7 @@ from jaxrl.blocks.networks import ActorCritic
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.blocks.returns import discounted_returns
 from jaxrl.blocks.search import Predict, Prediction
+from jaxrl.blocks.successors import successor_values
 from jaxrl.core import rollout, spaces
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_discrete_actions
@@ -141,7 +142,8 @@ def make(env: Environment, config: Config) -> Algorithm:
             root = predict(params)(obs, mask)
             node = search.Node(view.state, jnp.zeros(root.value.shape, bool))
             plan = search.search(key, root, node, model, config.num_simulations, mask, gumbel_scale, config.max_considered)
-            return Decision(search.joint_action(view.mask, player, plan.action), {"policy": plan.policy})
+            noted = {"policy": plan.policy, "value": root.value}
+            return Decision(search.joint_action(view.mask, player, plan.action), noted)
 
         return act
 
@@ -186,17 +188,23 @@ def positions(env: Environment, predict: Predict, gamma: jax.Array | float, batc
         env: the environment.
         predict: of the network that played.
         gamma: discount.
-        batch: the steps, with pi as ``extras["policy"]``.
+        batch: the steps, with pi as ``extras["policy"]`` and v as ``extras["value"]``.
     """
-    here, there = search.mover(env, batch.mask), search.mover(env, batch.next_mask)
+    here = search.mover(env, batch.mask)
+
     # All from the view of the first player: then the two of them are one, who earns rewards.
-    beyond = predict(search.seen_by(there, batch.next_obs), search.seen_by(there, batch.next_mask)).value
+    def critic(successors):
+        there = search.mover(env, successors[1])
+        return search.for_first(there, predict(*search.seen_by(there, successors)).value)
+
+    value, successors = search.for_first(here, batch.extras["value"]), (batch.next_obs, batch.next_mask)
+    beyond = successor_values(value, successors, critic, batch.truncated, env.max_steps)
     returns = jax.vmap(discounted_returns, in_axes=(1, 1, 1, 1, None), out_axes=1)
-    reward, beyond = search.checked_reward(env, batch), search.for_first(there, beyond)
-    outcome = search.for_first(here, returns(reward, beyond, batch.terminated, batch.truncated, gamma))
+    outcome = returns(search.checked_reward(env, batch), beyond, batch.terminated, batch.truncated, gamma)
+    outcome = search.for_first(here, outcome)
     obs, mask = search.seen_by(here, (batch.obs, batch.mask))
     stored = Position(obs, mask, batch.extras["policy"], outcome)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), stored)
+    return rollout.flattened(stored)
 
 
 def loss(

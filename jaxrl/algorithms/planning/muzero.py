@@ -19,6 +19,8 @@ gradient that goes back through g is halved at each step of it. Beyond the end o
 any more, whatever is done. A time limit is no end: the return goes on with v of the state behind it, and the model learns
 nothing of what follows, which is another episode.
 
+The weights are ours in one point: the source has no reward at k = 0 of its own, as its r^k is that of the step before s^k.
+
 Only the root knows the legal actions. Observations need not show whole states: h sees the last one alone.
 
 Source: Schrittwieser et al. (2020), "Mastering Atari, Go, chess and shogi by planning with a learned model", equation 1 and
@@ -38,6 +40,7 @@ from jaxrl.blocks.off_policy import OffPolicyConfig
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.blocks.returns import n_step_returns
 from jaxrl.blocks.search import Outcome, Prediction
+from jaxrl.blocks.successors import successor_values
 from jaxrl.core import rollout, spaces
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_discrete_actions, require_single_agent
@@ -114,7 +117,7 @@ class State:
 class Experience(NamedTuple):
     """The stored part of a step. policy: float32[A], pi. value: float32[], nu, of the search.
 
-    beyond: float32[], v of the successor, which a return goes on with where a time limit cut the episode.
+    beyond: float32[], where a time limit cut the episode v of the successor, with which the return goes on; unread elsewhere.
     """
 
     obs: PyTree
@@ -211,7 +214,12 @@ def make(env: Environment, config: Config) -> Algorithm:
     def play(key, act, params, episodes, num_steps):
         episodes, batch = rollout.unroll(key, env, act, episodes, num_steps)
         represent, guess, _ = functions(network, config, params)
-        return episodes, experience(batch, guess(represent(batch.next_obs)).value), batch
+
+        def critic(obs):
+            return guess(represent(obs)).value
+
+        beyond = successor_values(batch.extras["value"], batch.next_obs, critic, batch.truncated, env.max_steps)
+        return episodes, experience(batch, beyond), batch
 
     def init(key):
         network_key, episode_key, act_key = jax.random.split(key, 3)
@@ -248,11 +256,11 @@ def make(env: Environment, config: Config) -> Algorithm:
 def experience(batch: Transition, beyond: jax.Array) -> Experience:
     """Returns what is stored of the steps [T, E, ...], in the order of time, leaves [T * E, ...].
 
-    beyond: float32[T, E], v of the successors.
+    beyond: float32[T, E], v of the successors where a time limit cut the episode.
     """
     searched = batch.extras["policy"], batch.extras["value"]
     what = Experience(batch.obs, batch.action, batch.reward, batch.terminated, batch.truncated, *searched, beyond)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), what)
+    return rollout.flattened(what)
 
 
 def targets(config: Config, steps: Experience) -> Targets:

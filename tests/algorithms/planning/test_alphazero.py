@@ -60,7 +60,7 @@ def test_outcomes_of_games_are_won_and_lost_by_the_mover():
     policy = rollout.uniform_policy(env)
 
     def noting(key, view):
-        return policy(key, view)._replace(extras={"policy": jnp.zeros((5, 9))})
+        return policy(key, view)._replace(extras={"policy": jnp.zeros((5, 9)), "value": jnp.full(5, 7.0)})
 
     _, batch = rollout.unroll(jax.random.key(1), env, noting, rollout.start(jax.random.key(0), env, 5), num_steps)
 

@@ -191,7 +191,7 @@ def _act(make, env, config, state, key, views) -> tuple:
         return policy(key, view)._replace(extras={"view": view})
 
     _, played = rollout.unroll(play_key, env, act, episodes, NUM_STEPS)
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (played.extras["view"], played.mask, played.action))
+    flat = rollout.flattened((played.extras["view"], played.mask, played.action))
     seen, mask, sampled = flat
     obs = seen.obs
     greedy = policy_of(state, True)(greedy_key, seen).action
