@@ -233,7 +233,7 @@ def linear(start: jax.Array | float, end: jax.Array | float, length: jax.Array |
 
     start, end, length: may be traced; an infinite length stays at the start. count: int32[...], at least 0.
     """
-    return start + jnp.minimum(count / length, 1.0) * (end - start)
+    return start + jnp.minimum(jnp.float32(count) / length, 1.0) * (end - start)
 
 
 def harmonic_schedule(

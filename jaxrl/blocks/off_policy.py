@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.blocks import replay
+from jaxrl.blocks import replay, value_heads
 from jaxrl.blocks.losses import squared_value_loss
 from jaxrl.blocks.replay import ReplayBuffer
+from jaxrl.blocks.returns import one_step_target
 from jaxrl.core import masks, rollout, spaces
 from jaxrl.core.algorithm import PolicyOf
 from jaxrl.core.environment import Environment, PyTree, static
@@ -95,7 +96,7 @@ def experience(batch: Transition) -> Experience:
     """
     raw = batch.extras["raw_action"]
     what = batch.obs, raw, batch.reward, batch.next_obs, batch.terminated, batch.mask, batch.next_mask
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), Experience(*what))
+    return rollout.flattened(Experience(*what))
 
 
 def random_policy(env: Environment) -> Policy:
@@ -162,8 +163,37 @@ def updates(env: Environment, config: OffPolicyConfig, policy: PolicyOf, learn: 
 def taken_values(space: Any, critics: Any, params: PyTree, steps: Experience) -> jax.Array:
     """Returns Q_i(s, a) of the steps Experience[B], float32[N, B] of N critics. space: of the actions."""
     if isinstance(space, Discrete):
-        return jnp.take_along_axis(critics.apply(params, steps.obs), steps.action[None, :, None], axis=-1)[..., 0]
+        return jax.vmap(value_heads.chosen, (0, None))(critics.apply(params, steps.obs), steps.action)
     return critics.apply(params, steps.obs, steps.action)
+
+
+def smoothed(key: jax.Array, action: jax.Array, deviation: jax.Array | float, largest: jax.Array | float) -> jax.Array:
+    """Returns actions with clipped normal noise, kept within [-1, 1], float32[B, D].
+
+    Args:
+        key: one key.
+        action: float32[B, D], in units of half the range.
+        deviation, largest: of the noise, in the same units.
+
+    Source: Fujimoto et al. (2018), equation 14 (target policy smoothing).
+    """
+    noise = jnp.clip(deviation * jax.random.normal(key, action.shape, jnp.float32), -largest, largest)
+    return jnp.clip(action + noise, -1.0, 1.0)
+
+
+def least_value_target(critics: Any, params: PyTree, next_action: jax.Array, gamma: jax.Array | float, steps: Experience):
+    """Returns y = r + gamma min_i Q_i(s', a') of Experience[B], float32[B].
+
+    Args:
+        critics: N networks, with ``params``.
+        next_action: float32[B, D], a'.
+        gamma: discount in [0, 1].
+        steps: the steps.
+
+    Source: Fujimoto et al. (2018), equation 10 (clipped double Q-learning).
+    """
+    next_value = critics.apply(params, steps.next_obs, next_action).min(0)
+    return one_step_target(steps.reward, next_value, steps.terminated, gamma)
 
 
 def critic_loss(space: Any, critics: Any, params: PyTree, batch: tuple[Experience, jax.Array]) -> tuple[jax.Array, dict]:

@@ -96,6 +96,7 @@ def learner(
     learn: Callable,
     policy: Callable | None,
     probabilities: Callable | None = None,
+    prepare: Callable = lambda data: data,
 ) -> Algorithm:
     """Builds the algorithm of an offline learner.
 
@@ -104,6 +105,7 @@ def learner(
         config: the sizes.
         begin: ``(key, data) -> state``, a dataclass with a field ``data``, left None.
         learn: ``(state, data, key) -> (state, metrics)``, one gradient step on a minibatch that is drawn from the data.
+        prepare: ``(data) -> data``, once in each update: what ``learn`` needs of them.
         policy, probabilities: as of ``Algorithm``.
     """
     shared = task if isinstance(task, Dataset) else None
@@ -114,7 +116,7 @@ def learner(
         return replace(begin(begin_key, data), data=None if shared is not None else data)
 
     def update(state, key):
-        data = state.data if shared is None else shared
+        data = prepare(state.data if shared is None else shared)
         # The data stay outside of the loop's carry: they do not change.
         keys = jax.random.split(key, config.num_gradient_steps)
         new, metrics = scan(lambda bare, key: learn(bare, data, key), replace(state, data=None), keys)

@@ -47,7 +47,7 @@ def annealed(learning_rate: Any, num_steps: Any) -> Callable:
 
     Both may be traced, which ``optax.linear_schedule`` does not allow of the steps; an infinite number keeps the rate constant.
     """
-    return lambda count: learning_rate * jnp.maximum(0.0, 1.0 - count / num_steps)
+    return lambda count: learning_rate * jnp.maximum(0.0, 1.0 - jnp.float32(count) / num_steps)
 
 
 def annealed_adam(config: Any) -> optax.GradientTransformation:

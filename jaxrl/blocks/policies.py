@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl.blocks import distributions, exploration
+from jaxrl.blocks import distributions, exploration, value_heads
 from jaxrl.blocks.exploration import epsilon_greedy, epsilon_greedy_probabilities
 from jaxrl.core import spaces
 from jaxrl.core.rollout import Decision, Policy, View
@@ -55,7 +55,7 @@ def mixture(policies: jax.Array) -> Policy:
         table = jnp.arange(view.obs.shape[0]) % policies.shape[0]
         log_probs = jnp.log(policies[table, view.obs])
         action = jax.random.categorical(key, log_probs).astype(jnp.int32)
-        return Decision(action, {"log_prob": jnp.take_along_axis(log_probs, action[:, None], axis=-1)[:, 0]})
+        return Decision(action, {"log_prob": value_heads.chosen(log_probs, action)})
 
     return act
 
@@ -70,7 +70,7 @@ def noting_log_prob(policy: Policy, probabilities: Callable) -> Policy:
 
     def act(key: jax.Array, view: View) -> Decision:
         decision = policy(key, view)
-        chance = jnp.take_along_axis(probabilities(view), decision.action[:, None], axis=-1)[:, 0]
+        chance = value_heads.chosen(probabilities(view), decision.action)
         return decision._replace(extras=decision.extras | {"log_prob": jnp.log(chance)})
 
     return act

@@ -126,13 +126,18 @@ def require_discrete_actions(where: str, env: Environment, fix: str = "Discretis
     require(isinstance(space, Discrete), where, "the action_space must be Discrete", space, fix, SpaceError)
 
 
+def require_discrete_observations(where: str, env: Environment, fix: str) -> None:
+    """Raises SpaceError unless observations are numbers. Arguments as for ``require_single_agent``."""
+    space = env.observation_space
+    require(isinstance(space, Discrete), where, "the observation_space must be Discrete", space, fix, SpaceError)
+
+
 def require_discrete(where: str, env: Environment, fix: str) -> None:
     """Raises SpaceError unless observations and actions are numbers, so that a table can hold a value for each pair.
 
     Arguments as for ``require_single_agent``.
     """
-    space = env.observation_space
-    require(isinstance(space, Discrete), where, "the observation_space must be Discrete", space, fix, SpaceError)
+    require_discrete_observations(where, env, fix)
     require_discrete_actions(where, env, fix)
 
 

@@ -23,7 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl.blocks import value_heads
 from jaxrl.blocks.datasets import Dataset
+from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.finite import TabularModel
 from jaxrl.core.rollout import View
@@ -65,7 +67,7 @@ def probabilities(algorithm: Algorithm, state: Any, data: Dataset, successors: b
     if algorithm.probabilities is None:
         raise AlgorithmError(f"off_policy.probabilities: {must}, got None. {fix}")
     seen = (data.next_obs, data.next_mask) if successors else (data.obs, data.mask)
-    obs, mask = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), seen)
+    obs, mask = rollout.flattened(seen)
     return algorithm.probabilities(state, View(obs, mask, ())).reshape(*data.valid.shape, -1)
 
 
@@ -77,7 +79,7 @@ def log_probs(chances: Any, data: Dataset) -> jax.Array:
             ``table[data.obs]``.
         data: with Discrete actions.
     """
-    return jnp.log(jnp.take_along_axis(jnp.asarray(chances), data.action[..., None], axis=-1)[..., 0])
+    return jnp.log(value_heads.chosen(jnp.asarray(chances), data.action))
 
 
 # ---- importance sampling
@@ -100,16 +102,18 @@ class EpisodeTerms(NamedTuple):
         square = jnp.square(self.weight).sum()
         return jnp.where(square > 0, jnp.square(self.weight.sum()) / jnp.where(square > 0, square, 1.0), 0.0)
 
+    def ratio(self, kind: str) -> tuple[jax.Array, jax.Array]:
+        """Returns what is summed over and under the line of an estimate, float[N] each. kind: one of ``KINDS``."""
+        over = self.per_decision if kind == "per_decision" else self.weight * self.return_
+        return over, self.weight if kind == "weighted" else jnp.ones_like(self.weight)
+
     def estimate(self, kind: str) -> jax.Array:
-        """Returns the estimate of the value, float[]: one of ``KINDS``.
+        """Returns the estimate of the value, float[]. kind: one of ``KINDS``.
 
         ``ordinary`` and ``per_decision`` have no bias, ``weighted`` has less variance and a bias that vanishes with N.
         """
-        if kind == "ordinary":
-            return (self.weight * self.return_).mean()
-        if kind == "weighted":
-            return (self.weight * self.return_).sum() / self.weight.sum()
-        return self.per_decision.mean()
+        over, under = self.ratio(kind)
+        return over.sum() / under.sum()
 
 
 def episode_terms(data: Dataset, log_prob: jax.Array, gamma: jax.Array | float) -> EpisodeTerms:
@@ -176,17 +180,12 @@ def importance_sampling(
     with jax.enable_x64(True):
         terms = episode_terms(_double(data), jnp.asarray(log_prob), gamma)
         size = float(terms.effective_sample_size)
-        weight, return_, per_decision = (np.asarray(part) for part in terms)
-    _require_weights(where, weight, per_decision)
+        over, under = (np.asarray(part) for part in terms.ratio(kind))
     # Per decision, the steps before an impossible action count.
-    possible = weight > 0 if kind != "per_decision" else log_prob[:, 0] > -np.inf
+    possible = np.asarray(terms.weight) > 0 if kind != "per_decision" else log_prob[:, 0] > -np.inf
     must, fix = "an episode must be possible under the evaluated policy", "Collect data with a policy that is nearer to it."
     require(bool(possible.any()), where, must, "none", fix, DataError)
-    if kind == "weighted":
-        estimate = _ratio_of(weight * return_, weight)
-        return _with_interval(where, np.arange(len(weight)), estimate, size, confidence, resamples, seed)
-    values = per_decision if kind == "per_decision" else weight * return_
-    return _with_interval(where, values, np.mean, size, confidence, resamples, seed)
+    return _with_interval(where, over, under, size, confidence, resamples, seed)
 
 
 def doubly_robust(
@@ -228,7 +227,7 @@ def doubly_robust(
         double, known = _double(data), [jnp.asarray(array, jnp.float64) for array in found.values()]
         size = float(episode_terms(double, jnp.asarray(log_prob), gamma).effective_sample_size)
         estimates = np.asarray(robust_terms(double, known[0], known[1], gamma))
-    return _with_interval(where, estimates, np.mean, size, confidence, resamples, seed)
+    return _with_interval(where, estimates, np.ones(len(estimates)), size, confidence, resamples, seed)
 
 
 def robust_terms(data: Dataset, chances: jax.Array, action_value: jax.Array, gamma: jax.Array | float) -> jax.Array:
@@ -240,7 +239,7 @@ def robust_terms(data: Dataset, chances: jax.Array, action_value: jax.Array, gam
     behaviour: Any = data.log_prob
     ratio = jnp.exp(jnp.where(data.valid, log_probs(chances, data) - behaviour, 0.0))
     value = jnp.where(data.valid, (chances * action_value).sum(-1), 0.0)
-    taken = jnp.take_along_axis(action_value, data.action[..., None], axis=-1)[..., 0]
+    taken = value_heads.chosen(action_value, data.action)
     missed = jnp.where(data.valid, data.reward - taken, 0.0)
 
     def step(beyond, terms):
@@ -262,16 +261,14 @@ def _ratio_of(over: np.ndarray, under: np.ndarray) -> Callable:
 
 
 def _with_interval(
-    where: str, values: np.ndarray, statistic: Callable, size: float, confidence: float, resamples: int, seed: int
+    where: str, over: np.ndarray, under: np.ndarray, size: float, confidence: float, resamples: int, seed: int
 ) -> OffPolicyEstimate:
-    _require_weights(where, values)
-    found = bootstrap_interval(values, statistic, confidence, resamples=resamples, seed=seed)
-    return OffPolicyEstimate(found.estimate, found.low, found.high, size)
-
-
-def _require_weights(where: str, *terms: np.ndarray) -> None:
+    """Returns sum over / sum under and its bootstrap interval; raises DataError where a number is not finite."""
     must, fix = "the weights of all episodes must be finite", "Collect data with a policy that is nearer to the evaluated one."
-    require(all(bool(np.isfinite(part).all()) for part in terms), where, must, "an infinite one", fix, DataError)
+    require(bool(np.isfinite([over, under]).all()), where, must, "an infinite one", fix, DataError)
+    number = np.arange(len(over))
+    found = bootstrap_interval(number, _ratio_of(over, under), confidence, resamples=resamples, seed=seed)
+    return OffPolicyEstimate(found.estimate, found.low, found.high, size)
 
 
 def _require_sound(where: str, data: Dataset, log_prob: Any, gamma: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 import envs
 from jaxrl.blocks.bonuses import ICM, RND, Count
 from jaxrl.core.rollout import start, uniform_policy, unroll
+from jaxrl.core.spaces import Box
 from jaxrl.errors import ConfigError, EnvError, SpaceError
 from tests import probes
 
@@ -52,6 +53,13 @@ def test_counts_are_exact_and_the_bonus_is_one_over_their_root():
     assert float(metrics["covered"]) == 3
     found = bonus(state, STEPS.obs, STEPS.action, jnp.arange(6))
     np.testing.assert_allclose(found, [1, 1 / 2, 1 / np.sqrt(3), 1, 1, 1 / np.sqrt(2)], rtol=1e-6)
+
+
+def test_observations_are_counted_whatever_the_actions():
+    env = LAKE.replace(action_space=Box(-1.0, 1.0, (2,)))
+    Count.of(env).validate(env)
+    with pytest.raises(SpaceError, match="count: the action_space must be Discrete"):
+        Count.of(env, pairs=True).validate(env)
 
 
 def test_pairs_are_counted_where_they_were_taken():

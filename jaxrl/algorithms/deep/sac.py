@@ -158,7 +158,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         batch, alpha = replay.sample(sample_key, state.buffer, config.batch_size), jnp.exp(state.log_temperature)
         # y = r + gamma V_target(s').
         next_value, _ = value(next_key, state.actor, state.target_critics, alpha, batch.next_obs, batch.next_mask)
-        target = jax.vmap(one_step_target, in_axes=(0, 0, 0, None))(batch.reward, next_value, batch.terminated, config.gamma)
+        target = one_step_target(batch.reward, next_value, batch.terminated, config.gamma)
         # One Adam step on the critics, on the actor, and on log alpha.
         step = optimisers.gradient_step(partial(off_policy.critic_loss, env.action_space, critics), critic_adam)
         (critic_params, critic_opt), critic_metrics = step((state.critics, state.critic_opt), (batch, target))

@@ -30,9 +30,8 @@ import optax
 from flax import struct
 
 from jaxrl.blocks import networks, off_policy, optimisers, replay
-from jaxrl.blocks.off_policy import Experience, OffPolicyConfig
+from jaxrl.blocks.off_policy import OffPolicyConfig
 from jaxrl.blocks.replay import ReplayBuffer
-from jaxrl.blocks.returns import one_step_target
 from jaxrl.core import spaces
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_single_agent
@@ -143,10 +142,9 @@ def make(env: Environment, config: Config) -> Algorithm:
         sample_key, noise_key = jax.random.split(key)
         batch = replay.sample(sample_key, state.buffer, config.batch_size)
         # a' = mu_target(s') + clipped noise; y = r + gamma min_i Q_target_i(s', a').
-        noise = config.target_noise * jax.random.normal(noise_key, batch.action.shape, jnp.float32)
-        noise = jnp.clip(noise, -config.target_noise_clip, config.target_noise_clip)
-        next_action = jnp.clip(mu(state.target_actor, batch.next_obs) + noise, -1.0, 1.0)
-        target = targets(critics, config.gamma, state.target_critics, next_action, batch)
+        next_action = mu(state.target_actor, batch.next_obs)
+        next_action = off_policy.smoothed(noise_key, next_action, config.target_noise, config.target_noise_clip)
+        target = off_policy.least_value_target(critics, state.target_critics, next_action, config.gamma, batch)
         # One Adam step on the critics.
         step = optimisers.gradient_step(partial(off_policy.critic_loss, env.action_space, critics), critic_adam)
         (critic_params, critic_opt), metrics = step((state.critics, state.critic_opt), (batch, target))
@@ -174,15 +172,3 @@ def make(env: Environment, config: Config) -> Algorithm:
     update = off_policy.updates(env, config, policy, learn)
 
     return Algorithm(init, update, policy)
-
-
-def targets(critics: Any, gamma: Any, target_params: PyTree, next_action: jax.Array, batch: Experience) -> jax.Array:
-    """Returns y = r + gamma min_i Q_target_i(s', a') of Experience[B], float32[B].
-
-    Args:
-        critics: the networks, with ``target_params``.
-        gamma: discount in [0, 1].
-        next_action: float32[B, D], a'.
-    """
-    next_value = critics.apply(target_params, batch.next_obs, next_action).min(0)
-    return jax.vmap(one_step_target, in_axes=(0, 0, 0, None))(batch.reward, next_value, batch.terminated, gamma)

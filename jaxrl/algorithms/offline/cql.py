@@ -24,13 +24,14 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from jaxrl.blocks import datasets, offline, optimisers
+from jaxrl.blocks import datasets, exploration, offline, optimisers, value_heads
 from jaxrl.blocks.datasets import Dataset
-from jaxrl.blocks.losses import double_q_target, q_learning_target, squared_value_loss
+from jaxrl.blocks.losses import squared_value_loss
 from jaxrl.blocks.networks import QNetwork
 from jaxrl.blocks.off_policy import Experience
 from jaxrl.blocks.offline import OfflineConfig
 from jaxrl.blocks.policies import epsilon_greedy_over
+from jaxrl.blocks.returns import one_step_target
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import PyTree, static
 from jaxrl.core.spaces import Discrete
@@ -108,11 +109,10 @@ def make(task: Any, config: Config) -> Algorithm:
 
 def targets(network: QNetwork, config: Config, params: PyTree, target_params: PyTree, batch: Experience) -> jax.Array:
     """Returns y = r + gamma Q_target(s', a*) of Experience[B], float32[B]."""
-    used = (target_params, params) if config.double else (target_params,)
-    values = [network.apply(one, batch.next_obs) for one in used]
-    each: Any = double_q_target if config.double else q_learning_target
-    axes = (0, *(0 for _ in values), 0, None, None if batch.next_mask is None else 0)
-    return jax.vmap(each, axes)(batch.reward, *values, batch.terminated, config.gamma, batch.next_mask)
+    values: Any = network.apply(target_params, batch.next_obs)
+    selector: Any = network.apply(params, batch.next_obs) if config.double else values
+    best = exploration.greedy(selector, batch.next_mask)
+    return one_step_target(batch.reward, value_heads.chosen(values, best), batch.terminated, config.gamma)
 
 
 def loss(network: QNetwork, config: Config, params: PyTree, batch: tuple[Experience, jax.Array]) -> tuple[jax.Array, dict]:
@@ -122,7 +122,7 @@ def loss(network: QNetwork, config: Config, params: PyTree, batch: tuple[Experie
     """
     steps, target = batch
     values: Any = network.apply(params, steps.obs)
-    taken = jnp.take_along_axis(values, steps.action[:, None], axis=-1)[:, 0]
+    taken = value_heads.chosen(values, steps.action)
     penalty = (jax.nn.logsumexp(values, axis=-1, where=steps.mask) - taken).mean()
     error = squared_value_loss(taken, target).mean()
     metrics = {"loss": config.alpha * penalty + error, "penalty": penalty, "td_loss": error, "value": taken.mean()}

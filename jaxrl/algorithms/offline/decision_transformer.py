@@ -73,14 +73,13 @@ class Config(OfflineConfig):
 
 @struct.dataclass
 class State:
-    """params, opt_state: of the transformer. to_go: float32[N, T], the returns to go of the data.
+    """params, opt_state: of the transformer.
 
     data: this seed's own data set, None where all seeds share one.
     """
 
     params: PyTree
     opt_state: PyTree
-    to_go: jax.Array
     data: Dataset | None = None
 
 
@@ -110,17 +109,21 @@ def make(task: Any, config: Config) -> Algorithm:
         window_key, key = jax.random.split(key)
         one = datasets.windows(window_key, data, 1, config.context)
         params = network.init(key, *inputs(config, data.action_space, one))
-        return State(params, adam.init(params), datasets.returns_to_go(data))
+        return State(params, adam.init(params))
 
-    def learn(state, data, key):
-        batch = datasets.windows(key, data, config.batch_size, config.context, to_go=state.to_go)
+    def prepare(data):
+        return data, datasets.returns_to_go(data)
+
+    def learn(state, prepared, key):
+        data, to_go = prepared
+        batch = datasets.windows(key, data, config.batch_size, config.context, to_go=to_go)
         (params, opt_state), metrics = step((state.params, state.opt_state), batch)
         return replace(state, params=params, opt_state=opt_state), metrics
 
     def policy(state, greedy):
         return acting(network, config, given.action_space, state.params, greedy)
 
-    algorithm = offline.learner(task, config, begin, learn, policy)
+    algorithm = offline.learner(task, config, begin, learn, policy, prepare=prepare)
     return algorithm._replace(memory=first_memory(given.observation_space, given.action_space, config.context))
 
 

@@ -26,7 +26,7 @@ import numpy as np
 import optax
 from flax import struct
 
-from jaxrl.blocks import datasets, optimisers
+from jaxrl.blocks import datasets, optimisers, value_heads
 from jaxrl.blocks.datasets import Dataset
 from jaxrl.blocks.losses import expected_sarsa_target, squared_value_loss
 from jaxrl.blocks.networks import QNetwork
@@ -159,6 +159,6 @@ def loss(network: QNetwork, params: PyTree, batch: tuple[Experience, jax.Array])
     """Returns 1/2 mean (Q(s, a) - y)^2, and metrics. batch: Experience[B] and its targets y, float32[B]."""
     steps, target = batch
     values: Any = network.apply(params, steps.obs)
-    taken = jnp.take_along_axis(values, steps.action[:, None], axis=-1)[:, 0]
+    taken = value_heads.chosen(values, steps.action)
     value = squared_value_loss(taken, target).mean()
     return value, {"loss": value}

@@ -30,7 +30,7 @@ from jaxrl.blocks.datasets import Dataset
 from jaxrl.blocks.losses import expectile_loss
 from jaxrl.blocks.networks import ActorCritic, QNetwork
 from jaxrl.blocks.offline import OfflineConfig
-from jaxrl.blocks.returns import one_step_target
+from jaxrl.blocks.returns import clipped_ratio, one_step_target
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import PyTree, static
 from jaxrl.core.spaces import Box, Discrete
@@ -117,7 +117,7 @@ def make(task: Any, config: Config) -> Algorithm:
         target = one_step_target(batch.reward, next_value, batch.terminated, config.gamma)
         (critic_params, critic_opt), metrics = critic_step((state.critics, state.critic_opt), (batch, target))
         advantage = q - value.apply(value_params, batch.obs)[..., 0]
-        weight = jnp.exp(jnp.minimum(config.inverse_temperature * advantage, jnp.log(config.largest_weight)))
+        weight = clipped_ratio(config.inverse_temperature * advantage, config.largest_weight)
         (actor_params, actor_opt), actor_metrics = actor_step((state.actor, state.actor_opt), (batch, weight))
         # The target critics move.
         target_critics: Any = optax.incremental_update(critic_params, state.target_critics, config.target_step_size)

@@ -27,9 +27,7 @@ from flax import struct
 
 from jaxrl.blocks import datasets, networks, off_policy, offline, optimisers
 from jaxrl.blocks.datasets import Dataset
-from jaxrl.blocks.off_policy import Experience
 from jaxrl.blocks.offline import OfflineConfig
-from jaxrl.blocks.returns import one_step_target
 from jaxrl.core import spaces
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import PyTree, static
@@ -106,14 +104,12 @@ def make(task: Any, config: Config) -> Algorithm:
         sample_key, noise_key = jax.random.split(key)
         batch = datasets.sample(sample_key, data, config.batch_size)
         # a' = mu_target(s') + clipped noise; y = r + gamma min_i Q_target_i(s', a').
-        noise = config.target_noise * jax.random.normal(noise_key, batch.action.shape, jnp.float32)
-        noise = jnp.clip(noise, -config.target_noise_clip, config.target_noise_clip)
-        next_action = jnp.clip(mu(state.target_actor, batch.next_obs) + noise, -1.0, 1.0)
-        next_value = critics.apply(state.target_critics, batch.next_obs, next_action).min(0)
-        target = one_step_target(batch.reward, next_value, batch.terminated, config.gamma)
+        next_action = mu(state.target_actor, batch.next_obs)
+        next_action = off_policy.smoothed(noise_key, next_action, config.target_noise, config.target_noise_clip)
+        target = off_policy.least_value_target(critics, state.target_critics, next_action, config.gamma, batch)
         # One Adam step on the critics.
         (critic_params, critic_opt), metrics = critic_step((state.critics, state.critic_opt), (batch, target))
-        return replace(state, critics=critic_params, critic_opt=critic_opt), (metrics, batch)
+        return replace(state, critics=critic_params, critic_opt=critic_opt), (metrics, (batch.obs, batch.action))
 
     def learn(state, data, key):
         keys = jax.random.split(key, config.policy_interval)
@@ -144,14 +140,18 @@ def first_value(critics: Any, params: PyTree, obs: PyTree, action: jax.Array) ->
     return critics.apply(params, obs, action)[0]
 
 
-def actor_loss(mu: Any, value: Any, alpha: Any, params: PyTree, batch: Experience) -> tuple[jax.Array, dict]:
-    """Returns mean[-lambda Q_1(s, mu(s)) + (mu(s) - a)^2] with lambda = alpha / mean |Q_1|, a constant, and metrics.
+def actor_loss(mu: Any, value: Any, alpha: Any, params: PyTree, batch: tuple[PyTree, jax.Array]) -> tuple[jax.Array, dict]:
+    """Returns mean[-lambda Q_1(s, mu(s)) + (mu(s) - a)^2], and metrics.
 
-    The squared distance is the mean over the entries of an action, as in the implementation of the source.
+    lambda = alpha / mean |Q_1(s, mu(s))| is a constant to the gradient; the paper's equation 5 has Q of the actions of the data
+    there, its implementation these. The squared distance is the mean over the entries of an action, as there.
+
+    batch: observations PyTree[B, ...] and actions float32[B, D] of the data.
     """
-    action = mu(params, batch.obs)
-    found = value(batch.obs, action)
+    obs, taken = batch
+    action = mu(params, obs)
+    found = value(obs, action)
     scale = jax.lax.stop_gradient(jnp.abs(found).mean())
     weight = alpha / jnp.maximum(scale, 1e-6)  # values that are all 0 say nothing
-    distance = jnp.square(action - batch.action).mean()
+    distance = jnp.square(action - taken).mean()
     return distance - weight * found.mean(), {"distance": distance, "value": found.mean()}

@@ -17,7 +17,7 @@ from flax import struct
 
 from jaxrl.blocks.bonuses.bonus import require_spaces
 from jaxrl.core import counters, spaces
-from jaxrl.core.config import require_discrete
+from jaxrl.core.config import require_discrete, require_discrete_observations
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Transition
 from jaxrl.core.spaces import Space
@@ -38,7 +38,8 @@ class Count:
 
     def validate(self, env: Environment, steps: int | None = None) -> None:
         """Raises EnvError or SpaceError where the bonus cannot be paid on ``env``."""
-        require_discrete("count", env, "Use RND, or number observations and actions.")
+        fix = "Use RND, or number observations and actions."
+        (require_discrete if self.pairs else require_discrete_observations)("count", env, fix)
         require_spaces("count", self, env)
 
     def init(self, key: jax.Array, num_envs: int) -> jax.Array:

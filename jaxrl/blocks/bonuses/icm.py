@@ -23,10 +23,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.blocks import networks, optimisers
+from jaxrl.blocks import networks, optimisers, value_heads
 from jaxrl.blocks.bonuses.bonus import require_minibatches, require_spaces
 from jaxrl.blocks.networks import MLP, QNetwork
-from jaxrl.core import spaces
+from jaxrl.core import rollout, spaces
 from jaxrl.core.algorithm import epochs_of_minibatches
 from jaxrl.core.averages import pooled
 from jaxrl.core.config import require_discrete_actions
@@ -108,7 +108,7 @@ class ICM:
             return forward_loss + inverse_loss, {"forward_loss": forward_loss, "inverse_loss": inverse_loss}
 
         parts = block.obs, block.action, block.next_obs
-        steps = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), parts)
+        steps = rollout.flattened(parts)
         step = optimisers.gradient_step(loss, self._adam)
         carry = self._learned(state), state.opt_state
         (learned, opt_state), metrics = epochs_of_minibatches(key, step, carry, steps, self.num_epochs, self.num_minibatches)
@@ -127,7 +127,7 @@ class ICM:
     def inverse_errors(self, params: PyTree, before: jax.Array, action: jax.Array, after: jax.Array) -> jax.Array:
         """Returns minus the logarithm of the probability that g gives the action, float32[...]; arguments as above."""
         logits: Any = self._inverse.apply(params, jnp.concatenate([before, after], axis=-1))
-        return -jnp.take_along_axis(jax.nn.log_softmax(logits), action[..., None], axis=-1)[..., 0]
+        return -value_heads.chosen(jax.nn.log_softmax(logits), action)
 
     def _learned(self, state: State) -> dict[str, PyTree]:
         learned = {"forward": state.forward}

@@ -25,7 +25,7 @@ from flax import struct
 from jaxrl.blocks import moments, networks, optimisers
 from jaxrl.blocks.bonuses.bonus import require_minibatches, require_spaces
 from jaxrl.blocks.networks import QNetwork
-from jaxrl.core import spaces
+from jaxrl.core import rollout, spaces
 from jaxrl.core.algorithm import epochs_of_minibatches
 from jaxrl.core.averages import pooled
 from jaxrl.core.environment import Environment, PyTree, static
@@ -104,7 +104,7 @@ class RND:
             mean = self.errors(state, params, obs).mean()
             return mean, {"predictor_loss": mean}
 
-        shown = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), self._normalized(state, block.next_obs))
+        shown = rollout.flattened(self._normalized(state, block.next_obs))
         step = optimisers.gradient_step(loss, self._adam)
         carry = state.params, state.opt_state
         (params, opt_state), metrics = epochs_of_minibatches(key, step, carry, shown, self.num_epochs, self.num_minibatches)

@@ -7,6 +7,7 @@ import pytest
 
 import envs
 from jaxrl.algorithms.deep import td3
+from jaxrl.blocks import off_policy
 from jaxrl.blocks.off_policy import Experience
 from jaxrl.core.environment import Environment, Step
 from jaxrl.core.rollout import View
@@ -78,7 +79,7 @@ def test_the_target_takes_the_least_critic_and_ends_where_the_episode_does():
         mask=None,
         next_mask=None,
     )
-    found = td3.targets(Listed(), 0.5, None, jnp.array([[0.5], [-0.5], [0.9]]), batch)
+    found = off_policy.least_value_target(Listed(), None, jnp.array([[0.5], [-0.5], [0.9]]), 0.5, batch)
     np.testing.assert_allclose(found, [1.0 + 0.5 * 0.25, 2.0 - 0.5 * 0.5, 3.0])
 
 
