@@ -86,7 +86,7 @@ def prioritised_sweeping(model: TabularModel, gamma: float, tolerance: float = 1
         max_backups: an end for problems without discount that do not converge.
 
     Returns:
-        The solution in NumPy float64; its iterations are backups of single states.
+        The solution in NumPy float64; its iterations are backups of single states, a look at all states counting as one of each.
 
     Raises:
         ConfigError: gamma lies outside [0, 1], the tolerance is negative, ``max_backups`` is no integer of at least 1, or the
@@ -101,7 +101,7 @@ def prioritised_sweeping(model: TabularModel, gamma: float, tolerance: float = 1
     predecessors, value, backups = _Predecessors.of(problem), np.zeros(model.num_states), 0
     share = (1 - gamma) if gamma < 1 else 1.0
     while True:
-        values = problem.action_values(value, gamma)
+        values, backups = problem.action_values(value, gamma), backups + len(value)
         missed = np.abs(values.max(-1) - value)
         residual, size = float(missed.max()), float(np.abs(value).max())
         rounding = problem.rounding(values, size)
