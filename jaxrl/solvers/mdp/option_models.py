@@ -24,7 +24,16 @@ import numpy as np
 from jaxrl.blocks.options import Options, require_options
 from jaxrl.core import machine
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import SolverError, require, require_discount, require_index, require_real, require_tolerance, require_within
+from jaxrl.errors import (
+    SolverError,
+    is_traced,
+    require,
+    require_discount,
+    require_index,
+    require_real,
+    require_tolerance,
+    require_within,
+)
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, fixed_point
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.backups import greedy_policy
@@ -89,6 +98,7 @@ def _of_actions(model: TabularModel) -> tuple[np.ndarray, np.ndarray]:
     """Returns the expected rewards float64[X, A] and the probabilities of going on to each state, float64[A, X, X]."""
     tables = model.tables
     chance = np.asarray(tables.probability, np.float64)
+    chance = chance / chance.sum(-1, keepdims=True)  # float32 leaves sums that miss 1, which never ends without discount
     going_on = np.where(np.asarray(tables.terminated), 0.0, chance)
     states, actions, _ = going_on.shape
     transition = np.zeros((actions, states, states))
@@ -127,20 +137,25 @@ def smdp_value_iteration(
         the error is infinite if an option is not discounted, or does not end, from somewhere.
 
     Raises:
-        ConfigError: the tolerance is negative, or ``max_sweeps`` is below 1.
+        ConfigError: the tolerance is negative, ``max_sweeps`` is below 1, or in some state no option may begin. Traced models are
+            not checked.
     """
     where = "smdp_value_iteration"
     require_tolerance(where, tolerance)
     require_within(where, "max_sweeps", max_sweeps, 1, np.inf, f"The default is {MAX_SWEEPS}.")
-    # An option that lasts longer shrinks errors more: a sweep shrinks them at least by the largest of its sums.
-    contraction = np.where(models.initiation, np.sum(models.transition, axis=-1), 0.0).max()
-    return _smdp_value_iteration(models, min(float(contraction), 1.0), tolerance, max_sweeps)
+    if not is_traced(models):
+        without = np.flatnonzero(~np.asarray(models.initiation).any(0))
+        found, fix = f"none in state {without[0]}" if len(without) else "", "Add options of one step."
+        require(not len(without), where, "an option must be able to begin in every state", found, fix)
+    return _smdp_value_iteration(models, tolerance, max_sweeps)
 
 
 @jax.jit
-def _smdp_value_iteration(models, contraction, tolerance, max_sweeps) -> Solution:
+def _smdp_value_iteration(models, tolerance, max_sweeps) -> Solution:
     dtype = jnp.result_type(float)
     reward, transition = (jnp.asarray(part, dtype) for part in (models.reward, models.transition))
+    # An option that lasts longer shrinks errors more: a sweep shrinks them at least by the largest of its sums.
+    contraction = jnp.minimum(jnp.where(models.initiation, transition.sum(-1), 0.0).max(), 1.0)
 
     def backup(value):
         values = reward + jnp.einsum("oxy,y->ox", transition, value, precision="highest")

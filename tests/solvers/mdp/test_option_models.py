@@ -9,7 +9,7 @@ import pytest
 import envs
 from envs.gridworlds import four_rooms
 from jaxrl.blocks.options import Options, joined, primitive
-from jaxrl.core.finite import tabulate
+from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.errors import ConfigError, EnvError, SolverError
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.backups import action_values
@@ -128,6 +128,25 @@ def test_options_go_where_they_should_as_soon_as_they_can():
     corner, door = (int(np.flatnonzero(model.observation == cell)[0]) for cell in (0, doorways[0]))
     assert models.transition[0, corner, door] == pytest.approx(GAMMA**7)  # (1, 1) to (3, 6)
     assert models.transition[0, corner].sum() == pytest.approx(GAMMA**7)
+
+
+def test_single_precision_tables_end_without_discount():
+    """Thirds in float32 do not add up to 1; an option of one step ends all the same."""
+    third = np.full((2, 1, 3), 1 / 3, np.float32)
+    state, flags = np.arange(2), np.zeros((2, 1, 3), bool)
+    start, legal = np.array([1.0, 0.0]), np.ones((2, 1), bool)
+    model = TabularModel(np.zeros((2, 1, 3), np.int32), third, np.ones((2, 1, 3)), flags, start, legal, state, state, (1,))
+    found = option_models(model, primitive(2, 1), 1.0)
+    np.testing.assert_allclose(found.transition[0, :, 0], 1.0, rtol=1e-15)
+    np.testing.assert_allclose(found.reward, 1.0, rtol=1e-15)
+
+
+def test_sweeps_over_options_compile_and_need_one_in_every_state(slippery):
+    models = slippery[2]
+    with pytest.raises(ConfigError, match=r"an option must be able to begin in every state, got .none in state 50"):
+        smdp_value_iteration(models._replace(initiation=models.initiation & (np.arange(104) != 50)))
+    plain, compiled = smdp_value_iteration(models), jax.jit(smdp_value_iteration)(models)
+    np.testing.assert_allclose(compiled.value, plain.value, rtol=1e-6)
 
 
 def test_without_discount_an_option_must_end():
