@@ -99,7 +99,7 @@ def robust_value_iteration(
     """
     where = "robust_value_iteration"
     require_problem(where, model, gamma, tolerance, max_sweeps)
-    radius = _require_radius(where, model, radius, adversary)
+    radius = require_radius(where, model, radius, adversary)
     return _robust_value_iteration(model.tables, gamma, radius, adversary, tolerance, max_sweeps)
 
 
@@ -123,12 +123,12 @@ def robust_evaluation(
     """
     where = "robust_evaluation"
     require_problem(where, model, gamma, tolerance, max_sweeps)
-    policy = require_policy(where, policy, (model.num_states, model.num_actions))
-    radius = _require_radius(where, model, radius, adversary)
+    policy = require_policy(where, policy, (model.num_states, model.num_actions), model.action_mask)
+    radius = require_radius(where, model, radius, adversary)
     return _robust_evaluation(model.tables, policy, gamma, radius, adversary, tolerance, max_sweeps)
 
 
-def _require_radius(where: str, model: TabularModel, radius: Any, adversary: str) -> Any:
+def require_radius(where: str, model: TabularModel, radius: Any, adversary: str) -> Any:
     """Returns the radius, or the candidates as distributions; raises the errors of ``robust_value_iteration``."""
     if adversary not in ADVERSARIES:
         raise unknown_name(where, "adversary", adversary, ADVERSARIES)

@@ -26,9 +26,11 @@ import jax
 import numpy as np
 
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import require_count, require_discount, require_tolerance
+from jaxrl.errors import SolverError, require, require_count, require_discount, require_tolerance
+from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.policy_iteration import policy_iteration
-from jaxrl.solvers.mdp.robust import robust_evaluation
+from jaxrl.solvers.mdp.problem import require_one_reward
+from jaxrl.solvers.mdp.robust import require_radius, robust_evaluation
 
 ROUNDING = 64 * float(np.finfo(np.float64).eps)  # relative to the horizon and the largest value
 
@@ -39,7 +41,7 @@ class WorstCases(NamedTuple):
     policy: float64[X, A], deterministic, the first action among equals.
     value: float64[X], what the policy is worth in the model that is worst for it.
     promises: float64[n], the expectation of max_a min_i Q_i in the first state with 1, 2, ..., n models.
-    probability: float64[n, X, A, K], the models T_1 .. T_n.
+    models: T_1 .. T_n.
     gap: float64[], the last promise less the worth of the policy in the first state: how far the policy can be from the robust
         optimum there.
     converged: bool[], whether the gap is as small as asked for.
@@ -48,7 +50,7 @@ class WorstCases(NamedTuple):
     policy: np.ndarray
     value: np.ndarray
     promises: np.ndarray
-    probability: np.ndarray
+    models: tuple[TabularModel, ...]
     gap: np.ndarray
     converged: np.ndarray
 
@@ -66,8 +68,7 @@ def incremental_worst_cases(
     Args:
         model: the nominal environment's tables, with one reward (no agent axis); its initial distribution weighs the gap.
         gamma: discount in [0, 1).
-        radius, adversary: see ``robust_value_iteration``. Of "candidates", the nominal model counts as one of them: its tables
-            must be.
+        radius, adversary: see ``robust_value_iteration``. One of the "candidates" must be the nominal model itself.
         tolerance: the gap to accept, relative to the largest action value; where the precision cannot tell it, the limit of the
             precision.
         max_models: an end.
@@ -75,19 +76,27 @@ def incremental_worst_cases(
     Raises:
         ConfigError: gamma lies outside [0, 1), or another number is out of range. UnknownNameError: there is no such adversary.
         EnvError: the model has a reward for each of several agents, or its tables are unsound.
+        SolverError: as ``worst_case_search``.
     """
+    where = "incremental_worst_cases"
 
-    def worst(policy: np.ndarray) -> tuple[TabularModel, np.ndarray]:
+    def worst(policy: np.ndarray) -> TabularModel:
         found = robust_evaluation(model, policy, gamma, radius, adversary, 0.0)
-        return dataclasses.replace(model, probability=np.asarray(found.worst)), np.asarray(found.policy_value.value)
+        _require_converged(where, "the robust value of a policy", found.policy_value)
+        return dataclasses.replace(model, probability=np.asarray(found.worst))
 
+    require_one_reward(where, model)
+    tables = require_radius(where, model, radius, adversary)
+    if adversary == "candidates":
+        listed = any(np.array_equal(model.probability, one) for one in tables)
+        require(listed, where, "one of the candidates must be the nominal model", "none", "Add model.probability.")
     return worst_case_search(model, gamma, worst, tolerance, max_models)
 
 
 def worst_case_search(
     model: TabularModel,
     gamma: float,
-    worst: Callable[[np.ndarray], tuple[TabularModel, np.ndarray]],
+    worst: Callable[[np.ndarray], TabularModel],
     tolerance: float = 1e-9,
     max_models: int = 100,
 ) -> WorstCases:
@@ -95,11 +104,13 @@ def worst_case_search(
 
     Args:
         model, gamma, tolerance, max_models: as for ``incremental_worst_cases``.
-        worst: ``(policy float64[X, A]) -> (model, value float64[X])``: the tables that are worst for the policy, of the shape of
-            ``model``, and what it is worth in them.
+        worst: ``(policy float64[X, A]) -> model``: the tables that are worst for the policy, of the shape of ``model``. The gap
+            is a certificate only if no model that may be chosen is worse.
 
     Raises:
         ConfigError, EnvError: as ``incremental_worst_cases``.
+        SolverError: an ordinary problem did not converge, or a policy is worth more in its worst model than the models so far
+            promise: then one of them may not be chosen, or ``worst`` does not return the worst.
     """
     where = "worst_case_search"
     require_discount(where, gamma, below_one=True)
@@ -109,22 +120,32 @@ def worst_case_search(
     initial = np.asarray(model.initial)
     with jax.enable_x64(True):
         while True:
-            values = np.asarray(policy_iteration(models[-1], gamma).action_value)
+            solution = policy_iteration(models[-1], gamma)
+            _require_converged(where, "each ordinary problem", solution)
+            values = np.asarray(solution.action_value)
             lowest = values if lowest is None else np.minimum(lowest, values)
             promises.append(initial @ lowest.max(-1))
             policy = np.eye(model.num_actions)[lowest.argmax(-1)]
-            found, value = worst(policy)
+            found = worst(policy)
+            value = np.asarray(host.evaluate(found, policy, gamma).value)
             gap = promises[-1] - initial @ value
             size = max(np.abs(value).max(), np.abs(lowest[np.isfinite(lowest)]).max())
-            close = gap <= max(tolerance, ROUNDING / (1 - gamma)) * size
+            rounding = ROUNDING / (1 - gamma) * size
+            fix = "Let worst return the worst of them."
+            require(bool(gap >= -rounding), where, "no model may promise less than a policy is sure of", gap, fix, SolverError)
+            close = gap <= max(tolerance * size, rounding)
             if close or len(models) == max_models or _listed(found, models):
                 break
             models.append(found)
-    tables = np.stack([np.asarray(one.probability, np.float64) for one in models])
-    parts = (policy, value, promises, tables, gap, close)
-    return WorstCases(*(np.asarray(part) for part in parts))
+    return WorstCases(policy, value, np.asarray(promises), tuple(models), np.asarray(gap), np.asarray(close))
 
 
 def _listed(model: TabularModel, models: list[TabularModel]) -> bool:
     """Returns whether a model is one of a list already, so that another round would change nothing."""
-    return any(np.array_equal(model.probability, one.probability) for one in models)
+    names = "next_state", "probability", "reward", "terminated"
+    return any(all(np.array_equal(getattr(model, name), getattr(one, name)) for name in names) for one in models)
+
+
+def _require_converged(where: str, what: str, found: Any) -> None:
+    fix = "Lower gamma."
+    require(bool(found.converged), where, f"{what} must converge", f"a residual of {found.residual:g}", fix, SolverError)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import ConfigError, UnknownNameError
+from jaxrl.errors import ConfigError, SolverError, UnknownNameError
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.robust import robust_value_iteration
 from jaxrl.solvers.mdp.worst_cases import incremental_worst_cases, worst_case_search
@@ -30,7 +30,7 @@ def test_the_policy_is_worth_the_robust_optimum(adversary, gamma, double_precisi
         np.testing.assert_allclose(found.value, best, atol=1e-9)
         assert abs(float(found.gap)) <= 1e-9 * np.abs(best).max()
         assert (np.diff(found.promises) <= 1e-12).all()
-        sure = [host.evaluate(model.replace(probability=table), found.policy, gamma).value for table in found.probability]
+        sure = [host.evaluate(one, found.policy, gamma).value for one in found.models]
         assert (np.min(sure, axis=0) >= best - 1e-9).all()  # no model of the search is worse than the worst
 
 
@@ -65,14 +65,37 @@ def test_an_adversary_of_ones_own():
 
     def worst(policy):
         values = [np.asarray(host.evaluate(one, policy, 0.5).value) for one in (model, other)]
-        index = int(np.argmin([value[0] for value in values]))
-        return (model, other)[index], values[index]
+        return (model, other)[int(np.argmin([value[0] for value in values]))]
 
     found = worst_case_search(model, 0.5, worst)
     assert float(found.value[0]) == 0.0
     assert len(found.promises) == 2
     assert bool(found.converged)
     assert found.promises.tolist() == [1.0, 0.0]
+
+
+def test_an_adversary_of_rewards():
+    """Two models of the same transitions: each action pays nothing in one of them."""
+    model = matching_wind()
+    paying = [model.replace(reward=np.array([[[one, one], [1.0 - one, 1.0 - one]]])) for one in (1.0, 0.2)]
+
+    def worst(policy):
+        return min(paying, key=lambda one: host.evaluate(one, policy, 0.5).value[0])
+
+    found = worst_case_search(paying[0], 0.5, worst)
+    assert bool(found.converged)
+    assert float(found.value[0]) == pytest.approx(0.2)
+    assert len(found.models) == 2
+
+
+def test_a_nominal_model_that_the_adversary_may_not_choose_is_refused():
+    """Its promise of 0.6 would lie below the robust optimum, 0.9."""
+    model = matching_wind().replace(probability=np.array([[[0.5, 0.5], [0.6, 0.4]]]))
+    other = np.array([[[[0.4, 0.6], [0.9, 0.1]]]])
+    with pytest.raises(ConfigError, match="one of the candidates must be the nominal model"):
+        incremental_worst_cases(model, 0.5, other, "candidates")
+    with pytest.raises(SolverError, match="no model may promise less"):
+        worst_case_search(model, 0.5, lambda policy: model.replace(probability=other[0]))
 
 
 def test_bad_arguments_are_refused():
