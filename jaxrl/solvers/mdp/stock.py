@@ -28,7 +28,7 @@ import numpy as np
 
 from jaxrl.core import machine
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import require, require_discount, require_finite, require_number
+from jaxrl.errors import require, require_discount, require_finite, require_index, require_number, require_real
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.distributional import distributional_evaluation, require_support, tail_mean
 from jaxrl.solvers.mdp.problem import require_one_reward
@@ -60,8 +60,8 @@ class RiskPlan(NamedTuple):
     threshold: float64[], b, the return below which it counts: the policy starts with the stock -b.
     policy: float64[X, M, A], the first action among equals; at ``stocks`` float64[M].
     law: float64[N], of the return of this policy on ``atoms`` float64[N].
-    gap: float64[], by how much the CVaR of that law misses ``value``. It is rounding alone if the atoms cover all returns and the
-        best policy comes to an end. The law is on the same grid: what a coarse one loses is in ``error_bound``.
+    gap: float64[], by how much the CVaR of that law misses ``value``, or its means their own equation. It is rounding alone if
+        the best policy comes to an end. The law is on the same grid: what a coarse one loses is in ``error_bound``.
     error_bound: float64[], how far ``value`` can be from the best CVaR with the thresholds that were tried; infinite without
         discount.
     exact: bool[], whether no stock was rounded.
@@ -165,14 +165,19 @@ def optimal_cvar(model: TabularModel, atoms: Any, level: float, gamma: float = 1
         thresholds: the indices int[B] of atoms that are tried for b, by default all.
 
     Raises:
-        ConfigError: a number is out of range, or as ``stock_augmented``.
+        ConfigError: a number is out of range, a possible return lies beyond the atoms, or as ``stock_augmented``.
         EnvError: as ``stock_augmented``.
     """
     where = "optimal_cvar"
     require_number(where, "level", level, 0, 1, "0.1 is common.", above=True)
     require_support(where, atoms)
+    require_one_reward(where, model)
     atoms = np.asarray(atoms, np.float64)
+    _require_covered(where, model, atoms, gamma)
     joint, count = stock_augmented(model, -atoms[::-1], gamma), len(atoms)
+    for place in () if thresholds is None else require_real(where, "thresholds", thresholds, "Count from 0.").reshape(-1):
+        require_index(where, "each threshold", place, count)
+    require(thresholds is None or np.size(thresholds) > 0, where, "there must be a threshold to try", 0, "None tries all.")
     best = host.solve(dataclasses.replace(joint.model, reward=joint.utility), gamma)
     worth = np.asarray(model.initial) @ np.asarray(best.value).reshape(-1, count) + shortfall(joint.stocks)  # [M], by -b
     objective = atoms + worth[::-1] / level
@@ -193,8 +198,29 @@ def optimal_cvar(model: TabularModel, atoms: Any, level: float, gamma: float = 1
         stocks=joint.stocks,
         law=law,
         atoms=atoms,
-        gap=np.abs(objective[index] - achieved),
+        gap=np.maximum(np.abs(objective[index] - achieved), laws.mean_residual),
         error_bound=(np.asarray(best.error_bound) + rounded) / level,
         exact=np.asarray(joint.rounding == 0),
         converged=np.asarray(bool(best.converged) and bool(laws.converged)),
     )
+
+
+def _require_covered(where: str, model: TabularModel, atoms: np.ndarray, gamma: float) -> None:
+    """Raises ConfigError if a return that is possible from some state lies beyond the atoms."""
+    possible = np.asarray(model.probability) > 0
+    for sign, end, name in ((1.0, atoms[-1], "largest"), (-1.0, -atoms[0], "smallest")):
+        most = host.solve(_outcomes_as_actions(model, possible, sign), gamma)
+        furthest = float(np.max(most.value)) if bool(most.converged) else np.inf
+        fits = furthest <= end + 1e-9 * max(abs(end), 1.0)
+        must, fix = f"the atoms must cover the {name} return from every state", "Widen the grid, or shorten the episode."
+        require(fits, where, must, sign * furthest + 0.0, fix)
+
+
+def _outcomes_as_actions(model: TabularModel, possible: np.ndarray, sign: float) -> TabularModel:
+    """Returns the model in which the outcome of an action can be chosen, [X, A K, 1], with rewards times ``sign``."""
+    shape = (model.num_states, -1, 1)
+    mask = (possible & np.asarray(model.action_mask)[..., None]).reshape(shape[:2])
+    parts = {name: np.asarray(getattr(model, name)).reshape(shape) for name in ("next_state", "terminated")}
+    reward = sign * np.where(mask[..., None], np.asarray(model.reward, np.float64).reshape(shape), 0.0)
+    alone = {"probability": np.ones(reward.shape), "action_mask": mask, "joint_shape": mask.shape[1:]}
+    return dataclasses.replace(model, **parts, reward=reward, **alone)

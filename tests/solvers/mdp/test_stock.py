@@ -120,6 +120,13 @@ def test_bad_arguments_are_refused(monkeypatch):
         stock_augmented(LADDER, atoms, 0.9, np.tanh)
     with pytest.raises(EnvError, match="one reward"):
         optimal_cvar(tabulate(envs.make("soccer")), atoms, 0.5)
+    for thresholds, message in (([99], "each threshold must"), ([], "a threshold to try"), ([0.5], "each threshold must")):
+        with pytest.raises(ConfigError, match=message):
+            optimal_cvar(LADDER, atoms, 0.5, thresholds=thresholds)
+    with pytest.raises(ConfigError, match=r"the atoms must cover the largest return from every state, got 15"):
+        optimal_cvar(LADDER, np.arange(15.0), 0.5)
+    with pytest.raises(ConfigError, match=r"the atoms must cover the smallest return from every state, got 0"):
+        optimal_cvar(LADDER, np.arange(1.0, 16.0), 0.5)
     monkeypatch.setattr(machine, "free_memory", lambda: 1e3)
     with pytest.raises(ConfigError, match="must fit into the memory"):
         optimal_cvar(LADDER, atoms, 0.5)
