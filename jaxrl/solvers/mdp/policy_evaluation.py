@@ -49,7 +49,7 @@ def policy_evaluation(
     """
     where = "policy_evaluation"
     require_problem(where, model, gamma, one_reward=False)
-    policy = require_policy(where, policy, (model.num_states, model.num_actions))
+    policy = require_policy(where, policy, (model.num_states, model.num_actions), model.action_mask)
     if beyond is not None:
         shape, fix = np.shape(model.reward)[:1] + np.shape(model.reward)[3:], "Give each state a value."
         beyond = jnp.asarray(beyond if is_traced(beyond) else require_finite(where, "beyond", beyond, fix))
@@ -82,14 +82,14 @@ def policy_chain(model: TabularModel, policy: jax.Array, gamma: jax.Array | floa
         EnvError: the tables of the model are unsound.
     """
     require_problem("policy_chain", model, gamma, one_reward=False)
-    policy = require_policy("policy_chain", policy, (model.num_states, model.num_actions))
+    policy = require_policy("policy_chain", policy, (model.num_states, model.num_actions), model.action_mask)
     weight = going_on(model.terminated, jnp.asarray(policy)[..., None] * model.probability, gamma)
     shape = (model.num_states, -1)
     return Chain(jnp.reshape(model.next_state, shape), weight.reshape(shape), jnp.asarray(gamma))
 
 
-def return_variance(model: TabularModel, policy: Any, gamma: jax.Array | float) -> jax.Array:
-    """Returns the variance of the discounted return of a stochastic policy, float[X].
+def return_variance(model: TabularModel, policy: Any, gamma: jax.Array | float) -> PolicyValue:
+    """Returns the variance of the discounted return of a stochastic policy, as a value with its check.
 
     It is the value of the squared surprises of a step, discounted by gamma squared:
     Var(x) = E[(r + gamma V(x') - V(x))^2] + gamma^2 E[Var(x')] (Sobel 1982).
@@ -104,10 +104,15 @@ def return_variance(model: TabularModel, policy: Any, gamma: jax.Array | float) 
     """
     require_problem("return_variance", model, gamma)
     model = model.tables
-    value = policy_evaluation(model, policy, gamma).value
-    beyond = gamma * jnp.where(model.terminated, 0.0, value[model.next_state])
-    surprise = jnp.where(model.probability > 0, model.reward + beyond - value[:, None, None], 0.0)
-    return policy_evaluation(dataclasses.replace(model, reward=surprise**2), policy, gamma**2).value
+    mean = policy_evaluation(model, policy, gamma)
+    beyond = gamma * jnp.where(model.terminated, 0.0, mean.value[model.next_state])
+    surprise = jnp.where(model.probability > 0, model.reward + beyond - mean.value[:, None, None], 0.0)
+    found = policy_evaluation(dataclasses.replace(model, reward=surprise**2), policy, gamma**2)
+    # An error of the mean enters once in each step.
+    steps = policy_evaluation(dataclasses.replace(model, reward=jnp.ones_like(surprise)), policy, gamma**2).value.max()
+    off = (1 + gamma) * mean.error_bound
+    bound = found.error_bound + steps * off * (2 * jnp.abs(surprise).max() + off)
+    return found._replace(error_bound=bound, converged=found.converged & mean.converged)
 
 
 def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> jax.Array:
@@ -126,7 +131,7 @@ def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> 
     if not is_traced(num_steps):
         require_count(where, "num_steps", num_steps, 0)
     require_problem(where, model)
-    policy = require_policy(where, policy, (model.num_states, model.num_actions))
+    policy = require_policy(where, policy, (model.num_states, model.num_actions), model.action_mask)
     chain = policy_chain(model, policy, 1.0)
     paid = (jnp.asarray(policy)[..., None] * model.probability * model.reward).sum((1, 2))[:, None]
 

@@ -107,7 +107,7 @@ def test_laws_whose_returns_fall_on_atoms_are_exact(double_precision):
     law = np.asarray(found.start_law(model))
     np.testing.assert_allclose(law[[0, 3, 6, 9]], np.array([1, 3, 3, 1]) / 8, atol=1e-15)
     start = int(np.asarray(model.initial).argmax())
-    assert float(return_variance(model, risky, 1.0)[start]) == pytest.approx(3 * 9 / 4)
+    assert float(return_variance(model, risky, 1.0).value[start]) == pytest.approx(3 * 9 / 4)
 
 
 def test_mass_beyond_the_ends_is_not_lost_but_reported(double_precision):
@@ -173,7 +173,12 @@ def test_single_precision_and_vmap():
 
 
 def test_bad_arguments_are_refused():
-    for support, message in (([0.0], "N at least 2"), ([0.0, 0.0], "must rise"), ([0.0, np.nan], "must be finite")):
+    for support, message in (
+        ([0.0], "N at least 2"),
+        ([0.0, 0.0], "must rise"),
+        ([0.0, np.nan], "must be finite"),
+        ([0, 99999999, 1e8], "in float32"),
+    ):
         with pytest.raises(ConfigError, match=message):
             distributional_evaluation(MODEL, CAREFUL, 0.9, support)
     with pytest.raises(ConfigError, match="gamma"):

@@ -136,6 +136,15 @@ def test_the_variance_of_the_return_is_that_of_its_second_moment(gamma):
     value = oracles.policy_values(model, policy, gamma)
     beyond = ~model.terminated * value[model.next_state]
     square = oracles.policy_values(model, policy, gamma**2, model.reward**2 + 2 * gamma * model.reward * beyond)
-    np.testing.assert_allclose(return_variance(model, policy, gamma), square - value**2, atol=1e-10)
+    found = return_variance(model, policy, gamma)
+    np.testing.assert_allclose(found.value, square - value**2, atol=1e-10)
+    assert np.abs(found.value - (square - value**2)).max() <= float(found.error_bound) < 1e-9
+    assert bool(found.converged)
     if gamma == 1:
-        np.testing.assert_allclose(return_variance(model, policy, gamma), value * (1 - value), atol=1e-10)  # 0 or 1 is paid
+        np.testing.assert_allclose(found.value, value * (1 - value), atol=1e-10)  # 0 or 1 is paid
+
+
+def test_a_return_that_never_ends_has_no_variance():
+    found = return_variance(ring(3), np.ones((3, 1)), 1.0)
+    assert not bool(found.converged)
+    assert float(found.error_bound) == np.inf
