@@ -34,7 +34,7 @@ _REPLAYED |= {"critic_learning_rate": 3e-4, "num_envs": 1, "hidden": (64, 64)}
 SAC = {**_REPLAYED, "temperature_learning_rate": 3e-4, "num_steps": 1, "num_rounds": 256}
 TD3 = {**_REPLAYED, "exploration_noise": 0.3, "num_steps": 2, "num_rounds": 128, "activation": "swish"}
 PQN = {"learning_rate": 3e-4, "lambda_": 0.9, "num_envs": 64, "num_steps": 64, "num_epochs": 1, "num_minibatches": 16}
-# The heads of a DQN beside its mean, as their papers have them.
+# The heads of a DQN beside its mean, both of 51 numbers.
 HEADS = {
     "C51": {"head": "categorical", "num_atoms": 51, "value_min": 0.0, "value_max": 100.0},
     "quantiles": {"head": "quantile", "num_atoms": 51, "huber_delta": 1.0},

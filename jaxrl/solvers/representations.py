@@ -33,6 +33,7 @@ from jaxrl.errors import (
     require_within,
     unknown_name,
 )
+from jaxrl.solvers.markov_chain import Chain, discounted_sums
 
 TARGETS = ("stopped", "moving")
 
@@ -64,7 +65,7 @@ def follow(slope: Callable, watch: Callable, start: Any, step_size: Any, num_ste
         ConfigError: a number is out of range.
     """
     where = "follow"
-    require_within(where, "step_size", step_size, 0, jnp.inf, "0.01 is common.", above=True)
+    require_within(where, "step_size", step_size, 0, jnp.inf, "0.01 is common.", above=True, below=True)
     require_count(where, "num_steps", num_steps)
     require_count(where, "num_records", num_records)
     must, fix = f"num_records must divide num_steps ({num_steps})", "1 records the end alone."
@@ -123,15 +124,21 @@ def td_learning(
     fits = shapes == ((states, *shapes[0][1:]), (states, *shapes[1][1:]), (*shapes[1][1:], *shapes[0][1:]))
     must = f"reward, features and weights must have shapes [{states}, M], [{states}, F] and [F, M]"
     require(fits and all(len(shape) == 2 for shape in shapes), where, must, shapes, "Give a column for each reward.")
+    numbers = {"reward": reward, "features": start.features, "weights": start.weights}
+    reward, *first = (
+        jnp.asarray(table if is_traced(table) else require_finite(where, name, table), transition.dtype)
+        for name, table in numbers.items()
+    )
     with jax.default_matmul_precision("highest"):
-        return _td_learning(transition, jnp.asarray(reward), Values(*start), gamma, step_size, num_steps, num_records)
+        return _td_learning(transition, reward, Values(*first), gamma, step_size, num_steps, num_records)
 
 
 def _td_learning(transition, reward, start, gamma, step_size, num_steps, num_records) -> Course:
     def error(value):
         return reward + gamma * transition @ value - value
 
-    truth = _discounted(transition, reward, gamma)
+    every = jnp.broadcast_to(jnp.arange(transition.shape[0]), transition.shape)
+    truth = discounted_sums(Chain(every, gamma * transition, jnp.asarray(gamma)), reward, dense=True).value
 
     def slope(state):
         missing = error(state.features @ state.weights)
@@ -142,18 +149,6 @@ def _td_learning(transition, reward, start, gamma, step_size, num_steps, num_rec
         return {"energy": (apart * (apart - gamma * transition @ apart)).sum(), "squared_error": (apart**2).sum()}
 
     return follow(slope, watch, start, step_size, num_steps, num_records)
-
-
-def _discounted(transition: jax.Array, reward: jax.Array, gamma: Any) -> jax.Array:
-    """Returns V* = (I - gamma P)^-1 R, float[X, M]: doubling, to the precision of the floats."""
-    steps = jnp.log(jnp.finfo(reward.dtype).eps) / jnp.log(jnp.maximum(gamma, 1e-3))
-    doublings = jnp.ceil(jnp.log2(steps)).astype(jnp.int32) + 1
-
-    def double(_, carry):
-        total, power = carry
-        return total + power @ total, power @ power
-
-    return jax.lax.fori_loop(0, doublings, double, (reward, gamma * transition))[0]
 
 
 def self_prediction(
@@ -189,7 +184,7 @@ def self_prediction(
     if target not in TARGETS:
         raise unknown_name(where, "target", target, TARGETS)
     if predictor_rate is not None:
-        require_within(where, "predictor_rate", predictor_rate, 0, jnp.inf, "Leave it out for the best predictor.")
+        require_within(where, "predictor_rate", predictor_rate, 0, jnp.inf, "Leave it out for the best predictor.", below=True)
     with jax.default_matmul_precision("highest"):
         first = features.T @ features
         watch = partial(_of_features, transition, first)

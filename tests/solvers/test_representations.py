@@ -154,6 +154,15 @@ def test_leading_eigenvectors():
     np.testing.assert_allclose(np.abs(representations.leading_eigenvectors(matrix, 2, absolute=True)), np.eye(3)[:, [1, 2]])
 
 
+def test_whole_rewards_are_numbers_too():
+    start = Values(orthonormal(0), np.eye(2))
+    whole, real = (
+        representations.td_learning(chain(), np.ones((6, 2), kind), start, 0.9, 0.1, 2).measures["energy"]
+        for kind in (int, float)
+    )
+    np.testing.assert_array_equal(whole, real)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "must"),
     [
@@ -168,6 +177,12 @@ def test_leading_eigenvectors():
         (lambda m, f: representations.bidirectional(m, f, f[:, :1], 0.1, 1), ConfigError, "must have the same shape"),
         (lambda m, f: representations.td_learning(m, f, Values(f, np.eye(2)), 1.0, 0.1, 1), ConfigError, "gamma must lie in"),
         (lambda m, f: representations.td_learning(m, f, Values(f, f), 0.9, 0.1, 1), ConfigError, "must have shapes"),
+        (
+            lambda m, f: representations.td_learning(m, f * np.nan, Values(f, np.eye(2)), 0.9, 0.1, 1),
+            ConfigError,
+            "reward must be finite",
+        ),
+        (lambda m, f: representations.self_prediction(m, f, np.inf, 1), ConfigError, "step_size must be a positive number"),
         (lambda m, f: representations.principal_angles(m, f), ConfigError, "the shapes must be"),
         (lambda m, f: representations.leading_eigenvectors(f, 1), ConfigError, r"the matrix must have shape \[..., X, X\]"),
         (lambda m, f: representations.leading_eigenvectors(m, 7), ConfigError, "count must be at most 6"),

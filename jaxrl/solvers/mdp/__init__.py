@@ -23,7 +23,8 @@ proportion to X A K, in ``policy_evaluation`` with ``dense=False``. For a millio
 ``occupancy``, ``stock``, ``worst_cases``, ``prioritised_sweeping``, ``sparse``, ``host`` and the models of ``option_models``
 compute on the host. All others are pure and compile; they use no LAPACK, so they can be vmapped over thousands of policies. They
 compute in the precision jax is set to: float32, or float64 inside ``jax.enable_x64(True)``. Each returns, beside its answer, by
-how much that misses its equation and how far it can be from the truth.
+how much that misses its equation and how far it can be from the truth; sums over a number of steps (``return_of_policy``,
+``host.finite_horizon``) are exact but for rounding, and come alone.
 
 Source: Sutton and Barto (2018), chapter 4; Puterman (1994), chapter 6.
 """

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import is_traced, require, require_finite
+from jaxrl.errors import is_traced, require, require_finite, require_within
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, rounding_of
 from jaxrl.solvers.mdp.backups import action_values, legal
 from jaxrl.solvers.mdp.problem import require_policy, require_problem
@@ -87,7 +87,7 @@ def distributional_evaluation(
     """
     where = "distributional_evaluation"
     require_problem(where, model, gamma, tolerance, max_sweeps)
-    policy = require_policy(where, policy, (model.num_states, model.num_actions))
+    policy = require_policy(where, policy, (model.num_states, model.num_actions), model.action_mask)
     return _laws(model.tables, policy, gamma, require_support(where, support), tolerance, max_sweeps, None)
 
 
@@ -130,7 +130,9 @@ def require_support(where: str, support: Any) -> jax.Array:
     atoms = support if is_traced(support) else require_finite(where, "support", support, fix)
     require(atoms.ndim == 1 and len(atoms) >= 2, where, "support must have shape [N], N at least 2", atoms.shape, fix)
     if not is_traced(support):
-        require(bool((np.diff(atoms) > 0).all()), where, "the atoms of support must rise", support, fix)
+        dtype = jnp.result_type(float)
+        rise = bool((np.diff(np.asarray(atoms, dtype)) > 0).all())
+        require(rise, where, f"the atoms of support must rise, in {dtype}", support, fix)
     return jnp.asarray(atoms, jnp.result_type(float))
 
 
@@ -151,7 +153,11 @@ def tail_mean(atoms: Any, mass: Any, level: jax.Array | float) -> jax.Array:
         atoms: float[..., M], in any order.
         mass: float[..., M], their probabilities, which broadcast against them.
         level: in (0, 1]; at 1 it is the mean.
+
+    Raises:
+        ConfigError: the level is out of range. Traced values are not checked.
     """
+    require_within("tail_mean", "level", level, 0, 1, "0.1 is common.", above=True)
     atoms, mass = jnp.broadcast_arrays(atoms, mass)
     order = jnp.argsort(atoms, axis=-1)
     rising, mass = (jnp.take_along_axis(part, order, -1) for part in (atoms, mass))

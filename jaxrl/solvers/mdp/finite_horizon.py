@@ -23,7 +23,7 @@ import numpy as np
 from jaxrl.core.finite import TabularModel
 from jaxrl.errors import is_traced, require, require_count, require_finite
 from jaxrl.solvers.fixed_point import rounding_of
-from jaxrl.solvers.mdp.backups import legal
+from jaxrl.solvers.mdp.backups import going_on, legal
 from jaxrl.solvers.mdp.problem import require_policy, require_problem, require_values
 
 
@@ -58,7 +58,7 @@ def backward_induction(
 ) -> FiniteHorizon:
     """Returns the best that can be done in a number of steps, and the time-dependent policy that does it.
 
-    It compiles and can be vmapped over models, rewards and discounts. All values take 4 T X A bytes in float32.
+    It compiles and can be vmapped over models, rewards and discounts. Values and policy take 8 T X A bytes in float32.
 
     Args:
         model: the environment's tables, with one reward (no agent axis).
@@ -91,7 +91,7 @@ def evaluation(
     num_steps = np.shape(policy)[0] if np.ndim(policy) == 3 else 0
     require(num_steps >= 1, where, "the policy must have shape [T, X, A]", np.shape(policy), "Give one for each step.")
     reward, final = _require(where, model, num_steps, gamma, reward, final)
-    policy = require_policy(where, policy, (num_steps, model.num_states, model.num_actions))
+    policy = require_policy(where, policy, (num_steps, model.num_states, model.num_actions), model.action_mask)
     return _induction(model.tables, policy, gamma, reward, final, num_steps)
 
 
@@ -112,7 +112,7 @@ def _require(where: str, model: TabularModel, num_steps: Any, gamma: Any, reward
 def _induction(model, policy, gamma, reward, final, num_steps) -> FiniteHorizon:
     dtype = jnp.result_type(float)
     chance = jnp.asarray(model.probability, dtype)
-    onward = gamma * jnp.where(model.terminated, 0.0, chance)
+    onward = going_on(model.terminated, chance, gamma)
     own = jnp.asarray(model.reward, dtype) if reward is None else None
     terms = chance.shape[-1] * (1 if policy is None else chance.shape[1])
 

@@ -337,7 +337,7 @@ def evaluate(model: TabularModel, policy: Any, gamma: float) -> PolicyValue:
     require_discount(where, gamma)
     problem = SparseModel.of(where, model)
     states, actions = problem.mask.shape
-    require_policy(where, policy, (states, actions))
+    require_policy(where, policy, (states, actions), model.action_mask)
     policy = np.asarray(policy, np.float64)
     policy = policy / policy.sum(-1, keepdims=True)
     chosen = csr(policy, np.arange(states * actions), states * actions)

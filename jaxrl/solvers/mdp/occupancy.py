@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxrl.core import machine
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import ConfigError, SolverError, require, require_discount, require_real
+from jaxrl.errors import ConfigError, SolverError, require, require_discount, require_finite, require_real
 from jaxrl.solvers.linear_program import linprog
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.problem import require_one_reward
@@ -70,7 +70,7 @@ def occupancy_program(
     require_discount(where, gamma, below_one=True)
     require_one_reward(where, model)
     require(len(costs) == len(budgets), where, "there must be a budget for each cost", (len(costs), len(budgets)), "Name both.")
-    limits = np.asarray(require_real(where, "budgets", budgets, "Give numbers."), np.float64).reshape(-1)
+    limits = np.asarray(require_finite(where, "budgets", budgets, "Leave a cost out that has no limit."), np.float64).reshape(-1)
     states, actions, outcomes = np.shape(model.next_state)
     machine.require_room(where, f"a programme of {states} states", 512 * states * actions * outcomes, "Take a smaller model.")
     pairs = np.asarray(model.action_mask).reshape(-1)

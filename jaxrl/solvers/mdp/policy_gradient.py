@@ -77,8 +77,11 @@ def simultaneous_policy_gradient(
 def _require(where, model, horizon, learning_rate, num_updates, key, batch_size) -> None:
     require_problem(where, model)
     require_count(where, "horizon", horizon)
-    require_within(where, "learning_rate", learning_rate, 0, jnp.inf, "1.0 is common.")
+    require_within(where, "learning_rate", learning_rate, 0, jnp.inf, "1.0 is common.", below=True)
     require_within(where, "num_updates", num_updates, 0, 2**30, "100 is common.")
+    if not is_traced(num_updates):
+        whole = np.issubdtype(np.asarray(num_updates).dtype, np.integer)
+        require(whole, where, "num_updates must be whole", num_updates, "100 is common.")
     both, fix = (key is None) == (batch_size is None), "Give both, such as batch_size=32, or none for exact gradients."
     require(both, where, "key and batch_size belong together", batch_size, fix)
     if batch_size is not None:

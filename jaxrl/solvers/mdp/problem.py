@@ -48,16 +48,21 @@ def require_values(where: str, model: TabularModel, value: Any) -> jax.Array:
     return jnp.asarray(table)
 
 
-def require_policy(where: str, policy: Any, shape: tuple[int, ...]) -> jax.Array:
+def require_policy(where: str, policy: Any, shape: tuple[int, ...], mask: Any = None) -> jax.Array:
     """Returns a policy as an array; raises ConfigError unless it has this shape, and distributions over its last axis.
 
-    Of a traced policy the shape alone is checked.
+    Of a traced policy the shape alone is checked. mask: bool[X, A], the legal actions, to which the policy must keep.
     """
     fix = "Normalise its rows."
     table = policy if is_traced(policy) else require_real(where, "the policy", policy, fix)
     require(table.shape == shape, where, f"the policy must have shape {list(shape)}", table.shape, "Give a row for each state.")
     if not is_traced(policy):
         require_distribution(where, "the policy", table, fix)
+        if mask is not None and not is_traced(mask):
+            illegal = (table > 0) & ~np.asarray(mask)
+            at = "action {1} in state {0}".format(*np.argwhere(illegal)[0][-2:]) if illegal.any() else ""
+            must, fix = "the policy must take legal actions", "Give illegal ones probability 0."
+            require(not illegal.any(), where, must, at, fix)
     return jnp.asarray(table, jnp.result_type(table, jnp.float32))
 
 

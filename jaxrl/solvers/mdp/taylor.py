@@ -3,8 +3,8 @@
     V_g' = sum_k [(g' - g) (I - g P)^-1 P]^k V_g,    0 <= g <= g' < 1
 
 Each power looks further ahead: (1 - g) (I - g P)^-1 P is where the chain is after a random time of mean 1 / (1 - g), so that the
-k-th term is the value V_g after k such times, weighted by ((g' - g) / (1 - g))^k. Cut after k = K, the sum lies between V_g at
-K = 0, and V_g'. Where V_g is an estimate, a larger K shrinks the bias and lets the noise grow.
+k-th term is the value V_g after k such times, weighted by ((g' - g) / (1 - g))^k. Cut after k = K, the sum goes from V_g
+at K = 0 to V_g' as K grows. Where V_g is an estimate, a larger K shrinks the bias and lets the noise grow.
 
 Source: Tang, Rowland, Munos and Valko (2021), "Taylor Expansion of Discount Factors".
 """
@@ -46,8 +46,8 @@ def truncation_bound(gamma: Any, to: Any, order: Any, largest: Any) -> jax.Array
         ConfigError: an argument is out of range. Traced values are not checked.
     """
     _require_discounts("truncation_bound", gamma, to)
-    require_within("truncation_bound", "order", order, 0, jnp.inf, "0 is the smaller discount's value.")
-    require_within("truncation_bound", "largest", largest, 0, jnp.inf, "Give the largest absolute reward.")
+    require_within("truncation_bound", "order", order, 0, jnp.inf, "0 is the smaller discount's value.", below=True)
+    require_within("truncation_bound", "largest", largest, 0, jnp.inf, "Give the largest absolute reward.", below=True)
     ratio = (to - jnp.asarray(gamma)) / (1 - jnp.asarray(gamma))
     return ratio ** (jnp.asarray(order) + 1) * largest / (1 - jnp.asarray(to))
 
@@ -73,7 +73,7 @@ def taylor_expansion(
     _require_discounts(where, gamma, to)
     require_count(where, "order", order, 0)
     require_problem(where, model)
-    policy = require_policy(where, policy, (model.num_states, model.num_actions))
+    policy = require_policy(where, policy, (model.num_states, model.num_actions), model.action_mask)
     base = None if base is None else require_values(where, model, base)
     return _taylor_expansion(model.tables, policy, gamma, to, order, base)
 
@@ -107,5 +107,8 @@ def _require_discounts(where: str, gamma: Any, to: Any) -> None:
     require_discount(where, gamma, below_one=True)
     require_within(where, "to", to, 0, 1, "0.99 is common.", below=True)
     if not is_traced(gamma, to):
+        dtype = jnp.result_type(float)
+        fits = bool(np.all(np.asarray(to, dtype) < 1))
+        require(fits, where, f"{dtype} must be able to tell to from 1", to, "0.99 is common; or enable float64.")
         rising = bool(np.all(np.asarray(gamma) <= np.asarray(to)))
         require(rising, where, "gamma must not exceed to: the sum need not converge", (gamma, to), "Exchange them.")

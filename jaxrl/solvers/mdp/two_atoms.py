@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import require_number, unknown_name
+from jaxrl.errors import require_number, require_within, unknown_name
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point
 from jaxrl.solvers.mdp.backups import absolute_rewards, action_values, legal
 from jaxrl.solvers.mdp.distributional import tail_mean
@@ -41,8 +41,9 @@ class TwoAtoms(NamedTuple):
     iterations: int32[], sweeps.
     residual: float[], the largest change of an atom by the last sweep.
     error_bound: float[], how far an atom can be from its fixed point, rounding included; infinite without discount.
-    mean_residual: float[], the largest amount by which the means alpha v1 + (1 - alpha) v2 miss v = r + gamma P v.
-    converged: bool[], whether the tolerance or the limit of the precision was reached.
+    mean_residual: float[], the largest amount by which the means alpha v1 + (1 - alpha) v2 miss v = r + gamma P v, or for control
+        v = max_a Q: there up to what counts as a tie.
+    converged: bool[], whether the tolerance or the limit of the precision was reached, for control by the means, too.
     """
 
     value: jax.Array
@@ -77,7 +78,7 @@ def two_atom_evaluation(
     """
     where = "two_atom_evaluation"
     _require(where, model, gamma, level, tolerance, max_sweeps)
-    policy = require_policy(where, policy, (model.num_states, model.num_actions))
+    policy = require_policy(where, policy, (model.num_states, model.num_actions), model.action_mask)
     return _evaluation(model.tables, policy, gamma, level, tolerance, max_sweeps)
 
 
@@ -106,10 +107,12 @@ def two_atom_control(
     _require(where, model, gamma, level, tolerance, max_sweeps)
     if prefer not in PREFERENCES:
         raise unknown_name(where, "preference", prefer, PREFERENCES)
-    values = value_iteration(model, gamma, 0.0, max_sweeps).action_value
+    means = value_iteration(model, gamma, 0.0, max_sweeps)
+    values = means.action_value
     best = values.max(-1, keepdims=True)
     ties = jnp.sqrt(jnp.finfo(values.dtype).eps) * jnp.abs(best).max()
-    return _control(model.tables, values >= best - ties, gamma, level, prefer == "safe", tolerance, max_sweeps)
+    found = _control(model.tables, values >= best - ties, gamma, level, prefer == "safe", tolerance, max_sweeps)
+    return found._replace(converged=found.converged & means.converged)
 
 
 def _require(where: str, model: TabularModel, gamma: Any, level: Any, tolerance: Any, max_sweeps: Any) -> None:
@@ -123,7 +126,11 @@ def split(atoms: Any, mass: Any, level: jax.Array | float) -> jax.Array:
     Args:
         atoms, mass: float[..., M], in any order; the masses sum to 1.
         level: alpha in (0, 1).
+
+    Raises:
+        ConfigError: the level is out of range. Traced values are not checked.
     """
+    require_within("split", "level", level, 0, 1, "0.1 is common.", above=True, below=True)
     lower = tail_mean(atoms, mass, level)
     mean = (atoms * mass).sum(-1)
     return jnp.stack([lower, (mean - level * lower) / (1 - level)], axis=-1)
@@ -147,7 +154,7 @@ def _evaluation(model, policy, gamma, level, tolerance, max_sweeps) -> TwoAtoms:
         masses = (policy[:, :, None, None] * masses).reshape(rows)
         return split(atoms.reshape(rows), masses, level), _magnitude(largest, value, level)
 
-    return _answer(model, sweep, lambda _: policy, gamma, level, tolerance, max_sweeps)
+    return _answer(model, sweep, lambda _: policy, False, gamma, level, tolerance, max_sweeps)
 
 
 @partial(jax.jit, static_argnames="safe")
@@ -171,7 +178,7 @@ def _control(model, optimal, gamma, level, safe, tolerance, max_sweeps) -> TwoAt
     def policy(value):
         return jax.nn.one_hot(preferred(parts(value)), optimal.shape[1], dtype=value.dtype)
 
-    return _answer(model, sweep, policy, gamma, level, tolerance, max_sweeps)
+    return _answer(model, sweep, policy, True, gamma, level, tolerance, max_sweeps)
 
 
 def _magnitude(largest: jax.Array, value: jax.Array, level: Any) -> jax.Array:
@@ -179,11 +186,12 @@ def _magnitude(largest: jax.Array, value: jax.Array, level: Any) -> jax.Array:
     return (largest + jnp.abs(value).max()) / jnp.minimum(level, 1 - level)
 
 
-def _answer(model, sweep, policy_of, gamma, level, tolerance, max_sweeps) -> TwoAtoms:
+def _answer(model, sweep, policy_of, optimal, gamma, level, tolerance, max_sweeps) -> TwoAtoms:
     start = jnp.zeros((model.num_states, 2), jnp.result_type(float))
     found: FixedPoint = fixed_point(sweep, start, gamma, tolerance, max_sweeps, 2 * model.next_state[0].size)
     policy = policy_of(found.value)
     mean = level * found.value[:, 0] + (1 - level) * found.value[:, 1]
     values = legal(model, action_values(model, mean, gamma))
-    missed = jnp.abs((policy * jnp.where(policy > 0, values, 0.0)).sum(-1) - mean).max()
+    due = values.max(-1) if optimal else (policy * jnp.where(policy > 0, values, 0.0)).sum(-1)
+    missed = jnp.abs(due - mean).max()
     return TwoAtoms(found.value, policy, found.sweeps, found.residual, found.error_bound, missed, found.converged)

@@ -107,6 +107,7 @@ def test_units_change_nothing(pay, charge):
         ((0.9, [np.zeros((2, 2))], [1.0]), "cost 0 must have shape"),
         ((0.9, [], [1.0]), "a budget for each cost"),
         ((0.9, [np.full((25, 4), np.nan)], [1.0]), "cost 0"),
+        ((0.9, [np.zeros((25, 4))], [np.inf]), "budgets must be finite"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -79,6 +79,11 @@ def test_many_at_once_in_single_precision():
         assert (error <= found.error_bound[place]).all()
 
 
+def test_a_discount_that_single_precision_takes_for_1_is_refused():
+    with jax.enable_x64(False), pytest.raises(ConfigError, match="float32 must be able to tell to from 1"):
+        truncation_bound(0.9, 0.99999999, 0, 1.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "must"),
     [

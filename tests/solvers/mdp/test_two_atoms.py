@@ -99,3 +99,11 @@ def test_bad_arguments_are_refused():
         two_atom_control(MODEL, 0.9, 0.5, "saef")
     with pytest.raises(ConfigError, match="policy"):
         two_atom_evaluation(MODEL, np.ones((16, 4)), 0.9, 0.5)
+    with pytest.raises(ConfigError, match="level must lie in"):
+        split(np.zeros(2), np.full(2, 0.5), 1.0)
+
+
+def test_control_has_not_converged_before_its_means():
+    found = two_atom_control(MODEL, 0.95, 0.5, tolerance=10.0, max_sweeps=3)
+    assert not bool(found.converged)
+    assert float(found.mean_residual) > 1e-3
