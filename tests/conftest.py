@@ -11,12 +11,13 @@ import os
 import jax
 import pytest
 
-from jaxrl.training import platform
-
 quickly = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"  # processes that tests start read it
 if quickly and jax.__version_info__[:2] == (0, 10):  # later versions no longer have these emitters, and end at an unknown flag
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 jax.config.update("jax_disable_most_optimizations", quickly)
+
+from jaxrl.training import platform  # noqa: E402  the training reads these settings when it is imported
+
 platform.setup(cpu_devices=2)
 
 

@@ -3,8 +3,7 @@
 The law of a policy's return is computed on a grid of 51 atoms and compared with the returns of simulated episodes. Under ties,
 the means of the control operator converge while its laws may cycle for ever. DQN, C51 and QR-DQN learn Catch side by side.
 
-Source: Bellemare, Dabney and Munos (2017), "A Distributional Perspective on Reinforcement Learning"; Dabney et al. (2018). Exact
-values: dynamic programming.
+Source: Bellemare, Dabney and Munos (2017), "A Distributional Perspective on Reinforcement Learning"; Dabney et al. (2018).
 """
 
 from collections.abc import Iterator
@@ -28,23 +27,9 @@ from jaxrl.solvers.mdp.distributional import distributional_evaluation, distribu
 
 SUCCESS, VALUE = 0.823529, 0.542026  # of the policy that reaches the goal most often, and at discount 0.99
 ATOMS = np.linspace(0.0, 1.0, 51)
-LEARNER = dqn.Config(
-    learning_rate=1e-3,
-    epsilon_steps=20_000.0,
-    target_interval=100,
-    num_steps=4,
-    num_rounds=125,
-    batch_size=32,
-    learning_starts=1_000,
-    hidden=(64, 64),
-    value_min=-1.0,
-    value_max=1.0,
-)
-LEARNERS = {
-    "DQN": LEARNER,
-    "C51": replace(LEARNER, head="categorical"),
-    "QR-DQN": replace(LEARNER, head="quantile", huber_delta=0.1),
-}
+SCHEDULE = {"epsilon_steps": 20_000.0, "target_interval": 100, "num_steps": 4, "num_rounds": 125, "learning_starts": 1_000}
+LEARNER = dqn.Config(learning_rate=1e-3, batch_size=32, hidden=(64, 64), value_min=-1.0, value_max=1.0, **SCHEDULE)
+HEADS = {"DQN": {}, "C51": {"head": "categorical"}, "QR-DQN": {"head": "quantile", "huber_delta": 0.1}}
 
 
 @dataclass(frozen=True)
@@ -65,8 +50,8 @@ QUICK = Config(seeds=2, env_steps=2_000, episodes=500)
 def arms(config: Config) -> Iterator[Arm]:
     """Three learners on Catch."""
     catch = envs.make("catch")
-    for name, learner in LEARNERS.items():
-        factors = {"task": "catch", "algorithm": name}
+    for name, head in HEADS.items():
+        factors, learner = {"task": "catch", "algorithm": name}, replace(LEARNER, **head)
         yield Arm(factors, dqn.make, catch, learner, config.seeds, config.env_steps, evaluators=(ExactValue.of(catch, 1.0),))
 
 
@@ -82,15 +67,14 @@ def measure(config: Config, results: Results):
         policy = np.eye(4)[host.solve(model, 0.999).action_value.argmax(-1)]
         whole = distributional_evaluation(model, policy, 1.0, [0.0, 1.0], 1e-9).start_law(model)
         law = np.asarray(distributional_evaluation(model, policy, 0.99, ATOMS, 1e-9).start_law(model))
-        success, mean = float(whole[1]), float(law @ ATOMS)
-    by_cell = np.full((1, lake.observation_space.n, 4), 0.25, np.float32)  # pyright: ignore[reportAttributeAccessIssue]
-    by_cell[0, model.observation] = policy  # states are numbered as they are reached
-    endless, careful = with_time_limit(lake, 5_000), mixture(jnp.asarray(by_cell))
+    by_cell = policy[np.argsort(model.observation)].astype(np.float32)  # every cell is a state
+    endless, careful = with_time_limit(lake, 5_000), mixture(jnp.asarray(by_cell)[None])
     play = jax.jit(lambda key: evaluate(key, endless, careful, config.episodes, 0.99).discounted_return)
     returns = np.sort(play(jax.random.key(0)))
     grid = np.linspace(0.0, 1.0, 10_001)
     apart = np.searchsorted(returns, grid, side="right") / config.episodes - np.cumsum(law)[(grid * 50 + 1e-9).astype(int)]
-    yield {"task": "lake"}, {"success": success, "mean": mean, "distance": float(np.sqrt(np.mean(apart**2)))}
+    distance = float(np.sqrt(np.mean(apart**2)))
+    yield {"task": "lake"}, {"success": float(whole[1]), "mean": float(law @ ATOMS), "distance": distance}
 
 
 def projection_error() -> float:
@@ -110,27 +94,18 @@ def tied() -> TabularModel:
     return TabularModel(after, chances, rewards, after == 0, np.ones(1), legal, one, one, (2,))
 
 
-def other_than_before(law: jax.Array, mean: jax.Array) -> jax.Array:
-    """Takes the gamble if the law was certain, and the certain action if it was not; both have the largest mean."""
-    return (law[:, 1] > 0.75).astype(jnp.int32)
-
-
 def last_change(part: str) -> float:
     """Returns the change in the last of 1000 sweeps of the control operator under a tie: ``residual`` or ``mean_residual``."""
+    # Of two actions with the largest mean, the gamble follows a law that was certain, and the certain action one that was not.
+    choose, support = (lambda law, mean: (law[:, 1] > 0.75).astype(jnp.int32)), [-1.0, 0.0, 1.0]
     with jax.enable_x64(True):
-        laws = distributional_value_iteration(tied(), 0.9, [-1.0, 0.0, 1.0], 1e-6, 1000, other_than_before)
-    return float(getattr(laws, part))
+        return float(getattr(distributional_value_iteration(tied(), 0.9, support, 1e-6, 1000, choose), part))
 
 
 def figures(results: Results) -> None:
     """Draws the exact return of the greedy policies on Catch over time."""
     label = {"optimum": 1.0, "title": "Catch", "label": "Exact return of the greedy policy (reward units)"}
     draw.curves(results, "greedy_exact_value", label, task="catch")
-
-
-def curve(name: str):
-    """The area under the curve of a learner's exact return on Catch."""
-    return area("greedy_exact_value", task="catch", algorithm=name)
 
 
 CLAIMS = (
@@ -164,10 +139,12 @@ CLAIMS = (
         "Bellemare et al. (2017), lemma 4",
         exact("change of the mean", lambda: last_change("mean_residual")).equals(0.0, 1e-9),
     ),
-    Claim(
-        "On Catch, C51 has a larger area under the curve than DQN",
-        "Bellemare et al. (2017), figure 3",
-        curve("C51") > curve("DQN"),
+    *(
+        Claim(
+            f"On Catch, {name} has a larger area under the curve than DQN",
+            source,
+            area("greedy_exact_value", algorithm=name) > area("greedy_exact_value", algorithm="DQN"),
+        )
+        for name, source in (("C51", "Bellemare et al. (2017), figure 3"), ("QR-DQN", "Dabney et al. (2018)"))
     ),
-    Claim("On Catch, QR-DQN has a larger area under the curve than DQN", "Dabney et al. (2018)", curve("QR-DQN") > curve("DQN")),
 )

@@ -42,6 +42,8 @@ class Config:
     """On the regulator (count)."""
     t_maze_env_steps: int = 409_600
     """In the T-maze (count)."""
+    most_layers: int = 2
+    """Hidden layers of a network, at most (count): each takes its time to compile."""
 
 
 QUICK = Config(
@@ -51,6 +53,7 @@ QUICK = Config(
     pendulum_env_steps=2_048,
     lqr_env_steps=2_048,
     t_maze_env_steps=1_024,
+    most_layers=1,
 )
 
 
@@ -72,7 +75,7 @@ def arms(config: Config) -> Iterator[Arm]:
             {"task": task, "policy": policy},
             ppo.make,
             env,
-            learner.annealed(env_steps),
+            replace(learner.annealed(env_steps), hidden=learner.hidden[: config.most_layers]),
             seeds=config.seeds,
             env_steps=env_steps,
             evaluators=(evaluator,),

@@ -47,9 +47,11 @@ class Config:
     """On the double integrator (count)."""
     bandit_env_steps: int = 40_000
     """On each bandit (count)."""
+    most_layers: int = 2
+    """Hidden layers of a network, at most (count): each takes its time to compile."""
 
 
-QUICK = Config(seeds=2, env_steps=1_200, lqr_env_steps=1_400, bandit_env_steps=1_400)
+QUICK = Config(seeds=2, env_steps=1_200, lqr_env_steps=1_400, bandit_env_steps=1_400, most_layers=1)
 
 
 def arms(config: Config) -> Iterator[Arm]:
@@ -69,6 +71,7 @@ def arms(config: Config) -> Iterator[Arm]:
         ("pendulum", "SAC", sac.make, pendulum, PENDULUM, config.env_steps, (Episodes(pendulum),)),
         ("pendulum", "TD3", td3.make, pendulum, TD3, config.env_steps, (Episodes(pendulum),)),
     ):
+        learner = replace(learner, hidden=learner.hidden[: config.most_layers])
         yield Arm({"task": task, "algorithm": name}, make, env, learner, config.seeds, env_steps, evaluators=evaluators)
 
 

@@ -28,8 +28,9 @@ WHERE = "run"  # who speaks to the user where an algorithm or an evaluator break
 # Measured with PPO on CartPole (0.11 MB a seed, 2 cores, 256 seeds): groups of four 267, all at once 215 thousand steps/s.
 CPU_GROUP_BYTES = 512 * 1024
 
-# An initialisation runs once: compiling it takes longer than running it, and half as long with few optimisations.
-INIT_OPTIONS = {"xla_backend_optimization_level": 1}
+# An initialisation runs once: compiling it takes longer than running it, and half as long with few optimisations. Where jax is
+# told to compile quickly, as by the tests, its own level is lower still and this one would raise it.
+INIT_OPTIONS = {} if jax.config.read("jax_disable_most_optimizations") else {"xla_backend_optimization_level": 1}
 
 # The small kernels of a training loop gain nothing from being scheduled side by side within one CPU device. Measured with PPO
 # on CartPole, one seed: 9 % more steps/s. Other platforms ignore it.
