@@ -24,7 +24,6 @@ from jaxrl.evaluation import Episodes
 from jaxrl.experiment import Arm, Claim, Results, draw, final, smallest
 
 GAMMA = 0.99
-OPTIMAL_COST = 5.948985  # of the double integrator
 ARMS, ARMS_TEMPERATURE, REAL_TEMPERATURE = (1.0, 0.5, 0.0), 0.5, 0.2
 SOFTMAX, SOFT_VALUE = (0.665241, 0.244728, 0.090031), 1.203803
 # Hyper-parameters were chosen on root 1.
@@ -89,7 +88,7 @@ def measure(config: Config, results: Results):
 def figures(results: Results) -> None:
     """Draws the return on Pendulum and the discounted return on the double integrator over time."""
     draw.curves(results, "greedy_return", {"title": "Pendulum"}, task="pendulum")
-    options = {"optimum": -OPTIMAL_COST, "title": "Double integrator", "label": "Discounted return (reward units)"}
+    options = {"optimum": -lqr.OPTIMAL_COST, "title": "Double integrator", "label": "Discounted return (reward units)"}
     draw.curves(results, "greedy_discounted_return", options, task="double integrator")
 
 
@@ -112,7 +111,7 @@ CLAIMS = (
     Claim(
         "On the double integrator, SAC's greedy policy costs at most 10 % more than the optimum",
         "Riccati equation: 5.948985",
-        final("greedy_discounted_return") >= -1.1 * OPTIMAL_COST,
+        final("greedy_discounted_return") >= -1.1 * lqr.OPTIMAL_COST,
     ),
     Claim(
         "After 30,000 steps on Pendulum SAC's greedy policy costs at most 200 an episode in every seed",

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
-from envs.gridworlds import four_rooms
+from envs.gridworlds import four_rooms, optima
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import tabulate
@@ -27,7 +27,7 @@ from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.backups import greedy_policy
 
 GAMMA = 0.99
-OPTIMUM = 0.826169  # of the corner (1, 1), 19 steps from the goal before the last one
+OPTIMUM = optima.FOUR_ROOMS[11, 11][0.0]  # of the corner (1, 1), 19 steps from the goal before the last one
 BAR = 0.95 * OPTIMUM
 STATES = 10  # of a random decision process
 CHUNK = 5  # updates between two evaluations
