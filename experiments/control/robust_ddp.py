@@ -113,7 +113,7 @@ def figures(results: Results) -> None:
     """Draws the worse and the better part of the return of the lake, by the mass of the worse, and where it is uncertain."""
     parts = {"worse part": "worse_part", "better part": "better_part", "worse part of the whole law": "tail_of_law"}
     lines = {label: results.along(name, "level", problem="lake without discount") for label, name in parts.items()}
-    draw.relation(results, "parts", lines, "Mass of the worse part", "Mean of the part (reward units)", title="No discount")
+    draw.relation(results, "parts", lines, "Mass of the worse part", "Mean of the part (reward units)", title="Lake, no discount")
     lake = envs.make("frozen_lake")
     model = tabulate(lake)
     policy, found = evaluated(model, 0.5)
