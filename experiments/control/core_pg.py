@@ -84,8 +84,9 @@ def measure(config: Config, results: Results):
         yield {"policy": "learns", "method": method}, {"right": jax.nn.softmax(theta)[:, 0, RIGHT, None]}
         square = results.values("gradient_square", "metrics", policy="stays uniform", method=method)
         episodes = results.values("episodes", "metrics", policy="stays uniform", method=method)
+        total = np.where(episodes > 0, square * episodes, 0.0)  # an update without an episode has no square; another NaN stays
         half = square.shape[1] // 2  # once the baseline is learned
-        mean = np.nansum((square * episodes)[:, half:], axis=1) / episodes[:, half:].sum(1)
+        mean = total[:, half:].sum(1) / episodes[:, half:].sum(1)
         yield {"policy": "stays uniform", "method": method}, {"square": mean[:, None]}
 
 

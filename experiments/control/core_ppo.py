@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import envs
-from envs.control.lqr import riccati
+from envs.control.lqr import OPTIMAL_COST, riccati
 from jaxrl.algorithms.deep import ppo
 from jaxrl.evaluation import Episodes, ExactValue
 from jaxrl.experiment import Arm, Claim, Results, draw, exact, final
 
 LQR_GAMMA = 0.99
-OPTIMAL_COST = 5.948985  # of the regulator: expected, discounted
 
 DISCRETE = ppo.Config()
 # Learning rates were chosen with seeds of another root than the one the claims are checked with.

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 import envs
+from envs.gridworlds.optima import LAKE
 from jaxrl.algorithms.tabular import double_q_learning, q_learning, sarsa
 from jaxrl.blocks.tables import TableConfig
 from jaxrl.evaluation import ExactValue
 from jaxrl.experiment import Arm, Claim, Results, draw, final, largest
 
-OPTIMUM = 0.542026  # of the lake
 EPISODES = (100, 300)  # of the noisy choice, at which the share of left turns is read
 WINDOW = 10  # episodes to either side
 LEARNERS = {
@@ -96,7 +96,7 @@ def measure(config: Config, results: Results):
 
 def figures(results: Results) -> None:
     """Draws the exact values on the lake, and the returns on the cliff while learning."""
-    draw.curves(results, "greedy_exact_value", {"optimum": OPTIMUM, "title": "FrozenLake 4x4", "name": "lake"}, task="lake")
+    draw.curves(results, "greedy_exact_value", {"optimum": LAKE[0.99], "title": "FrozenLake 4x4", "name": "lake"}, task="lake")
     label = {"title": "CliffWalking, while learning", "name": "cliff", "label": "Return of an episode (reward units)"}
     draw.curves(results, "episode_return", label, task="cliff")
     draw.ends(results, f"left_{EPISODES[0]}", {"label": "Share of left turns around episode 100"}, task="noisy choice")

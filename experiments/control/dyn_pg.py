@@ -23,7 +23,8 @@ from jaxrl.solvers.mdp.policy_gradient import dynamic_policy_gradient, simultane
 OFFERS = np.arange(1, 11) / 10
 METHODS = {"dynamic": dynamic_policy_gradient, "simultaneous": simultaneous_policy_gradient}
 EPOCHS, UPDATES = (5, 20), (30, 100, 300, 1000)
-# Step 1 on one logit for each offer: two logits move apart twice as fast, and an offer counts by its chance of 1/10.
+# It moves the difference of the two preferences of an offer by the gradient of one offer that is sure to come: both preferences
+# move, and an offer counts by its chance of 1/10.
 STEP_SIZE = 5.0
 KNOWN = {(20, 300): (0.939, 0.826), (5, 300): (0.814, 0.788), (20, 1000): (0.960, 0.877)}  # (T, N): dynamic, simultaneous
 OPTIMA = {5: 0.824050, 20: 0.968176}
@@ -106,8 +107,8 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"By {updates} exact gradients of step 1, {epochs} offers are worth {dynamic} backwards and {together} all together",
-            "Klein et al. (2024), example of optimal stopping; the numbers are our own",
+            f"By {updates} exact gradients of step 5, {epochs} offers are worth {dynamic} backwards and {together} all together",
+            "Klein et al. (2024), example of optimal stopping; the numbers are those of a plain loop over offers in the tests",
             every(
                 [
                     value("dynamic", updates, epochs).equals(dynamic, 1e-3),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import jax
 
 import envs
+from envs.gridworlds import optima
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.finite import tabulate
 from jaxrl.evaluation import ExactValue
@@ -18,7 +19,7 @@ from jaxrl.solvers.mdp.policy_iteration import policy_iteration
 from jaxrl.solvers.mdp.value_iteration import value_iteration
 
 GAMMA = 0.99
-OPTIMUM = 0.542026
+OPTIMUM = optima.LAKE[GAMMA]
 
 
 @dataclass(frozen=True)

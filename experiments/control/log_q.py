@@ -78,18 +78,22 @@ def right(method: str, gamma: float, width: int) -> Quantity:
 def inversion_error() -> float:
     """The largest relative error of f^-1(f(x)) over values from 1e-12 to 1, at the lowest discount."""
     with jax.enable_x64(True):
-        value, mapping = jnp.logspace(-12, 0, 1000), (0.5, 0.5, 50.0)
+        learner, value = log_q_learning.Config(gamma=min(GAMMAS)), jnp.logspace(-12, 0, 1000)
+        mapping = (learner.gamma, learner.scale, learner.horizon)
         return float(jnp.abs(from_log(to_log(value, *mapping), *mapping) / value - 1).max())
 
 
-def fixpoint_error(gamma: float) -> float:
-    """By how much the optimal values miss the equation of logarithmic Q-learning, on the logarithmic scale."""
+def drift(gamma: float) -> float:
+    """How far ten sweeps of logarithmic Q-learning with a table lead away from the optimal values, on the logarithmic scale."""
     with jax.enable_x64(True):
-        model, mapping = line(), (gamma, 0.5, 50.0)
-        best = to_log(value_iteration(model, gamma, tolerance=0.0).action_value, *mapping)
-        beyond = jnp.where(model.terminated, 0.0, from_log(best, *mapping).max(-1)[model.next_state])
-        target = (model.probability * to_log(model.reward + gamma * beyond, *mapping)).sum(-1)  # one outcome is certain
-        return float(jnp.abs(target - best).max())
+        learner = log_q_learning.Config(gamma=gamma)
+        task = log_q_learning.sweeps(line(), np.eye(STATES + 1), np.ones((STATES + 1, 2), bool))
+        optimal = value_iteration(line(), gamma, tolerance=0.0).action_value
+        best = to_log(optimal, gamma, learner.scale, learner.horizon)
+        start = log_q_learning.State(jnp.stack([best, jnp.zeros_like(best)]))  # no reward is negative
+        keys = jax.random.split(jax.random.key(0), 10)
+        end, _ = jax.lax.scan(log_q_learning.make(task, learner).update, start, keys)
+        return float(jnp.abs(end.weights - start.weights).max())
 
 
 CLAIMS = (
@@ -121,9 +125,9 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"With discount {gamma} the optimal values are the fixed point of logarithmic Q-learning on the line",
-            "van Seijen et al. (2019)",
-            exact("largest residual", lambda gamma=gamma: fixpoint_error(gamma)) <= 1e-6,
+            f"With discount {gamma} ten sweeps of logarithmic Q-learning on the line leave the optimal values as they are",
+            "van Seijen et al. (2019); restated after its numbers had been seen",
+            exact("largest change of a value", lambda gamma=gamma: drift(gamma)) <= 1e-6,
         )
         for gamma in GAMMAS
     ),

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import envs
-from envs.control.lqr import riccati
+from envs.control.lqr import OPTIMAL_COST, riccati
 from jaxrl.algorithms.deep import ppo
 from jaxrl.evaluation import Episodes
 from jaxrl.experiment import Arm, Claim, Results, draw, exact, final
 
 GAMMA = 0.99
-OPTIMAL_COST = 5.948985
 
 
 @dataclass(frozen=True)

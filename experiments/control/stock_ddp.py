@@ -43,23 +43,23 @@ class Config:
 QUICK = Config(seeds=2, levels=3, rounds=5)
 
 
-def laws_of_plans(model: TabularModel) -> np.ndarray:
-    """Returns the law of the return of every plan that fixes all actions in advance, float64[2^T, N].
+def laws_of_plans(model: TabularModel) -> tuple[np.ndarray, bool]:
+    """Returns the law of the return of every plan that fixes all actions in advance, float64[2^T, N], and if all converged.
 
     On a ladder the state is the round, so such a plan is a deterministic policy.
     """
     policies = np.eye(model.num_actions)[list(product(range(model.num_actions), repeat=model.num_states))]
-    law = jax.vmap(lambda policy: distributional_evaluation(model, policy, 1.0, ATOMS, 0.0).start_law(model))
-    return np.asarray(law(policies))
+    found = jax.vmap(lambda policy: distributional_evaluation(model, policy, 1.0, ATOMS, 0.0))(policies)
+    return np.einsum("x,pxn->pn", model.initial, found.law), bool(found.converged.all())
 
 
 def compared(model: TabularModel, levels) -> Iterator[dict[str, float]]:
-    """Yields the best CVaR with and without a memory of the return at each level, the threshold, and the check of the first."""
-    laws = laws_of_plans(model)
+    """Yields the best CVaR with and without a memory of the return at each level, the threshold, and checks."""
+    laws, converged = laws_of_plans(model)
     for level in levels:
         plan = optimal_cvar(model, ATOMS, level)
-        without = np.asarray(tail_mean(ATOMS, laws, level)).max()
-        numbers = {"with_stock": plan.value, "without_stock": without, "threshold": plan.threshold, "gap": plan.gap}
+        numbers = {"with_stock": plan.value, "without_stock": tail_mean(ATOMS, laws, level).max(), "threshold": plan.threshold}
+        numbers |= {"gap": plan.gap, "sound": plan.converged & plan.exact & converged}
         yield {name: float(number) for name, number in numbers.items()}
 
 
@@ -76,8 +76,9 @@ def upkeep(rounds: int) -> dict[str, float]:
     model = tabulate(envs.make("gamble_ladder", rounds=rounds, safe=-1.0, win=2.0, lose=0.0))
     joint = stock_augmented(model, ATOMS, 1.0, lambda stock: -np.abs(stock))
     solution = host.solve(replace(joint.model, reward=joint.utility), 1.0)
-    without = laws_of_plans(model) @ np.abs(ATOMS)
-    return {"distance_with_stock": -float(solution.start_value(joint.model)), "distance_without_stock": without.min()}
+    (laws, converged), value = laws_of_plans(model), float(solution.start_value(joint.model))
+    sound = float(solution.converged & converged & (joint.rounding == 0))
+    return {"distance_with_stock": -value, "distance_without_stock": (laws @ np.abs(ATOMS)).min(), "sound": sound}
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
@@ -140,6 +141,7 @@ CLAIMS = (
         PAPER,
         smallest(final("with_stock", problem="random ladders") - final("without_stock", problem="random ladders")) >= -1e-9,
     ),
+    Claim("All programmes converge, and no stock is rounded", "added later", smallest("sound") >= 1.0),
     Claim(
         "A stock that rests and meals move by -1 and by 0 or 2 is kept nearer to 0 in six rounds by a policy that sees it",
         "Pires (2025), on homeostatic regulation",

@@ -9,19 +9,28 @@ import numpy as np
 import pytest
 
 from envs.random_mdps import random_mdp
+from jaxrl.blocks.options import Options
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.average_reward import average_reward
 from jaxrl.solvers.mdp.backups import greedy_policy
+from jaxrl.solvers.mdp.distributional import distributional_evaluation, distributional_value_iteration
 from jaxrl.solvers.mdp.entropic import entropic_value_iteration
+from jaxrl.solvers.mdp.finite_horizon import backward_induction, evaluation
 from jaxrl.solvers.mdp.modified_policy_iteration import modified_policy_iteration
 from jaxrl.solvers.mdp.occupancy import occupancy_program
+from jaxrl.solvers.mdp.option_models import option_models
 from jaxrl.solvers.mdp.policy_evaluation import policy_evaluation
 from jaxrl.solvers.mdp.policy_iteration import policy_iteration
+from jaxrl.solvers.mdp.prioritised_sweeping import prioritised_sweeping
 from jaxrl.solvers.mdp.robust import robust_value_iteration
 from jaxrl.solvers.mdp.soft import soft_value_iteration
+from jaxrl.solvers.mdp.stock import optimal_cvar
+from jaxrl.solvers.mdp.taylor import taylor_expansion
+from jaxrl.solvers.mdp.two_atoms import two_atom_control, two_atom_evaluation
 from jaxrl.solvers.mdp.value_iteration import value_iteration
+from jaxrl.solvers.mdp.worst_cases import incremental_worst_cases
 from tests import oracles, probes
 from tests.marks import slow
 from tests.solvers.mdp.lakes import LAKE
@@ -37,6 +46,52 @@ def test_illegal_actions_are_never_used():
         assert float(solution.start_value(model)) == 0.5
         assert float(solution.action_value[0, 2]) == -np.inf
     assert greedy_policy(model, solution.action_value)[0].tolist() == [1.0, 0.0, 0.0]
+
+
+ATOMS = np.array([0.0, 0.5, 1.0, 10.0])  # what the actions of the masked probe pay, and more
+
+
+def _laws(model):
+    found = distributional_value_iteration(model, 0.9, ATOMS)
+    return found.start_law(model) @ ATOMS, found.policy
+
+
+def _parts(model, prefer):
+    found = two_atom_control(model, 0.9, 0.25, prefer)
+    return found.value[0] @ np.array([0.25, 0.75]), found.policy
+
+
+def _plan(model, gamma):
+    found = optimal_cvar(model, ATOMS, 0.5, gamma)
+    return found.value, found.policy[:, 0]
+
+
+def _sure(model, adversary):
+    radius = np.asarray(model.probability)[None] if adversary == "candidates" else 0.1
+    found = robust_value_iteration(model, 0.9, radius, adversary).solution
+    return found.value[0], np.eye(3)[np.asarray(found.action_value).argmax(-1)]
+
+
+def _searched(model, adversary):
+    radius = np.asarray(model.probability)[None] if adversary == "candidates" else 0.1
+    found = incremental_worst_cases(model, 0.9, radius, adversary)
+    return found.value[0], found.policy
+
+
+@pytest.mark.parametrize(
+    ("solve", "options"),
+    [
+        (_laws, ()),
+        *((_parts, (prefer,)) for prefer in ("safe", "risky")),
+        *((_plan, (gamma,)) for gamma in (1.0, 0.9)),
+        *((solve, (name,)) for solve in (_sure, _searched) for name in ("total_variation", "contamination", "candidates")),
+    ],
+)
+def test_illegal_actions_have_no_part_in_laws_plans_and_worst_cases(solve, options):
+    """The illegal action is worth 10, the best legal one 0.5."""
+    value, policy = solve(tabulate(probes.masked_action()), *options)
+    assert float(value) == pytest.approx(0.5)
+    np.testing.assert_array_equal(policy[0], [1.0, 0.0, 0.0])
 
 
 def test_solvers_compile_once_for_a_shape(monkeypatch):
@@ -207,7 +262,9 @@ def test_what_is_impossible_may_pay_anything(worth):
         terminated=np.concatenate([model.terminated] * 2, -1),
         reward=np.concatenate([np.asarray(model.reward), np.full_like(possible, worth)], -1),
     )
-    uniform = np.full(np.shape(model.action_mask), 0.5)
+    uniform, grid = np.full(np.shape(model.action_mask), 0.5), np.linspace(0.0, 1.0, 11)
+    everywhere = np.full((1, model.num_states), 0.5, np.float32)
+    options = Options(everywhere > 0, uniform[None].astype(np.float32), everywhere)
     for solve in (
         lambda model: value_iteration(model, 0.9).value,
         lambda model: policy_iteration(model, 0.9).value,
@@ -218,6 +275,19 @@ def test_what_is_impossible_may_pay_anything(worth):
         lambda model: average_reward(model).bias,
         lambda model: host.solve(model, 0.9).value,
         lambda model: occupancy_program(model, 0.9).policy,
+        lambda model: prioritised_sweeping(model, 0.9).value,
+        lambda model: backward_induction(model, 3).value,
+        lambda model: evaluation(model, np.stack([uniform] * 3)).value,
+        lambda model: distributional_evaluation(model, uniform, 0.9, grid).law,
+        lambda model: distributional_value_iteration(model, 0.9, grid).law,
+        lambda model: two_atom_evaluation(model, uniform, 0.9, 0.3).value,
+        lambda model: two_atom_control(model, 0.9, 0.3).value,
+        lambda model: optimal_cvar(model, grid, 0.5).law,
+        lambda model: incremental_worst_cases(model, 0.9, 0.1).value,
+        lambda model: taylor_expansion(model, uniform, 0.8, 0.9, 5).error_bound,
+        lambda model: taylor_expansion(model, uniform, 0.8, 0.9, 5).value,
+        lambda model: option_models(model, options, 0.9).reward,
+        lambda model: option_models(model, options, 0.9).transition,
     ):
         np.testing.assert_allclose(solve(wide), solve(model), rtol=1e-6)
 

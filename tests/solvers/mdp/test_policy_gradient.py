@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from envs.random_mdps import random_mdp
+from experiments.control import dyn_pg
 from jaxrl.errors import ConfigError, EnvError
 from jaxrl.solvers import stopping
 from jaxrl.solvers.mdp import policy_gradient
@@ -18,7 +19,7 @@ from tests import oracles
 from tests.solvers.mdp.lakes import LAKE
 
 pytestmark = pytest.mark.usefixtures("double_precision")
-OFFERS = stopping.offers(np.arange(1, 11) / 10)
+OFFERS = stopping.offers(dyn_pg.OFFERS)
 RANDOM = random_mdp.table(random_mdp.dense(jax.random.key(0), 4, 3))
 
 
@@ -53,18 +54,52 @@ def test_the_exact_gradient_is_that_of_the_value(model):
     np.testing.assert_allclose(ours, jax.grad(value)(theta), atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("horizon", "num_updates", "backward", "together"),
-    [(5, 300, 0.814, 0.788), (20, 300, 0.939, 0.826), (20, 1000, 0.960, 0.877)],
-)
-def test_known_numbers_of_stopping(horizon, num_updates, backward, together):
-    """Step 1 on one logit for each offer is step 5 on two of them, of which each offer has the chance 1 / 10."""
-    one = dynamic_policy_gradient(OFFERS, horizon, 5.0, num_updates)
-    other = simultaneous_policy_gradient(OFFERS, horizon, 5.0, num_updates)
-    assert float(one.value) == pytest.approx(backward, abs=5e-4)
-    assert float(other.value) == pytest.approx(together, abs=5e-4)
-    optimum = backward_induction(OFFERS, horizon).start_value(OFFERS)
-    assert float(one.gap + one.value) == pytest.approx(float(optimum))
+def accepting(difference):
+    """The chance to accept an offer, by how much more that is preferred."""
+    return 1 / (1 + np.exp(-difference))
+
+
+def worth_backwards(worth, horizon, num_updates):
+    """The value of gradient ascent offer by offer, the last epoch first.
+
+    Preferences y and -y of an offer that comes with the chance 1/10 move by 5/10 p (1 - p) (w - v) each and away from each other,
+    so that their difference moves by p (1 - p) (w - v): p is the chance to accept, w the offer and v the worth of going on.
+    """
+    following = 0.0
+    for _ in range(horizon):
+        difference = np.zeros(len(worth))
+        for _ in range(num_updates):
+            chance = accepting(difference)
+            difference = difference + chance * (1 - chance) * (worth - following)
+        chance = accepting(difference)
+        following = np.mean(chance * worth + (1 - chance) * following)
+    return following
+
+
+def worth_together(worth, horizon, num_updates):
+    """The same of all epochs at once, where an epoch counts by the chance that all offers before it have been let go."""
+    difference = np.zeros((horizon, len(worth)))
+    for update in range(num_updates + 1):
+        chance, following, onward = accepting(difference), [0.0], []
+        for own in chance[::-1]:
+            onward.append(worth - following[-1])
+            following.append(np.mean(own * worth + (1 - own) * following[-1]))
+        if update == num_updates:
+            return following[-1]
+        reached = np.cumprod(np.append(1.0, (1 - chance).mean(1)))[:-1]
+        difference = difference + reached[:, None] * chance * (1 - chance) * np.array(onward[::-1])
+
+
+@pytest.mark.parametrize(("horizon", "num_updates"), dyn_pg.KNOWN)
+def test_known_numbers_of_stopping(horizon, num_updates):
+    """The numbers that the experiment claims, and both methods with its step size, against a plain loop."""
+    loops = [loop(dyn_pg.OFFERS, horizon, num_updates) for loop in (worth_backwards, worth_together)]
+    np.testing.assert_allclose(dyn_pg.KNOWN[horizon, num_updates], loops, atol=5e-4)
+    for train, expected in zip((dynamic_policy_gradient, simultaneous_policy_gradient), loops, strict=True):
+        found = train(OFFERS, horizon, dyn_pg.STEP_SIZE, num_updates)
+        assert float(found.value) == pytest.approx(expected, rel=1e-10)
+        optimum = backward_induction(OFFERS, horizon).start_value(OFFERS)
+        assert float(found.gap + found.value) == pytest.approx(float(optimum))
 
 
 @pytest.mark.parametrize("epoch", [0, 2])

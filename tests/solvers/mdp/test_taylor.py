@@ -9,7 +9,7 @@ from jaxrl.errors import ConfigError
 from jaxrl.solvers.mdp.taylor import taylor_expansion, truncation_bound
 from tests import oracles
 from tests.solvers.mdp.lakes import LAKE
-from tests.solvers.models import garnet
+from tests.solvers.models import garnet, ring
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 CHANCE = np.full((10, 2), 0.5)
@@ -19,8 +19,14 @@ def random_model(seed):
     return garnet(seed, 10, 2)
 
 
-def test_the_bound_has_its_known_numbers():
-    np.testing.assert_allclose(truncation_bound(0.9, 0.99, np.array([0, 5, 20, 60]), 1.0), 100 * 0.9 ** np.array([1, 6, 21, 61]))
+def test_a_reward_for_ever_attains_the_bound():
+    """One state that pays 1 for ever is worth 10 at discount 0.9 and 100 at 0.99; the expansion begins with the 10."""
+    model = ring(1)
+    found = taylor_expansion(model, np.ones((1, 1)), 0.9, 0.99, 60)
+    error = 100 - found.value[:, 0]
+    np.testing.assert_allclose(error[:3], [90.0, 81.0, 72.9], rtol=1e-10)
+    np.testing.assert_allclose(truncation_bound(0.9, 0.99, np.arange(61), 1.0), error, rtol=1e-10)
+    assert (error <= found.error_bound).all()
 
 
 @pytest.mark.parametrize("to", [0.9, 0.95, 0.99])

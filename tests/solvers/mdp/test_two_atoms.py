@@ -8,7 +8,7 @@ import pytest
 from scipy import optimize
 
 import envs
-from jaxrl.core.finite import tabulate
+from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.errors import ConfigError, UnknownNameError
 from jaxrl.solvers.mdp.two_atoms import split, two_atom_control, two_atom_evaluation
 from tests import oracles
@@ -32,9 +32,23 @@ def test_the_mean_is_that_of_the_policy(gamma, level, double_precision):
         assert (found.value[:, 0] <= found.value[:, 1]).all()
 
 
+def swept(model, policy, gamma, level):
+    """Both atoms [X, 2] of a process that never ends, by a thousand plain sweeps: what can follow is sorted and cut in two."""
+    value, states = np.zeros((model.num_states, 2)), model.num_states
+    mass = (policy[:, :, None, None] * model.probability[..., None] * [level, 1 - level]).reshape(states, -1)
+    for _ in range(1000):
+        worth = (model.reward[..., None] + gamma * value[model.next_state]).reshape(states, -1)
+        order = worth.argsort(1)
+        worth, share = np.take_along_axis(worth, order, 1), np.take_along_axis(mass, order, 1)
+        worse = np.diff(np.minimum(share.cumsum(1), level), prepend=0.0, axis=1)
+        value = np.stack([(worse * worth).sum(1) / level, ((share - worse) * worth).sum(1) / (1 - level)], axis=1)
+    return value
+
+
 def test_the_true_error_is_within_the_bound(double_precision):
     model, policy = garnet(0), oracles.uniform(garnet(0))
-    exact = np.asarray(two_atom_evaluation(model, policy, 0.95, 0.3, 0.0).value)
+    exact = swept(model, policy, 0.95, 0.3)
+    np.testing.assert_allclose(two_atom_evaluation(model, policy, 0.95, 0.3, 0.0).value, exact, atol=1e-10)
     for tolerance in (1e-2, 1e-5):
         found = two_atom_evaluation(model, policy, 0.95, 0.3, tolerance)
         far = np.abs(np.asarray(found.value) - exact).max()
@@ -75,7 +89,19 @@ def test_safe_and_risky_ties_are_the_ends_of_all_optimal_policies(level, double_
         np.testing.assert_allclose(again.value, found.value, atol=1e-12)
 
 
-def test_control_keeps_the_optimum_and_legal_actions(double_precision):
+@pytest.mark.parametrize(("prefer", "action", "parts"), [("safe", 0, [1.0, 1.0]), ("risky", 1, [0.0, 4 / 3])])
+def test_control_decides_ties_among_legal_actions(prefer, action, parts, double_precision):
+    """One step: 1 for sure, or 0 or 2. The illegal actions are a wider gamble of the same mean, and 1 and a half for sure."""
+    reward = np.array([[[1.0, 1.0], [0.0, 2.0], [-10.0, 12.0], [1.5, 1.5]]])
+    legal, state = np.array([[True, True, False, False]]), np.arange(1)
+    next_state, chance, ends = np.zeros(reward.shape, np.int32), np.full(reward.shape, 0.5), np.ones(reward.shape, bool)
+    model = TabularModel(next_state, chance, reward, ends, np.ones(1), legal, state, state, (4,))
+    found = two_atom_control(model, 0.9, 0.25, prefer, 0.0)
+    assert int(found.policy[0].argmax()) == action
+    np.testing.assert_allclose(found.value[0], parts, atol=1e-12)
+
+
+def test_control_keeps_the_optimum(double_precision):
     exact = oracles.value_iteration(MODEL, 0.99)
     for prefer in ("safe", "risky"):
         found = two_atom_control(MODEL, 0.99, 0.25, prefer, 1e-12)
