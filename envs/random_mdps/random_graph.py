@@ -72,6 +72,13 @@ def draw(key: jax.Array, num_nodes: int = 20, edge_probability: jax.Array | floa
     return Params(edges, goal.astype(jnp.int32), (first / first.sum()).astype(jnp.float32))
 
 
+def from_each_node(params: Params) -> Params:
+    """Returns a graph X times, Params[X, ...]: all episodes of the n-th begin at node n. So a policy is judged node by node."""
+    count = params.initial.shape[0]
+    each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), params)
+    return each.replace(initial=jnp.eye(count, dtype=jnp.float32))
+
+
 def outcomes(state, action, params):
     """The walk goes where the action says if an edge leads there, and stays if none does, or if it has arrived."""
     moves = params.edges[state, action] & (state != params.goal)
@@ -89,6 +96,12 @@ def action_mask(state, params):
     """The neighbours; the node itself if it has none."""
     row = params.edges[state]
     return row | ((jnp.arange(row.shape[0]) == state) & ~row.any())
+
+
+def random_walk(params: Params) -> jax.Array:
+    """Returns the probabilities of a random walk, float32[X, X]: from each node, uniform over the legal actions."""
+    legal = jax.vmap(action_mask, (0, None))(jnp.arange(params.initial.shape[0]), params)
+    return (legal / legal.sum(-1, keepdims=True)).astype(jnp.float32)
 
 
 def of(params: Params, max_steps: int = 10) -> Environment:

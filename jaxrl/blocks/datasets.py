@@ -325,6 +325,21 @@ def returns_to_go(data: Dataset, gamma: jax.Array | float = 1.0) -> jax.Array:
     )
 
 
+def best_returns_to_go(data: Dataset, num_observations: int, otherwise: jax.Array | float) -> jax.Array:
+    """Returns the best undiscounted return to go from every observation of Discrete data, float32[X].
+
+    Episodes that were cut count for nothing, since their return is not known.
+
+    Args:
+        data: N episodes of observations 0 .. X - 1, of one agent.
+        num_observations: X.
+        otherwise: the number of an observation that occurs in no episode that terminated; no return may be smaller.
+    """
+    ended = data.valid & data.terminated.any(-1, keepdims=True)
+    best = jnp.full(num_observations, otherwise, jnp.float32)
+    return best.at[data.obs].max(jnp.where(ended, returns_to_go(data), otherwise))
+
+
 class Windows(NamedTuple):
     """B windows of K successive steps of one episode each, padded at the front where an episode has begun later.
 

@@ -118,6 +118,25 @@ def search(
     return Plan(found.action, found.action_weights, summary.value, summary.visit_counts.astype(jnp.int32))
 
 
+# ---- predictions and models without a network
+
+
+def constant(num_actions: int, value: float = 0.0) -> Predict:
+    """Returns the prediction of a uniform policy and one value everywhere, by default 0: that of no knowledge."""
+
+    def predict(obs, mask):
+        batch = jax.tree.leaves(obs)[0].shape[0]
+        return Prediction(jnp.zeros((batch, num_actions), jnp.float32), jnp.full(batch, value, jnp.float32))
+
+    return predict
+
+
+def of_bandit(key: jax.Array, action: jax.Array, worth: jax.Array) -> tuple[Outcome, jax.Array]:
+    """The model of bandits whose arms pay their worth exactly. The node is the worth, float32[B, A]; each pull is an end."""
+    paid = jnp.take_along_axis(worth, action[:, None], axis=1)[:, 0]
+    return Outcome(paid, jnp.zeros_like(paid), constant(worth.shape[1])(worth, None)), worth
+
+
 # ---- the environment as the model
 
 

@@ -141,6 +141,19 @@ def test_returns_to_go_by_hand():
     np.testing.assert_array_equal(datasets.returns_to_go(numbers(), 0.5), [[1, 2, 2], [3, 0, 0], [6.5, 5, 0]])
 
 
+def test_the_best_return_to_go_of_each_observation():
+    """On the lake, a cell that an episode came through to the goal has 1, others that were seen 0, and cuts count for nothing."""
+    data = lake(200)
+    wins = np.asarray((data.reward * data.valid).sum(-1)) > 0
+    valid, cells = np.asarray(data.valid), np.asarray(data.obs)
+    won, seen = (np.isin(np.arange(16), cells[rows][valid[rows]]) for rows in (wins, np.full(200, True)))
+    assert 0 < won.sum() < seen.sum() < 16
+    expected = np.where(won, 1.0, np.where(seen, 0.0, -5.0))
+    np.testing.assert_array_equal(datasets.best_returns_to_go(data, 16, -5.0), expected)
+    cut = data.replace(terminated=jnp.zeros_like(data.terminated))
+    np.testing.assert_array_equal(datasets.best_returns_to_go(cut, 16, -5.0), np.full(16, -5.0))
+
+
 def test_windows_end_at_a_step_and_are_padded_at_the_front():
     data = numbers()
     window = datasets.windows(KEY, data, 500, 2)

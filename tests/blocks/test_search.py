@@ -7,7 +7,7 @@ import pytest
 
 import envs
 from jaxrl.blocks import search
-from jaxrl.blocks.search import Node, Outcome, Prediction
+from jaxrl.blocks.search import Node, Prediction, constant
 from jaxrl.core.finite import Initial, Outcomes, finite, tabulate
 from jaxrl.core.spaces import Discrete
 from jaxrl.errors import ConfigError, EnvError
@@ -16,16 +16,6 @@ from tests import probes
 
 GAMMA = 0.9
 LAKE = ("..L", ".#.", "..G")
-
-
-def constant(actions, value=0.0):
-    """Returns the prediction of a uniform policy and one value everywhere."""
-
-    def predict(obs, mask):
-        batch = jax.tree.leaves(obs)[0].shape[0]
-        return Prediction(jnp.zeros((batch, actions), jnp.float32), jnp.full(batch, value, jnp.float32))
-
-    return predict
 
 
 def sigma(q, visits):
@@ -136,14 +126,9 @@ def bandits(count, actions):
 @pytest.mark.parametrize(("actions", "num_simulations"), [(2, 2), (5, 16), (9, 64)])
 def test_on_bandits_whose_arms_are_all_pulled_the_policy_is_worth_no_less_than_the_prior(actions, num_simulations):
     prior, worth = bandits(200, actions)
-
-    def model(key, action, node):
-        paid = jnp.take_along_axis(node, action[:, None], axis=1)[:, 0]
-        return Outcome(paid, jnp.zeros_like(paid), Prediction(jnp.zeros_like(node), jnp.zeros_like(paid))), node
-
     before = (softmax(prior) * worth).sum(1)
     root = Prediction(jnp.asarray(prior), jnp.asarray(before))
-    plan = jax.jit(lambda node: search.search(jax.random.key(0), root, node, model, num_simulations))(worth)
+    plan = jax.jit(lambda node: search.search(jax.random.key(0), root, node, search.of_bandit, num_simulations))(worth)
     assert int(plan.visits.min()) >= 1
     gain = (np.asarray(plan.policy, np.float64) * worth).sum(1) - before
     assert gain.min() >= -1e-5

@@ -9,8 +9,10 @@ from scipy.sparse.csgraph import connected_components, shortest_path
 import envs
 from envs import rendering
 from envs.random_mdps import random_graph
+from jaxrl.blocks.policies import mixture
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError, EnvError
+from jaxrl.evaluation import evaluate
 from jaxrl.solvers.mdp import host
 
 KEYS = jax.random.split(jax.random.key(0), 200)
@@ -73,6 +75,24 @@ def test_steps_and_masks():
     assert (int(stays.state), float(stays.reward), bool(stays.terminated)) == (0, -1.0, False)
     lonely = env.replace(params=env.params.replace(edges=jnp.zeros((3, 3), bool)))
     np.testing.assert_array_equal(lonely.action_mask(jnp.int32(1)), [False, True, False])
+    np.testing.assert_array_equal(random_graph.random_walk(env.params), [[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]])
+    np.testing.assert_array_equal(random_graph.random_walk(lonely.params), np.eye(3))
+
+
+def test_from_each_node_a_walk_to_ever_nearer_nodes_takes_the_distance():
+    params = random_graph.draw(KEYS[0], 20, 0.2)
+    distance = random_graph.distances(params.edges, params.goal)
+    near = jnp.where(params.edges & (distance >= 0), distance, 20).argmin(-1)
+
+    def length(params):
+        env = random_graph.of(params, 20)
+        policy = mixture(jnp.eye(20)[near][None])
+        return evaluate(jax.random.key(0), env, policy, 2).length
+
+    found = np.asarray(jax.vmap(length)(random_graph.from_each_node(params)))
+    leads = np.asarray(distance) > 0
+    np.testing.assert_array_equal(found[leads], np.broadcast_to(np.asarray(distance)[leads, None], (leads.sum(), 2)))
+    assert leads.sum() > 10
 
 
 def test_a_graph_without_edges_begins_at_its_goal():

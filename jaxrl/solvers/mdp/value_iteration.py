@@ -4,12 +4,14 @@ Source: Sutton and Barto (2018), section 4.4; Puterman (1994), section 6.3.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxrl.core.finite import TabularModel
+from jaxrl.errors import require_count
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point
 from jaxrl.solvers.mdp.backups import absolute_rewards, action_values, legal
 from jaxrl.solvers.mdp.problem import require_problem
@@ -39,6 +41,32 @@ def value_iteration(
 @jax.jit
 def _value_iteration(model, gamma, tolerance, max_sweeps) -> Solution:
     return iterate(model, lambda value: action_values(model, value, gamma), gamma, tolerance, max_sweeps)
+
+
+@partial(jax.jit, static_argnames="count")
+def _value_sweeps(model, gamma, count) -> jax.Array:
+    def sweep(value, _):
+        value = legal(model, action_values(model, value, gamma)).max(-1)
+        return value, value
+
+    start = jnp.zeros(model.num_states, jnp.result_type(float))
+    return jnp.concatenate([start[None], jax.lax.scan(sweep, start, length=count)[1]])
+
+
+def value_sweeps(model: TabularModel, gamma: jax.Array | float, count: int) -> jax.Array:
+    """Returns the values before the first sweep of value iteration and after each one, float[count + 1, X].
+
+    Args:
+        model: the environment's tables, with one reward (no agent axis).
+        gamma: discount in [0, 1].
+        count: sweeps, at least 1; static.
+
+    Raises:
+        ConfigError: gamma lies outside [0, 1], or ``count`` is below 1. EnvError: as ``value_iteration``.
+    """
+    require_count("value_sweeps", "count", count)
+    require_problem("value_sweeps", model, gamma)
+    return _value_sweeps(model.tables, gamma, count)
 
 
 def iterate(model: TabularModel, backup: Callable, contraction: Any, tolerance: Any, max_sweeps: Any) -> Solution:
