@@ -80,15 +80,16 @@ def windy(winds: int) -> dict[str, float]:
     family = [replace(nominal, probability=law) for law in laws]
     initial = np.asarray(nominal.initial)
 
-    def worst(policy: np.ndarray) -> tuple[TabularModel, np.ndarray]:
-        values = [np.asarray(host.evaluate(one, policy, GAMMA).value) for one in family]
-        index = int(np.argmin([initial @ value for value in values]))
-        return family[index], values[index]
+    def worth(model: TabularModel, policy: np.ndarray) -> float:
+        return float(initial @ host.evaluate(model, policy, GAMMA).value)
+
+    def worst(policy: np.ndarray) -> TabularModel:
+        return min(family, key=lambda one: worth(one, policy))
 
     found: WorstCases = worst_case_search(family[0], GAMMA, worst)
     solved = [host.solve(one, GAMMA) for one in family]
     optimal = [np.eye(nominal.num_actions)[one.action_value.argmax(-1)] for one in solved]
-    single = max(float(initial @ worst(policy)[1]) for policy in optimal)
+    single = max(worth(worst(policy), policy) for policy in optimal)
     sure, converged = float(initial @ found.value), float(np.all([one.converged for one in solved]))
     return {"promise": float(found.promises[-1]), "sure": sure, "single": single, "converged": converged}
 

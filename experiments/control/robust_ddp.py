@@ -104,8 +104,8 @@ def ties() -> Iterator[tuple[dict, dict]]:
         for level in LEVELS:
             found = two_atom_control(model, 1.0, level, prefer, 1e-13)
             exact, variance = host.evaluate(model, np.asarray(found.policy), 1.0), return_variance(model, found.policy, 1.0)
-            numbers = {"missing": np.abs(exact.value[start] - 5.0), "variance": float(variance[start])}
-            converged = {"converged": float(found.converged & exact.converged)}
+            numbers = {"missing": np.abs(exact.value[start] - 5.0), "variance": float(variance.value[start])}
+            converged = {"converged": float(found.converged & exact.converged & variance.converged)}
             yield {"problem": "fair ladder", "prefer": prefer, "level": level}, numbers | converged
 
 

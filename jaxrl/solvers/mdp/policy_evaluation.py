@@ -132,6 +132,7 @@ def return_of_policy(model: TabularModel, policy: jax.Array, num_steps: int) -> 
         require_count(where, "num_steps", num_steps, 0)
     require_problem(where, model)
     policy = require_policy(where, policy, (model.num_states, model.num_actions), model.action_mask)
+    model = model.tables
     chain = policy_chain(model, policy, 1.0)
     paid = (jnp.asarray(policy)[..., None] * model.probability * model.reward).sum((1, 2))[:, None]
 

@@ -21,7 +21,7 @@ from jaxrl.solvers.mdp.finite_horizon import backward_induction, evaluation
 from jaxrl.solvers.mdp.modified_policy_iteration import modified_policy_iteration
 from jaxrl.solvers.mdp.occupancy import occupancy_program
 from jaxrl.solvers.mdp.option_models import option_models
-from jaxrl.solvers.mdp.policy_evaluation import policy_evaluation
+from jaxrl.solvers.mdp.policy_evaluation import policy_evaluation, return_of_policy, return_variance
 from jaxrl.solvers.mdp.policy_iteration import policy_iteration
 from jaxrl.solvers.mdp.prioritised_sweeping import prioritised_sweeping
 from jaxrl.solvers.mdp.robust import robust_value_iteration
@@ -270,6 +270,8 @@ def test_what_is_impossible_may_pay_anything(worth):
         lambda model: policy_iteration(model, 0.9).value,
         lambda model: modified_policy_iteration(model, 0.9).value,
         lambda model: policy_evaluation(model, uniform, 0.9).value,
+        lambda model: return_variance(model, uniform, 0.9).value,
+        lambda model: return_of_policy(model, uniform, 3),
         lambda model: soft_value_iteration(model, 0.9, 0.5).solution.value,
         lambda model: robust_value_iteration(model, 0.9, 0.1).solution.value,
         lambda model: average_reward(model).bias,
