@@ -16,14 +16,17 @@ from envs.matrix_games import named
 from envs.trading import prices
 from jaxrl.algorithms.preferences import losses as preference_losses
 from jaxrl.blocks import losses, returns
+from jaxrl.blocks.options import primitive
 from jaxrl.core.finite import tabulate
 from jaxrl.errors import ConfigError, EnvError
 from jaxrl.evaluation import finance
+from jaxrl.evaluation.coverage import cover_steps
 from jaxrl.solvers import (
     cfr,
     dynamics,
     equilibria,
     extensive,
+    graph_drawing,
     kl_optimal,
     lemke_howson,
     markov_chain,
@@ -35,6 +38,7 @@ from jaxrl.solvers import (
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.backups import action_values, greedy_policy
 from jaxrl.solvers.mdp.entropic import certainty_equivalents, entropic_value_iteration
+from jaxrl.solvers.mdp.laplacian import eigen_options, laplacian
 from jaxrl.solvers.mdp.policy_evaluation import policy_chain, policy_evaluation, return_of_policy
 from jaxrl.solvers.mdp.policy_iteration import policy_iteration
 from jaxrl.solvers.mdp.value_iteration import value_iteration
@@ -208,6 +212,23 @@ def models():
     yield "shapley", Door(markov_games.shapley, sound, dict(gamma=SHARE, tolerance=tolerance, max_sweeps=sweeps))
 
 
+def graphs():
+    matrices = (*NUMBERS, 1.0, np.zeros((2, 3)), np.eye(2, k=1), np.full((2, 2), NAN), -np.ones((2, 2)))
+    yield "laplacian", Door(laplacian, dict(joins=np.ones((3, 3))), dict(joins=matrices))
+    vectors = np.arange(float(corridor().num_states))[:, None]
+    tables = (*NUMBERS, 1.0, vectors[:, 0], vectors[1:], NAN * vectors)
+    yield "eigen_options", Door(eigen_options, dict(model=corridor(), vectors=vectors), dict(vectors=tables, gamma=(*SHARE, 1.0)))
+    options = primitive(corridor().num_states, corridor().num_actions)
+    sound = dict(keys=jax.random.split(jax.random.key(0), 2), model=corridor(), options=options, option_rate=0.5, start=0)
+    unsound = dict(options=[options.at(np.arange(2))], option_rate=SHARE, start=INDEX, share=(*SHARE, 0.0), max_steps=COUNT)
+    yield "cover_steps", Door(cover_steps, sound | dict(share=0.9, max_steps=9), unsound)
+    sound = dict(key=jax.random.key(0), transitions=np.zeros((4, 2), int), num_states=3, num_features=2, num_steps=3)
+    pairs = (*NUMBERS, 1, np.zeros(2, int), np.zeros((4, 2)), np.full((4, 2), 3), np.full((4, 2), -1))
+    unsound = {name: COUNT for name in ("num_states", "num_features", "num_steps", "batch_size")}
+    unsound |= dict(transitions=pairs, learning_rate=FINITE, penalty=FINITE)
+    yield "graph_drawing", Door(graph_drawing.graph_drawing, sound, unsound)
+
+
 def responses():
     numbers = (*NUMBERS, 0.5, np.zeros(0), np.zeros(2))
     sound = dict(log_reference=np.log([0.2, 0.3, 0.5]), reward=np.zeros(3), beta=0.1)
@@ -338,7 +359,7 @@ def answers(door: Door, argument: str) -> list[str]:
     return missed
 
 
-GROUPS = (games, models, responses, blocks, records)
+GROUPS = (games, models, graphs, responses, blocks, records)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)

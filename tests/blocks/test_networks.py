@@ -100,6 +100,17 @@ def test_mlp_shapes_and_swish():
     np.testing.assert_allclose(activation("swish")(jnp.array([0.0, 50.0, -50.0])), [0.0, 50.0, 0.0], atol=1e-6)
 
 
+def test_swish_is_x_times_the_sigmoid_and_has_its_two_limits():
+    """x sigmoid(b x) is swish(b x) / b: x / 2 where b is small, and relu where it is large (Ramachandran et al. 2017)."""
+    swish, x = activation("swish"), jnp.linspace(-6.0, 6.0, 49)
+    np.testing.assert_allclose(swish(x), np.asarray(x) / (1 + np.exp(-np.asarray(x))), rtol=1e-6)
+    np.testing.assert_allclose(swish(1e-4 * x) / 1e-4, x / 2, rtol=0, atol=2e-3)
+    np.testing.assert_allclose(swish(1e4 * x) / 1e4, np.maximum(x, 0), rtol=1e-6, atol=1e-6)
+    far = jnp.array([-1e30, 1e30])
+    np.testing.assert_allclose(swish(far), [0.0, 1e30], rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(swish))(far), [0.0, 1.0])
+
+
 def test_a_head_for_every_part_of_an_action():
     """One layer has the outputs of all parts, in the order of the parts; only boxes have deviations."""
     action = Dict.of(move=Tuple.of(Discrete(4), Box(-1.0, 1.0, (2,))), levers=MultiDiscrete((2, 3)))
