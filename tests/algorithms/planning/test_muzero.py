@@ -15,6 +15,7 @@ from jaxrl.evaluation import Episodes
 from jaxrl.training.runner import run
 from tests import probes
 from tests.in_place import assert_buffer_in_place
+from tests.marks import slow
 from tests.own_networks import Residual
 
 SMALL = Config(
@@ -51,7 +52,7 @@ def of_each_seed(env, config, done, function):
 
 
 def values(env, config, done, obs):
-    return of_each_seed(env, config, done, lambda f: f.guess(f.represent(jnp.asarray(obs))).value)
+    return of_each_seed(env, config, done, lambda f: f.guess(f.represent(jnp.array(obs))).value)
 
 
 def actions(env, config, done, obs, mask=None, greedy=True):
@@ -126,16 +127,19 @@ def test_the_loss_counts_later_steps_by_their_number_and_none_beyond_a_cut():
 # ---- probes
 
 
-def test_values_of_the_probes_with_one_action():
-    for env, obs, expected in (
-        (probes.constant_reward(), [0], [1.0]),
-        (probes.delayed_reward(), [0, 1], [0.8, 1.0]),
-        (probes.observation_dependent_reward(), [0, 1], [-1.0, 1.0]),
-        (probes.limit_or_end(), [0, 1], [2.0, 1.0]),
-    ):
-        gamma = 0.5 if expected == [2.0, 1.0] else 0.8
-        config, done = trained(env, gamma=gamma)
-        np.testing.assert_allclose(values(env, config, done, obs), [expected] * 2, atol=0.15)
+@pytest.mark.parametrize(
+    ("probe", "gamma", "expected"),
+    [
+        slow(probes.constant_reward, 0.8, [1.0]),
+        slow(probes.delayed_reward, 0.8, [0.8, 1.0]),
+        slow(probes.observation_dependent_reward, 0.8, [-1.0, 1.0]),
+        (probes.limit_or_end, 0.5, [2.0, 1.0]),
+    ],
+)
+def test_values_of_the_probes_with_one_action(probe, gamma, expected):
+    env = probe()
+    config, done = trained(env, gamma=gamma)
+    np.testing.assert_allclose(values(env, config, done, range(len(expected))), [expected] * 2, atol=0.15)
 
 
 def test_the_model_predicts_rewards_and_the_end():
