@@ -25,19 +25,18 @@ def adam(learning_rate: Any, max_grad_norm: Any, eps: float) -> optax.GradientTr
 def cut(max_norm: Any) -> optax.GradientTransformation:
     """Returns the transformation that scales gradients down to a global norm where theirs is larger (Pascanu et al. 2013).
 
-    ``optax.clip_by_global_norm`` computes the same numbers, but its branch that is not taken is NaN where the gradient is 0 or
-    the bound infinite, which ends a search for NaN (``jax.debug_nans``); and so is the one taken where the bound is infinite
-    and the norm of a gradient overflows.
+    ``optax.clip_by_global_norm`` computes the same numbers up to rounding, but its branch that is not taken is NaN where the
+    gradient is 0 or the bound infinite, which ends a search for NaN (``jax.debug_nans``); and so is the one taken where the bound
+    is infinite and the norm of a gradient overflows.
 
     max_norm: positive, may be traced; infinite cuts nothing.
     """
 
     def scale(updates, params=None):
         del params
-        norm = optax.tree.norm(updates)
-        inside = (norm < max_norm) | jnp.isinf(max_norm)  # a norm that overflows is infinite too
-        norm, bound = jnp.where(inside, 1.0, norm), jnp.where(inside, 1.0, max_norm)
-        return jax.tree.map(lambda leaf: (leaf / norm.astype(leaf.dtype)) * bound.astype(leaf.dtype), updates)
+        norm, infinite = optax.tree.norm(updates), jnp.isinf(max_norm)
+        factor = jnp.where(infinite, 1.0, max_norm) / jnp.where(infinite, 1.0, jnp.maximum(norm, max_norm))
+        return jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), updates)
 
     return optax.stateless(scale)
 
