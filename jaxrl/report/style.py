@@ -53,6 +53,7 @@ LEGEND: dict[str, Any] = {
     "handlelength": 1.6,
     "columnspacing": 1.4,
 }
+NOTE_WIDTH = 100  # characters of a note that fit into one line
 LABELS = {
     "episode_return": "Episode return (reward units)",
     "greedy_return": "Return of the greedy policy (reward units)",
@@ -73,7 +74,7 @@ def new_figure(run: RunDirectory, title: str | None, note: str) -> tuple[Figure,
         figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
         axes = figure.subplots()
     figure.suptitle(plain_text(title or run.experiment), x=0.015, ha="left", fontsize=13, fontweight="bold")
-    figure.supxlabel(note, x=0.015, ha="left", fontsize=8.5, color=GREY)
+    figure.supxlabel(plain_text(textwrap.fill(note, NOTE_WIDTH)), x=0.015, ha="left", fontsize=8.5, color=GREY)
     return figure, axes
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from jaxrl.report.curve_figures import gap_curve, learning_curves
 from jaxrl.report.seed_figures import distribution
-from jaxrl.report.style import COLOURS, SIZE, caption, legend
+from jaxrl.report.style import COLOURS, SIZE, caption, legend, new_figure
 from tests.report.reading import pixels, shows
 
 WORDS = "independent Q-learning, step size by visits, no central critic"
@@ -22,6 +22,14 @@ def test_a_legend_of_long_names_leaves_the_axes_their_width(length):
     legend(axes)
     figure.draw_without_rendering()
     assert axes.get_position().width > 0.8
+
+
+@pytest.mark.parametrize("words", [1, 3])
+def test_a_note_of_any_length_stays_inside_the_figure(run, words):
+    figure, _ = new_figure(run, "Title", f"{WORDS}: worth $1; " * words)
+    figure.draw_without_rendering()
+    (note,) = (text for text in figure.texts if "worth" in text.get_text())
+    assert note.get_window_extent().x1 <= figure.bbox.x1
 
 
 @pytest.mark.parametrize("name", ["episode_return", "greedy_optimality_gap", "episode_return_distribution"])
