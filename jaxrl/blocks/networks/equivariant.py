@@ -3,7 +3,8 @@
 An image turned by a quarter has features that are turned alike and move on by one place of the group's axis. So a policy that is
 made of them turns with the picture, and a value that is made of them does not change. Images are float32[..., H, H, C], square;
 features of the group are float32[..., H, H, 4, C]: entry r belongs to r quarter turns counter-clockwise, as ``jnp.rot90`` turns.
-Channels must not have a direction of their own: no channel may mean "faces up".
+Channels must not have a direction of their own: no channel may mean "faces up". Exact means up to rounding, which on accelerators
+is that of their default products of float32.
 
 With g = (t, r), a place t and a number of turns r, an exact layer is
 
