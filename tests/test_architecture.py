@@ -87,7 +87,8 @@ def test_algorithms_do_not_import_each_other(area):
         assert not {module for module in others if not within(module, *BUILT_ON.get(path.name, ()))}, path.name
 
 
-NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in ("layers", "actor_critic", "attention", "values", "latent_model")]
+NAMES = ("layers", "actor_critic", "attention", "values", "latent_model", "graphs", "equivariant")
+NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in NAMES]
 
 
 def test_networks_and_distributions_are_the_only_doors():

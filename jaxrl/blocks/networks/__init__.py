@@ -5,6 +5,8 @@
     attention     causal transformers over sequences of steps
     values        action values: of all actions, or of one that is given
     latent_model  a model of an environment in states of its own
+    graphs        graph networks, with outputs for each node or for the graph; a ``network`` as described below
+    equivariant   convolutions that turn with the image, exactly or nearly; a ``network`` as described below
 
 A network of your own takes the place of the layers that a configuration names: every deep algorithm has the field ``network``. It
 is a function ``(observation_space, num_outputs) -> flax module``, and the module is called with a batch of observations
@@ -32,6 +34,14 @@ Initialisation uses no LAPACK: QR under vmap can hang on a CPU with two cores, a
 
 from jaxrl.blocks.networks.actor_critic import Actor, ActorCritic, actor_critic
 from jaxrl.blocks.networks.attention import CausalTransformer, DecisionTransformer
+from jaxrl.blocks.networks.equivariant import (
+    EquivariantNetwork,
+    GroupConvolution,
+    LiftingConvolution,
+    pool_group,
+    relaxation_penalty,
+)
+from jaxrl.blocks.networks.graphs import GraphConvolution, GraphNetwork, GraphPooling
 from jaxrl.blocks.networks.latent_model import LatentModel
 from jaxrl.blocks.networks.layers import (
     ACTIVATIONS,
@@ -56,7 +66,13 @@ __all__ = [
     "CausalTransformer",
     "Critic",
     "DecisionTransformer",
+    "EquivariantNetwork",
+    "GraphConvolution",
+    "GraphNetwork",
+    "GraphPooling",
+    "GroupConvolution",
     "LatentModel",
+    "LiftingConvolution",
     "Own",
     "QNetwork",
     "activation",
@@ -64,5 +80,7 @@ __all__ = [
     "critics",
     "orthogonal",
     "orthonormal_columns",
+    "pool_group",
+    "relaxation_penalty",
     "require_layers",
 ]
