@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxrl.core.averages import counted
@@ -18,27 +19,11 @@ def adam(learning_rate: Any, max_grad_norm: Any, eps: float) -> optax.GradientTr
         max_grad_norm: the largest global norm of a gradient; infinite for none.
         eps: added to the root of the second moment.
     """
+    unbounded = isinstance(max_grad_norm, float) and max_grad_norm == np.inf
+    # The branch of this cut that is not taken is NaN where the gradient is 0 and the bound infinite: no bound, no cut.
+    cut = optax.identity() if unbounded else optax.clip_by_global_norm(max_grad_norm)
     # One vector instead of a tree of small arrays: Adam then is a handful of kernels, which makes PPO on CartPole 6 % faster.
-    return optax.flatten(optax.chain(cut(max_grad_norm), optax.adam(learning_rate, eps=eps)))
-
-
-def cut(max_norm: Any) -> optax.GradientTransformation:
-    """Returns the transformation that scales gradients down to a global norm where theirs is larger (Pascanu et al. 2013).
-
-    ``optax.clip_by_global_norm`` computes the same numbers up to rounding, but its branch that is not taken is NaN where the
-    gradient is 0 or the bound infinite, which ends a search for NaN (``jax.debug_nans``); and so is the one taken where the bound
-    is infinite and the norm of a gradient overflows.
-
-    max_norm: positive, may be traced; infinite cuts nothing.
-    """
-
-    def scale(updates, params=None):
-        del params
-        norm, infinite = optax.tree.norm(updates), jnp.isinf(max_norm)
-        factor = jnp.where(infinite, 1.0, max_norm) / jnp.where(infinite, 1.0, jnp.maximum(norm, max_norm))
-        return jax.tree.map(lambda leaf: leaf * factor.astype(leaf.dtype), updates)
-
-    return optax.stateless(scale)
+    return optax.flatten(optax.chain(cut, optax.adam(learning_rate, eps=eps)))
 
 
 def annealed(learning_rate: Any, num_steps: Any) -> Callable:
