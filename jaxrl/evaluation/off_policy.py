@@ -99,8 +99,9 @@ class EpisodeTerms(NamedTuple):
     @property
     def effective_sample_size(self) -> jax.Array:
         """(sum w)^2 / sum w^2, float[]: as many episodes of the evaluated policy itself would say as much; 0 if all w are 0."""
-        square = jnp.square(self.weight).sum()
-        return jnp.where(square > 0, jnp.square(self.weight.sum()) / jnp.where(square > 0, square, 1.0), 0.0)
+        largest = self.weight.max()
+        weight = self.weight / jnp.where(largest > 0, largest, 1.0)  # the squares of large weights overflow
+        return jnp.square(weight.sum()) / jnp.where(largest > 0, jnp.square(weight).sum(), 1.0)
 
     def ratio(self, kind: str) -> tuple[jax.Array, jax.Array]:
         """Returns what is summed over and under the line of an estimate, float[N] each. kind: one of ``KINDS``."""
@@ -265,7 +266,8 @@ def _with_interval(
 ) -> OffPolicyEstimate:
     """Returns sum over / sum under and its bootstrap interval; raises DataError where a number is not finite."""
     must, fix = "the weights of all episodes must be finite", "Collect data with a policy that is nearer to the evaluated one."
-    require(bool(np.isfinite([over, under]).all()), where, must, "an infinite one", fix, DataError)
+    sound = np.isfinite(size) and np.isfinite([over, under]).all()
+    require(bool(sound), where, must, "an infinite one", fix, DataError)
     number = np.arange(len(over))
     found = bootstrap_interval(number, _ratio_of(over, under), confidence, resamples=resamples, seed=seed)
     return OffPolicyEstimate(found.estimate, found.low, found.high, size)

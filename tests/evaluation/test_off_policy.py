@@ -16,6 +16,7 @@ from jaxrl.core.spaces import Box, Discrete
 from jaxrl.errors import AlgorithmError, ConfigError, DataError, SpaceError, UnknownNameError
 from jaxrl.evaluation.off_policy import (
     KINDS,
+    EpisodeTerms,
     doubly_robust,
     empirical_model,
     episode_terms,
@@ -142,6 +143,15 @@ def test_values_that_are_exact_leave_the_noise_of_the_environment_alone():
     assert robust.high - robust.low < 0.5 * (plain.high - plain.low)
     zero = doubly_robust(data, chances, np.zeros((*data.valid.shape, 4)), GAMMA)
     np.testing.assert_allclose(zero, plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
+def test_the_effective_sample_size_does_not_depend_on_the_size_of_the_weights(unit):
+    """In float32 their squares under- or overflow."""
+    weight = unit * jnp.array([2.7, 0.5])
+    found = EpisodeTerms(weight, weight, weight).effective_sample_size
+    assert float(found) == pytest.approx((2.7 + 0.5) ** 2 / (2.7**2 + 0.5**2), rel=1e-6)
+    assert float(EpisodeTerms(0 * weight, weight, weight).effective_sample_size) == 0.0
 
 
 def test_unsound_questions_are_refused():
