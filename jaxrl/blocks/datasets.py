@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxrl.blocks import replay
 from jaxrl.blocks.off_policy import Experience
 from jaxrl.blocks.policies import mixture
 from jaxrl.blocks.returns import discounted_returns
@@ -281,10 +282,7 @@ def place_of(data: Dataset, number: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def sample_places(key: jax.Array, data: Dataset, batch_size: int) -> tuple[jax.Array, jax.Array]:
     """Draws places of steps uniformly, with replacement, among all steps of all episodes: see ``place_of``."""
-    total = data.valid.sum(dtype=jnp.int32)
-    # A remainder of 32 random bits: half the draws of randint, and no step is likelier than another by more than total / 2^32.
-    bits = jax.random.bits(key, (batch_size,), jnp.uint32)
-    return place_of(data, (bits % total.astype(jnp.uint32)).astype(jnp.int32))
+    return place_of(data, replay.uniform(key, batch_size, data.valid.sum(dtype=jnp.int32)))
 
 
 def sample(key: jax.Array, data: Dataset, batch_size: int) -> Experience:

@@ -109,7 +109,7 @@ def sample(key: jax.Array, buffer: ReplayBuffer, batch_size: int) -> PyTree:
         ConfigError: the batch is larger than the buffer.
     """
     _require_fit("sample", buffer.capacity, batch_size)
-    return items_at(buffer, _uniform(key, batch_size, buffer.size))
+    return items_at(buffer, uniform(key, batch_size, buffer.size))
 
 
 def sample_by_priority(key: jax.Array, buffer: ReplayBuffer, batch_size: int) -> tuple[jax.Array, jax.Array]:
@@ -135,7 +135,7 @@ def sample_starts(key: jax.Array, buffer: ReplayBuffer, batch_size: int, length:
     must = f"length * num_envs must not exceed the capacity ({capacity})"
     require(length * num_envs <= capacity, "replay.sample_sequences", must, length * num_envs, "Raise the capacity.")
     oldest = buffer.position - buffer.size
-    return (oldest + _uniform(key, batch_size, buffer.size - span)) % capacity
+    return (oldest + uniform(key, batch_size, buffer.size - span)) % capacity
 
 
 def sequence_from(start: jax.Array, buffer: ReplayBuffer, length: int, num_envs: int) -> jax.Array:
@@ -165,8 +165,8 @@ def sample_sequences(key: jax.Array, buffer: ReplayBuffer, batch_size: int, leng
     return items_at(buffer, sequence_from(start, buffer, length, num_envs))
 
 
-def _uniform(key: jax.Array, batch_size: int, count: jax.Array) -> jax.Array:
-    """Draws numbers below ``count`` int32[], int32[B], with replacement."""
+def uniform(key: jax.Array, batch_size: int, count: jax.Array) -> jax.Array:
+    """Draws whole numbers in [0, count) uniformly, with replacement, int32[B]. count: int32[], at least 1."""
     # A remainder of 32 random bits: half the draws of randint, and no number is likelier than another by more than count / 2^32.
     return (jax.random.bits(key, (batch_size,), jnp.uint32) % count.astype(jnp.uint32)).astype(jnp.int32)
 
