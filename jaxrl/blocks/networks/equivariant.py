@@ -65,9 +65,7 @@ class LiftingConvolution(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        shape = (max(self.num_filters, 1), self.kernel_size, self.kernel_size, x.shape[-1], self.channels)
-        filters, bias = self.param("filters", orthogonal(2**0.5), shape), self.param("bias", nn.initializers.zeros, shape[-1:])
-        weight = _relaxation(self, self.num_filters)
+        filters, bias, weight = _parameters(self, x.shape[-1])
         turned = [jnp.einsum("lijco,l->ijco", jnp.rot90(filters, r, (1, 2)), weight[:, r]) for r in range(ORDER)]
         return _convolve(x, jnp.stack(turned, axis=-2), _padded(self.kernel_size, self.padding)) + bias
 
@@ -89,9 +87,7 @@ class GroupConvolution(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        shape = (max(self.num_filters, 1), self.kernel_size, self.kernel_size, ORDER, x.shape[-1], self.channels)
-        filters, bias = self.param("filters", orthogonal(2**0.5), shape), self.param("bias", nn.initializers.zeros, shape[-1:])
-        weight = _relaxation(self, self.num_filters)
+        filters, bias, weight = _parameters(self, ORDER, x.shape[-1])
 
         def turned(r):
             """Returns psi(g^-1 h) for the turn r of g: at turn q of h stands what the filter has at q - r."""
@@ -102,9 +98,15 @@ class GroupConvolution(nn.Module):
         return _convolve(x.reshape(*x.shape[:-2], -1), kernel, _padded(self.kernel_size, self.padding)) + bias
 
 
-def _relaxation(module: nn.Module, num_filters: int) -> jax.Array:
-    """Returns the weights of the filters for each turn, float32[max(L, 1), 4]: parameters, or ones if exact."""
-    return module.param(RELAXATION, nn.initializers.ones, (num_filters, ORDER)) if num_filters else jnp.ones((1, ORDER))
+def _parameters(module: Any, *inputs: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns filters float32[max(L, 1), k, k, *inputs, channels], a bias float32[channels], and the weights of the filters.
+
+    The weights are float32[max(L, 1), 4], one for each turn: parameters of a relaxed layer, ones of an exact one.
+    """
+    count, size = module.num_filters, module.kernel_size
+    filters = module.param("filters", orthogonal(2**0.5), (max(count, 1), size, size, *inputs, module.channels))
+    bias = module.param("bias", nn.initializers.zeros, (module.channels,))
+    return filters, bias, module.param(RELAXATION, nn.initializers.ones, (count, ORDER)) if count else jnp.ones((1, ORDER))
 
 
 def _padded(kernel_size: int, padding: str) -> tuple[int, str]:
