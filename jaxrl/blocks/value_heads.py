@@ -59,6 +59,10 @@ class Head(Protocol):
         """Returns the expected return of targets, float32[...]."""
         ...
 
+    def law(self, outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns atoms and their probabilities, which broadcast to float32[..., N]; of Mean all mass on one, the mean."""
+        ...
+
 
 def chosen(outputs: jax.Array, action: jax.Array) -> jax.Array:
     """Returns the outputs of one action each, float32[..., *event].
@@ -94,6 +98,9 @@ class Mean:
 
     def mean_of_target(self, target):
         return target
+
+    def law(self, outputs):
+        return outputs[..., None], jnp.ones(1, jnp.float32)
 
 
 @struct.dataclass
@@ -132,6 +139,9 @@ class Categorical:
     def mean_of_target(self, target):
         return (target * self.atoms).sum(-1)
 
+    def law(self, outputs):
+        return self.atoms, jax.nn.softmax(outputs)
+
 
 @struct.dataclass
 class Quantile:
@@ -167,6 +177,9 @@ class Quantile:
 
     def mean_of_target(self, target):
         return self.mean(target)
+
+    def law(self, outputs):
+        return outputs, jnp.full(self.num_atoms, 1.0 / self.num_atoms, jnp.float32)
 
 
 def project(atoms: jax.Array, moved: jax.Array, probability: jax.Array) -> jax.Array:
