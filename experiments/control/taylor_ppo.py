@@ -1,7 +1,8 @@
 """Weights between two discounts: PPO whose gradient weighs the steps of an episode by a Taylor expansion in the discount.
 
-The gradient of the discounted return weighs step t by gamma^t, so that late steps hardly count; common practice leaves the weight
-out, which is right for no discounted return. An expansion of order K around gamma towards 1 lies between both: order 0 is gamma^t.
+The gradient of the discounted return weighs step t by gamma^t, so that late steps hardly count; common practice leaves the
+weight out, which is right for no discounted return. An expansion of order K around gamma towards 1 lies between both: order 0 is
+gamma^t.
 
 Source: Tang, Rowland, Munos and Valko (2021), "Taylor Expansion of Discount Factors".
 """
@@ -62,7 +63,7 @@ def figures(results: Results) -> None:
 PAPER = "Tang et al. (2021), section 5"
 CLAIMS = (
     Claim(
-        "On CartPole, PPO with weights of order 1 has a larger area under the curve of the sampled policy's return than with order 0",
+        "On CartPole, PPO with weights of order 1 has a larger area under the curve of the sampled return than with order 0",
         PAPER,
         area("sampled_return", weights="order 1") > area("sampled_return", weights="order 0"),
     ),
