@@ -10,6 +10,7 @@ Source: Tang, Rowland, Munos and Valko (2021), "Taylor Expansion of Discount Fac
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import jax.numpy as jnp
 import numpy as np
 
 import envs
@@ -47,14 +48,14 @@ def arms(config: Config) -> Iterator[Arm]:
 
 def largest_difference() -> float:
     """Returns by how much the weights of an order that the horizon does not exceed differ from the larger discount's powers."""
-    t = np.arange(50)
-    return float(np.abs(np.asarray(taylor_weights(t, LEARNER.gamma, 0.99, 50)) - 0.99**t).max())
+    t = jnp.arange(50)
+    return float(jnp.abs(taylor_weights(t, LEARNER.gamma, 0.99, 50) - 0.99**t).max())
 
 
 def figures(results: Results) -> None:
     """Draws the returns of the sampled policies over time, and the weights."""
     draw.curves(results, "sampled_return", {"optimum": float(HORIZON), "title": "CartPole, 200 steps"})
-    t = np.arange(HORIZON)
+    t = jnp.arange(HORIZON)
     weight = {name: taylor_weights(t, LEARNER.gamma, 1.0, order) for name, order in ORDERS.items() if order is not None}
     lines = {name: (t, np.asarray(values)[None]) for name, values in weight.items()}
     draw.relation(results, "weights", lines, "Step of the episode", "Weight of its gradient", title="From discount 0.95 to 1")

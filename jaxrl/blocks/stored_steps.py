@@ -120,7 +120,7 @@ def sampled(key: jax.Array, config: Any, buffer: ReplayBuffer, importance_expone
 def _sequences(config: Any, buffer: ReplayBuffer, place: jax.Array, weight: jax.Array | None) -> Sample:
     places = replay.sequence_from(place, buffer, config.sequence_length, config.num_envs)
     steps = replay.items_at(buffer, places)
-    steps = steps._replace(memory=steps.memory[0])
+    steps = steps._replace(memory=jax.tree.map(lambda leaf: leaf[0], steps.memory))
     if config.n_steps == 1:
         return Sample(steps, config.gamma, place, weight)
     steps, discount, last = multi_step.n_steps_within(steps, config.n_steps, config.gamma)

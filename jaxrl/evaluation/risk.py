@@ -83,8 +83,11 @@ class ExactCVaR:
         first = np.unique(stock[model.initial > 0])
         starts = np.where(stock == first[:, None], model.initial, 0.0)
         starts = starts / starts.sum(1, keepdims=True)
-        numbers = (jnp.asarray(part, jnp.float32) for part in (level, gamma, support, -first, stock, starts))
-        return cls(single_precision(model), *numbers, head, network, Spaces.of(env), env.action_mask_fn is not None)
+        level, gamma, support, target, stock, starts = (
+            jnp.asarray(part, jnp.float32) for part in (level, gamma, support, -first, stock, starts)
+        )
+        spaces, masked = Spaces.of(env), env.action_mask_fn is not None
+        return cls(single_precision(model), level, gamma, support, target, stock, starts, head, network, spaces, masked)
 
     def validate(self, task: Any) -> None:
         """Raises EnvError where the task is an environment of other spaces."""

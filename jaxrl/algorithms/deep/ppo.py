@@ -259,8 +259,8 @@ def estimate(
     values = moments.update(state.values, target)
     target = moments.normalize(values, target, clip=jnp.inf)
     state = replace(state, observations=observations, rewards=rewards, values=values)
-    expanded = config.taylor_order is not None
-    weight = taylor_weights(batch.t, config.gamma, config.taylor_gamma, config.taylor_order) if expanded else None
+    order = config.taylor_order
+    weight = None if order is None else taylor_weights(batch.t, config.gamma, config.taylor_gamma, order)
     return state, Experience(obs, raw_action, batch.mask, first, log_prob, output, advantage, target, weight)
 
 
