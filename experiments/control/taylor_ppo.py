@@ -57,7 +57,7 @@ def figures(results: Results) -> None:
     draw.curves(results, "sampled_return", {"optimum": float(HORIZON), "title": "CartPole, 200 steps"})
     t = jnp.arange(HORIZON)
     weight = {name: taylor_weights(t, LEARNER.gamma, 1.0, order) for name, order in ORDERS.items() if order is not None}
-    lines = {name: (t, np.asarray(values)[None]) for name, values in weight.items()}
+    lines = {name: (np.asarray(t), np.asarray(values)[None]) for name, values in weight.items()}
     draw.relation(results, "weights", lines, "Step of the episode", "Weight of its gradient", title="From discount 0.95 to 1")
 
 

@@ -1,5 +1,6 @@
 """Evaluating the risk of a policy exactly, on the model of a finite environment."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -83,11 +84,10 @@ class ExactCVaR:
         first = np.unique(stock[model.initial > 0])
         starts = np.where(stock == first[:, None], model.initial, 0.0)
         starts = starts / starts.sum(1, keepdims=True)
-        level, gamma, support, target, stock, starts = (
-            jnp.asarray(part, jnp.float32) for part in (level, gamma, support, -first, stock, starts)
-        )
+        single = partial(jnp.asarray, dtype=jnp.float32)
+        numbers = single(level), single(gamma), single(support), single(-first), single(stock), single(starts)
         spaces, masked = Spaces.of(env), env.action_mask_fn is not None
-        return cls(single_precision(model), level, gamma, support, target, stock, starts, head, network, spaces, masked)
+        return cls(single_precision(model), *numbers, head, network, spaces, masked)
 
     def validate(self, task: Any) -> None:
         """Raises EnvError where the task is an environment of other spaces."""
