@@ -1,5 +1,7 @@
 """Exact CVaR of learned policies: a policy that is known, against exact dynamic programming and against plans in advance."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,7 @@ def measured(env, act, level=0.5):
     """Returns the metrics of a policy, ``act(obs) -> actions``, beside a new network."""
     params = dqn.q_network(env, CONFIG).init(jax.random.key(0), jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 2))[0])
     algorithm = Algorithm(None, None, lambda state, greedy: lambda key, view: Decision(act(view.obs)), (), None)
-    state = dqn.State(params, params, None, None, None, None, None)
+    state = SimpleNamespace(params=params)
     return evaluator(env, level)(jax.random.key(1), algorithm, state)
 
 
