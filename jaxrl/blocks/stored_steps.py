@@ -186,7 +186,7 @@ def _require_room(where: str, config: Any, name: str) -> None:
     fix = f"Try buffer_size={least}, or {name}={max(config.buffer_size // envs, 1)}."
     require(config.buffer_size >= least, where, f"{must} ({name} * num_envs = {least})", config.buffer_size, fix)
     there, missing = config.warm_up_steps + config.num_steps, max(steps - config.num_steps, 1) * envs
-    must = f"the first draw needs {name} ({steps}) steps of each environment"
+    must = f"the first draw needs {name} ({steps}) steps of each environment before it"
     require(there >= steps, where, must, there, f"Try learning_starts={missing}.")
 
 

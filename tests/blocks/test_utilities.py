@@ -61,7 +61,7 @@ def test_what_has_no_utility_is_refused():
     ladder = envs.make("gamble_ladder")
     for changes, error, message in (
         ({"utility": "median"}, UnknownNameError, "no utility is named 'median'"),
-        ({"utility": "cvar", "head": "mean"}, ConfigError, "head must be a law of the return .* got mean"),
+        ({"utility": "cvar", "head": "mean"}, ConfigError, "head must be a law of the return .* got 'mean'"),
         ({"utility": "cvar", "risk_level": 0.0}, ConfigError, "risk_level must lie in"),
         ({"utility": "shortfall"}, ConfigError, "the observation must be a dict with a stock, got Discrete"),
     ):
