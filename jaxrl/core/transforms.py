@@ -458,7 +458,7 @@ class _StockReset:
     def __call__(self, key, params: StockParams):
         reset_key, stock_key = jax.random.split(key)
         obs, state = self.reset(reset_key, params.env)
-        stock = jax.random.choice(stock_key, params.first)
+        stock = params.first[jax.random.randint(stock_key, (), 0, params.first.shape[0], jnp.int32)]
         return {"obs": obs, "stock": stock}, Stocked(stock, jnp.bool_(False), state)
 
 
