@@ -225,6 +225,20 @@ CASES = {
             burn_in=1,
         ),
     ),
+    "dqn_r2d2": Case(
+        dqn.make,
+        env("t_maze", length=1),
+        functools.partial(
+            dqn.Config,
+            num_steps=2,
+            **OFF_POLICY,
+            memory_size=3,
+            sequence_length=4,
+            burn_in=1,
+            n_steps=2,
+            prioritised=True,
+        ),
+    ),
     "alphazero": Case(alphazero.make, env("catch", rows=3, columns=3), searching(alphazero.Config, num_steps=4)),
     "alphazero_game": Case(alphazero.make, env("tic_tac_toe"), searching(alphazero.Config, num_steps=4)),
     "muzero": Case(

@@ -174,6 +174,7 @@ def test_every_field_is_a_number(name, field):
             "init_scale must be positive, got 0.0",
         ),
         ("reward_fitting", {"num_minibatches": 3}, r"must not exceed the number of comparisons \(2\), got 3. Try 2"),
+        ("mappo", {"taylor_order": 1}, "mappo: taylor_order must be None: the steps of all agents count alike, got 1"),
         ("labeller", {"skip_below": np.inf}, "skip_below must be a number that float32 can hold"),
     ],
 )

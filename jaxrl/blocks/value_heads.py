@@ -61,6 +61,10 @@ class Head(Protocol):
         """Returns the expected return of targets, float32[...]."""
         ...
 
+    def law(self, outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns atoms and their probabilities, which broadcast to float32[..., N]; of Mean all mass on one, the mean."""
+        ...
+
 
 def chosen(outputs: jax.Array, action: jax.Array) -> jax.Array:
     """Returns the outputs of one action each, float32[..., *event].
@@ -96,6 +100,9 @@ class Mean:
 
     def mean_of_target(self, target):
         return target
+
+    def law(self, outputs):
+        return outputs[..., None], jnp.ones(1, jnp.float32)
 
 
 @struct.dataclass
@@ -134,6 +141,9 @@ class Categorical:
     def mean_of_target(self, target):
         return (target * self.atoms).sum(-1)
 
+    def law(self, outputs):
+        return self.atoms, jax.nn.softmax(outputs)
+
 
 @struct.dataclass
 class Quantile:
@@ -164,6 +174,9 @@ class Quantile:
 
     def mean_of_target(self, target):
         return self.mean(target)
+
+    def law(self, outputs):
+        return outputs, jnp.full(self.num_atoms, 1.0 / self.num_atoms, jnp.float32)
 
 
 @jax.custom_vjp

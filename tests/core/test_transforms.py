@@ -1,5 +1,6 @@
 """Transforms: the changed environment keeps the protocol, and its exact model changes with it."""
 
+import dataclasses
 import inspect
 
 import jax
@@ -22,10 +23,12 @@ from jaxrl.core.transforms import (
     with_observation,
     with_potential,
     with_reward,
+    with_stock,
     with_time_limit,
 )
 from jaxrl.errors import ConfigError, EnvError
 from jaxrl.solvers.mdp import host
+from jaxrl.solvers.mdp.stock import optimal_cvar
 from jaxrl.testing.conformance import check_environment
 from tests import oracles, probes
 
@@ -380,3 +383,48 @@ def test_a_bonus_of_agents_is_refused():
 def test_a_bonus_is_one_number():
     with pytest.raises(EnvError, match=r"with_bonus: the bonus function must return float32\[\], got 'float32\[4\]"):
         with_bonus(corridor.make(length=4), lambda params, obs, action, next_obs: params, jnp.zeros(4))
+
+
+def test_a_stock_keeps_the_protocol():
+    check_environment(with_stock(envs.make("gamble_ladder"), [0.0, -7.0]), KEY)
+    check_environment(with_stock(cartpole.make(max_steps=20), [-5.0], gamma=0.9), KEY)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.5])
+def test_a_stock_is_what_has_been_earned(gamma):
+    """s_t = (s_0 + sum_k gamma^k r_k) / gamma^t, in every episode anew; powers of 1/2 are exact."""
+    env = with_stock(envs.make("gamble_ladder"), [-3.0, -8.0], gamma)
+    _, batch = unroll(KEY, env, uniform_policy(env), start(KEY, env, 20), 10)
+    stock, reward = np.asarray(batch.obs["stock"]), np.asarray(batch.reward)
+    assert set(np.unique(stock[batch.t == 0])) == {-3.0, -8.0}
+    np.testing.assert_array_equal(batch.next_obs["stock"], (stock + reward) / gamma)
+    np.testing.assert_array_equal(stock[1:][~batch.done[:-1]], batch.next_obs["stock"][:-1][~batch.done[:-1]])
+
+
+def test_the_best_cvar_is_found_in_the_environment_with_a_stock():
+    """Its tables with the rewards f(s + r) - f(s) have the value that the solver of the augmented process promises."""
+    ladder, level, targets = envs.make("gamble_ladder"), 0.5, np.arange(16.0)
+    model = tabulate(with_stock(ladder, -targets))
+    stock = np.asarray(model.observation["stock"], np.float64)
+    following = np.minimum(stock, 0.0)[model.next_state]
+    solution = host.solve(dataclasses.replace(model, reward=following - np.minimum(stock, 0.0)[:, None, None]), 1.0)
+    begins = np.flatnonzero(model.initial)
+    np.testing.assert_allclose(model.initial[begins], 1 / 16)
+    target = -stock[begins]
+    worth = target + (np.minimum(-target, 0.0) + np.asarray(solution.value)[begins]) / level
+    assert worth.max() == pytest.approx(5.375)
+    assert float(optimal_cvar(tabulate(ladder), np.arange(16.0), level).value) == pytest.approx(worth.max())
+
+
+def test_stocks_that_make_no_sense_are_refused():
+    ladder = envs.make("gamble_ladder")
+    for first, gamma, message in (
+        ([], 1.0, "there must be a first stock"),
+        ([0.0, np.inf], 1.0, "first must be finite"),
+        ([0.0], 0.0, "gamma must be positive"),
+        ([0.0], 1.5, "gamma"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            with_stock(ladder, first, gamma)
+    with pytest.raises(EnvError, match="the environment must have no agent axis, got 2"):
+        with_stock(envs.make("prisoners_dilemma"), [0.0])
