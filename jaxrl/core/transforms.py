@@ -9,7 +9,7 @@ equal and finds its compiled program. Functions handed in must therefore live at
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
 from jaxrl.core.rollout import BLOCK
 from jaxrl.core.spaces import Discrete, Space, example
-from jaxrl.errors import EnvError, require, require_discount
+from jaxrl.errors import EnvError, require, require_discount, require_number
 
 
 @struct.dataclass
@@ -88,6 +88,33 @@ class Earning(NamedTuple):
     obs: PyTree
     over: jax.Array
     return_: jax.Array
+    state: PyTree
+
+
+@struct.dataclass
+class MaskParams:
+    """The parameters of an environment with a mask of what is seen.
+
+    env: PyTree, the parameters of the environment underneath.
+    mask: PyTree, the parameters of the mask.
+    unmasked: float32[], the share of the steps in which another action is drawn, in [0, 1].
+    """
+
+    env: PyTree
+    mask: PyTree
+    unmasked: jax.Array
+
+
+class Masked(NamedTuple):
+    """The state of an environment with a mask of what is seen.
+
+    seen: PyTree, what the mask is a function of: the observation, or features of the state.
+    drawn: int32[], the only action that is left in this step, or -1 where the mask stands.
+    state: PyTree, the state of the environment underneath.
+    """
+
+    seen: PyTree
+    drawn: jax.Array
     state: PyTree
 
 
@@ -228,6 +255,16 @@ def with_bonus(
     return dataclasses.replace(changed, outcomes_fn=None, initial_fn=None, observe_fn=None)
 
 
+def with_steps(env: Environment, note: Callable) -> Environment:
+    """Asks for the steps: a learner hands them on among its metrics, out of which ``rollout.apart`` takes them.
+
+    Args:
+        env: the environment.
+        note: ``(state) -> PyTree``, what each step says of the state before it, under ``rollout.BLOCK`` of its ``info``.
+    """
+    return dataclasses.replace(env, step_fn=_AskingStep(env.step_fn, note))
+
+
 def with_observation(env: Environment, observe: Callable, observation_space: Space) -> Environment:
     """Replaces the observation by a function of it.
 
@@ -277,6 +314,50 @@ def with_action_mask(env: Environment, mask: Callable) -> Environment:
     require(masks.can_be_masked(env.action_space), "with_action_mask", must, env.action_space, fix, EnvError)
     both = mask if env.action_mask_fn is None else _BothMasks(env.action_mask_fn, mask)
     return dataclasses.replace(env, action_mask_fn=both)
+
+
+def with_mask(
+    env: Environment,
+    mask: Callable,
+    params: PyTree = (),
+    unmasked: jax.Array | float = 0.0,
+    features: Callable | None = None,
+) -> Environment:
+    """Forbids actions by a function of what is seen, whose parameters are a traced part of the environment's.
+
+    In a share of the steps the mask is another one: it leaves a single action, drawn uniformly from all that the environment
+    itself allows. Every learner then takes that action, so that a mask which is wrong is found out. Where the mask would leave no
+    action, it forbids none. The result is not finite even if the environment is: these draws are a part of its state.
+
+    Args:
+        env: an environment with discrete actions and without agents.
+        mask: ``(params, seen) -> bool[A]``, True = legal.
+        params: the parameters of the mask, any pytree of arrays.
+        unmasked: the share of the steps, in [0, 1].
+        features: ``(state, params) -> PyTree``, of the environment's own state and parameters: what the mask sees. None for the
+            observation.
+
+    Returns:
+        The environment with ``params`` of type ``MaskParams`` and states of type ``Masked``.
+
+    Raises:
+        ConfigError: the share is out of range.
+        EnvError: the environment has agents, its actions are not discrete, or the mask has another shape.
+    """
+    where, space = "with_mask", env.action_space
+    must, fix = "the environment must have no agent axis", "Mask the actions of agents by with_action_mask."
+    require(env.num_agents is None, where, must, env.num_agents, fix, EnvError)
+    if not isinstance(space, Discrete):
+        raise EnvError(f"{where}: the action space must be Discrete, got {space}. Use with_action_mask.")
+    require_number(where, "unmasked", unmasked, 0, 1, "0.05 is common.")
+    masking = _Masking(mask, features, env.action_mask_fn, space)
+    obs, state = jax.eval_shape(env.reset, jax.random.key(0))
+    found: Any = jax.eval_shape(lambda *seen: mask(params, masking.seen(*seen)), obs, state, env.params)
+    must, value = f"the mask must return bool[{space.n}]", f"{found.dtype}{list(found.shape)}"
+    require((found.shape, found.dtype) == ((space.n,), jnp.bool_), where, must, value, "Give a flag for each action.", EnvError)
+    all_params = MaskParams(env.params, params, jnp.asarray(unmasked, jnp.float32))
+    changed = _around(env, all_params, _MaskReset(env.reset_fn, masking), _MaskStep(env.step_fn, masking))
+    return dataclasses.replace(changed, action_mask_fn=masking, outcomes_fn=None, initial_fn=None, observe_fn=None)
 
 
 def with_copied_actions(env: Environment, copies: int) -> Environment:
@@ -370,6 +451,63 @@ class _BonusStep:
         reward = params.reward_weight * paid.reward + params.bonus_weight * bonus
         earning = Earning(inner.obs, inner.terminated, paid.return_, inner.state)
         return inner._replace(state=earning, reward=reward.astype(jnp.float32), info=inner.info | {BLOCK: paid})
+
+
+@dataclass(frozen=True)
+class _AskingStep:
+    step: Callable
+    note: Callable
+
+    def __call__(self, key, state, action, params):
+        step: Step = self.step(key, state, action, params)
+        return step._replace(info=step.info | {BLOCK: self.note(state)})
+
+
+@dataclass(frozen=True)
+class _Masking:
+    """The mask of a state, and the states of an environment with one. own: the mask of the environment underneath, or None."""
+
+    mask: Callable
+    features: Callable | None
+    own: Callable | None
+    space: Discrete
+
+    def seen(self, obs, state, params):
+        return obs if self.features is None else self.features(state, params)
+
+    def state(self, key, obs, state, params: MaskParams) -> Masked:
+        share_key, action_key = jax.random.split(key)
+        own = None if self.own is None else self.own(state, params.env)
+        action = masks.sample(action_key, self.space, own, ())
+        alone = jax.random.uniform(share_key, (), jnp.float32) < params.unmasked
+        return Masked(self.seen(obs, state, params.env), jnp.where(alone, action, -1), state)
+
+    def __call__(self, state: Masked, params: MaskParams):
+        own = None if self.own is None else self.own(state.state, params.env)
+        legal = masks.unless_empty(masks.both(self.mask(params.mask, state.seen), own), own)
+        return jnp.where(state.drawn >= 0, jnp.arange(self.space.n) == state.drawn, legal)
+
+
+@dataclass(frozen=True)
+class _MaskReset:
+    reset: Callable
+    masking: _Masking
+
+    def __call__(self, key, params):
+        reset_key, draw_key = jax.random.split(key)
+        obs, state = self.reset(reset_key, params.env)
+        return obs, self.masking.state(draw_key, obs, state, params)
+
+
+@dataclass(frozen=True)
+class _MaskStep:
+    step: Callable
+    masking: _Masking
+
+    def __call__(self, key, state, action, params):
+        step_key, draw_key = jax.random.split(key)
+        inner: Step = self.step(step_key, state.state, action, params.env)
+        return inner._replace(state=self.masking.state(draw_key, inner.obs, inner.state, params))
 
 
 @dataclass(frozen=True)
