@@ -7,7 +7,7 @@ equal and finds its compiled program. Functions handed in must therefore live at
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ from jaxrl.core import masks
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
 from jaxrl.core.rollout import BLOCK
-from jaxrl.core.spaces import Discrete, Space, example
-from jaxrl.errors import EnvError, require, require_discount, require_number
+from jaxrl.core.spaces import Box, Discrete, Space, example
+from jaxrl.errors import EnvError, require, require_discount, require_number, require_real
 
 
 @struct.dataclass
@@ -360,6 +360,32 @@ def with_mask(
     return dataclasses.replace(changed, action_mask_fn=masking, outcomes_fn=None, initial_fn=None, observe_fn=None)
 
 
+def with_discrete_actions(env: Environment, actions: Sequence[Sequence[float]]) -> Environment:
+    """Leaves an environment with real actions some of them, by their numbers: action ``a`` of the result is ``actions[a]``.
+
+    Args:
+        env: an environment with a Box of one axis as action space.
+        actions: A of its actions, in rows of the Box's size.
+
+    Raises:
+        EnvError: the action space is another one.
+        ConfigError: there are no actions, or one lies outside of the Box.
+    """
+    where, space = "with_discrete_actions", env.action_space
+    box = isinstance(space, Box) and len(space.shape) == 1
+    require(box, where, "the action space must be a Box of one axis", space, "Write a step function of your own.", EnvError)
+    assert isinstance(space, Box)
+    table = require_real(where, "actions", actions)
+    must = f"actions must have shape [A, {space.shape[0]}], A at least 1"
+    require(table.ndim == 2 and len(table) > 0 and table.shape[1:] == space.shape, where, must, list(table.shape), "Add a row.")
+    table = table.astype(space.dtype)
+    for row in table:
+        require(bool(space.contains(jnp.asarray(row))), where, f"every action must lie in {space}", row.tolist(), "Cut it.")
+    step = _OfNumberedAction(env.step_fn, tuple(map(tuple, table.tolist())), np.dtype(space.dtype).name)
+    outcomes = env.outcomes_fn and dataclasses.replace(step, function=env.outcomes_fn)
+    return dataclasses.replace(env, step_fn=step, outcomes_fn=outcomes, action_space=Discrete(len(table)))
+
+
 def with_copied_actions(env: Environment, copies: int) -> Environment:
     """Gives every action several names: action ``a`` of the result is the action ``a // copies`` of the environment.
 
@@ -606,6 +632,19 @@ class _OfCopiedAction:
     def __call__(self, *arguments):
         *before, action, params = arguments
         return self.function(*before, action // self.copies, params)
+
+
+@dataclass(frozen=True)
+class _OfNumberedAction:
+    """A function of an action that comes last but for the parameters, called with its number."""
+
+    function: Callable
+    actions: tuple[tuple[float, ...], ...]
+    dtype: str
+
+    def __call__(self, *arguments):
+        *before, action, params = arguments
+        return self.function(*before, jnp.asarray(self.actions, self.dtype)[action], params)
 
 
 @dataclass(frozen=True)

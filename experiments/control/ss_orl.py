@@ -1,0 +1,190 @@
+"""Semi-supervised offline learning: an inverse model fills in the actions of nine tenths of the episodes of a point maze.
+
+A point mass moves by four pushes through a maze. Its 500 episodes are of mixed quality: a push is that of the shortest way, or with
+a probability that rises from episode to episode, from 0 to 1, a random one. A tenth of the episodes keep their actions, drawn from
+all or from the half with the lowest returns. Conservative Q-learning learns from these alone, from all with the actions that an
+inverse model fills in, and from all with the true ones. The inverse model alone is then tried where pushes slip.
+
+Source: Zheng et al. (2023), "Semi-Supervised Offline Reinforcement Learning with Action-Free Trajectories". The maze is ours.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from envs.control import point_maze
+from envs.gridworlds import random_maze
+from jaxrl.algorithms.offline import cql, inverse_model
+from jaxrl.blocks import datasets
+from jaxrl.blocks.action_labels import Labelled, Whole
+from jaxrl.blocks.datasets import Dataset
+from jaxrl.core.environment import Environment, static
+from jaxrl.core.rollout import Decision
+from jaxrl.core.transforms import with_discrete_actions
+from jaxrl.evaluation import Episodes
+from jaxrl.experiment import Arm, Claim, Results, draw, every, final
+from jaxrl.training.runner import Run
+
+MAP = ("SSSSS", "####S", "SSSSS", "S####", "SSSSG")
+STEPS, SHARE = 40, 0.1  # in an episode; of the episodes keep their actions
+SLIPS = (0.0, 0.1, 0.2, 0.4, 0.6)
+ANY, LOWEST = "of all", "of the lower half"  # the episodes that keep their actions
+INVERSE, TRUE, FEW, FILLED = "inverse model", "all actions", "a tenth of them", "a tenth and an inverse model"
+# Sizes and rates were chosen on root 1.
+MODEL = inverse_model.Config(hidden=(64,), batch_size=64, learning_rate=3e-3)
+LEARNER = cql.Config(hidden=(64, 64), batch_size=64, learning_rate=1e-3, gamma=0.95, alpha=0.1, target_step_size=0.01)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Conservative Q-learning in a point maze, from data whose actions are mostly filled in."""
+
+    seeds: int = 8
+    """Data sets, each with models and learners of its own (count)."""
+    episodes: int = 500
+    """Episodes in a data set (count)."""
+    model_updates: int = 20
+    """Updates of each inverse model (count), of 100 gradient steps each."""
+    updates: int = 60
+    """Updates of each learner (count), likewise."""
+    model: inverse_model.Config = field(default_factory=lambda: MODEL)
+    """The inverse model."""
+    learner: cql.Config = field(default_factory=lambda: LEARNER)
+    """Conservative Q-learning."""
+
+
+TINY: dict[str, Any] = {"num_gradient_steps": 2, "batch_size": 4, "hidden": (4,)}
+QUICK = Config(2, 20, 1, 1, inverse_model.Config(**TINY), cql.Config(**TINY))
+
+
+@cache
+def maze(slip: float) -> Environment:
+    """The maze of four moves of half a cell; nothing is left of a velocity."""
+    env = point_maze.make(MAP, force=50.0, damping=10.0, slip=slip, max_steps=STEPS)
+    return with_discrete_actions(env, point_maze.MOVES)
+
+
+@struct.dataclass
+class Recording:
+    """A task that draws episodes of mixed quality. shortest: int32[R + 2, C + 2], the move of the shortest way from each cell."""
+
+    env: Environment
+    shortest: jax.Array
+    episodes: int = static()
+
+    def __call__(self, key: jax.Array) -> Dataset:
+        noise = jnp.linspace(0.0, 1.0, self.episodes, dtype=jnp.float32)
+
+        def act(key, view):
+            random_key, move_key = jax.random.split(key)
+            cell = jnp.floor(view.obs[:, :2]).astype(jnp.int32) + 1
+            at_random = jax.random.uniform(random_key, noise.shape, jnp.float32) < noise
+            move = jax.random.randint(move_key, noise.shape, 0, len(point_maze.MOVES), jnp.int32)
+            return Decision(jnp.where(at_random, move, self.shortest[cell[:, 0], cell[:, 1]]))
+
+        return datasets.collect(key, self.env, act, self.episodes)
+
+
+def recording(slip: float, episodes: int) -> Recording:
+    """Returns the task that draws the data of a maze."""
+    env = maze(slip)
+    walls, goal = ~env.params.free, env.params.goal[0].astype(jnp.int32) + 1
+    distance = np.asarray(random_maze.distances(walls, goal))
+    far = np.where(distance < 0, distance.max() + 1, distance)
+    ahead = [np.roll(far, (-int(row), -int(column)), (0, 1)) for row, column in point_maze.MOVES]
+    return Recording(env, jnp.asarray(np.argmin(ahead, 0), jnp.int32), episodes)
+
+
+def arms(config: Config) -> Iterator[Arm]:
+    """Inverse models, and learners from all actions, from a tenth of them, and from a tenth with what the models fill in."""
+
+    def arm(data: str, labels: str, slip: float, make, task, learner, updates: int, **options) -> Arm:
+        factors = {"data": data, "labels": labels, "slip": slip}
+        return Arm(factors, make, task, learner, config.seeds, num_updates=updates, show=("loss",), **options)
+
+    labelled = {}
+    for slip, labels in [(slip, ANY) for slip in SLIPS] + [(0.0, LOWEST)]:
+        task = labelled[slip, labels] = Labelled(recording(slip, config.episodes), SHARE, jnp.bool_(labels == LOWEST))
+        yield arm(INVERSE, labels, slip, inverse_model.make, task, config.model, config.model_updates)
+    learn = partial(arm, slip=0.0, make=cql.make, learner=config.learner, updates=config.updates)
+    judge: Any = {"evaluators": (Episodes(maze(0.0), num_episodes=200, modes=("greedy",)),)}
+    yield learn(TRUE, "all", task=Whole(labelled[0.0, ANY]), **judge)
+    for labels in (ANY, LOWEST):
+        task = labelled[0.0, labels]
+        yield learn(FEW, labels, task=task, **judge)
+        model = {"data": INVERSE, "labels": labels, "slip": 0.0}
+        yield learn(FILLED, labels, task=task, after=model, prepare=partial(filled_in, config.model), **judge)
+
+
+def filled_in(model: inverse_model.Config, arm: Arm, run: Run) -> Arm:
+    """The data of each seed, whose missing actions its own model fills in."""
+    task, own = inverse_model.Relabelled(arm.task, model, run.state.params), inverse_model.Relabelled(None, None, 0)
+    return replace(arm, task=task, task_axes=own)
+
+
+def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
+    """Measures the accuracy of each inverse model on as many episodes again, whose actions it has not seen."""
+    for place, arm in enumerate(arms(config)):
+        if arm.factors["data"] == INVERSE:
+            fresh = jax.jit(arm.task.data)(jax.random.fold_in(jax.random.key(results.root), place))
+            params = results.run(**arm.factors).state.params
+            found = jax.jit(jax.vmap(inverse_model.accuracy, (None, 0, None)))(config.model, params, fresh)
+            yield arm.factors, results.marked({"accuracy": found[:, None]}, **arm.factors)
+
+
+def figures(results: Results) -> None:
+    """Draws the returns of the learners, and the accuracy of inverse models where pushes slip."""
+    for labels, name in ((ANY, "any"), (LOWEST, "lowest")):
+        arms = {what: {"data": what, "labels": labels} for what in (FILLED, FEW)} | {TRUE: {"data": TRUE}}
+        x, y = "Gradient steps (count)", "Greedy return"
+        options = {"title": f"A point maze; a tenth {labels} 500 episodes has actions"}
+        draw.lines(results, f"returns_{name}", "greedy_return", arms, x, y, x=float(LEARNER.num_gradient_steps), **options)
+    of = {"data": INVERSE, "labels": ANY}
+    draw.against(results, "accuracy", "accuracy", "slip", "Probability that a push slips", "Accuracy of the inverse model", of=of)
+
+
+def returns(data: str, labels: str) -> Any:
+    """The greedy return at the end: how often the goal is reached within 40 steps."""
+    return final("greedy_return", data=data, labels=labels)
+
+
+PAPER, OURS = "Zheng et al. (2023)", "Zheng et al. (2023); the bar is ours"
+CLAIMS = (
+    *(
+        Claim(
+            f"In a point maze where a tenth {words} keeps its actions, conservative Q-learning from all episodes with the actions "
+            "of an inverse model has at least 0.9 of the return that it has from the true actions",
+            OURS,
+            returns(FILLED, labels) >= returns(TRUE, "all") * 0.9,
+        )
+        for labels, words in ((ANY, "of 500 episodes"), (LOWEST, "of 500 episodes, of the half with the lowest returns,"))
+    ),
+    *(
+        Claim(
+            f"There it has more than from the episodes with actions alone, where these are {words}",
+            PAPER,
+            returns(FILLED, labels) > returns(FEW, labels),
+        )
+        for labels, words in ((ANY, "drawn from all"), (LOWEST, "of the lower half"))
+    ),
+    Claim(
+        "If pushes are certain, the inverse model gives at least 95 % of the actions of new episodes",
+        OURS,
+        every(final("accuracy", data=INVERSE, labels=labels, slip=0.0) >= 0.95 for labels in (ANY, LOWEST)),
+    ),
+    Claim(
+        "Its accuracy falls from each of the probabilities 0, 0.1, 0.2, 0.4 and 0.6 of a slip to the next",
+        OURS,
+        every(
+            final("accuracy", data=INVERSE, labels=ANY, slip=one) > final("accuracy", data=INVERSE, labels=ANY, slip=other)
+            for one, other in pairwise(SLIPS)
+        ),
+    ),
+)
