@@ -5,8 +5,8 @@ map. The point moves in a straight line until it meets a wall: there the velocit
 slides along it. The speed is limited to half a cell a step, so a move enters at most one cell along each axis. These are entered
 in the order in which the line meets them, each only if it is free: no wall is passed, cut at a corner or squeezed through. With
 probability ``slip`` a push is turned by a quarter, either way alike. ``MOVES`` are the four pushes along the axes, from which
-``jaxrl.core.transforms.with_discrete_actions`` makes a maze for learners of Discrete actions; with damping * time_step = 1 nothing
-is left of the last velocity, and every push is a move of its own.
+``jaxrl.core.transforms.with_discrete_actions`` makes a maze for learners of Discrete actions; with damping * time_step = 1 the
+point has no inertia, and every push is a move of its own.
 
 Source: the point mass of Maze2D of Fu et al. (2020), D4RL, with exact collisions instead of a physics engine.
 """

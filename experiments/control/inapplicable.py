@@ -1,7 +1,7 @@
-"""Inapplicable actions: a table among K extra actions that nearly never do anything, with masks that are given, learned or carried over.
+"""Inapplicable actions: Q-learning among K actions that nearly never do anything, with masks that are given, learned or kept.
 
-FourRooms has K extra actions: every other one works in hallways, the others in corners, and anywhere else they do nothing. Tabular
-Q-learning chooses among all actions, among those of a mask that is exact or knows half of the extra ones, or among those that a
+FourRooms has K extra actions: every other one works in hallways, the others in corners, and anywhere else they do nothing. A
+table chooses among all actions, among those of a mask that is exact or knows half of the extra ones, or among those that a
 classifier of the walls around a cell has not ruled out yet. The classifier of one map is then kept on another one.
 
 Source: Ardon (2022), "Inapplicable Actions Learning for Knowledge Transfer in Reinforcement Learning"; the bars are ours.
@@ -96,8 +96,8 @@ def keeping(arm: Arm, run: Run) -> Arm:
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
-    """Measures the steps until nine tenths of the episodes of 20 updates reach the goal in time (all steps, if they never do);
-    and of each mask that is learned the share of the working pairs of cell and action that it forbids, and that of idle ones left.
+    """Measures the steps until nine tenths of the episodes of 20 updates reach the goal in time, all steps if they never do. Of a
+    mask that is learned: the share of the working pairs of cell and action that it forbids, and that of idle ones that it leaves.
     """
     for arm in arms(config):
         ended = results.values("episodes", "metrics", **arm.factors)
@@ -106,7 +106,7 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
         enough = (reached >= SHARE * ended)[:, WINDOW - 1 : -WINDOW + 1] & (ended > 0)[:, WINDOW - 1 : -WINDOW + 1]
         updates = np.where(enough.any(1), enough.argmax(1) + WINDOW, arm.updates)
         found = {"steps": updates[:, None] * float(TABLE.steps_per_update)}
-        yield arm.factors, found | (mistakes(arm, results) if arm.factors["mask"] == LEARNED else {})
+        yield dict(arm.factors), found | (mistakes(arm, results) if arm.factors["mask"] == LEARNED else {})
 
 
 def mistakes(arm: Arm, results: Results) -> dict[str, Any]:
@@ -140,8 +140,8 @@ def steps(mask: str, place: str = FIRST, extra: int = COUNTS[-1]) -> Any:
 SOURCE = "Ardon (2022); the bar is ours"
 CLAIMS = (
     Claim(
-        "Among 30 extra actions in FourRooms, Q-learning with a learned mask takes at most 0.7 of the steps that it takes without "
-        "one until 90 % of its episodes reach the goal",
+        "Among 30 extra actions in FourRooms, Q-learning with a learned mask takes at most 0.7 of the steps that it takes "
+        "without one until 90 % of its episodes reach the goal",
         SOURCE,
         steps(LEARNED) <= steps(NONE) * 0.7,
     ),

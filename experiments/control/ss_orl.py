@@ -1,9 +1,9 @@
 """Semi-supervised offline learning: an inverse model fills in the actions of nine tenths of the episodes of a point maze.
 
-A point mass moves by four pushes through a maze. Its 500 episodes are of mixed quality: a push is that of the shortest way, or with
-a probability that rises from episode to episode, from 0 to 1, a random one. A tenth of the episodes keep their actions, drawn from
-all or from the half with the lowest returns. Conservative Q-learning learns from these alone, from all with the actions that an
-inverse model fills in, and from all with the true ones. The inverse model alone is then tried where pushes slip.
+A point mass moves by four pushes through a maze. Its 500 episodes are of mixed quality: a push is that of the shortest way, or a
+random one with a probability that rises from episode to episode, from 0 to 1. A tenth of the episodes keep their actions, drawn
+from all or from the half with the lowest returns. Conservative Q-learning learns from these alone, from all with the actions that
+an inverse model fills in, and from all with the true ones. The inverse model alone is then tried where pushes slip.
 
 Source: Zheng et al. (2023), "Semi-Supervised Offline Reinforcement Learning with Action-Free Trajectories". The maze is ours.
 """
@@ -125,8 +125,9 @@ def arms(config: Config) -> Iterator[Arm]:
 
 def filled_in(model: inverse_model.Config, arm: Arm, run: Run) -> Arm:
     """The data of each seed, whose missing actions its own model fills in."""
-    task, own = inverse_model.Relabelled(arm.task, model, run.state.params), inverse_model.Relabelled(None, None, 0)
-    return replace(arm, task=task, task_axes=own)
+    shared: Any = None
+    task = inverse_model.Relabelled(arm.task, model, run.state.params)
+    return replace(arm, task=task, task_axes=inverse_model.Relabelled(shared, shared, 0))
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
@@ -136,7 +137,7 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
             fresh = jax.jit(arm.task.data)(jax.random.fold_in(jax.random.key(results.root), place))
             params = results.run(**arm.factors).state.params
             found = jax.jit(jax.vmap(inverse_model.accuracy, (None, 0, None)))(config.model, params, fresh)
-            yield arm.factors, results.marked({"accuracy": found[:, None]}, **arm.factors)
+            yield dict(arm.factors), results.marked({"accuracy": found[:, None]}, **arm.factors)
 
 
 def figures(results: Results) -> None:
@@ -159,8 +160,8 @@ PAPER, OURS = "Zheng et al. (2023)", "Zheng et al. (2023); the bar is ours"
 CLAIMS = (
     *(
         Claim(
-            f"In a point maze where a tenth {words} keeps its actions, conservative Q-learning from all episodes with the actions "
-            "of an inverse model has at least 0.9 of the return that it has from the true actions",
+            f"In a point maze where a tenth {words} keeps its actions, conservative Q-learning from all episodes with the "
+            "actions of an inverse model has at least 0.9 of the return that it has from the true actions",
             OURS,
             returns(FILLED, labels) >= returns(TRUE, "all") * 0.9,
         )

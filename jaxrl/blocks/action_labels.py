@@ -6,6 +6,7 @@ learner refuses them, until ``jaxrl.algorithms.offline.inverse_model`` has fille
 Source: Zheng et al. (2023), "Semi-Supervised Offline Reinforcement Learning with Action-Free Trajectories", sections 2 and 4.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -55,7 +56,7 @@ def without_actions(data: Dataset) -> Dataset:
     def nothing(leaf: jax.Array) -> jax.Array:
         return jnp.full_like(leaf, jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else -1)
 
-    return data.replace(action=jax.tree.map(nothing, data.action), log_prob=None)
+    return replace(data, action=jax.tree.map(nothing, data.action), log_prob=None)
 
 
 @struct.dataclass

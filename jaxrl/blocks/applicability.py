@@ -139,8 +139,11 @@ def seen_space(env: Environment, features: Callable | None) -> Space:
         return env.observation_space
     found: Any = jax.eval_shape(lambda key: features(env.reset(key)[1], env.params), jax.random.key(0))
     vector = isinstance(found, jax.ShapeDtypeStruct) and found.dtype == jnp.float32 and len(found.shape) == 1
-    must = "the features of a state must be float32[F]"
-    require(vector, "applicability", must, jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", found), "Join them.", EnvError)
+    must, shown = (
+        "the features of a state must be float32[F]",
+        jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", found),
+    )
+    require(vector, "applicability", must, shown, "Join them.", EnvError)
     return Box(-jnp.inf, jnp.inf, found.shape)
 
 

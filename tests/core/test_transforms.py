@@ -467,7 +467,7 @@ def test_masks_that_do_not_fit_are_refused():
 def test_numbered_actions_are_those_of_the_box():
     env, torques = envs.make("pendulum"), [[-2.0], [0.5], [2.0]]
     numbered = with_discrete_actions(env, torques)
-    check_environment(numbered, KEY, rebuilt=with_discrete_actions(envs.make("pendulum"), np.array(torques)))
+    check_environment(numbered, KEY, rebuilt=with_discrete_actions(envs.make("pendulum"), torques))
     _, state = env.reset(KEY)
     for number, torque in enumerate(torques):
         one, other = numbered.step(KEY, state, jnp.int32(number)), env.step(KEY, state, jnp.asarray(torque, jnp.float32))

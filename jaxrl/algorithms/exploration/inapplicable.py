@@ -140,7 +140,7 @@ class Mask:
 
     classifier: Classifier
     params: PyTree
-    threshold: jax.Array
+    threshold: jax.Array | float
     always: tuple[int, ...] = static()
 
 

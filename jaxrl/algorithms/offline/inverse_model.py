@@ -1,4 +1,4 @@
-"""Inverse model: which action led from one state to the next, learned from episodes with actions and filled in where there are none.
+"""Inverse model: which action led from one state to the next, learned where actions are known and filled in where they are not.
 
     1. fit       p(a_t | o_{t-K+1}, ..., o_t, o_{t+1}) to the episodes with actions, by maximum likelihood:
                      repeat: a minibatch of their steps, and one Adam step on -mean log p
@@ -6,8 +6,8 @@
     3. learn     from all episodes by any offline learner
 
 This algorithm is line 1: behaviour cloning that also sees where the step has led. Its task is the data with actions, for example
-``jaxrl.blocks.action_labels.Labelled``. ``relabelled`` is line 2, and ``Relabelled`` a task of line 3, in which every seed has the
-data and the model of its own. Before the first step of an episode the window shows its first observation again.
+``jaxrl.blocks.action_labels.Labelled``. ``relabelled`` is line 2, and ``Relabelled`` a task of line 3, in which every seed has
+data and a model of its own. Before the first step of an episode the window shows its first observation again.
 
 With K = 1 and Discrete actions the likelihood is that of the inverse model of ``jaxrl.blocks.bonuses.ICM``, there on features
 that it learns.
@@ -61,7 +61,7 @@ class Config(OfflineConfig):
 def network(data: Dataset, config: Config) -> ActorCritic:
     """Returns the network whose parameters are ``State.params``: the outputs of p(a | window)."""
     size = (config.context + 1) * spaces.flat_size(data.observation_space)
-    return offline.actor_network(data.replace(observation_space=Box(-jnp.inf, jnp.inf, (size,))), config)
+    return offline.actor_network(replace(data, observation_space=Box(-jnp.inf, jnp.inf, (size,))), config)
 
 
 def window(data: Dataset, place: tuple[jax.Array, jax.Array], context: int) -> jax.Array:
@@ -85,7 +85,8 @@ def make(task: Any, config: Config) -> Algorithm:
     step = optimisers.gradient_step(partial(loss, model), adam)
 
     def begin(key, data):
-        params = offline.init_actor(key, model, jnp.zeros((1, *model.observation_space.shape), jnp.float32))
+        first = jnp.zeros(1, jnp.int32)
+        params = offline.init_actor(key, model, window(data, (first, first), config.context))
         return State(params, adam.init(params))
 
     def learn(state, data, key):
@@ -114,14 +115,16 @@ def predicted(config: Config, params: PyTree, data: Dataset, key: jax.Array | No
 
 def relabelled(config: Config, params: PyTree, data: Dataset, key: jax.Array | None = None) -> Dataset:
     """Returns data whose actions are those of the model; see ``predicted``. How likely the behaviour took them is not known."""
-    return datasets.padded(data.replace(action=predicted(config, params, data, key), log_prob=None))
+    return datasets.padded(replace(data, action=predicted(config, params, data, key), log_prob=None))
 
 
 def accuracy(config: Config, params: PyTree, data: Dataset) -> jax.Array:
-    """Returns the share of the steps whose most likely action is that of the data, float32[], for actions without real numbers."""
-    same = jax.tree.map(
-        lambda own, true: (own == true).reshape(*data.valid.shape, -1).all(-1), predicted(config, params, data), data.action
-    )
+    """Returns the share of the steps whose most likely action is that of the data, float32[]; no real action ever is."""
+
+    def equal(own: jax.Array, true: jax.Array) -> jax.Array:
+        return (own == true).reshape(*data.valid.shape, -1).all(-1)
+
+    same = jax.tree.map(equal, predicted(config, params, data), data.action)
     return jnp.mean(jax.tree.reduce(jnp.logical_and, same), where=data.valid, dtype=jnp.float32)
 
 
@@ -140,4 +143,4 @@ class Relabelled:
         """Draws the data of a seed: those from which its model has learned, and those that it fills in."""
         labelled, others = self.labels.parts(key)
         filled = relabelled(self.config, self.params, others)
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), labelled.replace(log_prob=None), filled)
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), replace(labelled, log_prob=None), filled)

@@ -60,13 +60,14 @@ def test_at_threshold_one_the_learner_is_the_learner_itself():
         state, _ = inapplicable.make(env, config).update(state, jax.random.fold_in(KEY, number))
     visits = np.asarray(state.learner.visits)
     # A random table that no mask holds back tries idle actions as often as any.
-    assert visits.sum() == 30 and visits[:, 4:].sum() > 8
+    assert visits.sum() == 30
+    assert visits[:, 4:].sum() > 8
 
 
 def decided(env, learned, **changes):
     """What a greedy table chooses whose best action is 4 in every cell; learned: the logit of every action."""
     config = masked(env, features=None, **changes)
-    algorithm = inapplicable.make(env, config)
+    algorithm: Any = inapplicable.make(env, config)
     state = algorithm.init(KEY)
     zeros = jax.tree.map(jnp.zeros_like, state.classifier.params)
     bias = [leaf for leaf in jax.tree.leaves(zeros) if leaf.shape == (8,)][-1]
@@ -131,9 +132,7 @@ def test_a_frozen_classifier_stays_as_it_is_and_policies_see_the_state():
     frozen = replace(config, classifier=replace(config.classifier, learning_rate=0.0))
     done = run(inapplicable.make, env, frozen, seeds=1, num_updates=2, evaluators=(Episodes(env, num_episodes=2),))
     first = inapplicable.make(env, frozen).init(jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), 0))
-    for one, other in zip(
-        jax.tree.leaves(first.classifier.params), jax.tree.leaves(done.state.classifier.params), strict=True
-    ):
+    for one, other in zip(jax.tree.leaves(first.classifier.params), jax.tree.leaves(done.state.classifier.params), strict=True):
         np.testing.assert_array_equal(one, other[0])
     assert np.isfinite(done.evaluations["greedy_return"]).all()
     assert inapplicable.make(env, config).probabilities is None  # exact evaluators show no states
@@ -146,7 +145,11 @@ def test_a_frozen_classifier_stays_as_it_is_and_policies_see_the_state():
         ({"unmasked": np.nan}, ConfigError, "unmasked must be a finite number"),
         ({"always": (8,)}, ConfigError, r"an action of always must be an integer in \[0, 8\), got 8"),
         ({"learner": q_learning.Config(gamma=2.0)}, ConfigError, "q_learning: gamma must lie in"),
-        ({"learner": replace(TABLE, num_steps=3_000)}, ConfigError, "must fit into classifier.buffer_size, got 2000. Set it to 3000"),
+        (
+            {"learner": replace(TABLE, num_steps=3_000)},
+            ConfigError,
+            "into classifier.buffer_size, got 2000. Set it to 3000",
+        ),
         ({"classifier": Classifier.of(grid(3))}, EnvError, "must be built for what the environment shows and its actions"),
         ({"classifier": Classifier.of(grid(), learning_rate=-1.0)}, ConfigError, "learning_rate must be at least 0"),
         ({"classifier": Classifier.of(grid(), batch_size=9, buffer_size=8)}, ConfigError, "batch_size"),

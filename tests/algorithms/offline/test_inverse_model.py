@@ -1,5 +1,7 @@
 """Inverse models: the actions of episodes without any, from the states that followed each other."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,12 +18,12 @@ from jaxrl.errors import ConfigError, DataError, SpaceError
 from jaxrl.training.runner import run
 
 KEY = jax.random.key(0)
-FAST = inverse_model.Config(num_gradient_steps=100, batch_size=64, hidden=(32,), learning_rate=1e-2)
+FAST: Any = inverse_model.Config(num_gradient_steps=100, batch_size=64, hidden=(32,), learning_rate=1e-2)
 
 
-def recorded(name, count=40, length=12, **parameters):
+def recorded(name, count=40, steps=12, key=0, **parameters) -> Any:
     env = envs.make(name, **parameters)
-    return datasets.collect(KEY, env, rollout.uniform_policy(env), count, length)
+    return datasets.collect(jax.random.key(key), env, rollout.uniform_policy(env), count, steps)
 
 
 def fitted(data, config=FAST, num_updates=5):
@@ -33,7 +35,7 @@ def test_moves_that_are_certain_are_known():
     """In the corridor every step tells its move, but for the end, which only the move to the right enters."""
     data = recorded("corridor", slip=0.0)
     params = fitted(data)
-    assert float(inverse_model.accuracy(FAST, params, recorded("corridor", slip=0.0, count=80))) == 1.0
+    assert float(inverse_model.accuracy(FAST, params, recorded("corridor", 80, key=1, slip=0.0))) == 1.0
     filled = inverse_model.relabelled(FAST, params, without_actions(data))
     np.testing.assert_array_equal(filled.action, data.action)
     assert filled.log_prob is None
@@ -41,9 +43,9 @@ def test_moves_that_are_certain_are_known():
 
 
 def test_accuracy_is_that_of_bayes_where_moves_slip():
-    """A walk in the middle of a long corridor whose moves are reversed with probability 0.3: the move that is seen is right in 0.7."""
+    """A walk in a long corridor whose moves are reversed with probability 0.3: the move that is seen is right in 0.7."""
     slip = 0.3
-    data, fresh = recorded("corridor", 200, 6, length=40, slip=slip), recorded("corridor", 1000, 6, length=40, slip=slip)
+    data, fresh = recorded("corridor", 200, 6, length=40, slip=slip), recorded("corridor", 1000, 6, 1, length=40, slip=slip)
     # At the left end a step that stays may be either: the posterior is that of the slip, too.
     accuracy = float(inverse_model.accuracy(FAST, fitted(data, num_updates=3), fresh))
     assert accuracy == pytest.approx(1 - slip, abs=3 * np.sqrt(0.21 / 6000) + 0.01)
@@ -74,7 +76,7 @@ def test_the_likelihood_is_that_of_the_inverse_model_of_icm():
     icm = ICM.of(env, hidden=(8,), num_features=4)
     config = inverse_model.Config(hidden=(8,), activation=icm.activation)
     model = inverse_model.network(data, config)
-    episode, t = place = jnp.array([0, 1, 2, 3]), jnp.array([0, 1, 2, 1])
+    place = jnp.array([0, 1, 2, 3]), jnp.array([0, 1, 2, 1])
     shown = inverse_model.window(data, place, 1)
     params = offline.init_actor(KEY, model, shown)
     theirs = icm.init(KEY, 1).inverse
@@ -114,7 +116,8 @@ def test_the_lowest_returns_are_of_the_lower_half():
         labelled, others = split(jax.random.key(seed), data, 0.25, lowest=True)
         own = np.where(labelled.valid, labelled.reward, 0).sum(1)
         assert own.max() <= returns[20]
-        assert labelled.num_episodes == 10 and others.num_episodes == 30
+        assert labelled.num_episodes == 10
+        assert others.num_episodes == 30
 
 
 def test_tasks_of_one_key_share_their_data():
@@ -164,8 +167,12 @@ def test_bad_data_and_configurations_are_refused():
         inverse_model.Config().validate(empty)
     with pytest.raises(DataError, match="Pad every episode to the longest one"):
         inverse_model.Config().validate(data.replace(reward=data.reward[:, :-1]))
-    for changes, message in (({"context": 0}, "context"), ({"channels": (4,)}, "channels must be empty"), ({"learning_rate": 0.0}, "p")):
+    for changes, message in (
+        ({"context": 0}, "context"),
+        ({"channels": (4,)}, "channels must be empty"),
+        ({"learning_rate": 0.0}, "positive"),
+    ):
         with pytest.raises(ConfigError, match=message):
-            inverse_model.Config(**changes).validate(data)
+            FAST.replace(**changes).validate(data)
     with pytest.raises((ConfigError, SpaceError)):
         inverse_model.Config().validate(envs.make("corridor"))
