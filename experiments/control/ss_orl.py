@@ -134,10 +134,15 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     """Measures the accuracy of each inverse model on as many episodes again, whose actions it has not seen."""
     for place, arm in enumerate(arms(config)):
         if arm.factors["data"] == INVERSE:
-            fresh = jax.jit(arm.task.data)(jax.random.fold_in(jax.random.key(results.root), place))
-            params = results.run(**arm.factors).state.params
-            found = jax.jit(jax.vmap(inverse_model.accuracy, (None, 0, None)))(config.model, params, fresh)
+            key, params = jax.random.fold_in(jax.random.key(results.root), place), results.run(**arm.factors).state.params
+            found = accuracies(key, arm.task.data, config.model, params)
             yield dict(arm.factors), results.marked({"accuracy": found[:, None]}, **arm.factors)
+
+
+@jax.jit
+def accuracies(key: jax.Array, task: Recording, model: inverse_model.Config, params: Any) -> jax.Array:
+    """Returns the accuracy of the model of each seed on fresh data, float32[S]."""
+    return jax.vmap(inverse_model.accuracy, (None, 0, None))(model, params, task(key))
 
 
 def figures(results: Results) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from flax import struct
 
 from jaxrl.blocks import networks, optimisers, replay, value_heads
@@ -37,6 +38,23 @@ class Example(NamedTuple):
     seen: PyTree
     action: jax.Array
     unchanged: jax.Array
+
+
+class Linear(nn.Module):
+    """A ``network`` for the classifier: logits that are linear in the features, without a constant, and zero at first.
+
+    Of one-hot features it is a table: an action that was never tried in a row has m = 1/2 there, whatever it did in other rows.
+
+    space: of what is seen. num_outputs: A. Called with PyTree[..., ...], returns float32[..., A].
+    """
+
+    space: Space
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, seen: PyTree) -> Any:
+        dense = nn.Dense(self.num_outputs, use_bias=False, kernel_init=nn.initializers.zeros)
+        return dense(spaces.flatten(self.space, seen))
 
 
 @struct.dataclass
