@@ -97,7 +97,7 @@ class MaskParams:
 
     env: PyTree, the parameters of the environment underneath.
     mask: PyTree, the parameters of the mask.
-    unmasked: float32[], the share of the steps in which another action is drawn, in [0, 1].
+    unmasked: float32[], the share of the steps without it, in [0, 1].
     """
 
     env: PyTree
@@ -109,12 +109,12 @@ class Masked(NamedTuple):
     """The state of an environment with a mask of what is seen.
 
     seen: PyTree, what the mask is a function of: the observation, or features of the state.
-    drawn: int32[], the only action that is left in this step, or -1 where the mask stands.
+    lifted: bool[], this step is without it.
     state: PyTree, the state of the environment underneath.
     """
 
     seen: PyTree
-    drawn: jax.Array
+    lifted: jax.Array
     state: PyTree
 
 
@@ -325,9 +325,9 @@ def with_mask(
 ) -> Environment:
     """Forbids actions by a function of what is seen, whose parameters are a traced part of the environment's.
 
-    In a share of the steps the mask is another one: it leaves a single action, drawn uniformly from all that the environment
-    itself allows. Every learner then takes that action, so that a mask which is wrong is found out. Where the mask would leave no
-    action, it forbids none. The result is not finite even if the environment is: these draws are a part of its state.
+    In a share of the steps it forbids nothing, so that a learner that explores finds out what is forbidden by mistake; nor does it
+    where it would leave no action. What the environment itself forbids remains so. The result is not finite even if the
+    environment is: its state knows if the mask is lifted.
 
     Args:
         env: an environment with discrete actions and without agents.
@@ -350,7 +350,7 @@ def with_mask(
     if not isinstance(space, Discrete):
         raise EnvError(f"{where}: the action space must be Discrete, got {space}. Use with_action_mask.")
     require_number(where, "unmasked", unmasked, 0, 1, "0.05 is common.")
-    masking = _Masking(mask, features, env.action_mask_fn, space)
+    masking = _Masking(mask, features, env.action_mask_fn)
     obs, state = jax.eval_shape(env.reset, jax.random.key(0))
     found: Any = jax.eval_shape(lambda *seen: mask(params, masking.seen(*seen)), obs, state, env.params)
     must, value = f"the mask must return bool[{space.n}]", f"{found.dtype}{list(found.shape)}"
@@ -496,22 +496,18 @@ class _Masking:
     mask: Callable
     features: Callable | None
     own: Callable | None
-    space: Discrete
 
     def seen(self, obs, state, params):
         return obs if self.features is None else self.features(state, params)
 
     def state(self, key, obs, state, params: MaskParams) -> Masked:
-        share_key, action_key = jax.random.split(key)
-        own = None if self.own is None else self.own(state, params.env)
-        action = masks.sample(action_key, self.space, own, ())
-        alone = jax.random.uniform(share_key, (), jnp.float32) < params.unmasked
-        return Masked(self.seen(obs, state, params.env), jnp.where(alone, action, -1), state)
+        lifted = jax.random.uniform(key, (), jnp.float32) < params.unmasked
+        return Masked(self.seen(obs, state, params.env), lifted, state)
 
     def __call__(self, state: Masked, params: MaskParams):
         own = None if self.own is None else self.own(state.state, params.env)
-        legal = masks.unless_empty(masks.both(self.mask(params.mask, state.seen), own), own)
-        return jnp.where(state.drawn >= 0, jnp.arange(self.space.n) == state.drawn, legal)
+        legal = masks.both(self.mask(params.mask, state.seen), own)
+        return masks.unless_empty(legal & ~state.lifted, own)
 
 
 @dataclass(frozen=True)

@@ -430,13 +430,12 @@ def test_a_mask_stands_beside_that_of_the_environment():
     np.testing.assert_array_equal(batch.mask, np.broadcast_to([False, True], batch.mask.shape))
 
 
-def test_a_share_of_the_steps_leaves_one_action_drawn_from_all():
+def test_a_share_of_the_steps_is_without_the_mask():
     share, table = 0.25, jnp.array([[False, True]] * 40)
     mask = np.asarray(played(with_mask(corridor.make(40), in_table, table, share), 1000).mask)
-    drawn = (mask == [True, False]).all(-1)  # half of the draws; the others cannot be told from the mask
-    assert (mask.sum(-1) == 1).all()
-    error = np.sqrt(share / 2 * (1 - share / 2) / mask.shape[0] / mask.shape[1])
-    assert drawn.mean() == pytest.approx(share / 2, abs=4 * error)
+    assert mask[..., 1].all()
+    error = np.sqrt(share * (1 - share) / mask[..., 0].size)
+    assert mask[..., 0].mean() == pytest.approx(share, abs=4 * error)
 
 
 def test_a_mask_may_see_the_state():

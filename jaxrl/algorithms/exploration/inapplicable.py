@@ -1,15 +1,15 @@
 """Inapplicable actions: any learner is spared the actions of which a classifier has learned that they do nothing.
 
     repeat
-        improve    the learner by an update of its own, with the actions a for which m(s, a) > threshold masked;
-                   in a share of the steps a single action is left, drawn uniformly from all
+        improve    the learner by an update of its own, with the actions a for which m(s, a) > threshold masked,
+                   but for a share of the steps, in which it chooses and explores among all
         learn      m(s, a) = P(no effect) from the steps that this update took
 
 It stands around a learner, as ``intrinsic`` does: the mask is put into the environment (``transforms.with_mask``), where the
 parameters of m are traced, and the steps come back with the learner's metrics. So PPO, DQN and all tabular learners take it; the
-values of successors and the probabilities of a policy count the actions that are left. The steps with a single action let a mask
-that is wrong be found out; a policy has nothing to learn from them. Actions that are known to matter though they do nothing, such
-as waiting, are listed in ``always``. If all actions are masked, none is.
+values of successors and the probabilities of a policy count the actions that are left. In the steps without a mask, one that is
+wrong is found out. Actions that are known to matter though they do nothing, such as waiting, are listed in ``always``. If all
+actions are masked, none is.
 
 m may be learned in one task and kept in others: ``classifier.learning_rate`` 0, and ``initial`` states with its parameters.
 
@@ -48,7 +48,8 @@ class Config:
     classifier: Classifier  # see jaxrl.blocks.applicability, for example Classifier.of(env)
     make_learner: Callable = static()  # its ``make``, for example ``dqn.make`` or ``q_learning.make``
     threshold: float = 0.95  # an action is masked if m is above, in [0, 1]; 1 masks nothing
-    unmasked: float = 0.05  # share of the steps in which an action is drawn from all, in [0, 1]
+    # Share of the steps without a mask, in [0, 1]. An epsilon-greedy learner explores among all actions in this share of epsilon.
+    unmasked: float = 0.5
     always: tuple[int, ...] = static(default=())  # actions that are never masked
 
     @property
