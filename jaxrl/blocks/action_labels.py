@@ -22,7 +22,7 @@ LOWER = 0.5  # the share of the episodes that count as those of the lowest retur
 
 
 def split(key: jax.Array, data: Dataset, share: float, lowest: jax.Array | bool = False) -> tuple[Dataset, Dataset]:
-    """Draws the episodes that keep their actions.
+    """Draws the episodes that keep their actions; see ``without_actions`` for the others.
 
     Args:
         key: one key.
@@ -32,7 +32,7 @@ def split(key: jax.Array, data: Dataset, share: float, lowest: jax.Array | bool 
             The share may then be no larger than that half. May be traced.
 
     Returns:
-        The episodes with actions, M of them, and the others, N - M, without.
+        The episodes that keep their actions, M of them, and the N - M others, which still have them.
 
     Raises:
         ConfigError: the share is out of range. DataError: the data have a single episode.
@@ -47,7 +47,7 @@ def split(key: jax.Array, data: Dataset, share: float, lowest: jax.Array | bool 
     rank = jnp.argsort(jnp.argsort(jnp.where(data.valid, data.reward, 0.0).sum(1)))
     draw = jax.random.uniform(key, (total,), jnp.float32) + jnp.where(jnp.asarray(lowest) & (rank >= half), 1.0, 0.0)
     order = jnp.argsort(draw)
-    return datasets.take(data, order[:count]), without_actions(datasets.take(data, order[count:]))
+    return datasets.take(data, order[:count]), datasets.take(data, order[count:])
 
 
 def without_actions(data: Dataset) -> Dataset:
@@ -79,14 +79,3 @@ class Labelled:
     def __call__(self, key: jax.Array) -> Dataset:
         """Draws the episodes of a seed that keep their actions."""
         return self.parts(key)[0]
-
-
-@struct.dataclass
-class Whole:
-    """A task: all episodes of the data that ``Labelled`` draws from the same key, with their true actions."""
-
-    labels: Labelled
-
-    def __call__(self, key: jax.Array) -> Dataset:
-        """Draws the data of a seed."""
-        return offline.data_of("Whole", self.labels.data, jax.random.split(key)[0])

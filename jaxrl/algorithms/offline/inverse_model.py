@@ -6,7 +6,7 @@
     3. learn     from all episodes by any offline learner
 
 This algorithm is line 1: behaviour cloning that also sees where the step has led. Its task is the data with actions, for example
-``jaxrl.blocks.action_labels.Labelled``. ``relabelled`` is line 2, and ``Relabelled`` a task of line 3, in which every seed has
+``jaxrl.blocks.action_labels.Labelled``. ``relabelled`` is line 2, and ``Completed`` a task of line 3, in which every seed has
 data and a model of its own. Before the first step of an episode the window shows its first observation again.
 
 With K = 1 and Discrete actions the likelihood is that of the inverse model of ``jaxrl.blocks.bonuses.ICM``, there on features
@@ -26,7 +26,7 @@ from flax import struct
 
 from jaxrl.algorithms.offline.behaviour_cloning import State, loss
 from jaxrl.blocks import datasets, distributions, offline, optimisers
-from jaxrl.blocks.action_labels import Labelled
+from jaxrl.blocks.action_labels import Labelled, without_actions
 from jaxrl.blocks.datasets import Dataset
 from jaxrl.blocks.networks import ActorCritic
 from jaxrl.blocks.offline import OfflineConfig
@@ -128,19 +128,27 @@ def accuracy(config: Config, params: PyTree, data: Dataset) -> jax.Array:
     return jnp.mean(jax.tree.reduce(jnp.logical_and, same), where=data.valid, dtype=jnp.float32)
 
 
-@struct.dataclass
-class Relabelled:
-    """A task: the episodes with actions, followed by the others with those of a model.
+LEFT_OUT, FILLED_IN, TRUE = range(3)
 
-    labels: which episodes these are. config, params: of the model of a seed: a run on such tasks has ``task_axes`` 0 at params.
+
+@struct.dataclass
+class Completed:
+    """A task: the episodes that keep their actions, followed by the others, in one of three ways that share a program.
+
+    labels: which episodes these are.
+    config, params: of the model of a seed: a run on such tasks has ``task_axes`` 0 at params.
+    others: int32[], LEFT_OUT (they have no step), FILLED_IN by the model, or with their TRUE actions, the bound of what it can do.
     """
 
     labels: Labelled
     config: Config
     params: PyTree
+    others: jax.Array | int = FILLED_IN
 
     def __call__(self, key: jax.Array) -> Dataset:
-        """Draws the data of a seed: those from which its model has learned, and those that it fills in."""
-        labelled, others = self.labels.parts(key)
-        filled = relabelled(self.config, self.params, others)
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), replace(labelled, log_prob=None), filled)
+        """Draws the data of a seed: those from which its model has learned, and the others."""
+        labelled, others = (replace(part, log_prob=None) for part in self.labels.parts(key))
+        filled = relabelled(self.config, self.params, without_actions(others))
+        others = jax.tree.map(lambda true, own: jnp.where(self.others == TRUE, true, own), others, filled)
+        others = replace(others, valid=others.valid & (self.others != LEFT_OUT))
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), labelled, others)

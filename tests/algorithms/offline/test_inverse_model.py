@@ -10,7 +10,7 @@ import pytest
 import envs
 from jaxrl.algorithms.offline import cql, inverse_model
 from jaxrl.blocks import datasets, offline
-from jaxrl.blocks.action_labels import Labelled, Whole, split, without_actions
+from jaxrl.blocks.action_labels import Labelled, split, without_actions
 from jaxrl.blocks.bonuses import ICM
 from jaxrl.blocks.datasets import Collected
 from jaxrl.core import masks, rollout
@@ -105,7 +105,7 @@ def test_a_share_of_the_episodes_keeps_its_actions():
     assert (labelled.num_episodes, others.num_episodes) == (6, 14)
     both = np.concatenate([labelled.obs, others.obs])
     np.testing.assert_array_equal(np.sort(both[:, 0, 0]), np.sort(np.asarray(data.obs)[:, 0, 0]))
-    assert (np.asarray(others.action) == -1).all()
+    assert (np.asarray(without_actions(others).action) == -1).all()
     labelled.validate("test")
 
 
@@ -123,16 +123,21 @@ def test_the_lowest_returns_are_of_the_lower_half():
 def test_tasks_of_one_key_share_their_data():
     """What a model learns from, what it fills in and the truth are of the same episodes, seed by seed."""
     task = Labelled(Collected(envs.make("corridor"), jnp.full((1, 8, 2), 0.5, jnp.float32), 20, 10), 0.25, jnp.bool_(True))
-    params = fitted(task, num_updates=2)
-    filled, whole, few = inverse_model.Relabelled(task, FAST, params)(KEY), Whole(task)(KEY), task(KEY)
-    np.testing.assert_array_equal(filled.obs[:5], few.obs)
-    np.testing.assert_array_equal(filled.action[:5], few.action)
-
-    def sums(data):
-        return np.sort(np.asarray((data.obs * data.valid).sum(1)))
-
-    np.testing.assert_array_equal(sums(filled), sums(whole))
+    few, params = task(KEY), fitted(task, num_updates=2)
+    left_out, filled, true = (inverse_model.Completed(task, FAST, params, jnp.int32(others))(KEY) for others in range(3))
+    for data in (left_out, filled, true):
+        np.testing.assert_array_equal(data.obs[:5], few.obs)
+        np.testing.assert_array_equal(data.action[:5], few.action)
+    np.testing.assert_array_equal(true.obs, filled.obs)
+    np.testing.assert_array_equal(true.lengths, filled.lengths)
+    np.testing.assert_array_equal(left_out.lengths, [*few.lengths, *[0] * 15])
+    np.testing.assert_array_equal(filled.action[5:], inverse_model.relabelled(FAST, params, true).action[5:])
+    true.validate("test")
     filled.validate("test")
+    whole = task.data(jax.random.split(KEY)[0])  # the true actions are those of the data from which the episodes are drawn
+    assert sorted(map(bytes, np.asarray(true.action))) == sorted(map(bytes, np.asarray(whole.action)))
+    drawn = datasets.sample_places(KEY, left_out, 200)[0]  # no step is drawn of an episode that is left out
+    assert int(drawn.max()) < 5
 
 
 def test_learners_refuse_data_without_actions():
