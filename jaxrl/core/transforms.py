@@ -325,9 +325,9 @@ def with_mask(
 ) -> Environment:
     """Forbids actions by a function of what is seen, whose parameters are a traced part of the environment's.
 
-    In a share of the steps it forbids nothing, so that a learner that explores finds out what is forbidden by mistake; nor does it
-    where it would leave no action. What the environment itself forbids remains so. The result is not finite even if the
-    environment is: its state knows if the mask is lifted.
+    In a share of the steps it forbids nothing, so that a learner that explores finds out what is forbidden by mistake. Nor does
+    it where it would leave no action. The environment's own mask always holds. The result is not finite even if the environment
+    is: its state knows if the mask is lifted.
 
     Args:
         env: an environment with discrete actions and without agents.

@@ -137,7 +137,7 @@ class Completed:
 
     labels: which episodes these are.
     config, params: of the model of a seed: a run on such tasks has ``task_axes`` 0 at params.
-    others: int32[], LEFT_OUT (they have no step), FILLED_IN by the model, or with their TRUE actions, the bound of what it can do.
+    others: int32[], LEFT_OUT (they have no step), FILLED_IN by the model, or with their TRUE actions, all that it could do.
     """
 
     labels: Labelled
