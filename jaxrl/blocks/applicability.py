@@ -155,7 +155,7 @@ def seen_space(env: Environment, features: Callable | None) -> Space:
     """
     if features is None:
         return env.observation_space
-    found: Any = jax.eval_shape(lambda key: features(env.reset(key)[1], env.params), jax.random.key(0))
+    found: Any = jax.eval_shape(lambda key, env: features(env.reset(key)[1], env.params), jax.random.key(0), env)
     vector = isinstance(found, jax.ShapeDtypeStruct) and found.dtype == jnp.float32 and len(found.shape) == 1
     must, shown = (
         "the features of a state must be float32[F]",

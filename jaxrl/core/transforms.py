@@ -352,7 +352,7 @@ def with_mask(
     require_number(where, "unmasked", unmasked, 0, 1, "0.05 is common.")
     masking = _Masking(mask, features, env.action_mask_fn)
     obs, state = jax.eval_shape(env.reset, jax.random.key(0))
-    found: Any = jax.eval_shape(lambda *seen: mask(params, masking.seen(*seen)), obs, state, env.params)
+    found: Any = jax.eval_shape(lambda params, *seen: mask(params, masking.seen(*seen)), params, obs, state, env.params)
     must, value = f"the mask must return bool[{space.n}]", f"{found.dtype}{list(found.shape)}"
     require((found.shape, found.dtype) == ((space.n,), jnp.bool_), where, must, value, "Give a flag for each action.", EnvError)
     all_params = MaskParams(env.params, params, jnp.asarray(unmasked, jnp.float32))

@@ -115,7 +115,9 @@ def make(env: Environment, config: Config) -> Algorithm:
         return State(learner_state, classifier_state), metrics | learned | {"masked": left_out}
 
     def masked_view(state: State, view: View) -> View:
-        shown = view.obs if classifier.features is None else jax.vmap(classifier.features, (0, None))(view.state, env.params)
+        shown = view.obs
+        if classifier.features is not None:
+            shown = jax.vmap(classifier.features, (0, None))(view.state, jax.tree.map(jnp.asarray, env.params))
         both = masks.both(legal(mask(state.classifier), shown), view.mask)
         return view._replace(mask=masks.unless_empty(both, view.mask))
 
