@@ -49,10 +49,10 @@ class Config(OfflineConfig):
 
     def validate(self, task: Any) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``task``, DataError where its data are unsound."""
-        data = self.require_data(WHERE, task)
-        distributions.require_action_space(WHERE, data.action_space)
         must, fix = "channels must be empty: the window is a vector", "Give a network of your own."
         require(not self.channels, WHERE, must, self.channels, fix)
+        data = self.require_data(WHERE, task)
+        distributions.require_action_space(WHERE, data.action_space)
         require_counts(WHERE, self, "context")
         require_numbers(WHERE, self, "max_grad_norm")
         require_positive(WHERE, self, "learning_rate", "max_grad_norm")

@@ -55,9 +55,10 @@ def test_it_learns_which_actions_do_something():
 def test_at_threshold_one_the_learner_is_the_learner_itself():
     env = grid()
     config = masked(env, threshold=1.0, unmasked=0.0)
-    state = inapplicable.make(env, config).init(KEY)
+    algorithm = inapplicable.make(env, config)
+    state, update = algorithm.init(KEY), jax.jit(algorithm.update)
     for number in range(3):
-        state, _ = inapplicable.make(env, config).update(state, jax.random.fold_in(KEY, number))
+        state, _ = update(state, jax.random.fold_in(KEY, number))
     visits = np.asarray(state.learner.visits)
     # A random table that no mask holds back tries idle actions as often as any.
     assert visits.sum() == 30
