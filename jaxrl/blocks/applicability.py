@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from flax import struct
 
 from jaxrl.blocks import networks, optimisers, replay, value_heads
@@ -40,23 +39,6 @@ class Example(NamedTuple):
     unchanged: jax.Array
 
 
-class Linear(nn.Module):
-    """A ``network`` for the classifier: logits that are linear in the features, without a constant, and zero at first.
-
-    Of one-hot features it is a table: an action that was never tried in a row has m = 1/2 there, whatever it did in other rows.
-
-    space: of what is seen. num_outputs: A. Called with PyTree[..., ...], returns float32[..., A].
-    """
-
-    space: Space
-    num_outputs: int
-
-    @nn.compact
-    def __call__(self, seen: PyTree) -> Any:
-        dense = nn.Dense(self.num_outputs, use_bias=False, kernel_init=nn.initializers.zeros)
-        return dense(spaces.flatten(self.space, seen))
-
-
 @struct.dataclass
 class State:
     """params, opt_state: of the network. buffer: Example[C], the newest steps."""
@@ -76,7 +58,7 @@ class Classifier:
     features: Callable | None = static(default=None)
     learning_rate: float = 1e-2  # of Adam, at least 0; 0 keeps the classifier as it is
     batch_size: int = static(default=128)  # steps in one gradient step (count)
-    num_gradient_steps: int = static(default=10)  # G, after each block (count)
+    num_gradient_steps: int = static(default=4)  # G, after each block (count)
     buffer_size: int = static(default=20_000)  # steps that are kept (count)
     hidden: tuple[int, ...] = static(default=(64,))  # layer sizes
     activation: str = static(default="relu")  # between layers: tanh, relu, swish or gelu
