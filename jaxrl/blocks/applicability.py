@@ -32,7 +32,7 @@ from jaxrl.errors import EnvError, SpaceError, require, require_at_most, require
 
 
 class Example(NamedTuple):
-    """What is stored of a step: seen, PyTree; action, int32; unchanged, bool, the step did nothing."""
+    """A stored step: seen, PyTree, before it; action, int32; unchanged, bool, it did nothing."""
 
     seen: PyTree
     action: jax.Array

@@ -24,7 +24,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxrl.algorithms.offline.behaviour_cloning import State, loss
 from jaxrl.blocks import datasets, distributions, offline, optimisers
 from jaxrl.blocks.action_labels import Labelled, without_actions
 from jaxrl.blocks.datasets import Dataset
@@ -58,6 +57,15 @@ class Config(OfflineConfig):
         require_positive(WHERE, self, "learning_rate", "max_grad_norm")
 
 
+@struct.dataclass
+class State:
+    """params, opt_state: of the model. data: this seed's own data set, None where all seeds share one."""
+
+    params: PyTree
+    opt_state: PyTree
+    data: Dataset | None = None
+
+
 def network(data: Dataset, config: Config) -> ActorCritic:
     """Returns the network whose parameters are ``State.params``: the outputs of p(a | window)."""
     size = (config.context + 1) * spaces.flat_size(data.observation_space)
@@ -82,7 +90,7 @@ def make(task: Any, config: Config) -> Algorithm:
     """Builds the fit of an inverse model to a data set with actions, or to a pytree that draws one from a key."""
     model = network(offline.data_of(WHERE, task), config)
     adam = optimisers.adam(config.learning_rate, config.max_grad_norm, eps=1e-8)
-    step = optimisers.gradient_step(partial(loss, model), adam)
+    step = optimisers.gradient_step(partial(offline.likelihood_loss, model), adam)
 
     def begin(key, data):
         first = jnp.zeros(1, jnp.int32)

@@ -83,7 +83,7 @@ def test_the_likelihood_is_that_of_the_inverse_model_of_icm():
     own, other = jax.tree.flatten(params), jax.tree.flatten(theirs)
     assert [leaf.shape for leaf in own[0]] == [leaf.shape for leaf in other[0]]
     theirs = other[1].unflatten(own[0])
-    loss, _ = inverse_model.loss(model, params, datasets.at(data, place)._replace(obs=shown))
+    loss, _ = offline.likelihood_loss(model, params, datasets.at(data, place)._replace(obs=shown))
     errors = icm.inverse_errors(theirs, data.obs[place], data.action[place], data.next_obs[place])
     assert float(loss) == pytest.approx(float(errors.mean()), rel=1e-5)
 
