@@ -27,12 +27,14 @@ from jaxrl.blocks.action_labels import Labelled
 from jaxrl.blocks.datasets import Dataset
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.rollout import Decision
-from jaxrl.core.transforms import with_discrete_actions
+from jaxrl.core.spaces import Box
+from jaxrl.core.transforms import with_discrete_actions, with_observation
 from jaxrl.evaluation import Episodes
 from jaxrl.experiment import Arm, Claim, Results, draw, every, final
 from jaxrl.training.runner import Run
 
 MAP = ("SSSSS", "####S", "SSSSS", "S####", "SSSSG")
+CELLS = len(MAP) * len(MAP[0])
 STEPS, SHARE = 40, 0.1  # in an episode; of the episodes keep their actions
 SLIPS = (0.0, 0.1, 0.2, 0.4, 0.6)
 ANY, LOWEST = "of all", "of the lower half"  # the episodes that keep their actions
@@ -40,7 +42,7 @@ INVERSE, TRUE, FEW, FILLED = "inverse model", "all actions", "a tenth of them", 
 OTHERS = {FEW: inverse_model.LEFT_OUT, FILLED: inverse_model.FILLED_IN, TRUE: inverse_model.TRUE}
 # Sizes and rates were chosen on root 1.
 MODEL = inverse_model.Config(hidden=(64,), batch_size=64, learning_rate=3e-3)
-LEARNER = cql.Config(hidden=(64, 64), batch_size=64, learning_rate=1e-3, gamma=0.95, alpha=0.1, target_step_size=0.01)
+LEARNER = cql.Config(hidden=(64, 64), batch_size=64, learning_rate=1e-3, gamma=0.95, alpha=0.03, target_step_size=0.01)
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,16 @@ QUICK = Config(2, 20, 1, 1, inverse_model.Config(**TINY), cql.Config(**TINY))
 
 @cache
 def maze(slip: float) -> Environment:
-    """The maze of four moves of half a cell; nothing is left of a velocity."""
+    """The maze of four moves of half a cell, without inertia."""
     env = point_maze.make(MAP, force=50.0, damping=10.0, slip=slip, max_steps=STEPS)
-    return with_discrete_actions(env, point_maze.MOVES)
+    return with_observation(with_discrete_actions(env, point_maze.MOVES), seen, Box(-np.inf, np.inf, (CELLS + 4,)))
+
+
+def seen(obs: jax.Array) -> jax.Array:
+    """What a learner sees: the cell, one-hot, the place in it and the velocity, float32[CELLS + 4]. obs: of the point maze."""
+    corner = jnp.floor(obs[:2])
+    cell = (corner[0] * len(MAP[0]) + corner[1]).astype(jnp.int32)
+    return jnp.concatenate([jax.nn.one_hot(cell, CELLS, dtype=jnp.float32), obs[:2] - corner, obs[2:4]])
 
 
 @struct.dataclass
@@ -85,7 +94,7 @@ class Recording:
 
         def act(key, view):
             random_key, move_key = jax.random.split(key)
-            cell = jnp.floor(view.obs[:, :2]).astype(jnp.int32) + 1
+            cell = jnp.floor(view.state.position).astype(jnp.int32) + 1
             at_random = jax.random.uniform(random_key, noise.shape, jnp.float32) < noise
             move = jax.random.randint(move_key, noise.shape, 0, len(point_maze.MOVES), jnp.int32)
             return Decision(jnp.where(at_random, move, self.shortest[cell[:, 0], cell[:, 1]]))
@@ -165,7 +174,7 @@ CLAIMS = (
     *(
         Claim(
             f"In a point maze where a tenth {words} keeps its actions, conservative Q-learning from all episodes with the "
-            "actions of an inverse model has at least 0.9 of the return that it has from the true actions",
+            "actions of an inverse model reaches the goal at least 0.9 times as often as from the true actions",
             OURS,
             returns(FILLED, labels) >= returns(TRUE, ANY) * 0.9,
         )
