@@ -22,7 +22,7 @@ from jaxrl.algorithms.exploration import inapplicable
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.blocks.applicability import Classifier
 from jaxrl.core.environment import Environment
-from jaxrl.core.transforms import with_mask
+from jaxrl.core.transforms import Masked, MaskParams, with_mask
 from jaxrl.experiment import Arm, Claim, Results, draw, final
 from jaxrl.training.runner import Run
 
@@ -31,6 +31,7 @@ NONE, EXACT, HALF, LEARNED, KEPT = "no mask", "exact mask", "half of the mask", 
 FIRST, MOVED = "first map", "other map"
 MAPS = {FIRST: extra_actions.MAP, MOVED: extra_actions.MOVED_MAP}
 SHARE, WINDOW = 0.9, 20  # of the episodes that reach the goal in time, over so many updates
+CELLS = 104  # of either map
 BUFFER = 60_000  # steps from which a classifier learns
 # A table that learns from a certain world. Its numbers, and those of the classifier, were chosen on root 1.
 TABLE = q_learning.Config(epsilon=0.1, learning_rate_half_life=np.inf)
@@ -52,9 +53,9 @@ QUICK = Config(seeds=2, env_steps=3_000, counts=(0, 30))
 
 
 @cache
-def world(place: str, count: int) -> Environment:
-    """A map with K extra actions."""
-    return extra_actions.make(MAPS[place], count)
+def world(place: str) -> Environment:
+    """A map with the most extra actions."""
+    return extra_actions.make(MAPS[place], COUNTS[-1])
 
 
 def look_up(table: jax.Array, cell: jax.Array) -> jax.Array:
@@ -62,21 +63,31 @@ def look_up(table: jax.Array, cell: jax.Array) -> jax.Array:
     return table[cell]
 
 
+def walls(state: Masked, params: MaskParams) -> jax.Array:
+    """The walls around a cell, which a classifier sees: float32[16], one-hot."""
+    return extra_actions.surroundings(state.state, params.env)
+
+
+def first(count: int) -> np.ndarray:
+    """The first K of the extra actions, and the moves, bool[A]: with another K the program is the same."""
+    return np.arange(NUM_MOVES + COUNTS[-1]) < NUM_MOVES + count
+
+
 def arms(config: Config) -> Iterator[Arm]:
     """Q-learning with each mask on the first map, and with a mask that is learned there or kept from there on the other."""
     for count in config.counts:
-        env = world(FIRST, count)
+        env, there = world(FIRST), first(count)
         exact = extra_actions.applicable(env)
-        known = np.arange(NUM_MOVES + count) % 4 < 2
+        known = np.arange(len(there)) % 4 < 2
         for mask, table in {NONE: np.ones_like(exact), EXACT: exact, HALF: exact | ~known}.items():
             if mask != HALF or count:
-                task = with_mask(env, look_up, jnp.asarray(table))
-                yield _arm(config, count, mask, FIRST, q_learning.make, task, TABLE)
+                yield _arm(
+                    config, count, mask, FIRST, q_learning.make, with_mask(env, look_up, jnp.asarray(table & there)), TABLE
+                )
         for place in (FIRST, MOVED) if count else (FIRST,):
-            env = world(place, count)
-            learner = inapplicable.Config(
-                TABLE, Classifier.of(env, extra_actions.surroundings, buffer_size=BUFFER), q_learning.make
-            )
+            env = world(place)
+            env = with_mask(env, look_up, jnp.broadcast_to(there, (CELLS, len(there))))
+            learner = inapplicable.Config(TABLE, Classifier.of(env, walls, buffer_size=BUFFER), q_learning.make)
             yield _arm(config, count, LEARNED, place, inapplicable.make, env, learner)
         if count:
             frozen = replace(learner, classifier=replace(learner.classifier, learning_rate=0.0))
@@ -110,14 +121,14 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
 
 def mistakes(arm: Arm, results: Results) -> dict[str, Any]:
     """Returns the shares of a learned mask that are wrong at the end, ``false_mask`` and ``idle_left``, float[S, 1]."""
-    env, learner = arm.task, arm.config
-    seen = jax.vmap(extra_actions.surroundings, (0, None))(jnp.arange(env.observation_space.n), env.params)
-    works = extra_actions.applicable(env)
+    env, learner, there = world(str(arm.factors["map"])), arm.config, first(int(arm.factors["extra"]))
+    seen = jax.vmap(extra_actions.surroundings, (0, None))(jnp.arange(CELLS), env.params)
+    works = extra_actions.applicable(env)[:, there]
 
     def legal(params):
         return inapplicable.legal(inapplicable.Mask(learner.classifier, params, learner.threshold, learner.always), seen)
 
-    left = np.asarray(jax.vmap(legal)(results.run(**arm.factors).state.classifier.params))
+    left = np.asarray(jax.vmap(legal)(results.run(**arm.factors).state.classifier.params))[:, :, there]
     wrong = {"false_mask": (~left & works).sum((1, 2)) / works.sum(), "idle_left": (left & ~works).sum((1, 2)) / (~works).sum()}
     return results.marked({name: share[:, None] for name, share in wrong.items()}, **arm.factors)
 

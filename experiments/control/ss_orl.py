@@ -75,7 +75,7 @@ def maze(slip: float) -> Environment:
 
 
 def seen(obs: jax.Array) -> jax.Array:
-    """What a learner sees: the cell, one-hot, the place in it and the velocity, float32[CELLS + 4]. obs: of the point maze."""
+    """Returns the cell, one-hot, the place in it and the velocity, float32[CELLS + 4]. obs: of the point maze."""
     corner = jnp.floor(obs[:2])
     cell = (corner[0] * len(MAP[0]) + corner[1]).astype(jnp.int32)
     return jnp.concatenate([jax.nn.one_hot(cell, CELLS, dtype=jnp.float32), obs[:2] - corner, obs[2:4]])
