@@ -48,8 +48,7 @@ class Config:
     classifier: Classifier  # see jaxrl.blocks.applicability, for example Classifier.of(env)
     make_learner: Callable = static()  # its ``make``, for example ``dqn.make`` or ``q_learning.make``
     threshold: float = 0.95  # an action is masked if m is above, in [0, 1]; 1 masks nothing
-    # Share of the steps without a mask, in [0, 1]. An epsilon-greedy learner explores among all actions in this share of epsilon.
-    unmasked: float = 0.5
+    unmasked: float = 0.05  # share of the steps without a mask, in [0, 1]
     always: tuple[int, ...] = static(default=())  # actions that are never masked
 
     @property

@@ -39,7 +39,7 @@ def masked(env: Any, learner: Any = TABLE, make=q_learning.make, features: Any =
 def test_it_learns_which_actions_do_something():
     """A random table tries everything: in a room of nine cells m is above 0.95 for all that is idle, and for nothing else."""
     env = grid()
-    config = masked(env)
+    config = masked(env, unmasked=0.5)
     done = run(inapplicable.make, env, config, seeds=2, num_updates=200)
     cells = jnp.arange(9)
     seen = jax.vmap(extra_actions.surroundings, (0, None))(cells, env.params)
