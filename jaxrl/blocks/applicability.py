@@ -56,7 +56,8 @@ class Classifier:
     num_actions: int = static()  # A (count)
     # (state, params) -> float32[F], of the environment's own state and parameters; None for the observation
     features: Callable | None = static(default=None)
-    learning_rate: float = 1e-2  # of Adam, at least 0; 0 keeps the classifier as it is
+    # Of Adam, at least 0; 0 keeps the classifier as it is. A fast one rules out, in rare states, what is idle in all others.
+    learning_rate: float = 1e-3
     batch_size: int = static(default=128)  # steps in one gradient step (count)
     num_gradient_steps: int = static(default=4)  # G, after each block (count)
     buffer_size: int = static(default=20_000)  # steps that are kept (count)
