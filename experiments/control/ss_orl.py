@@ -158,7 +158,7 @@ def figures(results: Results) -> None:
     for labels, name in ((ANY, "any"), (LOWEST, "lowest")):
         arms = {what: {"data": what, "labels": labels} for what in (FILLED, FEW)} | {TRUE: {"data": TRUE}}
         x, y = "Gradient steps (count)", "Greedy return"
-        options = {"title": f"A point maze; a tenth {labels} 500 episodes has actions"}
+        options = {"title": f"Episodes with actions: a tenth, {labels}"}
         draw.lines(results, f"returns_{name}", "greedy_return", arms, x, y, x=float(LEARNER.num_gradient_steps), **options)
     of, title = {"data": INVERSE, "labels": ANY}, "Actions that are filled in rightly"
     draw.against(
