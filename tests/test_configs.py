@@ -18,6 +18,7 @@ from jaxrl.algorithms.offline import (
     decision_transformer,
     fitted_q_evaluation,
     implicit_q_learning,
+    inverse_model,
     td3_bc,
 )
 from jaxrl.algorithms.planning import alphazero, muzero
@@ -41,6 +42,7 @@ from jaxrl.algorithms.tabular import (
     sarsa_lambda,
 )
 from jaxrl.blocks import bonuses
+from jaxrl.blocks.applicability import Classifier
 from jaxrl.blocks.dataset_layouts import from_minari
 from jaxrl.blocks.options import primitive, with_options
 from jaxrl.core.spaces import Box, Discrete
@@ -94,6 +96,8 @@ CONFIGS = {
     "implicit_q_learning": (implicit_q_learning.Config(), RECORDED),
     "fitted_q_evaluation": (fitted_q_evaluation.Config(), EVALUATED),
     "log_q_learning": (log_q_learning.Config(), line_sweeps()),
+    "inverse_model": (inverse_model.Config(), RECORDED),
+    "applicability": (Classifier.of(GRID), GRID),
     "td3_bc": (td3_bc.Config(), RECORDED_REAL),
     "decision_transformer": (decision_transformer.Config(), RECORDED),
     "labeller": (Labeller(), None),

@@ -9,7 +9,7 @@ equal and finds its compiled program. Functions handed in must therefore live at
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
 from jaxrl.core.rollout import BLOCK
 from jaxrl.core.spaces import Box, Dict, Discrete, Space, example
-from jaxrl.errors import EnvError, require, require_discount, require_finite
+from jaxrl.errors import EnvError, require, require_discount, require_finite, require_number, require_real
 
 
 @struct.dataclass
@@ -115,6 +115,33 @@ class Stocked(NamedTuple):
 
     stock: jax.Array
     over: jax.Array
+    state: PyTree
+
+
+@struct.dataclass
+class MaskParams:
+    """The parameters of an environment with a mask of what is seen.
+
+    env: PyTree, the parameters of the environment underneath.
+    mask: PyTree, the parameters of the mask.
+    unmasked: float32[], the share of the steps without it, in [0, 1].
+    """
+
+    env: PyTree
+    mask: PyTree
+    unmasked: jax.Array
+
+
+class Masked(NamedTuple):
+    """The state of an environment with a mask of what is seen.
+
+    seen: PyTree, what the mask is a function of: the observation, or features of the state.
+    lifted: bool[], this step is without it.
+    state: PyTree, the state of the environment underneath.
+    """
+
+    seen: PyTree
+    lifted: jax.Array
     state: PyTree
 
 
@@ -301,6 +328,16 @@ def with_stock(env: Environment, first: Sequence[float] | np.ndarray, gamma: flo
     )
 
 
+def with_steps(env: Environment, note: Callable) -> Environment:
+    """Asks for the steps: a learner hands them on among its metrics, out of which ``rollout.apart`` takes them.
+
+    Args:
+        env: the environment.
+        note: ``(state) -> PyTree``, what each step says of the state before it, under ``rollout.BLOCK`` of its ``info``.
+    """
+    return dataclasses.replace(env, step_fn=_AskingStep(env.step_fn, note))
+
+
 def with_observation(env: Environment, observe: Callable, observation_space: Space) -> Environment:
     """Replaces the observation by a function of it.
 
@@ -350,6 +387,76 @@ def with_action_mask(env: Environment, mask: Callable) -> Environment:
     require(masks.can_be_masked(env.action_space), "with_action_mask", must, env.action_space, fix, EnvError)
     both = mask if env.action_mask_fn is None else _BothMasks(env.action_mask_fn, mask)
     return dataclasses.replace(env, action_mask_fn=both)
+
+
+def with_mask(
+    env: Environment,
+    mask: Callable,
+    params: PyTree = (),
+    unmasked: jax.Array | float = 0.0,
+    features: Callable | None = None,
+) -> Environment:
+    """Forbids actions by a function of what is seen, whose parameters are a traced part of the environment's.
+
+    In a share of the steps it forbids nothing, so that a learner that explores finds out what is forbidden by mistake. Nor does
+    it where it would leave no action. The environment's own mask always holds. The result is not finite even if the environment
+    is: its state knows if the mask is lifted.
+
+    Args:
+        env: an environment with discrete actions and without agents.
+        mask: ``(params, seen) -> bool[A]``, True = legal.
+        params: the parameters of the mask, any pytree of arrays.
+        unmasked: the share of the steps, in [0, 1].
+        features: ``(state, params) -> PyTree``, of the environment's own state and parameters: what the mask sees. None for the
+            observation.
+
+    Returns:
+        The environment with ``params`` of type ``MaskParams`` and states of type ``Masked``.
+
+    Raises:
+        ConfigError: the share is out of range.
+        EnvError: the environment has agents, its actions are not discrete, or the mask has another shape.
+    """
+    where, space = "with_mask", env.action_space
+    must, fix = "the environment must have no agent axis", "Mask the actions of agents by with_action_mask."
+    require(env.num_agents is None, where, must, env.num_agents, fix, EnvError)
+    if not isinstance(space, Discrete):
+        raise EnvError(f"{where}: the action space must be Discrete, got {space}. Use with_action_mask.")
+    require_number(where, "unmasked", unmasked, 0, 1, "0.05 is common.")
+    masking = _Masking(mask, features, env.action_mask_fn)
+    obs, state = jax.eval_shape(env.reset, jax.random.key(0))
+    found: Any = jax.eval_shape(lambda params, *seen: mask(params, masking.seen(*seen)), params, obs, state, env.params)
+    must, value = f"the mask must return bool[{space.n}]", f"{found.dtype}{list(found.shape)}"
+    require((found.shape, found.dtype) == ((space.n,), jnp.bool_), where, must, value, "Give a flag for each action.", EnvError)
+    all_params = MaskParams(env.params, params, jnp.asarray(unmasked, jnp.float32))
+    changed = _around(env, all_params, _MaskReset(env.reset_fn, masking), _MaskStep(env.step_fn, masking))
+    return dataclasses.replace(changed, action_mask_fn=masking, outcomes_fn=None, initial_fn=None, observe_fn=None)
+
+
+def with_discrete_actions(env: Environment, actions: Sequence[Sequence[float]]) -> Environment:
+    """Leaves an environment with real actions some of them, by their numbers: action ``a`` of the result is ``actions[a]``.
+
+    Args:
+        env: an environment with a Box of one axis as action space.
+        actions: A of its actions, in rows of the Box's size.
+
+    Raises:
+        EnvError: the action space is another one.
+        ConfigError: there are no actions, or one lies outside of the Box.
+    """
+    where, space = "with_discrete_actions", env.action_space
+    box = isinstance(space, Box) and len(space.shape) == 1
+    require(box, where, "the action space must be a Box of one axis", space, "Write a step function of your own.", EnvError)
+    assert isinstance(space, Box)
+    table = require_real(where, "actions", actions)
+    must = f"actions must have shape [A, {space.shape[0]}], A at least 1"
+    require(table.ndim == 2 and len(table) > 0 and table.shape[1:] == space.shape, where, must, list(table.shape), "Add a row.")
+    table = table.astype(space.dtype)
+    for row in table:
+        require(bool(space.contains(jnp.asarray(row))), where, f"every action must lie in {space}", row.tolist(), "Cut it.")
+    step = _OfNumberedAction(env.step_fn, tuple(map(tuple, table.tolist())), np.dtype(space.dtype).name)
+    outcomes = env.outcomes_fn and dataclasses.replace(step, function=env.outcomes_fn)
+    return dataclasses.replace(env, step_fn=step, outcomes_fn=outcomes, action_space=Discrete(len(table)))
 
 
 def with_copied_actions(env: Environment, copies: int) -> Environment:
@@ -504,6 +611,59 @@ class _StockObservation:
 
 
 @dataclass(frozen=True)
+class _AskingStep:
+    step: Callable
+    note: Callable
+
+    def __call__(self, key, state, action, params):
+        step: Step = self.step(key, state, action, params)
+        return step._replace(info=step.info | {BLOCK: self.note(state)})
+
+
+@dataclass(frozen=True)
+class _Masking:
+    """The mask of a state, and the states of an environment with one. own: the mask of the environment underneath, or None."""
+
+    mask: Callable
+    features: Callable | None
+    own: Callable | None
+
+    def seen(self, obs, state, params):
+        return obs if self.features is None else self.features(state, params)
+
+    def state(self, key, obs, state, params: MaskParams) -> Masked:
+        lifted = jax.random.uniform(key, (), jnp.float32) < params.unmasked
+        return Masked(self.seen(obs, state, params.env), lifted, state)
+
+    def __call__(self, state: Masked, params: MaskParams):
+        own = None if self.own is None else self.own(state.state, params.env)
+        legal = masks.both(self.mask(params.mask, state.seen), own)
+        return masks.unless_empty(legal & ~state.lifted, own)
+
+
+@dataclass(frozen=True)
+class _MaskReset:
+    reset: Callable
+    masking: _Masking
+
+    def __call__(self, key, params):
+        reset_key, draw_key = jax.random.split(key)
+        obs, state = self.reset(reset_key, params.env)
+        return obs, self.masking.state(draw_key, obs, state, params)
+
+
+@dataclass(frozen=True)
+class _MaskStep:
+    step: Callable
+    masking: _Masking
+
+    def __call__(self, key, state, action, params):
+        step_key, draw_key = jax.random.split(key)
+        inner: Step = self.step(step_key, state.state, action, params.env)
+        return inner._replace(state=self.masking.state(draw_key, inner.obs, inner.state, params))
+
+
+@dataclass(frozen=True)
 class _OfInnerState:
     function: Callable
 
@@ -599,6 +759,19 @@ class _OfCopiedAction:
     def __call__(self, *arguments):
         *before, action, params = arguments
         return self.function(*before, action // self.copies, params)
+
+
+@dataclass(frozen=True)
+class _OfNumberedAction:
+    """A function of an action that comes last but for the parameters, called with its number."""
+
+    function: Callable
+    actions: tuple[tuple[float, ...], ...]
+    dtype: str
+
+    def __call__(self, *arguments):
+        *before, action, params = arguments
+        return self.function(*before, jnp.asarray(self.actions, self.dtype)[action], params)
 
 
 @dataclass(frozen=True)
