@@ -25,8 +25,8 @@ from jaxrl.core.transforms import (
     with_observation,
     with_potential,
     with_reward,
-    with_stock,
     with_steps,
+    with_stock,
     with_time_limit,
 )
 from jaxrl.errors import ConfigError, EnvError
