@@ -36,7 +36,7 @@ from jaxrl.core.contracts import declared_steps, validate
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Transition
 from jaxrl.core.transforms import with_bonus
-from jaxrl.errors import AlgorithmError, require, require_between, require_numbers
+from jaxrl.errors import require, require_between, require_numbers
 
 
 @struct.dataclass
@@ -101,7 +101,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         improve_key, learn_key = jax.random.split(key)
         # Improve the learner by an update of its own, paid w_e r + beta i(s, a, s').
         learner_state, metrics = learner(state.bonus).update(state.learner, improve_key)
-        metrics, block = apart(metrics)
+        metrics, block = rollout.block_apart("intrinsic", metrics)
         # Learn the bonus from the steps that this update took.
         bonus_state, learned = bonus.update(learn_key, state.bonus, block)
         return State(learner_state, bonus_state), metrics | learned | measured(block)
@@ -119,23 +119,6 @@ def make(env: Environment, config: Config) -> Algorithm:
         acting.memory,
         probabilities if acting.probabilities else None,
     )
-
-
-def apart(metrics: dict[str, Any]) -> tuple[dict[str, Any], Transition]:
-    """Takes the steps of an update out of its metrics.
-
-    Returns:
-        The other metrics, and Transition[T, E, ...], whatever loops the learner took the steps in.
-
-    Raises:
-        AlgorithmError: the steps are not there.
-    """
-    must, fix = "a learner must measure its episodes by rollout.episode_metrics", "Add its metrics to those of the update."
-    require(rollout.BLOCK in metrics, "intrinsic", must, sorted(metrics), fix, AlgorithmError)
-    block: Transition = metrics[rollout.BLOCK]
-    axes = block.done.ndim - 1  # an update of several rounds stacks their blocks, in the order of time
-    block = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), block)
-    return {name: value for name, value in metrics.items() if name != rollout.BLOCK}, block
 
 
 def measured(block: Transition) -> dict[str, Any]:
