@@ -7,6 +7,7 @@ import pytest
 from flax import struct
 
 import envs
+from jaxrl.algorithms.constrained import lagrangian
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
@@ -76,12 +77,13 @@ OTHERS: tuple[type[Config], ...] = (
     fitted_q_evaluation.Config,
     implicit_q_learning.Config,
     intrinsic.Config,
+    lagrangian.Config,
     log_q_learning.Config,
     reward_fitting.Config,
     rlhf.Config,
     td3_bc.Config,
 )
-AROUND = (intrinsic.Config, rlhf.Config)  # a learner, whose steps are theirs
+AROUND = (intrinsic.Config, lagrangian.Config, rlhf.Config)  # a learner, whose steps are theirs
 
 
 @struct.dataclass

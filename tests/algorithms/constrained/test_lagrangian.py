@@ -54,16 +54,20 @@ def constrained(learner=TABLE, make=q_learning.make, **changes):
 @pytest.mark.parametrize("several", [False, True])
 def test_the_price_follows_the_costs_of_the_episodes_that_ended(several):
     """Recomputed on the host: discounted over whole episodes, also those that span several updates."""
-    env, budget = costly(envs.make("corridor", length=3, max_steps=7), several), (0.5, 0.75) if several else 0.5
-    config = constrained(TABLE.replace(num_steps=5), budget=budget, multiplier_rate=0.3)
+    env, budget = costly(envs.make("corridor", length=5, max_steps=9), several), (0.5, 0.75) if several else 0.5
+    config = constrained(TABLE.replace(num_steps=2), budget=budget, multiplier_rate=0.3)
     algorithm = lagrangian.make(env, config)
-    update = jax.jit(algorithm.update)
-    state, price, ended = algorithm.init(KEY), 0.0, 0
+
+    @jax.jit
+    def steps_of(state, key):
+        paying = lagrangian.with_price(env, "cost", state.multiplier, 0.9)
+        return rollout.block_apart("test", q_learning.make(paying, config.learner).update(state.learner, key)[1])[1]
+
+    state, update, price, ended = jax.jit(algorithm.init)(KEY), jax.jit(algorithm.update), 0.0, 0
     np.testing.assert_array_equal(state.multiplier, np.zeros(2) if several else 0.0)
     for number in range(30):
         key = jax.random.fold_in(KEY, number)
-        paying = lagrangian.with_price(env, "cost", state.multiplier, 0.9)
-        _, block = rollout.block_apart("test", q_learning.make(paying, config.learner).update(state.learner, key)[1])
+        block = steps_of(state, key)
         state, metrics = update(state, key)
         cost, done = np.asarray(block.info[rollout.BLOCK].total), np.asarray(block.done)
         if done.any():
@@ -78,8 +82,7 @@ def test_the_price_follows_the_costs_of_the_episodes_that_ended(several):
 def test_costs_are_discounted_over_the_episode_and_paid_at_the_price():
     env = costly(envs.make("corridor", length=4))
     priced = lagrangian.with_price(env, "cost", 2.0, 0.5)
-    _, state = priced.reset(KEY)
-    total = 0.0
+    (_, state), total = priced.reset(KEY), 0.0
     for t, action in enumerate([1, 0, 1, 1, 1]):  # the end is entered by the last of them
         step = priced.step(KEY, state, jnp.int32(action))
         own = env.step(KEY, state.state, jnp.int32(action))
@@ -95,11 +98,12 @@ def test_costs_are_discounted_over_the_episode_and_paid_at_the_price():
 def test_at_a_price_of_nothing_the_learner_is_the_learner_itself():
     env = envs.make("hazard_grid")
     algorithm, alone = lagrangian.make(env, constrained(multiplier_rate=0.0)), q_learning.make(env, TABLE)
-    state, learner = algorithm.init(KEY), alone.init(KEY)
+    state, learner = jax.jit(algorithm.init)(KEY), jax.jit(alone.init)(KEY)
+    constrained_update, update = jax.jit(algorithm.update), jax.jit(alone.update)
     for number in range(3):
         key = jax.random.fold_in(KEY, number)
-        state, metrics = algorithm.update(state, key)
-        learner, own = alone.update(learner, key)
+        state, metrics = constrained_update(state, key)
+        learner, own = update(learner, key)
         np.testing.assert_array_equal(state.learner.q, learner.q)
         for name in ("episodes", "episode_return", "episode_length"):
             np.testing.assert_array_equal(metrics[name], own[name])
@@ -125,8 +129,8 @@ def test_stored_rewards_are_those_at_the_present_price(name, several):
     env = costly(envs.make(task), several)
     price = jnp.array([3.0, 2.0]) if several else jnp.float32(3.0)
     algorithm = lagrangian.make(env, constrained(learner, module.make, budget=0.0, multiplier_rate=0.0))
-    plain = module.make(env, learner).init(KEY)
-    state, update = algorithm.init(KEY), jax.jit(algorithm.update)
+    plain = jax.jit(module.make(env, learner).init)(KEY)
+    state, update = jax.jit(algorithm.init)(KEY), jax.jit(algorithm.update)
     np.testing.assert_array_equal(state.learner.buffer.items.reward, plain.buffer.items.reward)
     for number in range(5):  # the buffer is full after three of them, and the oldest steps are written over
         check_accounts(state, several)
@@ -156,12 +160,6 @@ def check_accounts(state, several):
 
 
 # ---- learning
-
-
-def mixture(state, algorithm, seeds):
-    """Returns the probability of action 1 in state 1 of each seed."""
-    view = rollout.View(jnp.arange(2), None, ())
-    return np.asarray(jax.vmap(lambda one: algorithm.probabilities(one, view)[1, 1])(state))
 
 
 def test_a_choice_that_must_be_mixed():
