@@ -105,9 +105,8 @@ def optimum(slip: float, budget: float) -> float:
 
 def late(metric: str) -> Quantity:
     """The mean of an exact measure of PPO's policies over the last third of training."""
-    return derived(
-        f"mean of {metric} over the last third", lambda results: np.array_split(results.values(metric), 3, 1)[2].mean(1)
-    )
+    text = f"mean of {metric} over the last third"
+    return derived(text, lambda results: np.array_split(results.values(metric), 3, axis=1)[2].mean(1))
 
 
 def figures(results: Results) -> None:
@@ -135,10 +134,8 @@ CLAIMS = (
         "-3.940399 without slip; with slip 0.1, -6.502827, -6.136387 and -5.403506 from 0.5 on, and -4.642449",
         "Altman (1999), chapter 3",
         every(
-            exact(f"value at slip {slip}, budget {budget}", lambda slip=slip, budget=budget: optimum(slip, budget)).equals(
-                best, 1e-6
-            )
-            for (slip, budget), best in OPTIMA.items()
+            exact(f"value at slip {p}, budget {d}", lambda p=p, d=d: optimum(p, d)).equals(best, 1e-6)
+            for (p, d), best in OPTIMA.items()
         ),
     ),
     Claim(
