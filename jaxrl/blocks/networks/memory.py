@@ -105,16 +105,14 @@ class GTrXL(nn.Module):
             y <- relu(Attention(LN(x), LN([m, x])))         x <- g(x, y)
             y <- relu(MLP(LN(x)))                           x <- g(x, y)
 
-    with g the gate of ``Gate``, which lets x pass at first: before it learns to look back, the policy is a feed-forward one. The
-    features of a step depend on the L K steps before it at most. No gradient flows into the memory that a block began with. This
-    was made by the parameters that acted, as the state of a GRU is.
-
-    Two things are simpler than in the paper: a place in time is known by its distance alone, through a learned addition to the
-    scores of each head, and a memory is as long as the sequences that are learned from may be.
+    with g the gate of ``Gate``, which mostly lets x pass at first: the policy begins near a feed-forward one, and learns to look
+    back. The features of a step depend on the L K steps before it at most. Gradients flow through those of the block; the
+    memory before the block is a constant, made by the parameters that acted, as the state of a GRU is. Unlike in the paper, a
+    place in time is known by its distance alone, through a learned addition to the scores of each head.
 
     size: H, of the features, a multiple of ``num_heads``. length: K. num_heads: in each layer. num_layers: L.
 
-    The memory of an environment has L K H numbers: what keeps it for each step, as replay does, needs room for them.
+    The memory of an environment has L K H numbers. Replay keeps them for each step, and needs room for them.
 
     Source: Parisotto et al. (2020), "Stabilizing Transformers for Reinforcement Learning", section 3; the memory: Dai et al.
     (2019), "Transformer-XL", section 3.2; the distances: Raffel et al. (2020), section 2.1.
@@ -216,7 +214,8 @@ def _seen(past, length):
 
 def _windows(known, length):
     """Returns of each of T steps what came last, up to it: [T, B, K, H] of [K + T, B, H]."""
-    index = jnp.arange(1, len(known) - length + 1)[:, None] + jnp.arange(length)
+    start = jnp.arange(1, len(known) - length + 1, dtype=jnp.int32)
+    index = start[:, None] + jnp.arange(length, dtype=jnp.int32)
     return jnp.moveaxis(known[index], 1, 2)
 
 
