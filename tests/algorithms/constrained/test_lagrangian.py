@@ -175,8 +175,8 @@ def test_a_choice_that_must_be_mixed():
     smooth = {"learning_rate": 1e-2, "ent_coef": 0.1, "normalize_advantage": False, "gamma": 0.9}
     learner = ppo.Config(num_envs=16, num_steps=4, num_minibatches=1, hidden=(8,), **smooth)
     config = constrained(learner, ppo.make, budget=0.25, multiplier_rate=0.03)
-    done = run(lagrangian.make, env, config, seeds=4, num_updates=300, chunk_length=300)
-    late = slice(200, None)
+    done = run(lagrangian.make, env, config, seeds=4, num_updates=400, chunk_length=400)
+    late = slice(300, None)
     np.testing.assert_allclose(done.metrics["episode_cost"][:, late].mean(1), 0.25, atol=0.05)
     np.testing.assert_allclose(done.metrics["multiplier"][:, late].mean(1), 1.0, atol=0.2)
 
