@@ -19,6 +19,7 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.contracts import declared_steps
 from jaxrl.core.rollout import Decision
 from jaxrl.errors import AlgorithmError, ConfigError, EnvError
+from jaxrl.testing.conformance import check_environment
 from jaxrl.training.runner import run
 from tests import probes
 from tests.marks import slow
@@ -94,6 +95,8 @@ def test_costs_are_discounted_over_the_episode_and_paid_at_the_price():
         state = step.state
     assert step.terminated
     assert float(priced.step(KEY, state, jnp.int32(1)).info[rollout.BLOCK].cost) == 0.0
+    assert not priced.is_finite
+    check_environment(priced, KEY)
 
 
 def test_at_a_price_of_nothing_the_learner_is_the_learner_itself():
