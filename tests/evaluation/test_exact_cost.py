@@ -45,19 +45,19 @@ def test_the_way_through_the_hazards_costs_them_and_the_way_around_nothing(grid)
     evaluator, value = ExactCost.of(env, cost, GAMMA), ExactValue.of(env, GAMMA)
     for table, expected, steps in ((STRAIGHT, 1 + 0.99 + 0.99**2, 4), (AROUND, 0.0, 6)):
         found = evaluator(KEY, fixed(table), ())
-        np.testing.assert_allclose(found["greedy_exact_cost"], expected, rtol=1e-6)
+        np.testing.assert_allclose(found["greedy_exact_cost"], expected, rtol=1e-5)
         assert found["greedy_exact_cost_error"].total < 1e-3
         worth = value(KEY, fixed(table), ())["greedy_exact_value"]
         np.testing.assert_allclose(worth, -(1 - 0.99**steps) / 0.01, rtol=1e-5)
-    # Half of the episodes go around at the start, and whoever goes up in the first row is past the hazards.
-    np.testing.assert_allclose(found["sampled_exact_cost"], 0.5 * (1 + 0.99 + 0.99**2), rtol=1e-6)
+    # The two tables differ on the way around and at the start, where half of the episodes take the one way and half the other.
+    np.testing.assert_allclose(found["sampled_exact_cost"], 0.5 * (1 + 0.99 + 0.99**2), rtol=1e-5)
 
 
 def test_several_costs_are_those_of_each(grid):
     env, cost = grid
     both = ExactCost.of(env, np.stack([cost, 2 * np.asarray(tabulate(env).reward)], -1), GAMMA)
     found = both(KEY, fixed(STRAIGHT), ())["greedy_exact_cost"]
-    np.testing.assert_allclose(found, [2.9701, -2 * 3.940399], rtol=1e-6)
+    np.testing.assert_allclose(found, [2.9701, -2 * 3.940399], rtol=1e-5)
 
 
 def test_it_evaluates_in_a_run(grid):
