@@ -313,15 +313,15 @@ def episode_metrics(batch: Transition) -> dict[str, Any]:
     return metrics | ({BLOCK: batch} if BLOCK in batch.info else {})
 
 
-def block_apart(where: str, metrics: dict[str, Any]) -> tuple[dict[str, Any], Transition]:
-    """Takes the steps of an update out of its metrics, where ``episode_metrics`` has put them.
+def apart(where: str, metrics: dict[str, Any]) -> tuple[dict[str, Any], Transition]:
+    """Takes the steps of an update out of the metrics of a learner whose environment asks for them by ``BLOCK``.
 
     Args:
         where: who asks.
-        metrics: of the update of a learner, on an environment that asks for its steps.
+        metrics: of the learner's update.
 
     Returns:
-        The other metrics, and Transition[T, E, ...], in the order of time whatever loops the learner took the steps in.
+        The other metrics, and Transition[T, E, ...], whatever loops the learner took the steps in.
 
     Raises:
         AlgorithmError: the steps are not there.

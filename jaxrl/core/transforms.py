@@ -7,9 +7,9 @@ equal and finds its compiled program. Functions handed in must therefore live at
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,8 @@ from jaxrl.core import masks
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
 from jaxrl.core.rollout import BLOCK
-from jaxrl.core.spaces import Discrete, Space, example
-from jaxrl.errors import EnvError, require, require_discount
+from jaxrl.core.spaces import Box, Dict, Discrete, Space, example
+from jaxrl.errors import EnvError, require, require_discount, require_finite, require_number, require_real
 
 
 @struct.dataclass
@@ -131,6 +131,60 @@ class Spending(NamedTuple):
     discount: jax.Array
     return_: jax.Array
     total: jax.Array
+    state: PyTree
+
+
+@struct.dataclass
+class StockParams:
+    """The parameters of an environment with a stock.
+
+    env: PyTree, the parameters of the environment underneath.
+    first: float32[B], the stocks with which an episode begins, each as likely.
+    gamma: float32[], the discount.
+    """
+
+    env: PyTree
+    first: jax.Array
+    gamma: jax.Array
+
+
+class Stocked(NamedTuple):
+    """The state of an environment with a stock.
+
+    stock: float32[], gamma^-t times the first stock and the discounted rewards since then.
+    over: bool[], the episode has terminated; the stock stays.
+    state: PyTree, the state of the environment underneath.
+    """
+
+    stock: jax.Array
+    over: jax.Array
+    state: PyTree
+
+
+@struct.dataclass
+class MaskParams:
+    """The parameters of an environment with a mask of what is seen.
+
+    env: PyTree, the parameters of the environment underneath.
+    mask: PyTree, the parameters of the mask.
+    unmasked: float32[], the share of the steps without it, in [0, 1].
+    """
+
+    env: PyTree
+    mask: PyTree
+    unmasked: jax.Array
+
+
+class Masked(NamedTuple):
+    """The state of an environment with a mask of what is seen.
+
+    seen: PyTree, what the mask is a function of: the observation, or features of the state.
+    lifted: bool[], this step is without it.
+    state: PyTree, the state of the environment underneath.
+    """
+
+    seen: PyTree
+    lifted: jax.Array
     state: PyTree
 
 
@@ -325,6 +379,62 @@ def cost_shape(where: str, env: Environment, cost: str) -> tuple[int, ...]:
     return shapes[cost]
 
 
+def with_stock(env: Environment, first: Sequence[float] | np.ndarray, gamma: float = 1.0) -> Environment:
+    """Shows beside the observation a stock of what has been earned: s' = (s + r) / gamma, from a first stock that is drawn.
+
+    After t steps s_0 + G_0 = gamma^t (s_t + G_t). So an agent that begins with s_0 = -b sees by how much it still misses a return
+    of b, and can act for the shortfall of b, on which conditional values at risk rest.
+
+    If the environment is finite, so is the result; ``tabulate`` of it is exact if float32 adds the rewards exactly, as whole ones
+    with gamma = 1.
+
+    Source: Bauerle and Ott (2011), "Markov Decision Processes with Average-Value-at-Risk Criteria"; Pires (2025), "Optimizing
+    Return Distributions with Distributional Dynamic Programming".
+
+    Args:
+        env: an environment without agents.
+        first: float[B], the stocks with which an episode begins, drawn uniformly; -b for a target of b.
+        gamma: discount in (0, 1], the learner's.
+
+    Returns:
+        The environment with ``params`` of type ``StockParams``, states of type ``Stocked`` and observations
+        ``{"obs": that of env, "stock": float32[]}``.
+
+    Raises:
+        ConfigError: there is no first stock, one is not finite, or gamma lies outside (0, 1].
+        EnvError: the environment has agents.
+    """
+    where = "with_stock"
+    must, fix = "the environment must have no agent axis", "A stock is that of one reward."
+    require(env.num_agents is None, where, must, env.num_agents, fix, EnvError)
+    stocks = require_finite(where, "first", first, "[-7.0] aims at a return of 7.").reshape(-1)
+    require(len(stocks) > 0, where, "there must be a first stock", 0, "[-7.0] aims at a return of 7.")
+    require_discount(where, gamma)
+    require(gamma > 0, where, "gamma must be positive", gamma, "1.0 adds rewards up.")
+    params = StockParams(env.params, jnp.asarray(stocks, jnp.float32), jnp.float32(gamma))
+    changed = _around(env, params, _StockReset(env.reset_fn), _StockStep(env.step_fn))
+    space = Dict.of(obs=env.observation_space, stock=Box(-jnp.inf, jnp.inf))
+    changed = dataclasses.replace(changed, observation_space=space)
+    if env.outcomes_fn is None or env.initial_fn is None or env.observe_fn is None:
+        return dataclasses.replace(changed, outcomes_fn=None, initial_fn=None, observe_fn=None)
+    return dataclasses.replace(
+        changed,
+        outcomes_fn=_StockOutcomes(env.outcomes_fn),
+        initial_fn=_StockInitial(env.initial_fn),
+        observe_fn=_StockObservation(env.observe_fn),
+    )
+
+
+def with_steps(env: Environment, note: Callable) -> Environment:
+    """Asks for the steps: a learner hands them on among its metrics, out of which ``rollout.apart`` takes them.
+
+    Args:
+        env: the environment.
+        note: ``(state) -> PyTree``, what each step says of the state before it, under ``rollout.BLOCK`` of its ``info``.
+    """
+    return dataclasses.replace(env, step_fn=_AskingStep(env.step_fn, note))
+
+
 def with_observation(env: Environment, observe: Callable, observation_space: Space) -> Environment:
     """Replaces the observation by a function of it.
 
@@ -374,6 +484,76 @@ def with_action_mask(env: Environment, mask: Callable) -> Environment:
     require(masks.can_be_masked(env.action_space), "with_action_mask", must, env.action_space, fix, EnvError)
     both = mask if env.action_mask_fn is None else _BothMasks(env.action_mask_fn, mask)
     return dataclasses.replace(env, action_mask_fn=both)
+
+
+def with_mask(
+    env: Environment,
+    mask: Callable,
+    params: PyTree = (),
+    unmasked: jax.Array | float = 0.0,
+    features: Callable | None = None,
+) -> Environment:
+    """Forbids actions by a function of what is seen, whose parameters are a traced part of the environment's.
+
+    In a share of the steps it forbids nothing, so that a learner that explores finds out what is forbidden by mistake. Nor does
+    it where it would leave no action. The environment's own mask always holds. The result is not finite even if the environment
+    is: its state knows if the mask is lifted.
+
+    Args:
+        env: an environment with discrete actions and without agents.
+        mask: ``(params, seen) -> bool[A]``, True = legal.
+        params: the parameters of the mask, any pytree of arrays.
+        unmasked: the share of the steps, in [0, 1].
+        features: ``(state, params) -> PyTree``, of the environment's own state and parameters: what the mask sees. None for the
+            observation.
+
+    Returns:
+        The environment with ``params`` of type ``MaskParams`` and states of type ``Masked``.
+
+    Raises:
+        ConfigError: the share is out of range.
+        EnvError: the environment has agents, its actions are not discrete, or the mask has another shape.
+    """
+    where, space = "with_mask", env.action_space
+    must, fix = "the environment must have no agent axis", "Mask the actions of agents by with_action_mask."
+    require(env.num_agents is None, where, must, env.num_agents, fix, EnvError)
+    if not isinstance(space, Discrete):
+        raise EnvError(f"{where}: the action space must be Discrete, got {space}. Use with_action_mask.")
+    require_number(where, "unmasked", unmasked, 0, 1, "0.05 is common.")
+    masking = _Masking(mask, features, env.action_mask_fn)
+    obs, state = jax.eval_shape(env.reset, jax.random.key(0))
+    found: Any = jax.eval_shape(lambda params, *seen: mask(params, masking.seen(*seen)), params, obs, state, env.params)
+    must, value = f"the mask must return bool[{space.n}]", f"{found.dtype}{list(found.shape)}"
+    require((found.shape, found.dtype) == ((space.n,), jnp.bool_), where, must, value, "Give a flag for each action.", EnvError)
+    all_params = MaskParams(env.params, params, jnp.asarray(unmasked, jnp.float32))
+    changed = _around(env, all_params, _MaskReset(env.reset_fn, masking), _MaskStep(env.step_fn, masking))
+    return dataclasses.replace(changed, action_mask_fn=masking, outcomes_fn=None, initial_fn=None, observe_fn=None)
+
+
+def with_discrete_actions(env: Environment, actions: Sequence[Sequence[float]]) -> Environment:
+    """Leaves an environment with real actions some of them, by their numbers: action ``a`` of the result is ``actions[a]``.
+
+    Args:
+        env: an environment with a Box of one axis as action space.
+        actions: A of its actions, in rows of the Box's size.
+
+    Raises:
+        EnvError: the action space is another one.
+        ConfigError: there are no actions, or one lies outside of the Box.
+    """
+    where, space = "with_discrete_actions", env.action_space
+    box = isinstance(space, Box) and len(space.shape) == 1
+    require(box, where, "the action space must be a Box of one axis", space, "Write a step function of your own.", EnvError)
+    assert isinstance(space, Box)
+    table = require_real(where, "actions", actions)
+    must = f"actions must have shape [A, {space.shape[0]}], A at least 1"
+    require(table.ndim == 2 and len(table) > 0 and table.shape[1:] == space.shape, where, must, list(table.shape), "Add a row.")
+    table = table.astype(space.dtype)
+    for row in table:
+        require(bool(space.contains(jnp.asarray(row))), where, f"every action must lie in {space}", row.tolist(), "Cut it.")
+    step = _OfNumberedAction(env.step_fn, tuple(map(tuple, table.tolist())), np.dtype(space.dtype).name)
+    outcomes = env.outcomes_fn and dataclasses.replace(step, function=env.outcomes_fn)
+    return dataclasses.replace(env, step_fn=step, outcomes_fn=outcomes, action_space=Discrete(len(table)))
 
 
 def with_copied_actions(env: Environment, copies: int) -> Environment:
@@ -467,6 +647,117 @@ class _BonusStep:
         reward = params.reward_weight * paid.reward + params.bonus_weight * bonus
         earning = Earning(inner.obs, inner.terminated, paid.return_, inner.state)
         return inner._replace(state=earning, reward=reward.astype(jnp.float32), info=inner.info | {BLOCK: paid})
+
+
+def _carried_on(stocked: Stocked, reward: jax.Array, params: StockParams) -> jax.Array:
+    """Returns the stock after a step, float32[...] as the reward."""
+    after = (stocked.stock + reward) / params.gamma
+    return jnp.where(stocked.over, stocked.stock, after).astype(stocked.stock.dtype)
+
+
+@dataclass(frozen=True)
+class _StockReset:
+    reset: Callable
+
+    def __call__(self, key, params: StockParams):
+        reset_key, stock_key = jax.random.split(key)
+        obs, state = self.reset(reset_key, params.env)
+        stock = params.first[jax.random.randint(stock_key, (), 0, params.first.shape[0], jnp.int32)]
+        return {"obs": obs, "stock": stock}, Stocked(stock, jnp.bool_(False), state)
+
+
+@dataclass(frozen=True)
+class _StockStep:
+    step: Callable
+
+    def __call__(self, key, state: Stocked, action, params: StockParams):
+        inner: Step = self.step(key, state.state, action, params.env)
+        stock = _carried_on(state, inner.reward, params)
+        stocked = Stocked(stock, state.over | inner.terminated, inner.state)
+        return inner._replace(obs={"obs": inner.obs, "stock": stock}, state=stocked)
+
+
+@dataclass(frozen=True)
+class _StockOutcomes:
+    outcomes: Callable
+
+    def __call__(self, state: Stocked, action, params: StockParams):
+        inner: Outcomes = self.outcomes(state.state, action, params.env)
+        stock = _carried_on(state, inner.reward, params)
+        return inner._replace(state=Stocked(stock, state.over | inner.terminated, inner.state))
+
+
+@dataclass(frozen=True)
+class _StockInitial:
+    initial: Callable
+
+    def __call__(self, params: StockParams):
+        inner, count = self.initial(params.env), params.first.shape[0]
+        states = inner.probability.shape[0]
+        stock, over = jnp.tile(params.first, states), jnp.zeros(states * count, bool)
+        state = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), inner.state)
+        return Initial(jnp.repeat(inner.probability, count) / count, Stocked(stock, over, state))
+
+
+@dataclass(frozen=True)
+class _StockObservation:
+    inner: Callable
+
+    def __call__(self, state: Stocked, params: StockParams):
+        return {"obs": self.inner(state.state, params.env), "stock": state.stock}
+
+
+@dataclass(frozen=True)
+class _AskingStep:
+    step: Callable
+    note: Callable
+
+    def __call__(self, key, state, action, params):
+        step: Step = self.step(key, state, action, params)
+        return step._replace(info=step.info | {BLOCK: self.note(state)})
+
+
+@dataclass(frozen=True)
+class _Masking:
+    """The mask of a state, and the states of an environment with one. own: the mask of the environment underneath, or None."""
+
+    mask: Callable
+    features: Callable | None
+    own: Callable | None
+
+    def seen(self, obs, state, params):
+        return obs if self.features is None else self.features(state, params)
+
+    def state(self, key, obs, state, params: MaskParams) -> Masked:
+        lifted = jax.random.uniform(key, (), jnp.float32) < params.unmasked
+        return Masked(self.seen(obs, state, params.env), lifted, state)
+
+    def __call__(self, state: Masked, params: MaskParams):
+        own = None if self.own is None else self.own(state.state, params.env)
+        legal = masks.both(self.mask(params.mask, state.seen), own)
+        return masks.unless_empty(legal & ~state.lifted, own)
+
+
+@dataclass(frozen=True)
+class _MaskReset:
+    reset: Callable
+    masking: _Masking
+
+    def __call__(self, key, params):
+        reset_key, draw_key = jax.random.split(key)
+        obs, state = self.reset(reset_key, params.env)
+        return obs, self.masking.state(draw_key, obs, state, params)
+
+
+@dataclass(frozen=True)
+class _MaskStep:
+    step: Callable
+    masking: _Masking
+
+    def __call__(self, key, state, action, params):
+        step_key, draw_key = jax.random.split(key)
+        inner: Step = self.step(step_key, state.state, action, params.env)
+        return inner._replace(state=self.masking.state(draw_key, inner.obs, inner.state, params))
 
 
 @dataclass(frozen=True)
@@ -590,6 +881,19 @@ class _OfCopiedAction:
     def __call__(self, *arguments):
         *before, action, params = arguments
         return self.function(*before, action // self.copies, params)
+
+
+@dataclass(frozen=True)
+class _OfNumberedAction:
+    """A function of an action that comes last but for the parameters, called with its number."""
+
+    function: Callable
+    actions: tuple[tuple[float, ...], ...]
+    dtype: str
+
+    def __call__(self, *arguments):
+        *before, action, params = arguments
+        return self.function(*before, jnp.asarray(self.actions, self.dtype)[action], params)
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,14 @@ def test_the_loss_of_quantiles_is_that_of_rlax():
         mine, chosen, *rest, selecting, valuing = each
         return rlax.quantile_q_learning(mine.T, levels, chosen, *rest, selecting.T, valuing.T, 0.7)
 
-    expected = jax.vmap(theirs)(outputs, action, reward, discount, selector, following)
-    np.testing.assert_allclose(found, expected / 0.7, rtol=1e-5, atol=1e-6)  # ours is divided by kappa
+    def total(outputs):
+        losses = jax.vmap(theirs)(outputs, action, reward, discount, selector, following) / 0.7  # ours is divided by kappa
+        return losses.sum(), losses
+
+    slope, expected = jax.grad(total, has_aux=True)(outputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    mine = jax.grad(lambda outputs: (QUANTILE.loss(value_heads.chosen(outputs, action), target)).sum())(outputs)
+    np.testing.assert_allclose(mine, slope, rtol=1e-5, atol=1e-6)
 
 
 def test_quantile_regression_finds_the_quantiles():

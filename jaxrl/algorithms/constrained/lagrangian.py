@@ -128,7 +128,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     def update(state, key):
         # Improve the learner by an update of its own, paid r - lambda c.
         learner_state, metrics = learner(state.multiplier).update(repriced(state), key)
-        metrics, block = rollout.block_apart(WHERE, metrics)
+        metrics, block = rollout.apart(WHERE, metrics)
         charged: Charged = block.info[rollout.BLOCK]
         # lambda <- [lambda + eta (J_c - d)]+, by the episodes that ended.
         cost = ended_costs(block.done, charged.total)

@@ -101,7 +101,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         improve_key, learn_key = jax.random.split(key)
         # Improve the learner by an update of its own, paid w_e r + beta i(s, a, s').
         learner_state, metrics = learner(state.bonus).update(state.learner, improve_key)
-        metrics, block = rollout.block_apart("intrinsic", metrics)
+        metrics, block = rollout.apart("intrinsic", metrics)
         # Learn the bonus from the steps that this update took.
         bonus_state, learned = bonus.update(learn_key, state.bonus, block)
         return State(learner_state, bonus_state), metrics | learned | measured(block)

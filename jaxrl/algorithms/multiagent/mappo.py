@@ -79,6 +79,8 @@ class Config(ppo.Config):
         require(useful, self.name, must, "agent_ids=True", "Networks of their own know who they belong to.")
         known, must = self.network is None or not self.agent_ids, "a network of your own must come without agent_ids"
         require(known, self.name, must, "agent_ids=True", "Put the agent's number into the observation.")
+        must, fix = "taylor_order must be None: the steps of all agents count alike", "Set taylor_order=None."
+        require(self.taylor_order is None, self.name, must, self.taylor_order, fix)
         self.validate_learner(env)
 
 

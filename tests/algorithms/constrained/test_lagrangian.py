@@ -63,7 +63,7 @@ def test_the_price_follows_the_costs_of_the_episodes_that_ended(several):
     @jax.jit
     def steps_of(state, key):
         paying = lagrangian.with_price(env, "cost", state.multiplier, 0.9)
-        return rollout.block_apart("test", q_learning.make(paying, config.learner).update(state.learner, key)[1])[1]
+        return rollout.apart("test", q_learning.make(paying, config.learner).update(state.learner, key)[1])[1]
 
     state, update, price, ended = jax.jit(algorithm.init)(KEY), jax.jit(algorithm.update), 0.0, 0
     np.testing.assert_array_equal(state.multiplier, np.zeros(2) if several else 0.0)
