@@ -188,11 +188,15 @@ class ExactCost:
         return metrics
 
     def _measures(self, policy: jax.Array, mode: str) -> dict[str, jax.Array | Average]:
-        found = policy_evaluation(self.model, policy, self.gamma, dense=self.dense)
-        return {
-            f"{mode}_exact_cost": jnp.asarray(found.start_value(self.model)),
-            f"{mode}_exact_cost_error": optional(found.error_bound, jnp.isfinite(found.error_bound)),
-        }
+        def measured(cost):
+            model = dataclasses.replace(self.model, reward=cost)
+            found = policy_evaluation(model, policy, self.gamma, dense=self.dense)
+            return jnp.asarray(found.start_value(model)), found.error_bound
+
+        cost = self.model.reward
+        value, error = measured(cost) if cost.ndim == 3 else jax.vmap(measured, in_axes=-1)(cost)
+        error = jnp.max(error)
+        return {f"{mode}_exact_cost": value, f"{mode}_exact_cost_error": optional(error, jnp.isfinite(error))}
 
 
 @struct.dataclass
