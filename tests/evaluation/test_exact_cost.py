@@ -72,7 +72,7 @@ def test_what_cannot_be_evaluated_is_refused(grid):
     env, cost = grid
     with pytest.raises(ConfigError, match=r"cost must have shape \[25, 4, 4\], or an axis of costs beyond, got \[25, 4\]"):
         ExactCost.of(env, cost[..., 0], GAMMA)
-    with pytest.raises(ConfigError, match=r"cost must be finite, got nan at index \(0, 0, 0\)"):
+    with pytest.raises(ConfigError, match=r"cost must be finite, got 'nan at index \(0, 0, 0\)'"):
         ExactCost.of(env, np.where(cost == 0, np.nan, cost), GAMMA)
     with pytest.raises(ConfigError, match="gamma must lie in"):
         ExactCost.of(env, cost, 1.5)

@@ -94,7 +94,7 @@ class Config:
 
 
 class Account(NamedTuple):
-    """What a stored step paid and what it cost: reward float32[], cost float32[] or float32[I]."""
+    """The account of a stored step: reward float32[], which it paid, and cost float32[] or float32[I]."""
 
     reward: jax.Array
     cost: jax.Array
@@ -123,7 +123,8 @@ def make(env: Environment, config: Config) -> Algorithm:
     def init(key):
         multiplier = first_multiplier(*shape)
         state = learner(multiplier).init(key)
-        return State(state, multiplier, accounts(state, lambda price: learner(price, 0.0).init(key), shape))
+        # The same draws on purpose: see accounts.
+        return State(state, multiplier, accounts(state, lambda price: learner(price, 0.0).init(jax.random.clone(key)), shape))
 
     def update(state, key):
         # Improve the learner by an update of its own, paid r - lambda c.
