@@ -205,7 +205,8 @@ def repriced(state: State) -> PyTree:
     """Returns the learner's state in which all stored rewards are those at the present price."""
     if state.accounts is None:
         return state.learner
-    reward = penalised(*state.accounts.items, state.multiplier)
+    kept: Account = state.accounts.items
+    reward = penalised(kept.reward, kept.cost, state.multiplier)
 
     def reprice(node):
         return replace(node, items=node.items._replace(reward=reward)) if _is_buffer(node) else node
