@@ -7,6 +7,7 @@ import pytest
 from flax import struct
 
 import envs
+from jaxrl.algorithms.constrained import lagrangian
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
@@ -78,13 +79,14 @@ OTHERS: tuple[type[Config], ...] = (
     implicit_q_learning.Config,
     inapplicable.Config,
     intrinsic.Config,
+    lagrangian.Config,
     inverse_model.Config,
     log_q_learning.Config,
     reward_fitting.Config,
     rlhf.Config,
     td3_bc.Config,
 )
-AROUND = (inapplicable.Config, intrinsic.Config, rlhf.Config)  # a learner, whose steps are theirs
+AROUND = (inapplicable.Config, intrinsic.Config, lagrangian.Config, rlhf.Config)  # a learner, whose steps are theirs
 
 
 @struct.dataclass

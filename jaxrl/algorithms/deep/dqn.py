@@ -14,12 +14,12 @@ with a* = argmax_a' Q_target(s', a'), or argmax_a' Q(s', a') for double Q-learni
 (Mnih et al. 2015); N = 1 with a small tau follows it smoothly (Lillicrap et al. 2016). N = tau = 1 is learning without a target
 network.
 
-With memory, Q(s, a) is Q(h, a), where a GRU's state h has taken in what the episode has shown up to s. A minibatch then is of
-sequences: L successive steps of one environment each, through the ends of episodes, where h starts at zeros. At its first step
-a sequence has the h with which that step was acted on, stored with it (Kapturowski et al. 2019, section 3: "stored state"; zeros,
-as in Hausknecht and Stone 2015, would not know what was shown before). It comes from older parameters: the first ``burn_in``
-steps bring it up to date, by each network for itself, and nothing is learned from them. h goes on to s' with s' itself, so that
-the values beyond a time limit are those of the episode that was cut.
+With memory, Q(s, a) is Q(h, a), where h has taken in what the episode has shown up to s: the state of a GRU, or what attention
+looks back at. A minibatch then is of sequences: L successive steps of one environment each, through the ends of episodes, where h
+starts at zeros. At its first step a sequence has the h with which that step was acted on, stored with it (Kapturowski et al.
+2019, section 3: "stored state"; zeros, as in Hausknecht and Stone 2015, would not know what was shown before). It comes from
+older parameters: the first ``burn_in`` steps bring it up to date, by each network for itself, and nothing is learned from them. h
+goes on to s' with s' itself, so that the values beyond a time limit are those of the episode that was cut.
 
 With n steps, r is the sum of n discounted rewards, s' the state after them and gamma^n the discount; a sum ends with its episode
 and with its sequence. With priorities, a transition is drawn with a probability in proportion to (delta + 1e-6)^alpha as of when
@@ -108,7 +108,11 @@ class Config(OffPolicyConfig):
     utility: str = static(default="mean")  # of a law, in which actions are greedy: mean, cvar or shortfall
     risk_level: float = 0.5  # tau in (0, 1]: the share of the worst returns that a cvar counts; without effect on others
     replay: bool = static(default=True)  # False learns from the E * T newest steps alone; see without_replay
-    memory_size: int = static(default=0)  # of a GRU; 0 for a feed-forward network
+    memory_size: int = static(default=0)  # of a memory; 0 for a feed-forward network
+    memory: str = static(default="gru")  # what it is: gru, or attention (GTrXL) to the last steps of the episode
+    memory_length: int = static(default=32)  # of attention: steps that a layer looks back (count)
+    memory_heads: int = static(default=4)  # of attention: heads of a layer (count); must divide memory_size
+    memory_layers: int = static(default=1)  # of attention: layers (count); each looks back from where the one before did
     sequence_length: int = static(default=16)  # L, successive steps that a network with memory is unrolled over (count)
     burn_in: int = static(default=0)  # the first steps of a sequence, which only bring the memory up to date; below L
 
@@ -125,6 +129,7 @@ class Config(OffPolicyConfig):
         require_positive("dqn", self, "learning_rate", *lengths, "huber_delta", "max_grad_norm")
         require_at_most("dqn", self, "epsilon_end", "epsilon_start")
         value_heads.require_head("dqn", self)
+        networks.require_memory("dqn", self)
         utilities.require_utility("dqn", self, env)
         stored_steps.require_stored("dqn", self)
 
@@ -155,8 +160,9 @@ class State:
 def q_network(env: Environment, config: Config) -> QNetwork:
     """Returns the network whose parameters are ``State.params``."""
     actions: Any = env.action_space
-    layers = config.hidden, config.activation, config.channels, config.dueling, config.network, config.memory_size
-    return QNetwork(env.observation_space, actions.n, *layers, num_atoms=value_heads.make(config).num_atoms)
+    layers = config.hidden, config.activation, config.channels, config.dueling, config.network
+    memory = {name: getattr(config, name) for name in networks.MEMORY_FIELDS}
+    return QNetwork(env.observation_space, actions.n, *layers, num_atoms=value_heads.make(config).num_atoms, **memory)
 
 
 def make(env: Environment, config: Config) -> Algorithm:
@@ -270,7 +276,7 @@ def warmed_up(network: QNetwork, config: Config, params: PyTree, batch: Experien
     before = jax.tree.map(lambda leaf: leaf[: config.burn_in], batch._replace(memory=()))
     after = jax.tree.map(lambda leaf: leaf[config.burn_in :], batch._replace(memory=()))
     done: Any = network.apply(params, before.obs, before.first, batch.memory, method="features")
-    return after._replace(memory=jax.lax.stop_gradient(done[1][-1]))
+    return after._replace(memory=jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf[-1]), done[1]))
 
 
 def loss(network: QNetwork, head: Head, config: Config, params: PyTree, batch: tuple[Sample, jax.Array]):

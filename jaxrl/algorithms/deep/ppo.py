@@ -11,8 +11,8 @@ A grad log pi: this is the advantage actor-critic (A2C), a preset here. On reque
 by gamma^t, or by its Taylor expansion in the discount towards a larger one.
 
 Source: Schulman et al. (2017), equations 7 and 9, algorithm 1; advantages: Schulman et al. (2016), equation 16; A2C: Mnih et al.
-(2016), algorithm S3, and Huang et al. (2022), "A2C is a special case of PPO"; Beta policies: Chou et al. (2017); weights of
-steps: Tang et al. (2021), section 5.
+(2016), algorithm S3, and Huang et al. (2022), "A2C is a special case of PPO"; Beta policies: Chou et al. (2017);
+attention as memory: Parisotto et al. (2020); weights of steps: Tang et al. (2021), section 5.
 The defaults are those of the Atari experiments as commonly applied to control (Huang et al. 2022, "37 implementation details").
 """
 
@@ -71,7 +71,11 @@ class Config:
     hidden: tuple[int, ...] = static(default=(64, 64))  # layer sizes of the actor and of the critic
     activation: str = static(default="tanh")  # between layers: tanh, relu, swish or gelu
     channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
-    memory_size: int = static(default=0)  # of a GRU shared by actor and critic; 0 for a feed-forward policy
+    memory_size: int = static(default=0)  # of the memory that actor and critic share; 0 for a feed-forward policy
+    memory: str = static(default="gru")  # what it is: gru, or attention (GTrXL) to the last steps of the episode
+    memory_length: int = static(default=32)  # of attention: steps that a layer looks back (count)
+    memory_heads: int = static(default=4)  # of attention: heads of a layer (count); must divide memory_size
+    memory_layers: int = static(default=1)  # of attention: layers (count); each looks back from where the one before did
     policy_head: str = static(default="gaussian")  # over Box actions; with bounds also tanh_gaussian or beta
     # A network of your own in place of these layers, one each for actor and critic: (observation_space, num_outputs) -> flax
     # module; see jaxrl.blocks.networks.
@@ -104,6 +108,7 @@ class Config:
         where = self.name
         distributions.require_action_space(where, env.action_space, self.policy_head)
         networks.require_layers(where, self, env.observation_space, "memory_size")
+        networks.require_memory(where, self)
         require_counts(where, self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
         require_numbers(where, self, "anneal_updates", "clip_eps", "max_grad_norm", "target_kl")
         require_between(where, self, 0, 1, "gamma", "gae_lambda")

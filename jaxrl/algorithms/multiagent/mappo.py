@@ -225,7 +225,7 @@ def start(
     """Returns a learner that has learned nothing. shape: of the rewards of a step. The other arguments: see ``Learning``."""
     critic_memory: Any = ()
     if config.centralized and config.memory_size:
-        critic_memory = jnp.zeros((config.num_envs, config.memory_size), jnp.float32)
+        critic_memory = jax.tree.map(lambda leaf: jnp.stack([leaf] * config.num_envs), network.initial_memory())
     one_step = jax.tree.map(lambda leaf: leaf[None], (obs, global_obs))
     params = network.init(key, one_step[0], jnp.zeros((1, config.num_envs), bool), memory, one_step[1], critic_memory)
     one_obs = jax.tree.map(lambda leaf: leaf[(0,) * len(shape)], obs)

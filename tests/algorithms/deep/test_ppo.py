@@ -18,6 +18,7 @@ from jaxrl.core.environment import Environment, Step
 from jaxrl.core.rollout import View
 from jaxrl.core.spaces import Box, Dict, Discrete
 from jaxrl.errors import ConfigError, SpaceError, UnknownNameError
+from jaxrl.evaluation import Episodes
 from jaxrl.training.runner import run
 from tests import probes
 from tests.marks import each, slow
@@ -201,6 +202,7 @@ def first_update(name="cartpole", **changes):
     [
         {},
         slow({"memory_size": 8}),
+        slow({"memory_size": 8, "memory": "attention", "memory_length": 5, "memory_layers": 2}),
         slow({"normalize_observation": True}),
         slow({"name": "pendulum", "policy_head": "tanh_gaussian"}),
         slow({"name": "pendulum", "policy_head": "beta"}),
@@ -213,6 +215,18 @@ def test_the_ratio_is_one_before_the_first_step(changes):
     np.testing.assert_allclose(metrics["approximate_kl"], 0.0, atol=1e-6)
     np.testing.assert_array_equal(metrics["clip_fraction"], 0.0)
     np.testing.assert_allclose(metrics["policy_loss"], 0.0, atol=1e-5)  # standardised advantages sum to zero
+
+
+@pytest.mark.parametrize(("memory_size", "low", "high"), [(8, 0.9, 1.0), slow(0, 0.0, 0.6)])
+def test_attention_brings_the_cue_to_the_junction(memory_size, low, high):
+    """The cue is shown at the first step only: without memory, no policy earns more than 0.5."""
+    env = envs.make("t_maze", length=2)
+    sizes = {"num_envs": 16, "num_steps": 16, "num_minibatches": 2, "hidden": (16,), "memory_length": 8, "memory_heads": 2}
+    config = ppo.Config(learning_rate=3e-3, memory_size=memory_size, memory="attention" if memory_size else "gru", **sizes)
+    evaluator = Episodes(env, num_episodes=64, modes=("greedy",))
+    done = run(ppo.make, env, config, seeds=4, num_updates=60, chunk_length=60, evaluators=(evaluator,))
+    found = done.evaluations["greedy_return"][:, -1]
+    assert ((found >= low) & (found <= high)).sum() >= 3, found
 
 
 def test_annealing_ends_at_zero():
@@ -432,6 +446,8 @@ def test_distribution_of_masked_actions():
         ("cartpole", {"activation": "tanhh"}, UnknownNameError, "Did you mean 'tanh'"),
         ("cartpole", {"hidden": ()}, ConfigError, "at least one layer"),
         ("cartpole", {"network": Residual, "memory_size": 8}, ConfigError, "ppo: a network of your own .* without memory_size"),
+        ("cartpole", {"memory": "attention"}, ConfigError, "memory='attention' needs a memory_size of at least 1, got 0"),
+        ("cartpole", {"memory": "attention", "memory_size": 9}, ConfigError, r"\(9\) must be divisible by memory_heads, got 4"),
         ("cartpole", {"channels": (4,)}, SpaceError, r"shape \[H, W, C\]"),
         ("cartpole", {"policy_head": "beta"}, SpaceError, "ppo: policy_head='beta' needs actions in a Box"),
         ("pendulum", {"policy_head": "betta"}, UnknownNameError, "Did you mean 'beta'"),

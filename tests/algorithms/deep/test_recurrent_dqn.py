@@ -53,10 +53,13 @@ def greedy_returns(env, config, done):
 
 
 R2D2 = {"n_steps": 3, "prioritised": True}
+LOOKING_BACK = {"memory": "attention", "memory_length": 8}
 
 
 @pytest.mark.parametrize(
-    ("changes", "low", "high"), [slow({}, 0.9, 1.0), slow(R2D2, 0.9, 1.0), slow({"memory_size": 0}, 0.0, 0.6)], ids=str
+    ("changes", "low", "high"),
+    [slow({}, 0.9, 1.0), slow(R2D2, 0.9, 1.0), slow(LOOKING_BACK, 0.9, 1.0), slow({"memory_size": 0}, 0.0, 0.6)],
+    ids=str,
 )
 def test_the_t_maze_needs_memory(changes, low, high):
     """The cue is shown at the first step only: without memory, no policy earns more than 0.5."""
@@ -144,6 +147,21 @@ def test_the_unrolled_network_is_the_policy_step_by_step(dueling):
         np.testing.assert_allclose(values, later.extras["values"], atol=1e-5)
         onward = np.asarray(memories)[:-1] * ~np.asarray(later.done)[:-1, :, None]
         np.testing.assert_allclose(later.extras["memory"][1:], onward, atol=1e-6)
+
+
+def test_attention_is_stored_and_unrolled_as_a_gru_is():
+    """From any stored memory on, through ends of episodes; the targets go on from the memory of each step."""
+    network, config, state, batch = played(memory="attention", memory_size=4, memory_length=3, memory_heads=2)
+    steps = dqn.remembered(config, batch)
+    steps = jax.tree.map(lambda leaf: leaf.reshape(40, 3, *leaf.shape[1:])[7:], steps)
+    assert steps.memory.inputs.shape == (33, 3, 1, 3, 4)
+    np.testing.assert_array_equal(steps.memory.count, np.minimum(batch.t[7:], 3))
+    steps = steps._replace(memory=jax.tree.map(lambda leaf: leaf[0], steps.memory))
+    values, memories = network.apply(state.params, steps.obs, steps.first, steps.memory, method="unroll")
+    np.testing.assert_allclose(values, batch.extras["values"][7:], atol=1e-5)
+    found = dqn.targets(network, MEAN, config, state.params, state.params, dqn.Sample(steps, config.gamma))
+    beyond, _ = network.apply(state.params, steps.next_obs, memories, method="step")
+    np.testing.assert_allclose(found, steps.reward + 0.9 * ~steps.terminated * beyond.max(-1), atol=1e-5)
 
 
 def test_nothing_is_remembered_from_the_episode_before():
@@ -299,6 +317,7 @@ def test_observations_and_masks_of_every_kind(probe):
             r"buffer_size must hold sequence_length .*\(sequence_length \* num_envs = 66\), got 64. .* sequence_length=21",
         ),
         ({"sequence_length": 13}, r"needs sequence_length \(13\) steps of each environment .* got 12. Try learning_starts=33"),
+        ({"memory": "attention", "memory_heads": 4}, r"memory_size \(6\) must be divisible by memory_heads, got 4"),
         ({"n_steps": 5}, r"n_steps must not exceed sequence_length - burn_in \(4\).*, got 5. Try n_steps=4"),
         ({"n_steps": 3, "burn_in": 2}, r"n_steps must not exceed sequence_length - burn_in \(2\).*, got 3. Try n_steps=2"),
         ({"priority_max_share": 1.5}, r"priority_max_share must lie in \[0, 1\], got 1.5"),
