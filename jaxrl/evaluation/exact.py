@@ -12,6 +12,7 @@ from jaxrl.blocks.networks import QNetwork
 from jaxrl.blocks.value_heads import Head, Mean
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import Average, optional
+from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, single_precision, tabulate
 from jaxrl.core.rollout import View
@@ -65,9 +66,7 @@ class ExactValue:
                 rewards without discount add up for ever.
             EnvError: the environment has agents, is not finite, or is too large.
         """
-        alone = env.num_agents is None
-        must, fix = "the environment must have no agent axis", "Use TeamReturn or Exploitability."
-        require(alone, "ExactValue", must, env.num_agents, fix, EnvError)
+        require_single_agent("ExactValue", env, "Use TeamReturn or Exploitability.", EnvError)
         require_discount("ExactValue", gamma)
         return cls.of_model("ExactValue", env, tabulate(env, max_states), gamma)
 
@@ -162,8 +161,7 @@ class ExactCost:
             ConfigError: gamma lies outside [0, 1], or the costs have another shape or are not finite.
             EnvError: the environment has agents, is not finite, or is too large.
         """
-        alone = env.num_agents is None
-        require(alone, "ExactCost", "the environment must have no agent axis", env.num_agents, "Give it one agent.", EnvError)
+        require_single_agent("ExactCost", env, "Give it one agent.", EnvError)
         require_discount("ExactCost", gamma)
         model = tabulate(env, max_states)
         cost = require_finite("ExactCost", "cost", cost).astype(np.float64)

@@ -12,6 +12,7 @@ from jaxrl.blocks.networks import QNetwork
 from jaxrl.blocks.utilities import shortfall, tail_mean
 from jaxrl.blocks.value_heads import Head
 from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, single_precision, tabulate
 from jaxrl.core.rollout import View
@@ -73,8 +74,7 @@ class ExactCVaR:
             EnvError: the environment has agents, is not finite, or is too large.
         """
         where = "ExactCVaR"
-        must, fix = "the environment must have no agent axis", "Use TeamReturn or Exploitability."
-        require(env.num_agents is None, where, must, env.num_agents, fix, EnvError)
+        require_single_agent(where, env, "Use TeamReturn or Exploitability.", EnvError)
         require_number(where, "level", level, 0, 1, "0.1 is common.", above=True)
         require_discount(where, gamma)
         must = f"head must have as many outputs for each action as the network ({network.num_atoms})"

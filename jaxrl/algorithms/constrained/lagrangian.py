@@ -29,21 +29,21 @@ Reinforcement Learning".
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.blocks import replay
+from jaxrl.blocks.around import AroundLearner, acting_as
 from jaxrl.blocks.lagrangian import init as first_multiplier
 from jaxrl.blocks.lagrangian import penalised, updated
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import Average, average
-from jaxrl.core.config import Batched, Discounted, require_single_agent
-from jaxrl.core.contracts import declared_steps, validate
+from jaxrl.core.config import Discounted, require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.transforms import Charged, cost_shape, with_price
 from jaxrl.errors import AlgorithmError, require, require_between, require_numbers
@@ -52,8 +52,10 @@ WHERE = "lagrangian"
 
 
 @struct.dataclass
-class Config:
+class Config(AroundLearner):
     """Hyper-parameters; those of the learner are nested. The discount of rewards and costs is the learner's."""
+
+    where: ClassVar[str] = WHERE
 
     learner: Any  # the configuration of the learner
     make_learner: Callable = static()  # its ``make``, for example ``ppo.make`` or ``q_learning.make``
@@ -61,15 +63,6 @@ class Config:
     budget: float | tuple[float, ...] = 1.0
     multiplier_rate: float = 0.01  # eta, at least 0; much less than what the learner learns in an update
     cost: str = static(default="cost")  # which entry of ``Step.info`` holds the costs, one number or a vector
-
-    @property
-    def steps_per_update(self) -> int | None:
-        return declared_steps(WHERE, self.learner, "config.learner").per_update
-
-    @property
-    def steps_before_first_update(self) -> int:
-        """Environment steps of one seed before the first update: those that the learner begins with."""
-        return declared_steps(WHERE, self.learner, "config.learner").before
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError, EnvError or SpaceError where these values cannot run on ``env``."""
@@ -80,10 +73,9 @@ class Config:
         if isinstance(self.budget, tuple):
             must, fix = f"budget must be one number, or a tuple with one for each cost, {shape}", "Set budget=1.0."
             require((len(self.budget),) == shape, WHERE, must, self.budget, fix)
-        must, fix = "config.learner must have num_envs and gamma", "Take one of the library's learners that discount."
-        known = isinstance(self.learner, Batched) and isinstance(self.learner, Discounted)
-        require(known, WHERE, must, type(self.learner).__name__, fix)
-        validate(WHERE, self.learner, env)
+        must, fix = "config.learner must have gamma", "Take one of the library's learners that discount."
+        require(isinstance(self.learner, Discounted), WHERE, must, type(self.learner).__name__, fix)
+        self.validate_learner(env)
 
     @property
     def budgets(self) -> jax.Array:
@@ -141,19 +133,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         booked = stored(state.accounts, rollout.flattened(Account(charged.reward, charged.cost)))
         return State(learner_state, multiplier, booked), metrics | measured
 
-    def policy(state, greedy):
-        return acting.policy(state.learner, greedy)
-
-    def probabilities(state, view):
-        return acting.probabilities(state.learner, view)
-
-    return Algorithm(
-        init,
-        update,
-        policy if acting.policy else None,
-        acting.memory,
-        probabilities if acting.probabilities else None,
-    )
+    return acting_as(acting, init, update)
 
 
 def ended_costs(done: jax.Array, total: jax.Array) -> Average:

@@ -19,7 +19,7 @@ Source: Ardon (2022), "Inapplicable Actions Learning for Knowledge Transfer in R
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +28,10 @@ from flax import struct
 
 from jaxrl.blocks import applicability
 from jaxrl.blocks.applicability import Classifier
+from jaxrl.blocks.around import AroundLearner, acting_as
 from jaxrl.core import masks, rollout
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.config import Batched, require_discrete_actions, require_single_agent
-from jaxrl.core.contracts import declared_steps, validate
+from jaxrl.core.config import require_discrete_actions, require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import View
 from jaxrl.core.transforms import Masked, with_mask, with_steps
@@ -41,8 +41,10 @@ WHERE = "inapplicable"
 
 
 @struct.dataclass
-class Config:
+class Config(AroundLearner):
     """Hyper-parameters; those of the learner and of the classifier are nested."""
+
+    where: ClassVar[str] = WHERE
 
     learner: Any  # the configuration of the learner
     classifier: Classifier  # see jaxrl.blocks.applicability, for example Classifier.of(env)
@@ -51,24 +53,13 @@ class Config:
     unmasked: float = 0.05  # share of the steps without a mask, in [0, 1]
     always: tuple[int, ...] = static(default=())  # actions that are never masked
 
-    @property
-    def steps_per_update(self) -> int | None:
-        return declared_steps(WHERE, self.learner, "config.learner").per_update
-
-    @property
-    def steps_before_first_update(self) -> int:
-        """Environment steps of one seed before the first update: those that the learner begins with."""
-        return declared_steps(WHERE, self.learner, "config.learner").before
-
     def validate(self, env: Environment) -> None:
         """Raises ConfigError, EnvError or SpaceError where these values cannot run on ``env``."""
         require_single_agent(WHERE, env, "Mask the actions of one agent.")
         require_discrete_actions(WHERE, env)
         require_numbers(WHERE, self)
         require_between(WHERE, self, 0, 1, "threshold", "unmasked")
-        must, fix = "config.learner must have num_envs", "Take one of the library's learners."
-        require(isinstance(self.learner, Batched), WHERE, must, type(self.learner).__name__, fix)
-        validate(WHERE, self.learner, env)
+        self.validate_learner(env)
         self.classifier.validate(env)
         for action in self.always:
             require_index(WHERE, "an action of always", action, self.classifier.num_actions)
@@ -120,20 +111,8 @@ def make(env: Environment, config: Config) -> Algorithm:
         both = masks.both(legal(mask(state.classifier), shown), view.mask)
         return view._replace(mask=masks.unless_empty(both, view.mask))
 
-    def policy(state, greedy):
-        act = acting.policy(state.learner, greedy)
-        return lambda key, view: act(key, masked_view(state, view))
-
-    def probabilities(state, view):
-        return acting.probabilities(state.learner, masked_view(state, view))
-
-    return Algorithm(
-        init,
-        update,
-        policy if acting.policy else None,
-        acting.memory,
-        probabilities if acting.probabilities and classifier.features is None else None,
-    )
+    algorithm = acting_as(acting, init, update, masked_view)
+    return algorithm if classifier.features is None else algorithm._replace(probabilities=None)
 
 
 @struct.dataclass
