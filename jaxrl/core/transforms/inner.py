@@ -1,4 +1,4 @@
-"""What transforms share that keep the environment underneath in the state and the parameters of the new one."""
+"""The parts that transforms share: the environment underneath is in the state and the parameters of the new one."""
 
 import dataclasses
 from collections.abc import Callable
