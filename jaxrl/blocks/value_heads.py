@@ -211,7 +211,8 @@ def _quantile_loss_and_slope(outputs, target, huber_delta):
         weighted = jnp.where(error < 0, 1 - level, level) * cut
         return (loss + weighted * (error - cut / 2), slope - weighted), None
 
-    zeros = jnp.zeros(jnp.broadcast_shapes(outputs.shape, (*target.shape[:-1], 1)), jnp.float32)
+    shape = jnp.broadcast_shapes(outputs.shape, (*target.shape[:-1], 1))
+    zeros = jnp.zeros(shape, jnp.result_type(outputs, target))
     (loss, slope), _ = jax.lax.scan(add, (zeros, zeros), jnp.moveaxis(target, -1, 0), unroll=SAMPLES_AT_ONCE)
     scale = samples * huber_delta
     return loss.sum(-1) / scale, slope / scale
@@ -243,7 +244,8 @@ def project(atoms: jax.Array, moved: jax.Array, probability: jax.Array) -> jax.A
         return law + chance[..., None] * two_hot.encode(place, atoms), None
 
     masses = jnp.moveaxis(moved, -1, 0), jnp.moveaxis(probability, -1, 0)
-    nothing = jnp.zeros((*jnp.broadcast_shapes(moved.shape, probability.shape)[:-1], atoms.shape[0]), jnp.float32)
+    shape = (*jnp.broadcast_shapes(moved.shape, probability.shape)[:-1], atoms.shape[0])
+    nothing = jnp.zeros(shape, jnp.result_type(atoms, moved, probability))
     return jax.lax.scan(add, nothing, masses, unroll=SAMPLES_AT_ONCE)[0]
 
 

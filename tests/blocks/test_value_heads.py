@@ -76,6 +76,17 @@ def test_the_loss_of_quantiles_is_that_of_rlax():
     np.testing.assert_allclose(mine, slope, rtol=1e-5, atol=1e-6)
 
 
+def test_laws_and_quantiles_keep_double_precision():
+    with jax.enable_x64(True):
+        atoms, moved, mass = jnp.linspace(0.0, 1.0, 5), jnp.array([0.1, 0.6]), jnp.array([0.25, 0.75])
+        law = value_heads.project(atoms, moved, mass)
+        assert law.dtype == jnp.float64
+        np.testing.assert_allclose(law @ atoms, moved @ mass, rtol=1e-14)
+        loss = value_heads.quantile_loss(jnp.array([0.0, 1.0]), jnp.array([0.5]), 1.0)
+        assert loss.dtype == jnp.float64
+        assert float(loss) == pytest.approx((0.25 + 0.25) * 0.125, rel=1e-14)
+
+
 def test_quantile_regression_finds_the_quantiles():
     """Of a uniform law on 0 .. 1, as kappa tends to 0: the midpoints."""
     head, samples = Quantile(1e-3, 4), jnp.linspace(0.0, 1.0, 2001)
