@@ -182,8 +182,10 @@ class Board:
 
 def disc(picture: np.ndarray, centre: Sequence[float] | np.ndarray, radius: float, colour: Colour, opacity: float = 1.0) -> None:
     """Draws a disc with a smooth edge into a picture; centre (x, y) and radius in pixels. The part outside is cut off."""
-    height, width = picture.shape[:2]
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    distance = np.hypot(x - centre[0], y - centre[1])
-    share = opacity * np.clip(radius - distance + 0.5, 0.0, 1.0)[..., None]
-    picture[:] = np.round((1 - share) * picture + share * np.array(colour, np.float64)).astype(np.uint8)
+    reach = radius + 0.5
+    left, top = (max(int(middle - reach), 0) for middle in centre)
+    right, bottom = (max(int(middle + reach) + 1, 0) for middle in centre)
+    part = picture[top:bottom, left:right]  # nothing else changes
+    x, y = np.meshgrid(left + np.arange(part.shape[1]) + 0.5, top + np.arange(part.shape[0]) + 0.5)
+    share = opacity * np.clip(reach - np.hypot(x - centre[0], y - centre[1]), 0.0, 1.0)[..., None]
+    part[:] = np.round((1 - share) * part + share * np.array(colour, np.float64)).astype(np.uint8)

@@ -268,7 +268,7 @@ def _run(
 ) -> list[dict[str, Any]] | None:
     """Runs one experiment and returns its claims and their verdicts (the first process); None after Ctrl-C."""
     from jaxrl.experiment.claims import decide
-    from jaxrl.experiment.session import Interrupted, Session
+    from jaxrl.experiment.session import MOST_FILMS, Interrupted, Session
     from jaxrl.report.page import write_report
 
     experiment, config = job.experiment, job.config
@@ -282,6 +282,7 @@ def _run(
         sinks=functools.partial(trackers, options, directory, config) if processes.first else lambda arm: (),
         processes=processes,
         stop=stop,
+        most_films=1 if job.quick else MOST_FILMS,  # a quick run shows that everything works: one film does
     )
     interrupted = False
     try:

@@ -330,6 +330,6 @@ def _of_arm(part: int, whole: Run, arms: list[Arm]) -> Run:
         seeds=whole.seeds[rows] % SEEDS,
         metrics={name: values[rows] for name, values in whole.metrics.items()},
         evaluations={name: values[rows] for name, values in whole.evaluations.items()},
-        state=None if whole.state is None else jax.tree.map(lambda leaf: leaf[rows], whole.state),
+        state=None if whole.state is None else seed_axis.entries(whole.state, rows),
         summary=whole.summary._replace(seconds=seconds, compile_seconds=compile_seconds, failed_seeds=failed),
     )

@@ -29,7 +29,7 @@ from jaxrl.training.runner import Run
 from jaxrl.training.seed_axis import SEEDS
 from jaxrl.training.trainer import default_chunk_length
 
-MOST_FILMS = 8  # of a run: the first arms of which there is something to see
+MOST_FILMS = 8  # of a run
 
 
 class Interrupted(Exception):
@@ -54,6 +54,7 @@ class Session:
         sinks: Callable[[str], Sequence[Sink]] = lambda arm: (),
         processes: Processes | None = None,
         stop: GracefulStop | None = None,
+        most_films: int = MOST_FILMS,
     ):
         """
         Args:
@@ -64,6 +65,7 @@ class Session:
             sinks: further sinks for the arm of this name.
             processes: those that share the seeds; each goes through the experiment, and the first writes what is written once.
             stop: that of the whole command, asked after each program and each measurement; by default each program has its own.
+            most_films: how many arms are filmed (count), the first of which there is something to see.
         """
         self.directory = directory
         self.results = Results(directory, root)
@@ -73,6 +75,7 @@ class Session:
         self._sinks = sinks
         self._processes = processes or Processes()
         self._stop = stop
+        self._most_films = most_films
 
     def train(self, arms: Iterable[Arm]) -> Results:
         """Trains arms, those of one structure in one compiled call, with progress bars, tables and checkpoints.
@@ -108,7 +111,7 @@ class Session:
             self.results.add(arm.factors, run)
         if self._processes.first:
             filmed = [(arm, run) for arm, run in zip(arms, runs, strict=True) if _is_filmed(arm)]
-            for arm, run in filmed[:MOST_FILMS]:
+            for arm, run in filmed[: self._most_films]:
                 self._film(arm, run)
         return self.results
 
@@ -161,11 +164,8 @@ class Session:
         name = self.directory.checkpoints(arm.label).name
         if (self.directory.path / "replays" / f"{name}.gif").exists():
             return
-        # Of several batches or processes the states are on the host, where a traced observation cannot index them.
-        config, state = (
-            jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), tree)
-            for tree in (seed_axis.spread(arm.config, len(run.seeds)), run.state)
-        )
+        first = seed_axis.entries((seed_axis.spread(arm.config, len(run.seeds)), run.state), 0)
+        config, state = jax.tree.map(jnp.asarray, first)  # on the host a traced observation could not index them
         task = arm.task_of(0)
         algorithm = arm.make(task, config)
         if algorithm.policy is not None:

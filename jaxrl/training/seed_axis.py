@@ -142,6 +142,27 @@ def over_seeds(layout: Layout, function: Callable, shared: PyTree, *by_seed: PyT
     return spread(shared, *by_seed)
 
 
+def entries(tree: PyTree, rows: Any) -> PyTree:
+    """Returns the entries of some seeds, or of one, of arrays with a leading axis of seeds.
+
+    Those on devices are read in one program: a program for each array would take longer to compile than all of them to run.
+    Those on the host stay there: of several batches of seeds, a device may not hold all.
+
+    Args:
+        tree: PyTree[S, ...].
+        rows: int32[R] for PyTree[R, ...], or a row for PyTree[...].
+    """
+    leaves, form = jax.tree.flatten(tree)
+    on_host = [isinstance(leaf, np.ndarray) for leaf in leaves]
+    read = iter(_entries([leaf for leaf, host in zip(leaves, on_host, strict=True) if not host], rows))
+    return form.unflatten([leaf[rows] if host else next(read) for leaf, host in zip(leaves, on_host, strict=True)])
+
+
+@jax.jit
+def _entries(leaves: list, rows: Any) -> list:
+    return [leaf[rows] for leaf in leaves]
+
+
 def spread(config: Any, count: int) -> Any:
     """Gives every traced field of a configuration a leading seed axis. One form for plain and swept runs: one program."""
 
