@@ -3,8 +3,8 @@
 Catch and the regulator have exact optima. In the T-maze the cue is shown once and the turn comes ten cells later, so that a
 policy without memory can only guess.
 
-Source: Schulman et al. (2017), algorithm 1; recurrent: Cho et al. (2014), Bakker (2002) for the task. The optimum of the
-regulator is that of the discounted algebraic Riccati equation (Bertsekas, vol. 2).
+Source: Schulman et al. (2017), algorithm 1; memory: Cho et al. (2014), Parisotto et al. (2020), Bakker (2002) for the task. The
+optimum of the regulator is that of the discounted algebraic Riccati equation (Bertsekas, vol. 2).
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ LQR_GAMMA = 0.99
 DISCRETE = ppo.Config()
 # Learning rates were chosen with seeds of another root than the one the claims are checked with.
 T_MAZE = ppo.Config(learning_rate=1e-3, hidden=(32, 32), num_envs=16, num_steps=64, clip_value=False)
+ATTENTION = replace(T_MAZE, memory="attention", memory_size=32, memory_length=16, learning_rate=4e-4)
 PENDULUM = replace(ppo.CONTINUOUS, gamma=0.9)  # a short horizon is common for this task, whose cost is paid at every step
 LQR = replace(ppo.CONTINUOUS, gamma=LQR_GAMMA)
 
@@ -57,7 +58,7 @@ QUICK = Config(
 
 
 def arms(config: Config) -> Iterator[Arm]:
-    """One learner on each task, and two in the T-maze, which differ in the GRU alone."""
+    """One learner on each task, and three in the T-maze, which differ in their memory."""
     cartpole, catch, pendulum = envs.make("cartpole"), envs.make("catch"), envs.make("pendulum")
     lqr, t_maze = envs.make("lqr"), envs.make("t_maze", length=10)
     discounted = Episodes(lqr, gamma=LQR_GAMMA, num_episodes=1024, modes=("greedy",), discounted=True)
@@ -68,6 +69,7 @@ def arms(config: Config) -> Iterator[Arm]:
         ("pendulum", "feed-forward", pendulum, PENDULUM, config.pendulum_env_steps, Episodes(pendulum)),
         ("lqr", "feed-forward", lqr, LQR, config.lqr_env_steps, discounted),
         ("t_maze", "GRU", t_maze, replace(T_MAZE, memory_size=32), config.t_maze_env_steps, choices),
+        ("t_maze", "attention", t_maze, ATTENTION, config.t_maze_env_steps, choices),
         ("t_maze", "feed-forward", t_maze, T_MAZE, config.t_maze_env_steps, choices),
     ):
         yield Arm(
@@ -129,6 +131,11 @@ CLAIMS = (
         "In the T-maze PPO with a GRU turns the right way in at least 95 % of the episodes of its greedy policy",
         "Bakker (2002)",
         final("greedy_return", task="t_maze", policy="GRU") >= 0.95,
+    ),
+    Claim(
+        "In the T-maze PPO with attention as memory turns the right way in at least 95 % of the episodes of its greedy policy",
+        "Parisotto et al. (2020); Bakker (2002)",
+        final("greedy_return", task="t_maze", policy="attention") >= 0.95,
     ),
     Claim(
         "In the T-maze PPO without memory cannot do better than chance, 50 %",

@@ -7,6 +7,7 @@ the part that follows from the step's inputs alone (keys, hence uniforms, Gumbel
 The numbers are the same; only the place where they are computed changes.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -42,6 +43,12 @@ def scan(body: Callable, carry: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
         ``(carry, ys)`` with ys PyTree[T, ...]. At most ``AHEAD_BYTES`` are drawn ahead; where one step alone needs more, this
         is the plain scan.
     """
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((carry, xs))):
+        return jax.jit(functools.partial(_scan, body))(carry, xs)  # else every instruction would be compiled by itself
+    return _scan(body, carry, xs)
+
+
+def _scan(body: Callable, carry: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
     if jax.tree.leaves(xs)[0].shape[0] == 1:  # needs no loop, and a scan around this one can draw ahead for it
         carry, y = body(carry, jax.tree.map(lambda leaf: leaf[0], xs))
         return carry, jax.tree.map(lambda leaf: leaf[None], y)
