@@ -10,6 +10,7 @@ import envs
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
+from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
@@ -19,7 +20,7 @@ from jaxrl.algorithms.offline import (
     implicit_q_learning,
     td3_bc,
 )
-from jaxrl.algorithms.planning import alphazero, muzero
+from jaxrl.algorithms.planning import alphazero, cem_mpc, muzero
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
     double_q_learning,
@@ -54,6 +55,8 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     minimax_q.Config,
     alphazero.Config,
     muzero.Config,
+    mbpo.Config,
+    cem_mpc.Config,
     double_q_learning.Config,
     dyna_q.Config,
     entropic_td.Config,
