@@ -218,7 +218,9 @@ CASES = {
     "sac_discrete": Case(sac.make, env("cartpole"), functools.partial(sac.Config, num_steps=2, **OFF_POLICY)),
     "td3": Case(td3.make, env("pendulum"), functools.partial(td3.Config, **OFF_POLICY)),
     "mbpo": Case(mbpo.make, env("pendulum"), functools.partial(mbpo.Config, num_steps=2, **OFF_POLICY, **MODEL, **IMAGINED)),
-    "mbpo_discrete": Case(mbpo.make, env("cartpole"), functools.partial(mbpo.Config, num_steps=2, **OFF_POLICY, **MODEL, **IMAGINED)),
+    "mbpo_discrete": Case(
+        mbpo.make, env("cartpole"), functools.partial(mbpo.Config, num_steps=2, **OFF_POLICY, **MODEL, **IMAGINED)
+    ),
     "cem_mpc": Case(
         cem_mpc.make,
         env("pendulum"),

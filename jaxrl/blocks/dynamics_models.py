@@ -23,6 +23,7 @@ section 4 and appendix A; elites: Janner et al. (2019), "When to trust your mode
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -112,7 +113,8 @@ class Ensemble:
 
     def observe(self, state: State, steps: Experience) -> State:
         """Takes steps Experience[B] into the moments: each step once."""
-        return state.replace(
+        return replace(
+            state,
             inputs=moments.update(state.inputs, self._features(steps.obs, steps.action)),
             outputs=moments.update(state.outputs, self._targets(steps)),
             ends=moments.update(state.ends, steps.terminated),
@@ -146,7 +148,7 @@ class Ensemble:
             return gradient_step(carry, replay.items_at(buffer, _place_of(number)))
 
         carry, metrics = scan(step, (state.params, state.opt_state), jax.random.split(step_key, num_steps))
-        state = state.replace(params=carry[0], opt_state=carry[1])
+        state = replace(state, params=carry[0], opt_state=carry[1])
         # The elites have the least error on held-out steps.
         number = replay.uniform(held_out_key, batch_size, held_out)
         steps = replay.items_at(buffer, HELD_OUT * number + HELD_OUT - 1)
@@ -155,7 +157,7 @@ class Ensemble:
         elites = jnp.argsort(jnp.square(mean - target).mean((1, 2)))[: self.num_elites].astype(jnp.int32)
         error = jnp.square(mean[elites].mean(0) - target).mean()
         metrics = jax.tree.map(jnp.mean, metrics) | {"model_error": error, "model_spread": mean.std(0).mean()}
-        return state.replace(elites=elites), metrics
+        return replace(state, elites=elites), metrics
 
     def predict(self, state: State, obs: PyTree, action: jax.Array) -> Prediction:
         """Returns what all members say of observations PyTree[..., ...] and actions [..., ...]."""
@@ -283,7 +285,7 @@ def _width(params: PyTree) -> jax.Array:
 
 
 def _resampled(key: jax.Array, number: jax.Array, count: jax.Array) -> jax.Array:
-    """Returns items of a bootstrap sample: item n of ``count`` draws with replacement, int32[B]. The key alone decides the sample.
+    """Returns items of a bootstrap sample: item n of ``count`` draws with replacement, int32[B]. The key decides which.
 
     number: int32[B], n, each below ``count``.
     """

@@ -157,7 +157,8 @@ def test_a_bootstrap_sample_is_fixed_and_leaves_a_share_of_1_over_e_out():
     other = dynamics_models._resampled(jax.random.key(1), number, jnp.int32(5000))
     np.testing.assert_array_equal(once, again)
     assert (once != other).mean() > 0.99
-    assert once.min() >= 0 and once.max() < 5000
+    assert once.min() >= 0
+    assert once.max() < 5000
     np.testing.assert_allclose(1 - len(np.unique(once)) / 5000, np.exp(-1), atol=0.02)
 
 

@@ -17,6 +17,8 @@ Source: Janner et al. (2019), "When to trust your model: model-based policy opti
 actor-critic: Haarnoja et al. (2018). The defaults are the source's, with layers and numbers of steps that suit small tasks.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -125,7 +127,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
         starts = _drawn(starts_key, state.buffer, size).obs
         _, steps = scan(step, starts, jax.random.split(rollout_key, config.rollout_length))
-        return state.replace(imagined=replay.add(state.imagined, rollout.flattened(steps)))
+        return replace(state, imagined=replay.add(state.imagined, rollout.flattened(steps)))
 
     def learn_from_both(state, key):
         real_key, imagined_key, choice_key, *keys = jax.random.split(key, 5)
@@ -142,10 +144,10 @@ def make(env: Environment, config: Config) -> Algorithm:
         fitting = config.model_gradient_steps, config.model_batch_size
         known, model_metrics = model.fit(fit_key, state.model, state.buffer, *fitting)
         # Roll it out from stored steps.
-        state = imagine(imagine_key, state.replace(model=known))
+        state = imagine(imagine_key, replace(state, model=known))
         state, metrics = act_and_learn(state, learn_key)
         newest = replay.newest(state.buffer, min(config.steps_per_update, config.buffer_size))
-        return state.replace(model=model.observe(state.model, newest)), metrics | model_metrics
+        return replace(state, model=model.observe(state.model, newest)), metrics | model_metrics
 
     return Algorithm(init, update, policy, probabilities=probabilities)
 

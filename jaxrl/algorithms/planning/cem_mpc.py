@@ -12,8 +12,8 @@
             act by the first action of the mean plan, and store the step
 
 Each imagined trajectory stays with its member from the first step to the last (trajectory sampling, TS-infinity in the source).
-After an imagined termination nothing more is paid, and nothing beyond the horizon counts. Rewards and terminations are learned, as
-in ``jaxrl.blocks.dynamics_models``; the source knows its rewards.
+After an imagined termination nothing more is paid, and nothing beyond the horizon counts. Rewards and terminations are learned
+too, see ``jaxrl.blocks.dynamics_models``; the source knows its rewards.
 
 The plan is the memory of the policy, a mean of zeros at the first step of an episode. The greedy policy acts by the mean of the
 last distribution, the sampled one, which explores, by a draw from it; the source has the former alone.
@@ -25,6 +25,7 @@ and sections 4 and 5. The defaults plan less than the source's, for small tasks.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -142,7 +143,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     def init(key):
         model_key, begin_key = jax.random.split(key)
         episodes, buffer = off_policy.begin(begin_key, env, config)
-        episodes = episodes.replace(memory=jnp.zeros((config.num_envs, *memory.shape), jnp.float32))
+        episodes = replace(episodes, memory=jnp.zeros((config.num_envs, *memory.shape), jnp.float32))
         first = replay.newest(buffer, config.steps_before_first_update)
         return State(model.observe(model.init(model_key), first), episodes, buffer)
 
@@ -158,7 +159,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         fitting = config.num_gradient_steps, config.batch_size
         known, metrics = model.fit(fit_key, state.model, state.buffer, *fitting)
         # T times in each of E environments, plan and act. Store the steps.
-        act = policy(state.replace(model=known), False)
+        act = policy(replace(state, model=known), False)
         episodes, batch = rollout.unroll(act_key, env, act, state.episodes, config.num_steps)
         steps = off_policy.experience(batch)
         state = State(model.observe(known, steps), episodes, replay.add(state.buffer, steps))

@@ -71,7 +71,7 @@ def test_imagined_steps_begin_at_stored_ones_and_follow_each_other(after_two_upd
     assert imagined.reward.shape == (2 * count,)
     assert int(state.imagined.size) == 2 * count
     assert not imagined.terminated.any()
-    first, second = (np.asarray(jax.tree.map(lambda leaf: leaf[part], imagined.obs)) for part in np.split(np.arange(2 * count), 2))
+    first, second = np.split(np.asarray(imagined.obs), 2)
     real = {tuple(row) for row in np.asarray(state.buffer.items.obs).tolist()}
     assert all(tuple(row) in real for row in first.tolist())
     followed = {tuple(row) for row in np.asarray(imagined.next_obs[:count]).tolist()}
@@ -137,7 +137,12 @@ def test_the_buffer_is_written_in_place():
         (partial(envs.make, "pendulum"), {"rollouts_per_step": 1, "num_rounds": 1, "num_envs": 1}, ConfigError, "num_elites"),
         (partial(envs.make, "pendulum"), {"real_ratio": 1.5}, ConfigError, r"mbpo: real_ratio must lie in \[0, 1\]"),
         (partial(envs.make, "pendulum"), {"model_hidden": ()}, ConfigError, "model_hidden must name at least one layer"),
-        (partial(envs.make, "pendulum"), {"learning_starts": 4, "num_envs": 1}, ConfigError, "learning_starts must be at least 5"),
+        (
+            partial(envs.make, "pendulum"),
+            {"learning_starts": 4, "num_envs": 1},
+            ConfigError,
+            "learning_starts must be at least 5",
+        ),
         (partial(envs.make, "pendulum"), {"gamma": 2.0}, ConfigError, "mbpo: gamma"),
     ],
 )
