@@ -68,7 +68,7 @@ class Config(OffPolicyConfig):
         self.require_task("sac", env)
 
     def require_task(self, where: str, env: Environment) -> None:
-        """As ``validate``, for whoever builds on soft actor-critic. where: who asks."""
+        """As ``validate``, for an algorithm that is built on soft actor-critic. where: who asks."""
         require_single_agent(where, env)
         require_actions(where, env)
         networks.require_layers(where, self, env.observation_space)
@@ -132,7 +132,7 @@ def distribution(space: Any, outputs: jax.Array, mask: jax.Array | None) -> Any:
 
 
 class Parts(NamedTuple):
-    """Soft actor-critic without its own minibatches: ``make`` is built of it, and so is whoever draws them elsewhere.
+    """Soft actor-critic without its minibatches: ``make`` draws them from the stored steps, another algorithm from elsewhere.
 
     init: ``(key) -> State``, with the buffer filled.
     policy, probabilities: of the algorithm; they read the actor of a state alone.
