@@ -48,7 +48,7 @@ def test_bounded_candidates_stay_within_one():
     np.testing.assert_allclose(bounded.mean, 1.0, atol=0.01)
     assert float(jnp.abs(bounded.mean).max()) <= 1.0
     assert bounded.value < 3.0
-    far = maximise(KEY, quadratic(3.0), jnp.zeros((2, 1)), 1.0, 20, 50, 5, bounded=False)
+    far = maximise(KEY, quadratic(3.0), jnp.zeros((2, 1)), 3.0, 12, 100, 10, bounded=False)
     np.testing.assert_allclose(far.mean, 3.0, atol=0.05)
 
 
