@@ -249,7 +249,7 @@ def plan_values(
         nodes, weight = carry
         key, action = inputs
         nodes, reward, terminated = simulate(key, nodes, jnp.broadcast_to(action, (rows, count, size)))
-        # What lies beyond an end may be anything, and counts for nothing.
+        # Beyond an end the reward may be anything: it counts for nothing.
         earned = jnp.where(weight > 0, weight * reward, 0.0)
         return (nodes, jnp.where(terminated, 0.0, gamma * weight)), earned
 
