@@ -61,10 +61,13 @@ class Config:
     """Of an evaluation (count); CEM-MPC plays 4."""
 
 
+# One model in both arms of MBPO, which thus share a program.
 FEW: dict[str, Any] = dict(num_rounds=4, num_steps=2, batch_size=4, hidden=(4,), learning_starts=8, num_gradient_steps=1)
-LITTLE: dict[str, Any] = dict(num_members=2, model_hidden=(4,), model_gradient_steps=1, model_batch_size=4, rollouts_per_step=1)
+LITTLE: dict[str, Any] = dict(
+    num_members=1, num_elites=1, model_hidden=(4,), model_gradient_steps=1, model_batch_size=4, rollouts_per_step=1
+)
 SHORT: dict[str, Any] = dict(horizon=2, num_candidates=2, num_best=1, num_iterations=1, num_members=2)
-QUICK = Config(2, 32, 16, sac.Config(**FEW), mbpo.Config(**FEW, **LITTLE, num_elites=2), cem_mpc.Config(**FEW, **SHORT), 1)
+QUICK = Config(2, 32, 16, sac.Config(**FEW), mbpo.Config(**FEW, **LITTLE), cem_mpc.Config(**FEW, **SHORT), 1)
 
 
 def arms(config: Config) -> Iterator[Arm]:
@@ -85,17 +88,17 @@ def arms(config: Config) -> Iterator[Arm]:
 
 
 @partial(jax.jit, static_argnames=("most", "num_steps"))
-def model_errors(key: jax.Array, config: mbpo.Config, counts: jax.Array, most: int, num_steps: int) -> dict[str, jax.Array]:
+def model_errors(key: jax.Array, config: cem_mpc.Config, counts: jax.Array, most: int, num_steps: int) -> dict[str, jax.Array]:
     """Returns the error and the spread of ensembles fitted to the first few of ``most`` random steps, float32[len(counts)]."""
     env = envs.make("pendulum")
-    model = mbpo.ensemble(env, config)
+    model = cem_mpc.ensemble(env, config)
     data_key, test_key, init_key, fit_key = jax.random.split(key, 4)
     sizes: Any = replace(config, num_envs=4, learning_starts=most, buffer_size=most)
     (_, buffer), (_, test) = (off_policy.begin(key, env, sizes) for key in (data_key, test_key))
     begun = model.observe(model.init(init_key), replay.newest(buffer, most))
 
     def of(count):
-        state, _ = model.fit(fit_key, begun, replace(buffer, size=count), num_steps, config.model_batch_size)
+        state, _ = model.fit(fit_key, begun, replace(buffer, size=count), num_steps, config.batch_size)
         found = model.predict(state, test.items.obs, test.items.action)
         truth = jnp.concatenate([test.items.next_obs - test.items.obs, test.items.reward[:, None]], axis=-1)
         scale = truth.std(0)
@@ -114,8 +117,8 @@ def measure(config: Config, results: Results):
         first = np.where(reached.any(1), np.asarray(curves.env_steps)[reached.argmax(1)], NEVER * config.env_steps)
         yield factors, {"steps_to_bar": first[:, None].astype(float)}
     keys = jax.random.split(jax.random.key(results.root), config.seeds)
-    sizes = jnp.asarray(COUNTS, jnp.int32), max(COUNTS), 4 * config.model_based.model_gradient_steps
-    found = jax.vmap(lambda key: model_errors(key, config.model_based, *sizes))(keys)
+    sizes = jnp.asarray(COUNTS, jnp.int32), max(COUNTS), 4 * config.planning.num_gradient_steps
+    found = jax.vmap(lambda key: model_errors(key, config.planning, *sizes))(keys)
     for place, count in enumerate(COUNTS):
         yield ERRORS | {"steps": count}, {name: np.asarray(values[:, place : place + 1]) for name, values in found.items()}
     env, plans = envs.make("pendulum"), config.planning
@@ -129,7 +132,7 @@ def measure(config: Config, results: Results):
 
 def figures(results: Results) -> None:
     """Draws the return over the environment steps, and the error and the spread of models against their data."""
-    draw.curves(results, "greedy_return", {"level": BAR, "title": "Pendulum"}, task="pendulum")
+    draw.curves(results, "greedy_return", {"title": "Pendulum"}, task="pendulum")
     label = {"of": ERRORS, "x_scale": "log", "y_scale": "log", "title": "Models of Pendulum"}
     draw.against(results, "errors", "test_error", "steps", "Random steps", "Root-mean-square error (deviations)", **label)
     draw.against(results, "spreads", "test_spread", "steps", "Random steps", "Spread of members (deviations)", **label)
