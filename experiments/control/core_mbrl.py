@@ -28,17 +28,18 @@ from jaxrl.experiment import Arm, Claim, Results, area, draw, every, final, shar
 
 BAR = -200.0  # return of an episode; a random policy has about -1200
 EVERY = 200  # environment steps between two evaluations
+FIT = 100  # environment steps between two fits of a model
 COUNTS = 200, 800, 3_200  # random steps to which an ensemble is fitted
 NEVER = 10  # a seed that does not reach the bar counts as one that takes so many times the budget of SAC
 NAMES = SAC, ENSEMBLE, SINGLE, CEM = "SAC", "MBPO, 5 models", "MBPO, 1 model", "CEM-MPC"
 ERRORS = {"task": "random steps"}
 # Hyper-parameters were chosen on root 1.
 AGENT: dict[str, Any] = dict(learning_rate=1e-3, critic_learning_rate=1e-3, temperature_learning_rate=1e-3, gamma=0.98)
-AGENT |= dict(target_step_size=0.01, learning_starts=400, num_rounds=EVERY, batch_size=128, buffer_size=10_000, hidden=(64, 64))
+AGENT |= dict(target_step_size=0.01, learning_starts=200, num_rounds=FIT, batch_size=128, buffer_size=10_000, hidden=(64, 64))
 MODEL: dict[str, Any] = dict(model_hidden=(64, 64), model_gradient_steps=400, model_batch_size=128, num_members=5)
-MODEL |= dict(num_gradient_steps=4, rollout_length=2, rollouts_per_step=20, updates_kept=2)
-PLANNING: dict[str, Any] = dict(horizon=16, num_candidates=64, num_best=8, num_iterations=3, num_members=3, hidden=(64, 64))
-PLANNING |= dict(num_steps=EVERY, learning_starts=200, num_gradient_steps=400, batch_size=128)
+MODEL |= dict(num_gradient_steps=8, rollout_length=2, rollouts_per_step=20, updates_kept=2)
+PLANNING: dict[str, Any] = dict(horizon=20, num_candidates=64, num_best=8, num_iterations=3, num_members=3, hidden=(64, 64))
+PLANNING |= dict(num_steps=FIT, learning_starts=200, num_gradient_steps=400, batch_size=128)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Config:
     planning: cem_mpc.Config = field(default_factory=lambda: cem_mpc.Config(**PLANNING))
     """Hyper-parameters of CEM-MPC."""
     episodes: int = 16
-    """Of an evaluation (count); CEM-MPC plays 4."""
+    """Of an evaluation (count)."""
 
 
 # One model in both arms of MBPO, which thus share a program.
@@ -74,14 +75,14 @@ def arms(config: Config) -> Iterator[Arm]:
     """The four learners; greedy policies are evaluated every 200 steps, that of CEM-MPC less often, as it plans in each step."""
     env = envs.make("pendulum")
     played = (Episodes(env, num_episodes=config.episodes, modes=("greedy",)),)
-    few = (Episodes(env, num_episodes=min(4, config.episodes), modes=("greedy",)),)
     alone = replace(config.model_based, num_members=1, num_elites=1)
+    every = EVERY // FIT
     half, planned = config.env_steps // 2, config.planning_env_steps
     for name, make, learner, env_steps, evaluators, chunk in (
-        (SAC, sac.make, config.actor_critic, config.env_steps, played, 1),
-        (ENSEMBLE, mbpo.make, config.model_based, half, played, 1),
-        (SINGLE, mbpo.make, alone, half, played, 1),
-        (CEM, cem_mpc.make, config.planning, planned, few, 4),
+        (SAC, sac.make, config.actor_critic, config.env_steps, played, every),
+        (ENSEMBLE, mbpo.make, config.model_based, half, played, every),
+        (SINGLE, mbpo.make, alone, half, played, every),
+        (CEM, cem_mpc.make, config.planning, planned, played, 7),
     ):
         factors = {"task": "pendulum", "algorithm": name}
         yield Arm(factors, make, env, learner, config.seeds, env_steps, evaluators=evaluators, chunk_length=chunk)
@@ -117,12 +118,12 @@ def measure(config: Config, results: Results):
         first = np.where(reached.any(1), np.asarray(curves.env_steps)[reached.argmax(1)], NEVER * config.env_steps)
         yield factors, {"steps_to_bar": first[:, None].astype(float)}
     keys = jax.random.split(jax.random.key(results.root), config.seeds)
-    sizes = jnp.asarray(COUNTS, jnp.int32), max(COUNTS), 4 * config.planning.num_gradient_steps
+    sizes = jnp.asarray(COUNTS, jnp.int32), max(COUNTS), 8 * config.planning.num_gradient_steps
     found = jax.vmap(lambda key: model_errors(key, config.planning, *sizes))(keys)
     for place, count in enumerate(COUNTS):
         yield ERRORS | {"steps": count}, {name: np.asarray(values[:, place : place + 1]) for name, values in found.items()}
     env, plans = envs.make("pendulum"), config.planning
-    memory, episodes = cem_mpc.plan_memory(env, plans), max(2, config.episodes)
+    memory, episodes = cem_mpc.plan_memory(env, plans), max(2, 4 * config.episodes)
     play = jax.jit(lambda key: evaluate(key, env, cem_mpc.planner(env, plans), episodes, memory=memory).return_)
     yield (
         {"task": "pendulum", "algorithm": "CEM-MPC on the true model"},
