@@ -37,7 +37,7 @@ ERRORS = {"task": "random steps"}
 AGENT: dict[str, Any] = dict(learning_rate=1e-3, critic_learning_rate=1e-3, temperature_learning_rate=1e-3, gamma=0.98)
 AGENT |= dict(target_step_size=0.01, learning_starts=200, num_rounds=FIT, batch_size=128, buffer_size=10_000, hidden=(64, 64))
 MODEL: dict[str, Any] = dict(model_hidden=(64, 64), model_gradient_steps=400, model_batch_size=128, num_members=5)
-MODEL |= dict(num_gradient_steps=8, rollout_length=2, rollouts_per_step=20, updates_kept=2)
+MODEL |= dict(num_gradient_steps=8, real_ratio=0.25, rollout_length=2, rollouts_per_step=20, updates_kept=2)
 PLANNING: dict[str, Any] = dict(horizon=20, num_candidates=64, num_best=8, num_iterations=3, num_members=3, hidden=(64, 64))
 PLANNING |= dict(num_steps=FIT, learning_starts=200, num_gradient_steps=400, batch_size=128)
 
