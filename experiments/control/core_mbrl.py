@@ -58,7 +58,7 @@ class Config:
     """Hyper-parameters of MBPO with an ensemble."""
     planning: cem_mpc.Config = field(default_factory=lambda: cem_mpc.Config(**PLANNING))
     """Hyper-parameters of CEM-MPC."""
-    episodes: int = 16
+    episodes: int = 8
     """Of an evaluation (count)."""
 
 
@@ -72,7 +72,7 @@ QUICK = Config(2, 32, 16, sac.Config(**FEW), mbpo.Config(**FEW, **LITTLE), cem_m
 
 
 def arms(config: Config) -> Iterator[Arm]:
-    """The four learners; greedy policies are evaluated every 200 steps, that of CEM-MPC less often, as it plans in each step."""
+    """The four learners; greedy policies are evaluated every 200 steps, that of CEM-MPC at the end, as it plans in each step."""
     env = envs.make("pendulum")
     played = (Episodes(env, num_episodes=config.episodes, modes=("greedy",)),)
     alone = replace(config.model_based, num_members=1, num_elites=1)
@@ -82,7 +82,7 @@ def arms(config: Config) -> Iterator[Arm]:
         (SAC, sac.make, config.actor_critic, config.env_steps, played, every),
         (ENSEMBLE, mbpo.make, config.model_based, half, played, every),
         (SINGLE, mbpo.make, alone, half, played, every),
-        (CEM, cem_mpc.make, config.planning, planned, played, 7),
+        (CEM, cem_mpc.make, config.planning, planned, played, 14),
     ):
         factors = {"task": "pendulum", "algorithm": name}
         yield Arm(factors, make, env, learner, config.seeds, env_steps, evaluators=evaluators, chunk_length=chunk)
