@@ -13,6 +13,7 @@ from jaxrl.algorithms.constrained import lagrangian
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
+from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
@@ -23,7 +24,7 @@ from jaxrl.algorithms.offline import (
     inverse_model,
     td3_bc,
 )
-from jaxrl.algorithms.planning import alphazero, muzero
+from jaxrl.algorithms.planning import alphazero, cem_mpc, muzero
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.reward_models import Tabular
@@ -190,6 +191,9 @@ def searching(config: Callable, **changes: Any) -> Callable[[], Any]:
 ATTENTION: dict[str, Any] = {"memory": "attention", "memory_size": 4, "memory_length": 3, "memory_heads": 2}
 RUNNING_MOMENTS = {"normalize_observation": True, "normalize_reward": True, "normalize_value": True}
 OFF_POLICY: dict[str, Any] = {"num_rounds": 2, "batch_size": 4, "buffer_size": 16, "learning_starts": 8, "hidden": (4,)}
+MODEL: dict[str, Any] = {"num_members": 2, "model_hidden": (4,), "model_gradient_steps": 2, "model_batch_size": 4}
+IMAGINED: dict[str, Any] = {"num_elites": 1, "rollouts_per_step": 1, "rollout_length": 2, "num_gradient_steps": 2}
+PLANS: dict[str, Any] = {"horizon": 2, "num_candidates": 4, "num_best": 2, "num_iterations": 2, "num_members": 2}
 OFFLINE: dict[str, Any] = {"num_gradient_steps": 2, "batch_size": 4, "hidden": (4,)}
 CASES = {
     "q_learning": Case(q_learning.make, env("frozen_lake"), whole(q_learning.Config)),
@@ -236,6 +240,15 @@ CASES = {
     "sac": Case(sac.make, env("pendulum"), functools.partial(sac.Config, num_steps=2, **OFF_POLICY)),
     "sac_discrete": Case(sac.make, env("cartpole"), functools.partial(sac.Config, num_steps=2, **OFF_POLICY)),
     "td3": Case(td3.make, env("pendulum"), functools.partial(td3.Config, **OFF_POLICY)),
+    "mbpo": Case(mbpo.make, env("pendulum"), functools.partial(mbpo.Config, num_steps=2, **OFF_POLICY, **MODEL, **IMAGINED)),
+    "mbpo_discrete": Case(
+        mbpo.make, env("cartpole"), functools.partial(mbpo.Config, num_steps=2, **OFF_POLICY, **MODEL, **IMAGINED)
+    ),
+    "cem_mpc": Case(
+        cem_mpc.make,
+        env("pendulum"),
+        functools.partial(cem_mpc.Config, num_steps=2, num_gradient_steps=2, **OFF_POLICY, **PLANS),
+    ),
     "dqn_recurrent": Case(
         dqn.make,
         env("t_maze", length=1),

@@ -71,14 +71,15 @@ def test_environments_rest_on_four_modules_only():
     assert not offenders("envs", lambda module: within(module, *ABOVE[1:], "jaxrl") and not within(module, *known))
 
 
-# The one-agent algorithm of which each is the multi-agent one.
+# The algorithm of which each is the multi-agent form, or that it trains on steps of a model.
 BUILT_ON = {
     "iql.py": ("jaxrl.algorithms.tabular.q_learning",),
     "mappo.py": ("jaxrl.algorithms.deep.ppo",),
+    "mbpo.py": ("jaxrl.algorithms.deep.sac",),
 }
 
 
-@pytest.mark.parametrize("area", ["tabular", "deep", "planning", "multiagent", "games", "offline"])
+@pytest.mark.parametrize("area", ["tabular", "deep", "model_based", "planning", "multiagent", "games", "offline"])
 def test_algorithms_do_not_import_each_other(area):
     areas = {path.name for path in (ROOT / "jaxrl/algorithms").iterdir() if path.is_dir()}
     packages = {f"jaxrl.algorithms.{name}" for name in areas}  # by themselves these are empty
@@ -87,7 +88,7 @@ def test_algorithms_do_not_import_each_other(area):
         assert not {module for module in others if not within(module, *BUILT_ON.get(path.name, ()))}, path.name
 
 
-NAMES = ("layers", "actor_critic", "attention", "values", "latent_model", "graphs", "equivariant", "memory")
+NAMES = ("layers", "actor_critic", "attention", "values", "latent_model", "dynamics_model", "graphs", "equivariant", "memory")
 NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in NAMES]
 
 

@@ -11,6 +11,7 @@ import envs
 from envs.matrix_games import matrix_game
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics
+from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
@@ -21,7 +22,7 @@ from jaxrl.algorithms.offline import (
     inverse_model,
     td3_bc,
 )
-from jaxrl.algorithms.planning import alphazero, muzero
+from jaxrl.algorithms.planning import alphazero, cem_mpc, muzero
 from jaxrl.algorithms.preferences import beyond_pairs, direct, ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.ensembles import Aggregated
 from jaxrl.algorithms.preferences.labellers import Labeller
@@ -86,6 +87,8 @@ CONFIGS = {
     "td3": (td3.Config(), envs.make("pendulum")),
     "alphazero": (alphazero.Config(), GRID),
     "muzero": (muzero.Config(), GRID),
+    "mbpo": (mbpo.Config(), envs.make("pendulum")),
+    "cem_mpc": (cem_mpc.Config(), envs.make("pendulum")),
     "rnd": (bonuses.RND.of(GRID), GRID),
     "icm": (bonuses.ICM.of(GRID), GRID),
     "reward_fitting": (FITTING, DATA),

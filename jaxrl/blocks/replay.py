@@ -129,6 +129,12 @@ def items_at(buffer: ReplayBuffer, index: jax.Array) -> PyTree:
     return shard_batch(jax.tree.map(lambda leaf: leaf.at[index].get(mode="promise_in_bounds"), buffer.items), axis=index.ndim - 1)
 
 
+def newest(buffer: ReplayBuffer, count: int) -> PyTree:
+    """Returns the items that were written last, the oldest of them first, PyTree[count, ...]: as many must have been written."""
+    index = buffer.position - count + jnp.arange(count, dtype=jnp.int32)
+    return items_at(buffer, index % buffer.capacity)
+
+
 def sample_starts(key: jax.Array, buffer: ReplayBuffer, batch_size: int, length: int, num_envs: int) -> jax.Array:
     """Draws the places from which sequences start, int32[B]; arguments and errors as for ``sample_sequences``."""
     capacity, span = buffer.capacity, (length - 1) * num_envs

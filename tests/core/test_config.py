@@ -11,6 +11,7 @@ from jaxrl.algorithms.constrained import lagrangian
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
+from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
@@ -21,7 +22,7 @@ from jaxrl.algorithms.offline import (
     inverse_model,
     td3_bc,
 )
-from jaxrl.algorithms.planning import alphazero, muzero
+from jaxrl.algorithms.planning import alphazero, cem_mpc, muzero
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
     double_q_learning,
@@ -56,6 +57,8 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     minimax_q.Config,
     alphazero.Config,
     muzero.Config,
+    mbpo.Config,
+    cem_mpc.Config,
     double_q_learning.Config,
     dyna_q.Config,
     entropic_td.Config,

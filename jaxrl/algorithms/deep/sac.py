@@ -22,8 +22,10 @@ Settings", equations 10 to 12. One target critic with the minimum over both: Fuj
 The defaults are those of Haarnoja et al. (2018), table 1, with a replay memory that suits small tasks.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +37,7 @@ from jaxrl.blocks.off_policy import OffPolicyConfig
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.blocks.returns import one_step_target
 from jaxrl.core import spaces
-from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.algorithm import Algorithm, PolicyOf, ProbabilitiesOf
 from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Decision, Episode
@@ -63,15 +65,19 @@ class Config(OffPolicyConfig):
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
-        require_single_agent("sac", env)
-        require_actions("sac", env)
-        networks.require_layers("sac", self, env.observation_space)
-        require_counts("sac", self, "num_critics", "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
-        require_numbers("sac", self, "max_grad_norm")
-        require_between("sac", self, 0, 1, "gamma", "target_step_size", "target_entropy_share")
+        self.require_task("sac", env)
+
+    def require_task(self, where: str, env: Environment) -> None:
+        """As ``validate``, for an algorithm that is built on soft actor-critic. where: who asks."""
+        require_single_agent(where, env)
+        require_actions(where, env)
+        networks.require_layers(where, self, env.observation_space)
+        require_counts(where, self, "num_critics", "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
+        require_numbers(where, self, "max_grad_norm")
+        require_between(where, self, 0, 1, "gamma", "target_step_size", "target_entropy_share")
         rates = "learning_rate", "critic_learning_rate", "temperature_learning_rate"
-        require_positive("sac", self, *rates, "temperature", "max_grad_norm")
-        self.require_buffer("sac")
+        require_positive(where, self, *rates, "temperature", "max_grad_norm")
+        self.require_buffer(where)
 
 
 def require_actions(where: str, env: Environment) -> None:
@@ -125,8 +131,23 @@ def distribution(space: Any, outputs: jax.Array, mask: jax.Array | None) -> Any:
     return build(mean, jnp.clip(log_std, *LOG_STD))
 
 
-def make(env: Environment, config: Config) -> Algorithm:
-    """Builds soft actor-critic on an environment with Discrete actions or a Box of them."""
+class Parts(NamedTuple):
+    """Soft actor-critic without its minibatches: ``make`` draws them from the stored steps, another algorithm from elsewhere.
+
+    init: ``(key) -> State``, with the buffer filled.
+    policy, probabilities: of the algorithm; they read the actor of a state alone.
+    learn: ``(state, keys, batch) -> (state, metrics)``, one step of each optimiser on a minibatch Experience[B]; two keys. The
+        state may have further fields: they stay.
+    """
+
+    init: Callable
+    policy: PolicyOf
+    probabilities: ProbabilitiesOf | None
+    learn: Callable
+
+
+def parts(env: Environment, config: Config) -> Parts:
+    """Builds the parts of soft actor-critic on an environment with Discrete actions or a Box of them."""
     actor: Any = actor_network(env, config)
     critics = critic_network(env, config)
     actor_adam, critic_adam, temperature_adam = (
@@ -153,9 +174,12 @@ def make(env: Environment, config: Config) -> Algorithm:
 
         return act
 
-    def learn(state, key):
-        sample_key, next_key, actor_key = jax.random.split(key, 3)
-        batch, alpha = replay.sample(sample_key, state.buffer, config.batch_size), jnp.exp(state.log_temperature)
+    def probabilities(state, view):
+        return distribution(env.action_space, actor.apply(state.actor, view.obs), view.mask).probs
+
+    def learn(state, keys, batch):
+        next_key, actor_key = keys
+        alpha = jnp.exp(state.log_temperature)
         # y = r + gamma V_target(s').
         next_value, _ = value(next_key, state.actor, state.target_critics, alpha, batch.next_obs, batch.next_mask)
         target = one_step_target(batch.reward, next_value, batch.terminated, config.gamma)
@@ -169,23 +193,30 @@ def make(env: Environment, config: Config) -> Algorithm:
 
         step = optimisers.gradient_step(actor_loss, actor_adam)
         (params, actor_opt), actor_metrics = step((state.actor, state.actor_opt), batch)
-        log_temperature, temperature_opt = state.log_temperature, state.temperature_opt
+        state = replace(state, actor=params, actor_opt=actor_opt, critics=critic_params, critic_opt=critic_opt)
         if config.learn_temperature:
             excess = actor_metrics["entropy"] - target_entropy(env.action_space, config, batch.mask)
             step = optimisers.gradient_step(temperature_loss, temperature_adam)
-            (log_temperature, temperature_opt), _ = step((log_temperature, temperature_opt), excess)
+            (log_temperature, temperature_opt), _ = step((state.log_temperature, state.temperature_opt), excess)
+            state = replace(state, log_temperature=log_temperature, temperature_opt=temperature_opt)
         # The target critics move.
         target_critics = optax.incremental_update(critic_params, state.target_critics, config.target_step_size)
-        learned = params, critic_params, target_critics, log_temperature, actor_opt, critic_opt, temperature_opt
-        return State(*learned, state.episodes, state.buffer), critic_metrics | actor_metrics | {"temperature": alpha}
+        return replace(state, target_critics=target_critics), critic_metrics | actor_metrics | {"temperature": alpha}
+
+    return Parts(init, policy, probabilities if isinstance(env.action_space, Discrete) else None, learn)
+
+
+def make(env: Environment, config: Config) -> Algorithm:
+    """Builds soft actor-critic on an environment with Discrete actions or a Box of them."""
+    init, policy, probabilities, learn = parts(env, config)
+
+    def learn_from_replay(state, key):
+        sample_key, *keys = jax.random.split(key, 3)
+        return learn(state, keys, replay.sample(sample_key, state.buffer, config.batch_size))
 
     # Take T steps in each of E environments with pi, and store them; G times learn.
-    update = off_policy.updates(env, config, policy, learn)
-
-    def probabilities(state, view):
-        return distribution(env.action_space, actor.apply(state.actor, view.obs), view.mask).probs
-
-    return Algorithm(init, update, policy, probabilities=probabilities if isinstance(env.action_space, Discrete) else None)
+    update = off_policy.updates(env, config, policy, learn_from_replay)
+    return Algorithm(init, update, policy, probabilities=probabilities)
 
 
 def soft_value(

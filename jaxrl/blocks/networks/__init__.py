@@ -6,6 +6,7 @@
     memory        what an episode has shown up to now: a GRU, or a transformer that looks back
     values        action values: of all actions, or of one that is given
     latent_model  a model of an environment in states of its own
+    dynamics_model  a model of an environment in its own observations
     graphs        graph networks, with outputs for each node or for the graph; a ``network`` as described below
     equivariant   convolutions that turn with the image, exactly or nearly; a ``network`` as described below
 
@@ -35,6 +36,7 @@ Initialisation uses no LAPACK: QR under vmap can hang on a CPU with two cores, a
 
 from jaxrl.blocks.networks.actor_critic import Actor, ActorCritic, actor_critic
 from jaxrl.blocks.networks.attention import CausalTransformer, DecisionTransformer
+from jaxrl.blocks.networks.dynamics_model import DynamicsModel
 from jaxrl.blocks.networks.equivariant import (
     EquivariantNetwork,
     GroupConvolution,
@@ -53,6 +55,7 @@ from jaxrl.blocks.networks.layers import (
     orthogonal,
     orthonormal_columns,
     require_layers,
+    require_sizes,
 )
 from jaxrl.blocks.networks.memory import GRU, MEMORY_FIELDS, GTrXL, Recent, require_memory
 from jaxrl.blocks.networks.values import Critic, QNetwork, critics
@@ -68,6 +71,7 @@ __all__ = [
     "CausalTransformer",
     "Critic",
     "DecisionTransformer",
+    "DynamicsModel",
     "EquivariantNetwork",
     "GTrXL",
     "GraphConvolution",
@@ -88,4 +92,5 @@ __all__ = [
     "relaxation_penalty",
     "require_layers",
     "require_memory",
+    "require_sizes",
 ]

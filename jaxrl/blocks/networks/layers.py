@@ -43,12 +43,17 @@ def require_layers(where: str, config: Any, observation_space: Space, *replaced:
             require(not found, where, must, found, f"Leave {name} out, or set network=None.")
     if config.channels:
         require_image(where, "channels", observation_space, "Set channels=().")
-    require(len(config.hidden) >= 1, where, "hidden must name at least one layer", config.hidden, "(64, 64) is common.")
-    for name in ("hidden", "channels"):
-        sizes = getattr(config, name)
-        whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1 for size in sizes)
-        require(whole, where, f"{name} must be sizes of layers, integers of at least 1", sizes, "64 is common.")
+    require_sizes(where, "hidden", config.hidden)
+    if config.channels:
+        require_sizes(where, "channels", config.channels)
     activation(config.activation)
+
+
+def require_sizes(where: str, name: str, sizes: Any) -> None:
+    """Raises ConfigError unless ``sizes`` are those of one layer or more. where: who asks. name: of the field."""
+    require(len(sizes) >= 1, where, f"{name} must name at least one layer", sizes, "(64, 64) is common.")
+    whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1 for size in sizes)
+    require(whole, where, f"{name} must be sizes of layers, integers of at least 1", sizes, "64 is common.")
 
 
 def _require_factory(where: str, network: Any) -> None:
