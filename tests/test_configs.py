@@ -226,7 +226,7 @@ def test_the_final_rate_of_minimax_q_is_the_rate_at_the_end():
             learning_rate=first, learning_rate_final=0.1, decay_steps=100.0, num_steps=1, gamma=0.0, epsilon=0.0
         )
         algorithm = minimax_q.make(GAME, config)
-        state = algorithm.init(jax.random.key(0)).replace(steps=jnp.int32(100), q=jnp.zeros((2, 1, 4)))
+        state = jax.jit(algorithm.init)(jax.random.key(0)).replace(steps=jnp.int32(100), q=jnp.zeros((2, 1, 4)))
         after, _ = jax.jit(algorithm.update)(state, jax.random.key(1))
         moved = np.abs(after.q[after.visits > 0])
         pay = np.array([1.0, 0.0, 0.0, 1.0])[np.flatnonzero(after.visits[0, 0])]

@@ -21,6 +21,7 @@ from jaxrl.blocks.off_policy import Experience
 from jaxrl.blocks.policies import mixture
 from jaxrl.blocks.returns import discounted_returns
 from jaxrl.core import masks, rollout, spaces
+from jaxrl.core.at_once import at_once
 from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Policy
@@ -198,6 +199,10 @@ def collect(
     require_single_agent("datasets.collect", env, "Use jaxrl.core.rollout.unroll.")
     require_count("datasets.collect", "num_episodes", num_episodes)
     require_count("datasets.collect", "length", length)
+    return at_once(partial(_played, policy, num_episodes, length, memory), key, env)
+
+
+def _played(policy: Policy, num_episodes: int, length: int, memory: PyTree, key: jax.Array, env: Environment) -> Dataset:
     start_key, step_key = jax.random.split(key)
     episodes = rollout.start(start_key, env, num_episodes, memory)
     batch = rollout.unroll(step_key, env, policy, episodes, length)[1]
@@ -209,6 +214,7 @@ def collect(
     return padded(Dataset(*parts, observation_space=env.observation_space, action_space=env.action_space))
 
 
+@partial(jax.jit, inline=True)
 def padded(data: Dataset) -> Dataset:
     """Returns data whose entries behind the end of an episode are zeros, and whose masks are True there."""
 

@@ -7,6 +7,7 @@ A ConfigError says which sequences do not fit together, and which number is out 
 traced values the shapes and types alone are checked.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 from jaxrl.errors import is_traced, require, require_arrays, require_count, require_discount, require_within
 
 
+@functools.partial(jax.jit, inline=True)
 def _recur_backward(constant: jax.Array, factor: jax.Array) -> jax.Array:
     """Solves ``x[t] = constant[t] + factor[t] x[t + 1]`` with ``x[T] = 0``.
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.core import masks
+from jaxrl.core.at_once import at_once
 from jaxrl.core.averages import MOST_ENTRIES, average
 from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.environment import Environment, PyTree
@@ -150,7 +151,11 @@ def start(key: jax.Array, env: Environment, num_envs: int, memory: PyTree = ()) 
         num_envs: E.
         memory: what the policy remembers, for one environment; only its shapes and dtypes matter, it starts as zeros.
     """
-    return shard_batch(jax.vmap(lambda k: _begin(env.reset(k), env, memory))(jax.random.split(key, num_envs)))
+
+    def begin(key, env):
+        return jax.vmap(lambda key: _begin(env.reset(key), env, memory))(jax.random.split(key, num_envs))
+
+    return shard_batch(at_once(begin, key, env))
 
 
 def _begin(reset, env: Environment, memory: PyTree) -> Episode:

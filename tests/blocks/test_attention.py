@@ -23,7 +23,7 @@ def transformer():
     """A transformer, its parameters, three sequences of tokens and their places."""
     network = CausalTransformer(2, HEADS, LENGTH)
     tokens, position = normal(1, 3, LENGTH, WIDTH), jnp.tile(jnp.arange(LENGTH), (3, 1))
-    params = network.init(KEY, tokens, position, jnp.ones((3, LENGTH), bool))
+    params = jax.jit(network.init)(KEY, tokens, position, jnp.ones((3, LENGTH), bool))
     return jax.jit(lambda tokens, valid, position=position: network.apply(params, tokens, position, valid)), tokens
 
 
@@ -52,7 +52,7 @@ def test_a_block_equals_the_direct_computation():
     x = normal(2, LENGTH, WIDTH)
     seen = np.tri(LENGTH, dtype=bool)
     block = Block(HEADS, "tanh")
-    params = block.init(KEY, x, seen[None])
+    params = jax.jit(block.init)(KEY, x, seen[None])
     params = jax.tree.map(lambda leaf: leaf + 0.1 * normal(3, *leaf.shape), params)  # no bias is 0, no scale 1
     with jax.default_matmul_precision("highest"):
         found = block.apply(params, x, seen[None])

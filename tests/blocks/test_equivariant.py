@@ -71,7 +71,7 @@ def turn_error(apply, turn_input, turn_output, x):
 
 
 def built(layer, x):
-    params = moved(layer.init(KEY, x))
+    params = moved(jax.jit(layer.init)(KEY, x))
     return params, jax.jit(layer.apply)
 
 
@@ -306,7 +306,7 @@ def test_ppo_keeps_exact_networks_exact(num_filters):
     network = EquivariantNetwork((3, 4), num_filters=num_filters, hidden=(8,))
     config = ppo.Config(network=network, num_envs=2, num_steps=16, num_epochs=2, num_minibatches=1, learning_rate=0.02)
     algorithm = ppo.make(env, config)
-    before = algorithm.init(KEY)
+    before = jax.jit(algorithm.init)(KEY)
     after, metrics = jax.jit(lambda state: jax.lax.scan(algorithm.update, state, jax.random.split(KEY, 2)))(before)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
     assert relaxation_penalty(before.params) == 0.0

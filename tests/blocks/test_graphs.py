@@ -51,7 +51,7 @@ def network(nodes, outputs, **fields):
 def test_a_layer_is_the_sum_over_neighbours(aggregation):
     graph = graph_of(5)
     layer = GraphConvolution(4, aggregation)
-    params = moved(layer.init(KEY, graph["nodes"], graph["adjacency"]))
+    params = moved(jax.jit(layer.init)(KEY, graph["nodes"], graph["adjacency"]))
     own, other = (jax.tree.map(np.float64, params["params"][name]) for name in ("own", "neighbours"))
     nodes, edges = np.float64(graph["nodes"]), np.float64(graph["adjacency"])
     degree = [sum(edges[v]) or 1.0 for v in range(5)]
@@ -67,7 +67,7 @@ def test_a_layer_is_the_sum_over_neighbours(aggregation):
 def test_pooling_is_a_loop_over_the_nodes_that_are_there(pooling):
     nodes, mask = jax.random.normal(KEY, (5, 4)), jnp.array([True, False, True, True, False])
     layer = GraphPooling(pooling)
-    params = moved(layer.init(KEY, nodes, mask))
+    params = moved(jax.jit(layer.init)(KEY, nodes, mask))
     there = [np.float64(nodes[v]) for v in (0, 2, 3)]
     if pooling == "attention":
         own = jax.tree.map(np.float64, params["params"])
@@ -163,7 +163,7 @@ def test_a_critic_sees_the_action_beside_the_graph(head):
     """With a number for each node, value and action are those of the nodes: numbered otherwise, the value is the same."""
     graph, action, order = graph_of(4), jax.random.normal(KEY, (4,)), jnp.array([2, 0, 3, 1])
     critic = Critic(space_of(4), Box(-1.0, 1.0, (4,)), network=GraphNetwork((8,), head=head))
-    params = moved(critic.init(KEY, graph, action))
+    params = moved(jax.jit(critic.init)(KEY, graph, action))
     other = {"nodes": graph["nodes"][order], "adjacency": graph["adjacency"][order][:, order], "mask": graph["mask"]}
     value = critic.apply(params, graph, action)
     assert value.shape == ()
@@ -235,7 +235,7 @@ def test_ppo_learns_with_an_output_for_every_node():
     network = GraphNetwork((8, 8), pooling="attention", head="nodes", output_scale=0.01)
     config = ppo.Config(network=network, num_envs=2, num_steps=8, num_epochs=1, num_minibatches=1)
     algorithm = ppo.make(env, config)
-    before = algorithm.init(KEY)
+    before = jax.jit(algorithm.init)(KEY)
     after, metrics = jax.jit(lambda state: jax.lax.scan(algorithm.update, state, jax.random.split(KEY, 2)))(before)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
     change = jax.tree.map(lambda old, new: float(np.abs(old - new).max()), before.params, after.params)

@@ -24,7 +24,7 @@ IMAGE = Box(0.0, 1.0, (4, 4, 1))
 def test_shapes_and_the_range_of_latent_states(space, obs, options):
     network = LatentModel(space, 5, 7, 6, (8,), **options)
     action = jnp.array([0, 4, 2])
-    params = network.init(jax.random.key(0), obs, action)
+    params = jax.jit(network.init)(jax.random.key(0), obs, action)
     latent = network.apply(params, obs, method="represent")
     (following, reward), (policy, value) = network.apply(params, obs, action)
     assert (latent.shape, following.shape) == ((3, 6), (3, 6))

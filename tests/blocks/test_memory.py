@@ -130,7 +130,7 @@ def test_a_gated_layer_equals_the_direct_computation():
     known = jnp.concatenate([before, x])
     seen = np.zeros((1, num_steps, LENGTH + num_steps), bool)
     seen[0, 0, 2:5] = seen[0, 1, 2:6] = seen[0, 2, 6:] = True
-    params = layer.init(jax.random.key(0), x, known, jnp.asarray(seen))
+    params = jax.jit(layer.init)(jax.random.key(0), x, known, jnp.asarray(seen))
     params = jax.tree.map(lambda leaf: leaf + 0.3 * normal(8, *leaf.shape), params)
     with jax.default_matmul_precision("highest"):
         found = layer.apply(params, x, known, jnp.asarray(seen))[:, 0]

@@ -49,7 +49,7 @@ def test_a_thousand_seeds_are_initialised_without_lapack():
     network = ActorCritic(Box(-1.0, 1.0, (4,)), Discrete(2))
 
     def init(key):
-        return network.init(key, jnp.zeros((1, 1, 4)), jnp.zeros((1, 1), bool), ())
+        return jax.jit(network.init)(key, jnp.zeros((1, 1, 4)), jnp.zeros((1, 1), bool), ())
 
     compiled = jax.jit(jax.vmap(init)).lower(jax.random.split(jax.random.key(0), 1024)).compile()
     assert not uses_lapack(compiled)
@@ -70,7 +70,7 @@ def test_memory_is_forgotten_where_an_episode_starts():
     gru = GRU(6)
     x = jax.random.normal(jax.random.key(0), (8, 2, 3))
     first = jnp.zeros((8, 2), bool).at[5, 0].set(True)
-    params = gru.init(jax.random.key(1), jnp.zeros((2, 6)), (x, first))
+    params = jax.jit(gru.init)(jax.random.key(1), jnp.zeros((2, 6)), (x, first))
     memory = jax.random.normal(jax.random.key(2), (2, 6))
     last, memories = gru.apply(params, memory, (x, first))
     np.testing.assert_array_equal(last, memories[-1])
@@ -86,7 +86,7 @@ def test_memory_is_forgotten_where_an_episode_starts():
 def test_convolution_is_a_direct_sum():
     net = CNN((2,), "relu")
     image = jax.random.normal(jax.random.key(0), (5, 6, 3))
-    params = net.init(jax.random.key(1), image)
+    params = jax.jit(net.init)(jax.random.key(1), image)
     kernel, bias = (np.asarray(params["params"]["Conv_0"][name]) for name in ("kernel", "bias"))
     padded = np.pad(np.asarray(image), ((1, 1), (1, 1), (0, 0)))
     direct = np.array([[np.tensordot(padded[r : r + 3, c : c + 3], kernel, 3) + bias for c in range(6)] for r in range(5)])
@@ -96,7 +96,7 @@ def test_convolution_is_a_direct_sum():
 def test_mlp_shapes_and_swish():
     net = MLP((8, 4), "swish", 3)
     x = jnp.ones((2, 5, 7))
-    assert net.apply(net.init(jax.random.key(0), x), x).shape == (2, 5, 3)
+    assert net.apply(jax.jit(net.init)(jax.random.key(0), x), x).shape == (2, 5, 3)
     np.testing.assert_allclose(activation("swish")(jnp.array([0.0, 50.0, -50.0])), [0.0, 50.0, 0.0], atol=1e-6)
 
 
@@ -116,7 +116,7 @@ def test_a_head_for_every_part_of_an_action():
     action = Dict.of(move=Tuple.of(Discrete(4), Box(-1.0, 1.0, (2,))), levers=MultiDiscrete((2, 3)))
     network = ActorCritic(Box(-1.0, 1.0, (3,)), action, (8,))
     obs, first = jnp.ones((2, 5, 3)), jnp.zeros((2, 5), bool)
-    params = network.init(jax.random.key(0), obs, first, ())
+    params = jax.jit(network.init)(jax.random.key(0), obs, first, ())
     assert params["params"]["actor"]["Dense_1"]["kernel"].shape == (8, 11)
     assert jax.tree.map(jnp.shape, params["params"]["log_std"]) == {"move": (None, (2,)), "levers": None}
     params["params"]["actor"]["Dense_1"]["bias"] = jnp.arange(11.0)
@@ -133,7 +133,7 @@ def test_a_beta_head_has_two_outputs_for_every_entry_of_a_box():
     action = Dict.of(move=Tuple.of(Discrete(4), Box(-1.0, 1.0, (2,))), levers=MultiDiscrete((2, 3)))
     network = ActorCritic(Box(-1.0, 1.0, (3,)), action, (8,), policy_head="beta")
     obs, first = jnp.ones((2, 5, 3)), jnp.zeros((2, 5), bool)
-    params = network.init(jax.random.key(0), obs, first, ())
+    params = jax.jit(network.init)(jax.random.key(0), obs, first, ())
     assert set(params["params"]) == {"actor", "critic"}  # no deviations
     params["params"]["actor"]["Dense_1"]["bias"] = jnp.arange(13.0)
     params["params"]["actor"]["Dense_1"]["kernel"] = jnp.zeros((8, 13))
@@ -150,7 +150,7 @@ def test_agents_share_a_core_but_not_a_memory():
     network = ActorCritic(Box(-1.0, 1.0, (3,)), Discrete(2), (4,), memory_size=5)
     obs = jax.random.normal(jax.random.key(0), (6, 2, 3, 3))  # [T, B, N, F]
     first, memory = jnp.zeros((6, 2), bool).at[3, 1].set(True), jax.random.normal(jax.random.key(1), (2, 3, 5))
-    params = network.init(jax.random.key(2), obs, first, memory)
+    params = jax.jit(network.init)(jax.random.key(2), obs, first, memory)
     outputs, memories = network.apply(params, obs, first, memory, method="act")
     for agent in range(3):
         alone = network.apply(params, obs[:, :, agent], first, memory[:, agent], method="act")
@@ -163,7 +163,7 @@ def test_agent_ids_and_a_central_critic():
     network = ActorCritic(Box(-1.0, 1.0, (3,)), Discrete(2), (4,), agent_ids=3, centralized=True, num_values=3)
     obs, first = jnp.ones((1, 2, 3, 3)), jnp.zeros((1, 2), bool)
     global_obs = jax.random.normal(jax.random.key(0), (1, 2, 7))
-    params = network.init(jax.random.key(1), obs, first, (), global_obs)
+    params = jax.jit(network.init)(jax.random.key(1), obs, first, (), global_obs)
     outputs, value = network.apply(params, obs, first, (), global_obs)
     assert outputs.shape == (1, 2, 3, 2)
     assert value.shape == (1, 2, 3)
@@ -185,7 +185,7 @@ def test_a_network_of_the_users_sees_one_batch_axis_of_whatever_is_observed(name
     space, own = SPACES[name]
     network = QNetwork(space, 5, network=own)
     obs = jax.vmap(jax.vmap(space.sample))(jax.random.split(jax.random.key(0), (2, 3)))
-    params = network.init(jax.random.key(1), obs)
+    params = jax.jit(network.init)(jax.random.key(1), obs)
     found = network.apply(params, obs)
     assert found.shape == (2, 3, 5)
     (inner,) = params["params"]["values"].values()
@@ -199,7 +199,7 @@ def test_actor_and_critic_are_networks_of_the_users(centralized):
     more = {"centralized": True, "num_values": 3} if centralized else {}
     network = ActorCritic(Discrete(4), Box(-1.0, 1.0, (2,)), network=Residual, **more)
     obs, first, global_obs = jnp.zeros((5, 2, 3), jnp.int32), jnp.zeros((5, 2), bool), jnp.zeros((5, 2, 10))
-    params = network.init(jax.random.key(0), obs, first, (), global_obs)
+    params = jax.jit(network.init)(jax.random.key(0), obs, first, (), global_obs)
     (mean, log_std), values = network.apply(params, obs, first, (), global_obs)
     assert (mean.shape, log_std.shape, values.shape) == ((5, 2, 3, 2), (5, 2, 3, 2), (5, 2, 3))
     moved = network.apply(params, obs, first, (), global_obs + 1)[1]

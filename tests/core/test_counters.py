@@ -65,7 +65,7 @@ LEARNERS = {
 def test_counts_of_every_table_go_on(name, start):
     make, env, config, field = LEARNERS[name]
     algorithm = make(env, config)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     before = jnp.full_like(getattr(state, field), start)
     assert before.dtype == jnp.int32
     after, _ = jax.jit(algorithm.update)(state.replace(**{field: before}), jax.random.key(1))
@@ -81,7 +81,7 @@ def test_the_time_of_minimax_q_goes_on():
 
     env = matrix_game.make(np.stack([WEIGHTED, -WEIGHTED]))
     algorithm = minimax_q.make(env, minimax_q.Config(num_steps=3))
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     update = jax.jit(algorithm.update)
     for start, expected in ((FLOAT32_END, FLOAT32_END + 3), (counters.CEILING, counters.CEILING)):
         after, _ = update(state.replace(steps=jnp.int32(start)), jax.random.key(1))
@@ -95,7 +95,7 @@ def test_epsilon_stays_at_its_end_and_targets_move_for_ever():
         num_envs=2, num_steps=2, num_rounds=3, batch_size=4, buffer_size=16, learning_starts=4, hidden=(4,), target_interval=2
     )
     algorithm = dqn.make(probes.delayed_reward(), config)
-    state = algorithm.init(jax.random.key(0)).replace(steps=jnp.int32(counters.CEILING - 3))
+    state = jax.jit(algorithm.init)(jax.random.key(0)).replace(steps=jnp.int32(counters.CEILING - 3))
     update = jax.jit(algorithm.update)
     for i in range(3):
         before, (state, metrics) = state, update(state, jax.random.key(i))

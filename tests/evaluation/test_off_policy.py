@@ -252,7 +252,7 @@ def test_the_probabilities_of_an_algorithm():
     """Those of its own function, shown every step of the data or its successor."""
     data = drawn(3)
     algorithm = behaviour_cloning.make(data, behaviour_cloning.Config(hidden=(4,)))
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     chances = probabilities(algorithm, state, data)
     assert chances.shape == (3, STEPS, 4)
     np.testing.assert_allclose(chances.sum(-1), 1.0, rtol=1e-5)

@@ -25,7 +25,7 @@ def laws():
 
 def test_the_belief_in_a_law_is_its_mean():
     env, algorithm, network, head = laws()
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     exact = ExactValue.of(env, 0.95)
     found = Overestimate(exact, network, head)(jax.random.key(1), algorithm, state)["overestimate"]
     assert found.shape == ()
@@ -46,7 +46,7 @@ def test_the_head_must_be_that_of_the_network():
 def test_the_overestimate_is_belief_minus_truth():
     env = envs.make("noisy_grid")
     algorithm, network = dqn.make(env, CONFIG), dqn.q_network(env, CONFIG)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     found = Overestimate(ExactValue.of(env, 0.95), network)(jax.random.key(1), algorithm, state)["overestimate"]
     model = tabulate(env)
     q = np.asarray(network.apply(state.params, model.observation))

@@ -95,13 +95,18 @@ def orthogonal(scale: float = 1.0) -> Callable:
     """
 
     def initialise(key, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None):
-        columns = shape[-1]
-        rows = functools.reduce(int.__mul__, shape[:-1], 1)
-        tall = jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype)
-        basis = orthonormal_columns(tall)
-        return scale * (basis if rows >= columns else basis.T).reshape(shape)
+        return _orthogonal(key, scale, tuple(shape), dtype)
 
     return initialise
+
+
+@functools.partial(jax.jit, static_argnames=("shape", "dtype"), inline=True)  # outside of any program one program, not many
+def _orthogonal(key: jax.Array, scale: float, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    columns = shape[-1]
+    rows = functools.reduce(int.__mul__, shape[:-1], 1)
+    tall = jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype)
+    basis = orthonormal_columns(tall)
+    return scale * (basis if rows >= columns else basis.T).reshape(shape)
 
 
 def dense(size: int, scale: float, name: str | None = None) -> nn.Dense:

@@ -137,7 +137,7 @@ def test_the_value_of_an_illegal_action_never_enters_a_target(double):
         return jax.tree.map(lambda leaf: leaf.at[2].add(1000.0) if leaf.shape == (3,) else leaf, params)
 
     def learn(key):
-        state = algorithm.init(key)
+        state = jax.jit(algorithm.init)(key)
         state = state.replace(params=prejudiced(state.params), target_params=prejudiced(state.target_params))
         return scan_updates(algorithm, state, key, jnp.arange(20))[0]
 
@@ -152,7 +152,7 @@ def test_what_was_drawn_is_drawn_again_by_its_error():
     config = CONFIG.replace(prioritised=True, priority_exponent=0.7, num_rounds=1, learning_rate=1e-9)
     env = envs.make("cartpole")
     algorithm = dqn.make(env, config)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     size = int(state.buffer.size)
     assert (dense(state)[:size] == 1.0).all()
     assert not dense(state)[size:].any()
@@ -232,9 +232,9 @@ def test_the_loss_is_that_of_the_paper(double):
     config = config.replace(batch_size=1, buffer_size=1, learning_starts=1)
     algorithm, network = dqn.make(env, config), dqn.q_network(env, config)
     update, q = jax.jit(algorithm.update), jax.jit(network.apply)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     # Another target network, so that the two disagree on the best action.
-    state = state.replace(target_params=algorithm.init(jax.random.key(1)).target_params)
+    state = state.replace(target_params=jax.jit(algorithm.init)(jax.random.key(1)).target_params)
     disagreed = 0
     for i in range(60):
         before = state
@@ -295,7 +295,7 @@ def test_epsilon_falls_linearly_and_then_stays():
 def test_probabilities_are_those_of_epsilon_greedy():
     env = envs.make("cartpole")
     algorithm = dqn.make(env, CONFIG.replace(epsilon_start=0.4, epsilon_end=0.4))
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     view = View(state.episodes.obs, None, ())
     greedy = np.asarray(algorithm.policy(state, True)(jax.random.key(1), view).action)
     expected = 0.2 + 0.6 * np.eye(2)[greedy]
@@ -320,7 +320,7 @@ def test_dueling_advantages_sum_to_zero():
     env = envs.make("cartpole")
     network = dqn.q_network(env, CONFIG.replace(dueling=True, hidden=(32, 16)))
     obs = jax.random.normal(jax.random.key(0), (100, 4))
-    params = network.init(jax.random.key(1), obs)
+    params = jax.jit(network.init)(jax.random.key(1), obs)
     value, advantage = network.apply(params, obs, method="streams")
     np.testing.assert_allclose(advantage.mean(-1), 0.0, atol=1e-6)
     np.testing.assert_allclose(network.apply(params, obs).mean(-1), value[:, 0], atol=1e-6)

@@ -285,7 +285,7 @@ def test_targets_of_a_sweep_are_one_program():
 def collected(env, config):
     """Returns a network, its state, and a block of steps."""
     algorithm, network = ppo.make(env, config), networks.actor_critic(env, config)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     _, batch = rollout.unroll(jax.random.key(1), env, algorithm.policy(state, False), state.episodes, config.num_steps)
     return network, state, batch
 

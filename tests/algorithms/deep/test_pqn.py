@@ -82,7 +82,7 @@ def test_returns_are_those_of_rlax():
     """Blocks with terminations and time limits in them: rlax has both as discounts, and cut sequences as separate ones."""
     env, config = envs.make("cartpole", max_steps=7), CONFIG.replace(num_steps=40)
     algorithm, network = pqn.make(env, config), pqn.q_network(env, config)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     _, batch = rollout.unroll(jax.random.key(1), env, algorithm.policy(state, False), state.episodes, config.num_steps)
     found = np.asarray(pqn.returns(network, config, env.max_steps, state.params, batch))
     next_value = np.asarray(network.apply(state.params, batch.next_obs).max(-1))
@@ -101,10 +101,10 @@ def test_returns_are_those_of_rlax():
 def test_hidden_layers_are_normalised():
     env = envs.make("cartpole")
     network = pqn.q_network(env, CONFIG)
-    names = str(jax.tree.map(jnp.shape, network.init(jax.random.key(0), jnp.zeros((1, 4)))))
+    names = str(jax.tree.map(jnp.shape, jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 4)))))
     assert "LayerNorm_0" in names
     plain = pqn.q_network(env, CONFIG.replace(layer_norm=False))
-    assert "LayerNorm" not in str(plain.init(jax.random.key(0), jnp.zeros((1, 4))))
+    assert "LayerNorm" not in str(jax.jit(plain.init)(jax.random.key(0), jnp.zeros((1, 4))))
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def test_sequences_are_drawn_again_by_their_errors():
     config = SMALL.replace(prioritised=True, n_steps=2, burn_in=1, priority_max_share=0.8, priority_exponent=0.7)
     config = config.replace(num_rounds=1, learning_rate=1e-9)
     algorithm, network = dqn.make(env, config), dqn.q_network(env, config)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     after, _ = jax.jit(algorithm.update)(state, jax.random.key(1))
     found = np.asarray(after.buffer.priorities.levels[-1]).reshape(-1)
     starts = int(after.buffer.size) - 3 * 3  # a sequence needs the 3 steps of its environment that follow

@@ -87,7 +87,7 @@ def test_exploration_stays_within_the_bounds_and_evaluation_has_no_noise():
     env = probes.continuous_action(bound=2.0)
     config = CONFIG.replace(exploration_noise=3.0)
     algorithm = td3.make(env, config)
-    state, view = algorithm.init(jax.random.key(0)), View(jnp.zeros((500, 1)), None, ())
+    state, view = jax.jit(algorithm.init)(jax.random.key(0)), View(jnp.zeros((500, 1)), None, ())
     noisy = algorithm.policy(state, False)(jax.random.key(1), view).action
     assert float(jnp.abs(noisy).max()) == 2.0
     assert float(noisy.std()) > 1.0

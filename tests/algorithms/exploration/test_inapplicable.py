@@ -69,7 +69,7 @@ def decided(env, learned, **changes):
     """What a greedy table chooses whose best action is 4 in every cell; learned: the logit of every action."""
     config = masked(env, features=None, **changes)
     algorithm: Any = inapplicable.make(env, config)
-    state = algorithm.init(KEY)
+    state = jax.jit(algorithm.init)(KEY)
     zeros = jax.tree.map(jnp.zeros_like, state.classifier.params)
     bias = [leaf for leaf in jax.tree.leaves(zeros) if leaf.shape == (8,)][-1]
     params = jax.tree.map(lambda leaf: jnp.asarray(learned, jnp.float32) if leaf is bias else leaf, zeros)

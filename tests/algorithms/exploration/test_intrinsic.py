@@ -51,8 +51,8 @@ def test_a_step_is_paid_its_reward_and_its_bonus():
 def test_without_weight_the_learner_is_the_learner_itself():
     env = envs.make("frozen_lake")
     algorithm, alone = intrinsic.make(env, counting(env, bonus_weight=0.0)), q_learning.make(env, TABLE)
-    state = algorithm.init(KEY)
-    learner = alone.init(jax.random.split(KEY)[0])
+    state = jax.jit(algorithm.init)(KEY)
+    learner = jax.jit(alone.init)(jax.random.split(KEY)[0])
     for number in range(3):
         key = jax.random.fold_in(KEY, number)
         state, metrics = algorithm.update(state, key)
@@ -89,7 +89,7 @@ def test_replay_keeps_what_was_paid_when_the_step_was_made():
         epsilon_start=1.0,
     )
     algorithm = intrinsic.make(env, counting(env, learner, dqn.make, bonus_weight=2.0))
-    state = algorithm.init(KEY)
+    state = jax.jit(algorithm.init)(KEY)
     first = np.asarray(state.learner.buffer.items.reward)[:8]
     np.testing.assert_array_equal(first, 2.0)  # random steps are paid by the first counts
     counts = np.asarray(state.bonus)
@@ -145,7 +145,7 @@ def test_evaluated_bonuses_are_those_of_the_list():
     env = envs.make("frozen_lake")
     bonus, config = Count.of(env), counting(env)
     algorithm = intrinsic.make(env, config)
-    state = replace(algorithm.init(KEY), bonus=jnp.arange(16))
+    state = replace(jax.jit(algorithm.init)(KEY), bonus=jnp.arange(16))
     steps = jnp.array([0, 0]), jnp.array([0, 0]), jnp.array([3, 8])
     found = intrinsic.MeanBonus(bonus, *steps, "there")(KEY, algorithm, state)
     assert float(found["bonus_there"]) == pytest.approx((1 / 2 + 1 / 3) / 2)

@@ -57,7 +57,7 @@ def test_the_best_action_is_found():
 def after_two_updates():
     env = envs.make("pendulum")
     algorithm = mbpo.make(env, SMALL)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     update = jax.jit(algorithm.update)
     for number in range(2):
         state, metrics = update(state, jax.random.key(number))

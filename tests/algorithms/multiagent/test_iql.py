@@ -116,7 +116,7 @@ def test_prisoners_defect():
 def test_policy_and_probabilities_have_an_agent_axis():
     env = envs.make("chicken")
     algorithm = iql.make(env, CONFIG)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     view = View(jnp.zeros((5, 2), jnp.int32), None, ())
     for greedily in (True, False):
         action = algorithm.policy(state, greedily)(jax.random.key(1), view).action

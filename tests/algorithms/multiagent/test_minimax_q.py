@@ -176,7 +176,7 @@ def test_an_action_that_is_illegal_now_is_not_played_though_the_strategy_knows_n
     """One observation, but only action 1 is legal while the strategy plays action 0."""
     env = matrix_game.make(np.stack([WEIGHTED, -WEIGHTED]))
     algorithm = minimax_q.make(env, CONFIG)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     state = state.replace(strategy=jnp.zeros_like(state.strategy).at[..., 0].set(1.0))
     mask = jnp.zeros((1, 2, 3), bool).at[..., 1].set(True)
     view = View(jnp.zeros((1, 2), jnp.int32), mask, ())

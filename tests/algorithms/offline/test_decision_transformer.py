@@ -181,7 +181,7 @@ def test_a_sweep_over_requests_compiles_nothing_again():
 
     config = Config(**SMALL)
     algorithm = decision_transformer.make(data, config)
-    state, view = algorithm.init(KEY), rollout.view(env, rollout.start(KEY, env, 2, algorithm.memory))
+    state, view = jax.jit(algorithm.init)(KEY), rollout.view(env, rollout.start(KEY, env, 2, algorithm.memory))
     for request in (1.0, 2.5, -3.0):
         np.testing.assert_array_equal(act(config.replace(requested_return=request), state, view), [request] * 2)
     assert len(traced) == 1

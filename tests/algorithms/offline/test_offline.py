@@ -131,7 +131,7 @@ def test_targets_of_cql_by_hand(double):
     data = bandit([0, 1], [1.0, 2.0], masks=np.array([[True, True, False]] * 2))
     config = cql.Config(hidden=(4,), double=double, gamma=0.5)
     network = cql.q_network(data, config)
-    params, target = (network.init(jax.random.key(n), jnp.ones((1, 1))) for n in (0, 1))
+    params, target = (jax.jit(network.init)(jax.random.key(n), jnp.ones((1, 1))) for n in (0, 1))
     batch = datasets.at(data, (jnp.int32([0, 1]), jnp.int32([0, 0])))._replace(terminated=jnp.bool_([False, True]))
     online, slow = (np.asarray(network.apply(one, batch.next_obs))[0, :2] for one in (params, target))
     chosen = online.argmax() if double else slow.argmax()
@@ -211,7 +211,7 @@ def test_fitted_q_evaluation_by_a_network_comes_near_the_table():
 def test_the_task_of_an_algorithm_that_is_evaluated():
     data = bandit([0, 1, 2], [0.0, 1.0, 2.0])
     cloning = behaviour_cloning.make(data, behaviour_cloning.Config(hidden=(4,)))
-    state = cloning.init(KEY)
+    state = jax.jit(cloning.init)(KEY)
     task = fitted_q_evaluation.Evaluated.of(cloning, state, data)
     np.testing.assert_allclose(task.first, np.asarray(cloning.probabilities(state, view(data, 3))), rtol=1e-6)
     assert task.after.shape == (3, 1, 3)

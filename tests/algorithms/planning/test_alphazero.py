@@ -163,7 +163,7 @@ def test_no_opponent_wins_a_game_of_tic_tac_toe():
 def test_a_policy_that_is_not_told_the_state_says_so():
     env = probes.constant_reward()
     algorithm = alphazero.make(env, SMALL)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     with pytest.raises(AlgorithmError, match="alphazero: a search with the true model must see the state"):
         algorithm.policy(state, True)(jax.random.key(0), View(jnp.zeros(1, jnp.int32), None, ()))
 

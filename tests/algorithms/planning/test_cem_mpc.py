@@ -72,7 +72,7 @@ def test_the_best_action_is_found_with_a_learned_model():
 def test_a_plan_is_shifted_and_the_sampled_policy_explores_within_bounds():
     env = probes.continuous_action()
     algorithm = cem_mpc.make(env, SMALL.replace(num_iterations=1, num_candidates=2, num_best=2, deviation=1e-6))
-    state, memory = algorithm.init(jax.random.key(0)), jnp.full((3, 2, 1), 0.5).at[:, 1].set(0.25)
+    state, memory = jax.jit(algorithm.init)(jax.random.key(0)), jnp.full((3, 2, 1), 0.5).at[:, 1].set(0.25)
     decision = algorithm.policy(state, True)(jax.random.key(1), View(jnp.zeros((3, 1)), None, memory))
     np.testing.assert_allclose(decision.action, 1.0, atol=1e-4)  # half of the range of 2
     np.testing.assert_allclose(decision.memory, [[[0.25], [0.0]]] * 3, atol=1e-4)

@@ -105,7 +105,7 @@ def test_the_loss_counts_later_steps_by_their_number_and_none_beyond_a_cut():
     env, config = envs.make("catch"), SMALL
     network = muzero.latent_model(env, config)
     obs = jnp.zeros((4, 10, 5, 1))
-    params = jax.tree.map(jnp.zeros_like, network.init(jax.random.key(0), obs, jnp.zeros(4, jnp.int32)))
+    params = jax.tree.map(jnp.zeros_like, jax.jit(network.init)(jax.random.key(0), obs, jnp.zeros(4, jnp.int32)))
     steps = sequences(config.sequence_length, 4)
     no = np.zeros_like(steps.terminated)
     ended, cut = no.copy(), no.copy()

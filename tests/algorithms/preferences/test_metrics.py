@@ -203,7 +203,7 @@ def test_a_policy_and_its_clone_on_the_scale_of_the_uniform_and_the_best_policy(
     assert float(clone(jax.random.key(0), None, Fitted())["cloned_return"]) == pytest.approx(0.0, abs=1e-6)
 
     learner = q_learning.make(env, q_learning.Config(num_steps=10))
-    state = learner.init(jax.random.key(0))
+    state = jax.jit(learner.init)(jax.random.key(0))
     state = state.replace(q=jnp.zeros_like(state.q).at[:, 0].set(1.0))
     value = metrics.NormalisedReturn(regret)(jax.random.key(0), learner, state)["greedy_normalised_return"]
     assert float(value) == pytest.approx(lost, abs=1e-5)

@@ -98,7 +98,7 @@ def test_the_bonus_grows_with_the_time_since_a_pair_was_tried():
     env = envs.make("corridor")
     config = CONFIG.replace(explores_untried=True, kappa=0.1, planning_steps=1, learning_rate=1.0, num_steps=1)
     algorithm = dyna_q.make(env, config)
-    state = algorithm.init(jax.random.key(0))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
     state = state.replace(time=counters.zeros() + 99)
     after, _ = jax.jit(algorithm.update)(state, jax.random.key(1))
     # After 100 steps, the pair that was just tried has no bonus, and the other one that of 100 steps.
