@@ -11,6 +11,8 @@ from jaxrl.report.curve_figures import Line
 from jaxrl.report.style import COLOURS, DASHES, GREY, legend, new_figure, palette_of, plain_text, save_figure, wrapped
 from jaxrl.results.run_directory import RunDirectory
 
+MOST_TICKS = 6  # on a logarithmic axis each of so few points has a tick of its own
+
 
 def relation(
     run: RunDirectory,
@@ -69,6 +71,10 @@ def relation(
         axes.axhline(level, color=GREY, linewidth=1.2, linestyle=(0, (6, 3)), zorder=1)
     axes.set_xscale(x_scale)
     axes.set_yscale(y_scale)
+    measured = np.unique(np.concatenate([np.asarray(x, np.float64) for x, _ in lines.values()]))
+    if x_scale == "log" and len(measured) <= MOST_TICKS:  # the axis's own, at 2, 3, 4 of each power of ten, would overlap
+        axes.set_xticks(measured, [f"{x:,.6g}" for x in measured])
+        axes.set_xticks([], minor=True)
     axes.set_xlabel(plain_text(x_label))
     axes.set_ylabel(wrapped(y_label))
     legend(axes)
