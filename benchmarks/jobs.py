@@ -94,15 +94,20 @@ def offline(
     module, config = ALGORITHMS[algorithm], _configured(algorithm, changes)
 
     def build() -> Callable[[int], None]:
-        steps = offline_data.draw(episodes, length)
-        last = np.broadcast_to(np.arange(length) == length - 1, (episodes, length))
-        rest: dict[str, Any] = dict.fromkeys(("mask", "next_mask", "log_prob"))
-        rest["observation_space"] = Box(-np.inf, np.inf, (offline_data.OBS_SIZE,))
-        rest["action_space"] = Discrete(offline_data.NUM_ACTIONS)
-        data = jax.device_put(Dataset(*steps, last, np.ones_like(last), **rest))
+        data = jax.device_put(data_set(episodes, length))
         return functools.partial(_run, module.make, data, config, seeds, updates)
 
     return speed({"train": Case(build, seeds * updates * config.num_gradient_steps)}, seconds, _device())
+
+
+def data_set(episodes: int, length: int) -> Dataset:
+    """Returns random episodes of ``length`` steps each, cut by a time limit."""
+    steps = offline_data.draw(episodes, length)
+    last = np.broadcast_to(np.arange(length) == length - 1, (episodes, length))
+    rest: dict[str, Any] = dict.fromkeys(("mask", "next_mask", "log_prob"))
+    rest["observation_space"] = Box(-np.inf, np.inf, (offline_data.OBS_SIZE,))
+    rest["action_space"] = Discrete(offline_data.NUM_ACTIONS)
+    return Dataset(*steps, last, np.ones_like(last), **rest)
 
 
 def _configured(algorithm: str, changes: Mapping[str, Any] | None) -> Any:

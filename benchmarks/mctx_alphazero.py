@@ -101,11 +101,13 @@ def loop(config: Config) -> tuple[Callable, Callable, Callable]:
         stones, reward, over = jax.vmap(move)(stones, cell)
         logits, value = network.apply(params, stones)
         logits = jnp.where(stones.any(1), jnp.finfo(jnp.float32).min, logits)
-        return mctx.RecurrentFnOutput(reward, jnp.where(over, 0.0, -1.0), logits, value), stones
+        discount = jnp.where(over, 0.0, -1.0)
+        return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=logits, value=value), stones
 
     def play(params, key, stones):
         def step(stones, key):
-            root = mctx.RootFnOutput(*network.apply(params, stones), stones)
+            logits, value = network.apply(params, stones)
+            root = mctx.RootFnOutput(prior_logits=logits, value=value, embedding=stones)
             how = {"invalid_actions": stones.any(1), "max_num_considered_actions": config.max_considered}
             how |= {"gumbel_scale": config.gumbel_scale}
             plan = mctx.gumbel_muzero_policy(params, key, root, recurrent, config.num_simulations, **how)

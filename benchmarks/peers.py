@@ -113,7 +113,7 @@ def mctx_training(config: Mapping[str, Any], seeds: int, updates: int, learns: b
     return speed({"train": Case(build, steps)}, seconds, jax.devices()[0].device_kind)
 
 
-def flax_offline(
+def flax_training(
     algorithm: str, config: Mapping[str, Any], episodes: int, length: int, seeds: int, steps: int, scanned: bool, seconds: float
 ) -> Iterator[dict[str, Any]]:
     """Learns from a data set in memory; a piece is ``steps`` gradient steps of each seed.
@@ -355,7 +355,7 @@ JOBS: Mapping[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "rejax_training": rejax_training,
     "rejax_learning": rejax_learning,
     "mctx_training": mctx_training,
-    "flax_offline": flax_offline,
+    "flax_training": flax_training,
     "gymnax_stepping": gymnax_stepping,
     "jaxmarl_stepping": jaxmarl_stepping,
     "navix_stepping": navix_stepping,

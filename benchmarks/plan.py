@@ -300,7 +300,7 @@ def _offline(sizes: Sizes) -> Iterator[Comparison]:
         updates = 1 if sizes.shorten else _clamp(16 // seeds, 1, 8)
         task = {"algorithm": algorithm, "episodes": episodes, "length": length, "seeds": seeds}
         task |= {"seconds": sizes.training_seconds}
-        theirs = {"job": "flax_offline", "config": config, "steps": updates * OFFLINE_STEPS, **task}
+        theirs = {"job": "flax_training", "config": config, "steps": updates * OFFLINE_STEPS, **task}
         entries = [
             Entry(f"flax and optax, {name}", "benchmarks.peers", {**theirs, "scanned": scanned})
             for name, scanned in (("minibatches from numpy", False), ("lax.scan", True))
