@@ -86,7 +86,7 @@ def _at(values, action):
 def scanned(step: Callable, data: Steps, batch_size: int, num_steps: int) -> Callable:
     """Returns ``((key, State)) -> ((key, State), losses)``: gradient steps in one program, minibatches drawn within it.
 
-    data: Steps[N]. num_steps: gradient steps.
+    data: Steps[N] on the device. num_steps: gradient steps.
     """
     size = data.action.shape[0]
 

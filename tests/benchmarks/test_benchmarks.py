@@ -243,7 +243,7 @@ def test_the_peers_tic_tac_toe_has_our_rules():
     env, rng, ends = envs.make("tic_tac_toe"), np.random.default_rng(0), []
     step, move = jax.jit(env.step), jax.jit(mctx_alphazero.move)
     for _ in range(30):
-        state, stones, over, mover = env.reset(jax.random.key(0))[0], jnp.zeros((2, 9), bool), False, 0
+        (_, state), stones, over, mover = env.reset(jax.random.key(0)), jnp.zeros((2, 9), bool), False, 0
         while not over:
             cell = rng.choice(np.flatnonzero(~np.asarray(stones).any(0)))
             action = np.where(np.arange(2) == mover, cell, 0).astype(np.int32)
@@ -340,7 +340,7 @@ def test_an_offline_step_is_a_gradient_step(algorithm):
 
 def test_scanned_minibatches_are_learned_from():
     drawn = jax.tree.map(lambda leaf: leaf[0], offline_data.draw(1, 64))
-    data = drawn._replace(action=(drawn.obs[:, 0] > 0).astype(np.int32))
+    data = jax.device_put(drawn._replace(action=(drawn.obs[:, 0] > 0).astype(np.int32)))
     init, step = flax_offline.learner("behaviour_cloning", flax_offline.Config((16,), 32, 1e-2))
     learn = jax.jit(flax_offline.scanned(step, data, 32, 100))
     _, losses = learn((jax.random.PRNGKey(0), init(jax.random.PRNGKey(1))))
