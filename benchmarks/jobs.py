@@ -13,13 +13,17 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import envs
+from benchmarks import offline_data
 from benchmarks.measure import Case, outcome, serve, speed
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.multiagent import mappo
+from jaxrl.algorithms.offline import behaviour_cloning, cql
+from jaxrl.algorithms.planning import alphazero
 from jaxrl.algorithms.preferences import reward_fitting
 from jaxrl.algorithms.preferences.reward_models import MLP
 from jaxrl.algorithms.preferences.segments import Preferences, Segments
 from jaxrl.algorithms.tabular import q_learning
+from jaxrl.blocks.datasets import Dataset
 from jaxrl.core import rollout
 from jaxrl.core.environment import Step
 from jaxrl.core.finite import from_table, tabulate
@@ -35,6 +39,7 @@ from jaxrl.training import data_parallel, platform, runner
 from jaxrl.training.checkpoint import Checkpoints
 
 ALGORITHMS = {"dqn": dqn, "mappo": mappo, "ppo": ppo, "pqn": pqn, "q_learning": q_learning, "sac": sac, "td3": td3}
+ALGORITHMS |= {"alphazero": alphazero, "behaviour_cloning": behaviour_cloning, "cql": cql}
 STEPS_PER_BLOCK = 64  # of each environment in one unroll
 SOLVER_STEPS = 1536  # on 1024 games of another key 1024 were enough for all
 SOLVED = 1e-3  # NashConv
@@ -56,29 +61,66 @@ def training(
     A piece is ``updates`` updates. With ``recorded`` a results folder, lines of progress and checkpoints follow it, as the
     command line has them. ``devices`` says how many are used, by default all; with ``together`` they share every seed.
     """
-    module = ALGORITHMS[algorithm]
-    lists_as_tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in (changes or {}).items()}
-    config = module.Config(**lists_as_tuples)
+    module, config = ALGORITHMS[algorithm], _configured(algorithm, changes)
 
     def build() -> Callable[[int], None]:
         env = envs.make(environment)
 
         def work(count: int) -> None:
-            options = {"seeds": seeds, "num_updates": count * updates, "chunk_length": updates}
+            options: dict[str, Any] = {"run": data_parallel.run} if together else {}
             with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
                 if recorded:
                     directory = RunDirectory(Path(folder))
                     options["sinks"] = (Recorder(directory), Progress(stream=nowhere))
                     options["checkpoints"] = Checkpoints(directory.checkpoints())
                 used = jax.local_devices()[:devices]
-                run = data_parallel.run if together else runner.run
-                done = run(module.make, env, config, devices=used, **options)
-            if done.summary.failed_seeds:
-                raise RuntimeError(f"seeds with values that are not finite: {dict(done.summary.failed_seeds)}")
+                _run(module.make, env, config, seeds, updates, count, devices=used, **options)
 
         return work
 
     return speed({"train": Case(build, seeds * updates * config.steps_per_update)}, seconds, _device())
+
+
+def offline(
+    algorithm: str,
+    episodes: int,
+    length: int,
+    seeds: int,
+    updates: int,
+    seconds: float,
+    changes: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Learns from a data set in memory that the seeds share; a piece is ``updates`` updates, a step a gradient step."""
+    module, config = ALGORITHMS[algorithm], _configured(algorithm, changes)
+
+    def build() -> Callable[[int], None]:
+        data = jax.device_put(data_set(episodes, length))
+        return functools.partial(_run, module.make, data, config, seeds, updates)
+
+    return speed({"train": Case(build, seeds * updates * config.num_gradient_steps)}, seconds, _device())
+
+
+def data_set(episodes: int, length: int) -> Dataset:
+    """Returns random episodes of ``length`` steps each, cut by a time limit."""
+    steps = offline_data.draw(episodes, length)
+    last = np.broadcast_to(np.arange(length) == length - 1, (episodes, length))
+    rest: dict[str, Any] = dict.fromkeys(("mask", "next_mask", "log_prob"))
+    rest["observation_space"] = Box(-np.inf, np.inf, (offline_data.OBS_SIZE,))
+    rest["action_space"] = Discrete(offline_data.NUM_ACTIONS)
+    return Dataset(*steps, last, np.ones_like(last), **rest)
+
+
+def _configured(algorithm: str, changes: Mapping[str, Any] | None) -> Any:
+    """Returns the default configuration with changes; lists, which came as JSON, are tuples."""
+    items = (changes or {}).items()
+    return ALGORITHMS[algorithm].Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in items})
+
+
+def _run(make: Any, task: Any, config: Any, seeds: int, updates: int, count: int, run: Any = runner.run, **options: Any) -> None:
+    """Trains for ``count`` chunks of ``updates`` updates, and fails if a seed does."""
+    done = run(make, task, config, seeds=seeds, num_updates=count * updates, chunk_length=updates, **options)
+    if done.summary.failed_seeds:
+        raise RuntimeError(f"seeds with values that are not finite: {dict(done.summary.failed_seeds)}")
 
 
 def learning(algorithm: str, environment: str, seeds: int, updates: int, episodes: int) -> Iterator[dict[str, Any]]:
@@ -110,11 +152,7 @@ def reward_fit(seeds: int, pairs: int, length: int, epochs: int, seconds: float)
         number = jnp.arange(pairs, dtype=jnp.int32)
         label = jax.random.bernoulli(label_key, shape=(pairs,)).astype(jnp.float32)
         data = Preferences(pool, number, number + pairs, label, jnp.ones(pairs))
-
-        def work(count: int) -> None:
-            runner.run(reward_fitting.make, data, config, seeds=seeds, num_updates=count, chunk_length=1)
-
-        return work
+        return functools.partial(_run, reward_fitting.make, data, config, seeds, 1)
 
     return speed({"train": Case(build, seeds * epochs * pairs)}, seconds, _device())
 
@@ -277,6 +315,7 @@ def _device() -> str:
 JOBS: Mapping[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "machine": machine,
     "training": training,
+    "offline": offline,
     "learning": learning,
     "reward_fit": reward_fit,
     "zero_sum_games": zero_sum_games,

@@ -30,7 +30,7 @@ class Case(NamedTuple):
     """One thing whose speed is measured.
 
     build: () -> work; ``work(count)`` does ``count`` equal pieces of work and returns when the last one has ended.
-    steps: environment steps in one piece.
+    steps: in one piece; of the environment, unless the job says what else a step is.
     """
 
     build: Callable[[], Callable[[int], Any]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.measure import ROOT
 
 FOLDER = ROOT / ".venv-peers"
-LIBRARIES = ("torch", "rejax", "gymnax", "jaxmarl", "navix", "stable-baselines3")
+LIBRARIES = ("torch", "rejax", "gymnax", "jaxmarl", "navix", "stable-baselines3", "mctx", "flax", "optax")
 
 
 class PeersError(Exception):
@@ -17,13 +17,14 @@ class PeersError(Exception):
 
 
 def requirements(platform: str) -> list[list[str]]:
-    """Returns what is installed, in this order: torch first, then the others with our own version of jax.
+    """Returns what is installed, in this order: torch first, then the others with our own versions of jax, flax and optax.
 
     Args:
         platform: of our jax, for example ``"cpu"`` or ``"gpu"``; the peers get the same.
     """
     jax = "jax[cuda13]" if platform == "gpu" else "jax"
-    others = ["rejax==0.1.3", "gymnax==0.0.9", "jaxmarl==0.2.0", "navix==0.7.4", "stable-baselines3==2.9.2"]
+    others = ["rejax==0.1.3", "gymnax==0.0.9", "jaxmarl==0.2.0", "navix==0.7.4", "stable-baselines3==2.9.2", "mctx==0.0.71"]
+    others += [f"{name}=={metadata.version(name)}" for name in ("flax", "optax")]
     return [["torch==2.13.0"], [*others, f"{jax}=={metadata.version('jax')}"]]
 
 

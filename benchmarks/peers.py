@@ -3,11 +3,12 @@
 Runs in an interpreter of its own, which need not have jaxrl.
 
 rejax: PPO, DQN and PQN on gymnax's CartPole, SAC and TD3 on its Pendulum. gymnax, JaxMARL and navix: random steps.
-stable-baselines3: PPO on Gymnasium's CartPole. torch: the fit of a reward model. scipy: linear programmes.
+stable-baselines3: PPO on Gymnasium's CartPole. torch: the fit of a reward model. scipy: linear programmes. mctx: AlphaZero on
+tic-tac-toe. flax and optax: behaviour cloning and CQL.
 """
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -51,22 +52,35 @@ def rejax_training(algorithm: str, seeds: int, steps: int, seconds: float) -> It
         environment, config = ALGORITHMS[algorithm]
         learner = rejax.get_algo(algorithm).create(env=environment, **budget, **config)
         learner = learner.replace(eval_callback=lambda learner, state, key: ())
-        init, train = learner.init_state, lambda state: learner.train(train_state=state)[0]
-        key = jax.random.PRNGKey(0)
-        if seeds > 1:
-            init, train, key = jax.vmap(init), jax.vmap(train), jax.random.split(key, seeds)
-        train = jax.jit(train)
-        state = jax.jit(init)(key)
-
-        def work(count: int) -> None:
-            nonlocal state
-            for _ in range(count):
-                state = train(state)
-            jax.block_until_ready(state)
-
-        return work
+        return _learners(seeds, learner.init_state, lambda state: learner.train(train_state=state), 1)
 
     return speed({"train": Case(build, seeds * steps)}, seconds, jax.devices()[0].device_kind)
+
+
+def _learners(seeds: int, init: Callable, step: Callable, calls: int) -> Callable[[int], None]:
+    """Returns the work of a learner, or of several that are vmapped, each piece going on where the last one ended.
+
+    Args:
+        seeds: how many learners.
+        init, step: ``(key) -> state`` and ``(state) -> (state, anything)`` of one.
+        calls: of ``step`` in one piece.
+    """
+    import jax
+
+    key = jax.random.PRNGKey(0)
+    if seeds > 1:
+        init, step, key = jax.vmap(init), jax.vmap(step), jax.random.split(key, seeds)
+    step = jax.jit(step)
+    state = jax.jit(init)(key)
+
+    def work(count: int) -> None:
+        nonlocal state
+        found = None
+        for _ in range(count * calls):
+            state, found = step(state)
+        jax.block_until_ready((state, found))
+
+    return work
 
 
 def rejax_learning(seeds: int, steps: int) -> Iterator[dict[str, Any]]:
@@ -81,6 +95,79 @@ def rejax_learning(seeds: int, steps: int) -> Iterator[dict[str, Any]]:
         return {"returns": returns[:, -1].mean(-1).tolist()}
 
     return outcome("learn", seeds * steps, work, jax.devices()[0].device_kind)
+
+
+def mctx_training(config: Mapping[str, Any], seeds: int, updates: int, learns: bool, seconds: float) -> Iterator[dict[str, Any]]:
+    """Plays tic-tac-toe against itself, and ``learns`` from it or not; a piece is ``updates`` updates, a step a move."""
+    import jax
+
+    from benchmarks import mctx_alphazero
+
+    sizes = mctx_alphazero.Config(**config)
+
+    def build() -> Callable[[int], None]:
+        init, self_play, update = mctx_alphazero.loop(sizes)
+        return _learners(seeds, init, update if learns else self_play, updates)
+
+    steps = seeds * updates * sizes.num_envs * sizes.num_steps
+    return speed({"train": Case(build, steps)}, seconds, jax.devices()[0].device_kind)
+
+
+def flax_training(
+    algorithm: str, config: Mapping[str, Any], episodes: int, length: int, seeds: int, steps: int, scanned: bool, seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Learns from a data set in memory; a piece is ``steps`` gradient steps of each seed.
+
+    ``scanned`` has them in one program with the data, otherwise a jitted step follows minibatches that numpy draws.
+    """
+    import jax
+
+    from benchmarks import flax_offline, offline_data
+
+    sizes = flax_offline.Config(**config)
+
+    def build() -> Callable[[int], None]:
+        drawn = offline_data.draw(episodes, length)
+        data = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), drawn)
+        init, step = flax_offline.learner(algorithm, sizes)
+        if not scanned:
+            read = ("obs", "action") if algorithm == "behaviour_cloning" else data._fields
+            return _minibatches(seeds, init, step, data, read, sizes.batch_size, steps)
+        learn = flax_offline.scanned(step, jax.device_put(data), sizes.batch_size, steps)
+        return _learners(seeds, lambda key: (key, init(key)), learn, 1)
+
+    return speed({"train": Case(build, seeds * steps)}, seconds, jax.devices()[0].device_kind)
+
+
+def _minibatches(
+    seeds: int, init: Callable, step: Callable, data: Any, read: Sequence[str], batch_size: int, steps: int
+) -> Callable[[int], None]:
+    """Returns the work of learners whose minibatches numpy draws: ``steps`` calls of a jitted step in one piece.
+
+    Args:
+        seeds: how many learners, vmapped.
+        init, step: ``(key) -> state`` and ``(state, batch) -> (state, loss)`` of one.
+        data: arrays [N, ...] in a named tuple, of which only the fields ``read`` are looked at.
+        batch_size, steps: of a minibatch and of a piece.
+    """
+    import jax
+    import numpy as np
+
+    rng, key, shape = np.random.default_rng(0), jax.random.PRNGKey(0), (batch_size,)
+    if seeds > 1:
+        init, step, key, shape = jax.vmap(init), jax.vmap(step), jax.random.split(key, seeds), (seeds, batch_size)
+    step = jax.jit(step, donate_argnums=0)
+    state = jax.jit(init)(key)
+    blank = {name: None for name in data._fields if name not in read}
+
+    def work(count: int) -> None:
+        nonlocal state
+        for _ in range(count * steps):
+            places = rng.integers(len(data.action), size=shape)
+            state, _ = step(state, data._replace(**blank, **{name: getattr(data, name)[places] for name in read}))
+        jax.block_until_ready(state)
+
+    return work
 
 
 def gymnax_stepping(environment: str, blocks: Mapping[str, int], seconds: float) -> Iterator[dict[str, Any]]:
@@ -267,6 +354,8 @@ JOBS: Mapping[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "versions": versions,
     "rejax_training": rejax_training,
     "rejax_learning": rejax_learning,
+    "mctx_training": mctx_training,
+    "flax_training": flax_training,
     "gymnax_stepping": gymnax_stepping,
     "jaxmarl_stepping": jaxmarl_stepping,
     "navix_stepping": navix_stepping,

@@ -1,11 +1,12 @@
 """What is compared with what, and at which sizes."""
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-Learners = Literal["ppo", "mappo", "learning", "dqn", "sac", "td3", "pqn", "q_learning"]
+Learners = Literal["ppo", "mappo", "learning", "dqn", "sac", "td3", "pqn", "q_learning", "muzero", "offline"]
 Group = Literal[Learners, "recording", "data_parallel", "reward_fit", "games", "stepping"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 OURS = "jaxrl"
@@ -41,6 +42,15 @@ HEADS = {
     "prioritised": {"prioritised": True},
     "three steps": {"n_steps": 3},
 }
+# AlphaZero's defaults, written out for the peers.
+SEARCHED = {"num_envs": 64, "num_steps": 16, "num_simulations": 32, "max_considered": 16, "gumbel_scale": 1.0, "hidden": (64, 64)}
+SEARCHED |= {"num_gradient_steps": 32, "batch_size": 256, "buffer_size": 16_384, "learning_rate": 1e-3, "weight_decay": 1e-4}
+OFFLINE_STEPS = 100  # gradient steps in one update
+_OFFLINE = {"hidden": (256, 256), "batch_size": 256, "learning_rate": 3e-4}
+OFFLINE: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "behaviour_cloning": ("Behaviour cloning", _OFFLINE),
+    "cql": ("CQL", {**_OFFLINE, "gamma": 0.99, "alpha": 1.0, "target_step_size": 0.005}),
+}
 OFF_POLICY: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "dqn": ("DQN CartPole", "cartpole", DQN),
     "sac": ("SAC Pendulum", "pendulum", SAC),
@@ -69,6 +79,9 @@ class Sizes:
     environments: int | None = None  # how many of the registry, None for all
     off_policy_seeds: tuple[int, ...] = (1, 16)
     off_policy_steps: int = 4096  # of one seed, in one piece
+    muzero_seeds: tuple[int, ...] = (1, 16)
+    offline_seeds: tuple[int, ...] = (1, 16)
+    offline_episodes: tuple[int, int] = (100, 1000)  # how many, and their steps
     repeats: int = 5
     training_seconds: float = 2.5  # at least, in one repeat
     stepping_seconds: float = 0.6  # likewise; half a second is enough, but this is planned from a single measurement
@@ -91,6 +104,9 @@ QUICK = Sizes(
     environments=1,
     off_policy_seeds=(1,),
     off_policy_steps=256,
+    muzero_seeds=(1,),
+    offline_seeds=(1,),
+    offline_episodes=(2, 8),
     repeats=2,
     training_seconds=0.02,
     stepping_seconds=0.02,
@@ -173,6 +189,8 @@ def comparisons(sizes: Sizes, groups: Sequence[Group], environments: Sequence[st
         "learning": _learning,
         **{name: functools.partial(_off_policy, name) for name in OFF_POLICY},
         "q_learning": _q_learning,
+        "muzero": _muzero,
+        "offline": _offline,
         "recording": _recording,
         "data_parallel": functools.partial(_data_parallel, devices=devices),
         "reward_fit": _reward_fit,
@@ -256,6 +274,41 @@ def _q_learning(sizes: Sizes) -> Iterator[Comparison]:
         entry = Entry(OURS, "benchmarks.jobs", {"job": "training", "seconds": sizes.training_seconds, **task})
         name = f"Q-learning FrozenLake, {_count(seeds, 'seed')}"
         yield Comparison("q_learning", name, [entry], sizes.repeats, seeds)
+
+
+def _muzero(sizes: Sizes) -> Iterator[Comparison]:
+    """The search of Gumbel MuZero and learning from it, in a game by turns: AlphaZero, which searches with the true rules.
+
+    A step is a move. Self-play alone bounds from above what any loop around mctx can reach.
+    """
+    for seeds in sizes.muzero_seeds:
+        task = {"seeds": seeds, "updates": 1 if sizes.shorten else _clamp(8 // seeds, 1, 8), "seconds": sizes.training_seconds}
+        theirs = {"job": "mctx_training", "config": SEARCHED, **task}
+        entries = [
+            Entry(f"mctx, {name}", "benchmarks.peers", {**theirs, "learns": learns})
+            for name, learns in (("self-play alone", False), ("plain loop", True))
+        ]
+        ours = {"job": "training", "algorithm": "alphazero", "environment": "tic_tac_toe", "changes": SEARCHED, **task}
+        entries.append(Entry(OURS, "benchmarks.jobs", ours))
+        yield Comparison("muzero", f"Gumbel AlphaZero tic-tac-toe, {_count(seeds, 'seed')}", entries, sizes.repeats, seeds)
+
+
+def _offline(sizes: Sizes) -> Iterator[Comparison]:
+    """Learning from a data set in memory; a step is a gradient step."""
+    episodes, length = sizes.offline_episodes
+    for (algorithm, (title, config)), seeds in itertools.product(OFFLINE.items(), sizes.offline_seeds):
+        updates = 1 if sizes.shorten else _clamp(16 // seeds, 1, 8)
+        task = {"algorithm": algorithm, "episodes": episodes, "length": length, "seeds": seeds}
+        task |= {"seconds": sizes.training_seconds}
+        theirs = {"job": "flax_training", "config": config, "steps": updates * OFFLINE_STEPS, **task}
+        entries = [
+            Entry(f"flax and optax, {name}", "benchmarks.peers", {**theirs, "scanned": scanned})
+            for name, scanned in (("minibatches from numpy", False), ("lax.scan", True))
+        ]
+        changes = {"num_gradient_steps": OFFLINE_STEPS, **config}
+        ours = {"job": "offline", "updates": updates, "changes": changes, **task}
+        entries.append(Entry(OURS, "benchmarks.jobs", ours))
+        yield Comparison("offline", f"{title}, {_count(seeds, 'seed')}", entries, sizes.repeats, seeds)
 
 
 def _recording(sizes: Sizes) -> Iterator[Comparison]:

@@ -111,7 +111,7 @@ def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
 
 
 def _training(records: Sequence[Record]) -> Table:
-    numbers = ("env-steps/s", "spread", "ready, s", "again, s", "peak, MB", "a seed, MB")
+    numbers = ("steps/s", "spread", "ready, s", "again, s", "peak, MB", "a seed, MB")
     table = _table(
         "Training. Ready: built, traced and compiled; again: likewise, with the compiled programs of the first time at hand."
         "\nMemory of the first process: its peak, and what it took beyond its imports divided by the seeds.",

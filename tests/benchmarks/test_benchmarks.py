@@ -5,18 +5,24 @@ import json
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import envs
 from benchmarks import __main__ as command
-from benchmarks import jobs, measure, peer_environment, peers, plan, report
+from benchmarks import flax_offline, jobs, mctx_alphazero, measure, offline_data, peer_environment, peers, plan, report
 from benchmarks.measure import JobError, Worker, in_turn
 from benchmarks.peer_environment import PeersError
 from jaxrl.algorithms.deep import ppo
+from jaxrl.algorithms.offline import behaviour_cloning, cql
+from jaxrl.algorithms.planning import alphazero
+from jaxrl.blocks import offline
+from jaxrl.blocks.off_policy import Experience
 
 # A worker without jax: the first piece of its work takes 0.2 s more than the others, which take 10 ms each.
 WORKER = """
@@ -214,6 +220,134 @@ def test_learners_can_run_in_rejaxs_configuration(name):
     assert theirs["steps"] == ours["updates"] * config.steps_per_update
 
 
+def shapes(params):
+    return sorted(leaf.shape for leaf in jax.tree.leaves(params))
+
+
+def test_mctx_is_given_our_configuration():
+    config, theirs = alphazero.Config(), mctx_alphazero.Config(**plan.SEARCHED)
+    for name, value in theirs._asdict().items():
+        assert getattr(config, name) == value
+    assert (config.gamma, config.activation, config.max_grad_norm) == (1.0, "relu", np.inf)
+    ours = jax.eval_shape(alphazero.make(envs.make("tic_tac_toe"), config).init, jax.random.key(0))
+    init, _, _ = mctx_alphazero.loop(theirs)
+    state = jax.eval_shape(init, jax.random.key(0))
+    assert shapes(state.params) == shapes(ours.params)
+    assert state.buffer.outcome.shape == ours.buffer.items.outcome.shape
+    for comparison in plan.comparisons(plan.FULL, ("muzero",), (), 1):
+        *peer, us = (entry.arguments for entry in comparison.entries)
+        assert {(one["seeds"], one["updates"]) for one in (*peer, us)} == {(comparison.seeds, us["updates"])}
+
+
+def test_the_peers_tic_tac_toe_has_our_rules():
+    env, rng, ends = envs.make("tic_tac_toe"), np.random.default_rng(0), []
+    step, move = jax.jit(env.step), jax.jit(mctx_alphazero.move)
+    for _ in range(30):
+        (_, state), stones, over, mover = env.reset(jax.random.key(0)), jnp.zeros((2, 9), bool), False, 0
+        while not over:
+            cell = rng.choice(np.flatnonzero(~np.asarray(stones).any(0)))
+            action = np.where(np.arange(2) == mover, cell, 0).astype(np.int32)
+            made = step(jax.random.key(0), state, action)
+            stones, reward, over = move(stones, cell)
+            assert (reward, over) == (made.reward[mover], made.terminated)
+            state, mover = made.state, 1 - mover
+        ends.append(float(reward))
+    assert set(ends) == {0.0, 1.0}  # draws and wins were seen
+
+
+def test_what_the_peers_games_came_to_is_seen_by_the_player_to_move():
+    # Two games: one is won in its third move and another one begins; one is not over.
+    reward, over = jnp.array([[0.0, 0], [0, 0], [1, 0], [0, 0]]), jnp.array([[0, 0], [0, 0], [1, 0], [0, 0]], bool)
+    outcome = mctx_alphazero.outcomes(reward, over, jnp.array([0.5, 0.25]))
+    assert outcome.T.tolist() == [[1.0, -1.0, 1.0, -0.5], [0.25, -0.25, 0.25, -0.25]]
+
+
+def test_mctx_plays_legal_games_and_learns_from_them():
+    small = {"num_envs": 4, "num_steps": 6, "num_simulations": 4, "hidden": (8,), "num_gradient_steps": 2, "batch_size": 8}
+    init, _, update = mctx_alphazero.loop(mctx_alphazero.Config(**{**plan.SEARCHED, **small, "buffer_size": 48}))
+    update, begun = jax.jit(update), init(jax.random.PRNGKey(0))
+    first, _ = update(begun)
+    second, losses = update(first)
+    assert (int(first.written), int(second.written)) == (24, 48)
+    buffer = second.buffer
+    assert (first.buffer.policy.sum(-1) > 0).sum() == 24
+    np.testing.assert_allclose(buffer.policy.sum(-1), 1.0, rtol=1e-5)
+    counts = np.asarray(buffer.stones.sum(-1))
+    assert set(np.unique(counts[:, 0] - counts[:, 1])) <= {0, -1}  # the player to move has as many stones, or one less
+    assert float((buffer.policy * buffer.stones.any(1)).max()) == 0.0  # no weight where a stone stands
+    assert losses.shape == (2,)
+    assert jnp.isfinite(losses).all()
+    assert any((old != new).any() for old, new in zip(*map(jax.tree.leaves, (begun.params, first.params)), strict=True))
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_step_of_mctx_is_a_move(learns):
+    small = {"num_envs": 2, "num_steps": 3, "num_simulations": 2, "hidden": (4,), "num_gradient_steps": 1, "batch_size": 4}
+    config = {**plan.SEARCHED, **small, "buffer_size": 6}
+    work = peers.mctx_training(config, seeds=2, updates=2, learns=learns, seconds=0.001)
+    assert set(next(work)["ready_seconds"]) == {"train"}
+    assert next(work)["cases"]["train"]["steps"] % (2 * 2 * 3 * 2) == 0
+
+
+def test_flax_is_given_our_configuration():
+    for name, (_, settings) in plan.OFFLINE.items():
+        config, theirs = jobs.ALGORITHMS[name].Config(), flax_offline.Config(**settings)
+        for field, value in settings.items():
+            assert getattr(config, field) == value
+        assert (config.activation, config.max_grad_norm) == ("relu", np.inf)
+        assert theirs.batch_size == config.batch_size
+    for comparison in plan.comparisons(plan.FULL, ("offline",), (), 1):
+        *peer, us = (entry.arguments for entry in comparison.entries)
+        assert {one["steps"] for one in peer} == {us["updates"] * us["changes"]["num_gradient_steps"]}
+
+
+@pytest.mark.parametrize("algorithm", list(plan.OFFLINE))
+def test_the_offline_peer_has_our_network_and_our_loss(algorithm):
+    data = jobs.data_set(1, 5)
+    steps = jax.tree.map(lambda leaf: leaf[0], offline_data.draw(1, 5))
+    steps = steps._replace(terminated=np.arange(5) == 1)
+    batch = Experience(steps.obs, steps.action, steps.reward, steps.next_obs, steps.terminated, None, None)
+    init, step = flax_offline.learner(algorithm, flax_offline.Config((8,), 5, 1e-3))
+    theirs, other = init(jax.random.key(0)), init(jax.random.key(1)).params
+    if algorithm == "cql":
+        config = cql.Config(hidden=(8,))
+        network: Any = cql.q_network(data, config)
+        ours, beyond = (like(network.init(jax.random.key(0), steps.obs), params) for params in (theirs.params, other))
+        expected = cql.loss(network, config, ours, (batch, cql.targets(network, config, ours, beyond, batch)))[0]
+        theirs = theirs._replace(target_params=other)
+    else:
+        actor = offline.actor_network(data, behaviour_cloning.Config(hidden=(8,)))
+        ours = like(offline.init_actor(jax.random.key(0), actor, steps.obs), theirs.params)
+        expected = offline.likelihood_loss(actor, ours, batch)[0]
+    np.testing.assert_allclose(step(theirs, steps)[1], expected, rtol=1e-5)
+
+
+def like(ours, theirs):
+    """Returns their parameters in our structure; in both the leaves are sorted by layer."""
+    return jax.tree.unflatten(jax.tree.structure(ours), jax.tree.leaves(theirs))
+
+
+@pytest.mark.parametrize("algorithm", list(plan.OFFLINE))
+def test_an_offline_step_is_a_gradient_step(algorithm):
+    _, config = plan.OFFLINE[algorithm]
+    config, task = {**config, "hidden": [4], "batch_size": 4}, {"episodes": 2, "length": 3, "seeds": 2, "seconds": 0.001}
+    works = [peers.flax_training(algorithm, config, steps=5, scanned=scanned, **task) for scanned in (False, True)]
+    works.append(jobs.offline(algorithm, updates=1, changes={**config, "num_gradient_steps": 5}, **task))
+    for work in works:
+        assert set(next(work)["ready_seconds"]) == {"train"}
+        assert next(work)["cases"]["train"]["steps"] % (2 * 5) == 0
+
+
+def test_scanned_minibatches_are_learned_from():
+    drawn = jax.tree.map(lambda leaf: leaf[0], offline_data.draw(1, 64))
+    data = jax.device_put(drawn._replace(action=(drawn.obs[:, 0] > 0).astype(np.int32)))
+    init, step = flax_offline.learner("behaviour_cloning", flax_offline.Config((16,), 32, 1e-2))
+    learn = jax.jit(flax_offline.scanned(step, data, 32, 100))
+    _, losses = learn((jax.random.PRNGKey(0), init(jax.random.PRNGKey(1))))
+    assert losses.shape == (100,)
+    assert losses[-10:].mean() < 0.3 * losses[0]
+
+
 def test_the_steps_that_are_counted_were_taken():
     # CartPole pays 1 for every step, so the sum of rewards counts them.
     devices = jax.devices()[:2]
@@ -296,7 +430,8 @@ def test_the_whole_command(tmp_path, capsys):
     (file,) = tmp_path.glob("*-quick.json")
     results = json.loads(file.read_text())
     assert results["failures"] == []
-    groups = {"ppo", "mappo", "learning", *plan.OFF_POLICY, "q_learning", "recording", "reward_fit", "games", "stepping"}
+    groups = {"ppo", "mappo", "learning", *plan.OFF_POLICY, "q_learning", "muzero", "offline", "recording", "reward_fit"}
+    groups |= {"games", "stepping"}
     groups |= {"data_parallel"} if len(jax.devices()) > 1 else set()
     assert {one["group"] for one in results["records"]} == groups
     for one in results["records"]:
