@@ -10,6 +10,11 @@ import optax
 
 from jaxrl.core.averages import counted
 
+# So many parameters at most are made one vector: Adam then is a handful of kernels in place of some for each array. Measured on a
+# CPU: 6 % more steps/s of PPO with 2 x 64 units, none with 2 x 128, and with 2 x 256 (72,000 parameters) copying the vector costs
+# a third to a half of the steps of CQL.
+MOST_FLAT = 2**15
+
 
 def adam(learning_rate: Any, max_grad_norm: Any, eps: float) -> optax.GradientTransformation:
     """Returns Adam (Kingma and Ba 2015) on gradients whose global norm is cut.
@@ -22,8 +27,16 @@ def adam(learning_rate: Any, max_grad_norm: Any, eps: float) -> optax.GradientTr
     unbounded = isinstance(max_grad_norm, float) and max_grad_norm == np.inf
     # The branch of this cut that is not taken is NaN where the gradient is 0 and the bound infinite: no bound, no cut.
     cut = optax.identity() if unbounded else optax.clip_by_global_norm(max_grad_norm)
-    # One vector instead of a tree of small arrays: Adam then is a handful of kernels, which makes PPO on CartPole 6 % faster.
-    return optax.flatten(optax.chain(cut, optax.adam(learning_rate, eps=eps)))
+    each = optax.chain(cut, optax.adam(learning_rate, eps=eps))
+    flat = optax.flatten(each)
+
+    def suited(parameters: Any) -> optax.GradientTransformation:
+        return flat if sum(leaf.size for leaf in jax.tree.leaves(parameters)) <= MOST_FLAT else each
+
+    return optax.GradientTransformation(
+        lambda parameters: suited(parameters).init(parameters),
+        lambda gradient, state, parameters=None: suited(gradient).update(gradient, state, parameters),
+    )
 
 
 def annealed(learning_rate: Any, num_steps: Any) -> Callable:

@@ -85,3 +85,24 @@ def test_metrics_end_with_the_batch_that_is_too_far():
 def test_a_divergence_that_is_nan_stops_too():
     _, _, metrics = divergences([jnp.nan, 1.0, 1.0], jnp.inf)
     np.testing.assert_array_equal(metrics["gradient_steps"], [1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("size", [3, 300])
+def test_adam_is_the_same_for_few_parameters_and_for_many(size):
+    """Above ``MOST_FLAT`` parameters arrays stay apart, below they are one vector: the steps are those of optax either way."""
+    params = {"w": jnp.linspace(-1.0, 1.0, size * size, dtype=jnp.float32).reshape(size, size), "b": jnp.ones(size, jnp.float32)}
+    ours, theirs = optimisers.adam(0.1, 1.0, 1e-5), optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1, eps=1e-5))
+    assert (size * size + size > optimisers.MOST_FLAT) == (size == 300)
+    ends = []
+    for optimiser in (ours, theirs):
+
+        @jax.jit
+        def steps(params, optimiser=optimiser):
+            state = optimiser.init(params)
+            for _ in range(3):
+                updates, state = optimiser.update(jax.tree.map(jnp.sin, params), state, params)
+                params = optax.apply_updates(params, updates)
+            return params
+
+        ends.append(steps(params))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6), *ends)

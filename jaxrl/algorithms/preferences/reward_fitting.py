@@ -26,6 +26,7 @@ from jaxrl.algorithms.preferences.losses import bradley_terry_loss
 from jaxrl.algorithms.preferences.metrics import accuracy
 from jaxrl.algorithms.preferences.reward_models import RewardModel, initial_scale, spaces_of
 from jaxrl.algorithms.preferences.segments import Preferences, differences
+from jaxrl.blocks import optimisers
 from jaxrl.core.algorithm import Algorithm, epochs_of_minibatches
 from jaxrl.core.averages import average, pooled
 from jaxrl.core.environment import PyTree, static
@@ -116,7 +117,7 @@ def preferences_of(task: Any, key: jax.Array, abstract: bool = False) -> Any:
 
 
 def _optimiser(config: Config) -> Any:
-    return optax.flatten(optax.adam(config.learning_rate))  # one vector: a handful of kernels whatever the network
+    return optimisers.adam(config.learning_rate, jnp.inf, eps=1e-8)
 
 
 def begin(key: jax.Array, config: Config, num_pairs: int) -> State:
