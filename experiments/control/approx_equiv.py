@@ -1,0 +1,178 @@
+"""Approximate equivariance: policies that turn with the picture, exactly or nearly, on a torus whose symmetry a wind breaks.
+
+The three networks differ in how they are tied alone: ordinary convolutions, convolutions that turn with the picture (C4), and
+these with two filters in each layer, weighted for each turn apart. The ordinary one has as many parameters as the relaxed one.
+
+Source: Park et al. (2025), "Approximate Equivariance in Reinforcement Learning"; the torus is ours. Its optimal values are exact.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import envs
+from envs.gridworlds import windy_torus
+from jaxrl.algorithms.deep import ppo
+from jaxrl.blocks.networks import ConvolutionalNetwork, EquivariantNetwork, relaxation_penalty
+from jaxrl.core.environment import Environment
+from jaxrl.core.finite import tabulate
+from jaxrl.evaluation import ExactValue, evaluate
+from jaxrl.experiment import Arm, Claim, Quantity, Results, area, draw, every, final
+from jaxrl.solvers.mdp.symmetries import Asymmetry, asymmetry
+
+GAMMA, WINDS = 0.95, (0.0, 0.3, 0.6)
+NOISE, EPISODES = 0.1, 256  # deviation of each pixel, and how many episodes are played
+VALUE = "greedy_exact_value"
+NETWORKS = ("plain", "exact", "relaxed", "relaxed, penalty")
+PENALTY = 0.1  # weight of the relaxation, where it is punished
+
+
+@dataclass(frozen=True)
+class Config:
+    """PPO with four networks under three winds. The learning rate falls to 0 over each run."""
+
+    seeds: int = 10
+    """Independent learners of each kind, trained side by side (count)."""
+    env_steps: int = 200_000
+    """Environment steps of each learner (count)."""
+    size: int = 9
+    """Rows and columns of the torus (count)."""
+    channels: int = 6
+    """Of the convolutions that turn, for each of four turns (count)."""
+    evaluations: int = 10
+    """Exact evaluations of each learner on its way (count)."""
+    algorithm: ppo.Config = field(
+        default_factory=lambda: ppo.Config(learning_rate=1e-3, gamma=GAMMA, num_envs=32, num_steps=32, clip_value=False)
+    )
+    """Hyper-parameters of all networks, chosen on other seeds (root 1) than those of the claims."""
+
+
+QUICK = Config(seeds=2, env_steps=2_048, size=5, channels=2, evaluations=1)
+
+
+def learner(network: str, config: Config) -> ppo.Config:
+    """Returns the configuration of a network."""
+    channels, given = config.channels, config.algorithm.annealed(config.env_steps)
+    if network == "plain":
+        # The two filters of the relaxed readout have 2 x 4 c x c numbers at each place, this one (sqrt(8) c)^2.
+        width = round(8**0.5 * channels)
+        return replace(given, network=ConvolutionalNetwork((width,), padding="circular", hidden=(width, 64)))
+    filters, penalty = (0, None) if network == "exact" else (2, relaxation_penalty)
+    turning = EquivariantNetwork((channels,), padding="circular", num_filters=filters)
+    weight = PENALTY if network == "relaxed, penalty" else 0.0
+    return replace(given, network=turning, penalty=penalty, penalty_coef=weight)
+
+
+def arms(config: Config) -> Iterator[Arm]:
+    """An arm for each network and wind; winds, and weights of the penalty, are settings of one program."""
+    for wind in WINDS:
+        env = envs.make("windy_torus", size=config.size, wind=wind)
+        value = ExactValue.of(env, GAMMA)
+        for network in NETWORKS:
+            yield Arm(
+                {"network": network, "wind": wind},
+                ppo.make,
+                env,
+                learner(network, config),
+                seeds=config.seeds,
+                env_steps=config.env_steps,
+                evaluators=(value,),
+                show=("episode_return",),
+                chunk_length=max(1, config.env_steps // config.algorithm.steps_per_update // config.evaluations),
+            )
+
+
+def seen_through_noise(learner: ppo.Config, env: Environment, states: ppo.State) -> jax.Array:
+    """Returns the discounted returns of greedy policies, float32[S, 2], that see pictures as they are, or with noise."""
+    algorithm = ppo.make(env, learner)
+
+    def one(state, noise):
+        greedy = algorithm.policy(state, True)
+
+        def policy(key, view):
+            noise_key, key = jax.random.split(key)
+            return greedy(key, view._replace(obs=view.obs + noise * jax.random.normal(noise_key, view.obs.shape)))
+
+        return evaluate(jax.random.key(0), env, policy, EPISODES, GAMMA).discounted_return.mean()
+
+    return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(states, jnp.array([0.0, NOISE], jnp.float32))
+
+
+def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
+    """Measures how far the worst turn is from a symmetry, how far networks are from exact ones, and what noise costs them."""
+    tori = {wind: envs.make("windy_torus", size=config.size, wind=wind) for wind in WINDS}
+    for wind, env in tori.items():
+        model = tabulate(env)
+        turns = [asymmetry(model, *windy_torus.turned(model, quarters), GAMMA) for quarters in (1, 2, 3)]
+        yield {"wind": wind}, {name: max(float(getattr(turn, name)) for turn in turns) for name in Asymmetry._fields}
+    for network in NETWORKS:
+        seen = jax.jit(partial(seen_through_noise, learner(network, config)))
+        for wind, env in tori.items():
+            factors = {"network": network, "wind": wind}
+            states = results.run(**factors).state
+            clear, noisy = results.marked(seen(env, states), **factors).T[..., None]
+            relaxation = results.marked(jax.vmap(relaxation_penalty)(states.params), **factors)[:, None]
+            size = sum(leaf[0].size for leaf in jax.tree.leaves(states.params))
+            parameters = np.full_like(clear, size)
+            yield factors, {"clear": clear, "noisy": noisy, "relaxation": relaxation, "parameters": parameters}
+
+
+def figures(results: Results) -> None:
+    """Draws what the networks earn over time under each wind, at the end against the wind, and through noise."""
+    label = "Exact value of the greedy policy (reward units)"
+    for wind in WINDS:
+        draw.curves(results, VALUE, {"title": f"Wind {wind:g}", "name": f"wind_{wind:g}", "label": label}, wind=wind)
+    draw.against(results, "ends", VALUE, "wind", "Probability of the wind", label, of={})
+    draw.against(results, "noise", "noisy", "wind", "Probability of the wind", "Discounted return through noise", of={})
+
+
+def learned(network: str, wind: float) -> Quantity:
+    """The area under the learning curve."""
+    return area(VALUE, network=network, wind=wind)
+
+
+def drop(network: str, wind: float) -> Quantity:
+    """What noise costs."""
+    return final("clear", network=network, wind=wind) - final("noisy", network=network, wind=wind)
+
+
+PAPER = "Park et al. (2025)"
+CLAIMS = (
+    Claim(
+        "Without wind the area under the curve of relaxed networks is within 5 % of that of exact ones",
+        PAPER,
+        (learned("relaxed", 0.0) / learned("exact", 0.0)).within(0.95, 1.05),
+    ),
+    Claim(
+        "Without wind exact and relaxed networks have a larger area under the curve than ordinary ones",
+        PAPER,
+        every(learned(network, 0.0) > learned("plain", 0.0) for network in ("exact", "relaxed")),
+    ),
+    *(
+        Claim(
+            f"In a wind of 0.6 relaxed networks have at least the area under the curve of {name} ones",
+            PAPER,
+            learned("relaxed", 0.6) >= learned(other, 0.6),
+        )
+        for name, other in (("exact", "exact"), ("ordinary", "plain"))
+    ),
+    Claim(
+        "In a wind of 0.6 relaxed networks lose at most as much as ordinary ones where the picture they are tested on has noise",
+        PAPER,
+        drop("relaxed", 0.6) <= drop("plain", 0.6),
+    ),
+    Claim(
+        "Without wind optimal values do not change under turns (exact)",
+        "the symmetry of the torus",
+        every([final("action_value", wind=0.0) <= 1e-9, final("bound", wind=0.0) <= 1e-9]),
+    ),
+    Claim(
+        "In every wind, turns change optimal values by no more than (eps_R + gamma eps_P span V*) / (1 - gamma) (exact)",
+        "jaxrl.solvers.mdp.symmetries",
+        every(final("action_value", wind=wind) <= final("bound", wind=wind) + final("error", wind=wind) for wind in WINDS),
+    ),
+)
