@@ -18,6 +18,7 @@ import envs
 from envs.gridworlds import windy_torus
 from jaxrl.algorithms.deep import ppo
 from jaxrl.blocks.networks import ConvolutionalNetwork, EquivariantNetwork, relaxation_penalty
+from jaxrl.core.algorithm import require_policy
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import tabulate
 from jaxrl.evaluation import ExactValue, evaluate
@@ -88,10 +89,10 @@ def arms(config: Config) -> Iterator[Arm]:
 
 def seen_through_noise(learner: ppo.Config, env: Environment, states: ppo.State) -> jax.Array:
     """Returns the discounted returns of greedy policies, float32[S, 2], that see pictures as they are, or with noise."""
-    algorithm = ppo.make(env, learner)
+    policy_of = require_policy("approx_equiv", ppo.make(env, learner))
 
     def one(state, noise):
-        greedy = algorithm.policy(state, True)
+        greedy = policy_of(state, True)
 
         def policy(key, view):
             noise_key, key = jax.random.split(key)

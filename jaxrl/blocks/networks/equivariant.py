@@ -129,7 +129,9 @@ def relaxation_penalty(params: Any) -> jax.Array:
         params: PyTree, the parameters of a network or of an algorithm's networks; leaves other than ``relaxation`` are left out.
 
     A loss with ``weight * relaxation_penalty(params)`` added prefers symmetry where it costs nothing, after the regulariser of
-    Wang, Walters and Yu (2022), which penalises differences of w between places of the group.
+    Wang, Walters and Yu (2022), which penalises differences of w between places of the group. PPO and MAPPO add it:
+
+        ppo.Config(network=..., penalty=relaxation_penalty, penalty_coef=0.1)
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     found = [leaf for path, leaf in leaves if jax.tree_util.keystr(path[-1:], simple=True) == RELAXATION]

@@ -30,18 +30,18 @@ from jaxrl.solvers.mdp import host
 
 
 class Asymmetry(NamedTuple):
-    """How far a model is from having a symmetry, all float64[].
+    """How far a model is from having a symmetry, in float64.
 
     reward: eps_R. transition: eps_P, in [0, 1]. action_value: the largest |Q*(s, a) - Q*(g s, g a)|.
     bound: what that is at most, by the first two.
     error: how far ``action_value`` can be from the truth, since Q* is known up to its own error.
     """
 
-    reward: np.ndarray
-    transition: np.ndarray
-    action_value: np.ndarray
-    bound: np.ndarray
-    error: np.ndarray
+    reward: float
+    transition: float
+    action_value: float
+    bound: float
+    error: float
 
 
 def asymmetry(model: TabularModel, states: Any, actions: Any, gamma: float) -> Asymmetry:
@@ -82,7 +82,7 @@ def asymmetry(model: TabularModel, states: Any, actions: Any, gamma: float) -> A
     span = max(solution.value.max(), 0.0) - min(solution.value.min(), 0.0)
     bound = (reward_gap + gamma * transition_gap * span) / (1 - gamma)
     gap = np.abs(value[mask] - value[pair][mask]).max()
-    return Asymmetry(*map(np.float64, (reward_gap, transition_gap, gap, bound, 2 * solution.error_bound)))
+    return Asymmetry(*map(float, (reward_gap, transition_gap, gap, bound, 2 * solution.error_bound)))
 
 
 def _permutation(name: str, order: Any, count: int) -> np.ndarray:
