@@ -45,6 +45,8 @@ class Config:
     """Rows and columns of the torus (count)."""
     channels: int = 4
     """Of the convolutions that turn, for each of four turns (count)."""
+    hidden: tuple[int, ...] = (64,)
+    """Sizes of the layers behind the convolutions."""
     evaluations: int = 10
     """Evaluations of each learner on its way (count)."""
     algorithm: ppo.Config = field(
@@ -53,7 +55,7 @@ class Config:
     """Hyper-parameters of all networks, chosen on other seeds (root 1) than those of the claims."""
 
 
-QUICK = Config(seeds=2, env_steps=2_048, size=5, channels=2, evaluations=1)
+QUICK = Config(seeds=2, env_steps=2_048, size=5, channels=1, hidden=(), evaluations=1)
 
 
 def learner(network: str, config: Config) -> ppo.Config:
@@ -62,9 +64,9 @@ def learner(network: str, config: Config) -> ppo.Config:
     if network == "plain":
         # The two filters of the relaxed readout have 2 x 4 c x c numbers at each place, this one (sqrt(8) c)^2.
         width = round(8**0.5 * channels)
-        return replace(given, network=ConvolutionalNetwork((width,), padding="circular", hidden=(width, 64)))
+        return replace(given, network=ConvolutionalNetwork((width,), padding="circular", hidden=(width, *config.hidden)))
     filters, penalty = (0, None) if network == "exact" else (2, relaxation_penalty)
-    turning = EquivariantNetwork((channels,), padding="circular", num_filters=filters)
+    turning = EquivariantNetwork((channels,), padding="circular", num_filters=filters, hidden=config.hidden)
     weight = PENALTY if network == "relaxed, penalty" else 0.0
     return replace(given, network=turning, penalty=penalty, penalty_coef=weight)
 

@@ -8,7 +8,7 @@ Agarwal, Kumar, Sycara and Lewis (2020), "Learning Transferable Cooperative Beha
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -21,7 +21,6 @@ from envs.markov_games.spread_grid import best_assignment
 from jaxrl.algorithms.deep import ppo
 from jaxrl.algorithms.multiagent import mappo
 from jaxrl.blocks.networks import ConvolutionalNetwork, GraphNetwork
-from jaxrl.blocks.networks.convolutional import Convolution
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import require_policy
 from jaxrl.core.environment import Environment
@@ -30,6 +29,19 @@ from jaxrl.experiment import Arm, Claim, Results, draw, every, final, largest
 
 TEAMS, LEARNED, EPISODES = (3, 4), 3, 512  # agents, as many as landmarks; of those who learn; episodes of each measurement
 SUCCESS = "greedy_return"  # each success pays 1
+
+# Hyper-parameters were chosen with seeds of another root than the one the claims are checked with.
+DOORKEY = ppo.Config(
+    learning_rate=1e-3, num_envs=32, num_steps=64, clip_value=False, network=ConvolutionalNetwork((16,), hidden=(64,))
+)
+TEAM = mappo.Config(
+    learning_rate=1e-3,
+    gamma=0.95,
+    num_envs=32,
+    num_steps=24,
+    centralized=False,
+    network=GraphNetwork((32, 32), aggregation="sum", pooling="attention"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,31 +55,21 @@ class Config:
     spread_env_steps: int = 1_000_000
     """Of each team (count)."""
     drawn: int = 32
-    """Random images and graphs for the exact claims (count)."""
-    doorkey: ppo.Config = field(
-        default_factory=lambda: ppo.Config(
-            learning_rate=1e-3,
-            num_envs=32,
-            num_steps=64,
-            clip_value=False,
-            network=ConvolutionalNetwork((16,), hidden=(64,)),
-        )
-    )
-    """Hyper-parameters in DoorKey, chosen on other seeds (root 1) than those of the claims."""
-    team: mappo.Config = field(
-        default_factory=lambda: mappo.Config(
-            learning_rate=1e-3,
-            gamma=0.95,
-            num_envs=32,
-            num_steps=24,
-            centralized=False,
-            network=GraphNetwork((32, 32), aggregation="sum", pooling="attention"),
-        )
-    )
-    """Of teams, likewise."""
+    """Random graphs for the exact claim (count)."""
+    doorkey: ppo.Config = DOORKEY
+    """Hyper-parameters in DoorKey."""
+    team: mappo.Config = TEAM
+    """Of teams."""
 
 
-QUICK = Config(seeds=2, env_steps=2_048, spread_env_steps=1_024, drawn=2)
+QUICK = Config(
+    seeds=2,
+    env_steps=2_048,
+    spread_env_steps=1_024,
+    drawn=2,
+    doorkey=replace(DOORKEY, network=ConvolutionalNetwork((2,), hidden=())),
+    team=replace(TEAM, network=GraphNetwork((4,))),
+)
 
 
 def spread(agents: int, view: str = "graph") -> Environment:
@@ -80,27 +82,11 @@ def arms(config: Config) -> Iterator[Arm]:
     door, success = (envs.make("doorkey", view="all", timed=timed) for timed in (True, False))
     shared = {"seeds": config.seeds, "show": ("episode_return",)}
     learner, steps = config.doorkey.annealed(config.env_steps), config.env_steps
-    evaluators = (Episodes(success, num_episodes=128),)
+    evaluators = (Episodes(success, num_episodes=128, modes=("greedy",)),)
     yield Arm({"task": "doorkey"}, ppo.make, door, learner, env_steps=steps, evaluators=evaluators, **shared)
     learner, steps = config.team.annealed(config.spread_env_steps), config.spread_env_steps
-    evaluators = (Episodes(spread(LEARNED), num_episodes=128),)
+    evaluators = (Episodes(spread(LEARNED), num_episodes=128, modes=("greedy",)),)
     yield Arm({"task": "spread"}, mappo.make, spread(LEARNED), learner, env_steps=steps, evaluators=evaluators, **shared)
-
-
-def convolution_errors(keys: jax.Array) -> np.ndarray:
-    """Returns by how much convolutions of random images miss the sum over the pixels under each kernel, float64[n]."""
-    layer = Convolution(4)
-
-    def drawn(key):
-        image = jax.random.normal(key, (5, 5, 3), jnp.float32)
-        params = layer.init(key, image)
-        return image, params["params"]["kernel"], layer.apply(params, image)
-
-    image, kernel, found = (np.asarray(leaf, np.float64) for leaf in jax.jit(jax.vmap(drawn))(keys))
-    padded, direct = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0))), np.zeros(found.shape)
-    for row, column, i, j in np.ndindex(5, 5, 3, 3):
-        direct[:, row, column] += np.einsum("nc,nco->no", padded[:, row + i, column + j], kernel[:, i, j])
-    return np.abs(found - direct).max((1, 2, 3))
 
 
 def graph_error(key: jax.Array, head: str) -> jax.Array:
@@ -129,10 +115,10 @@ def planned(env: Environment, key: jax.Array) -> float:
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
-    """Measures what layers keep exactly, and how much of the gap from random teams to assigned ones is closed by which team."""
+    """Measures what graph networks keep exactly, and how much of the gap from random teams to assigned ones is closed by which team."""
     keys = jax.random.split(jax.random.key(results.root), config.drawn)
     errors = {f"{head}_error": jax.jit(jax.vmap(partial(graph_error, head=head)))(keys)[:, None] for head in ("nodes", "graph")}
-    yield {"task": "layers"}, errors | {"convolution_error": convolution_errors(keys)[:, None]}
+    yield {"task": "layers"}, errors
     states, key = results.run(task="spread").state, jax.random.key(results.root)
     for agents in TEAMS:
         env = spread(agents)
@@ -156,11 +142,6 @@ def figures(results: Results) -> None:
 
 
 CLAIMS = (
-    Claim(
-        "Convolutions of 32 random images equal the sum over the pixels under the kernel to 1e-5",
-        "LeCun et al. (1989)",
-        largest("convolution_error") <= 1e-5,
-    ),
     Claim(
         "Outputs of nodes of 32 random graphs move with the nodes, and outputs of the graph stay as they are, to 1e-5",
         "Gilmer et al. (2017)",
