@@ -117,8 +117,8 @@ def planned(env: Environment, key: jax.Array) -> float:
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     """Measures what graph networks keep exactly, and how much of the gap from random teams to assigned ones is closed by which team."""
     keys = jax.random.split(jax.random.key(results.root), config.drawn)
-    errors = {f"{head}_error": jax.jit(jax.vmap(partial(graph_error, head=head)))(keys)[:, None] for head in ("nodes", "graph")}
-    yield {"task": "layers"}, errors
+    errors = {head: jax.jit(jax.vmap(partial(graph_error, head=head)))(keys)[:, None] for head in ("nodes", "graph")}
+    yield {"task": "layers"}, {f"{head}_error": error for head, error in errors.items()}
     states, key = results.run(task="spread").state, jax.random.key(results.root)
     for agents in TEAMS:
         env = spread(agents)
