@@ -115,7 +115,7 @@ def planned(env: Environment, key: jax.Array) -> float:
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
-    """Measures what graph networks keep exactly, and how much of the gap from random teams to assigned ones is closed by which team."""
+    """Measures what graph networks keep exactly, and the share of the gap from random to assigned agents that teams close."""
     keys = jax.random.split(jax.random.key(results.root), config.drawn)
     errors = {head: jax.jit(jax.vmap(partial(graph_error, head=head)))(keys)[:, None] for head in ("nodes", "graph")}
     yield {"task": "layers"}, {f"{head}_error": error for head, error in errors.items()}
