@@ -30,7 +30,6 @@ from jaxrl.experiment import Arm, Claim, Results, draw, every, final, largest
 TEAMS, LEARNED, EPISODES = (3, 4), 3, 512  # agents, as many as landmarks; of those who learn; episodes of each measurement
 SUCCESS = "greedy_return"  # each success pays 1
 
-# Hyper-parameters were chosen with seeds of another root than the one the claims are checked with.
 DOORKEY = ppo.Config(
     learning_rate=1e-3, num_envs=32, num_steps=64, clip_value=False, network=ConvolutionalNetwork((16,), hidden=(64,))
 )
