@@ -1,7 +1,7 @@
 """Approximate equivariance: policies that turn with the picture, exactly or nearly, on a torus whose symmetry a wind breaks.
 
-The networks differ in how their parameters are tied alone: ordinary convolutions, convolutions that turn with the picture (C4), and
-these with two filters in each layer, weighted for each turn apart. The ordinary one has at least as many parameters as the
+The networks differ in how their parameters are tied alone: ordinary convolutions, convolutions that turn with the picture (C4),
+and these with two filters in each layer, weighted for each turn apart. The ordinary one has at least as many parameters as the
 relaxed one.
 
 Source: Park et al. (2025), "Approximate Equivariance in Reinforcement Learning"; the torus is ours. Its optimal values are exact.
