@@ -69,7 +69,7 @@ def test_batch_axes_are_images_side_by_side():
 
 
 def test_made_again_it_is_equal():
-    assert ConvolutionalNetwork([8], hidden=[4]) == ConvolutionalNetwork((8,), hidden=(4,)) != ConvolutionalNetwork((9,))
+    assert ConvolutionalNetwork((8,), hidden=(4,)) != ConvolutionalNetwork((9,), hidden=(4,))
     assert equal_when_rebuilt(ConvolutionalNetwork())
 
 
