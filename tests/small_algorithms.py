@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
+from jaxrl.algorithms.constrained import lagrangian
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
-from jaxrl.algorithms.exploration import intrinsic
+from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import (
@@ -19,6 +20,7 @@ from jaxrl.algorithms.offline import (
     decision_transformer,
     fitted_q_evaluation,
     implicit_q_learning,
+    inverse_model,
     td3_bc,
 )
 from jaxrl.algorithms.planning import alphazero, muzero
@@ -41,6 +43,8 @@ from jaxrl.algorithms.tabular import (
     sarsa_lambda,
 )
 from jaxrl.blocks import bonuses, datasets
+from jaxrl.blocks.action_labels import Labelled
+from jaxrl.blocks.applicability import Classifier
 from jaxrl.blocks.options import primitive, with_options
 from jaxrl.blocks.tiles import line_tiles
 from jaxrl.core import rollout
@@ -139,6 +143,23 @@ def counting() -> intrinsic.Config:
     return intrinsic.Config(learner, bonuses.Count.of(envs.make("frozen_lake")), q_learning.make)
 
 
+def constrained() -> lagrangian.Config:
+    """Returns the configuration of a learner with replay whose costs must stay within a budget."""
+    return lagrangian.Config(dqn.Config(num_steps=2, **OFF_POLICY), dqn.make, budget=0.5)
+
+
+def sparing() -> inapplicable.Config:
+    """Returns the configuration of a tabular learner that is spared what it has seen to do nothing."""
+    learner = q_learning.Config(num_envs=2, num_steps=4)
+    sizes = {"num_gradient_steps": 2, "batch_size": 4, "buffer_size": 16, "hidden": (4,)}
+    return inapplicable.Config(learner, Classifier.of(envs.make("frozen_lake"), **sizes), q_learning.make)
+
+
+def partly_labelled() -> Labelled:
+    """Returns the task of which half of the episodes keep their actions."""
+    return Labelled(recordings(), 0.5)
+
+
 def curious(kind: Callable) -> Callable[[], Any]:
     """Returns the function that builds the configuration of PPO with a learned bonus on CartPole."""
 
@@ -166,6 +187,7 @@ def searching(config: Callable, **changes: Any) -> Callable[[], Any]:
     return functools.partial(config, **(sizes | changes))
 
 
+ATTENTION: dict[str, Any] = {"memory": "attention", "memory_size": 4, "memory_length": 3, "memory_heads": 2}
 RUNNING_MOMENTS = {"normalize_observation": True, "normalize_reward": True, "normalize_value": True}
 OFF_POLICY: dict[str, Any] = {"num_rounds": 2, "batch_size": 4, "buffer_size": 16, "learning_starts": 8, "hidden": (4,)}
 OFFLINE: dict[str, Any] = {"num_gradient_steps": 2, "batch_size": 4, "hidden": (4,)}
@@ -189,6 +211,7 @@ CASES = {
     "ppo_beta": Case(ppo.make, env("pendulum"), small(ppo.Config, policy_head="beta", target_kl=0.01)),
     "ppo_nested": Case(ppo.make, probes.nested_action, small(ppo.Config)),
     "ppo_recurrent": Case(ppo.make, env("t_maze"), small(ppo.Config, memory_size=3)),
+    "ppo_attention": Case(ppo.make, env("t_maze"), small(ppo.Config, **ATTENTION)),
     "dqn": Case(
         dqn.make,
         env("cartpole"),
@@ -225,6 +248,25 @@ CASES = {
             burn_in=1,
         ),
     ),
+    "dqn_attention": Case(
+        dqn.make,
+        env("t_maze", length=1),
+        functools.partial(dqn.Config, num_steps=2, **OFF_POLICY, **ATTENTION, sequence_length=4, burn_in=1),
+    ),
+    "dqn_r2d2": Case(
+        dqn.make,
+        env("t_maze", length=1),
+        functools.partial(
+            dqn.Config,
+            num_steps=2,
+            **OFF_POLICY,
+            memory_size=3,
+            sequence_length=4,
+            burn_in=1,
+            n_steps=2,
+            prioritised=True,
+        ),
+    ),
     "alphazero": Case(alphazero.make, env("catch", rows=3, columns=3), searching(alphazero.Config, num_steps=4)),
     "alphazero_game": Case(alphazero.make, env("tic_tac_toe"), searching(alphazero.Config, num_steps=4)),
     "muzero": Case(
@@ -233,6 +275,7 @@ CASES = {
         searching(muzero.Config, unroll_steps=1, bootstrap_steps=1, latent_size=3, **OFF_POLICY),
     ),
     "mappo": Case(mappo.make, env("speaker_listener"), small(mappo.Config)),
+    "mappo_attention": Case(mappo.make, env("speaker_listener"), small(mappo.Config, **ATTENTION)),
     "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),
     "behaviour_cloning": Case(
         behaviour_cloning.make, recorded("maximisation_bias"), functools.partial(behaviour_cloning.Config, **OFFLINE)
@@ -241,6 +284,7 @@ CASES = {
     "implicit_q_learning": Case(
         implicit_q_learning.make, recorded("pendulum"), functools.partial(implicit_q_learning.Config, **OFFLINE)
     ),
+    "inverse_model": Case(inverse_model.make, partly_labelled, functools.partial(inverse_model.Config, **OFFLINE, context=2)),
     "fitted_q_evaluation": Case(fitted_q_evaluation.make, evaluated, functools.partial(fitted_q_evaluation.Config, **OFFLINE)),
     "decision_transformer": Case(
         decision_transformer.make,
@@ -254,6 +298,8 @@ CASES = {
     "intrinsic": Case(intrinsic.make, env("frozen_lake"), counting),
     "intrinsic_rnd": Case(intrinsic.make, env("cartpole"), curious(bonuses.RND.of)),
     "intrinsic_icm": Case(intrinsic.make, env("cartpole"), curious(bonuses.ICM.of)),
+    "lagrangian": Case(lagrangian.make, env("hazard_grid"), constrained),
+    "inapplicable": Case(inapplicable.make, env("frozen_lake"), sparing),
     "cfr": Case(cfr.make, poker, functools.partial(cfr.Config, start="random", iterations_per_update=2)),
     "log_q_learning": Case(log_q_learning.make, line_sweeps, functools.partial(log_q_learning.Config, averaging_rate=0.5)),
     "dynamics": Case(dynamics.make, payoffs, functools.partial(dynamics.Config, iterations_per_update=3)),

@@ -87,7 +87,7 @@ def test_algorithms_do_not_import_each_other(area):
         assert not {module for module in others if not within(module, *BUILT_ON.get(path.name, ()))}, path.name
 
 
-NAMES = ("layers", "actor_critic", "attention", "values", "latent_model", "graphs", "equivariant")
+NAMES = ("layers", "actor_critic", "attention", "values", "latent_model", "graphs", "equivariant", "memory")
 NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in NAMES]
 
 
@@ -103,6 +103,7 @@ def test_no_callbacks_and_no_old_interfaces(word):
 
 # Files that ask objects which are not ours for attributes that these may lack, and why.
 ASKING = {
+    "jaxrl/algorithms/constrained/lagrangian.py": "stored steps of any learner: whether they have a reward",
     "jaxrl/compat/gymnax.py": "environments of another library, in several of its versions",
     "jaxrl/compat/spaces.py": "spaces of other libraries",
     "jaxrl/core/contracts/inputs.py": "functions and callables of the user's: the name of their module",

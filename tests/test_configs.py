@@ -18,6 +18,7 @@ from jaxrl.algorithms.offline import (
     decision_transformer,
     fitted_q_evaluation,
     implicit_q_learning,
+    inverse_model,
     td3_bc,
 )
 from jaxrl.algorithms.planning import alphazero, muzero
@@ -41,6 +42,7 @@ from jaxrl.algorithms.tabular import (
     sarsa_lambda,
 )
 from jaxrl.blocks import bonuses
+from jaxrl.blocks.applicability import Classifier
 from jaxrl.blocks.dataset_layouts import from_minari
 from jaxrl.blocks.options import primitive, with_options
 from jaxrl.core.spaces import Box, Discrete
@@ -94,6 +96,8 @@ CONFIGS = {
     "implicit_q_learning": (implicit_q_learning.Config(), RECORDED),
     "fitted_q_evaluation": (fitted_q_evaluation.Config(), EVALUATED),
     "log_q_learning": (log_q_learning.Config(), line_sweeps()),
+    "inverse_model": (inverse_model.Config(), RECORDED),
+    "applicability": (Classifier.of(GRID), GRID),
     "td3_bc": (td3_bc.Config(), RECORDED_REAL),
     "decision_transformer": (decision_transformer.Config(), RECORDED),
     "labeller": (Labeller(), None),
@@ -174,6 +178,7 @@ def test_every_field_is_a_number(name, field):
             "init_scale must be positive, got 0.0",
         ),
         ("reward_fitting", {"num_minibatches": 3}, r"must not exceed the number of comparisons \(2\), got 3. Try 2"),
+        ("mappo", {"taylor_order": 1}, "mappo: taylor_order must be None: the steps of all agents count alike, got 1"),
         ("labeller", {"skip_below": np.inf}, "skip_below must be a number that float32 can hold"),
     ],
 )

@@ -3,7 +3,10 @@
 The maze is a map of text; a cell is a square of side 1 and positions are (row, column), counted from the top left corner of the
 map. The point moves in a straight line until it meets a wall: there the velocity into the wall is lost and the rest of the move
 slides along it. The speed is limited to half a cell a step, so a move enters at most one cell along each axis. These are entered
-in the order in which the line meets them, each only if it is free: no wall is passed, cut at a corner or squeezed through.
+in the order in which the line meets them, each only if it is free: no wall is passed, cut at a corner or squeezed through. With
+probability ``slip`` a push is turned by a quarter, either way alike. ``MOVES`` are the four pushes along the axes, from which
+``jaxrl.core.transforms.with_discrete_actions`` makes a maze for learners of Discrete actions; with damping * time_step = 1 the
+point has no inertia, and every push is a move of its own.
 
 Source: the point mass of Maze2D of Fu et al. (2020), D4RL, with exact collisions instead of a physics engine.
 """
@@ -26,6 +29,7 @@ MAPS = {
     "medium": ("S..#....", ".#.#.##.", ".#...#..", "...#.#.#", ".#.#....", ".#.##.#.", "...#..#.", "##...#.G"),
 }
 MAX_MOVE = 0.5  # cells a step
+MOVES = tuple(tuple(map(float, move)) for move in grid.MOVES)  # full pushes to the left, down, right and up, (row, column)
 START_SPREAD = 0.25  # cells, from the middle of the first cell along each axis
 
 
@@ -45,6 +49,7 @@ class Params:
     start, goal: [S, 2] and [G, 2], the middles of the cells where the point and the goal may be, each equally likely.
     force: cells/s^2, of a full push. damping: 1/s. max_speed: cells/s. time_step: s. goal_radius: cells.
     distance_cost: paid at every step for each cell of distance to the goal, as the crow flies.
+    slip: probability in [0, 1] that a push is turned by a quarter, either way alike.
     """
 
     free: jax.Array
@@ -56,6 +61,7 @@ class Params:
     time_step: jax.Array
     goal_radius: jax.Array
     distance_cost: jax.Array
+    slip: jax.Array
 
 
 def _observe(state):
@@ -108,6 +114,8 @@ def slide(position, move, params):
 
 def step(key, state, action, params):
     """Pushes with a force of up to 1 along each axis, cut to that, for one time step."""
+    draw, turned = jax.random.uniform(key, (), jnp.float32), jnp.stack([-action[1], action[0]])
+    action = jnp.where(draw < params.slip / 2, turned, jnp.where(draw < params.slip, -turned, action))
     push = params.force * jnp.clip(action, -1.0, 1.0) - params.damping * state.velocity
     velocity = state.velocity + params.time_step * push
     # ``make`` allows no speed beyond the second limit; it holds for parameters that are randomised later, too.
@@ -128,6 +136,7 @@ def make(
     time_step: float = 0.1,
     goal_radius: float = 0.5,
     distance_cost: float = 0.0,
+    slip: float = 0.0,
     max_steps: int = 200,
 ) -> Environment:
     """Builds a point maze. Action: a push in [-1, 1]^2 along (row, column). Observation: position, velocity and goal, float32[6].
@@ -138,6 +147,7 @@ def make(
         max_speed: cells/s. time_step: s between decisions.
         goal_radius: cells, how near the goal the episode ends.
         distance_cost: what each cell of distance to the goal costs at every step; 0 leaves the goal as the only reward.
+        slip: probability in [0, 1] that a push is turned by a quarter, either way alike.
         max_steps: the time limit.
 
     Raises:
@@ -158,11 +168,13 @@ def make(
         time_step=time_step,
         goal_radius=goal_radius,
         distance_cost=distance_cost,
+        slip=slip,
     )
     for name in ("force", "max_speed", "time_step", "goal_radius"):
         require(values[name] > 0, where, f"{name} must be positive", values[name], "Give a positive number.")
     for name in ("damping", "distance_cost"):
         require(values[name] >= 0, where, f"{name} must not be negative", values[name], "0 leaves it out.")
+    require(0 <= slip <= 1, where, "slip must lie in [0, 1]", slip, "It is a probability; 0 makes every push certain.")
     must = f"max_speed * time_step must be at most {MAX_MOVE} cells a step"
     require(max_speed * time_step <= MAX_MOVE + 1e-9, where, must, max_speed * time_step, "Shorten the time step.")
     require(

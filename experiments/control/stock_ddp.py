@@ -15,11 +15,12 @@ import jax
 import numpy as np
 
 import envs
+from jaxrl.blocks.utilities import tail_mean
 from jaxrl.core.finite import TabularModel, tabulate
 from jaxrl.experiment import Claim, Results, draw, every, final, largest, smallest
 from jaxrl.report import game_figures
 from jaxrl.solvers.mdp import host
-from jaxrl.solvers.mdp.distributional import distributional_evaluation, tail_mean
+from jaxrl.solvers.mdp.distributional import distributional_evaluation
 from jaxrl.solvers.mdp.stock import optimal_cvar, stock_augmented
 
 LEVELS = {0.1: 5.0, 0.25: 5.0, 0.5: 5.375, 1.0: 7.5}  # the best CVaR of the ladder at each

@@ -31,12 +31,50 @@ def n_steps_from(buffer: ReplayBuffer, start: jax.Array, num_steps: int, num_env
     places = replay.sequence_from(start, buffer, num_steps, num_envs)
     stored: Any = buffer.items
     reward, ended = (leaf.at[places].get(mode="promise_in_bounds") for leaf in (stored.reward, stored.ended))
-    before = jnp.concatenate([jnp.zeros((1, *start.shape), bool), ended[:-1]])
-    counts = ~jnp.cumsum(before, axis=0, dtype=bool)  # no earlier step ended the episode
-    powers = jnp.asarray(gamma, jnp.float32) ** jnp.arange(num_steps, dtype=jnp.float32)[:, None]
-    length = counts.sum(0, dtype=jnp.int32)
+    total, length = _sums(reward, ended, gamma)
     last = jnp.take_along_axis(places, length[None] - 1, axis=0)[0]
     first, end = replay.items_at(buffer, start), replay.items_at(buffer, last)
-    total = jnp.where(counts, powers * reward, 0.0).sum(0)
     steps = first._replace(reward=total, next_obs=end.next_obs, terminated=end.terminated, next_mask=end.next_mask)
     return steps, jnp.asarray(gamma, jnp.float32) ** length
+
+
+def n_steps_within(steps: Any, num_steps: int, gamma: jax.Array | float) -> tuple[Any, jax.Array, jax.Array]:
+    """Returns the steps of sequences with the rewards of n steps, or of as many as their episode or their sequence still had.
+
+    Args:
+        steps: a named tuple [L, B] with ``reward``, ``terminated`` and ``ended``, as for ``n_steps_from``.
+        num_steps: n, at least 1.
+        gamma: discount in [0, 1].
+
+    Returns:
+        steps: [L, B], with the reward sum_k gamma^k r_k, and ``terminated`` of the last step. All else is that of each step
+            itself: a network with memory must take in ``next_obs`` where it was seen; see ``at_last``.
+        discount: float32[L, B], gamma to the number of steps: that of the value after the last of them.
+        last: int32[L, B], the place of that step in the sequence.
+
+    Source: as for ``n_steps_from``; within sequences: Kapturowski et al. (2019), section 2.3.
+    """
+    length = steps.reward.shape[0]
+    place = jnp.arange(length, dtype=jnp.int32)
+    window = jnp.minimum(place + jnp.arange(num_steps, dtype=jnp.int32)[:, None], length - 1)
+    total, count = _sums(steps.reward[window], steps.ended.at[-1].set(True)[window], gamma)
+    last = place[:, None] + count - 1
+    return (
+        steps._replace(reward=total, terminated=at_last(steps.terminated, last)),
+        jnp.asarray(gamma, jnp.float32) ** count,
+        last,
+    )
+
+
+def at_last(values: jax.Array, last: jax.Array) -> jax.Array:
+    """Returns for each step of a sequence what belongs to the last step of its sum, [L, B, ...], from values [L, B, ...]."""
+    return jnp.take_along_axis(values, last.reshape(*last.shape, *[1] * (values.ndim - 2)), axis=0)
+
+
+def _sums(reward: jax.Array, ended: jax.Array, gamma: jax.Array | float) -> tuple[jax.Array, jax.Array]:
+    """Returns the sums of the rewards up to the first end, float32[...], and of how many, int32[...]; from [n, ...] each."""
+    before = jnp.concatenate([jnp.zeros_like(ended[:1]), ended[:-1]])
+    counts = ~jnp.cumsum(before, axis=0, dtype=bool)  # no earlier step ended the episode
+    exponent = jnp.arange(reward.shape[0], dtype=jnp.float32).reshape(-1, *[1] * (reward.ndim - 1))
+    powers = jnp.asarray(gamma, jnp.float32) ** exponent
+    return jnp.where(counts, powers * reward, 0.0).sum(0), counts.sum(0, dtype=jnp.int32)

@@ -20,6 +20,7 @@ from flax import struct
 from jaxrl.blocks import distributions, networks, policies
 from jaxrl.blocks.datasets import Dataset
 from jaxrl.blocks.networks import ActorCritic
+from jaxrl.blocks.off_policy import Experience
 from jaxrl.core import spaces
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import PyTree, static
@@ -161,6 +162,12 @@ def log_prob(actor: ActorCritic, params: PyTree, obs: PyTree, action: PyTree, ma
     outputs, _ = act(actor, params, *_alone(obs))
     outputs = jax.tree.map(lambda leaf: leaf[0], outputs)
     return distributions.of_space(actor.action_space, outputs, mask).log_prob(action)
+
+
+def likelihood_loss(actor: ActorCritic, params: PyTree, batch: Experience) -> tuple[jax.Array, dict]:
+    """Returns minus the mean log-probability of the actions of Experience[B], and metrics."""
+    value = -log_prob(actor, params, batch.obs, batch.action, batch.mask).mean()
+    return value, {"loss": value}
 
 
 def acting(actor: ActorCritic, params_of: Callable) -> tuple[Callable, Callable | None]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.spaces import Discrete, flat_size
 from jaxrl.core.transforms import LimitOfInner
@@ -122,7 +123,7 @@ def with_options(env: Environment, options: Options) -> Environment:
     for name, space in (("observation_space", env.observation_space), ("action_space", env.action_space)):
         must, fix = f"the {name} must be Discrete", "Number observations and actions."
         require(isinstance(space, Discrete), where, must, space, fix, SpaceError)
-    require(env.num_agents is None, where, "the environment must have no agent axis", env.num_agents, "Take one with one agent.")
+    require_single_agent(where, env, "Take one with one agent.")
     must, fix = "the environment must have no illegal actions", "Let an illegal action do nothing."
     require(env.action_mask_fn is None, where, must, env.action_mask_fn, fix)
     require_options(where, options, flat_size(env.observation_space), flat_size(env.action_space))

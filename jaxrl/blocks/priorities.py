@@ -4,7 +4,8 @@ Each node holds the sum of its 16 children. A draw goes down from the root by on
 children of one node in each level again, so that no error adds up however often priorities change. A wide tree has few levels:
 five for a million priorities, where a binary one has twenty, and each level is one step of a compiled program.
 
-Source: Schaul et al. (2016), "Prioritized Experience Replay", appendix B.2.1; ours: the width.
+Source: Schaul et al. (2016), "Prioritized Experience Replay", appendix B.2.1; ours: the width. Sequences: Kapturowski et al.
+(2019), "Recurrent Experience Replay in Distributed Reinforcement Learning".
 """
 
 import jax
@@ -120,3 +121,17 @@ def importance_weights(probability: jax.Array, exponent: jax.Array | float) -> j
     Source: Schaul et al. (2016), section 3.4; the largest is that of the batch.
     """
     return (probability.min() / probability) ** exponent
+
+
+def sequence_error(errors: jax.Array, max_share: jax.Array | float) -> jax.Array:
+    """Returns the error by which a sequence is drawn: eta max_t |delta_t| + (1 - eta) mean_t |delta_t|, float32[B].
+
+    A mean alone hardly tells long sequences apart.
+
+    Args:
+        errors: float32[T, B], |delta| of every step, at least 0.
+        max_share: eta in [0, 1].
+
+    Source: Kapturowski et al. (2019), section 2.3, with eta = 0.9.
+    """
+    return max_share * errors.max(0) + (1.0 - max_share) * errors.mean(0)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import require, require_arrays, require_count, require_discount, require_within
+from jaxrl.errors import is_traced, require, require_arrays, require_count, require_discount, require_within
 
 
 def _recur_backward(constant: jax.Array, factor: jax.Array) -> jax.Array:
@@ -255,3 +255,42 @@ def vtrace(
     error = clipped_ratio(log_ratio, clip_rho) * td_error(reward, value, next_value, terminated, gamma)
     trace = jnp.where(terminated | truncated, 0.0, gamma * clipped_ratio(log_ratio, clip_c))
     return value + _recur_backward(error, trace)
+
+
+def taylor_weights(t: jax.Array, gamma: jax.Array | float, to: jax.Array | float, order: int) -> jax.Array:
+    """Returns the weight of step t if a sum with the discount g' is expanded around g and cut after order K.
+
+        w_K(t) = sum_{k=0}^{min(K, t)} C(t, k) (g' - g)^k g^(t - k)
+
+    It is g^t for K = 0 and g'^t for K at least t: in between, g'^t times the chance that among t tosses, each with the chance
+    1 - g / g', at most K come up. The sum over t of w_K(t) E[r_t] is the expansion of a value, and of E[Q grad log pi] in place
+    of E[r_t] that of a policy gradient, where common practice has a weight of 1: K infinite and g' = 1.
+
+    Args:
+        t: int32[...], steps since the start, at least 0.
+        gamma: g, in (0, 1].
+        to: g', in [g, 1].
+        order: K, at least 0; static.
+
+    Returns:
+        float32[...].
+
+    Raises:
+        ConfigError: an argument is out of range. Traced values are not checked.
+
+    Source: Tang, Rowland, Munos and Valko (2021), "Taylor Expansion of Discount Factors", section 5, on the weights of updates.
+    """
+    where = "taylor_weights"
+    require_count(where, "order", order, 0)
+    require_within(where, "gamma", gamma, 0, 1, "0.99 is common.", above=True)
+    require_within(where, "to", to, 0, 1, "1 weighs all steps alike.", above=True)
+    if not is_traced(gamma, to):
+        must = "gamma must not exceed to: the expansion looks further ahead"
+        require(bool(np.all(np.asarray(gamma) <= np.asarray(to))), where, must, (gamma, to), "Exchange them.")
+    ratio = (jnp.asarray(to, jnp.result_type(float)) - gamma) / gamma
+    term = jnp.asarray(gamma, ratio.dtype) ** t
+    total = term
+    for k in range(1, order + 1):
+        term = term * (t - k + 1) / k * ratio  # 0 from k = t + 1 on
+        total = total + term
+    return total

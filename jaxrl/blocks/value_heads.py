@@ -25,6 +25,8 @@ from jaxrl.core.environment import static
 from jaxrl.errors import require, require_count, unknown_name
 
 HEADS = ("mean", "categorical", "quantile")
+# Of one law, in one turn of a loop over them; measured on a CPU, where 1 and 16 are slower.
+SAMPLES_AT_ONCE = 4
 
 
 class Head(Protocol):
@@ -57,6 +59,10 @@ class Head(Protocol):
 
     def mean_of_target(self, target: jax.Array) -> jax.Array:
         """Returns the expected return of targets, float32[...]."""
+        ...
+
+    def law(self, outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns atoms and their probabilities, which broadcast to float32[..., N]; of Mean all mass on one, the mean."""
         ...
 
 
@@ -95,6 +101,9 @@ class Mean:
     def mean_of_target(self, target):
         return target
 
+    def law(self, outputs):
+        return outputs[..., None], jnp.ones(1, jnp.float32)
+
 
 @struct.dataclass
 class Categorical:
@@ -132,6 +141,9 @@ class Categorical:
     def mean_of_target(self, target):
         return (target * self.atoms).sum(-1)
 
+    def law(self, outputs):
+        return self.atoms, jax.nn.softmax(outputs)
+
 
 @struct.dataclass
 class Quantile:
@@ -154,12 +166,7 @@ class Quantile:
         return jax.lax.stop_gradient(one_step_target(reward, next_outputs, terminated, gamma))
 
     def loss(self, outputs, target):
-        level = (jnp.arange(self.num_atoms, dtype=jnp.float32) + 0.5) / self.num_atoms
-        mine, theirs = outputs[..., :, None], target[..., None, :]
-        weight = jnp.abs(level[:, None] - (theirs < mine))
-        shape = jnp.broadcast_shapes(mine.shape, theirs.shape)
-        losses = weight * huber_loss(jnp.broadcast_to(mine, shape), jnp.broadcast_to(theirs, shape), self.huber_delta)
-        return losses.mean(-1).sum(-1) / self.huber_delta
+        return quantile_loss(outputs, target, self.huber_delta)
 
     def error(self, outputs, target):
         """As ``Head.error``: the difference of the means."""
@@ -167,6 +174,55 @@ class Quantile:
 
     def mean_of_target(self, target):
         return self.mean(target)
+
+    def law(self, outputs):
+        return outputs, jnp.full(self.num_atoms, 1.0 / self.num_atoms, jnp.float32)
+
+
+@jax.custom_vjp
+def quantile_loss(outputs: jax.Array, target: jax.Array, huber_delta: jax.Array | float) -> jax.Array:
+    """Returns the loss of N quantiles to M samples, sum_i E_j[|tau_i - 1{u_ij < 0}| huber(u_ij)] / kappa with u_ij = z_j - q_i.
+
+    Value and slope are summed in one pass over the samples: the N * M pairs are never stored, which is some ten times as fast on
+    a CPU.
+
+    Args:
+        outputs: float32[..., N], q, at the levels tau_i = (i + 1/2) / N.
+        target: float32[..., M], z, constants to the gradient.
+        huber_delta: kappa, positive and finite, a constant to the gradient.
+
+    Returns:
+        float32[...].
+
+    Source: Dabney et al. (2018), equation 10, divided by kappa.
+    """
+    return _quantile_loss_and_slope(outputs, target, huber_delta)[0]
+
+
+def _quantile_loss_and_slope(outputs, target, huber_delta):
+    """Also returns the derivative by each output, float32[..., N]."""
+    count, samples = outputs.shape[-1], target.shape[-1]
+    level = (jnp.arange(count, dtype=jnp.float32) + 0.5) / count
+
+    def add(sums, sample):
+        loss, slope = sums
+        error = sample[..., None] - outputs
+        cut = jnp.clip(error, -huber_delta, huber_delta)
+        weighted = jnp.where(error < 0, 1 - level, level) * cut
+        return (loss + weighted * (error - cut / 2), slope - weighted), None
+
+    shape = jnp.broadcast_shapes(outputs.shape, (*target.shape[:-1], 1))
+    zeros = jnp.zeros(shape, jnp.result_type(outputs, target))
+    (loss, slope), _ = jax.lax.scan(add, (zeros, zeros), jnp.moveaxis(target, -1, 0), unroll=SAMPLES_AT_ONCE)
+    scale = samples * huber_delta
+    return loss.sum(-1) / scale, slope / scale
+
+
+def _slope_times(slope, cotangent):
+    return cotangent[..., None] * slope, None, None
+
+
+quantile_loss.defvjp(_quantile_loss_and_slope, _slope_times)
 
 
 def project(atoms: jax.Array, moved: jax.Array, probability: jax.Array) -> jax.Array:
@@ -178,11 +234,19 @@ def project(atoms: jax.Array, moved: jax.Array, probability: jax.Array) -> jax.A
         probability: float32[..., M], the masses.
 
     Returns:
-        float32[..., N].
+        float32[..., N]. The masses come one after another: the N * M weights are never stored.
 
     Source: Bellemare et al. (2017), equation 7.
     """
-    return (two_hot.encode(moved, atoms) * probability[..., None]).sum(-2)
+
+    def add(law, mass):
+        place, chance = mass
+        return law + chance[..., None] * two_hot.encode(place, atoms), None
+
+    masses = jnp.moveaxis(moved, -1, 0), jnp.moveaxis(probability, -1, 0)
+    shape = (*jnp.broadcast_shapes(moved.shape, probability.shape)[:-1], atoms.shape[0])
+    nothing = jnp.zeros(shape, jnp.result_type(atoms, moved, probability))
+    return jax.lax.scan(add, nothing, masses, unroll=SAMPLES_AT_ONCE)[0]
 
 
 def require_head(where: str, config: Any) -> None:

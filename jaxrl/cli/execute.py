@@ -120,7 +120,8 @@ class Job(NamedTuple):
         """
         arms = self.arms()
         for arm in arms:
-            if arm.prepare is None:  # else it is not complete yet
+            told = arm.task is not None and arm.config is not None
+            if told or arm.prepare is None:  # else it is not complete yet
                 contracts.require_make("run", arm.make)
                 contracts.require_config("run", arm.config)
                 contracts.validate("run", arm.config, arm.task_of(0))

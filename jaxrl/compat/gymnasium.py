@@ -27,6 +27,7 @@ import numpy as np
 from jaxrl.compat import stepping
 from jaxrl.compat.spaces import Render, fetch, rendering, row, to_action, to_host, to_info, to_mask, to_space
 from jaxrl.compat.stepping import Stream
+from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import View
 from jaxrl.errors import ConfigError, EnvError, missing_package, require
@@ -85,8 +86,7 @@ def to_gymnasium_vector(
 
 
 def _require_one_agent(where: str, env: Environment) -> None:
-    fix = "Use jaxrl.compat.pettingzoo.to_pettingzoo."
-    require(env.num_agents is None, where, "the environment must have no agent axis", env.num_agents, fix, EnvError)
+    require_single_agent(where, env, "Use jaxrl.compat.pettingzoo.to_pettingzoo.", EnvError)
 
 
 class GymnasiumEnv(gymnasium.Env[Any, Any]):

@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from jaxrl.core.environment import Environment
 from jaxrl.core.spaces import Box, Discrete, Space
-from jaxrl.errors import SpaceError, require
+from jaxrl.errors import ConfigError, JaxrlError, SpaceError, require
 
 
 @runtime_checkable
@@ -95,15 +95,18 @@ class EnvironmentConfig(Config, DeclaresSteps, Batched, Protocol):
 # ---- requirements of a task
 
 
-def require_single_agent(where: str, env: Environment, fix: str = "Use a multi-agent algorithm.") -> None:
-    """Raises ConfigError where an environment has an agent axis.
+def require_single_agent(
+    where: str, env: Environment, fix: str = "Use a multi-agent algorithm.", error: type[JaxrlError] = ConfigError
+) -> None:
+    """Raises an error, by default ConfigError, where an environment has an agent axis.
 
     Args:
         where: who asks.
         env: the environment.
         fix: what the user can do, one sentence.
+        error: the class to raise.
     """
-    require(env.num_agents is None, where, "the environment must have no agent axis", env.num_agents, fix)
+    require(env.num_agents is None, where, "the environment must have no agent axis", env.num_agents, fix, error)
 
 
 def require_agents(where: str, env: Environment, fix: str, count: int | None = None) -> None:

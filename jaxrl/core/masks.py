@@ -42,6 +42,11 @@ def both(first: PyTree, second: PyTree) -> PyTree:
     return jax.tree.map(one, first, second, is_leaf=lambda node: node is None)
 
 
+def unless_empty(mask: jax.Array, otherwise: jax.Array | None) -> jax.Array:
+    """Returns the mask of a Discrete space, bool[..., A], and ``otherwise`` (None: everything) where it leaves no action."""
+    return jnp.where(mask.any(-1, keepdims=True), mask, True if otherwise is None else otherwise)
+
+
 def some_legal(space: Space, mask: PyTree) -> jax.Array:
     """Returns whether a mask, which is not None, leaves a legal action, bool[...]: an integer for every choice."""
     found = map_parts(lambda part, mask: None if mask is None else _rows(part, mask).any(-1).all(-1), space, mask)

@@ -17,7 +17,7 @@ from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.scan import scan
 from jaxrl.core.spaces import example
-from jaxrl.errors import nan_unless
+from jaxrl.errors import AlgorithmError, nan_unless, require
 
 BLOCK = "block"  # an environment with this name in its ``Step.info`` asks for all its steps: see ``episode_metrics``
 
@@ -311,6 +311,27 @@ def episode_metrics(batch: Transition) -> dict[str, Any]:
     if batch.return_.ndim > done.ndim and batch.return_.shape[-1] <= MOST_ENTRIES:
         metrics["agent_return"] = average(batch.return_, done[..., None], axis=tuple(range(done.ndim)))
     return metrics | ({BLOCK: batch} if BLOCK in batch.info else {})
+
+
+def apart(where: str, metrics: dict[str, Any]) -> tuple[dict[str, Any], Transition]:
+    """Takes the steps of an update out of the metrics of a learner whose environment asks for them by ``BLOCK``.
+
+    Args:
+        where: who asks.
+        metrics: of the learner's update.
+
+    Returns:
+        The other metrics, and Transition[T, E, ...], whatever loops the learner took the steps in.
+
+    Raises:
+        AlgorithmError: the steps are not there.
+    """
+    must, fix = "a learner must measure its episodes by rollout.episode_metrics", "Add its metrics to those of the update."
+    require(BLOCK in metrics, where, must, sorted(metrics), fix, AlgorithmError)
+    block: Transition = metrics[BLOCK]
+    axes = block.done.ndim - 1  # an update of several rounds stacks their blocks, in the order of time
+    block = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), block)
+    return {name: value for name, value in metrics.items() if name != BLOCK}, block
 
 
 def uniform_policy(env: Environment) -> Policy:

@@ -1,5 +1,6 @@
 """Evaluating a policy exactly, on the model of a finite environment."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -11,15 +12,16 @@ from jaxrl.blocks.networks import QNetwork
 from jaxrl.blocks.value_heads import Head, Mean
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import Average, optional
+from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, single_precision, tabulate
 from jaxrl.core.rollout import View
-from jaxrl.errors import EnvError, require, require_discount
+from jaxrl.errors import EnvError, require, require_discount, require_finite
 from jaxrl.evaluation.policy_tables import Spaces, action_probabilities, greedy_actions, require_alike
 from jaxrl.solvers.markov_chain import discounted_sums, doubling_is_faster
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.backups import action_values
-from jaxrl.solvers.mdp.policy_evaluation import policy_chain
+from jaxrl.solvers.mdp.policy_evaluation import policy_chain, policy_evaluation
 
 MOST_STEPS = 2**20  # for which a policy is followed that need not end the episode, where nothing is discounted
 
@@ -64,9 +66,7 @@ class ExactValue:
                 rewards without discount add up for ever.
             EnvError: the environment has agents, is not finite, or is too large.
         """
-        alone = env.num_agents is None
-        must, fix = "the environment must have no agent axis", "Use TeamReturn or Exploitability."
-        require(alone, "ExactValue", must, env.num_agents, fix, EnvError)
+        require_single_agent("ExactValue", env, "Use TeamReturn or Exploitability.", EnvError)
         require_discount("ExactValue", gamma)
         return cls.of_model("ExactValue", env, tabulate(env, max_states), gamma)
 
@@ -129,6 +129,72 @@ class ExactValue:
         sums = discounted_sums(chain, less, self.value[:, None], MOST_STEPS, dense=self.dense)
         _, error = sums.check(chain, less, jnp.abs(less).max())
         return jnp.dot(self.model.initial, sums.value[:, 0], precision="highest"), error
+
+
+@struct.dataclass
+class ExactCost:
+    """Evaluates what policies cost on the model of a finite environment, exactly: the expected discounted costs of an episode.
+
+    Metrics of the greedy policy, and with the prefix ``sampled_`` of the policy that is sampled, where the algorithm can say with
+    which probabilities it acts: ``greedy_exact_cost``, float32[] or float32[I] of I costs; and ``greedy_exact_cost_error``, how
+    far these can be from the truth for rounding, a missing value where nothing bounds it. As ``ExactValue``, it follows a policy
+    beyond the time limit, and the policy must depend on the observation alone. Build it with ``ExactCost.of(env, cost, gamma)``.
+    """
+
+    model: TabularModel  # the costs are its reward
+    gamma: jax.Array
+    spaces: Spaces = static()
+    masked: bool = static(default=False)
+    dense: bool = static(default=True)
+
+    @classmethod
+    def of(cls, env: Environment, cost: np.ndarray, gamma: float, max_states: int = 100_000) -> "ExactCost":
+        """Tabulates the environment.
+
+        Args:
+            env: a finite environment without agents.
+            cost: float[X, A, K], of every outcome of ``tabulate(env)``, or float[X, A, K, I] of I costs.
+            gamma: discount in [0, 1].
+            max_states: see ``tabulate``.
+
+        Raises:
+            ConfigError: gamma lies outside [0, 1], or the costs have another shape or are not finite.
+            EnvError: the environment has agents, is not finite, or is too large.
+        """
+        require_single_agent("ExactCost", env, "Give it one agent.", EnvError)
+        require_discount("ExactCost", gamma)
+        model = tabulate(env, max_states)
+        cost = require_finite("ExactCost", "cost", cost).astype(np.float64)
+        shape, fix = model.next_state.shape, "Tabulate the environment first, and give each outcome a cost."
+        must = f"cost must have shape {list(shape)}, or an axis of costs beyond"
+        require(cost.shape[:3] == shape and cost.ndim in (3, 4), "ExactCost", must, list(cost.shape), fix)
+        model = single_precision(dataclasses.replace(model, reward=cost))
+        dense = doubling_is_faster(shape[0], shape[1] * shape[2], gamma)
+        return cls(model, jnp.float32(gamma), Spaces.of(env), env.action_mask_fn is not None, dense)
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvError where the task is an environment of other spaces."""
+        require_alike("ExactCost", self.spaces, task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
+        where, shape = "ExactCost", self.model.next_state.shape[:2]
+        view = View(self.model.observation, self.model.action_mask if self.masked else None, (), state=self.model.state)
+        action = greedy_actions(where, key, algorithm, state, view, shape[:1])
+        metrics = self._measures(jax.nn.one_hot(action, shape[1]), "greedy")
+        if algorithm.probabilities is not None:
+            metrics |= self._measures(action_probabilities(where, algorithm, state, view, shape), "sampled")
+        return metrics
+
+    def _measures(self, policy: jax.Array, mode: str) -> dict[str, jax.Array | Average]:
+        def measured(cost):
+            model = dataclasses.replace(self.model, reward=cost)
+            found = policy_evaluation(model, policy, self.gamma, dense=self.dense)
+            return jnp.asarray(found.start_value(model)), found.error_bound
+
+        cost = self.model.reward
+        value, error = measured(cost) if cost.ndim == 3 else jax.vmap(measured, in_axes=-1)(cost)
+        error = jnp.max(error)
+        return {f"{mode}_exact_cost": value, f"{mode}_exact_cost_error": optional(error, jnp.isfinite(error))}
 
 
 @struct.dataclass

@@ -47,7 +47,9 @@ class Arm:
     num_updates: how many updates are made. One of both is given.
     show: the metrics whose means stand beside the progress bar.
     after: factors of an earlier arm that must be finished first: the expert of an imitator, the opponent of a best response.
-    prepare: ``(arm, run) -> arm``, completes this arm from the Run of that one: its task, its configuration, its first states.
+    prepare: ``(arm, run) -> arm``, completes this arm from the Run of that one: its task, its configuration, its first states. A
+        task or a configuration that cannot be told before is None until then; otherwise the one must fit the other already, so
+        that what does not is refused before anything is trained.
     may_diverge: its seeds may all become NaN or infinite, and that is a result: the run is no failure.
     """
 

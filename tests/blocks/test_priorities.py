@@ -90,3 +90,10 @@ def test_a_buffer_without_priorities_is_refused():
         replay.sample_by_priority(jax.random.key(0), replay.add(replay.create(jnp.int32(0), 4), jnp.arange(2)), 2)
     with pytest.raises(ConfigError, match="capacity must be at least 1"):
         priorities.create(0)
+
+
+def test_the_error_of_a_sequence_by_hand():
+    """Between the largest and the mean error of its steps: 0.9 3 + 0.1 1.5, and the same for all shares if errors are equal."""
+    errors = jnp.array([[0.0, 2.0], [1.5, 2.0], [3.0, 2.0]])
+    for share, expected in ((0.9, [2.85, 2.0]), (0.0, [1.5, 2.0]), (1.0, [3.0, 2.0])):
+        np.testing.assert_allclose(priorities.sequence_error(errors, share), expected, rtol=1e-6)

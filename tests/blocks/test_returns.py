@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
+from envs.random_mdps import random_mdp
 from jaxrl.blocks import returns
 from jaxrl.errors import ConfigError
+from jaxrl.solvers.mdp.taylor import taylor_expansion
 
 with warnings.catch_warnings():
     # tfp-nightly, which rlax imports, reads a name that jax has deprecated.
@@ -261,3 +264,45 @@ def test_sequences_and_numbers_without_a_return_are_refused(call, message):
 def test_a_traced_discount_is_not_checked():
     found = jax.jit(lambda gamma: returns.generalized_advantage(*CRITIC, gamma, LAMBDA))(2.0)
     assert found.shape == (3,)
+
+
+def test_the_weights_of_an_expansion_by_hand():
+    """0.5 expanded towards 0.75: 1, then 1/2 + 1/4, then 1/4 + 2 (1/4)(1/2) + 1/16, cut after the order."""
+    t = jnp.arange(3)
+    for order, expected in ((0, [1.0, 0.5, 0.25]), (1, [1.0, 0.75, 0.5]), (2, [1.0, 0.75, 0.5625]), (9, [1.0, 0.75, 0.5625])):
+        np.testing.assert_allclose(returns.taylor_weights(t, 0.5, 0.75, order), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("order", [0, 1, 4])
+def test_the_weights_are_chances_of_a_binomial_law(order):
+    """g'^t times the chance of at most K among t tosses; scipy is the oracle."""
+    t, gamma, to = np.arange(200), 0.95, 0.99
+    expected = to**t * scipy.stats.binom.cdf(order, t, 1 - gamma / to)
+    np.testing.assert_allclose(returns.taylor_weights(jnp.asarray(t), gamma, to, order), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_weighted_sums_are_the_exact_expansion_of_a_value():
+    """In a random process, sum_t w_K(t) P^t r is what the solver expands by matrices."""
+    with jax.enable_x64(True):
+        model = random_mdp.table(random_mdp.dense(jax.random.key(0), 5, 2))
+        policy, gamma, to = np.full((5, 2), 0.5), 0.8, 0.9
+        exact = taylor_expansion(model, policy, gamma, to, 6).value
+        chain = (policy[..., None] * np.asarray(model.probability)).sum(1)
+        paid = (policy[..., None] * np.asarray(model.probability) * np.asarray(model.reward)).sum((1, 2))
+        rewards = [paid]
+        for _ in range(400):
+            rewards.append(chain @ rewards[-1])  # successor b of every state is state b
+        for order in (0, 1, 2, 6):
+            weight = np.asarray(returns.taylor_weights(jnp.arange(401), gamma, to, order))
+            np.testing.assert_allclose(weight @ np.array(rewards), exact[order], rtol=1e-9)
+
+
+def test_expansions_that_need_not_converge_are_refused():
+    for arguments, message in (
+        ((0.9, 0.8, 1), "gamma must not exceed to"),
+        ((0.0, 0.8, 1), "gamma must lie in"),
+        ((0.9, 1.1, 1), "to must lie in"),
+        ((0.9, 0.99, -1), "order must be an integer of at least 0"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            returns.taylor_weights(jnp.arange(3), *arguments)

@@ -66,8 +66,25 @@ def test_the_loss_of_quantiles_is_that_of_rlax():
         mine, chosen, *rest, selecting, valuing = each
         return rlax.quantile_q_learning(mine.T, levels, chosen, *rest, selecting.T, valuing.T, 0.7)
 
-    expected = jax.vmap(theirs)(outputs, action, reward, discount, selector, following)
-    np.testing.assert_allclose(found, expected / 0.7, rtol=1e-5, atol=1e-6)  # ours is divided by kappa
+    def total(outputs):
+        losses = jax.vmap(theirs)(outputs, action, reward, discount, selector, following) / 0.7  # ours is divided by kappa
+        return losses.sum(), losses
+
+    slope, expected = jax.grad(total, has_aux=True)(outputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    mine = jax.grad(lambda outputs: (QUANTILE.loss(value_heads.chosen(outputs, action), target)).sum())(outputs)
+    np.testing.assert_allclose(mine, slope, rtol=1e-5, atol=1e-6)
+
+
+def test_laws_and_quantiles_keep_double_precision():
+    with jax.enable_x64(True):
+        atoms, moved, mass = jnp.linspace(0.0, 1.0, 5), jnp.array([0.1, 0.6]), jnp.array([0.25, 0.75])
+        law = value_heads.project(atoms, moved, mass)
+        assert law.dtype == jnp.float64
+        np.testing.assert_allclose(law @ atoms, moved @ mass, rtol=1e-14)
+        loss = value_heads.quantile_loss(jnp.array([0.0, 1.0]), jnp.array([0.5]), 1.0)
+        assert loss.dtype == jnp.float64
+        assert float(loss) == pytest.approx((0.25 + 0.25) * 0.125, rel=1e-14)
 
 
 def test_quantile_regression_finds_the_quantiles():

@@ -7,8 +7,9 @@ import pytest
 from flax import struct
 
 import envs
+from jaxrl.algorithms.constrained import lagrangian
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
-from jaxrl.algorithms.exploration import intrinsic
+from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import (
@@ -17,6 +18,7 @@ from jaxrl.algorithms.offline import (
     decision_transformer,
     fitted_q_evaluation,
     implicit_q_learning,
+    inverse_model,
     td3_bc,
 )
 from jaxrl.algorithms.planning import alphazero, muzero
@@ -75,13 +77,16 @@ OTHERS: tuple[type[Config], ...] = (
     ensembles.Config,
     fitted_q_evaluation.Config,
     implicit_q_learning.Config,
+    inapplicable.Config,
     intrinsic.Config,
+    lagrangian.Config,
+    inverse_model.Config,
     log_q_learning.Config,
     reward_fitting.Config,
     rlhf.Config,
     td3_bc.Config,
 )
-AROUND = (intrinsic.Config, rlhf.Config)  # a learner, whose steps are theirs
+AROUND = (inapplicable.Config, intrinsic.Config, lagrangian.Config, rlhf.Config)  # a learner, whose steps are theirs
 
 
 @struct.dataclass

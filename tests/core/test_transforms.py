@@ -1,5 +1,6 @@
 """Transforms: the changed environment keeps the protocol, and its exact model changes with it."""
 
+import dataclasses
 import inspect
 
 import jax
@@ -19,13 +20,18 @@ from jaxrl.core.transforms import (
     with_action_mask,
     with_bonus,
     with_copied_actions,
+    with_discrete_actions,
+    with_mask,
     with_observation,
     with_potential,
     with_reward,
+    with_steps,
+    with_stock,
     with_time_limit,
 )
 from jaxrl.errors import ConfigError, EnvError
 from jaxrl.solvers.mdp import host
+from jaxrl.solvers.mdp.stock import optimal_cvar
 from jaxrl.testing.conformance import check_environment
 from tests import oracles, probes
 
@@ -380,3 +386,154 @@ def test_a_bonus_of_agents_is_refused():
 def test_a_bonus_is_one_number():
     with pytest.raises(EnvError, match=r"with_bonus: the bonus function must return float32\[\], got 'float32\[4\]"):
         with_bonus(corridor.make(length=4), lambda params, obs, action, next_obs: params, jnp.zeros(4))
+
+
+def test_a_stock_keeps_the_protocol():
+    check_environment(with_stock(envs.make("gamble_ladder"), [0.0, -7.0]), KEY)
+    check_environment(with_stock(cartpole.make(max_steps=20), [-5.0], gamma=0.9), KEY)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.5])
+def test_a_stock_is_what_has_been_earned(gamma):
+    """s_t = (s_0 + sum_k gamma^k r_k) / gamma^t, in every episode anew; powers of 1/2 are exact."""
+    env = with_stock(envs.make("gamble_ladder"), [-3.0, -8.0], gamma)
+    _, batch = unroll(KEY, env, uniform_policy(env), start(KEY, env, 20), 10)
+    stock, reward = np.asarray(batch.obs["stock"]), np.asarray(batch.reward)
+    assert set(np.unique(stock[batch.t == 0])) == {-3.0, -8.0}
+    np.testing.assert_array_equal(batch.next_obs["stock"], (stock + reward) / gamma)
+    np.testing.assert_array_equal(stock[1:][~batch.done[:-1]], batch.next_obs["stock"][:-1][~batch.done[:-1]])
+
+
+def test_the_best_cvar_is_found_in_the_environment_with_a_stock():
+    """Its tables with the rewards f(s + r) - f(s) have the value that the solver of the augmented process promises."""
+    ladder, level, targets = envs.make("gamble_ladder"), 0.5, np.arange(16.0)
+    model = tabulate(with_stock(ladder, -targets))
+    stock = np.asarray(model.observation["stock"], np.float64)
+    following = np.minimum(stock, 0.0)[model.next_state]
+    solution = host.solve(dataclasses.replace(model, reward=following - np.minimum(stock, 0.0)[:, None, None]), 1.0)
+    begins = np.flatnonzero(model.initial)
+    np.testing.assert_allclose(model.initial[begins], 1 / 16)
+    target = -stock[begins]
+    worth = target + (np.minimum(-target, 0.0) + np.asarray(solution.value)[begins]) / level
+    assert worth.max() == pytest.approx(5.375)
+    assert float(optimal_cvar(tabulate(ladder), np.arange(16.0), level).value) == pytest.approx(worth.max())
+
+
+def test_stocks_that_make_no_sense_are_refused():
+    ladder = envs.make("gamble_ladder")
+    for first, gamma, message in (
+        ([], 1.0, "there must be a first stock"),
+        ([0.0, np.inf], 1.0, "first must be finite"),
+        ([0.0], 0.0, "gamma must be positive"),
+        ([0.0], 1.5, "gamma"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            with_stock(ladder, first, gamma)
+    with pytest.raises(EnvError, match="the environment must have no agent axis, got 2"):
+        with_stock(envs.make("prisoners_dilemma"), [0.0])
+
+
+# ---- masks of what is seen
+
+
+def in_table(table, obs):
+    return table[obs]
+
+
+def far_from(place, features):
+    return jnp.array([True, True]) & (features[0] != place)
+
+
+def cell_of(state, params):
+    return state[None].astype(jnp.float32)
+
+
+def narrow(params, obs):
+    return jnp.ones(3, bool)
+
+
+def played(env, steps=200, envs=8):
+    return unroll(KEY, env, uniform_policy(env), start(KEY, env, envs), steps)[1]
+
+
+def test_a_mask_keeps_the_protocol_and_is_exchanged():
+    env = corridor.make(4)
+    one, other = (with_mask(env, in_table, jnp.full((4, 2), flag), share) for flag, share in ((True, 0.3), (False, 0.0)))
+    check_environment(one, KEY, rebuilt=other)
+
+
+def test_a_mask_is_a_table_of_what_is_seen():
+    table = jnp.array([[False, True], [True, True], [False, False], [True, False]])
+    batch = played(with_mask(corridor.make(4), in_table, table))
+    expected = np.asarray(table)[np.asarray(batch.obs)]
+    expected[~expected.any(-1)] = True  # a mask that leaves nothing forbids nothing
+    np.testing.assert_array_equal(batch.mask, expected)
+    assert (np.asarray(batch.obs) == 2).any()
+
+
+def test_a_mask_stands_beside_that_of_the_environment():
+    """In ``own``, only the right is legal; of a mask that forbids it, nothing is left, and what the environment says holds."""
+    own = with_action_mask(corridor.make(4), only_right)
+    batch = played(with_mask(own, in_table, jnp.array([[True, False]] * 4), 0.5))
+    np.testing.assert_array_equal(batch.mask, np.broadcast_to([False, True], batch.mask.shape))
+
+
+def test_a_share_of_the_steps_is_without_the_mask():
+    share, table = 0.25, jnp.array([[False, True]] * 40)
+    mask = np.asarray(played(with_mask(corridor.make(40), in_table, table, share), 1000).mask)
+    assert mask[..., 1].all()
+    error = np.sqrt(share * (1 - share) / mask[..., 0].size)
+    assert mask[..., 0].mean() == pytest.approx(share, abs=4 * error)
+
+
+def test_a_mask_may_see_the_state():
+    batch = played(with_mask(corridor.make(4), far_from, jnp.float32(2.0), features=cell_of))
+    assert (np.asarray(batch.mask)[np.asarray(batch.obs) != 2]).all()
+    steps = played(with_steps(with_mask(corridor.make(4), far_from, jnp.float32(2.0), features=cell_of), seen_cell))
+    np.testing.assert_array_equal(steps.info[BLOCK][..., 0], steps.obs)
+
+
+def seen_cell(state):
+    return state.seen
+
+
+def test_masks_that_do_not_fit_are_refused():
+    with pytest.raises(EnvError, match=r"with_mask: the mask must return bool\[2\], got 'bool\[3\]'"):
+        with_mask(corridor.make(4), narrow)
+    with pytest.raises(EnvError, match="must be Discrete"):
+        with_mask(envs.make("pendulum"), narrow)
+    with pytest.raises(EnvError, match="no agent axis, got 2"):
+        with_mask(matrix_game.make(named.CHICKEN), narrow)
+    with pytest.raises(ConfigError, match=r"unmasked must lie in \[0, 1\], got 2"):
+        with_mask(corridor.make(4), in_table, jnp.ones((4, 2), bool), 2)
+
+
+# ---- some of the actions of a Box
+
+
+def test_numbered_actions_are_those_of_the_box():
+    env, torques = envs.make("pendulum"), [[-2.0], [0.5], [2.0]]
+    numbered = with_discrete_actions(env, torques)
+    check_environment(numbered, KEY, rebuilt=with_discrete_actions(envs.make("pendulum"), torques))
+    _, state = env.reset(KEY)
+    for number, torque in enumerate(torques):
+        one, other = numbered.step(KEY, state, jnp.int32(number)), env.step(KEY, state, jnp.asarray(torque, jnp.float32))
+        np.testing.assert_array_equal(one.obs, other.obs)
+        np.testing.assert_array_equal(one.reward, other.reward)
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        ([], r"actions must have shape \[A, 1\]"),
+        ([[1.0, 2.0]], r"actions must have shape \[A, 1\]"),
+        ([[1.0], [3.0]], "every action must lie in Box"),
+        ([[np.nan]], "every action must lie in Box"),
+        ([[1.0], [1.0, 2.0]], "must be an array of real numbers"),
+    ],
+)
+def test_bad_tables_of_actions_are_refused(actions, message):
+    with pytest.raises(ConfigError, match=message):
+        with_discrete_actions(envs.make("pendulum"), actions)
+    with pytest.raises(EnvError, match="must be a Box of one axis"):
+        with_discrete_actions(corridor.make(4), [[1.0]])

@@ -167,3 +167,30 @@ def test_wrong_parameters(parameters, message):
 def test_unknown_map():
     with pytest.raises(UnknownNameError, match="medium"):
         point_maze.make("mediun")
+
+
+def test_a_push_that_slips_is_turned_by_a_quarter():
+    """In the open a push to the right goes up or down in a share of the steps, either way alike, and never back."""
+    slip, count = 0.4, 20_000
+    env = point_maze.make(OPEN, force=5.0, damping=10.0, slip=slip)
+    state = point_maze.State(jnp.full(2, 2.5), jnp.zeros(2), env.params.goal[0])
+    step = jax.vmap(env.step, (0, None, None))
+    moved = np.asarray(step(jax.random.split(jax.random.key(0), count), state, jnp.array([0.0, 1.0])).state.velocity)
+    ways = {(0.0, 0.5): 1 - slip, (0.5, 0.0): slip / 2, (-0.5, 0.0): slip / 2}
+    for way, chance in ways.items():
+        share = np.mean(np.abs(moved - way).max(-1) < 1e-6)
+        assert share == pytest.approx(chance, abs=4 * np.sqrt(chance * (1 - chance) / count))
+
+
+def test_moves_without_inertia_forget_the_velocity():
+    env = point_maze.make(OPEN, force=50.0, damping=10.0)
+    state = point_maze.State(jnp.full(2, 2.5), jnp.array([3.0, -4.0]), env.params.goal[0])
+    for move in point_maze.MOVES:
+        after = env.step(jax.random.key(0), state, jnp.asarray(move)).state
+        np.testing.assert_allclose(after.position, 2.5 + 0.5 * np.array(move), atol=1e-6)
+
+
+@pytest.mark.parametrize("slip", [-0.1, 1.1, np.nan])
+def test_slip_is_a_probability(slip):
+    with pytest.raises(ConfigError, match=r"slip must lie in \[0, 1\]"):
+        point_maze.make(slip=slip)

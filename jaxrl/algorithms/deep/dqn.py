@@ -14,58 +14,60 @@ with a* = argmax_a' Q_target(s', a'), or argmax_a' Q(s', a') for double Q-learni
 (Mnih et al. 2015); N = 1 with a small tau follows it smoothly (Lillicrap et al. 2016). N = tau = 1 is learning without a target
 network.
 
-With memory, Q(s, a) is Q(h, a), where a GRU's state h has taken in what the episode has shown up to s. A minibatch then is of
-sequences: L successive steps of one environment each, through the ends of episodes, where h starts at zeros. At its first step
-a sequence has the h with which that step was acted on, stored with it (Kapturowski et al. 2019, section 3: "stored state"; zeros,
-as in Hausknecht and Stone 2015, would not know what was shown before). It comes from older parameters: the first ``burn_in``
-steps bring it up to date, by each network for itself, and nothing is learned from them. h goes on to s' with s' itself, so that
-the values beyond a time limit are those of the episode that was cut.
+With memory, Q(s, a) is Q(h, a), where h has taken in what the episode has shown up to s: the state of a GRU, or what attention
+looks back at. A minibatch then is of sequences: L successive steps of one environment each, through the ends of episodes, where h
+starts at zeros. At its first step a sequence has the h with which that step was acted on, stored with it (Kapturowski et al.
+2019, section 3: "stored state"; zeros, as in Hausknecht and Stone 2015, would not know what was shown before). It comes from
+older parameters: the first ``burn_in`` steps bring it up to date, by each network for itself, and nothing is learned from them. h
+goes on to s' with s' itself, so that the values beyond a time limit are those of the episode that was cut.
 
-With n steps, r is the sum of n discounted rewards, s' the state after them and gamma^n the discount; a sum ends with its episode.
-With priorities, a transition is drawn with a probability in proportion to (delta + 1e-6)^alpha as of when it was drawn last, and
-its loss counts with (N P)^-beta, where beta rises to 1; delta is |y - Q(s, a)|, of laws their Kullback-Leibler divergence from y.
+With n steps, r is the sum of n discounted rewards, s' the state after them and gamma^n the discount; a sum ends with its episode
+and with its sequence. With priorities, a transition is drawn with a probability in proportion to (delta + 1e-6)^alpha as of when
+it was drawn last, and its loss counts with (N P)^-beta, where beta rises to 1; delta is |y - Q(s, a)|, of laws their
+Kullback-Leibler divergence from y, and of a sequence eta max_t delta_t + (1 - eta) mean_t delta_t over the steps after the
+burn-in. Memory, n steps, priorities, double and dueling together are R2D2, without its rescaled values and its many actors.
 
 With ``head="categorical"`` (C51) the network gives each action a law of the return on fixed atoms: Q is its mean, y the law of
 r + gamma Z_target(s', a*) projected on the atoms, and L the cross-entropy. With ``head="quantile"`` (QR-DQN) it gives N
 quantiles: y_j = r + gamma theta_j(s', a*), and L is the quantile Huber loss. All of these with double and dueling are the parts
-of Rainbow, without its noisy layers.
+of Rainbow, without its noisy layers. Of a law, a* and the action that is taken may maximise another utility than the mean: its
+CVaR, or with the stock of ``with_stock`` in sight its expected shortfall of a target; see ``jaxrl.blocks.utilities``.
 
 Source: Mnih et al. (2015), algorithm 1; double: van Hasselt et al. (2016), equation 4; dueling: Wang et al. (2016), equation 9;
-recurrent: Hausknecht and Stone (2015), section 4, with the stored state and burn-in of Kapturowski et al. (2019), section 3;
-n steps and the union of all: Hessel et al. (2018); priorities: Schaul et al. (2016), algorithm 1; C51: Bellemare et al. (2017),
-algorithm 1; quantiles: Dabney et al. (2018), algorithm 1. The defaults are those of CleanRL's DQN on CartPole (Huang et al. 2022,
-"CleanRL"), the squared loss among them.
+recurrent: Hausknecht and Stone (2015), section 4, with the stored state, the burn-in and the priorities of Kapturowski et al.
+(2019), sections 2.3 and 3; n steps and the union of all: Hessel et al. (2018); priorities: Schaul et al. (2016), algorithm 1;
+C51: Bellemare et al. (2017), algorithm 1; quantiles: Dabney et al. (2018), algorithm 1; utilities: Pires (2025). The defaults are
+those of CleanRL's DQN on CartPole (Huang et al. 2022, "CleanRL"), the squared loss among them.
 """
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from jaxrl.blocks import exploration, multi_step, networks, optimisers, priorities, replay, value_heads
+from jaxrl.blocks import exploration, multi_step, networks, optimisers, replay, stored_steps, utilities, value_heads
 from jaxrl.blocks.networks import QNetwork
 from jaxrl.blocks.off_policy import OffPolicyConfig
 from jaxrl.blocks.policies import epsilon_greedy_with_memory
 from jaxrl.blocks.replay import ReplayBuffer
+from jaxrl.blocks.stored_steps import Experience, Sample, noting_memory, remembered, reprioritised, sampled, stored
 from jaxrl.blocks.value_heads import Head
 from jaxrl.core import counters, rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_discrete_actions, require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
-from jaxrl.core.rollout import Episode, Policy, Transition, View
+from jaxrl.core.rollout import Episode, Policy
 from jaxrl.core.scan import scan
 from jaxrl.errors import (
-    require,
     require_at_most,
     require_between,
     require_counts,
     require_numbers,
     require_positive,
-    require_whole,
 )
 
 
@@ -96,14 +98,21 @@ class Config(OffPolicyConfig):
     n_steps: int = static(default=1)  # n, rewards that a target sums before it takes a value (count)
     prioritised: bool = static(default=False)  # draws by the error of the past, not uniformly
     priority_exponent: float = 0.6  # alpha in [0, 1]: 0 draws uniformly
+    priority_max_share: float = 0.9  # eta in [0, 1], with memory: of the largest error of a sequence; the mean has the rest
     importance_exponent: float = 0.4  # beta at the first step, in [0, 1]; 1 corrects for all of the uneven drawing
     importance_steps: float = 250_000.0  # environment steps after which beta has risen to 1
     head: str = static(default="mean")  # of each action: mean, categorical (C51) or quantile (QR-DQN)
     num_atoms: int = static(default=51)  # N, of a law or of quantiles; without effect on means (count)
     value_min: float = -10.0  # the least return that a categorical law knows (reward units)
     value_max: float = 10.0  # and the largest
+    utility: str = static(default="mean")  # of a law, in which actions are greedy: mean, cvar or shortfall
+    risk_level: float = 0.5  # tau in (0, 1]: the share of the worst returns that a cvar counts; without effect on others
     replay: bool = static(default=True)  # False learns from the E * T newest steps alone; see without_replay
-    memory_size: int = static(default=0)  # of a GRU; 0 for a feed-forward network
+    memory_size: int = static(default=0)  # of a memory; 0 for a feed-forward network
+    memory: str = static(default="gru")  # what it is: gru, or attention (GTrXL) to the last steps of the episode
+    memory_length: int = static(default=32)  # of attention: steps that a layer looks back (count)
+    memory_heads: int = static(default=4)  # of attention: heads of a layer (count); must divide memory_size
+    memory_layers: int = static(default=1)  # of attention: layers (count); each looks back from where the one before did
     sequence_length: int = static(default=16)  # L, successive steps that a network with memory is unrolled over (count)
     burn_in: int = static(default=0)  # the first steps of a sequence, which only bring the memory up to date; below L
 
@@ -116,55 +125,13 @@ class Config(OffPolicyConfig):
         lengths = "epsilon_steps", "importance_steps", "anneal_updates"
         require_numbers("dqn", self, *lengths, "huber_delta", "max_grad_norm")
         require_between("dqn", self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "target_step_size")
-        require_between("dqn", self, 0, 1, "priority_exponent", "importance_exponent")
+        require_between("dqn", self, 0, 1, "priority_exponent", "priority_max_share", "importance_exponent")
         require_positive("dqn", self, "learning_rate", *lengths, "huber_delta", "max_grad_norm")
         require_at_most("dqn", self, "epsilon_end", "epsilon_start")
         value_heads.require_head("dqn", self)
-        require_whole("dqn", self, "memory_size", "burn_in")
-        require_counts("dqn", self, "n_steps")
-        if self.replay:
-            self.require_buffer("dqn")
-            self._validate_steps()
-        else:
-            self._validate_newest()
-        if self.memory_size:
-            self._validate_sequences()
-        else:
-            must, fix = "burn_in must be 0 without memory", "Set burn_in=0, or memory_size=64."
-            require(self.burn_in == 0, "dqn", must, self.burn_in, fix)
-
-    def _validate_steps(self) -> None:
-        steps, envs = self.n_steps, self.num_envs
-        must, least = "buffer_size must hold n_steps of each environment", steps * envs
-        fix = f"Try buffer_size={least}, or n_steps={max(self.buffer_size // envs, 1)}."
-        require(self.buffer_size >= least, "dqn", f"{must} (n_steps * num_envs = {least})", self.buffer_size, fix)
-        there, missing = self.warm_up_steps + self.num_steps, max(steps - self.num_steps, 1) * envs
-        must = f"the first target needs n_steps ({steps}) steps of each environment before it is drawn"
-        require(there >= steps, "dqn", must, there, f"Try learning_starts={missing}.")
-
-    def _validate_sequences(self) -> None:
-        must, fix = "with memory, replay must be True: sequences are drawn from the buffer", "Set memory_size=0, or replay=True."
-        require(self.replay, "dqn", must, self.replay, fix)
-        for name, value in (("n_steps", 1), ("prioritised", False)):
-            must, found = f"with memory, {name} must be {value}: sequences are drawn uniformly", getattr(self, name)
-            require(found == value, "dqn", must, found, f"Set {name}={value}, or memory_size=0.")
-        require_counts("dqn", self, "sequence_length")
-        length, envs = self.sequence_length, self.num_envs
-        must = f"burn_in must be below sequence_length ({length}), or nothing is learned from"
-        require(self.burn_in < length, "dqn", must, self.burn_in, f"Try burn_in={length // 2}.")
-        must, least = "buffer_size must hold a sequence of each environment", length * envs
-        fix = f"Try buffer_size={least}, or sequence_length={max(self.buffer_size // envs, 1)}."
-        require(self.buffer_size >= least, "dqn", f"{must} (sequence_length * num_envs = {least})", self.buffer_size, fix)
-        there, missing = self.warm_up_steps + self.num_steps, max(length - self.num_steps, 1) * envs
-        must = f"the first sequence needs sequence_length ({length}) steps of each environment before it is drawn"
-        require(there >= length, "dqn", must, there, f"Try learning_starts={missing}.")
-
-    def _validate_newest(self) -> None:
-        newest = {"batch_size": self.num_envs * self.num_steps, "buffer_size": 0, "learning_starts": 0, "n_steps": 1}
-        newest |= {"prioritised": False}
-        for name, value in newest.items():
-            found, fix = getattr(self, name), f"Set {name}={value}, or replay=True."
-            require(found == value, "dqn", f"without replay, {name} must be {value}: nothing is kept", found, fix)
+        networks.require_memory("dqn", self)
+        utilities.require_utility("dqn", self, env)
+        stored_steps.require_stored("dqn", self)
 
     def without_replay(self) -> "Config":
         """Returns these values for learning from the newest steps alone: no buffer, so that nothing is sampled or kept."""
@@ -190,41 +157,25 @@ class State:
     since_target: jax.Array
 
 
-class Experience(NamedTuple):
-    """The stored part of a step; see ``rollout.Transition``. A time limit is no part of it: the target reaches beyond.
-
-    ended: bool, the episode ends here, for whatever reason; None unless targets look several steps ahead.
-    first: bool, an episode starts here; None without memory. memory: that of the network before the step; () without memory.
-    """
-
-    obs: PyTree
-    action: jax.Array
-    reward: jax.Array
-    next_obs: PyTree
-    terminated: jax.Array
-    next_mask: jax.Array | None
-    ended: jax.Array | None
-    first: jax.Array | None
-    memory: PyTree
-
-
 def q_network(env: Environment, config: Config) -> QNetwork:
     """Returns the network whose parameters are ``State.params``."""
     actions: Any = env.action_space
-    layers = config.hidden, config.activation, config.channels, config.dueling, config.network, config.memory_size
-    return QNetwork(env.observation_space, actions.n, *layers, num_atoms=value_heads.make(config).num_atoms)
+    layers = config.hidden, config.activation, config.channels, config.dueling, config.network
+    memory = {name: getattr(config, name) for name in networks.MEMORY_FIELDS}
+    return QNetwork(env.observation_space, actions.n, *layers, num_atoms=value_heads.make(config).num_atoms, **memory)
 
 
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds DQN on an environment with discrete actions."""
     network, head = q_network(env, config), value_heads.make(config)
+    worth = utilities.make(config, head)
     memory = network.initial_memory()
     gradient_steps = config.anneal_updates * config.num_rounds * config.num_gradient_steps
     adam = optimisers.adam(optimisers.annealed(config.learning_rate, gradient_steps), config.max_grad_norm, eps=1e-8)
 
     def values(state, obs, memory):
         outputs: Any = network.apply(state.params, obs, memory, method="step")
-        return head.mean(outputs[0]), outputs[1]
+        return worth(outputs[0], obs), outputs[1]
 
     behaviour, probabilities = epsilon_greedy_with_memory(values, lambda state: epsilon(config, state.steps), random_ties=False)
 
@@ -266,7 +217,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
         def sample_and_learn(state, key):
             newest = Sample(experience, config.gamma)
-            return learn(state, newest if state.buffer is None else sampled(key, config, state.buffer, state.steps))
+            return learn(state, newest if state.buffer is None else sampled(key, config, state.buffer, beta(config, state.steps)))
 
         state, metrics = scan(sample_and_learn, state, jax.random.split(sample_key, config.num_gradient_steps))
         return state, (metrics, batch)
@@ -300,68 +251,6 @@ def random_policy(env: Environment, network: QNetwork, params: PyTree) -> Policy
     return act
 
 
-def noting_memory(policy: Policy) -> Policy:
-    """Returns a policy that notes with every step what it remembered before it, as ``extras["memory"]``."""
-
-    def act(key: jax.Array, view: View):
-        decision = policy(key, view)
-        return decision._replace(extras=decision.extras | {"memory": view.memory})
-
-    return act
-
-
-def remembered(config: Config, batch: Transition) -> Experience:
-    """Returns what is remembered of the steps [T, E, ...], in the order of time, leaves [T * E, ...]."""
-    ended = batch.terminated | batch.truncated if config.n_steps > 1 else None
-    first = batch.t == 0 if config.memory_size else None
-    what = batch.obs, batch.action, batch.reward, batch.next_obs, batch.terminated, batch.next_mask, ended, first
-    return rollout.flattened(Experience(*what, batch.extras["memory"]))
-
-
-def stored(config: Config, buffer: ReplayBuffer, experience: Experience) -> ReplayBuffer:
-    """Returns the replay memory with more steps [T * E]. With priorities, one is drawn once its n - 1 successors are there."""
-    return replay.add(buffer, experience, delay=(config.n_steps - 1) * config.num_envs)
-
-
-class Sample(NamedTuple):
-    """A minibatch.
-
-    steps: Experience[B], or with memory Experience[L, B] whose memory is that before the first step, [B, H].
-    discount: of the value after them: gamma, or float32[B], gamma to the number of rewards that were summed.
-    place: int32[B] in the buffer; None without one, or with memory. weight: float32[B] in the loss; None for 1.
-    """
-
-    steps: Experience
-    discount: jax.Array | float
-    place: jax.Array | None = None
-    weight: jax.Array | None = None
-
-
-def sampled(key: jax.Array, config: Config, buffer: ReplayBuffer, steps: jax.Array) -> Sample:
-    """Draws a minibatch from the replay memory after int32[] environment steps."""
-    size, ahead, envs = config.batch_size, config.n_steps, config.num_envs
-    if config.memory_size:
-        sequences = replay.sample_sequences(key, buffer, size, config.sequence_length, envs)
-        return Sample(sequences._replace(memory=sequences.memory[0]), config.gamma)
-    weight = None
-    if config.prioritised:
-        place, probability = replay.sample_by_priority(key, buffer, size)
-        weight = priorities.importance_weights(probability, beta(config, steps))
-    else:
-        place = replay.sample_starts(key, buffer, size, ahead, envs)
-    if ahead == 1:
-        return Sample(replay.items_at(buffer, place), config.gamma, place, weight)
-    return Sample(*multi_step.n_steps_from(buffer, place, ahead, envs, config.gamma), place, weight)
-
-
-def reprioritised(config: Config, buffer: ReplayBuffer | None, sample: Sample, errors: jax.Array) -> ReplayBuffer | None:
-    """Returns the replay memory with the priorities (delta + 1e-6)^alpha of what was drawn. errors: float32[B], delta."""
-    if buffer is None or buffer.priorities is None or sample.place is None:
-        return buffer
-    priority = (errors + 1e-6) ** config.priority_exponent
-    return replace(buffer, priorities=priorities.assign(buffer.priorities, sample.place, priority))
-
-
 def targets(network: QNetwork, head: Head, config: Config, params: PyTree, target_params: PyTree, sample: Sample) -> jax.Array:
     """Returns y, of r + gamma Q_target(s', a*): float32[B, *event], or float32[L, B, *event]; see ``value_heads``."""
     batch = sample.steps
@@ -372,9 +261,12 @@ def targets(network: QNetwork, head: Head, config: Config, params: PyTree, targe
         return apply(params, batch.next_obs, memories, method="step")[0]
 
     outputs = next_outputs(target_params)
-    selector = head.mean(next_outputs(params) if config.double else outputs)
+    selector = utilities.make(config, head)(next_outputs(params) if config.double else outputs, batch.next_obs)
     best = exploration.greedy(selector, batch.next_mask)
-    return head.target(batch.reward, value_heads.chosen(outputs, best), batch.terminated, sample.discount)
+    following = value_heads.chosen(outputs, best)
+    if sample.last is not None:
+        following = multi_step.at_last(following, sample.last)
+    return head.target(batch.reward, following, batch.terminated, sample.discount)
 
 
 def warmed_up(network: QNetwork, config: Config, params: PyTree, batch: Experience) -> Experience:
@@ -384,13 +276,13 @@ def warmed_up(network: QNetwork, config: Config, params: PyTree, batch: Experien
     before = jax.tree.map(lambda leaf: leaf[: config.burn_in], batch._replace(memory=()))
     after = jax.tree.map(lambda leaf: leaf[config.burn_in :], batch._replace(memory=()))
     done: Any = network.apply(params, before.obs, before.first, batch.memory, method="features")
-    return after._replace(memory=jax.lax.stop_gradient(done[1][-1]))
+    return after._replace(memory=jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf[-1]), done[1]))
 
 
 def loss(network: QNetwork, head: Head, config: Config, params: PyTree, batch: tuple[Sample, jax.Array]):
     """Returns the weighted mean of the losses of the steps after the burn-in, float32[], and metrics of it.
 
-    batch: the minibatch and its targets; see ``targets``. Among the metrics are the ``errors``, float32[B].
+    batch: the minibatch and its targets; see ``targets``. Among the metrics are the ``errors`` of the steps, float32[..., B].
     """
     sample, target = batch[0], batch[1][config.burn_in :]
     steps = warmed_up(network, config, params, sample.steps)

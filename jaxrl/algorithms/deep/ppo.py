@@ -7,10 +7,12 @@
             L(theta) = E[min(r A, clip(r, 1 - eps, 1 + eps) A)] - c_v (V - V_target)^2 + c_e entropy
 
 with r the probability ratio of the new to the old policy. With one step in each repetition, r is 1 and the gradient of r A is
-A grad log pi: this is the advantage actor-critic (A2C), a preset here.
+A grad log pi: this is the advantage actor-critic (A2C), a preset here. On request the gain of step t of an episode is weighted
+by gamma^t, or by its Taylor expansion in the discount towards a larger one.
 
 Source: Schulman et al. (2017), equations 7 and 9, algorithm 1; advantages: Schulman et al. (2016), equation 16; A2C: Mnih et al.
-(2016), algorithm S3, and Huang et al. (2022), "A2C is a special case of PPO"; Beta policies: Chou et al. (2017).
+(2016), algorithm S3, and Huang et al. (2022), "A2C is a special case of PPO"; Beta policies: Chou et al. (2017);
+attention as memory: Parisotto et al. (2020); weights of steps: Tang et al. (2021), section 5.
 The defaults are those of the Atari experiments as commonly applied to control (Huang et al. 2022, "37 implementation details").
 """
 
@@ -24,7 +26,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.blocks import advantages, distributions, losses, moments, networks, optimisers, policies, sequences
-from jaxrl.blocks.returns import generalized_advantage
+from jaxrl.blocks.returns import generalized_advantage, taylor_weights
 from jaxrl.blocks.successors import successor_values
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm, epochs_of_minibatches
@@ -32,7 +34,15 @@ from jaxrl.core.averages import average, pooled
 from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.spaces import Discrete
-from jaxrl.errors import require, require_between, require_counts, require_numbers, require_positive
+from jaxrl.errors import (
+    require,
+    require_at_most,
+    require_between,
+    require_count,
+    require_counts,
+    require_numbers,
+    require_positive,
+)
 
 
 @struct.dataclass
@@ -51,6 +61,10 @@ class Config:
     # The divergence from the policy that collected the data beyond which an update makes no further step, in nats. None, not
     # infinity, is the default: it leaves the test out of the program, and numbers can still be swept without compiling again.
     target_kl: float | None = None
+    taylor_gamma: float = 1.0  # g' in [gamma, 1], the discount towards which the weights of steps are expanded
+    # K, the order of that expansion: what step t of an episode gains counts with ``returns.taylor_weights``; for K = 0 that is
+    # gamma^t, as the gradient of the discounted return has it. None weighs all steps alike, as is common.
+    taylor_order: int | None = static(default=None)
     num_envs: int = static(default=4)  # environments side by side (count)
     num_steps: int = static(default=128)  # of each environment in one update (count)
     num_epochs: int = static(default=4)  # passes over the collected steps (count)
@@ -58,7 +72,11 @@ class Config:
     hidden: tuple[int, ...] = static(default=(64, 64))  # layer sizes of the actor and of the critic
     activation: str = static(default="tanh")  # between layers: tanh, relu, swish or gelu
     channels: tuple[int, ...] = static(default=())  # convolution layers over image observations; empty for none
-    memory_size: int = static(default=0)  # of a GRU shared by actor and critic; 0 for a feed-forward policy
+    memory_size: int = static(default=0)  # of the memory that actor and critic share; 0 for a feed-forward policy
+    memory: str = static(default="gru")  # what it is: gru, or attention (GTrXL) to the last steps of the episode
+    memory_length: int = static(default=32)  # of attention: steps that a layer looks back (count)
+    memory_heads: int = static(default=4)  # of attention: heads of a layer (count); must divide memory_size
+    memory_layers: int = static(default=1)  # of attention: layers (count); each looks back from where the one before did
     policy_head: str = static(default="gaussian")  # over Box actions; with bounds also tanh_gaussian or beta
     # A network of your own in place of these layers, one each for actor and critic: (observation_space, num_outputs) -> flax
     # module; see jaxrl.blocks.networks.
@@ -94,10 +112,16 @@ class Config:
         where = self.name
         distributions.require_action_space(where, env.action_space, self.policy_head)
         networks.require_layers(where, self, env.observation_space, "memory_size")
+        networks.require_memory(where, self)
         require_counts(where, self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
         require_numbers(where, self, "anneal_updates", "clip_eps", "max_grad_norm", "target_kl")
         require_between(where, self, 0, 1, "gamma", "gae_lambda")
         require_between(where, self, 0, float("inf"), "vf_coef", "penalty_coef")
+        if self.taylor_order is not None:
+            require_count(where, "taylor_order", self.taylor_order, 0)
+            require_between(where, self, 0, 1, "taylor_gamma")
+            require_positive(where, self, "gamma")
+            require_at_most(where, self, "gamma", "taylor_gamma")
         target = () if self.target_kl is None else ("target_kl",)
         require_positive(where, self, "learning_rate", "anneal_updates", "clip_eps", "max_grad_norm", *target)
         must = "num_envs * num_steps must be at least 2: an advantage is good or bad beside others"
@@ -150,7 +174,7 @@ class State:
 
 
 class Experience(NamedTuple):
-    """Steps to be trained on, leaves [T, E, ...]. value, target: in the units of the critic."""
+    """Steps to be trained on, leaves [T, E, ...]. value, target: in the units of the critic. weight: None for 1."""
 
     obs: PyTree
     raw_action: PyTree
@@ -160,6 +184,7 @@ class Experience(NamedTuple):
     value: jax.Array
     advantage: jax.Array
     target: jax.Array
+    weight: jax.Array | None
 
 
 def make(env: Environment, config: Config) -> Algorithm:
@@ -243,7 +268,9 @@ def estimate(
     values = moments.update(state.values, target)
     target = moments.normalize(values, target, clip=jnp.inf)
     state = replace(state, observations=observations, rewards=rewards, values=values)
-    return state, Experience(obs, raw_action, batch.mask, first, log_prob, output, advantage, target)
+    order = config.taylor_order
+    weight = None if order is None else taylor_weights(batch.t, config.gamma, config.taylor_gamma, order)
+    return state, Experience(obs, raw_action, batch.mask, first, log_prob, output, advantage, target, weight)
 
 
 def loss(
@@ -265,6 +292,7 @@ def loss(
     log_ratio, entropy = policy.log_prob(steps.raw_action) - steps.log_prob, policy.entropy()
     advantage = advantages.standardize(steps.advantage, batch_spread) if config.normalize_advantage else steps.advantage
     policy_loss = losses.clipped_surrogate_loss(log_ratio, advantage, config.clip_eps)  # equation 7
+    policy_loss = policy_loss if steps.weight is None else steps.weight * policy_loss
     if config.clip_value:
         value_loss = losses.clipped_value_loss(value, steps.value, steps.target, config.clip_eps).mean()
     else:

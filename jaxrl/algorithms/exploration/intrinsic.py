@@ -22,26 +22,28 @@ Source: Bellemare et al. (2016), "Unifying count-based exploration and intrinsic
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxrl.blocks.around import AroundLearner, acting_as
 from jaxrl.blocks.bonuses import Bonus
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.core.config import Batched, require_single_agent
-from jaxrl.core.contracts import declared_steps, validate
+from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Transition
 from jaxrl.core.transforms import with_bonus
-from jaxrl.errors import AlgorithmError, require, require_between, require_numbers
+from jaxrl.errors import require_between, require_numbers
 
 
 @struct.dataclass
-class Config:
+class Config(AroundLearner):
     """Hyper-parameters; those of the learner and of the bonus are nested."""
+
+    where: ClassVar[str] = "intrinsic"
 
     learner: Any  # the configuration of the learner
     bonus: Any  # see jaxrl.blocks.bonuses, for example Count.of(env)
@@ -49,23 +51,12 @@ class Config:
     bonus_weight: float = 1.0  # beta, what is paid for a unit of the bonus, at least 0
     reward_weight: float = 1.0  # w_e, of the environment's own reward, at least 0; 0 explores for its own sake
 
-    @property
-    def steps_per_update(self) -> int | None:
-        return declared_steps("intrinsic", self.learner, "config.learner").per_update
-
-    @property
-    def steps_before_first_update(self) -> int:
-        """Environment steps of one seed before the first update: those that the learner begins with."""
-        return declared_steps("intrinsic", self.learner, "config.learner").before
-
     def validate(self, env: Environment) -> None:
         """Raises ConfigError, EnvError or SpaceError where these values cannot run on ``env``."""
         require_single_agent("intrinsic", env, "Explore with one agent.")
         require_numbers("intrinsic", self)
         require_between("intrinsic", self, 0, float("inf"), "bonus_weight", "reward_weight")
-        must, fix = "config.learner must have num_envs", "Take one of the library's learners."
-        require(isinstance(self.learner, Batched), "intrinsic", must, type(self.learner).__name__, fix)
-        validate("intrinsic", self.learner, env)
+        self.validate_learner(env)
         self.bonus.validate(env, self.steps_per_update)
 
 
@@ -101,41 +92,12 @@ def make(env: Environment, config: Config) -> Algorithm:
         improve_key, learn_key = jax.random.split(key)
         # Improve the learner by an update of its own, paid w_e r + beta i(s, a, s').
         learner_state, metrics = learner(state.bonus).update(state.learner, improve_key)
-        metrics, block = apart(metrics)
+        metrics, block = rollout.apart("intrinsic", metrics)
         # Learn the bonus from the steps that this update took.
         bonus_state, learned = bonus.update(learn_key, state.bonus, block)
         return State(learner_state, bonus_state), metrics | learned | measured(block)
 
-    def policy(state, greedy):
-        return acting.policy(state.learner, greedy)
-
-    def probabilities(state, view):
-        return acting.probabilities(state.learner, view)
-
-    return Algorithm(
-        init,
-        update,
-        policy if acting.policy else None,
-        acting.memory,
-        probabilities if acting.probabilities else None,
-    )
-
-
-def apart(metrics: dict[str, Any]) -> tuple[dict[str, Any], Transition]:
-    """Takes the steps of an update out of its metrics.
-
-    Returns:
-        The other metrics, and Transition[T, E, ...], whatever loops the learner took the steps in.
-
-    Raises:
-        AlgorithmError: the steps are not there.
-    """
-    must, fix = "a learner must measure its episodes by rollout.episode_metrics", "Add its metrics to those of the update."
-    require(rollout.BLOCK in metrics, "intrinsic", must, sorted(metrics), fix, AlgorithmError)
-    block: Transition = metrics[rollout.BLOCK]
-    axes = block.done.ndim - 1  # an update of several rounds stacks their blocks, in the order of time
-    block = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), block)
-    return {name: value for name, value in metrics.items() if name != rollout.BLOCK}, block
+    return acting_as(acting, init, update)
 
 
 def measured(block: Transition) -> dict[str, Any]:

@@ -79,6 +79,8 @@ class Config(ppo.Config):
         require(useful, self.name, must, "agent_ids=True", "Networks of their own know who they belong to.")
         known, must = self.network is None or not self.agent_ids, "a network of your own must come without agent_ids"
         require(known, self.name, must, "agent_ids=True", "Put the agent's number into the observation.")
+        must, fix = "taylor_order must be None: the steps of all agents count alike", "Set taylor_order=None."
+        require(self.taylor_order is None, self.name, must, self.taylor_order, fix)
         self.validate_learner(env)
 
 
@@ -223,7 +225,7 @@ def start(
     """Returns a learner that has learned nothing. shape: of the rewards of a step. The other arguments: see ``Learning``."""
     critic_memory: Any = ()
     if config.centralized and config.memory_size:
-        critic_memory = jnp.zeros((config.num_envs, config.memory_size), jnp.float32)
+        critic_memory = jax.tree.map(lambda leaf: jnp.stack([leaf] * config.num_envs), network.initial_memory())
     one_step = jax.tree.map(lambda leaf: leaf[None], (obs, global_obs))
     params = network.init(key, one_step[0], jnp.zeros((1, config.num_envs), bool), memory, one_step[1], critic_memory)
     one_obs = jax.tree.map(lambda leaf: leaf[(0,) * len(shape)], obs)

@@ -23,8 +23,6 @@ from flax import struct
 
 from jaxrl.blocks import datasets, distributions, offline, optimisers
 from jaxrl.blocks.datasets import Dataset
-from jaxrl.blocks.networks import ActorCritic
-from jaxrl.blocks.off_policy import Experience
 from jaxrl.blocks.offline import OfflineConfig
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import PyTree
@@ -59,7 +57,7 @@ def make(task: Any, config: Config) -> Algorithm:
     """Builds behaviour cloning on a data set, or on a pytree that draws one from a key."""
     actor = offline.actor_network(offline.data_of("behaviour_cloning", task), config)
     adam = optimisers.adam(config.learning_rate, config.max_grad_norm, eps=1e-8)
-    step = optimisers.gradient_step(partial(loss, actor), adam)
+    step = optimisers.gradient_step(partial(offline.likelihood_loss, actor), adam)
 
     def begin(key, data):
         params = offline.init_actor(key, actor, jax.tree.map(lambda leaf: leaf[:1, 0], data.obs))
@@ -72,9 +70,3 @@ def make(task: Any, config: Config) -> Algorithm:
 
     policy, probabilities = offline.acting(actor, lambda state: state.params)
     return offline.learner(task, config, begin, learn, policy, probabilities)
-
-
-def loss(actor: ActorCritic, params: PyTree, batch: Experience) -> tuple[jax.Array, dict]:
-    """Returns minus the mean log-probability of the actions of Experience[B], and metrics."""
-    value = -offline.log_prob(actor, params, batch.obs, batch.action, batch.mask).mean()
-    return value, {"loss": value}

@@ -13,7 +13,7 @@ Source: Christiano et al. (2017), section 2.2.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,11 @@ from flax import struct
 from jaxrl.algorithms.preferences import reward_fitting
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.segments import Preferences, cut, sample_pairs
+from jaxrl.blocks.around import AroundLearner, acting_as
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_single_agent
-from jaxrl.core.contracts import declared_steps, validate
+from jaxrl.core.contracts import validate
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Episode
 from jaxrl.core.transforms import with_reward
@@ -33,8 +34,10 @@ from jaxrl.errors import require, require_counts
 
 
 @struct.dataclass
-class Config:
+class Config(AroundLearner):
     """Hyper-parameters of the loop; those of its parts are nested."""
+
+    where: ClassVar[str] = "rlhf"
 
     fitting: reward_fitting.Config  # of the reward model, on all answers so far
     learner: Any  # the configuration of the algorithm that improves the policy
@@ -48,13 +51,8 @@ class Config:
 
     @property
     def steps_per_update(self) -> int | None:
-        learner = declared_steps("rlhf", self.learner, "config.learner").per_update
+        learner = super().steps_per_update
         return None if learner is None else self.num_segments * self.segment_length + self.learner_updates * learner
-
-    @property
-    def steps_before_first_update(self) -> int:
-        """Environment steps of one seed before the first update: those that the learner begins with."""
-        return declared_steps("rlhf", self.learner, "config.learner").before
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
@@ -135,13 +133,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         }  # of its own episodes it measures the learned reward, which has no unit
         return State(reward, learner_state, episodes, preferences, state.round + 1), metrics
 
-    def policy(state, greedy):
-        return acting.policy(state.learner, greedy)
-
-    def probabilities(state, view):
-        return acting.probabilities(state.learner, view)
-
-    return Algorithm(init, update, policy, acting.memory, probabilities if acting.probabilities else None)
+    return acting_as(acting, init, update)
 
 
 def _no_answers(config: Config, of_round: Preferences) -> Preferences:

@@ -36,6 +36,7 @@ from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import sample_index
 from jaxrl.core.rollout import Decision, Episode
 from jaxrl.core.scan import scan
+from jaxrl.core.transforms import cost_shape
 from jaxrl.errors import EnvError, require, require_between
 
 
@@ -57,11 +58,9 @@ class Config(TableConfig):
         require_between(where, self, 0, 1, "averaging_rate")
         must, fix = "the exploration must be epsilon_greedy", "Set exploration='epsilon_greedy'."
         require(self.exploration == "epsilon_greedy", where, must, self.exploration, fix)
-        key = jax.random.key(0)
-        info = jax.eval_shape(lambda: env.step(key, env.reset(key)[1], jnp.int32(0)).info)
-        must, fix = f"the environment must report {self.cost!r} in Step.info, one number", "Name another entry by cost=..."
-        known = self.cost in info and info[self.cost].shape == ()
-        require(known, where, must, {name: entry.shape for name, entry in info.items()}, fix, EnvError)
+        shape = cost_shape(where, env, self.cost)
+        fix = "Name another entry by cost=..., or use jaxrl.algorithms.constrained.lagrangian."
+        require(shape == (), where, f"the cost {self.cost!r} must be one number", shape, fix, EnvError)
 
 
 @struct.dataclass

@@ -3,6 +3,7 @@
     layers        initialisation, layers, and a network of the user's
     actor_critic  policies, and a policy beside a value
     attention     causal transformers over sequences of steps
+    memory        what an episode has shown up to now: a GRU, or a transformer that looks back
     values        action values: of all actions, or of one that is given
     latent_model  a model of an environment in states of its own
     convolutional ordinary convolutions, with edges of zeros or on a torus; a ``network`` as described below
@@ -48,7 +49,6 @@ from jaxrl.blocks.networks.latent_model import LatentModel
 from jaxrl.blocks.networks.layers import (
     ACTIVATIONS,
     CNN,
-    GRU,
     MLP,
     Own,
     activation,
@@ -56,12 +56,14 @@ from jaxrl.blocks.networks.layers import (
     orthonormal_columns,
     require_layers,
 )
+from jaxrl.blocks.networks.memory import GRU, MEMORY_FIELDS, GTrXL, Recent, require_memory
 from jaxrl.blocks.networks.values import Critic, QNetwork, critics
 
 __all__ = [
     "ACTIVATIONS",
     "CNN",
     "GRU",
+    "MEMORY_FIELDS",
     "MLP",
     "Actor",
     "ActorCritic",
@@ -71,6 +73,7 @@ __all__ = [
     "Critic",
     "DecisionTransformer",
     "EquivariantNetwork",
+    "GTrXL",
     "GraphConvolution",
     "GraphNetwork",
     "GraphPooling",
@@ -79,6 +82,7 @@ __all__ = [
     "LiftingConvolution",
     "Own",
     "QNetwork",
+    "Recent",
     "activation",
     "actor_critic",
     "critics",
@@ -87,4 +91,5 @@ __all__ = [
     "pool_group",
     "relaxation_penalty",
     "require_layers",
+    "require_memory",
 ]

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxrl.blocks import distributions
-from jaxrl.blocks.networks.layers import CNN, GRU, MLP, Own, flattened, unroll
+from jaxrl.blocks.networks.layers import CNN, MLP, Own, flattened
+from jaxrl.blocks.networks.memory import MEMORY_FIELDS, core, initial_memory, unroll
 from jaxrl.core import spaces
 from jaxrl.core.environment import Environment
 from jaxrl.core.spaces import Box, Space
@@ -43,9 +44,10 @@ class ActorCritic(nn.Module):
     observation_space, action_space: what is seen and done.
     hidden: sizes of the hidden layers of each of the two.
     channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
-    memory_size: of a GRU before the two; 0 for none.
+    memory_size: of a recurrent core before the two; 0 for none.
+    memory, memory_length, memory_heads, memory_layers: which core; see ``jaxrl.blocks.networks.memory``.
     agent_ids: N, appends to the features of each of N agents (the last batch axis) its number, one-hot; 0 for none.
-    centralized: whether the critic sees a global observation float32[..., G] in place of the features, with a GRU of its own.
+    centralized: whether the critic sees a global observation float32[..., G] in place of the features, with a core of its own.
     num_values: how many values the critic estimates, one for each of as many agents; None for one value without an axis.
     network: of the user's, for actor and critic each, in place of all layers; see ``jaxrl.blocks.networks``. Feed-forward.
     policy_head: the distribution over Box actions; see ``jaxrl.blocks.distributions.of_space``.
@@ -66,13 +68,17 @@ class ActorCritic(nn.Module):
     num_values: int | None = None
     network: Callable | None = None
     policy_head: str = "gaussian"
+    memory: str = "gru"
+    memory_length: int = 32
+    memory_heads: int = 4
+    memory_layers: int = 1
 
     def setup(self):
         self.convolution = CNN(self.channels) if self.channels else None
         self.embedding = MLP(self.hidden[:1], self.activation) if self.memory_size else None
-        self.core = GRU(self.memory_size) if self.memory_size else None
+        self.core = core(self)
         if self.centralized and self.memory_size:
-            self.global_embedding, self.global_core = MLP(self.hidden[:1], self.activation), GRU(self.memory_size)
+            self.global_embedding, self.global_core = MLP(self.hidden[:1], self.activation), core(self)
         outputs = distributions.num_outputs(self.action_space, self.policy_head)
         normal = self.policy_head != "beta" and any(isinstance(part, Box) for part in spaces.parts(self.action_space))
         self.log_std = self.param("log_std", _first_log_std, self.action_space) if normal else None
@@ -100,8 +106,7 @@ class ActorCritic(nn.Module):
             x = jnp.concatenate([x, jnp.broadcast_to(ids, (*x.shape[:-1], self.agent_ids))], axis=-1)
         if self.core is None or self.embedding is None:
             return x, memory
-        memories = unroll(self.core, memory, self.embedding(x), first)
-        return memories, memories
+        return unroll(self.core, memory, self.embedding(x), first)
 
     def critic_features(self, obs, first, memory, global_obs=None):
         """As ``features``, of what the critic looks at. ``memory`` is the critic's: the actor's, unless it is central."""
@@ -109,8 +114,7 @@ class ActorCritic(nn.Module):
             return self.features(obs, first, memory)
         if not self.memory_size:
             return global_obs, memory
-        memories = unroll(self.global_core, memory, self.global_embedding(global_obs), first)
-        return memories, memories
+        return unroll(self.global_core, memory, self.global_embedding(global_obs), first)
 
     def head(self, features):
         """Returns the parameters of the action distribution; see ``jaxrl.blocks.distributions.of_space``."""
@@ -158,8 +162,8 @@ class ActorCritic(nn.Module):
         return self.head(features), self.value(seen)
 
     def initial_memory(self):
-        """Returns the memory of one environment at the start of an episode: float32[H] zeros, or () without a core."""
-        return jnp.zeros(self.memory_size, jnp.float32) if self.memory_size else ()
+        """Returns the memory of one environment at the start of an episode: zeros, or () without a core."""
+        return initial_memory(self)
 
 
 def actor_critic(env: Environment, config: Any, **agents: Any) -> ActorCritic:
@@ -167,10 +171,10 @@ def actor_critic(env: Environment, config: Any, **agents: Any) -> ActorCritic:
 
     Args:
         env: gives the spaces.
-        config: has ``hidden``, ``activation``, ``channels``, ``memory_size``, ``network`` and ``policy_head``.
+        config: has ``hidden``, ``activation``, ``channels``, ``network``, ``policy_head`` and the fields of a memory.
         agents: further fields of ``ActorCritic``.
     """
-    names = "hidden", "activation", "channels", "memory_size", "network", "policy_head"
+    names = "hidden", "activation", "channels", "network", "policy_head", *MEMORY_FIELDS
     return ActorCritic(env.observation_space, env.action_space, **{name: getattr(config, name) for name in names}, **agents)
 
 

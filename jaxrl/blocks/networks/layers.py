@@ -172,34 +172,6 @@ class Own(nn.Module):
         return outputs.reshape(*batch, self.num_outputs)
 
 
-class GRU(nn.Module):
-    """A gated recurrent unit over a sequence (Cho et al. 2014). Its memory is zeroed where an episode starts.
-
-    Called with memory float32[B, H] and (inputs float32[T, B, F], first bool[T, B]), returns the last memory and all
-    memories float32[T, B, H]; entry t has taken in input t.
-    """
-
-    size: int
-
-    @functools.partial(nn.scan, variable_broadcast="params", split_rngs={"params": False})
-    @nn.compact
-    def __call__(self, memory, inputs):
-        x, first = inputs
-        memory = jnp.where(first[..., None], 0.0, memory)
-        cell = nn.GRUCell(self.size, kernel_init=orthogonal(), recurrent_kernel_init=orthogonal())
-        memory, _ = cell(memory, x)
-        return memory, memory
-
-
 def flattened(space: Space, channels: tuple[int, ...], activation: str, obs: Any) -> jax.Array:
     """Returns the features float32[..., F] of observations: through convolutions if there are ``channels``, else as they are."""
     return CNN(channels, activation)(obs.astype(jnp.float32)) if channels else spaces.flatten(space, obs)
-
-
-def unroll(core: GRU, memory, x, first):
-    """Applies a core to float32[T, B, F], or with agents to [T, B, N, F] as if they were B * N sequences."""
-    agents = x.shape[2:-1]
-    first = jnp.broadcast_to(first.reshape(*first.shape, *(1,) * len(agents)), x.shape[:-1])
-    flat = x.reshape(x.shape[0], -1, x.shape[-1]), first.reshape(x.shape[0], -1)
-    _, memories = core(memory.reshape(-1, memory.shape[-1]), flat)
-    return memories.reshape(*x.shape[:-1], memory.shape[-1])

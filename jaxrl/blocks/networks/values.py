@@ -1,5 +1,6 @@
 """Action values: of all actions that there are, or of one that is given."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxrl.blocks.networks.layers import CNN, GRU, MLP, Own, flattened, unroll
+from jaxrl.blocks.networks.layers import CNN, MLP, Own, flattened
+from jaxrl.blocks.networks.memory import core, initial_memory, unroll
 from jaxrl.core import spaces
 from jaxrl.core.spaces import Box, Space
 
@@ -20,13 +22,14 @@ class QNetwork(nn.Module):
     channels: of a convolution over image observations (Box of shape [H, W, C]); empty for none.
     dueling: the last hidden layer is split into two streams, Q = V + A - mean A (Wang et al. 2016, eq. 9).
     network: of the user's, in place of all layers; see ``jaxrl.blocks.networks``. Feed-forward.
-    memory_size: H, of a GRU before the hidden layers, as in ``ActorCritic``; 0 for none.
+    memory_size: H, of a core before the hidden layers, as in ``ActorCritic``; 0 for none.
+    memory, memory_length, memory_heads, memory_layers: which core; see ``jaxrl.blocks.networks.memory``.
     num_atoms: N, outputs for each action, of which a value head makes its value (``jaxrl.blocks.value_heads``); 0 for one number
         without an axis of its own.
     layer_norm: as in ``MLP``, in the hidden layers.
 
-    Called with observations PyTree[..., ...] of any batch axes and, with a core, the memories float32[..., H] that came before
-    them, returns float32[..., A], with atoms float32[..., A, N].
+    Called with observations PyTree[..., ...] of any batch axes and, with a core, the memories PyTree[..., ...] that came
+    before them, returns float32[..., A], with atoms float32[..., A, N].
     """
 
     observation_space: Space
@@ -39,12 +42,16 @@ class QNetwork(nn.Module):
     memory_size: int = 0
     num_atoms: int = 0
     layer_norm: bool = False
+    memory: str = "gru"
+    memory_length: int = 32
+    memory_heads: int = 4
+    memory_layers: int = 1
 
     def setup(self):
         each = max(self.num_atoms, 1)
         self.convolution = CNN(self.channels) if self.channels else None
         self.embedding = MLP(self.hidden[:1], self.activation) if self.memory_size else None
-        self.core = GRU(self.memory_size) if self.memory_size else None
+        self.core = core(self)
         if self.network is not None:
             self.values = Own(self.network, self.observation_space, self.num_actions * each)
         elif self.dueling:
@@ -62,30 +69,29 @@ class QNetwork(nn.Module):
         return self.convolution(obs.astype(jnp.float32)) if self.convolution else spaces.flatten(self.observation_space, obs)
 
     def features(self, obs, first, memory):
-        """Turns a sequence into what the hidden layers see, float32[T, B, F], and the memories float32[T, B, H].
+        """Turns a sequence into what the hidden layers see, float32[T, B, F], and the memories PyTree[T, B, ...].
 
-        obs: PyTree[T, B, ...]. first: bool[T, B], an episode starts here: what came before is forgotten. memory: float32[B, H],
+        obs: PyTree[T, B, ...]. first: bool[T, B], an episode starts here: what came before is forgotten. memory: PyTree[B, ...],
         before step 0. Without a core, the batch axes are any, ``first`` is not read and the memories are what was given.
         """
         x = self.inputs(obs)
         if self.core is None or self.embedding is None:
             return x, memory
-        memories = unroll(self.core, memory, self.embedding(x), first)
-        return memories, memories
+        return unroll(self.core, memory, self.embedding(x), first)
 
     def next_features(self, obs, memory):
         """Turns the next observations PyTree[..., ...] of episodes under way into features float32[..., F] and memories.
 
-        memory: float32[..., H], which has taken in the observations before; zeros where there are none, () without a core.
+        memory: PyTree[..., ...], which has taken in the observations before; zeros where there are none, () without a core.
         """
         if self.core is None:
             return self.features(obs, None, memory)
-        batch = memory.shape[:-1]
-        obs = jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[len(batch) :]), obs)
-        flat = memory.reshape(-1, self.memory_size)
-        memories, _ = self.features(obs, jnp.zeros((1, flat.shape[0]), bool), flat)
-        memories = memories.reshape(*batch, self.memory_size)
-        return memories, memories
+        leaf, one = jax.tree.leaves(memory)[0], jax.tree.leaves(self.initial_memory())[0]
+        batch = leaf.shape[: leaf.ndim - one.ndim]
+        obs, flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), (obs, memory))
+        first = jnp.zeros((1, math.prod(batch)), bool)
+        found = self.features(jax.tree.map(lambda leaf: leaf[None], obs), first, flat)
+        return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[2:]), found)
 
     def head(self, features):
         """Returns the action values float32[..., A], or their atoms float32[..., A, N]."""
@@ -126,8 +132,8 @@ class QNetwork(nn.Module):
         return self.step(obs, memory)[0]
 
     def initial_memory(self):
-        """Returns the memory of one environment at the start of an episode: float32[H] zeros, or () without a core."""
-        return jnp.zeros(self.memory_size, jnp.float32) if self.memory_size else ()
+        """Returns the memory of one environment at the start of an episode: zeros, or () without a core."""
+        return initial_memory(self)
 
 
 class Critic(nn.Module):

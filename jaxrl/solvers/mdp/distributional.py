@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import is_traced, require, require_finite, require_within
+from jaxrl.errors import is_traced, require, require_finite
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, rounding_of
 from jaxrl.solvers.mdp.backups import action_values, legal
 from jaxrl.solvers.mdp.problem import require_policy, require_problem
@@ -144,25 +144,6 @@ def places(support: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
     lower = jnp.clip(jnp.searchsorted(support, value, side="right") - 1, 0, len(support) - 2).astype(jnp.int32)
     share = (value - support[lower]) / (support[lower + 1] - support[lower])
     return lower, jnp.clip(share, 0.0, 1.0)
-
-
-def tail_mean(atoms: Any, mass: Any, level: jax.Array | float) -> jax.Array:
-    """Returns the mean of the lowest share ``level`` of a law: its lower average value at risk, or CVaR, float[...].
-
-    Args:
-        atoms: float[..., M], in any order.
-        mass: float[..., M], their probabilities, which broadcast against them.
-        level: in (0, 1]; at 1 it is the mean.
-
-    Raises:
-        ConfigError: the level is out of range. Traced values are not checked.
-    """
-    require_within("tail_mean", "level", level, 0, 1, "0.1 is common.", above=True)
-    atoms, mass = jnp.broadcast_arrays(atoms, mass)
-    order = jnp.argsort(atoms, axis=-1)
-    rising, mass = (jnp.take_along_axis(part, order, -1) for part in (atoms, mass))
-    below = jnp.cumsum(mass, -1) - mass
-    return (rising * jnp.clip(level - below, 0.0, mass)).sum(-1) / level
 
 
 @partial(jax.jit, static_argnames="choose")

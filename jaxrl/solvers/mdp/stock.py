@@ -26,11 +26,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxrl.blocks.utilities import tail_mean
 from jaxrl.core import machine
 from jaxrl.core.finite import TabularModel
 from jaxrl.errors import require, require_discount, require_finite, require_index, require_number, require_real
 from jaxrl.solvers.mdp import host
-from jaxrl.solvers.mdp.distributional import distributional_evaluation, require_support, tail_mean
+from jaxrl.solvers.mdp.distributional import distributional_evaluation, require_support
 from jaxrl.solvers.mdp.problem import require_one_reward
 
 

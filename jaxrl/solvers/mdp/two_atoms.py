@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrl.blocks.utilities import tail_mean
 from jaxrl.core.finite import TabularModel
 from jaxrl.errors import require_number, require_within, unknown_name
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, fixed_point
 from jaxrl.solvers.mdp.backups import absolute_rewards, action_values, legal
-from jaxrl.solvers.mdp.distributional import tail_mean
 from jaxrl.solvers.mdp.problem import require_policy, require_problem
 from jaxrl.solvers.mdp.value_iteration import value_iteration
 

@@ -350,8 +350,6 @@ def test_the_buffer_is_updated_in_place(changes):
         ("cartpole", {"n_steps": 20, "num_envs": 4}, ConfigError, r"needs n_steps \(20\).*got 14. Try learning_starts=76"),
         ("cartpole", {"priority_exponent": 1.5}, ConfigError, r"priority_exponent must lie in \[0, 1\]"),
         ("cartpole", {"head": "median"}, UnknownNameError, "no head is named 'median'"),
-        ("cartpole", {"memory_size": 4, "prioritised": True}, ConfigError, "with memory, prioritised must be False"),
-        ("cartpole", {"memory_size": 4, "n_steps": 2}, ConfigError, "with memory, n_steps must be 1"),
         ("cartpole", {"target_interval": 0}, ConfigError, "target_interval must be an integer of at least 1"),
         ("cartpole", {"buffer_size": 31}, ConfigError, r"at least batch_size \(32\), got 31. Try buffer_size=32"),
         ("cartpole", {"learning_starts": 303}, ConfigError, r"at least learning_starts \(304\), got 302"),

@@ -1,6 +1,7 @@
 """Intrinsic motivation around a learner: what is paid, what is learned from, and what metrics are of."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -135,7 +136,7 @@ def test_every_learner_takes_a_bonus_unchanged(name):
     assert rollout.BLOCK not in metrics
     inner = module.make(intrinsic.with_bonus(env, intrinsic.pay, (bonus, bonus.init(KEY, learner.num_envs))), learner)
     _, own = jax.eval_shape(inner.update, jax.eval_shape(inner.init, KEY), KEY)
-    _, block = jax.eval_shape(intrinsic.apart, own)
+    _, block = jax.eval_shape(partial(rollout.apart, "test"), own)
     assert block.reward.shape == (learner.steps_per_update // learner.num_envs, learner.num_envs)
     assert declared_steps("test", config) == declared_steps("test", learner)
 

@@ -86,6 +86,7 @@ def probabilities(env, config, done, obs, mask=None):
         slow("cartpole", {"normalize_value": True, "clip_value": True}),
         slow("pendulum", {"normalize_observation": True, "normalize_reward": True}),
         slow("cartpole", {"memory_size": 8}),
+        slow("cartpole", {"memory_size": 8, "memory": "attention", "memory_length": 4}),
         slow("cartpole", {"target_kl": 1e-3, "normalize_advantage": False}),
         slow("pendulum", {"policy_head": "beta"}),
     ],

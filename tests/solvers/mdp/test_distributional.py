@@ -14,7 +14,6 @@ from jaxrl.solvers.mdp.distributional import (
     distributional_evaluation,
     distributional_value_iteration,
     places,
-    tail_mean,
 )
 from jaxrl.solvers.mdp.policy_evaluation import return_variance
 from jaxrl.solvers.mdp.value_iteration import value_iteration
@@ -154,12 +153,6 @@ def test_ties_can_make_the_laws_cycle_although_the_means_stand_still(double_prec
         assert int(cycles.iterations) == sweeps
         assert float(cycles.residual) > 0.4
         assert float(cycles.mean_residual) == 0.0
-
-
-def test_tail_means_by_hand():
-    atoms, mass = np.array([3.0, 0.0, 1.0]), np.array([0.5, 0.25, 0.25])
-    for level, value in ((0.25, 0.0), (0.5, 0.5), (0.75, (0.25 + 0.75) / 0.75), (1.0, 1.75), (0.1, 0.0)):
-        assert float(tail_mean(atoms, mass, level)) == pytest.approx(value)
 
 
 def test_single_precision_and_vmap():
