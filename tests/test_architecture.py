@@ -87,7 +87,7 @@ def test_algorithms_do_not_import_each_other(area):
         assert not {module for module in others if not within(module, *BUILT_ON.get(path.name, ()))}, path.name
 
 
-NAMES = ("layers", "actor_critic", "attention", "values", "latent_model", "graphs", "equivariant", "memory")
+NAMES = ("layers", "actor_critic", "attention", "values", "latent_model", "convolutional", "graphs", "equivariant", "memory")
 NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in NAMES]
 
 

@@ -57,7 +57,7 @@ def observe(state, params):
 
 
 def observe_graph(state, params):
-    """What each agent sees as a graph of agents and landmarks: itself, the other agents, then the landmarks.
+    """Each agent sees a graph of agents and landmarks: itself, the other agents, then the landmarks.
 
     nodes: float32[N, N + L, 5], where each is from there, (row, column) in board widths, and which it is, one-hot: the agent
         itself, another one, or a landmark.
@@ -121,6 +121,14 @@ def best_assignment(state: State, steps: int) -> tuple[np.ndarray, float]:
     assigned = np.full(len(uncovered), -1)
     assigned[row] = column
     return assigned[:agents], -float(uncovered[row, column].sum())
+
+
+def random_return(num_agents: int, num_landmarks: int, size: int = 5, max_steps: int = 12) -> float:
+    """Returns what each of these agents earns on average if all act uniformly at random, exactly, where agents begin anywhere.
+
+    As many moves lead into each cell as out of it, so that agents stay uniformly distributed, and independent of each other.
+    """
+    return -max_steps * num_landmarks * (1 - 1 / size**2) ** num_agents
 
 
 def toward(agent: jax.Array, target: jax.Array) -> jax.Array:

@@ -17,18 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
-from envs.markov_games.spread_grid import best_assignment
+from envs.markov_games import spread_grid
 from jaxrl.algorithms.deep import ppo
 from jaxrl.algorithms.multiagent import mappo
 from jaxrl.blocks.networks import ConvolutionalNetwork, GraphNetwork
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import require_policy
 from jaxrl.core.environment import Environment
-from jaxrl.evaluation import Episodes, evaluate
+from jaxrl.evaluation import evaluate
 from jaxrl.experiment import Arm, Claim, Results, draw, every, final, largest
 
 TEAMS, LEARNED, EPISODES = (3, 4), 3, 512  # agents, as many as landmarks; of those who learn; episodes of each measurement
-SUCCESS = "greedy_return"  # each success pays 1
 
 DOORKEY = ppo.Config(
     learning_rate=1e-3, num_envs=32, num_steps=64, clip_value=False, network=ConvolutionalNetwork((16,), hidden=(64,))
@@ -77,54 +76,53 @@ def spread(agents: int, view: str = "graph") -> Environment:
 
 
 def arms(config: Config) -> Iterator[Arm]:
-    """One learner in DoorKey, whose successes are counted, and a team of three in which every agent has its own critic."""
-    door, success = (envs.make("doorkey", view="all", timed=timed) for timed in (True, False))
-    shared = {"seeds": config.seeds, "show": ("episode_return",)}
-    learner, steps = config.doorkey.annealed(config.env_steps), config.env_steps
-    evaluators = (Episodes(success, num_episodes=128, modes=("greedy",)),)
-    yield Arm({"task": "doorkey"}, ppo.make, door, learner, env_steps=steps, evaluators=evaluators, **shared)
-    learner, steps = config.team.annealed(config.spread_env_steps), config.spread_env_steps
-    evaluators = (Episodes(spread(LEARNED), num_episodes=128, modes=("greedy",)),)
-    yield Arm({"task": "spread"}, mappo.make, spread(LEARNED), learner, env_steps=steps, evaluators=evaluators, **shared)
+    """One learner in DoorKey, where each success pays 1, and a team of three in which every agent has its own critic."""
+    for task, make, env, learner, steps in (
+        ("doorkey", ppo.make, envs.make("doorkey", view="all", timed=False), config.doorkey, config.env_steps),
+        ("spread", mappo.make, spread(LEARNED), config.team, config.spread_env_steps),
+    ):
+        shared = {"seeds": config.seeds, "env_steps": steps, "show": ("episode_return",)}
+        yield Arm({"task": task}, make, env, learner.annealed(steps), **shared)
 
 
-def graph_error(key: jax.Array, head: str) -> jax.Array:
-    """Returns by how much outputs of nodes fail to move with the nodes, or outputs of the graph to stay as they are."""
+def graph_errors(network: GraphNetwork, key: jax.Array) -> dict[str, jax.Array]:
+    """Returns by how much outputs of nodes fail to move with the nodes, and outputs of the graph to stay as they are."""
     order_key, graph_key, key = jax.random.split(key, 3)
     env, nodes = spread(TEAMS[-1]), 2 * TEAMS[-1]
     graph = jax.tree.map(lambda leaf: leaf[0], env.reset(graph_key)[0])
     order = jax.random.permutation(order_key, nodes)
     renumbered = {"nodes": graph["nodes"][order], "adjacency": graph["adjacency"][order][:, order]}
-    network = GraphNetwork((16, 16), head=head, pooling="attention")(env.observation_space, 3 * nodes)
-    params, apply = network.init(key, graph), cast(Callable, network.apply)
-    before, after = (apply(params, seen).reshape(nodes, 3) for seen in (graph, renumbered))
-    return jnp.abs((before[order] if head == "nodes" else before) - after).max()
+    errors = {}
+    for head in ("nodes", "graph"):
+        layers = replace(network, head=head)(env.observation_space, 3 * nodes)
+        params, apply = layers.init(key, graph), cast(Callable, layers.apply)
+        before, after = (apply(params, seen).reshape(nodes, 3) for seen in (graph, renumbered))
+        errors[f"{head}_error"] = jnp.abs((before[order] if head == "nodes" else before) - after).max()
+    return errors
 
 
-def team_return(env: Environment, policy: rollout.Policy, key: jax.Array) -> jax.Array:
-    """Returns what each agent of a team earns, on average over episodes, float32[]; all are paid alike."""
-    return evaluate(key, env, policy, EPISODES).return_[:, 0].mean()
+def played(env: Environment, policy_of: Callable, key: jax.Array, states: mappo.State) -> tuple[jax.Array, spread_grid.State]:
+    """Returns what each agent of a team earns, the mean over episodes, float32[S], and the first states of the episodes."""
 
+    def earned(state):
+        return evaluate(key, env, policy_of(state, True), EPISODES).return_[:, 0].mean()  # all agents are paid alike
 
-def planned(env: Environment, key: jax.Array) -> float:
-    """Returns what the best assignment of agents to landmarks earns in the same episodes."""
-    first = jax.device_get(rollout.start(jax.random.split(key)[0], env, EPISODES).state)
-    starts = (jax.tree.map(lambda leaf, episode=episode: leaf[episode], first) for episode in range(EPISODES))
-    return float(np.mean([best_assignment(start, env.max_steps)[1] for start in starts]))
+    return jax.vmap(earned)(states), rollout.start(jax.random.split(key)[0], env, EPISODES).state
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     """Measures what graph networks keep exactly, and the share of the gap from random to assigned agents that teams close."""
     keys = jax.random.split(jax.random.key(results.root), config.drawn)
-    errors = {head: jax.jit(jax.vmap(partial(graph_error, head=head)))(keys)[:, None] for head in ("nodes", "graph")}
-    yield {"task": "layers"}, {f"{head}_error": error for head, error in errors.items()}
+    errors = jax.jit(jax.vmap(partial(graph_errors, config.team.network)))(keys)
+    yield {"task": "layers"}, {name: error[:, None] for name, error in errors.items()}
     states, key = results.run(task="spread").state, jax.random.key(results.root)
     for agents in TEAMS:
         env = spread(agents)
-        policy = require_policy("core_nets", mappo.make(env, config.team))
-        earned = jax.jit(jax.vmap(lambda state: team_return(env, policy(state, True), key)))(states)  # noqa: B023
-        earned, best = results.marked(earned, task="spread")[:, None], planned(env, key)
-        drifting = float(jax.jit(partial(team_return, env, rollout.uniform_policy(env)))(key))
+        policy_of = require_policy("core_nets", mappo.make(env, config.team))
+        earned, first = jax.device_get(jax.jit(partial(played, env, policy_of))(key, states))
+        plans = [spread_grid.best_assignment(spread_grid.State(*each), env.max_steps)[1] for each in zip(*first, strict=True)]
+        drifting, best = spread_grid.random_return(agents, agents), float(np.mean(plans))
+        earned = results.marked(earned, task="spread")[:, None]
         yield {"agents": agents, "part": "bars"}, {"random": drifting, "assigned": best}
         yield {"agents": agents}, {"earned": earned, "closed": (earned - drifting) / (best - drifting)}
     for view, network in {"graph": config.team.network, "vector": None}.items():
@@ -135,8 +133,9 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
 
 def figures(results: Results) -> None:
     """Draws successes in DoorKey and returns of the teams over time, and the gap that teams of each size close."""
-    draw.curves(results, SUCCESS, {"label": "Share of episodes in which the goal is reached", "name": "doorkey"}, task="doorkey")
-    draw.curves(results, "greedy_return", {"label": f"Return, sum over {LEARNED} agents", "name": "spread"}, task="spread")
+    label = "Share of episodes in which the goal is reached"
+    draw.curves(results, "episode_return", {"label": label, "name": "doorkey"}, task="doorkey")
+    draw.curves(results, "episode_return", {"label": f"Return, sum over {LEARNED} agents", "name": "spread"}, task="spread")
     draw.against(results, "closed", "closed", "agents", "Agents", "Share of the gap that is closed", of={})
 
 
@@ -147,9 +146,9 @@ CLAIMS = (
         every([largest("nodes_error") <= 1e-5, largest("graph_error") <= 1e-5]),
     ),
     Claim(
-        "After a million steps of DoorKey 5x5, PPO with convolutions reaches the goal in at least 90 % of the episodes",
+        "After a million steps of DoorKey 5x5, PPO with convolutions reaches the goal in at least 90 % of its episodes",
         "Chevalier-Boisvert et al. (2023)",
-        final(SUCCESS, task="doorkey") >= 0.9,
+        final("episode_return", task="doorkey") >= 0.9,
     ),
     Claim(
         "Graph networks of teams of three close in teams of four at least 80 % of the gap from random to assigned agents",

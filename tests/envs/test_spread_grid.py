@@ -71,6 +71,18 @@ def test_going_to_the_assigned_landmarks_earns_what_is_planned():
         assert not np.asarray(spread_grid.distances(state))[np.arange(3), assigned].any()
 
 
+def test_random_agents_earn_the_closed_form():
+    """Against the tables: what is expected of uniform actions, from agents anywhere, whatever the landmarks are."""
+    model = tabulate(spread_grid.make(size=3, num_agents=2, landmarks=((0, 1), (2, 2))))
+    earned = for_player(model, 0)
+    value = np.zeros(model.num_states)
+    with jax.enable_x64(True):
+        for _ in range(STEPS):
+            value = np.asarray(action_values(earned, value, 1.0).mean(-1))
+    assert value.std() > 0.1
+    np.testing.assert_allclose(value.mean(), spread_grid.random_return(2, 2, 3, STEPS), rtol=1e-6)
+
+
 @pytest.mark.parametrize(("agents", "landmarks", "expected"), [(1, 2, -12.0), (2, 1, 0.0)])
 def test_unequal_numbers(agents, landmarks, expected):
     agent = np.array([[0, 0], [4, 4]])[:agents]
