@@ -30,7 +30,7 @@ from jaxrl.experiment import Arm, Claim, Results, draw, every, final, largest
 TEAMS, LEARNED = (3, 4), 3  # agents, as many as landmarks; and of those who learn
 EPISODES, GRAPHS = 512, 32  # how many are played for each measurement, and drawn for the exact claim
 
-# Episodes end within 250 steps: each update has one of every environment. Entries of pictures go up to 10: small outputs at first.
+# Episodes end within 250 steps, so that each update sees an end in every environment. Pictures are large: small outputs at first.
 DOORKEY = ppo.Config(
     learning_rate=1e-3,
     num_envs=16,
