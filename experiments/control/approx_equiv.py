@@ -38,11 +38,11 @@ PENALTY = 0.1  # weight of the relaxation, where it is punished
 class Config:
     """PPO with four networks, without wind and in it. The learning rate falls to 0 over each run."""
 
-    seeds: int = 10
+    seeds: int = 8
     """Independent learners of each kind, trained side by side (count)."""
-    env_steps: int = 200_000
+    env_steps: int = 81_920
     """Environment steps of each learner (count)."""
-    size: int = 9
+    size: int = 7
     """Rows and columns of the torus (count)."""
     channels: int = 4
     """Of the convolutions that turn, for each of four turns (count)."""
