@@ -160,7 +160,7 @@ CLAIMS = (
         final("closed", agents=4) >= 0.8,
     ),
     Claim(
-        "They keep at least 80 % of the share that teams of three close",
+        "Graph networks of teams of three close in teams of four at least 80 % of the share that they close in teams of three",
         "Agarwal et al. (2020)",
         final("closed", agents=4) / final("closed", agents=3) >= 0.8,
     ),
