@@ -39,7 +39,7 @@ class Config:
 
     seeds: int = 8
     """Independent learners of each kind, trained side by side (count)."""
-    env_steps: int = 81_920
+    env_steps: int = 61_440
     """Environment steps of each learner (count)."""
     size: int = 7
     """Rows and columns of the torus (count)."""
