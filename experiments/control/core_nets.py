@@ -56,7 +56,7 @@ class Config:
     """Independent learners of each kind, trained side by side (count)."""
     env_steps: int = 400_000
     """Environment steps of each learner in DoorKey (count)."""
-    spread_env_steps: int = 150_000
+    spread_env_steps: int = 120_000
     """Of each team (count)."""
     doorkey: ppo.Config = DOORKEY
     """Hyper-parameters in DoorKey."""
@@ -137,10 +137,13 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
 
 def figures(results: Results) -> None:
     """Draws successes in DoorKey and returns of the teams over time, and the gap that teams of each size close."""
-    label = "Share of episodes in which the goal is reached"
-    draw.curves(results, "episode_return", {"label": label, "name": "doorkey"}, task="doorkey")
-    draw.curves(results, "episode_return", {"label": f"Return, sum over {LEARNED} agents", "name": "spread"}, task="spread")
-    draw.against(results, "closed", "closed", "agents", "Agents", "Share of the gap that is closed", of={})
+    for task, title, label in (
+        ("doorkey", "PPO with convolutions in DoorKey", "Success (share of episodes)"),
+        ("spread", "Graph networks in the spread grid", f"Return (sum over {LEARNED} agents)"),
+    ):
+        draw.curves(results, "episode_return", {"title": title, "label": label, "name": task}, task=task)
+    title = f"Teams of {LEARNED}, in teams of other sizes"
+    draw.ends(results, "closed", {"title": title, "label": "Share of the gap from random to assigned agents that is closed"})
 
 
 CLAIMS = (
