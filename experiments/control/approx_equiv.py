@@ -127,13 +127,14 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
 
 def figures(results: Results) -> None:
     """Draws what the networks earn over time, without wind and in it, with clear pictures and through noise."""
-    label = "Discounted return of the greedy policy (reward units)"
+    label = "Discounted return (reward units)"
     for wind in WINDS:
         optimum = float(results.final("optimum", wind=wind)[0])
         options = {"title": f"Wind {wind:g}", "name": f"wind_{wind:g}", "label": label, "optimum": optimum}
         draw.curves(results, "clear", options, wind=wind)
         draw.curves(results, "noisy", options | {"title": f"Wind {wind:g}, through noise", "name": f"noise_{wind:g}"}, wind=wind)
-    draw.against(results, "relaxation", "relaxation", "wind", "Probability of the wind", "Distance from exact layers", of={})
+    title, label = "Relaxed layers at the end", "Distance from exact layers"
+    draw.against(results, "relaxation", "relaxation", "wind", "Probability of the wind", label, of={}, title=title)
 
 
 def learned(network: str, wind: float) -> Quantity:
