@@ -56,6 +56,7 @@ from envs.gridworlds import (
     short_corridor,
     t_maze,
     windy_grid,
+    windy_torus,
 )
 from envs.markov_games import (
     coin_game,
@@ -197,6 +198,7 @@ REGISTRY: dict[str, Callable[..., Environment]] = {
     "travellers_dilemma": travellers_dilemma.make,
     "weighted_rock_paper_scissors": functools.partial(matrix_game, named.WEIGHTED_ROCK_PAPER_SCISSORS),
     "windy_grid": windy_grid.make,
+    "windy_torus": windy_torus.make,
 }
 
 SHOWN_BY = "envs.names() and by the command: jaxrl envs"  # all names

@@ -42,6 +42,7 @@ from envs.gridworlds import (
     random_maze,
     short_corridor,
     t_maze,
+    windy_torus,
 )
 from envs.gridworlds import rendering as grids
 from envs.markov_games import (
@@ -145,6 +146,7 @@ RENDERERS: dict[type, Callable[[Any, Any], np.ndarray]] = {
     tag.Params: games.particles,
     token_mdp.Params: tokens.prefix,
     traffic_junction.Params: games.crossing,
+    windy_torus.Params: grids.borderless,
 }
 
 # Those whose rules are a formula, which their parameters do not tell: (env, state) -> picture.

@@ -88,8 +88,8 @@ def test_algorithms_do_not_import_each_other(area):
         assert not {module for module in others if not within(module, *BUILT_ON.get(path.name, ()))}, path.name
 
 
-NAMES = ("layers", "actor_critic", "attention", "values", "latent_model", "dynamics_model", "graphs", "equivariant", "memory")
-NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in NAMES]
+NAMES = ("layers", "actor_critic", "attention", "values", "memory", "latent_model", "dynamics_model", "convolutional", "graphs")
+NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in (*NAMES, "equivariant")]
 
 
 def test_networks_and_distributions_are_the_only_doors():

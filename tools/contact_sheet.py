@@ -26,6 +26,7 @@ SHEET: dict[str, Callable[[], Environment]] = {
     "four_rooms": lambda: envs.make("four_rooms"),
     "cliff_walking": lambda: envs.make("cliff_walking"),
     "windy_grid": lambda: envs.make("windy_grid"),
+    "windy_torus": lambda: envs.make("windy_torus", wind=0.3),
     "dyna_maze": lambda: envs.make("dyna_maze"),
     "blocking_maze right": lambda: envs.make("blocking_maze"),
     "blocking_maze left": lambda: envs.make("blocking_maze", opening="left"),

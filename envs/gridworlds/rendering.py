@@ -19,6 +19,7 @@ from envs.gridworlds import (
     random_maze,
     short_corridor,
     t_maze,
+    windy_torus,
 )
 from envs.tiles import TILE, Board
 
@@ -227,6 +228,18 @@ def maze(state: random_maze.State, params: random_maze.Params) -> np.ndarray:
         board.wall(place)
     board.goal((len(walls) - 2, len(walls) - 2))
     board.agent(np.asarray(state.position))
+    return board.picture
+
+
+def borderless(state: windy_torus.State, params: windy_torus.Params) -> np.ndarray:
+    """The torus; arrows show where the wind blows, the brighter the likelier."""
+    size = round(len(params.exposed) ** 0.5)
+    board, wind = _open(size, size), float(params.wind)
+    for cell in np.flatnonzero(np.asarray(params.exposed)):
+        board.fill(divmod(int(cell), size), tiles.blend(tiles.FLOOR, tiles.SKY, 0.45 * wind))
+        board.draw(divmod(int(cell), size), "arrow 0", tiles.WHITE, wind)
+    board.goal(divmod(int(state.goal), size))
+    board.agent(divmod(int(state.agent), size))
     return board.picture
 
 

@@ -10,7 +10,8 @@ passing, on their way to another, before its own agent arrives.
 Source: Lowe et al. (2017), "cooperative navigation", on a grid.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ from envs.markov_games import board
 from envs.markov_games.agents import distinct, others
 from jaxrl.core.environment import Environment
 from jaxrl.core.finite import Outcomes
+from jaxrl.core.spaces import Box, Dict
 from jaxrl.errors import require
 
 
@@ -54,6 +56,23 @@ def observe(state, params):
     return jnp.concatenate([state.agent, landmarks, neighbours], axis=-1).astype(jnp.float32) / (len(params.rows) - 1)
 
 
+def observe_graph(state, params):
+    """Each agent sees a graph of agents and landmarks: itself, the other agents, then the landmarks.
+
+    nodes: float32[N, N + L, 5], where each is from there, (row, column) in board widths, and which it is, one-hot: the agent
+        itself, another one, or a landmark.
+    adjacency: float32[N, N + L, N + L], 1 / (1 + d) of two nodes that are d moves apart, and 0 of a node and itself.
+    """
+    agents, landmarks = len(state.agent), len(state.landmark)
+    there = jnp.broadcast_to(state.landmark, (agents, landmarks, 2))
+    place = jnp.concatenate([state.agent[:, None], others(state.agent), there], axis=1)
+    kind = jnp.repeat(jnp.eye(3, dtype=jnp.float32), np.array([1, agents - 1, landmarks]), axis=0)
+    offset = (place - state.agent[:, None]).astype(jnp.float32) / (len(params.rows) - 1)
+    nodes = jnp.concatenate([offset, jnp.broadcast_to(kind, (agents, *kind.shape))], axis=-1)
+    apart = jnp.abs(place[:, :, None] - place[:, None]).sum(-1).astype(jnp.float32)
+    return {"nodes": nodes, "adjacency": jnp.where(jnp.eye(len(kind), dtype=bool), 0.0, 1 / (1 + apart))}
+
+
 def global_obs(state, params):
     """float32[2 N + 2 L]: where all agents and landmarks are, in board widths."""
     return jnp.concatenate([leaf.reshape(-1) for leaf in state]).astype(jnp.float32) / (len(params.rows) - 1)
@@ -65,6 +84,7 @@ class Drawn:
 
     agents: int
     landmarks: int
+    observe: Callable
 
     def __call__(self, key, params):
         agent_key, landmark_key = jax.random.split(key)
@@ -72,7 +92,7 @@ class Drawn:
         agent = jax.random.randint(agent_key, (self.agents, 2), 0, size, jnp.int32)
         cell = distinct(landmark_key, self.landmarks, size * size)
         state = State(agent, jnp.stack([cell // size, cell % size], axis=-1))
-        return observe(state, params), state
+        return self.observe(state, params), state
 
 
 def distances(state: State) -> np.ndarray:
@@ -103,6 +123,14 @@ def best_assignment(state: State, steps: int) -> tuple[np.ndarray, float]:
     return assigned[:agents], -float(uncovered[row, column].sum())
 
 
+def random_return(num_agents: int, num_landmarks: int, size: int = 5, max_steps: int = 12) -> float:
+    """Returns what each of these agents earns on average if all act uniformly at random, exactly, where agents begin anywhere.
+
+    As many moves lead into each cell as out of it, so that agents stay uniformly distributed, and independent of each other.
+    """
+    return -max_steps * num_landmarks * (1 - 1 / size**2) ** num_agents
+
+
 def toward(agent: jax.Array, target: jax.Array) -> jax.Array:
     """Returns the actions that lead agents int32[..., 2] to targets int32[..., 2] on a shortest way, rows first; int32[...]."""
     row, column = target[..., 0] - agent[..., 0], target[..., 1] - agent[..., 1]
@@ -116,8 +144,9 @@ def make(
     num_landmarks: int = 3,
     landmarks: tuple[tuple[int, int], ...] | None = None,
     max_steps: int = 12,
+    view: str = "vector",
 ) -> Environment:
-    """Builds spread grid. Actions: stay, left, down, right, up. Observation: see ``observe``.
+    """Builds spread grid. Actions: stay, left, down, right, up.
 
     Args:
         size: rows and columns of the board, at least 2.
@@ -125,10 +154,13 @@ def make(
         num_landmarks: how many, in different cells that are drawn for every episode.
         landmarks: (row, column) of each, instead: the game is finite then, and can be tabulated.
         max_steps: the time limit.
+        view: what an agent sees: "vector", see ``observe``, or "graph", see ``observe_graph``, for ``networks.GraphNetwork``: its
+            parameters know no number of agents.
 
     Raises:
         ConfigError: one of them is out of range.
     """
+    require(view in ("vector", "graph"), "spread_grid", "view must be 'vector' or 'graph'", view, "Choose one.")
     require(size >= 2, "spread_grid", "size must be at least 2 cells", size, "5 is the default.")
     for name, count in (("num_agents", num_agents), ("max_steps", max_steps)):
         require(count >= 1, "spread_grid", f"{name} must be at least 1", count, "3 and 12 are the defaults.")
@@ -141,6 +173,9 @@ def make(
         cells = np.indices((size,) * (2 * num_agents), np.int32).reshape(2 * num_agents, -1).T.reshape(-1, num_agents, 2)
         start = State(jnp.asarray(cells), jnp.asarray(np.broadcast_to(landmark, (len(cells), *landmark.shape)), jnp.int32))
         num_landmarks = len(landmark)
-    features = 2 * (num_agents + num_landmarks)
-    env = board.game(Params(rows, start), outcomes, features, max_steps, observe, global_obs, num_agents, low=-1.0)
-    return env if landmarks is not None else board.not_listed(env, Drawn(num_agents, num_landmarks))
+    count, seen = num_agents + num_landmarks, observe if view == "vector" else observe_graph
+    env = board.game(Params(rows, start), outcomes, 2 * count, max_steps, seen, global_obs, num_agents, low=-1.0)
+    if view == "graph":
+        graph = Dict.of(nodes=Box(-1.0, 1.0, (count, 5)), adjacency=Box(0.0, 1.0, (count, count)))
+        env = replace(env, observation_space=graph)
+    return env if landmarks is not None else board.not_listed(env, Drawn(num_agents, num_landmarks, seen))

@@ -1,4 +1,4 @@
-"""Optimisers of networks: Adam under a bound on the norm of the gradient, one step of it, and steps up to a divergence."""
+"""Optimisers of networks: Adam under a bound on the norm of the gradient, steps of it, penalties, steps up to a divergence."""
 
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +57,23 @@ def annealed_adam(config: Any) -> optax.GradientTransformation:
     """
     num_steps = config.anneal_updates * config.num_epochs * config.num_minibatches
     return adam(annealed(config.learning_rate, num_steps), config.max_grad_norm, eps=1e-5)
+
+
+def penalised(objective: Callable, penalty: Callable, weight: Any) -> Callable:
+    """Returns an objective with a penalty of the parameters added to its loss, and beside its metrics as ``penalty``.
+
+    Args:
+        objective: ``(params, batch) -> (float32[], metrics)``, a loss.
+        penalty: ``(params) -> float32[]``.
+        weight: a number of at least 0, which may be traced.
+    """
+
+    def total(params, batch):
+        loss, metrics = objective(params, batch)
+        size = penalty(params)
+        return loss + weight * size, metrics | {"penalty": size}
+
+    return total
 
 
 def gradient_step(loss: Callable, optimiser: optax.GradientTransformation) -> Callable:

@@ -33,6 +33,16 @@ def test_a_step_is_that_of_optax_on_the_cut_gradient():
         np.testing.assert_allclose(found[name], leaf - 0.1 * gradient / (jnp.abs(gradient) + 0.1), rtol=1e-5)
 
 
+def test_a_penalty_is_added_to_the_loss_and_measured():
+    def loss(params, batch):
+        return batch * params, {"loss": batch * params}
+
+    total = optimisers.penalised(loss, jnp.square, 0.25)
+    (value, metrics), gradient = jax.value_and_grad(total, has_aux=True)(jnp.float32(2.0), jnp.float32(3.0))
+    assert (value, gradient) == (3 * 2 + 0.25 * 4, 3 + 0.25 * 4)
+    assert metrics == {"loss": 6.0, "penalty": 4.0}
+
+
 @pytest.mark.parametrize("gradient", [[0.0, 0.0], [1e25, -1.0]])
 def test_without_a_bound_nothing_is_cut(gradient):
     """Neither zeros nor a gradient whose norm overflows are NaN, not even in a branch that is not taken."""

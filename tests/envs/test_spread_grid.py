@@ -71,6 +71,18 @@ def test_going_to_the_assigned_landmarks_earns_what_is_planned():
         assert not np.asarray(spread_grid.distances(state))[np.arange(3), assigned].any()
 
 
+def test_random_agents_earn_the_closed_form():
+    """Against the tables: what is expected of uniform actions, from agents anywhere, whatever the landmarks are."""
+    model = tabulate(spread_grid.make(size=3, num_agents=2, landmarks=((0, 1), (2, 2))))
+    earned = for_player(model, 0)
+    value = np.zeros(model.num_states)
+    with jax.enable_x64(True):
+        for _ in range(STEPS):
+            value = np.asarray(action_values(earned, value, 1.0).mean(-1))
+    assert value.std() > 0.1
+    np.testing.assert_allclose(value.mean(), spread_grid.random_return(2, 2, 3, STEPS), rtol=1e-6)
+
+
 @pytest.mark.parametrize(("agents", "landmarks", "expected"), [(1, 2, -12.0), (2, 1, 0.0)])
 def test_unequal_numbers(agents, landmarks, expected):
     agent = np.array([[0, 0], [4, 4]])[:agents]
@@ -131,3 +143,33 @@ def test_landmarks_stay_uncovered_while_nobody_stands_there():
         state = spread_grid.State(jnp.array(corners, jnp.int32), jnp.array([[0, 0], [4, 4]], jnp.int32))
         step = env.step(jax.random.key(0), state, jnp.zeros(2, jnp.int32))
         np.testing.assert_array_equal(step.reward, [-float(len({(0, 0), (4, 4)} - set(corners)))] * 2)
+
+
+# ---- the view as a graph
+
+
+def test_a_graph_shows_what_the_vector_shows():
+    vector, graph = spread_grid.make(num_agents=2), spread_grid.make(num_agents=2, view="graph")
+    key = jax.random.key(5)
+    (flat, state), (seen, same) = vector.reset(key), graph.reset(key)
+    jax.tree.map(np.testing.assert_array_equal, state, same)
+    nodes = np.asarray(seen["nodes"])
+    np.testing.assert_array_equal(nodes[:, 0, :2], 0.0)  # oneself
+    np.testing.assert_allclose(nodes[:, 2:, :2].reshape(2, -1), flat[:, 2:8], atol=1e-6)
+    np.testing.assert_allclose(nodes[:, 1, :2], flat[:, 8:], atol=1e-6)
+    np.testing.assert_array_equal(nodes[:, :, 2:], [np.eye(3)[[0, 1, 2, 2, 2]]] * 2)
+    place = np.concatenate([state.agent, state.landmark])
+    for agent, order in enumerate(([0, 1, 2, 3, 4], [1, 0, 2, 3, 4])):
+        apart = np.abs(place[order][:, None] - place[order]).sum(-1)
+        np.testing.assert_allclose(seen["adjacency"][agent], (1 - np.eye(5)) / (1 + apart), rtol=1e-6)
+
+
+@pytest.mark.parametrize("parameters", [dict(num_agents=1, num_landmarks=2), dict(size=3, num_agents=2, landmarks=((0, 0),))])
+def test_graphs_keep_the_protocol(parameters):
+    env = spread_grid.make(view="graph", **parameters)
+    check_environment(env, jax.random.key(0), rebuilt=spread_grid.make(view="graph", **parameters))
+
+
+def test_an_unknown_view_is_refused():
+    with pytest.raises(ConfigError, match="view must be 'vector' or 'graph'"):
+        spread_grid.make(view="image")

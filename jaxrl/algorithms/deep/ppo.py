@@ -57,6 +57,7 @@ class Config:
     ent_coef: float = 0.01  # weight of the entropy bonus
     vf_coef: float = 0.5  # weight of the value loss
     max_grad_norm: float = 0.5  # the global norm of the gradient is cut to this
+    penalty_coef: float = 0.0  # weight of the penalty, where there is one
     # The divergence from the policy that collected the data beyond which an update makes no further step, in nats. None, not
     # infinity, is the default: it leaves the test out of the program, and numbers can still be swept without compiling again.
     target_kl: float | None = None
@@ -80,6 +81,9 @@ class Config:
     # A network of your own in place of these layers, one each for actor and critic: (observation_space, num_outputs) -> flax
     # module; see jaxrl.blocks.networks.
     network: Callable | None = static(default=None)
+    # A function of the parameters of actor and critic, (params) -> float32[], such as networks.relaxation_penalty: penalty_coef
+    # times it is added to the loss.
+    penalty: Callable | None = static(default=None)
     # Whether the change of the value estimate is limited as well. Where values are large (CartPole's are near 100), an
     # unclipped critic's gradient fills the gradient norm that actor and critic share, and the policy stops improving.
     clip_value: bool = static(default=True)  # by clip_eps, as the ratio
@@ -112,7 +116,7 @@ class Config:
         require_counts(where, self, "num_envs", "num_steps", "num_epochs", "num_minibatches")
         require_numbers(where, self, "anneal_updates", "clip_eps", "max_grad_norm", "target_kl")
         require_between(where, self, 0, 1, "gamma", "gae_lambda")
-        require_between(where, self, 0, float("inf"), "vf_coef")
+        require_between(where, self, 0, float("inf"), "vf_coef", "penalty_coef")
         if self.taylor_order is not None:
             require_count(where, "taylor_order", self.taylor_order, 0)
             require_between(where, self, 0, 1, "taylor_gamma")
@@ -319,6 +323,8 @@ def optimise(
         The carry after all steps, and the metrics over the minibatches; with ``target_kl`` over those up to the first that is
         too far, and ``gradient_steps``, float32[]: how many steps were made.
     """
+    if config.penalty is not None:
+        objective = optimisers.penalised(objective, config.penalty, config.penalty_coef)
     step = optimisers.gradient_step(objective, optimisers.annealed_adam(config))
     if config.target_kl is None:
         carry, metrics = epochs_of_minibatches(key, step, carry, data, config.num_epochs, config.num_minibatches)

@@ -7,6 +7,7 @@
     values        action values: of all actions, or of one that is given
     latent_model  a model of an environment in states of its own
     dynamics_model  a model of an environment in its own observations
+    convolutional ordinary convolutions, with edges of zeros or on a torus; a ``network`` as described below
     graphs        graph networks, with outputs for each node or for the graph; a ``network`` as described below
     equivariant   convolutions that turn with the image, exactly or nearly; a ``network`` as described below
 
@@ -36,6 +37,7 @@ Initialisation uses no LAPACK: QR under vmap can hang on a CPU with two cores, a
 
 from jaxrl.blocks.networks.actor_critic import Actor, ActorCritic, actor_critic
 from jaxrl.blocks.networks.attention import CausalTransformer, DecisionTransformer
+from jaxrl.blocks.networks.convolutional import Convolution, ConvolutionalNetwork
 from jaxrl.blocks.networks.dynamics_model import DynamicsModel
 from jaxrl.blocks.networks.equivariant import (
     EquivariantNetwork,
@@ -69,6 +71,8 @@ __all__ = [
     "Actor",
     "ActorCritic",
     "CausalTransformer",
+    "Convolution",
+    "ConvolutionalNetwork",
     "Critic",
     "DecisionTransformer",
     "DynamicsModel",

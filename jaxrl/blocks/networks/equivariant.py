@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxrl.blocks.networks.convolutional import PADDINGS, convolve
 from jaxrl.blocks.networks.layers import MLP, activation, dense, orthogonal
 from jaxrl.core import spaces
 from jaxrl.core.config import require_image
@@ -41,7 +42,6 @@ from jaxrl.core.spaces import Space
 from jaxrl.errors import SpaceError, require, require_count, unknown_name
 
 ORDER = 4  # of the group
-PADDINGS = {"zero": "constant", "circular": "wrap"}
 READOUTS = ("mean", "max", "full")
 GROUP_POOLINGS = ("mean", "max")
 HEADS = ("moves", "invariant")
@@ -67,7 +67,7 @@ class LiftingConvolution(nn.Module):
     def __call__(self, x):
         filters, bias, weight = _parameters(self, x.shape[-1])
         turned = [jnp.einsum("lijco,l->ijco", jnp.rot90(filters, r, (1, 2)), weight[:, r]) for r in range(ORDER)]
-        return _convolve(x, jnp.stack(turned, axis=-2), _padded(self.kernel_size, self.padding)) + bias
+        return _convolve(x, jnp.stack(turned, axis=-2), self.padding) + bias
 
 
 class GroupConvolution(nn.Module):
@@ -95,7 +95,7 @@ class GroupConvolution(nn.Module):
 
         kernel = jnp.stack([turned(r) for r in range(ORDER)], axis=-2)
         kernel = kernel.reshape(*kernel.shape[:2], -1, ORDER, self.channels)
-        return _convolve(x.reshape(*x.shape[:-2], -1), kernel, _padded(self.kernel_size, self.padding)) + bias
+        return _convolve(x.reshape(*x.shape[:-2], -1), kernel, self.padding) + bias
 
 
 def _parameters(module: Any, *inputs: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -109,18 +109,10 @@ def _parameters(module: Any, *inputs: int) -> tuple[jax.Array, jax.Array, jax.Ar
     return filters, bias, module.param(RELAXATION, nn.initializers.ones, (count, ORDER)) if count else jnp.ones((1, ORDER))
 
 
-def _padded(kernel_size: int, padding: str) -> tuple[int, str]:
-    """Returns how many rows and columns are added at each edge, and the mode of ``jnp.pad``."""
-    return (0, "constant") if padding == "none" else (kernel_size // 2, PADDINGS[padding])
-
-
-def _convolve(x: jax.Array, kernel: jax.Array, padded: tuple[int, str]) -> jax.Array:
+def _convolve(x: jax.Array, kernel: jax.Array, padding: str) -> jax.Array:
     """Returns the sums over places, float32[..., H', W', 4, O], of float32[..., H, W, C] and a kernel float32[k, k, C, 4, O]."""
-    batch, (edge, mode) = x.shape[:-3], padded
-    x = jnp.pad(x.reshape(-1, *x.shape[-3:]), ((0, 0), (edge, edge), (edge, edge), (0, 0)), mode=mode)
-    flat = kernel.reshape(*kernel.shape[:3], -1)
-    y = jax.lax.conv_general_dilated(x, flat, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    return y.reshape(*batch, *y.shape[1:3], *kernel.shape[3:])
+    y = convolve(x, kernel.reshape(*kernel.shape[:3], -1), padding)
+    return y.reshape(*y.shape[:-1], *kernel.shape[3:])
 
 
 def pool_group(x: jax.Array, pooling: str = "max") -> jax.Array:
@@ -137,7 +129,9 @@ def relaxation_penalty(params: Any) -> jax.Array:
         params: PyTree, the parameters of a network or of an algorithm's networks; leaves other than ``relaxation`` are left out.
 
     A loss with ``weight * relaxation_penalty(params)`` added prefers symmetry where it costs nothing, after the regulariser of
-    Wang, Walters and Yu (2022), which penalises differences of w between places of the group.
+    Wang, Walters and Yu (2022), which penalises differences of w between places of the group. PPO and MAPPO add it:
+
+        ppo.Config(network=..., penalty=relaxation_penalty, penalty_coef=0.1)
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     found = [leaf for path, leaf in leaves if jax.tree_util.keystr(path[-1:], simple=True) == RELAXATION]

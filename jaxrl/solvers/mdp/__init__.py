@@ -13,6 +13,7 @@
     policy_gradient    softmax policies that depend on time, by exact and sampled gradients
     occupancy          linear programmes over visits, where costs have budgets
     option_models      courses of action over several steps, and the best choice among them
+    symmetries         maps of states and actions that change little, and how far optimal values can differ under them
     laplacian          the graph of the states, and options that climb its slow eigenvectors
     host               one model at a time, of a million states too, with sparse matrices
     sparse             these matrices
@@ -21,10 +22,10 @@ A ``TabularModel`` holds the K successors of each state and action, not a matrix
 proportion to X A K, in ``policy_evaluation`` with ``dense=False``. For a million states there is ``host``: an open room of 1000 x
 1000 cells with slips is tabulated in 25 s and 1 GB, and solved in 3 minutes and 2.3 GB on two CPU cores.
 
-``occupancy``, ``stock``, ``worst_cases``, ``prioritised_sweeping``, ``laplacian``, ``sparse``, ``host`` and the models of
-``option_models`` compute on the host. All others are pure and compile; they use no LAPACK, so they can be vmapped over thousands
-of policies. They compute in the precision jax is set to: float32, or float64 inside ``jax.enable_x64(True)``. Each returns,
-beside its answer, by how much that misses its equation and how far it can be from the truth; sums over a number of steps
+``occupancy``, ``stock``, ``worst_cases``, ``prioritised_sweeping``, ``laplacian``, ``symmetries``, ``sparse``, ``host`` and the
+models of ``option_models`` compute on the host. All others are pure and compile; they use no LAPACK, so they can be vmapped over
+thousands of policies. They compute in the precision jax is set to: float32, or float64 inside ``jax.enable_x64(True)``. Each
+returns, beside its answer, by how much that misses its equation and how far it can be from the truth; sums over a number of steps
 (``return_of_policy``, ``host.finite_horizon``) are exact but for rounding, and come alone.
 
 Source: Sutton and Barto (2018), chapter 4; Puterman (1994), chapter 6.

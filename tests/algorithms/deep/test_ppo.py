@@ -279,6 +279,21 @@ def test_targets_of_a_sweep_are_one_program():
     np.testing.assert_array_equal(found.metrics["gradient_steps"], [[1.0] * 3, [8.0] * 3])
 
 
+def sum_of_squares(params):
+    return sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params))
+
+
+def test_a_penalty_of_the_parameters_is_learned_from_and_its_weights_are_one_program():
+    config = CONFIG.replace(penalty=sum_of_squares, penalty_coef=jnp.array([0.0, 10.0]), learning_rate=3e-3)
+    found = run(ppo.make, envs.make("cartpole"), config, seeds=2, num_updates=3, chunk_length=1)
+    free, held = found.metrics["penalty"]
+    assert held[0] < free[0]
+    assert (np.diff(held) < 0).all()
+    plain = within(None)
+    np.testing.assert_allclose(plain.metrics["policy_loss"][0], found.metrics["policy_loss"][0], rtol=1e-3, atol=1e-6)
+    assert "penalty" not in plain.metrics
+
+
 # ---- A2C
 
 
