@@ -30,13 +30,16 @@ def adam(learning_rate: Any, max_grad_norm: Any, eps: float) -> optax.GradientTr
     each = optax.chain(cut, optax.adam(learning_rate, eps=eps))
     flat = optax.flatten(each)
 
-    def suited(parameters: Any) -> optax.GradientTransformation:
-        return flat if sum(leaf.size for leaf in jax.tree.leaves(parameters)) <= MOST_FLAT else each
+    def suited(tree: Any) -> optax.GradientTransformation:
+        return flat if sum(leaf.size for leaf in jax.tree.leaves(tree)) <= MOST_FLAT else each
 
-    return optax.GradientTransformation(
-        lambda parameters: suited(parameters).init(parameters),
-        lambda gradient, state, parameters=None: suited(gradient).update(gradient, state, parameters),
-    )
+    def init(params: Any) -> Any:
+        return suited(params).init(params)
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        return suited(updates).update(updates, state, params)
+
+    return optax.GradientTransformation(init, update)
 
 
 def annealed(learning_rate: Any, num_steps: Any) -> Callable:
