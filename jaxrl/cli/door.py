@@ -101,14 +101,25 @@ def require_seeds(where: str, name: str, seeds: int) -> None:
     machine.require_room(where, f"{name} ({seeds:,})", float(BYTES_OF_A_SEED) * seeds, f"Give fewer: {option}.")
 
 
-def require_counts(where: str, config: Any) -> None:
-    """Raises ConfigError unless the budgets in the configuration of an experiment are at least 1, and its seeds have room."""
+def require_counts(where: str, config: Any, published: Any) -> None:
+    """Raises ConfigError unless the counts in the configuration of an experiment are at least 1, and its seeds have room.
+
+    Args:
+        where: who asks.
+        config: the configuration. published: that with the published settings; of what is at least 1 there, there must be one.
+    """
     for name, value in _integers(config):
         if _is_one_of(name, SEED_COUNTS):
             require_seeds(where, name, value)
         elif _is_one_of(name, COUNTS):
-            fix = f"Set {name} to 1 or more."
-            require(value >= 1, where, f"{name} must be an integer of at least 1", value, fix)
+            _require_count(where, name, value, f"Set {name} to 1 or more.")
+    for name, usual in vars(published).items():
+        if isinstance(usual, int) and not isinstance(usual, bool) and usual >= 1:
+            _require_count(where, name, getattr(config, name), f"Try {_option(name)} {usual}.")
+
+
+def _require_count(where: str, name: str, value: int, fix: str) -> None:
+    require(value >= 1, where, f"{name} must be an integer of at least 1", value, fix)
 
 
 def _integers(config: Any) -> Iterator[tuple[str, int]]:

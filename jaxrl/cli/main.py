@@ -235,7 +235,7 @@ def _parse(where: str, experiment: Experiment, default: Any, arguments: list[str
     else:  # two configurations inside have fields of one name: --minimax.gamma, --independent.gamma
         Options.__annotations__["experiments_own"] = Annotated[experiment.config, arg(name="")]
     options = door.read(Options, arguments, where, "\n\n".join([experiment.doc, more] if more else [experiment.doc]))
-    door.require_counts(where, options.experiments_own)
+    door.require_counts(where, options.experiments_own, experiment.config())
     return options, options.experiments_own
 
 

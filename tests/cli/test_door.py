@@ -73,6 +73,18 @@ def test_bad_values_of_every_experiment(experiment, tmp_path, capsys, monkeypatc
     assert not list(tmp_path.iterdir()), "a run that was refused leaves no folder"
 
 
+def test_there_is_one_at_least_of_whatever_an_experiment_counts(experiment, tmp_path, capsys, monkeypatch):
+    """A number of evaluations, or of graphs, that is 0 would end in a division or in an empty table."""
+    monkeypatch.chdir(tmp_path)
+    published = {field.name: getattr(experiment.config(), field.name) for field in dataclasses.fields(experiment.config)}
+    for name, value in published.items():
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+            option = f"--{name.replace('_', '-')}"
+            line = refused(["run", experiment.name, "--quick", option, "0", "--runs", str(tmp_path)], capsys)
+            assert f"{name} must be an integer of at least 1, got 0" in line
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_of_every_experiment(experiment, capsys):
     with pytest.raises(SystemExit) as leave:
         main(["run", experiment.name, "--help"])
