@@ -37,7 +37,7 @@ CONFIG = sac.Config(
 
 def trained(env, num_updates=50, **changes):
     config = CONFIG.replace(**changes)
-    return config, run(sac.make, env, config, seeds=4, num_updates=num_updates, chunk_length=num_updates)
+    return config, run(sac.make, env, config, seeds=4, num_updates=num_updates, chunk_length=50)
 
 
 def values(env, config, done, obs):

@@ -25,7 +25,7 @@ CONFIG = td3.Config(learning_rate=3e-3, critic_learning_rate=3e-3, gamma=GAMMA, 
 
 def trained(env, num_updates=50, config=CONFIG, **changes):
     config = config.replace(**changes)
-    return config, run(td3.make, env, config, seeds=4, num_updates=num_updates, chunk_length=num_updates)
+    return config, run(td3.make, env, config, seeds=4, num_updates=num_updates, chunk_length=50)
 
 
 def greedy_actions(env, config, done, obs):

@@ -34,7 +34,7 @@ SMALL = Config(
 
 def trained(env, num_updates=30, **changes):
     config = SMALL.replace(**changes)
-    done = run(alphazero.make, env, config, seeds=2, num_updates=num_updates, chunk_length=num_updates)
+    done = run(alphazero.make, env, config, seeds=2, num_updates=num_updates, chunk_length=10)
     assert not done.summary.failed_seeds
     return config, done
 
