@@ -99,7 +99,7 @@ class Ensemble:
     num_elites: int = static(default=5)  # K, that predict (count); at most N
     hidden: tuple[int, ...] = static(default=(200, 200, 200))  # layer sizes of each member
     activation: str = static(default="swish")  # between layers: tanh, relu, swish or gelu
-    deterministic: bool = static(default=False)  # no variance
+    probabilistic: bool = static(default=True)  # with a variance
     # A network of your own in place of these layers: (space, num_outputs) -> flax module; it sees the tuple of both inputs.
     network: Callable | None = static(default=None)
 
@@ -193,7 +193,7 @@ class Ensemble:
             target = moments.normalize(state.outputs, self._targets(steps), clip=jnp.inf)
             fit = gaussian_nll(mean, log_variance, target).sum(-1)
             end = jax.nn.softplus(jnp.where(steps.terminated, -logit, logit))
-            return (fit + end).mean() + (0.0 if self.deterministic else BOUNDS_COEFFICIENT * _width(params))
+            return (fit + end).mean() + (BOUNDS_COEFFICIENT * _width(params) if self.probabilistic else 0.0)
 
         loss = jax.vmap(of_member)(params, steps)
         return loss.sum(), {"model_loss": loss.mean()}
@@ -211,7 +211,7 @@ class Ensemble:
 
     def _prediction(self, state: State, mean: jax.Array, log_variance: jax.Array, logit: jax.Array) -> Prediction:
         scale = jnp.sqrt(state.outputs.variance + moments.EPSILON)
-        deviation = jnp.zeros_like(mean) if self.deterministic else scale * jnp.exp(0.5 * log_variance)
+        deviation = scale * jnp.exp(0.5 * log_variance) if self.probabilistic else jnp.zeros_like(mean)
         return Prediction(moments.denormalize(state.outputs, mean), deviation, jax.nn.sigmoid(logit))
 
     def _features(self, obs: PyTree, action: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -232,7 +232,7 @@ class Ensemble:
 
     @property
     def _network(self) -> DynamicsModel:
-        layers = self.hidden, self.activation, self.deterministic, self.network
+        layers = self.hidden, self.activation, self.probabilistic, self.network
         return DynamicsModel(self._num_features, self._num_action_features, *layers)
 
     @property

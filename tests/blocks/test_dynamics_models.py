@@ -99,7 +99,7 @@ def test_draws_have_the_mean_and_the_deviation_of_the_system(linear):
 
 
 def test_each_row_is_drawn_by_an_elite_of_its_own():
-    model = Ensemble(SMALL.observation_space, SMALL.action_space, hidden=(4,), num_members=3, num_elites=2, deterministic=True)
+    model = Ensemble(SMALL.observation_space, SMALL.action_space, hidden=(4,), num_members=3, num_elites=2, probabilistic=False)
     state = begun(model, steps(50)).replace(elites=jnp.array([2, 0], jnp.int32))
     one = steps(5, seed=2)
     rows = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), (one.obs, one.action))
@@ -123,7 +123,7 @@ def test_the_spread_falls_with_data_and_grows_away_from_them():
 
 
 def test_deterministic_members_have_no_variance_and_find_the_mean():
-    model = SMALL.replace(deterministic=True)
+    model = SMALL.replace(probabilistic=False)
     state, _ = fitted(model, steps(1000, noise=0.0 * NOISE))
     test = steps(200, seed=1)
     found = model.predict(state, test.obs, test.action)

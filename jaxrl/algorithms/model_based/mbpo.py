@@ -46,7 +46,7 @@ class Config(sac.Config):
     num_gradient_steps: int = static(default=10)  # G, of soft actor-critic in each round of learning (count)
     num_members: int = static(default=7)  # N, models in the ensemble (count)
     num_elites: int = static(default=5)  # K, those with the least error, which predict (count)
-    deterministic: bool = static(default=False)  # models without a variance
+    probabilistic: bool = static(default=True)  # models with a variance
     model_hidden: tuple[int, ...] = static(default=(200, 200, 200))  # layer sizes of each model
     model_activation: str = static(default="swish")  # between its layers: tanh, relu, swish or gelu
     model_gradient_steps: int = static(default=200)  # of each model in an update (count)
@@ -93,7 +93,7 @@ def ensemble(env: Environment, config: Config) -> Ensemble:
         num_elites=config.num_elites,
         hidden=config.model_hidden,
         activation=config.model_activation,
-        deterministic=config.deterministic,
+        probabilistic=config.probabilistic,
     )
 
 

@@ -63,7 +63,7 @@ class Config(OffPolicyConfig):
     num_iterations: int = static(default=4)  # of the cross-entropy method, for each action (count)
     num_particles: int = static(default=1)  # P, trajectories of each plan in each model (count)
     num_members: int = static(default=5)  # N, models in the ensemble (count)
-    deterministic: bool = static(default=False)  # models without a variance
+    probabilistic: bool = static(default=True)  # models with a variance
     num_steps: int = static(default=50)  # T, of each environment between two fits (count)
     num_gradient_steps: int = static(default=200)  # of each model in a fit (count)
     num_rounds: int = static(default=1)  # fits in one update; its metrics are means (count)
@@ -126,7 +126,7 @@ def ensemble(env: Environment, config: Config) -> Ensemble:
         num_elites=config.num_members,
         hidden=config.hidden,
         activation=config.activation,
-        deterministic=config.deterministic,
+        probabilistic=config.probabilistic,
         network=config.network,
     )
 

@@ -18,7 +18,7 @@ class DynamicsModel(nn.Module):
 
     num_features, num_action_features: F and A, of observations and of actions.
     hidden, activation: of the layers.
-    deterministic: the variance is 1, whatever the input, and nothing of it is learned.
+    probabilistic: else the variance is 1, whatever the input, and nothing of it is learned.
     network: of the user's; it sees the tuple of both.
 
     Called with features float32[..., F] and float32[..., A], returns
@@ -34,13 +34,13 @@ class DynamicsModel(nn.Module):
     num_action_features: int
     hidden: tuple[int, ...] = (200, 200, 200)
     activation: str = "swish"
-    deterministic: bool = False
+    probabilistic: bool = True
     network: Callable | None = None
 
     @nn.compact
     def __call__(self, features, action):
         size = self.num_features + 1
-        outputs = (1 if self.deterministic else 2) * size + 1
+        outputs = (2 if self.probabilistic else 1) * size + 1
         if self.network is None:
             found = MLP(self.hidden, self.activation, outputs)(jnp.concatenate([features, action], axis=-1))
         else:
@@ -48,7 +48,7 @@ class DynamicsModel(nn.Module):
             seen = spaces.Tuple.of(*(Box(-jnp.inf, jnp.inf, (width,)) for width in widths))
             found = Own(self.network, seen, outputs)((features, action))
         mean, logit = found[..., :size], found[..., -1:]
-        if self.deterministic:
+        if not self.probabilistic:
             return mean, jnp.zeros_like(mean), logit
         low = self.param("least_log_variance", nn.initializers.constant(LOG_VARIANCE[0]), (size,), jnp.float32)
         high = self.param("largest_log_variance", nn.initializers.constant(LOG_VARIANCE[1]), (size,), jnp.float32)
