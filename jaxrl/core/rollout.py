@@ -4,6 +4,7 @@
 merged. A one-step target is ``reward + gamma * (1 - terminated) * V(next_obs)``; a lambda-trace is cut where either is set.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.core import masks
-from jaxrl.core.at_once import at_once
 from jaxrl.core.averages import MOST_ENTRIES, average
 from jaxrl.core.batch_axis import shard_batch
 from jaxrl.core.environment import Environment, PyTree
@@ -151,11 +151,12 @@ def start(key: jax.Array, env: Environment, num_envs: int, memory: PyTree = ()) 
         num_envs: E.
         memory: what the policy remembers, for one environment; only its shapes and dtypes matter, it starts as zeros.
     """
+    return shard_batch(_start(key, env, num_envs, memory))
 
-    def begin(key, env):
-        return jax.vmap(lambda key: _begin(env.reset(key), env, memory))(jax.random.split(key, num_envs))
 
-    return shard_batch(at_once(begin, key, env))
+@functools.partial(jax.jit, static_argnames=("num_envs",), inline=True)
+def _start(key: jax.Array, env: Environment, num_envs: int, memory: PyTree) -> Episode:
+    return jax.vmap(lambda key: _begin(env.reset(key), env, memory))(jax.random.split(key, num_envs))
 
 
 def _begin(reset, env: Environment, memory: PyTree) -> Episode:

@@ -39,3 +39,9 @@ def test_episodes_of_a_data_set_are_played_by_one_program():
     env, key = envs.make("corridor", length=3), jax.random.key(0)
     policy = rollout.uniform_policy(env)
     assert programs(lambda: datasets.collect(key, env, policy, 2, 4)) <= 3
+
+
+def test_episodes_are_begun_again_without_a_program():
+    env, key = envs.make("corridor", length=3), jax.random.key(0)
+    assert programs(lambda: rollout.start(key, env, 5)) >= 1
+    assert programs(lambda: rollout.start(key, envs.make("corridor", length=3), 5)) == 0
