@@ -468,6 +468,7 @@ def test_ctrl_c_ends_the_command_and_its_workers(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_had_been_measured(tmp_path, monkeypatch, capsys):
     compare, asked = command._compare, []
 

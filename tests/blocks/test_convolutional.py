@@ -93,6 +93,7 @@ def test_observations_that_are_no_images_are_refused():
         ConvolutionalNetwork()(Discrete(3), 2)
 
 
+@pytest.mark.slow
 def test_ppo_learns_with_it():
     env = envs.make("windy_torus", size=3)
     config = ppo.Config(network=ConvolutionalNetwork((2,), hidden=(4,)), num_envs=2, num_steps=8, num_minibatches=1)

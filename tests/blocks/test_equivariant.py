@@ -299,6 +299,7 @@ def test_outputs_that_are_not_those_of_the_actions_are_refused():
         EquivariantNetwork()(IMAGE, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_filters", [0, 2])
 def test_ppo_keeps_exact_networks_exact(num_filters):
     """Two updates in a maze: the policy still turns with the picture, unless it was relaxed."""

@@ -230,6 +230,7 @@ def as_graph(node):
     return {"nodes": marks, "adjacency": WALK.params.edges.astype(jnp.float32), "mask": jnp.ones(6)}
 
 
+@pytest.mark.slow
 def test_ppo_learns_with_an_output_for_every_node():
     env = with_observation(WALK, as_graph, space_of(6, 2))
     network = GraphNetwork((8, 8), pooling="attention", head="nodes", output_scale=0.01)

@@ -288,6 +288,7 @@ def test_a_reader_that_leaves_is_no_error(command, reader):
     assert done.returncode in (0, 2, NO_READER)
 
 
+@pytest.mark.slow
 def test_neither_a_home_nor_a_name_is_needed(tmp_path):
     """As in a container that is run with any user's number."""
     code = "import os, pwd, runpy, sys\npwd.getpwuid = lambda number: {}[number]\nos.environ.pop('HOME', None)\n"

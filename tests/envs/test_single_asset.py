@@ -423,6 +423,7 @@ def test_wrong_binomial_markets(changes, message):
         binomial_market.make(**changes)
 
 
+@pytest.mark.slow
 def test_a_thousand_seeds_learn_to_trade_in_one_call():
     done = run(q_learning.make, envs.make("binomial_market"), q_learning.Config(num_steps=50), seeds=1024, num_updates=4)
     assert done.state.q.shape == (1024, 20, 5)

@@ -242,6 +242,7 @@ def coverage(records, truth, **settings):
     return np.mean([interval.low <= truth <= interval.high for interval in intervals])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "coefficient"), [(120, 0.8), (500, 0.95)])
 def test_studentised_intervals_cover_dependent_records(size, coefficient):
     """Bounds lie between the coverages of the docstring; the seed is fixed."""

@@ -23,6 +23,7 @@ def laws():
     return env, dqn.make(env, config), dqn.q_network(env, config), value_heads.make(config)
 
 
+@pytest.mark.slow
 def test_the_belief_in_a_law_is_its_mean():
     env, algorithm, network, head = laws()
     state = jax.jit(algorithm.init)(jax.random.key(0))

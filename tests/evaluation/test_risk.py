@@ -39,6 +39,7 @@ def measured(env, act, level=0.5):
     return evaluator(env, level)(jax.random.key(1), algorithm, state)
 
 
+@pytest.mark.slow
 def test_the_best_policy_has_the_cvar_that_dynamic_programming_promises():
     plan = optimal_cvar(tabulate(LADDER), ATOMS, 0.5)
     order = np.argsort(tabulate(LADDER).observation)

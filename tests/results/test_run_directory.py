@@ -181,6 +181,7 @@ def test_run_summarises_every_arm_and_metric(run):
     assert [row["metric"] for row in run.summarise(["extra"])] == ["extra"]
 
 
+@pytest.mark.slow
 def test_importing_needs_no_library_of_a_run():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['pyarrow', 'matplotlib']));"

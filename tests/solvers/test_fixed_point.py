@@ -108,6 +108,7 @@ def test_many_at_once():
         np.testing.assert_allclose(found.value[i], alone.value, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_random_map_converges_in_single_precision():
     """Rounding may make the last digits wander; sweeps stop all the same."""
 

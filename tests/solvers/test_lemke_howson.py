@@ -33,6 +33,7 @@ def test_a_strictly_dominated_row_is_no_answer():
     np.testing.assert_array_equal(solution.regret, np.zeros((6, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extreme", [slow(-1e4), slow(1e4), -1e7])
 def test_one_extreme_joint_action_costs_no_precision(extreme):
     """Of 200 such games 44 used to be answered with a regret above 0.1."""

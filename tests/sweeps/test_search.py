@@ -130,6 +130,7 @@ def test_a_killed_search_finds_what_it_would_have_found(tmp_path):
     assert states == ["COMPLETE"] * 4 + ["FAIL"] * 4 + ["COMPLETE"] * 8
 
 
+@pytest.mark.slow
 def test_a_search_whose_process_was_killed_goes_on(tmp_path):
     """The real thing: SIGKILL in the middle of a batch."""
     program = textwrap.dedent(

@@ -12,6 +12,7 @@ from jaxrl.training import platform
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early", ["", "platform.setup()\n"], ids=["a first setup", "a second setup"])
 def test_deterministic_kernels_are_refused_once_the_backend_runs(early):
     late = "import jax.numpy as jnp\njnp.zeros(3)\nplatform.setup(deterministic=True)"

@@ -78,6 +78,7 @@ def values(env, config, done, obs):
     return np.asarray(jax.vmap(lambda params: head.mean(network.apply(params, obs)))(done.state.params))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", KINDS, ids=str)
 def test_delayed_reward(changes):
     env = probes.delayed_reward()
@@ -86,6 +87,7 @@ def test_delayed_reward(changes):
     np.testing.assert_allclose(values(env, config, done, jnp.array([0, 1])), expected, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", KINDS, ids=str)
 def test_a_time_limit_is_not_an_end(changes):
     """Q -> r / (1 - gamma) through time limits, and r where the episode really ends."""

@@ -157,6 +157,7 @@ def test_continuous_actions(bound):
     assert (done.metrics["episode_return"][:, -5:].mean(1) > -0.1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy_head", ["beta", slow("tanh_gaussian")])
 def test_bounded_heads_learn(policy_head):
     _, done = trained(probes.continuous_action(2.0), 150, ent_coef=0.0, normalize_reward=True, policy_head=policy_head)

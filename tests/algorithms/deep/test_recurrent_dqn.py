@@ -69,6 +69,7 @@ def test_the_t_maze_needs_memory(changes, low, high):
     assert ((found >= low) & (found <= high)).sum() >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -149,6 +150,7 @@ def test_the_unrolled_network_is_the_policy_step_by_step(dueling):
         np.testing.assert_allclose(later.extras["memory"][1:], onward, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_attention_is_stored_and_unrolled_as_a_gru_is():
     """From any stored memory on, through ends of episodes; the targets go on from the memory of each step."""
     network, config, state, batch = played(memory="attention", memory_size=4, memory_length=3, memory_heads=2)
@@ -230,6 +232,7 @@ def test_with_n_steps_targets_are_sums_of_those_of_one_step(head):
     np.testing.assert_allclose(targets(config)[1], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sequences_are_drawn_again_by_their_errors():
     """(0.8 max + 0.2 mean + 1e-6)^0.7 of |y - Q| over the steps after the burn-in; others keep their priority."""
     env = envs.make("t_maze", length=1, max_steps=5)

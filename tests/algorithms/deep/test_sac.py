@@ -106,6 +106,7 @@ def test_the_policy_of_an_unbounded_bandit_is_the_normal_distribution_of_its_clo
 # ---- probes
 
 
+@pytest.mark.slow
 def test_delayed_reward():
     """The start is worth gamma, and alpha log 2 more for a choice between equals, here and after it."""
     env = probes.delayed_reward()
@@ -167,6 +168,7 @@ def test_images():
 # ---- temperature
 
 
+@pytest.mark.slow
 def test_the_temperature_brings_the_entropy_to_its_target():
     share = 0.6
     changes = {"learn_temperature": True, "temperature": 0.5, "temperature_learning_rate": 1e-2, "target_entropy_share": share}

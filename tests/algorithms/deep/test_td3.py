@@ -52,6 +52,7 @@ def _pay(key, state, action, params):
     return Step(state[None].astype(jnp.float32), state, jnp.float32(1.0), state == 1)
 
 
+@pytest.mark.slow
 def test_a_time_limit_is_not_an_end():
     """Two states that pay 1 a step whatever is done: 1 / (1 - gamma) behind a time limit of 2, and 1 behind a termination."""
     env = Environment(None, _begin, _pay, Box(0.0, 1.0, (1,)), Box(-1.0, 1.0, (1,)), max_steps=2)

@@ -41,6 +41,7 @@ SMALL = Config(
 )
 
 
+@pytest.mark.slow
 def test_the_best_action_is_found():
     env, obs = probes.continuous_action(), jnp.linspace(-0.8, 0.8, 5)[:, None]
     done = run(mbpo.make, env, SMALL, seeds=2, num_updates=30, chunk_length=30)
@@ -87,6 +88,7 @@ def test_every_step_is_in_the_moments_once(after_two_updates):
     assert 0 < float(metrics["model_error"]) < 1
 
 
+@pytest.mark.slow
 def test_with_real_steps_alone_it_learns_as_soft_actor_critic():
     """The state, the keys and the minibatch given, both make the same step."""
     env = envs.make("pendulum")

@@ -125,6 +125,7 @@ def test_the_loss_by_hand():
     assert metrics == {"loss": value}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("request_", [slow(0.0), 1.0, slow(2.0)])
 def test_the_policy_of_two_steps_is_that_of_the_data_with_this_return(request_):
     """Each of two steps pays its action; four episodes hold every choice. A return of 1 has two ways."""
@@ -139,6 +140,7 @@ def test_the_policy_of_two_steps_is_that_of_the_data_with_this_return(request_):
     np.testing.assert_allclose(first[1], request_ / 2, atol=0.07)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [Box(-2.0, 6.0, (1,)), slow(Box(-np.inf, np.inf, (1,)))])
 def test_real_actions_come_to_the_requested_return(space):
     """One step pays its action: the action that was asked for is taken, in the units of the environment."""

@@ -31,6 +31,7 @@ def fitted(data, config=FAST, num_updates=5):
     return jax.tree.map(lambda leaf: leaf[0], done.state.params)
 
 
+@pytest.mark.slow
 def test_moves_that_are_certain_are_known():
     """In the corridor every step tells its move, but for the end, which only the move to the right enters."""
     data = recorded("corridor", slip=0.0)
@@ -51,6 +52,7 @@ def test_accuracy_is_that_of_bayes_where_moves_slip():
     assert accuracy == pytest.approx(1 - slip, abs=3 * np.sqrt(0.21 / 6000) + 0.01)
 
 
+@pytest.mark.slow
 def test_real_actions_are_filled_in_by_their_mean():
     """The pendulum's next velocity is linear in the torque."""
     data = recorded("pendulum", 100, 10)

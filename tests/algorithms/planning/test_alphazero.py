@@ -131,6 +131,7 @@ def test_illegal_actions_are_never_taken():
     np.testing.assert_allclose(values(env, config, done, state[:1]), 0.5, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "changes"),
     [

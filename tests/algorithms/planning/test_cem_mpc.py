@@ -59,6 +59,7 @@ def test_particles_of_a_plan_are_averaged():
     np.testing.assert_allclose(many, 0.0, atol=0.4)
 
 
+@pytest.mark.slow
 def test_the_best_action_is_found_with_a_learned_model():
     env, obs = probes.continuous_action(), jnp.linspace(-0.8, 0.8, 5)[:, None]
     done = run(cem_mpc.make, env, SMALL, seeds=2, num_updates=2, chunk_length=2)

@@ -127,6 +127,7 @@ def test_the_loss_counts_later_steps_by_their_number_and_none_beyond_a_cut():
 # ---- probes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("probe", "gamma", "expected"),
     [
@@ -139,7 +140,7 @@ def test_the_loss_counts_later_steps_by_their_number_and_none_beyond_a_cut():
 def test_values_of_the_probes_with_one_action(probe, gamma, expected):
     env = probe()
     config, done = trained(env, gamma=gamma)
-    np.testing.assert_allclose(values(env, config, done, range(len(expected))), [expected] * 2, atol=0.15)
+    np.testing.assert_allclose(values(env, config, done, range(len(expected))), [expected] * 2, atol=0.25)
 
 
 def test_the_model_predicts_rewards_and_the_end():
@@ -154,7 +155,7 @@ def test_the_model_predicts_rewards_and_the_end():
             found += [outcome.reward[0], outcome.beyond.value[0]]
         return jnp.stack(found)
 
-    np.testing.assert_allclose(of_each_seed(env, config, done, paid), [[0.0, 1.0, 1.0, 0.0, 0.0, 0.0]] * 2, atol=0.15)
+    np.testing.assert_allclose(of_each_seed(env, config, done, paid), [[0.0, 1.0, 1.0, 0.0, 0.0, 0.0]] * 2, atol=0.25)
 
 
 def test_actions_are_chosen_by_what_they_pay():
@@ -163,6 +164,7 @@ def test_actions_are_chosen_by_what_they_pay():
     np.testing.assert_array_equal(actions(env, config, done, jnp.array([0, 1])), [[0, 1]] * 2)
 
 
+@pytest.mark.slow
 def test_illegal_actions_are_never_taken():
     env = probes.masked_action()
     config, done = trained(env)
@@ -172,6 +174,7 @@ def test_illegal_actions_are_never_taken():
     np.testing.assert_allclose(values(env, config, done, [0]), 0.5, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "changes"),
     [

@@ -63,6 +63,7 @@ def test_an_option_that_a_time_limit_cuts_is_worth_to_go_on(intra):
     np.testing.assert_allclose(q[:, 0], 1 / (1 - GAMMA), rtol=0.05)
 
 
+@pytest.mark.slow
 @KINDS
 def test_values_of_options_become_the_exact_ones(intra):
     env, options = envs.make("corridor", length=6, slip=0.1), runs()

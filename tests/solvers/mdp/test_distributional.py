@@ -60,6 +60,7 @@ def test_the_fixed_point_is_that_of_a_linear_solve(gamma, double_precision):
     np.testing.assert_allclose(found.law @ support, oracles.policy_values(model, policy, gamma), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_law_of_simulated_returns(double_precision):
     """Cramer's distance to 100,000 returns of the lake stays below 0.02; the mean is the value."""
     gamma, support = 0.99, np.linspace(0.0, 1.0, 51)

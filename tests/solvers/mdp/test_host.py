@@ -81,6 +81,7 @@ def test_a_discount_close_to_one_takes_few_sweeps():
     assert int(host.solve(garnet(0), 0.99995).iterations) < 1000  # value iteration alone takes half a million
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0.0, -1 / 128])
 @pytest.mark.parametrize("slip", [0.0, 0.2])
 def test_values_travel_a_long_way_in_few_sweeps(step, slip):

@@ -102,6 +102,7 @@ def test_known_numbers_of_stopping(horizon, num_updates):
         assert float(found.gap + found.value) == pytest.approx(float(optimum))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_sampled_gradients_have_the_mean_of_exact_ones(epoch):
     theta = jnp.asarray(np.random.default_rng(2).normal(size=(3, 4, 3)))
@@ -122,6 +123,7 @@ def _agree(samples, expected):
     assert samples.std(0).min() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [dynamic_policy_gradient, simultaneous_policy_gradient])
 def test_samples_lead_near_the_exact_method(method):
     train = partial(method, OFFERS, 3, 5.0, 200)
