@@ -36,6 +36,22 @@ from jaxrl.solvers.markov_games import agent_masks
 
 
 @struct.dataclass
+class ChanceEvents:
+    """All J histories of a game in which chance has a choice, of up to K outcomes: chance as one more player, who recalls all.
+
+    probability: float64[J, K], of every outcome; 0 where it only pads.
+    parent: int32[J], the sequence of chance on coming to the event, numbered as those of players.
+    sequence: int32[Z], its sequence at every end of the game.
+    depth: the most events on one way.
+    """
+
+    probability: Any
+    parent: Any
+    sequence: Any
+    depth: int = static()
+
+
+@struct.dataclass
 class ExtensiveGame:
     """N players with up to I information sets each of up to A actions, and Z ends.
 
@@ -43,6 +59,8 @@ class ExtensiveGame:
     parent: int32[N, I], the player's sequence on coming to the information set.
     sequence: int32[Z, N], every player's sequence at the end.
     chance: float64[Z], the probability of everything that chance does on the way to the end.
+    events: the choices of chance one by one, of which ``chance`` is the product. Games side by side that differ in one differ
+        in both.
     payoff: float64[Z, N], the rewards on the way, added up.
     information: PyTree[N, I, ...], what is observed in the information set; zeros where it only pads.
     size: int32[N], how many information sets each player has; the rest pads.
@@ -55,6 +73,7 @@ class ExtensiveGame:
     parent: Any
     sequence: Any
     chance: Any
+    events: ChanceEvents
     payoff: Any
     information: Any
     size: Any
@@ -100,17 +119,26 @@ def realizations(game: ExtensiveGame, strategy: Any) -> jax.Array:
 
 @jax.jit
 def _realizations(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
-    players = strategy.shape[0]
-    start = jnp.ones((players, 1), strategy.dtype)
-    weight = jnp.ones((players, 1 + strategy[0].size), strategy.dtype)
-    for _ in range(game.depth):  # each time right for one decision more
-        arrives = jnp.take_along_axis(weight, jnp.asarray(game.parent), axis=1)
-        weight = jnp.concatenate([start, (arrives[..., None] * strategy).reshape(players, -1)], axis=1)
+    return jax.vmap(partial(of_sequences, depth=game.depth))(jnp.asarray(game.parent), strategy)
+
+
+def of_sequences(parent: jax.Array, strategy: jax.Array, depth: int) -> jax.Array:
+    """Returns the probability of everything in a sequence of one player, float[1 + I A].
+
+    Args:
+        parent: int[I], the sequence from which the player comes to each information set.
+        strategy: float[I, A].
+        depth: the most decisions in one sequence (count).
+    """
+    start = jnp.ones(1, strategy.dtype)
+    weight = jnp.ones(1 + strategy.size, strategy.dtype)
+    for _ in range(depth):  # each time right for one decision more
+        weight = jnp.concatenate([start, (weight[parent][:, None] * strategy).ravel()])
     return weight
 
 
-def _taken(game: ExtensiveGame, strategy: jax.Array) -> list[jax.Array]:
-    """Returns every player's probability of doing its part on the way to each end, N of float[Z]."""
+def taken(game: ExtensiveGame, strategy: jax.Array) -> list[jax.Array]:
+    """Returns every player's probability of doing its part on the way to each end, N of float[Z]; strategy: float[N, I, A]."""
     weight = _realizations(game, strategy)
     return [weight[player, jnp.asarray(game.sequence)[:, player]] for player in range(game.num_players)]
 
@@ -127,17 +155,22 @@ def expected_payoffs(game: ExtensiveGame, strategy: Any) -> jax.Array:
 @jax.jit
 def _expected_payoffs(game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
     reached = jnp.asarray(game.chance, strategy.dtype)
-    for taken in _taken(game, strategy):
-        reached = reached * taken
+    for part in taken(game, strategy):
+        reached = reached * part
     return (reached[:, None] * jnp.asarray(game.payoff, strategy.dtype)).sum(0)
 
 
 def _ends(game: ExtensiveGame, strategy: jax.Array, player: int) -> jax.Array:
     """Returns what a player's sequences earn where the game ends with them, weighted by the others and chance, float[1 + I A]."""
     gain = jnp.asarray(game.chance * game.payoff[:, player], strategy.dtype)
-    for other, taken in enumerate(_taken(game, strategy)):
-        gain = gain if other == player else gain * taken
-    return jnp.zeros(1 + strategy[0].size, strategy.dtype).at[game.sequence[:, player]].add(gain)
+    for other, part in enumerate(taken(game, strategy)):
+        gain = gain if other == player else gain * part
+    return at_ends(game, gain, player)
+
+
+def at_ends(game: ExtensiveGame, gain: jax.Array, player: int) -> jax.Array:
+    """Adds up what ends bring, float[Z], over those with the same sequence of a player, float[1 + I A]."""
+    return jnp.zeros(1 + game.legal[0].size, gain.dtype).at[game.sequence[:, player]].add(gain)
 
 
 def counterfactual_values(game: ExtensiveGame, strategy: Any, player: int) -> jax.Array:
@@ -157,11 +190,19 @@ def counterfactual_values(game: ExtensiveGame, strategy: Any, player: int) -> ja
 
 @partial(jax.jit, static_argnames="player")
 def _counterfactual_values(game: ExtensiveGame, strategy: jax.Array, player: int) -> jax.Array:
-    ends, value = (_ends(game, strategy, player),) * 2
+    return values_of_actions(game, _ends(game, strategy, player), strategy[player], player)
+
+
+def values_of_actions(game: ExtensiveGame, ends: jax.Array, strategy: jax.Array, player: int) -> jax.Array:
+    """Returns what each action of a player earns up to the ends, float[I, A], if it keeps to its strategy afterwards.
+
+    ends: float[1 + I A], what it earns where the game ends with each of its sequences. strategy: float[I, A], the player's own.
+    """
+    value = ends
     for _ in range(game.depth):
-        of_information = (value[1:].reshape(strategy[player].shape) * strategy[player]).sum(-1)
+        of_information = (value[1:].reshape(strategy.shape) * strategy).sum(-1)
         value = ends.at[game.parent[player]].add(of_information)
-    return value[1:].reshape(strategy[player].shape)
+    return value[1:].reshape(strategy.shape)
 
 
 class BestResponse(NamedTuple):
@@ -246,14 +287,39 @@ def from_environment(env: Environment, max_ends: int = 100_000, gamma: float = 1
     require_count(where, "max_ends", max_ends)
     require(env.num_agents is not None, where, "the environment must have agents", None, "Set num_agents.", EnvError)
     model = tabulate(env)
-    sets = _InformationSets(model)
+    sets, events = _InformationSets(model), _Events(model)
     ends = []
-    for end in _ways(model, sets, env.max_steps, gamma):
+    for end in _ways(model, sets, events, env.max_steps, gamma):
         ends.append(end)
         fix = "Raise max_ends, or make the game smaller."
         require(len(ends) <= max_ends, where, f"the game must have at most {max_ends} ends", "more", fix, EnvError)
-    chance, sequence, payoff = (np.array(part) for part in zip(*ends, strict=True))
-    return sets.game(sequence.astype(np.int32), chance, payoff)
+    chance, drawn, sequence, payoff = (np.array(part) for part in zip(*ends, strict=True))
+    return sets.game(sequence.astype(np.int32), chance, events.table(drawn), payoff)
+
+
+class _Events:
+    """Numbers the choices of chance in the order in which they are found, and notes where each comes from."""
+
+    def __init__(self, model: TabularModel):
+        self.width = max(model.probability.shape[2], np.count_nonzero(model.initial))
+        self.probability: list[np.ndarray] = []
+        self.parent: list[int] = []
+        self.depth: list[int] = []
+
+    def find(self, probability: np.ndarray, sequence: int) -> np.ndarray:
+        """Returns the sequences of chance after each of its outcomes, int[K]: the one before if there is no choice."""
+        if len(probability) == 1:
+            return np.array([sequence])
+        self.depth.append(1 if sequence == 0 else 1 + self.depth[(sequence - 1) // self.width])
+        self.parent.append(sequence)
+        self.probability.append(np.pad(probability, (0, self.width - len(probability))))
+        return 1 + (len(self.parent) - 1) * self.width + np.arange(len(probability))
+
+    def table(self, sequence: np.ndarray) -> ChanceEvents:
+        """Returns all events. sequence: int[Z], that of chance at every end."""
+        probability = np.array(self.probability).reshape(len(self.probability), self.width)
+        parent, sequence = np.array(self.parent, np.int32), sequence.astype(np.int32)
+        return ChanceEvents(probability, parent, sequence, max(self.depth, default=0))
 
 
 class _InformationSets:
@@ -283,7 +349,7 @@ class _InformationSets:
         require(same, "extensive.from_environment", must, value, "Observe the history.", EnvError)
         return found
 
-    def game(self, sequence: np.ndarray, chance: np.ndarray, payoff: np.ndarray) -> ExtensiveGame:
+    def game(self, sequence: np.ndarray, chance: np.ndarray, events: ChanceEvents, payoff: np.ndarray) -> ExtensiveGame:
         """Pads the tables to the player with the most information sets."""
         agents, actions = len(self.parent), self.masks.shape[2]
         most = max(1, *(len(parents) for parents in self.parent))
@@ -298,29 +364,37 @@ class _InformationSets:
                 table[agent, : len(states)] = np.asarray(leaf)[states, agent]
         size = np.array([len(states) for states in self.state], np.int32)
         depth = max(1, *(max(depths, default=0) for depths in self.depth))
-        return ExtensiveGame(legal, parent, sequence, chance, payoff, information, size, depth)
+        return ExtensiveGame(legal, parent, sequence, chance, events, payoff, information, size, depth)
 
 
 def _ways(
-    model: TabularModel, sets: _InformationSets, max_steps: int, gamma: float
-) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
-    """Yields ``(chance, sequence [N], payoff [N])`` of every end, depth first."""
+    model: TabularModel, sets: _InformationSets, events: _Events, max_steps: int, gamma: float
+) -> Iterator[tuple[float, int, np.ndarray, np.ndarray]]:
+    """Yields ``(chance, sequence of chance, sequence [N], payoff [N])`` of every end, depth first."""
     agents = range(len(model.joint_shape))
     joint_actions = np.stack(np.unravel_index(np.arange(model.num_actions), model.joint_shape), axis=-1)
     nothing = np.zeros(len(agents), np.int64), np.zeros(len(agents))
-    stack = [(int(state), float(model.initial[state]), *nothing, 0) for state in np.flatnonzero(model.initial)[::-1]]
+    starts = np.flatnonzero(model.initial)
+    drawn = events.find(model.initial[starts], 0)
+    stack = [
+        (int(state), float(model.initial[state]), int(after), *nothing, 0)
+        for state, after in zip(starts[::-1], drawn[::-1], strict=True)
+    ]
     while stack:
-        state, chance, sequence, payoff, steps = stack.pop()
+        state, chance, drawn, sequence, payoff, steps = stack.pop()
         fix = "Raise max_steps, or let the game end."
         require(steps < max_steps, "extensive.from_environment", "no way may be truncated", steps, fix, EnvError)
         decides = sets.masks[state].sum(-1) > 1
         offset = np.array([sets.find(state, i, sequence[i]) if decides[i] else 0 for i in agents]) * sets.masks.shape[2]
-        possible = (model.probability[state] > 0) & model.action_mask[state, :, None]
-        for joint, k in np.argwhere(possible)[::-1]:
+        for joint in np.flatnonzero(model.action_mask[state])[::-1]:
             after = np.where(decides, 1 + offset + joint_actions[joint], sequence)
-            paid = payoff + gamma**steps * model.reward[state, joint, k]
-            way = chance * float(model.probability[state, joint, k]), after, paid
-            if model.terminated[state, joint, k]:
-                yield way
-            else:
-                stack.append((int(model.next_state[state, joint, k]), *way, steps + 1))
+            outcomes = np.flatnonzero(model.probability[state, joint] > 0)
+            probability = model.probability[state, joint, outcomes]
+            drawn_next = events.find(probability, drawn)
+            for k, with_k, then_drawn in zip(outcomes[::-1], probability[::-1], drawn_next[::-1], strict=True):
+                paid = payoff + gamma**steps * model.reward[state, joint, k]
+                way = chance * float(with_k), int(then_drawn), after, paid
+                if model.terminated[state, joint, k]:
+                    yield way
+                else:
+                    stack.append((int(model.next_state[state, joint, k]), *way, steps + 1))

@@ -8,15 +8,23 @@ information sets I
     3. matches its regrets:
            sigma(I, a) <- R(I, a)+ / sum_b R(I, b)+              uniform where no regret is positive
 
-with w_t = 1. CFR+ cuts the regrets of line 2 at 0, R <- max(R, 0), and weights the average by w_t = t. In a two-player zero-sum
-game the average converges to equilibrium; elsewhere its distance from one is measured, and need not vanish.
+with w_t = 1. CFR+ cuts the regrets of line 2 at 0, R <- max(R, 0), and weights the average by w_t = t. Discounted CFR multiplies
+positive regrets by t^alpha / (t^alpha + 1) after line 2, negative ones by t^beta / (t^beta + 1), and has w_t = t^gamma, here
+``averaging``; alpha = 1.5, beta = 0, gamma = 2 in the paper, and 1 for all three is linear CFR. Monte Carlo CFR puts an estimate
+from a sample of the game in place of v_i: a sample of the outcomes of chance, of the others' actions besides (external sampling),
+or of all actions (outcome sampling); see ``jaxrl.solvers.sampled_play``.
+
+In a two-player zero-sum game the average converges to equilibrium; elsewhere its distance from one is measured, and need not
+vanish.
 
 The task is an extensive game, ``jaxrl.solvers.extensive.from_environment(env)``; an iteration is that of ``jaxrl.solvers.cfr``.
-Seeds of one game differ where ``start`` is random. Games that differ in payoffs or chance alone have one shape, and may be the
-seeds' own: ``task_axes`` of ``jaxrl.run``. An update takes no step in an environment, so runs count updates.
+Seeds of one game differ where ``start`` is random or the game is sampled. Games that differ in payoffs or chance alone have one
+shape, and may be the seeds' own: ``task_axes`` of ``jaxrl.run``. An update takes no step in an environment: runs count updates.
 
 Source: Zinkevich, Johanson, Bowling and Piccione (2007), "Regret minimization in games with incomplete information", section 3;
-for CFR+ Tammelin (2014), "Solving large imperfect information games using CFR+".
+for CFR+ Tammelin (2014), "Solving large imperfect information games using CFR+"; Brown and Sandholm (2019), "Solving
+imperfect-information games via discounted regret minimization"; Lanctot, Waugh, Zinkevich and Bowling (2009), "Monte Carlo
+sampling for regret minimization in extensive games".
 """
 
 from typing import Any
@@ -29,7 +37,7 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import static
 from jaxrl.errors import require, require_between, require_counts, require_finite, require_numbers, unknown_name
 from jaxrl.solvers import cfr, extensive
-from jaxrl.solvers.cfr import Play
+from jaxrl.solvers.cfr import Play, Rule
 from jaxrl.solvers.extensive import ExtensiveGame
 
 STARTS = ("uniform", "random")
@@ -39,9 +47,13 @@ STARTS = ("uniform", "random")
 class Config:
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing."""
 
-    averaging: Any = None  # w_t = t ** averaging, at least 0; None: that of the paper, 0, or 1 with plus
+    averaging: Any = None  # w_t = t ** averaging, at least 0; None: that of the papers, 0, or 1 with plus
+    alpha: float = jnp.inf  # of positive regrets; infinite keeps them as they are
+    beta: float = jnp.inf  # of negative regrets, likewise; without effect with plus
+    exploration: float = 0.6  # of outcome sampling: the share of uniform actions in a player's own sample, in (0, 1]
     plus: bool = static(default=False)  # CFR+: a regret that turns negative is forgotten
     alternating: bool = static(default=True)  # each player answers what those before it have just chosen
+    sampling: str = static(default="full")  # what an iteration sees: all, or a sample by chance, external or outcome sampling
     start: str = static(default="uniform")  # the first strategy; random: drawn for each seed, uniformly among all there are
     iterations_per_update: int = static(default=10)  # in each of which every player moves once (count)
 
@@ -54,9 +66,16 @@ class Config:
         if self.start not in STARTS:
             raise unknown_name(where, "start", self.start, STARTS)
         require_counts(where, self, "iterations_per_update")
-        require_numbers(where, self)
+        require_numbers(where, self, "alpha", "beta")
+        cfr.require_rule(where, self.rule())
         if self.averaging is not None:
             require_between(where, self, 0, float("inf"), "averaging")
+
+    def rule(self) -> Rule:
+        """Returns what an iteration does."""
+        averaging = float(self.plus) if self.averaging is None else self.averaging
+        past = {"averaging": averaging, "alpha": self.alpha, "beta": self.beta}
+        return Rule(self.plus, self.alternating, **past, sampling=self.sampling, exploration=self.exploration)
 
 
 def random_strategy(key: jax.Array, game: ExtensiveGame) -> jax.Array:
@@ -76,17 +95,17 @@ def make(game: ExtensiveGame, config: Config) -> Algorithm:
         average_exploitability: the mean of what they could gain, for the averages.
         average_value: float32[N], what every player earns by the averages.
     """
-    averaging = cfr.default_averaging(config.plus) if config.averaging is None else config.averaging
+    rule = config.rule()
 
     def init(key):
         uniform = extensive.uniform_strategy(game).astype(jnp.float32)
         return cfr.begin(random_strategy(key, game) if config.start == "random" else uniform)
 
-    def iterate(play: Play, _):
-        return cfr.iterate(game, play, plus=config.plus, alternating=config.alternating, averaging=averaging), None
+    def iterate(play: Play, key):
+        return cfr.iterate(game, play, rule, key), None
 
     def update(play, key):
-        play, _ = jax.lax.scan(iterate, play, length=config.iterations_per_update)
+        play, _ = jax.lax.scan(iterate, play, jax.random.split(key, config.iterations_per_update))
         average = cfr.average_strategy(game, play)
         gains = extensive.regrets(game, average)
         return play, {

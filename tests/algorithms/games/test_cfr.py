@@ -32,7 +32,7 @@ def games():
 def test_numbers_are_those_of_the_solver(games, name, plus):
     game = games[name]
     done = run(cfr.make, game, cfr.Config(plus=plus, iterations_per_update=10), seeds=1, num_updates=5)
-    course = jax.jit(partial(solver.cfr, num_iterations=50, plus=plus, num_records=5))(game)
+    course = jax.jit(partial(solver.cfr, num_iterations=50, rule=solver.PLUS if plus else solver.PLAIN, num_records=5))(game)
     close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
     close(done.metrics["average_exploitability"][0], course.exploitability)
     close(done.metrics["average_nash_conv"][0], 2 * course.exploitability)
@@ -80,8 +80,21 @@ def test_every_seed_has_a_game_of_its_own(games):
     assert gaps.shape == (64, 20)
     assert gaps[:, -1].max() < 0.02
     assert gaps[:, -1].mean() < gaps[:, 0].mean() / 20
-    alone = jax.jit(partial(solver.cfr, num_iterations=400, plus=True, num_records=20))(game.replace(payoff=many.payoff[7]))
+    alone = jax.jit(partial(solver.cfr, num_iterations=400, rule=solver.PLUS, num_records=20))(
+        game.replace(payoff=many.payoff[7])
+    )
     np.testing.assert_allclose(gaps[7], alone.exploitability, rtol=1e-2, atol=1e-5)
+
+
+def test_seeds_sample_the_game_for_themselves(games):
+    """A thousand runs of external sampling in one program; with all of the discounts the mean is near the equilibrium, too."""
+    config = cfr.Config(sampling="external", iterations_per_update=100)
+    done = run(cfr.make, games["kuhn"], config, seeds=1000, num_updates=5)
+    gaps = done.metrics["average_exploitability"]
+    assert len(np.unique(gaps[:, -1])) > 900
+    assert gaps[:, -1].mean() < gaps[:, 0].mean() / 1.5
+    # The mean over seeds of the averages earns more exactly the value of the game than one of them does.
+    np.testing.assert_allclose(done.metrics["average_value/0"][:, -1].mean(), -1 / 18, atol=0.01)
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(games, tmp_path):
@@ -116,6 +129,9 @@ def test_arms_of_cfr(games):
     [
         ({"iterations_per_update": 0}, ConfigError, "iterations_per_update must be an integer of at least 1"),
         ({"averaging": -1.0}, ConfigError, "averaging must be at least 0"),
+        ({"sampling": "extern"}, UnknownNameError, "no sampling is named 'extern'. Did you mean 'external'"),
+        ({"alpha": float("nan")}, ConfigError, "alpha must be a number"),
+        ({"exploration": 1.5}, ConfigError, "exploration must be in"),
         ({"start": "randm"}, UnknownNameError, "no start is named 'randm'. Did you mean 'random'"),
     ],
 )
