@@ -148,9 +148,14 @@ def games():
         call = functools.partial(getattr(extensive, name), kuhn())
         sound, unsound = dict(strategy=strategy, player=0), dict(strategy=(*LAW, 2 * strategy), player=INDEX)
         yield f"extensive.{name}", Door(call, sound, unsound)
-    unsound = dict(num_iterations=COUNT, num_records=COUNT, averaging=("a", 1j, NAN, INF))
-    sound = dict(num_iterations=4, num_records=1, averaging=1.0)
-    yield "cfr", Door(functools.partial(cfr.cfr, kuhn()), sound, unsound)
+    powers = [
+        cfr.Rule(**{name: value}) for name in ("averaging", "positive_power", "negative_power") for value in ("a", 1j, NAN, -INF)
+    ]
+    rules = [*powers, *(cfr.Rule(sampling="outcome", exploration=value) for value in ("a", 1j, NAN, INF, 0.0, 1.1))]
+    unsound = dict(num_iterations=COUNT, num_records=COUNT, rule=rules)
+    sound = dict(num_iterations=4, num_records=1, rule=cfr.Rule(sampling="outcome"), key=jax.random.key(0))
+    names = {"rule": "averaging|positive_power|negative_power|exploration"}
+    yield "cfr", Door(functools.partial(cfr.cfr, kuhn()), sound, unsound, names)
 
 
 def models():

@@ -10,7 +10,7 @@ import pytest
 import envs
 from envs.matrix_games import matrix_game
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
-from jaxrl.algorithms.games import cfr, dynamics
+from jaxrl.algorithms.games import cfr, dynamics, psro
 from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
 from jaxrl.algorithms.offline import (
@@ -93,6 +93,7 @@ CONFIGS = {
     "icm": (bonuses.ICM.of(GRID), GRID),
     "reward_fitting": (FITTING, DATA),
     "cfr": (cfr.Config(averaging=1.0), extensive.from_environment(GAME)),
+    "psro": (psro.Config(), extensive.from_environment(GAME)),
     "dynamics": (dynamics.Config(), TABLE),
     "behaviour_cloning": (behaviour_cloning.Config(), RECORDED),
     "cql": (cql.Config(), RECORDED),
@@ -108,6 +109,8 @@ CONFIGS = {
     "beyond_pairs": (beyond_pairs.Config(), None),
 }
 INFINITE = {
+    "negative_power",
+    "positive_power",
     "anneal_updates",
     "max_grad_norm",
     "target_kl",

@@ -22,8 +22,8 @@ PLAIN, PLUS, DISCOUNTED, LINEAR = "CFR", "CFR+", "discounted CFR", "linear CFR"
 FULL = {
     PLAIN: cfr.Config(),
     PLUS: cfr.Config(plus=True),
-    DISCOUNTED: cfr.Config(alpha=1.5, beta=0.0, averaging=2.0),
-    LINEAR: cfr.Config(alpha=1.0, beta=1.0, averaging=1.0),
+    DISCOUNTED: cfr.Config(positive_power=1.5, negative_power=0.0, averaging=2.0),
+    LINEAR: cfr.Config(positive_power=1.0, negative_power=1.0, averaging=1.0),
 }
 CHANCE, EXTERNAL, OUTCOME = "chance sampling", "external sampling", "outcome sampling"
 SAMPLED = {name: cfr.Config(sampling=name.split()[0], iterations_per_update=1_000) for name in (CHANCE, EXTERNAL, OUTCOME)}
@@ -80,7 +80,7 @@ def figures(results: Results) -> None:
 
 def after(iterations: int, game: str, variant: str) -> Quantity:
     """The exploitability of the average after so many iterations from the uniform strategy."""
-    return at("average_exploitability", iterations // EVERY - 1, game=game, variant=variant, start="uniform")
+    return largest(at("average_exploitability", iterations // EVERY - 1, game=game, variant=variant, start="uniform"))
 
 
 def bets(card: str) -> Quantity:
@@ -96,7 +96,7 @@ def bets(card: str) -> Quantity:
 
 
 def value_of(game: str) -> Quantity:
-    """What the first player earns if both play best, by linear programming."""
+    """The payoff of the first player if both play best, by linear programming."""
     return exact(f"value of {game}", lambda: sequence_form.minimax(GAMES[game]).value)
 
 

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, require, require_count, require_finite, unknown_name
+from jaxrl.errors import is_traced, require, require_count, require_finite, require_real, unknown_name
 from jaxrl.solvers import extensive, sampled_play
 from jaxrl.solvers.dynamics import require_countable
 from jaxrl.solvers.extensive import ExtensiveGame
@@ -71,8 +71,8 @@ class Rule(NamedTuple):
     plus: CFR+: a regret that turns negative is forgotten.
     alternating: each player answers what those before it have just chosen; otherwise all what was played last.
     averaging: iteration t counts with weight ``t ** averaging`` in the average.
-    alpha, beta: after iteration t, positive regrets are multiplied by ``t ** alpha / (t ** alpha + 1)``, and negative ones with
-        beta likewise; infinite keeps them as they are.
+    positive_power, negative_power: alpha and beta: after iteration t, positive regrets are multiplied by
+        ``t ** alpha / (t ** alpha + 1)``, and negative ones with beta likewise; infinite keeps them as they are.
     sampling: which part of the game an iteration sees; one of ``sampled_play.SAMPLING``, or "full".
     exploration: of outcome sampling, in (0, 1]; see ``sampled_play.counterfactual_values``.
     """
@@ -80,8 +80,8 @@ class Rule(NamedTuple):
     plus: bool = False
     alternating: bool = True
     averaging: jax.Array | float = 0.0
-    alpha: jax.Array | float = jnp.inf
-    beta: jax.Array | float = jnp.inf
+    positive_power: jax.Array | float = jnp.inf
+    negative_power: jax.Array | float = jnp.inf
     sampling: str = "full"
     exploration: jax.Array | float = 0.6
 
@@ -89,8 +89,8 @@ class Rule(NamedTuple):
 # The variants of the papers. DISCOUNTED has the numbers that Brown and Sandholm (2019) recommend, LINEAR counts all by t.
 PLAIN = Rule()
 PLUS = Rule(plus=True, averaging=1.0)
-DISCOUNTED = Rule(averaging=2.0, alpha=1.5, beta=0.0)
-LINEAR = Rule(averaging=1.0, alpha=1.0, beta=1.0)
+DISCOUNTED = Rule(averaging=2.0, positive_power=1.5, negative_power=0.0)
+LINEAR = Rule(averaging=1.0, positive_power=1.0, negative_power=1.0)
 
 
 def iterate(game: ExtensiveGame, play: Play, rule: Rule = PLAIN, key: jax.Array | None = None) -> Play:
@@ -108,7 +108,10 @@ def iterate(game: ExtensiveGame, play: Play, rule: Rule = PLAIN, key: jax.Array 
         own = play.strategy[player]
         gained = jnp.where(game.legal[player], value - (value * own).sum(-1, keepdims=True), 0)
         accumulated = regret[player] + gained
-        kept = jnp.where(accumulated > 0, _kept(play.iteration, rule.alpha), _kept(play.iteration, rule.beta)) * accumulated
+        kept = (
+            jnp.where(accumulated > 0, _kept(play.iteration, rule.positive_power), _kept(play.iteration, rule.negative_power))
+            * accumulated
+        )
         regret = regret.at[player].set(jnp.maximum(kept, 0) if rule.plus else kept)
         seen = seen.at[player].set(_in_proportion(regret[player], uniform[player]))
     weight = play.iteration**rule.averaging * _own_reach(game, play.strategy)
@@ -171,13 +174,14 @@ def require_rule(where: str, rule: Rule) -> None:
         raise unknown_name(where, "sampling", rule.sampling, ("full", *sampled_play.SAMPLING))
     if not is_traced(rule.averaging):
         require_finite(where, "averaging", rule.averaging, "0 counts all iterations the same.")
-    for name in ("alpha", "beta"):
-        power = getattr(rule, name)
+    for name in ("positive_power", "negative_power"):
+        power, fix = getattr(rule, name), "inf keeps regrets as they are."
         if not is_traced(power):
-            sound = bool(np.all(np.asarray(power) > -np.inf))
-            require(sound, where, f"{name} must be a number, or infinite", power, "inf keeps regrets as they are.")
+            sound = bool((require_real(where, name, power, fix) > -np.inf).all())
+            require(sound, where, f"{name} must be a number, or infinite", power, fix)
     if not is_traced(rule.exploration):
-        sound = bool(np.all((np.asarray(rule.exploration) > 0) & (np.asarray(rule.exploration) <= 1)))
+        share = require_finite(where, "exploration", rule.exploration, "Set exploration=0.6.")
+        sound = bool(((share > 0) & (share <= 1)).all())
         require(sound, where, "exploration must be in (0, 1]", rule.exploration, "Set exploration=0.6.")
 
 

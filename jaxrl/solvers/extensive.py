@@ -11,6 +11,7 @@ A strategy is float[N, I, A]: the probabilities of every player's actions in eac
 Source: von Stengel (1996), Efficient computation of behavior strategies; Zinkevich et al. (2007), section 2.
 """
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from jaxrl.errors import (
     require_discount,
     require_distribution,
     require_index,
+    require_payoffs,
     require_real,
 )
 from jaxrl.solvers.markov_games import agent_masks
@@ -297,6 +299,26 @@ def from_environment(env: Environment, max_ends: int = 100_000, gamma: float = 1
     return sets.game(sequence.astype(np.int32), chance, events.table(drawn), payoff)
 
 
+def from_table(payoff: Any) -> ExtensiveGame:
+    """Returns a game in normal form as one in which every player decides once, and sees nothing.
+
+    Args:
+        payoff: float[N, A_0, ..., A_{N-1}], in reward units.
+
+    Raises:
+        ConfigError: the table has another shape, or an entry is not a finite number.
+    """
+    table = require_payoffs("extensive.from_table", payoff)
+    players, counts = table.shape[0], table.shape[1:]
+    action = np.stack(np.unravel_index(np.arange(table[0].size), counts), axis=-1)
+    legal = (np.arange(max(counts)) < np.array(counts)[:, None])[:, None]
+    nothing = np.zeros((players, 1), np.int32)
+    ends = len(action)
+    events = ChanceEvents(np.zeros((0, 1)), np.zeros(0, np.int32), np.zeros(ends, np.int32), 0)
+    sequence, payoffs = (1 + action).astype(np.int32), table.reshape(players, -1).T
+    return ExtensiveGame(legal, nothing, sequence, np.ones(ends), events, payoffs, nothing, np.ones(players, np.int32), 1)
+
+
 class _Events:
     """Numbers the choices of chance in the order in which they are found, and notes where each comes from."""
 
@@ -387,14 +409,12 @@ def _ways(
         decides = sets.masks[state].sum(-1) > 1
         offset = np.array([sets.find(state, i, sequence[i]) if decides[i] else 0 for i in agents]) * sets.masks.shape[2]
         for joint in np.flatnonzero(model.action_mask[state])[::-1]:
-            after = np.where(decides, 1 + offset + joint_actions[joint], sequence)
             outcomes = np.flatnonzero(model.probability[state, joint] > 0)
             probability = model.probability[state, joint, outcomes]
-            drawn_next = events.find(probability, drawn)
-            for k, with_k, then_drawn in zip(outcomes[::-1], probability[::-1], drawn_next[::-1], strict=True):
-                paid = payoff + gamma**steps * model.reward[state, joint, k]
-                way = chance * float(with_k), int(then_drawn), after, paid
-                if model.terminated[state, joint, k]:
-                    yield way
-                else:
-                    stack.append((int(model.next_state[state, joint, k]), *way, steps + 1))
+            after = np.where(decides, 1 + offset + joint_actions[joint], sequence)
+            paid = payoff + gamma**steps * model.reward[state, joint, outcomes]
+            sequences = events.find(probability, drawn)
+            ways = [(chance * float(p), int(c), after, r) for p, c, r in zip(probability, sequences, paid, strict=True)]
+            over, following = model.terminated[state, joint, outcomes], model.next_state[state, joint, outcomes]
+            yield from itertools.compress(ways, over)
+            stack += [(int(following[k]), *ways[k], steps + 1) for k in np.flatnonzero(~over)[::-1]]

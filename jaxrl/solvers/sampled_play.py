@@ -36,6 +36,26 @@ def left_by_chance(key: jax.Array, events: ChanceEvents, dtype) -> jax.Array:
     return extensive.of_sequences(jnp.asarray(events.parent), drawn, events.depth)[events.sequence]
 
 
+def end(key: jax.Array, game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
+    """Plays once and returns the number of the end, int[]; strategy: float[N, I, A], of all players."""
+    chance_key, players_key = jax.random.split(key)
+    left = left_by_chance(chance_key, game.events, strategy.dtype)
+    for part in extensive.taken(game, pure(players_key, strategy)):
+        left = left * part
+    return left.argmax()
+
+
+def on_the_way(game: ExtensiveGame, sequence: jax.Array, player: int) -> jax.Array:
+    """Returns 1 for the actions that a player took up to a sequence of its own, int[], and 0 for others, float[I, A]."""
+    actions = game.legal.shape[2]
+    took = jnp.zeros(1 + game.legal[player].size)
+    for _ in range(game.depth):
+        took = took.at[sequence].set(1.0)
+        before = jnp.asarray(game.parent)[player][jnp.maximum(sequence - 1, 0) // actions]
+        sequence = jnp.where(sequence > 0, before, 0)
+    return took[1:].reshape(game.legal.shape[1:])
+
+
 def counterfactual_values(
     key: jax.Array, game: ExtensiveGame, strategy: jax.Array, player: int, sampling: str, exploration: jax.Array | float = 0.6
 ) -> jax.Array:

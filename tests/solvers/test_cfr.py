@@ -115,8 +115,8 @@ def test_wrong_numbers():
         cfr.cfr(game, 10, cfr.Rule(sampling="externl"))
     with pytest.raises(ConfigError, match="exploration must be in"):
         cfr.cfr(game, 10, cfr.Rule(sampling="outcome", exploration=0.0), key=jax.random.key(0))
-    with pytest.raises(ConfigError, match="beta must be a number"):
-        cfr.cfr(game, 10, cfr.Rule(beta=-np.inf))
+    with pytest.raises(ConfigError, match="negative_power must be a number"):
+        cfr.cfr(game, 10, cfr.Rule(negative_power=-np.inf))
 
 
 def test_sampled_iterations_approach_the_equilibrium_of_kuhn(games):

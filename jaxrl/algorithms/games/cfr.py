@@ -9,10 +9,10 @@ information sets I
            sigma(I, a) <- R(I, a)+ / sum_b R(I, b)+              uniform where no regret is positive
 
 with w_t = 1. CFR+ cuts the regrets of line 2 at 0, R <- max(R, 0), and weights the average by w_t = t. Discounted CFR multiplies
-positive regrets by t^alpha / (t^alpha + 1) after line 2, negative ones by t^beta / (t^beta + 1), and has w_t = t^gamma, here
-``averaging``; alpha = 1.5, beta = 0, gamma = 2 in the paper, and 1 for all three is linear CFR. Monte Carlo CFR puts an estimate
-from a sample of the game in place of v_i: a sample of the outcomes of chance, of the others' actions besides (external sampling),
-or of all actions (outcome sampling); see ``jaxrl.solvers.sampled_play``.
+positive regrets by t^alpha / (t^alpha + 1) after line 2, negative ones by t^beta / (t^beta + 1), and has w_t = t^gamma
+(``positive_power``, ``negative_power``, ``averaging``); alpha = 1.5, beta = 0, gamma = 2 in the paper, and 1 for all three is
+linear CFR. Monte Carlo CFR puts an estimate from a sample of the game in place of v_i: a sample of the outcomes of chance, of the
+others' actions besides (external sampling), or of all actions (outcome sampling); see ``jaxrl.solvers.sampled_play``.
 
 In a two-player zero-sum game the average converges to equilibrium; elsewhere its distance from one is measured, and need not
 vanish.
@@ -48,8 +48,8 @@ class Config:
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing."""
 
     averaging: Any = None  # w_t = t ** averaging, at least 0; None: that of the papers, 0, or 1 with plus
-    alpha: float = jnp.inf  # of positive regrets; infinite keeps them as they are
-    beta: float = jnp.inf  # of negative regrets, likewise; without effect with plus
+    positive_power: float = jnp.inf  # of positive regrets; infinite keeps them as they are
+    negative_power: float = jnp.inf  # of negative regrets, likewise; without effect with plus
     exploration: float = 0.6  # of outcome sampling: the share of uniform actions in a player's own sample, in (0, 1]
     plus: bool = static(default=False)  # CFR+: a regret that turns negative is forgotten
     alternating: bool = static(default=True)  # each player answers what those before it have just chosen
@@ -66,7 +66,7 @@ class Config:
         if self.start not in STARTS:
             raise unknown_name(where, "start", self.start, STARTS)
         require_counts(where, self, "iterations_per_update")
-        require_numbers(where, self, "alpha", "beta")
+        require_numbers(where, self, "positive_power", "negative_power")
         cfr.require_rule(where, self.rule())
         if self.averaging is not None:
             require_between(where, self, 0, float("inf"), "averaging")
@@ -74,7 +74,7 @@ class Config:
     def rule(self) -> Rule:
         """Returns what an iteration does."""
         averaging = float(self.plus) if self.averaging is None else self.averaging
-        past = {"averaging": averaging, "alpha": self.alpha, "beta": self.beta}
+        past = {"averaging": averaging, "positive_power": self.positive_power, "negative_power": self.negative_power}
         return Rule(self.plus, self.alternating, **past, sampling=self.sampling, exploration=self.exploration)
 
 

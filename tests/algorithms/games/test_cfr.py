@@ -130,7 +130,7 @@ def test_arms_of_cfr(games):
         ({"iterations_per_update": 0}, ConfigError, "iterations_per_update must be an integer of at least 1"),
         ({"averaging": -1.0}, ConfigError, "averaging must be at least 0"),
         ({"sampling": "extern"}, UnknownNameError, "no sampling is named 'extern'. Did you mean 'external'"),
-        ({"alpha": float("nan")}, ConfigError, "alpha must be a number"),
+        ({"positive_power": float("nan")}, ConfigError, "positive_power must be a number"),
         ({"exploration": 1.5}, ConfigError, "exploration must be in"),
         ({"start": "randm"}, UnknownNameError, "no start is named 'randm'. Did you mean 'random'"),
     ],
