@@ -66,7 +66,7 @@ def regret_matching(table: jax.Array, present: jax.Array, num_steps: int) -> jax
         return (regret, mixes, total), None
 
     start = jnp.zeros_like(first), first, jnp.zeros_like(first)
-    total = jax.lax.scan(step, start, jnp.arange(1.0, num_steps + 1))[0][2]
+    total = jax.lax.scan(step, start, jnp.arange(1, num_steps + 1, dtype=first.dtype))[0][2]
     return total / total.sum(-1, keepdims=True)
 
 
@@ -95,7 +95,8 @@ def projected_replicator(
         mixes, total = carry
         earned = jnp.where(present, _each(table, mixes) / stakes, 0.0)
         growth = mixes * (earned - (mixes * earned).sum(-1, keepdims=True))
-        return (jax.vmap(projected)(mixes + step_size * growth, least, present), total + mixes), None
+        following = jax.vmap(projected)(mixes + step_size * growth, least, present)
+        return (following.astype(mixes.dtype), total + mixes), None
 
     first = uniform(present)
     total = jax.lax.scan(step, (first, jnp.zeros_like(first)), length=num_steps)[0][1]

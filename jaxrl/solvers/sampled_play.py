@@ -46,9 +46,9 @@ def end(key: jax.Array, game: ExtensiveGame, strategy: jax.Array) -> jax.Array:
 
 
 def on_the_way(game: ExtensiveGame, sequence: jax.Array, player: int) -> jax.Array:
-    """Returns 1 for the actions that a player took up to a sequence of its own, int[], and 0 for others, float[I, A]."""
+    """Returns 1 for the actions that a player took up to a sequence of its own, int[], and 0 for others, float32[I, A]."""
     actions = game.legal.shape[2]
-    took = jnp.zeros(1 + game.legal[player].size)
+    took = jnp.zeros(1 + game.legal[player].size, jnp.float32)
     for _ in range(game.depth):
         took = took.at[sequence].set(1.0)
         before = jnp.asarray(game.parent)[player][jnp.maximum(sequence - 1, 0) // actions]
