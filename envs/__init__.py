@@ -75,6 +75,7 @@ from envs.markov_games import (
     switch_riddle,
     tag,
     traffic_junction,
+    two_step,
 )
 from envs.matrix_games import (
     bar_game,
@@ -149,6 +150,7 @@ REGISTRY: dict[str, Callable[..., Environment]] = {
     "kuhn": kuhn.make,
     "leduc": leduc.make,
     "levers": levers.make,
+    "two_step": two_step.make,
     "lewis": lewis.make,
     "linear_bandit": linear_bandit.make,
     "linear_dynamical_bandit": linear_dynamical_bandit.make,

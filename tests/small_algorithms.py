@@ -14,7 +14,7 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
+from jaxrl.algorithms.multiagent import iql, madqn, mappo, minimax_q
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -288,6 +288,9 @@ CASES = {
         searching(muzero.Config, unroll_steps=1, bootstrap_steps=1, latent_size=3, **OFF_POLICY),
     ),
     "mappo": Case(mappo.make, env("speaker_listener"), small(mappo.Config)),
+    "madqn": Case(madqn.make, env("speaker_listener"), functools.partial(madqn.Config, **OFF_POLICY, shared_parameters=False)),
+    "vdn": Case(madqn.make, env("two_step"), functools.partial(madqn.Config, **OFF_POLICY, mixer="sum", agent_ids=True)),
+    "qmix": Case(madqn.make, env("two_step"), functools.partial(madqn.Config, **OFF_POLICY, mixer="monotonic", agent_ids=True)),
     "mappo_attention": Case(mappo.make, env("speaker_listener"), small(mappo.Config, **ATTENTION)),
     "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),
     "behaviour_cloning": Case(

@@ -12,7 +12,7 @@ from envs.matrix_games import matrix_game
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
+from jaxrl.algorithms.multiagent import iql, madqn, mappo, minimax_q
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -80,6 +80,7 @@ CONFIGS = {
     "iql": (iql.Config(), GAME),
     "minimax_q": (minimax_q.Config(), GAME),
     "ppo": (ppo.Config(), GRID),
+    "madqn": (madqn.Config(), GAME),
     "mappo": (mappo.Config(), GAME),
     "dqn": (dqn.Config(), GRID),
     "pqn": (pqn.Config(), GRID),

@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import Transition
+from jaxrl.core.spaces import joint
 
 
 def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:
@@ -23,6 +25,16 @@ def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:
         ``flag``, in the shape of ``reward``.
     """
     return jnp.broadcast_to(flag.reshape(*flag.shape, *(1,) * (reward.ndim - flag.ndim)), reward.shape)
+
+
+def global_observations(env: Environment, batch: Transition) -> tuple[jax.Array, jax.Array]:
+    """Returns a central view of the steps [T, E, ...] and of those that follow them, float32[T, E, G] each.
+
+    ``env.global_obs``, or where the environment has none the observations of all agents, one after another.
+    """
+    if env.global_obs_fn:
+        return batch.global_obs, batch.next_global_obs
+    return joint(env.observation_space, batch.obs), joint(env.observation_space, batch.next_obs)
 
 
 def transition_axes(axis: int) -> Any:

@@ -12,7 +12,7 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import iql, mappo, minimax_q
+from jaxrl.algorithms.multiagent import iql, madqn, mappo, minimax_q
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -53,6 +53,7 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     sac.Config,
     td3.Config,
     iql.Config,
+    madqn.Config,
     mappo.Config,
     minimax_q.Config,
     alphazero.Config,

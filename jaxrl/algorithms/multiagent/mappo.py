@@ -183,12 +183,10 @@ def make(env: Environment, config: Config) -> Algorithm:
 
 
 def seen_by_critic(env: Environment, config: Config, batch: Transition) -> Transition:
-    """Gives a block the global observations of a central critic, those of all agents together where the environment has none."""
+    """Gives a block the global observations that a central critic sees, or none."""
     if not config.centralized:
         return batch._replace(global_obs=None, next_global_obs=None)
-    if env.global_obs_fn:
-        return batch
-    now, later = (joint(env.observation_space, obs) for obs in (batch.obs, batch.next_obs))
+    now, later = agents.global_observations(env, batch)
     return batch._replace(global_obs=now, next_global_obs=later)
 
 

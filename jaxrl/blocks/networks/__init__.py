@@ -5,6 +5,7 @@
     attention     causal transformers over sequences of steps
     memory        what an episode has shown up to now: a GRU, or a transformer that looks back
     values        action values: of all actions, or of one that is given
+    mixers        the value of a team, of those of its agents
     latent_model  a model of an environment in states of its own
     dynamics_model  a model of an environment in its own observations
     convolutional ordinary convolutions, with edges of zeros or on a torus; a ``network`` as described below
@@ -60,6 +61,7 @@ from jaxrl.blocks.networks.layers import (
     require_sizes,
 )
 from jaxrl.blocks.networks.memory import GRU, MEMORY_FIELDS, GTrXL, Recent, require_memory
+from jaxrl.blocks.networks.mixers import MonotonicMixer
 from jaxrl.blocks.networks.values import Critic, QNetwork, critics
 
 __all__ = [
@@ -84,6 +86,7 @@ __all__ = [
     "GroupConvolution",
     "LatentModel",
     "LiftingConvolution",
+    "MonotonicMixer",
     "Own",
     "QNetwork",
     "Recent",
