@@ -41,7 +41,7 @@ class Config:
     """Environment steps of each team on the grid (count)."""
 
 
-QUICK = Config(seeds=2, fit_steps=1_600, env_steps=1_600)
+QUICK = Config(seeds=2, fit_steps=4_000, env_steps=2_000)
 
 
 def arms(config: Config) -> Iterator[Arm]:

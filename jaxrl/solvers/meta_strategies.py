@@ -104,6 +104,11 @@ def projected_replicator(
 
 
 def linear_program(table: jax.Array, present: jax.Array) -> jax.Array:
-    """Returns the equilibrium of a two-player zero-sum meta-game; NaN where it was not found, see ``zero_sum.solve``."""
-    solution = zero_sum.solve(table[0], present[0], present[1])
-    return jnp.stack([solution.row, solution.column]).astype(jnp.float32)
+    """Returns the equilibrium of a two-player zero-sum meta-game; NaN where it was not found, see ``zero_sum.solve``.
+
+    It is solved in float64 whatever the precision of the table: a single gain that is left over is an answer more.
+    """
+    with jax.enable_x64(True):
+        solution = zero_sum.solve(table[0].astype(jnp.float64), present[0], present[1])
+        mixes = jnp.stack([solution.row, solution.column])
+    return mixes.astype(jnp.float32)
