@@ -12,7 +12,7 @@ import envs
 from jaxrl.algorithms.constrained import lagrangian
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
-from jaxrl.algorithms.games import cfr, dynamics, psro
+from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import iql, madqn, mappo, minimax_q
 from jaxrl.algorithms.offline import (
@@ -119,6 +119,11 @@ def poker() -> extensive.ExtensiveGame:
 def payoffs() -> np.ndarray:
     """Returns the table of a game of two players with two and three actions, float[2, 2, 3]."""
     return np.array([[[1.0, 3.0, -2.0], [0.0, -1.0, 2.0]], [[-1.0, 0.0, 2.0], [0.5, 1.0, -2.0]]])
+
+
+def dilemma() -> np.ndarray:
+    """Returns the table of a prisoner's dilemma, float[2, 2, 2]."""
+    return np.array([[[-1.0, -3.0], [0.0, -2.0]], [[-1.0, 0.0], [-3.0, -2.0]]])
 
 
 def fitting(**changes: Any) -> reward_fitting.Config:
@@ -317,6 +322,7 @@ CASES = {
     "lagrangian": Case(lagrangian.make, env("hazard_grid"), constrained),
     "inapplicable": Case(inapplicable.make, env("frozen_lake"), sparing),
     "cfr": Case(cfr.make, poker, functools.partial(cfr.Config, start="random", iterations_per_update=2)),
+    "lola": Case(lola.make, dilemma, functools.partial(lola.Config, lookahead=1.0)),
     "psro": Case(psro.make, poker, functools.partial(psro.Config, capacity=4, episodes=8, oracle="monte_carlo")),
     "log_q_learning": Case(log_q_learning.make, line_sweeps, functools.partial(log_q_learning.Config, averaging_rate=0.5)),
     "dynamics": Case(dynamics.make, payoffs, functools.partial(dynamics.Config, iterations_per_update=3)),

@@ -10,7 +10,7 @@ import pytest
 import envs
 from envs.matrix_games import matrix_game
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
-from jaxrl.algorithms.games import cfr, dynamics, psro
+from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import iql, madqn, mappo, minimax_q
 from jaxrl.algorithms.offline import (
@@ -94,6 +94,7 @@ CONFIGS = {
     "icm": (bonuses.ICM.of(GRID), GRID),
     "reward_fitting": (FITTING, DATA),
     "cfr": (cfr.Config(averaging=1.0), extensive.from_environment(GAME)),
+    "lola": (lola.Config(), np.stack([np.eye(2), np.eye(2)])),
     "psro": (psro.Config(), extensive.from_environment(GAME)),
     "dynamics": (dynamics.Config(), TABLE),
     "behaviour_cloning": (behaviour_cloning.Config(), RECORDED),

@@ -25,6 +25,7 @@ from jaxrl.errors import (
     require_discount,
     require_distribution,
     require_number,
+    require_payoffs,
     require_real,
     require_within,
 )
@@ -49,6 +50,48 @@ def of_cooperation(first: float, after: Sequence[float]) -> jax.Array:
     require_within(where, "after", after, 0, 1, "Give probabilities.")
     cooperates = jnp.asarray([first, *after], jnp.result_type(float))
     return jnp.stack([cooperates, 1 - cooperates], axis=-1)
+
+
+def zero_determinant(payoff: Any, gamma: float, slope: float, baseline: float, weight: float, first: float = 0.0) -> jax.Array:
+    """Returns a strategy that fixes a line on which the values of both players lie, whatever the other does, float[5, 2].
+
+    Against every opponent ``own - baseline = slope * (other - baseline)``, of values per round. A slope above 1 extorts: of what
+    both earn beyond the baseline, the player takes the larger share. After each joint action (row for row: 1, 1, 0, 0 to repeat
+    oneself) it takes action 0 with probability
+
+        ([1, 1, 0, 0] + weight [(own payoff - baseline) - slope (other's payoff - baseline)] - (1 - gamma) first) / gamma
+
+    Args:
+        payoff: float[2, 2, 2], symmetric: of one round.
+        gamma: the discount, in (0, 1).
+        slope, baseline: of the line; the baseline in reward units.
+        weight: how strongly it reacts, not 0. Small weights leave more lines possible.
+        first: the probability of action 0 in the first round.
+
+    Raises:
+        ConfigError: the game is no symmetric one of two actions, a number is out of range, or a probability of the strategy would
+            lie outside [0, 1].
+
+    Source: Press and Dyson (2012), equation 7; with a discount, Hilbe, Traulsen and Sigmund (2015), Partners or rivals?
+    Strategies for the iterated prisoner's dilemma, equation 7.
+    """
+    where = "zero_determinant"
+    table = require_payoffs(where, payoff)
+    symmetric = table.shape == (2, 2, 2) and bool(np.allclose(table[1], table[0].T))
+    require(symmetric, where, "payoff must be a symmetric game of two actions", table.shape, "The prisoner's dilemma is one.")
+    require_discount(where, gamma, below_one=True)
+    require(gamma > 0, where, "gamma must be above 0", gamma, "0.96 is usual.")
+    for name, value in (("slope", slope), ("baseline", baseline), ("weight", weight)):
+        require_number(where, name, value, -np.inf, np.inf, "Extortion has a slope above 1.")
+    require(weight != 0, where, "weight must not be 0", weight, "Try 0.1.")
+    require_number(where, "first", first, 0, 1, "0 is defection, 1 cooperation.")
+    own, other = table[0].reshape(-1), table[1].reshape(-1)
+    reaction = weight * ((own - baseline) - slope * (other - baseline))
+    after = (np.array([1.0, 1.0, 0.0, 0.0]) + reaction - (1 - gamma) * first) / gamma
+    possible = bool(((after >= -1e-12) & (after <= 1 + 1e-12)).all())
+    must = "the probabilities after each joint action must lie in [0, 1]"
+    require(possible, where, must, after.tolist(), "Take another weight, or a line that the game allows.")
+    return of_cooperation(first, after.clip(0, 1).tolist())
 
 
 def play(profile: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:

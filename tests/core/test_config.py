@@ -10,7 +10,7 @@ import envs
 from jaxrl.algorithms.constrained import lagrangian
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
-from jaxrl.algorithms.games import cfr, dynamics, psro
+from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import iql, madqn, mappo, minimax_q
 from jaxrl.algorithms.offline import (
@@ -86,6 +86,7 @@ OTHERS: tuple[type[Config], ...] = (
     lagrangian.Config,
     inverse_model.Config,
     log_q_learning.Config,
+    lola.Config,
     psro.Config,
     reward_fitting.Config,
     rlhf.Config,

@@ -149,3 +149,27 @@ def test_strategies_that_are_no_distributions_are_refused():
     strategy = np.full((5, 2), 0.45)
     with pytest.raises(ConfigError, match="every row of strategy 0 must sum to 1"):
         memory_one.occupancy([strategy, np.full((5, 2), 0.5)], 0.9)
+
+
+@pytest.mark.parametrize(("slope", "baseline", "weight", "first"), [(3.0, -2.0, 0.1, 0.0), (2.0, -1.0, 0.1, 1.0)])
+def test_zero_determinant_strategies_fix_a_line(slope, baseline, weight, first):
+    """Extortion from the payoff of mutual defection, and generosity below that of cooperation, against 100 random opponents."""
+    strategy = np.asarray(memory_one.zero_determinant(named.PRISONERS_DILEMMA, GAMMA, slope, baseline, weight, first))
+    rng = np.random.default_rng(0)
+    cooperates = rng.uniform(size=(100, 5))
+    with jax.enable_x64(True):
+        own = memory_one.zero_determinant(named.PRISONERS_DILEMMA, GAMMA, slope, baseline, weight, first)
+        others = jnp.asarray(np.stack([cooperates, 1 - cooperates], -1))
+        payoff = jnp.asarray(named.PRISONERS_DILEMMA, jnp.float64)
+        value = np.asarray(jax.jit(jax.vmap(lambda other: memory_one.values(payoff, [own, other], GAMMA)))(others))
+    np.testing.assert_allclose(value[:, 0] - baseline, slope * (value[:, 1] - baseline), atol=1e-12)
+    assert strategy.shape == (5, 2)
+
+
+def test_lines_that_no_strategy_fixes_are_refused():
+    with pytest.raises(ConfigError, match="probabilities after each joint action"):
+        memory_one.zero_determinant(named.PRISONERS_DILEMMA, GAMMA, 3.0, 0.0, 0.1)
+    with pytest.raises(ConfigError, match="symmetric game of two actions"):
+        memory_one.zero_determinant(named.MATCHING_PENNIES, GAMMA, 3.0, 0.0, 0.1)
+    with pytest.raises(ConfigError, match="weight must not be 0"):
+        memory_one.zero_determinant(named.PRISONERS_DILEMMA, GAMMA, 3.0, -2.0, 0.0)
