@@ -23,7 +23,7 @@ MIXERS = {IQL: "none", VDN: "sum", QMIX: "monotonic"}
 TWO_STEP, CLIMB, PENALTY, SPREAD = "two-step game", "climb", "penalty", "spread grid"
 # Data of uniform actions, and gradient steps on many of them: what is left is what a mixer can represent.
 FITTED = madqn.Config(
-    learning_rate=5e-4, epsilon_end=1.0, agent_ids=True, batch_size=512, num_envs=16, learning_starts=2_048, target_interval=100
+    learning_rate=2e-4, epsilon_end=1.0, agent_ids=True, batch_size=512, num_envs=16, learning_starts=2_048, target_interval=100
 )
 # Chosen on root 1.
 LEARNED = madqn.Config(learning_rate=5e-4, agent_ids=True, epsilon_steps=100_000.0, target_interval=200)
