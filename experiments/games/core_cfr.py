@@ -6,7 +6,7 @@ Source: Zinkevich et al. (2007); Tammelin (2014); Brown and Sandholm (2019); Lan
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import jax
@@ -58,7 +58,7 @@ def arms(config: Config) -> Iterator[Arm]:
 
     for game, (variant, algorithm) in product(GAMES, FULL.items()):
         yield arm(game, variant, "uniform", algorithm, 1, config.iterations)
-    yield arm("Kuhn", PLUS, "random", FULL[PLUS].replace(start="random"), config.seeds, config.iterations)
+    yield arm("Kuhn", PLUS, "random", replace(FULL[PLUS], start="random"), config.seeds, config.iterations)
     for variant, algorithm in SAMPLED.items():
         yield arm("Kuhn", variant, "uniform", algorithm, config.samplers, config.samples)
 

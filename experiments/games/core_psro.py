@@ -6,7 +6,7 @@ Source: Lanctot et al. (2017); McMahan, Gordon and Blum (2003); Heinrich, Lancto
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -68,7 +68,7 @@ def arms(config: Config) -> Iterator[Arm]:
                 {"game": game, "variant": variant},
                 psro.make,
                 GAMES[game],
-                VARIANTS[variant].replace(capacity=4 if game == RPS else config.iterations + 1),
+                replace(VARIANTS[variant], capacity=4 if game == RPS else config.iterations + 1),
                 seeds=config.learners if variant == LEARNED else config.seeds,
                 num_updates=config.iterations,
                 show=("meta_exploitability",),

@@ -5,7 +5,7 @@ Boutilier (1998).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ def arms(config: Config) -> Iterator[Arm]:
             {"game": TWO_STEP, "learner": learner},
             madqn.make,
             game,
-            FITTED.replace(mixer=mixer),
+            replace(FITTED, mixer=mixer),
             seeds=config.seeds,
             env_steps=config.fit_steps,
             evaluators=(TeamReturn.of(game),),
@@ -63,7 +63,7 @@ def arms(config: Config) -> Iterator[Arm]:
             {"game": name, "learner": VDN},
             madqn.make,
             matrix_game.make(named.TABLES[name]),
-            FITTED.replace(mixer="sum"),
+            replace(FITTED, mixer="sum"),
             seeds=config.seeds,
             env_steps=config.fit_steps,
             evaluators=(GreedyActions(named.TABLES[name]),),
@@ -74,7 +74,7 @@ def arms(config: Config) -> Iterator[Arm]:
             {"game": SPREAD, "learner": learner},
             madqn.make,
             grid,
-            LEARNED.replace(mixer=mixer),
+            replace(LEARNED, mixer=mixer),
             seeds=config.seeds,
             env_steps=config.env_steps,
             evaluators=(Episodes(grid, num_episodes=32),),
@@ -84,7 +84,7 @@ def arms(config: Config) -> Iterator[Arm]:
 
 def fit(results: Results) -> np.ndarray:
     """Returns the sums of both agents' values in game B of the two-step game, float[S, 2, 2]."""
-    team, obs = madqn.Team(two_step.make(), FITTED.replace(mixer="sum")), jnp.full((1, 2), two_step.B)
+    team, obs = madqn.Team(two_step.make(), replace(FITTED, mixer="sum")), jnp.full((1, 2), two_step.B)
     params = results.states(game=TWO_STEP, learner=VDN).params
     values = jax.vmap(lambda one: team.values(one, obs, None)[0])(params)
     return np.asarray(values[:, 0, :, None] + values[:, 1, None, :])

@@ -32,7 +32,7 @@ def global_observations(env: Environment, batch: Transition) -> tuple[jax.Array,
 
     ``env.global_obs``, or where the environment has none the observations of all agents, one after another.
     """
-    if env.global_obs_fn:
+    if batch.global_obs is not None and batch.next_global_obs is not None:
         return batch.global_obs, batch.next_global_obs
     return joint(env.observation_space, batch.obs), joint(env.observation_space, batch.next_obs)
 
