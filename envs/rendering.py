@@ -62,6 +62,7 @@ from envs.markov_games import (
     switch_riddle,
     tag,
     traffic_junction,
+    two_step,
 )
 from envs.markov_games import rendering as games
 from envs.matrix_games import (
@@ -146,6 +147,7 @@ RENDERERS: dict[type, Callable[[Any, Any], np.ndarray]] = {
     tag.Params: games.particles,
     token_mdp.Params: tokens.prefix,
     traffic_junction.Params: games.crossing,
+    two_step.Params: games.two_games,
     windy_torus.Params: grids.borderless,
 }
 

@@ -20,6 +20,7 @@ from envs.markov_games import (
     switch_riddle,
     tag,
     traffic_junction,
+    two_step,
 )
 from envs.tiles import Board
 
@@ -209,3 +210,14 @@ def crossing(state: traffic_junction.State, params: traffic_junction.Params) -> 
             if collided[car]:
                 board.draw(cell, "cross", tiles.DARK)
     return board.picture
+
+
+def two_games(state, params: two_step.Params) -> np.ndarray:
+    """Both games of the second step, the darker an entry the more it pays; the one that is played has a frame."""
+    payoff = np.asarray(params.payoff)
+    pictures = [charts.table(payoff[game], float(np.abs(payoff).max())) for game in (two_step.A, two_step.B)]
+    framed = [
+        charts.frame(picture, tiles.VERMILION if int(state) == game else tiles.WHITE)
+        for picture, game in zip(pictures, (two_step.A, two_step.B), strict=True)
+    ]
+    return charts.beside(*framed)
