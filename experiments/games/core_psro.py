@@ -88,7 +88,7 @@ def figures(results: Results) -> None:
 
 CLAIMS = (
     Claim(
-        "From one policy, double oracle in rock, paper, scissors ends with all three, from which nobody gains",
+        "From one policy, double oracle in rock, paper, scissors ends with all three, in equilibrium",
         "McMahan, Gordon and Blum (2003)",
         every(
             [
