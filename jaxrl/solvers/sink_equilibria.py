@@ -66,24 +66,14 @@ def response_graph(payoff: Any, best: bool = False) -> Graph:
         ConfigError: the payoffs are no game or not finite.
     """
     successor, gains = unilateral_deviations(payoff)
+    xp: Any = jnp if is_traced(payoff) else np
     edges = gains > 0
     if best:
-        counts, first = np.shape(payoff)[1:], 0
-        for count in counts:
-            own = slice(first, first + count)
-            most = gains[:, own].max(1, keepdims=True)
-            kept = edges[:, own] & (gains[:, own] >= most)
-            edges = edges.at[:, own].set(kept) if is_traced(payoff) else _put(edges, own, kept)
-            first += count
+        own = xp.split(gains, np.cumsum(np.shape(payoff)[1:])[:-1], axis=1)
+        edges &= xp.concatenate([part == part.max(1, keepdims=True) for part in own], 1)
     number = edges.sum(1, keepdims=True)
     dtype = jnp.result_type(payoff, jnp.float32) if is_traced(payoff) else jnp.result_type(float)
     return Graph(jnp.asarray(successor), jnp.asarray(edges / (number + (number == 0)), dtype))
-
-
-def _put(edges: np.ndarray, own: slice, kept: np.ndarray) -> np.ndarray:
-    edges = edges.copy()
-    edges[:, own] = kept
-    return edges
 
 
 def sink_equilibria(payoff: Any, *, best: bool = False, prior: Any = None) -> Sinks:
@@ -141,8 +131,8 @@ def _sinks(graph: Graph, prior: jax.Array) -> Sinks:
     stays = 1 - step.sum(1)
     drift = jnp.abs(jnp.matmul(limit, step, precision="highest") + limit * stays - limit).max()
     residual = jnp.maximum(missed, jnp.maximum(drift, jnp.abs(limit.sum() - start.sum())))
-    tables = (part.reshape(prior.shape) for part in (component, in_sink, hitting, limit))
-    return Sinks(*tables, sums.value, residual, error_bound)
+    component, in_sink, hitting, limit = (part.reshape(prior.shape) for part in (component, in_sink, hitting, limit))
+    return Sinks(component, in_sink, hitting, limit, sums.value, residual, error_bound)
 
 
 def walks(key: jax.Array, graph: Graph, num_walks: int, num_steps: int) -> jax.Array:

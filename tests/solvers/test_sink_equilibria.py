@@ -166,12 +166,12 @@ def test_alpha_rank_is_open_spiels():
 
 def test_strong_selection_leaves_the_sinks():
     """At any alpha; the probabilities of profiles outside are beyond float64, their logarithms are not."""
-    for alpha in (1e3, 1e9):
+    for alpha, imbalance in ((1e3, 1e-8), (1e9, 1e-3)):
         # Mutants that lead from (b, b) to (a, a) lose 1 + 1 + 5, those that lead back lose 11.
         ranked = alpha_rank(named.CLIMB, alpha)
         np.testing.assert_allclose(ranked.probability, np.diag([1, 0, 0]), atol=1e-9)
         assert ranked.log_probability[1, 1] == pytest.approx(-alpha * 49 * 4, rel=1e-3)
-        assert ranked.imbalance < 1e-6
+        assert ranked.imbalance < imbalance
     ranked = jax.vmap(partial(alpha_rank, named.PRISONERS_DILEMMA))(jnp.array([1e-9, 10.0]))
     np.testing.assert_allclose(ranked.probability[0], 1 / 4, atol=1e-6)
     np.testing.assert_allclose(ranked.probability[1], np.diag([0, 1]), atol=1e-6)
