@@ -22,6 +22,7 @@ from jaxrl.errors import ConfigError, EnvError
 from jaxrl.evaluation import finance
 from jaxrl.evaluation.coverage import cover_steps
 from jaxrl.solvers import (
+    alpha_rank,
     cfr,
     dynamics,
     equilibria,
@@ -33,6 +34,7 @@ from jaxrl.solvers import (
     markov_games,
     memory_one,
     normal_form,
+    sink_equilibria,
     zero_sum,
 )
 from jaxrl.solvers.mdp import host
@@ -118,6 +120,17 @@ def games():
     yield "fictitious_play", Door(dynamics.fictitious_play, sound, course, **alias)
     rates = course | dict(step_size=FINITE)
     yield "replicator", Door(dynamics.replicator, sound | dict(step_size=0.01), rates, **alias)
+    for name in ("multiplicative_weights", "extragradient"):
+        yield name, Door(getattr(dynamics, name), sound | dict(step_size=0.1), rates, **alias)
+    rates = course | dict(temperature=FINITE)
+    yield "smooth_fictitious_play", Door(dynamics.smooth_fictitious_play, sound | dict(temperature=0.1), rates, **alias)
+    priors = dict(payoff=TABLE, prior=[x for x in LAW if x is not None])
+    yield "sink_equilibria", Door(sink_equilibria.sink_equilibria, dict(payoff=payoff, prior=np.full((2, 2), 0.25)), priors)
+    selection = dict(payoff=TABLE, alpha=FINITE, population=(*COUNT, 1))
+    for name in ("alpha_rank", "alpha_rank_of_population"):
+        yield name, Door(getattr(alpha_rank, name), dict(payoff=payoff, alpha=1.0, population=10), selection)
+    noises = dict(payoff=TABLE, noise=(*SHARE, 0.0, 0.6))
+    yield "alpha_rank_of_limit", Door(alpha_rank.alpha_rank_of_limit, dict(payoff=payoff, noise=0.1), noises)
     powers = course | dict(averaging=(*NO_NUMBER, NAN, INF))
     yield "regret_matching", Door(dynamics.regret_matching, sound | dict(averaging=0.0), powers, **alias)
     sound = dict(payoff=payoff, label=0, max_pivots=9)

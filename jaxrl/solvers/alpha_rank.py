@@ -98,7 +98,7 @@ def alpha_rank_of_population(payoff: Any, alpha: Any = 100.0, population: Any = 
 
 
 def _require_selection(where: str, alpha: Any, population: Any) -> None:
-    require_within(where, "alpha", alpha, 0, np.inf, "100 is common.", above=True)
+    require_within(where, "alpha", alpha, 0, np.inf, "100 is common.", above=True, below=True)
     if not is_traced(population):
         require_count(where, "population", population, 2)
 

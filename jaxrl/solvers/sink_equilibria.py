@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, require, require_count, require_distribution
+from jaxrl.errors import is_traced, require, require_count, require_distribution, require_finite
 from jaxrl.solvers.markov_chain import Chain, discounted_sums, stationary_logits
 from jaxrl.solvers.normal_form import unilateral_deviations
 
@@ -96,10 +96,11 @@ def _prior(where: str, shape: tuple[int, ...], prior: Any, dtype: Any) -> jax.Ar
     if prior is None:
         return jnp.full(shape, 1 / np.prod(shape), dtype)
     fix = "joint_distribution makes one of a profile."
-    require(np.shape(prior) == shape, where, f"prior must have shape {list(shape)}", np.shape(prior), fix)
+    table = prior if is_traced(prior) else require_finite(where, "prior", prior, fix)
+    require(table.shape == shape, where, f"prior must have shape {list(shape)}", table.shape, fix)
     if not is_traced(prior):
-        require_distribution(where, "prior", np.asarray(prior).reshape(-1), fix)
-    return jnp.asarray(prior, dtype)
+        require_distribution(where, "prior", table.reshape(-1), fix)
+    return jnp.asarray(table, dtype)
 
 
 @jax.jit
