@@ -433,7 +433,7 @@ def extrapolated_gradients(payoff: jax.Array, step_size: jax.Array | float) -> R
         gains = tuple(action_payoffs(payoff, at, player) for player in range(payoff.shape[0]))
         # Projections do not depend on a constant that is added, and sums of small numbers are more precise.
         moved = (own + step_size * (gain - gain.max()) for own, gain in zip(origin, gains, strict=True))
-        return tuple(projections.projection_simplex(part) for part in moved)
+        return tuple(projections.projection_simplex(part).astype(part.dtype) for part in moved)
 
     def advance(origin, profile, total):
         origin = stepped(origin, profile)
