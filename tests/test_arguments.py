@@ -133,7 +133,7 @@ def games():
     noises = dict(payoff=TABLE, noise=(*SHARE, 0.0, 0.6))
     yield "alpha_rank_of_limit", Door(alpha_rank.alpha_rank_of_limit, dict(payoff=payoff, noise=0.1), noises)
     for name in ("pure_commitment", "mixed_commitment"):
-        yield name, Door(getattr(stackelberg, name), dict(payoff=payoff), dict(payoff=(*TABLE, np.zeros((3, 2, 2, 2)))))
+        yield name, Door(getattr(stackelberg, name), dict(payoff=payoff), dict(payoff=TABLE))
     powers = course | dict(averaging=(*NO_NUMBER, NAN, INF))
     yield "regret_matching", Door(dynamics.regret_matching, sound | dict(averaging=0.0), powers, **alias)
     sound = dict(payoff=payoff, label=0, max_pivots=9)
