@@ -34,6 +34,7 @@ from jaxrl.solvers import (
     markov_games,
     memory_one,
     normal_form,
+    quantal_response,
     sink_equilibria,
     stackelberg,
     zero_sum,
@@ -134,6 +135,14 @@ def games():
     yield "alpha_rank_of_limit", Door(alpha_rank.alpha_rank_of_limit, dict(payoff=payoff, noise=0.1), noises)
     for name in ("pure_commitment", "mixed_commitment"):
         yield name, Door(getattr(stackelberg, name), dict(payoff=payoff), dict(payoff=TABLE))
+    rates = dict(payoff=TABLE, precision=(*NO_NUMBER, NAN, INF, -1.0, [1.0]), max_steps=COUNT)
+    yield "logit_equilibrium", Door(quantal_response.logit_equilibrium, dict(payoff=payoff, precision=1.0, max_steps=99), rates)
+    sound = dict(payoff=payoff, levels=2, start=MIXED)
+    levels = dict(payoff=TABLE, levels=COUNT, start=[x for x in LAW if x is not None])
+    yield "level_k", Door(quantal_response.level_k, sound, levels, **alias)
+    levels |= dict(tau=(*NO_NUMBER, NAN, INF, -1.0, [1.0]))
+    yield "cognitive_hierarchy", Door(quantal_response.cognitive_hierarchy, sound | dict(tau=1.0), levels, **alias)
+    sound = dict(payoff=payoff, num_steps=4, num_records=1, start=MIXED)
     powers = course | dict(averaging=(*NO_NUMBER, NAN, INF))
     yield "regret_matching", Door(dynamics.regret_matching, sound | dict(averaging=0.0), powers, **alias)
     sound = dict(payoff=payoff, label=0, max_pivots=9)
