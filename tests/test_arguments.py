@@ -24,6 +24,7 @@ from jaxrl.evaluation.coverage import cover_steps
 from jaxrl.solvers import (
     alpha_rank,
     cfr,
+    cooperative,
     dynamics,
     equilibria,
     extensive,
@@ -143,6 +144,11 @@ def games():
     levels |= dict(tau=(*NO_NUMBER, NAN, INF, -1.0, [1.0]))
     yield "cognitive_hierarchy", Door(quantal_response.cognitive_hierarchy, sound | dict(tau=1.0), levels, **alias)
     sound = dict(payoff=payoff, num_steps=4, num_records=1, start=MIXED)
+    worths = dict(worth=(*NUMBERS, NAN, 1.0, np.zeros(0), np.zeros(3), np.array([0, NAN]), np.array([0, INF]), np.ones(4)))
+    for name in ("shapley_value", "banzhaf_value", "least_core"):
+        yield name, Door(getattr(cooperative, name), dict(worth=np.arange(4.0)), worths)
+    draws = functools.partial(cooperative.shapley_samples, jax.random.key(0), lambda members: members.sum() * 1.0)
+    yield "shapley_samples", Door(draws, dict(players=2, num_orders=2), dict(players=COUNT, num_orders=(*COUNT, 1)))
     powers = course | dict(averaging=(*NO_NUMBER, NAN, INF))
     yield "regret_matching", Door(dynamics.regret_matching, sound | dict(averaging=0.0), powers, **alias)
     sound = dict(payoff=payoff, label=0, max_pivots=9)
