@@ -22,7 +22,9 @@ from jaxrl.errors import ConfigError, EnvError
 from jaxrl.evaluation import finance
 from jaxrl.evaluation.coverage import cover_steps
 from jaxrl.solvers import (
+    alpha_rank,
     cfr,
+    cooperative,
     dynamics,
     equilibria,
     extensive,
@@ -33,6 +35,9 @@ from jaxrl.solvers import (
     markov_games,
     memory_one,
     normal_form,
+    quantal_response,
+    sink_equilibria,
+    stackelberg,
     zero_sum,
 )
 from jaxrl.solvers.mdp import host
@@ -118,6 +123,32 @@ def games():
     yield "fictitious_play", Door(dynamics.fictitious_play, sound, course, **alias)
     rates = course | dict(step_size=FINITE)
     yield "replicator", Door(dynamics.replicator, sound | dict(step_size=0.01), rates, **alias)
+    for name in ("multiplicative_weights", "extragradient"):
+        yield name, Door(getattr(dynamics, name), sound | dict(step_size=0.1), rates, **alias)
+    rates = course | dict(temperature=FINITE)
+    yield "smooth_fictitious_play", Door(dynamics.smooth_fictitious_play, sound | dict(temperature=0.1), rates, **alias)
+    priors = dict(payoff=TABLE, prior=[x for x in LAW if x is not None])
+    yield "sink_equilibria", Door(sink_equilibria.sink_equilibria, dict(payoff=payoff, prior=np.full((2, 2), 0.25)), priors)
+    selection = dict(payoff=TABLE, alpha=FINITE, population=(*COUNT, 1))
+    for name in ("alpha_rank", "alpha_rank_of_population"):
+        yield name, Door(getattr(alpha_rank, name), dict(payoff=payoff, alpha=1.0, population=10), selection)
+    noises = dict(payoff=TABLE, noise=(*SHARE, 0.0, 0.6))
+    yield "alpha_rank_of_limit", Door(alpha_rank.alpha_rank_of_limit, dict(payoff=payoff, noise=0.1), noises)
+    for name in ("pure_commitment", "mixed_commitment"):
+        yield name, Door(getattr(stackelberg, name), dict(payoff=payoff), dict(payoff=TABLE))
+    rates = dict(payoff=TABLE, precision=(*NO_NUMBER, NAN, INF, -1.0, [1.0]), max_steps=COUNT)
+    yield "logit_equilibrium", Door(quantal_response.logit_equilibrium, dict(payoff=payoff, precision=1.0, max_steps=99), rates)
+    sound = dict(payoff=payoff, levels=2, start=MIXED)
+    levels = dict(payoff=TABLE, levels=COUNT, start=[x for x in LAW if x is not None])
+    yield "level_k", Door(quantal_response.level_k, sound, levels, **alias)
+    levels |= dict(tau=(*NO_NUMBER, NAN, INF, -1.0, [1.0]))
+    yield "cognitive_hierarchy", Door(quantal_response.cognitive_hierarchy, sound | dict(tau=1.0), levels, **alias)
+    sound = dict(payoff=payoff, num_steps=4, num_records=1, start=MIXED)
+    worths = dict(worth=(*NUMBERS, NAN, 1.0, np.zeros(0), np.zeros(3), np.array([0, NAN]), np.array([0, INF]), np.ones(4)))
+    for name in ("shapley_value", "banzhaf_value", "least_core"):
+        yield name, Door(getattr(cooperative, name), dict(worth=np.arange(4.0)), worths)
+    draws = functools.partial(cooperative.shapley_samples, jax.random.key(0), lambda members: members.sum() * 1.0)
+    yield "shapley_samples", Door(draws, dict(players=2, num_orders=2), dict(players=COUNT, num_orders=(*COUNT, 1)))
     powers = course | dict(averaging=(*NO_NUMBER, NAN, INF))
     yield "regret_matching", Door(dynamics.regret_matching, sound | dict(averaging=0.0), powers, **alias)
     sound = dict(payoff=payoff, label=0, max_pivots=9)

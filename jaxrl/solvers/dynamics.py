@@ -1,8 +1,17 @@
-"""Learning dynamics in normal-form games: fictitious play, replicator dynamics, regret matching.
+"""Learning dynamics in normal-form games. Each is one pure function of a payoff table, a scan over steps: jit it, vmap it over
+games or starts. All return the same record, ``Course``.
 
-Each is one pure function of a payoff table, a scan over steps: jit it, vmap it over games or starts. All return the same
-record, ``Course``. In two-player zero-sum games the averages converge to equilibrium; elsewhere they need not, and the joint
-play of regret matching converges to the set of coarse correlated equilibria.
+    function                rule                    in two-player zero-sum games
+    fictitious_play         best_responses          the averages converge to equilibrium
+    smooth_fictitious_play  logit_responses         averages and play converge to the logit equilibrium
+    replicator              replication             the averages converge to equilibrium, play circles around it
+    regret_matching         regret_proportions      the averages converge to equilibrium
+    multiplicative_weights  exponential_weights     the averages come near equilibrium, play moves away from it
+      optimistic                                    averages and play converge to equilibrium
+    extragradient           extrapolated_gradients  averages and play converge to equilibrium
+
+In other games the averages need not converge. The joint play of regret matching converges to the set of coarse correlated
+equilibria, and that of multiplicative weights comes within a distance of it that falls with the step.
 
 Payoff tables are float[N, A_0, ..., A_{N-1}] and profiles sequences of N strategies, as in ``jaxrl.solvers.normal_form``.
 """
@@ -14,8 +23,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from optax import projections
 
-from jaxrl.errors import is_traced, require, require_count, require_distribution, require_finite, require_real
+from jaxrl.errors import is_traced, require, require_count, require_distribution, require_finite, require_real, require_within
 from jaxrl.solvers.normal_form import (
     Profile,
     action_payoffs,
@@ -282,6 +292,160 @@ def best_responses(payoff: jax.Array) -> Rule:
     return Rule(lambda profile: (), advance)
 
 
+def smooth_fictitious_play(
+    payoff: Any,
+    num_steps: int,
+    *,
+    start: Sequence[Any] | None = None,
+    temperature: jax.Array | float = 0.1,
+    num_records: int = 1,
+) -> Course:
+    """Every player answers what the others have played so far on average, the better an action the more often:
+
+        x_i <- softmax(u_i(., average of x_-i) / temperature)
+
+    In two-player zero-sum games and in potential games play converges to a logit equilibrium, in which all answer each other so.
+
+    Args:
+        payoff: float[N, A_0, ..., A_{N-1}].
+        num_steps: plays, the first one ``start``.
+        start: the profile of the first play, by default uniform.
+        temperature: positive, in units of payoffs; towards 0 answers become best responses.
+        num_records: as for ``fictitious_play``.
+
+    Raises:
+        ConfigError: the temperature is not positive, or as for ``fictitious_play``.
+
+    Source: Fudenberg and Levine (1998), The Theory of Learning in Games, chapter 4; Hofbauer and Sandholm (2002), "On the global
+    convergence of stochastic fictitious play".
+    """
+    where = "smooth_fictitious_play"
+    payoff = game_table(where, payoff)
+    require_within(where, "temperature", temperature, 0, np.inf, "0.1, say.", above=True, below=True)
+    first = uniform_profile(payoff) if start is None else start
+    return _course(payoff, logit_responses(payoff, temperature), first, num_steps, num_records)
+
+
+def logit_responses(payoff: jax.Array, temperature: jax.Array | float) -> Rule:
+    """The rule of ``smooth_fictitious_play``; it remembers nothing but the sums of what was played."""
+    players = range(payoff.shape[0])
+
+    def advance(memory, profile, total):
+        average = tuple(part / part.sum() for part in total)
+        return memory, tuple(jax.nn.softmax(action_payoffs(payoff, average, player) / temperature) for player in players)
+
+    return Rule(lambda profile: (), advance)
+
+
+def multiplicative_weights(
+    payoff: Any,
+    num_steps: int,
+    *,
+    start: Sequence[Any] | None = None,
+    step_size: jax.Array | float = 0.1,
+    optimistic: bool = False,
+    num_records: int = 1,
+) -> Course:
+    """Every player weights its actions by exponentials of what they have earned so far (Hedge).
+
+        x_i <- softmax(step_size * sum of all u_i(., x_-i) so far)         from the uniform profile
+
+    In T plays with payoffs of range R a player regrets at most ln(A) / step_size + step_size T R^2 / 8 in all.
+
+    Args:
+        payoff: float[N, A_0, ..., A_{N-1}].
+        num_steps: T, plays, the first one ``start``.
+        start: the profile of the first play, by default uniform, in games where that is an equilibrium it is never left; an
+            action of probability 0 stays there.
+        step_size: positive, in one over the units of payoffs.
+        optimistic: the last payoffs count twice, as a forecast of the next ones. With payoffs in [0, 1] and a step of
+            1 / (2 (N - 1)) the players' regrets then add up to a constant, however long they play.
+        num_records: as for ``fictitious_play``.
+
+    Raises:
+        ConfigError: the step is not positive, or as for ``fictitious_play``.
+
+    Source: Freund and Schapire (1999), "Adaptive game playing using multiplicative weights"; Cesa-Bianchi and Lugosi (2006),
+    theorem 2.2, on regret; Bailey and Piliouras (2018) on its play; for optimistic Syrgkanis et al. (2015), "Fast convergence of
+    regularized learning in games", and Daskalakis and Panageas (2019), "Last-iterate convergence".
+    """
+    where = "multiplicative_weights"
+    payoff = game_table(where, payoff)
+    require_within(where, "step_size", step_size, 0, np.inf, "0.1, say.", above=True, below=True)
+    first = uniform_profile(payoff) if start is None else start
+    return _course(payoff, exponential_weights(payoff, step_size, optimistic=optimistic), first, num_steps, num_records)
+
+
+def exponential_weights(payoff: jax.Array, step_size: jax.Array | float, *, optimistic: bool = False) -> Rule:
+    """The rule of ``multiplicative_weights``; it remembers the logarithms of the weights, up to a constant."""
+    players = range(payoff.shape[0])
+
+    def advance(logits, profile, total):
+        gains = tuple(step_size * action_payoffs(payoff, profile, player) for player in players)
+        logits = tuple(logit + gain for logit, gain in zip(logits, gains, strict=True))
+        logits = tuple(logit - logit.max() for logit in logits)
+        expected = tuple(logit + gain for logit, gain in zip(logits, gains, strict=True)) if optimistic else logits
+        return logits, tuple(jax.nn.softmax(logit) for logit in expected)
+
+    return Rule(_logarithms, advance)
+
+
+def extragradient(
+    payoff: Any,
+    num_steps: int,
+    *,
+    start: Sequence[Any] | None = None,
+    step_size: jax.Array | float = 0.1,
+    num_records: int = 1,
+) -> Course:
+    """Every player steps along the gradient of its payoff at the profile to which a first such step would lead.
+
+        x_i <- project(z_i + step_size * u_i(., z_-i))        is played
+        z_i <- project(z_i + step_size * u_i(., x_-i))
+
+    onto the simplex. With the spectral norm L of a table and a step of at most 1 / L, the average play of T steps in a
+    two-player zero-sum game has a NashConv of at most a constant over ``step_size * T``, and play converges, too.
+
+    Args:
+        payoff: float[N, A_0, ..., A_{N-1}].
+        num_steps: T, plays, the first one ``start``, which is z at first.
+        start: the profile of the first play, by default uniform.
+        step_size: positive, in one over the units of payoffs.
+        num_records: as for ``fictitious_play``.
+
+    Raises:
+        ConfigError: the step is not positive, or as for ``fictitious_play``.
+
+    Source: Korpelevich (1976), "The extragradient method for finding saddle points and other problems"; Nemirovski (2004) on
+    averages.
+    """
+    where = "extragradient"
+    payoff = game_table(where, payoff)
+    require_within(where, "step_size", step_size, 0, np.inf, "0.1, say.", above=True, below=True)
+    first = uniform_profile(payoff) if start is None else start
+    return _course(payoff, extrapolated_gradients(payoff, step_size), first, num_steps, num_records)
+
+
+def extrapolated_gradients(payoff: jax.Array, step_size: jax.Array | float) -> Rule:
+    """The rule of ``extragradient``; it remembers the profile from which steps are made, N of float[A_i]."""
+
+    def stepped(origin, at):
+        gains = tuple(action_payoffs(payoff, at, player) for player in range(payoff.shape[0]))
+        # Projections do not depend on a constant that is added, and sums of small numbers are more precise.
+        moved = (own + step_size * (gain - gain.max()) for own, gain in zip(origin, gains, strict=True))
+        return tuple(projections.projection_simplex(part).astype(part.dtype) for part in moved)
+
+    def advance(origin, profile, total):
+        origin = stepped(origin, profile)
+        return origin, stepped(origin, origin)
+
+    return Rule(lambda profile: profile, advance)
+
+
+def _logarithms(shares: Profile) -> Profile:
+    return tuple(jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1)), -jnp.inf) for share in shares)
+
+
 def replicator(
     payoff: Any, num_steps: int, *, start: Sequence[Any], step_size: jax.Array | float = 0.01, num_records: int = 1
 ) -> Course:
@@ -349,10 +513,7 @@ def replication(payoff: jax.Array, step_size: jax.Array | float) -> Rule:
         logits = tuple(logit - logit.max() for logit in move(logits, slope, step_size))
         return logits, shares_of(logits)
 
-    def logarithms(shares):
-        return tuple(jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1)), -jnp.inf) for share in shares)
-
-    return Rule(logarithms, advance)
+    return Rule(_logarithms, advance)
 
 
 def regret_matching(

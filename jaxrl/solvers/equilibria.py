@@ -62,7 +62,7 @@ def support_enumeration(payoff: Any, all_supports: bool = False, tolerance: floa
     Nisan et al. (2007), Algorithmic Game Theory, algorithm 3.4.
     """
     require_tolerance("support_enumeration", tolerance)
-    table = _tied(_two_player_game("support_enumeration", payoff))
+    table = tied(_two_player_game("support_enumeration", payoff))
     scales = [np.ptp(one) or 1.0 for one in table]
     # The loss of a player against each action of the other, own actions first. Equilibria do not change by counting payoffs from
     # the best one against every action, and a payoff that is far below it then lies far from the others, not they beneath it.
@@ -96,7 +96,7 @@ def _two_player_game(where: str, payoff: Any) -> np.ndarray:
     return table
 
 
-def _tied(table: np.ndarray) -> np.ndarray:
+def tied(table: np.ndarray) -> np.ndarray:
     """Makes payoffs equal that only rounding tells apart, table by table: they were computed before they came here."""
 
     def of_player(payoffs: np.ndarray) -> np.ndarray:
@@ -174,8 +174,8 @@ def _supported_mix(missed: np.ndarray, best: np.ndarray, support: np.ndarray, to
     rest = np.setdiff1d(np.arange(own), best)
     # Variables: the probabilities on the support, and the smallest of them, which is made large. All of ``best`` miss the same,
     # and no other action misses less. Every row has its own unit.
-    equal = _in_units_of_rows(missed[best[1:]][:, support] - missed[best[0], support])
-    least = _in_units_of_rows(missed[best[0], support] - missed[rest][:, support])
+    equal = in_units_of_rows(missed[best[1:]][:, support] - missed[best[0], support])
+    least = in_units_of_rows(missed[best[0], support] - missed[rest][:, support])
     equal = np.column_stack([np.vstack([equal, np.ones(size)]), np.zeros(len(best))])
     most = np.vstack([np.column_stack([least, np.zeros(len(rest))]), np.column_stack([-np.eye(size), np.ones(size)])])
     right = np.append(np.zeros(len(best) - 1), 1.0)
@@ -191,7 +191,8 @@ def _supported_mix(missed: np.ndarray, best: np.ndarray, support: np.ndarray, to
     return mix / mix.sum()
 
 
-def _in_units_of_rows(table: np.ndarray) -> np.ndarray:
+def in_units_of_rows(table: np.ndarray) -> np.ndarray:
+    """Divides every row, over the last axis, by its largest absolute entry, where it has one that is not 0."""
     size = np.abs(table).max(-1, keepdims=True, initial=0)
     return table / np.where(size > 0, size, 1.0)
 
@@ -223,7 +224,7 @@ def minimax(payoff: Any) -> Minimax:
     """
     table = _two_player_game("minimax", payoff)
     require_zero_sums("minimax", np.moveaxis(table, 0, -1), "Use support_enumeration.")
-    row = _tied(table)[0]
+    row = tied(table)[0]
     # In units of what is at stake: the value lies between what each player can secure by a pure strategy.
     lower, upper = row.min(1).max(), row.max(0).min()
     if lower == upper:
@@ -289,7 +290,7 @@ def correlated_equilibrium(
     Maximum entropy correlated equilibria.
     """
     where = "correlated_equilibrium"
-    table = _tied(require_payoffs(where, payoff))
+    table = tied(require_payoffs(where, payoff))
     deviations = [_gains_of_deviation(table, player, coarse) for player in range(table.shape[0])]
     gains = _in_units(deviations)
     payoffs = table.reshape(table.shape[0], -1)

@@ -228,3 +228,50 @@ def _duration(steps: jax.Array, left: jax.Array) -> jax.Array:
     """
     ends = left < 1
     return jnp.where(ends, steps / jnp.where(ends, 1 - left, 1), jnp.inf)
+
+
+def stationary_logits(log_rates: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the logarithms of how often a chain is in each of its states in the long run, up to a constant for each class.
+
+    States are eliminated one after the other without a subtraction, in logarithms: each weight is as precise as the rates are,
+    however small it is and however weakly parts of the chain are coupled. Pure, and vmappable over chains.
+
+    Args:
+        log_rates: float[P, P], logarithms of probabilities or rates of going from one state to another, minus infinity where
+            there is no way; the diagonal does not matter. Every state must be left for good by no path: the chain is made of
+            closed classes.
+
+    Returns:
+        The logarithms, float[P], 0 in the first state of each class; and by which share the flow into a state differs from the
+        flow out of it, at most, float[].
+
+    Source: Grassmann, Taksar and Heyman (1985), "Regenerative analysis and steady state distributions for Markov chains".
+    """
+    count = log_rates.shape[0]
+    places, never = jnp.arange(count), -jnp.inf
+    log_rates = jnp.where(jnp.eye(count, dtype=bool), never, log_rates)
+
+    def eliminate(step, carry):
+        rates, onward = carry
+        state = count - 1 - step
+        earlier = places < state
+        out, into = jnp.where(earlier, rates[state], never), jnp.where(earlier, rates[:, state], never)
+        total = jax.nn.logsumexp(out)
+        last = jnp.isneginf(total)  # no state of its class is left
+        into = jnp.where(last, never, into - jnp.where(last, 0.0, total))
+        around = into[:, None] + out[None, :]
+        return jnp.logaddexp(rates, around), onward.at[:, state].set(into)
+
+    none = jnp.full_like(log_rates, never)
+    _, onward = jax.lax.fori_loop(0, count, eliminate, (log_rates, none))
+
+    def weigh(state, logits):
+        inflow = jax.nn.logsumexp(jnp.where(places < state, logits + onward[:, state], never))
+        return logits.at[state].set(jnp.where(jnp.isneginf(inflow), 0.0, inflow))
+
+    logits = jax.lax.fori_loop(0, count, weigh, jnp.zeros(count, log_rates.dtype))
+    flow = logits[:, None] + log_rates
+    inflow, outflow = jax.nn.logsumexp(flow, axis=0), jax.nn.logsumexp(flow, axis=1)
+    alone = jnp.isneginf(outflow) & jnp.isneginf(inflow)
+    imbalance = jnp.abs(jnp.expm1(jnp.where(alone, 0.0, inflow - jnp.where(alone, 0.0, outflow))))
+    return logits, imbalance.max()

@@ -27,6 +27,7 @@ from jaxrl.errors import (
     require_index,
     require_payoffs,
 )
+from jaxrl.solvers.precision import ROUNDING
 
 Profile = tuple[jax.Array, ...]
 
@@ -242,3 +243,35 @@ def correlated_regrets(payoff: Any, joint: Any) -> jax.Array:
         return (earned.max(1) - jnp.diagonal(earned)).sum()
 
     return jnp.stack([regret(player) for player in range(joint.ndim)])
+
+
+def unilateral_deviations(payoff: Any) -> tuple[np.ndarray, np.ndarray | jax.Array]:
+    """Returns where every profile of actions leads if one player deviates, and how much this player gains.
+
+    The number of a profile is its place in the flattened table, last player's actions fastest. There are P profiles, and
+    M = A_0 + ... + A_{N-1} deviations from each: those of player 0 to its actions 0, 1, ..., then those of player 1, and so on.
+    One of each player's leads nowhere else. Payoffs that only differ by rounding are equal.
+
+    Args:
+        payoff: float[N, A_0, ..., A_{N-1}].
+
+    Returns:
+        The numbers of the profiles that they lead to, int32[P, M], and the gains: float64[P, M] on the host, subtracted before
+        anything is rounded to float32; of a traced table in its own precision.
+
+    Raises:
+        ConfigError: the payoffs are no game or not finite.
+    """
+    xp: Any = jnp if is_traced(payoff) else np
+    table = game_table("unilateral_deviations", payoff) if is_traced(payoff) else require_payoffs("unilateral_deviations", payoff)
+    counts = table.shape[1:]
+    numbers = np.arange(np.prod(counts), dtype=np.int32).reshape(counts)
+    successors, gains = [], []
+    for player, count in enumerate(counts):
+        own = table[player]
+        for action in range(count):
+            changed, now = xp.take(own, xp.asarray([action]), axis=player), own
+            gain = xp.where(abs(changed - now) <= ROUNDING * xp.maximum(abs(changed), abs(now)), 0, changed - now)
+            gains.append(gain.reshape(-1))
+            successors.append(np.broadcast_to(np.take(numbers, [action], axis=player), counts).reshape(-1))
+    return np.stack(successors, -1), xp.stack(gains, -1)

@@ -12,13 +12,16 @@ from envs.matrix_games import named
 from jaxrl.errors import ConfigError
 from jaxrl.solvers import normal_form
 from jaxrl.solvers.dynamics import (
+    extragradient,
     fictitious_play,
     from_pure_starts,
     from_starts,
+    multiplicative_weights,
     over_games,
     populations,
     regret_matching,
     replicator,
+    smooth_fictitious_play,
 )
 from jaxrl.solvers.equilibria import minimax
 
@@ -184,6 +187,89 @@ def test_replicator_conserves_and_keeps_to_the_simplex():
     np.testing.assert_allclose(course.profile, [[0, 1], [0, 1]], atol=1e-6)
 
 
+OFF_CENTRE = [np.array([0.7, 0.3])] * 2
+OPTIMISTIC = partial(multiplicative_weights, optimistic=True)
+
+
+def test_weights_by_hand():
+    """Matching pennies begun with x = (0.7, 0.3) for both: heads and tails earn the row player 0.4 and -0.4."""
+    payoff, half = jnp.asarray(named.MATCHING_PENNIES, jnp.float32), np.log(0.7 / 0.3)
+    for optimistic, times in ((False, 1), (True, 2)):
+        course = multiplicative_weights(payoff, 1, start=OFF_CENTRE, step_size=0.5, optimistic=optimistic)
+        odds = [np.log(strategy[0] / strategy[1]) for strategy in course.profile]
+        np.testing.assert_allclose(odds, [half + times * 0.4, half - times * 0.4], rtol=1e-5)
+    course = extragradient(payoff, 1, start=OFF_CENTRE, step_size=0.5)
+    # z = (0.9, 0.1) and (0.5, 0.5); from there the row player sees no difference, and the column player one of 1.6.
+    np.testing.assert_allclose(course.profile, [[0.9, 0.1], [0.1, 0.9]], atol=1e-6)
+    course = smooth_fictitious_play(payoff, 1, start=OFF_CENTRE, temperature=0.2)
+    odds = [np.log(strategy[0] / strategy[1]) for strategy in course.profile]
+    np.testing.assert_allclose(odds, [4, -4], rtol=1e-5)
+
+
+@pytest.mark.parametrize("table", [named.MATCHING_PENNIES, named.WEIGHTED_ROCK_PAPER_SCISSORS])
+def test_last_profiles_converge_with_optimism_and_extra_steps_alone(table):
+    """Plain multiplicative weights move away from equilibrium with every step (Bailey and Piliouras, 2018)."""
+    start = OFF_CENTRE if table.shape[1] == 2 else [np.array([0.5, 0.3, 0.2])] * 2
+    plain, *others = (
+        dynamic(jnp.asarray(table, jnp.float32), 4000, start=start, step_size=0.1, num_records=400)
+        for dynamic in (multiplicative_weights, OPTIMISTIC, extragradient)
+    )
+    goal = np.array(minimax(table).row)
+    with np.errstate(divide="ignore"):
+        apart = sum(-(goal * np.log(np.asarray(part))).sum(-1) for part in plain.history.profile)
+    assert (np.diff(apart[:100]) > 0).all()
+    assert plain.history.nash_conv[-1] > plain.history.nash_conv[0] > 0.05
+    for course in others:
+        assert course.history.nash_conv[-1] < 1e-3
+        assert course.history.average_nash_conv[-1] < 0.02
+        for strategy in course.profile:
+            np.testing.assert_allclose(strategy, goal, atol=1e-3)
+
+
+@pytest.mark.parametrize("players", [2, 3])
+def test_regrets_keep_to_their_bounds(players):
+    """Hedge: Cesa-Bianchi and Lugosi (2006), theorem 2.2. Optimistic: Syrgkanis et al. (2015), theorem 4, where regrets add up to
+    n ln(A) / eta, and the first payoffs, which no forecast knew, to n eta more.
+    """
+    tables = np.random.default_rng(8).uniform(size=(16, players, *(3,) * players))
+    tables /= np.ptp(tables, axis=tuple(range(1, players + 2)), keepdims=True)
+    tables = jnp.asarray(tables - tables.min(tuple(range(1, players + 2)), keepdims=True), jnp.float32)
+    regrets = jax.vmap(normal_form.coarse_correlated_regrets)
+    for steps, step in ((100, 0.3), (1000, 0.1)):
+        course = jax.vmap(partial(multiplicative_weights, num_steps=steps, step_size=step))(tables)
+        regret = steps * np.asarray(regrets(tables, course.joint))
+        assert (regret <= np.log(3) / step + step * steps / 8).all()
+        step = 1 / (2 * (players - 1))
+        course = jax.vmap(partial(OPTIMISTIC, num_steps=steps, step_size=step))(tables)
+        regret = steps * np.asarray(regrets(tables, course.joint)).sum(-1)
+        assert (regret <= players * (np.log(3) / step + step)).all()
+
+
+def test_the_averages_of_extra_gradients_keep_to_their_bound():
+    """Nemirovski (2004): D^2 / (2 eta T) in a zero-sum game. The first play has no look-ahead: eta |u|^2 / (2 T) more."""
+    rows = np.random.default_rng(9).normal(size=(16, 4, 5))
+    rows /= np.linalg.norm(rows, 2, axis=(1, 2))[:, None, None]
+    tables, steps = jnp.asarray(np.stack([rows, -rows], 1), jnp.float32), 200
+    course = jax.vmap(partial(extragradient, num_steps=steps, step_size=1.0, num_records=4))(tables)
+    distance = 1 - 1 / 4 + 1 - 1 / 5  # of a corner of both simplices from the centre, squared
+    first = (rows.mean(2) ** 2).sum(1) + (rows.mean(1) ** 2).sum(1)
+    played = np.arange(1, 5) * steps / 4
+    assert (np.asarray(course.history.average_nash_conv) <= (distance + first[:, None]) / 2 / played + 1e-6).all()
+
+
+def test_smooth_fictitious_play_finds_the_logit_equilibrium():
+    payoff, temperature = jnp.asarray(named.WEIGHTED_ROCK_PAPER_SCISSORS, jnp.float32), 0.5
+    course = smooth_fictitious_play(payoff, 20_000, temperature=temperature, start=normal_form.pure_profile(payoff, (0, 1)))
+    for player, strategy in enumerate(course.profile):
+        answer = jax.nn.softmax(normal_form.action_payoffs(payoff, course.profile, player) / temperature)
+        np.testing.assert_allclose(strategy, answer, atol=2e-3)
+        np.testing.assert_allclose(strategy, course.average[player], atol=2e-3)
+    table = jnp.asarray(np.random.default_rng(12).normal(size=(2, 3, 4)), jnp.float32)  # no ties
+    start = normal_form.pure_profile(table, (0, 1))
+    cold, best = smooth_fictitious_play(table, 30, temperature=1e-6, start=start), fictitious_play(table, 30, start=start)
+    np.testing.assert_allclose(cold.joint, best.joint, atol=1e-5)
+
+
 def test_records_and_vmapping_change_nothing():
     tables = jnp.asarray(np.random.default_rng(7).normal(size=(8, 2, 3, 3)), jnp.float32)
     play = partial(regret_matching, num_steps=60, plus=True)
@@ -206,6 +292,9 @@ def test_records_and_vmapping_change_nothing():
             r"\(0, 1\], got 0.5. Use 0.13, say",
         ),
         (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),) * 2, step_size=jnp.nan), "step_size times the range"),
+        (lambda payoff: smooth_fictitious_play(payoff, 10, temperature=0.0), "temperature must be a positive number"),
+        (lambda payoff: multiplicative_weights(payoff, 10, step_size=-0.1), "step_size must be a positive number"),
+        (lambda payoff: extragradient(payoff, 10, step_size=np.nan), "step_size must be a positive number"),
         (lambda payoff: fictitious_play(payoff.astype(jnp.float32), 2**24 + 1), "at most 16,777,216 in float32, got 16777217"),
     ],
 )
@@ -275,7 +364,17 @@ def test_many_games_are_solved_as_each_by_itself():
     np.testing.assert_allclose(found.joint[32], regret_matching(games[32], 10).joint, rtol=1e-5)
 
 
-@pytest.mark.parametrize("play", [fictitious_play, regret_matching, partial(replicator, start=(np.full(2, 0.5),) * 2)])
+@pytest.mark.parametrize(
+    "play",
+    [
+        fictitious_play,
+        smooth_fictitious_play,
+        multiplicative_weights,
+        extragradient,
+        regret_matching,
+        partial(replicator, start=(np.full(2, 0.5),) * 2),
+    ],
+)
 @pytest.mark.parametrize(
     ("payoff", "message"),
     [

@@ -2,6 +2,9 @@
 
     fictitious_play    the best response to what the others have played so far on average:
                            x_i <- argmax_a u_i(a, average of x_-i)
+    smooth_fictitious_play
+                       likewise, the better an action the more often:
+                           x_i <- softmax(u_i(., average of x_-i) / temperature)
     regret_matching    actions in proportion to how much player i regrets not to have taken them:
                            r_i(a) <- u_i(a, x_-i) - u_i(x)           R_i <- R_i + r_i
                            x_i(a) <- R_i(a)+ / sum_b R_i(b)+         uniform where no regret is positive
@@ -9,9 +12,17 @@
                        forecast of the next one; alternating lets a player see what those before it have just chosen
     replicator         a population of which the actions that earn more than the average grow:
                            dx_i(a) / dt = x_i(a) [u_i(a, x_-i) - u_i(x)]
+    multiplicative_weights
+                       exponentials of what the actions have earned so far:
+                           U_i <- U_i + step_size * u_i(., x_-i)     x_i <- softmax(U_i)
+                       optimistic adds the last payoffs to U_i once more, as a forecast of the next ones
+    extragradient      gradients of the payoffs at a profile that lies a step ahead, which is the one that is played:
+                           z_i <- project(z_i + step_size * u_i(., x_-i))      x_i <- project(z_i + step_size * u_i(., z_-i))
 
-In two-player zero-sum games the averages of the first two converge to equilibrium; elsewhere they need not, but the joint play
-of regret matching converges to the set of coarse correlated equilibria.
+In two-player zero-sum games the averages of all but the second converge to equilibrium, those of plain multiplicative weights up
+to a distance that falls with the step; play itself does with optimistic weights and with extragradient steps, and with smooth
+fictitious play converges to a logit equilibrium. Elsewhere they need not, but the joint play of regret matching converges to the
+set of coarse correlated equilibria.
 
 The task is a payoff table, float[N, A_0, ..., A_{N-1}] in reward units; steps are those of ``jaxrl.solvers.dynamics``. Seeds
 start elsewhere; tables of one shape may be the seeds' own: ``task_axes=0`` of ``jaxrl.run``. An update takes no step in an
@@ -20,7 +31,10 @@ environment, so runs count updates.
 Source: Brown (1951), "Iterative solution of games by fictitious play"; Hart and Mas-Colell (2000), "A simple adaptive procedure
 leading to correlated equilibrium"; for plus Tammelin (2014), "Solving large imperfect information games using CFR+"; for
 predictive Farina, Kroer and Sandholm (2021), "Faster game solving via predictive Blackwell approachability"; Taylor and Jonker
-(1978), "Evolutionarily stable strategies and game dynamics".
+(1978), "Evolutionarily stable strategies and game dynamics"; Fudenberg and Levine (1998), The Theory of Learning in Games,
+chapter 4; Freund and Schapire (1999), "Adaptive game playing using multiplicative weights"; for optimistic Syrgkanis et al.
+(2015), "Fast convergence of regularized learning in games"; Korpelevich (1976), "The extragradient method for finding saddle
+points and other problems".
 """
 
 from typing import Any
@@ -45,7 +59,16 @@ from jaxrl.solvers.dynamics import Play, Rule
 from jaxrl.solvers.normal_form import Profile, coarse_correlated_regrets, expected_payoffs, nash_conv
 
 WHERE = "games.dynamics"
-DYNAMICS, STARTS = ("fictitious_play", "regret_matching", "replicator"), ("interior", "pure")
+DYNAMICS = (
+    "fictitious_play",
+    "smooth_fictitious_play",
+    "regret_matching",
+    "replicator",
+    "multiplicative_weights",
+    "extragradient",
+)
+STARTS = ("interior", "pure")
+OPTIONS = {"regret_matching": ("plus", "predictive", "alternating"), "multiplicative_weights": ("optimistic",)}
 
 
 @struct.dataclass
@@ -56,11 +79,14 @@ class Config:
     # same, 1 linear, 2 quadratic.
     averaging: float = 0.0
     # Replicator: time in a step of the classical Runge-Kutta method, positive; times the range of a player's payoffs at most 1.
+    # Multiplicative weights and extragradient: positive, in one over the units of payoffs.
     step_size: float = 0.01
-    dynamic: str = static(default="regret_matching")  # or fictitious_play, replicator
+    temperature: float = 0.1  # smooth fictitious play: positive, in units of payoffs
+    dynamic: str = static(default="regret_matching")  # or another of DYNAMICS
     plus: bool = static(default=False)  # regret matching: a regret that turns negative is forgotten
     predictive: bool = static(default=False)  # regret matching: the last regret is counted twice
     alternating: bool = static(default=False)  # regret matching: the players move one after the other
+    optimistic: bool = static(default=False)  # multiplicative weights: the last payoffs count twice
     start: str = static(default="interior")  # the first profile, drawn uniformly for each seed; pure: one action of each player
     iterations_per_update: int = static(default=100)  # plays, or integration steps (count)
 
@@ -73,14 +99,15 @@ class Config:
         require_counts(WHERE, self, "iterations_per_update")
         require_numbers(WHERE, self)
         require_between(WHERE, self, 0, float("inf"), "averaging")
-        require_positive(WHERE, self, "step_size")
-        if self.dynamic != "regret_matching":
-            for name in ("plus", "predictive", "alternating"):
-                must = f"{name} must be left out with {self.dynamic}: it is an option of regret matching"
+        require_positive(WHERE, self, "step_size", "temperature")
+        for dynamic, names in OPTIONS.items():
+            for name in names if self.dynamic != dynamic else ():
+                must = f"{name} must be left out with {self.dynamic}: it is an option of {dynamic.replace('_', ' ')}"
                 require(not getattr(self, name), WHERE, must, getattr(self, name), f"Set {name}=False.")
         if self.dynamic == "replicator":
             dynamics.require_step_size(WHERE, table, self.step_size)
-            must = "start must be interior with replicator: where an action has no share, it never gets one"
+        if self.dynamic in ("replicator", "multiplicative_weights"):
+            must = f"start must be interior with {self.dynamic}: where an action has no share, it never gets one"
             require(self.start == "interior", WHERE, must, self.start, "Set start='interior'.")
 
 
@@ -108,6 +135,12 @@ def rule(payoff: jax.Array, config: Config) -> Rule:
         return dynamics.best_responses(payoff)
     if config.dynamic == "replicator":
         return dynamics.replication(payoff, config.step_size)
+    if config.dynamic == "smooth_fictitious_play":
+        return dynamics.logit_responses(payoff, config.temperature)
+    if config.dynamic == "multiplicative_weights":
+        return dynamics.exponential_weights(payoff, config.step_size, optimistic=config.optimistic)
+    if config.dynamic == "extragradient":
+        return dynamics.extrapolated_gradients(payoff, config.step_size)
     options = {"plus": config.plus, "predictive": config.predictive, "alternating": config.alternating}
     return dynamics.regret_proportions(payoff, **options)
 

@@ -28,6 +28,15 @@ CASES = {
     "regret_matching": ({}, solver.regret_matching),
     "predictive": (PREDICTIVE | {"averaging": 2.0}, partial(solver.regret_matching, **PREDICTIVE, averaging=2.0)),
     "replicator": ({"dynamic": "replicator", "step_size": 0.05}, partial(solver.replicator, step_size=0.05)),
+    "smooth": (
+        {"dynamic": "smooth_fictitious_play", "temperature": 0.3},
+        partial(solver.smooth_fictitious_play, temperature=0.3),
+    ),
+    "optimistic": (
+        {"dynamic": "multiplicative_weights", "step_size": 0.2, "optimistic": True},
+        partial(solver.multiplicative_weights, step_size=0.2, optimistic=True),
+    ),
+    "extragradient": ({"dynamic": "extragradient", "step_size": 0.2}, partial(solver.extragradient, step_size=0.2)),
 }
 
 
@@ -55,7 +64,9 @@ def test_numbers_are_those_of_the_solver(name):
         close(ours[1], theirs)
 
 
-@pytest.mark.parametrize("name", ["fictitious_play", slow("predictive"), slow("replicator")])
+@pytest.mark.parametrize(
+    "name", ["fictitious_play", *map(slow, ("predictive", "replicator", "smooth", "optimistic", "extragradient"))]
+)
 def test_keeps_the_protocol(name):
     """Plain regret matching is among all algorithms."""
     config = dynamics.Config(iterations_per_update=2, **CASES[name][0])
@@ -125,7 +136,7 @@ def test_arms_of_one_dynamic_share_a_program():
         for game, table in games.items()
         for power in (0.0, 1.0)
     ]
-    assert arms.programs(every) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert arms.programs(every) == np.arange(4 * len(dynamics.DYNAMICS)).reshape(-1, 4).tolist()
     for arm, done in zip(every, arms.train(every), strict=True):
         alone = run(arm.make, arm.task, arm.config, seeds=4, num_updates=2)
         for name, values in alone.metrics.items():
@@ -163,7 +174,14 @@ def test_best_known_answers():
         ({"start": "vertex"}, UnknownNameError, "no start is named 'vertex'"),
         ({"dynamic": "replicator", "start": "pure"}, ConfigError, "start must be interior with replicator"),
         ({"dynamic": "replicator", "step_size": 5.0}, ConfigError, r"must lie in \(0, 1\], got 5.0. Use 0.45, say"),
+        (
+            {"dynamic": "multiplicative_weights", "start": "pure"},
+            ConfigError,
+            "start must be interior with multiplicative_weights",
+        ),
         ({"dynamic": "fictitious_play", "plus": True}, ConfigError, "plus must be left out with fictitious_play"),
+        ({"optimistic": True}, ConfigError, "optimistic must be left out with regret_matching"),
+        ({"temperature": 0.0}, ConfigError, "temperature must be positive"),
         ({"iterations_per_update": 0}, ConfigError, "iterations_per_update must be an integer of at least 1"),
         ({"averaging": -1.0}, ConfigError, "averaging must be at least 0"),
     ],
