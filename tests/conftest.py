@@ -21,8 +21,6 @@ jax.config.update("jax_disable_most_optimizations", quickly)
 from jaxrl.training import platform  # noqa: E402  the training reads these settings when it is imported
 
 platform.setup(cpu_devices=2)
-# Most programs of tests are small and wanted in several files; reading one back takes a fifth of the time of compiling it.
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 # Tracing makes many objects and few cycles; looking for these takes 6 % of the time.
