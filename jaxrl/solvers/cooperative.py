@@ -23,7 +23,7 @@ MOST_PLAYERS = 24  # of a table with 2^N entries
 
 
 class Value(NamedTuple):
-    """What each player gets; NumPy's float64, of traced tables jax arrays in their own precision.
+    """The payoff of each player; NumPy's float64, of traced tables jax arrays in their own precision.
 
     payoffs: float[N].
     residual: float[], by how much their sum differs from what it must be: 0 up to rounding.

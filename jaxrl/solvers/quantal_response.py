@@ -20,6 +20,9 @@ from jaxrl.solvers.normal_form import Profile, action_payoffs, game_table, requi
 from jaxrl.solvers.precision import first_smallest, refined
 
 CORRECTIONS = 5  # Newton steps after each step along the path
+# Of a step that is kept: the largest correction of the logarithm of a probability, times the root of the probability, and the
+# smallest cosine of a turn.
+FARTHEST, STRAIGHT = 0.1, 0.98
 TOLERANCE = 1e-4  # the largest residual of an answer that is returned, as a share of the smaller probability
 
 
@@ -48,6 +51,10 @@ def logit_equilibrium(payoff: Any, precision: Any, max_steps: int = 1_000) -> Qu
     in the logarithms of the probabilities, with steps along the tangent that grow while it is straight, and Newton's method back
     onto it; in float64 if float32 is not precise enough. Where branches cross, in symmetric games, it goes straight on.
 
+    The residual proves that the answer is an equilibrium, not that no step led to another branch. Where one did, the path may not
+    come to the precision: this happens to some degenerate games, and to some with a payoff far from all others, if lambda is
+    thousands of times one over what is at stake.
+
     Args:
         payoff: float[N, A_0, ..., A_{N-1}].
         precision: lambda, at least 0, in one over the units of payoffs.
@@ -63,11 +70,13 @@ def logit_equilibrium(payoff: Any, precision: Any, max_steps: int = 1_000) -> Qu
     require_count(where, "max_steps", max_steps)
     xp: Any = jnp if is_traced(payoff) else np
     table = game_table(where, payoff)
-    # Payoffs count from the best one against every choice of the others, in units of the largest difference, before rounding.
+    # Payoffs count from the best one against every choice of the others, in units of what is at stake: the most that a player
+    # can miss by the action by which this is least.
     exact = table if is_traced(payoff) else np.asarray(payoff, np.float64)
     missed = xp.stack([own - own.max(player, keepdims=True) for player, own in enumerate(exact)])
-    span = -missed.min()
-    unit = xp.where(span > 0, span, 1.0)
+    axes = [tuple(other for other in range(len(missed)) if other != player) for player in range(len(missed))]
+    stake = xp.stack([-own.min(others).max() for own, others in zip(missed, axes, strict=True)]).max()
+    unit = xp.where(stake > 0, stake, xp.where(missed.min() < 0, -missed.min(), 1.0))
     dtype = jnp.result_type(table, jnp.float32)
     return _equilibrium(jnp.asarray(missed / unit, dtype), jnp.asarray(precision * unit, dtype), max_steps)
 
@@ -93,6 +102,9 @@ def _followed(table: jax.Array, target: jax.Array, max_steps: int) -> tuple[tupl
     def answers(logits, precision):
         profile = [jax.nn.softmax(own) for own in _split(logits, counts)]
         return precision * jnp.concatenate([action_payoffs(table, profile, player) for player in range(len(counts))])
+
+    def logarithms(point):
+        return jnp.concatenate([jax.nn.log_softmax(own) for own in _split(point[:-1], counts)])
 
     def missed(point):  # the path is where this is 0; a point is all logits and lambda
         return point[:-1] - answers(point[:-1], point[-1])
@@ -124,9 +136,13 @@ def _followed(table: jax.Array, target: jax.Array, max_steps: int) -> tuple[tupl
         border = jnp.where(ends, jnp.asarray(lam, dtype), direction)
         found, last = corrected(predicted, border)
         turned = tangent(found, direction)
-        near = jnp.abs(found - predicted).max() <= 0.3 * length
-        settled = last <= jnp.sqrt(jnp.finfo(dtype).eps) * (1 + jnp.abs(found).max())
-        kept = near & settled & ((turned * direction).sum() >= 0.9) & (found[-1] <= target)
+        # A correction that changes probabilities much may lead to another branch, and so may one around a corner.
+        before, after = logarithms(predicted), logarithms(found)
+        apart = (jnp.abs(after - before) * jnp.exp(jnp.maximum(after, before) / 2)).max()
+        near = (jnp.abs(found - predicted).max() <= 0.3 * length) & (apart <= FARTHEST)
+        settled = last <= jnp.sqrt(jnp.finfo(dtype).eps) + 8 * jnp.finfo(dtype).eps * jnp.abs(found).max()
+        within = (found[-1] >= 0) & (ends | (found[-1] <= target))
+        kept = near & settled & within & ((turned * direction).sum() >= STRAIGHT)
         return (
             jnp.where(kept, found, point),
             jnp.where(kept, turned, direction),

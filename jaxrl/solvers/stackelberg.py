@@ -96,7 +96,7 @@ def mixed_commitment(payoff: Any) -> Commitment:
     gap = max(bound for _, _, bound in found) - value
     must = "the duality gap must be at most 1e-6 of the distance from the best pure commitment to the largest payoff"
     require(gap <= 1e-6, where, must, gap, fix, SolverError)
-    # What is missed is averaged, rather than what is earned: then a constant that is added to all costs no precision.
+    # Losses are averaged, rather than payoffs: a constant that is added to all costs no precision.
     missed = leader @ (theirs.max(1, keepdims=True) - theirs)
     regret, most = missed[answer] - missed.min(), missed.max()
     must = "the follower must not gain more than 1e-6 of what it can lose by an answer"

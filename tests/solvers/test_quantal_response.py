@@ -97,6 +97,17 @@ def test_a_path_that_turns_back_is_followed():
     assert np.abs(back - before).max() > 0.3
 
 
+def test_paths_of_many_games_come_to_their_end():
+    """Games of three, as they are drawn, of common interest, with ties, and with one payoff that is far from all others."""
+    drawn = np.random.default_rng(7).normal(size=(12, 3, 2, 3, 2))
+    far, ties = drawn.copy(), np.random.default_rng(8).integers(0, 3, size=drawn.shape)
+    far[:, 0, 0, 0, 0] = 1e6
+    games = np.concatenate([drawn, far, ties, np.broadcast_to(drawn[:, :1], drawn.shape)])
+    found = jax.device_get(jax.jit(jax.vmap(partial(logit_equilibrium, precision=20.0)))(jnp.asarray(games, jnp.float32)))
+    assert np.isfinite(np.concatenate(found.profile, -1)).all()
+    assert found.residual.max() <= 1e-4
+
+
 def test_symmetric_branches_go_straight_on():
     found = logit_equilibrium(named.ROCK_PAPER_SCISSORS, 40.0)
     np.testing.assert_allclose(found.profile, 1 / 3, atol=1e-6)
