@@ -213,7 +213,7 @@ CASES = {
     "r_learning": Case(r_learning.make, env("frozen_lake"), whole(r_learning.Config)),
     "reinforce": Case(reinforce.make, env("corridor"), whole(reinforce.Config)),
     "entropic_td": Case(entropic_td.make, env("corridor"), whole(entropic_td.Config)),
-    "iql": Case(iql.make, env("climb"), whole(iql.Config, beta=0.5)),
+    "iql": Case(iql.make, env("climb"), whole(iql.Config, beta=0.5, leniency=2.0)),
     "minimax_q": Case(minimax_q.make, env("soccer"), whole(minimax_q.Config)),
     "ppo": Case(ppo.make, env("cartpole"), small(ppo.Config)),
     "ppo_continuous": Case(ppo.make, env("pendulum"), small(ppo.Config, **RUNNING_MOMENTS)),

@@ -1,7 +1,7 @@
 """Independent Q-learning in matrix games: which joint actions learners who ignore each other end with.
 
 Source: Tan (1993); Claus and Boutilier (1998), The dynamics of reinforcement learning in cooperative multiagent systems;
-Matignon, Laurent and Le Fort-Piat (2007), Hysteretic Q-learning.
+Matignon, Laurent and Le Fort-Piat (2007), Hysteretic Q-learning; Wei and Luke (2016), Lenient learning.
 """
 
 from collections.abc import Iterator
@@ -26,6 +26,7 @@ IQL = iql.Config(epsilon=0.1)
 ALGORITHMS = {
     "IQL": IQL,
     "hysteretic IQL": replace(IQL, beta=0.1),
+    "lenient IQL": replace(IQL, leniency=50.0),
     # A step size of 1 / (n + 1) makes every entry the plain average of its rewards.
     "averaging IQL": replace(IQL, epsilon=1.0, learning_rate=1.0, learning_rate_half_life=1.0, learning_rate_min=0.0),
 }
@@ -109,5 +110,10 @@ CLAIMS = (
         "On climb hysteretic Q-learners (beta 0.1) end in the best joint action more often than plain ones",
         "Matignon, Laurent and Le Fort-Piat (2007)",
         share(ends_in(0, 0, game="climb", algorithm="hysteretic IQL")) > share(ends_in(0, 0, game="climb", algorithm="IQL")),
+    ),
+    Claim(
+        "On climb lenient Q-learners (50, falling by 0.995) end in the best joint action more often than plain ones",
+        "Panait, Sullivan and Luke (2006); Wei and Luke (2016)",
+        share(ends_in(0, 0, game="climb", algorithm="lenient IQL")) > share(ends_in(0, 0, game="climb", algorithm="IQL")),
     ),
 )

@@ -21,11 +21,17 @@ from jaxrl.report import game_figures
 IQL, VDN, QMIX = "independent", "VDN", "QMIX"
 MIXERS = {IQL: "none", VDN: "sum", QMIX: "monotonic"}
 TWO_STEP, CLIMB, PENALTY, SPREAD = "two-step game", "climb", "penalty", "spread grid"
-# Data of uniform actions, and gradient steps on many of them: what is left is what a mixer can represent.
+# Data of uniform actions, all of them kept, and ever smaller steps: what is left is what a mixer can represent. Chosen on root 1.
 FITTED = madqn.Config(
-    learning_rate=2e-4, epsilon_end=1.0, agent_ids=True, batch_size=512, num_envs=16, learning_starts=2_048, target_interval=100
+    learning_rate=1e-3,
+    epsilon_end=1.0,
+    agent_ids=True,
+    batch_size=512,
+    buffer_size=200_000,
+    num_envs=16,
+    learning_starts=2_048,
+    target_interval=100,
 )
-# Chosen on root 1.
 LEARNED = madqn.Config(learning_rate=5e-4, agent_ids=True, epsilon_steps=100_000.0, target_interval=200)
 
 
@@ -47,12 +53,13 @@ QUICK = Config(seeds=2, fit_steps=4_000, env_steps=2_000)
 def arms(config: Config) -> Iterator[Arm]:
     """Every mixer in the two-step game and on the grid, VDN in climb and penalty."""
     game, grid = two_step.make(), spread_grid.make()
+    fitted = replace(FITTED, anneal_updates=config.fit_steps / FITTED.steps_per_update)
     for learner, mixer in MIXERS.items():
         yield Arm(
             {"game": TWO_STEP, "learner": learner},
             madqn.make,
             game,
-            replace(FITTED, mixer=mixer),
+            replace(fitted, mixer=mixer),
             seeds=config.seeds,
             env_steps=config.fit_steps,
             evaluators=(TeamReturn.of(game),),
@@ -63,7 +70,7 @@ def arms(config: Config) -> Iterator[Arm]:
             {"game": name, "learner": VDN},
             madqn.make,
             matrix_game.make(named.TABLES[name]),
-            replace(FITTED, mixer="sum"),
+            replace(fitted, mixer="sum"),
             seeds=config.seeds,
             env_steps=config.fit_steps,
             evaluators=(GreedyActions(named.TABLES[name]),),

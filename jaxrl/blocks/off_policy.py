@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 
 from jaxrl.blocks import replay, value_heads
@@ -158,6 +159,18 @@ def updates(env: Environment, config: OffPolicyConfig, policy: PolicyOf, learn: 
         return state, jax.tree.map(jnp.mean, metrics) | rollout.episode_metrics(batch)
 
     return update
+
+
+def moved(due: jax.Array, step_size: jax.Array | float, params: PyTree, target_params: PyTree) -> PyTree:
+    """Returns the parameters of a target network, moved towards those of the network where that is due.
+
+    Args:
+        due: bool[].
+        step_size: tau in [0, 1], how far; 1 copies them.
+        params, target_params: of the network and the target network.
+    """
+    nearer = optax.incremental_update(params, target_params, step_size)
+    return jax.tree.map(lambda new, old: jnp.where(due, new, old), nearer, target_params)
 
 
 def taken_values(space: Any, critics: Any, params: PyTree, steps: Experience) -> jax.Array:

@@ -46,12 +46,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from jaxrl.blocks import exploration, multi_step, networks, optimisers, replay, stored_steps, utilities, value_heads
 from jaxrl.blocks.networks import QNetwork
-from jaxrl.blocks.off_policy import OffPolicyConfig
+from jaxrl.blocks.off_policy import OffPolicyConfig, moved
 from jaxrl.blocks.policies import epsilon_greedy_with_memory
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.blocks.stored_steps import Experience, Sample, noting_memory, remembered, reprioritised, sampled, stored
@@ -199,7 +198,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         (params, opt_state), metrics = step((state.params, state.opt_state), (sample, target))
         # Every N Adam steps the target network moves.
         since_target = (state.since_target + 1) % config.target_interval
-        target_params = moved(config, since_target == 0, params, state.target_params)
+        target_params = moved(since_target == 0, config.target_step_size, params, state.target_params)
         # From now on, a transition is as likely as its target was far.
         buffer = reprioritised(config, state.buffer, sample, metrics.pop("errors"))
         state = replace(state, params=params, opt_state=opt_state, target_params=target_params, buffer=buffer)
@@ -292,9 +291,3 @@ def loss(network: QNetwork, head: Head, config: Config, params: PyTree, batch: t
     mean = losses.mean() if sample.weight is None else (sample.weight * losses).mean()
     value, error = head.mean(taken), jnp.abs(head.mean_of_target(target) - head.mean(taken))
     return mean, {"loss": mean, "td_error": error.mean(), "value": value.mean(), "errors": head.error(taken, target)}
-
-
-def moved(config: Config, due: jax.Array, params: PyTree, target_params: PyTree) -> PyTree:
-    """Returns the parameters of the target network, moved by tau towards those of the network where that is due, bool[]."""
-    nearer = optax.incremental_update(params, target_params, config.target_step_size)
-    return jax.tree.map(lambda new, old: jnp.where(due, new, old), nearer, target_params)

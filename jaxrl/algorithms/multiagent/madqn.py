@@ -7,10 +7,10 @@
         G times
             sample a minibatch of joint transitions (s, a, r, s')
             a*_i = argmax_a Q_i(s'_i, a), for every agent
-            none        y_i = r_i + gamma Q_target_i(s'_i, a*_i)            L = E[sum_i (y_i - Q_i(s_i, a_i))^2] / N
+            none        y_i = r_i + gamma Q_target_i(s'_i, a*_i)            L = 1/2 E[mean_i (y_i - Q_i(s_i, a_i))^2]
             sum, monotonic
                         y = mean_i r_i + gamma mix_target(Q_target_1(s'_1, a*_1), ..., s')
-                        L = E[(y - mix(Q_1(s_1, a_1), ..., Q_N(s_N, a_N), s))^2]
+                        L = 1/2 E[(y - mix(Q_1(s_1, a_1), ..., Q_N(s_N, a_N), s))^2]
             one Adam step on L
             every M Adam steps: the target networks move towards the networks
 
@@ -24,6 +24,10 @@ The agents share one network, to whose observation their number is appended (``a
 others sees a world that changes as they learn: a ``fingerprint`` appends epsilon to what it observes, from which it can tell how
 far the others had come when a step was stored.
 
+An agent that has no choice, because its row of the action mask leaves one action, is inactive: dead, waiting, or not to move. Its
+steps are learned from like all others: what it is still paid belongs to the values that led there. With one agent and no mixer
+this is DQN.
+
 Source: Gupta, Egorov and Kochenderfer (2017) for learners that share parameters; Foerster et al. (2017), "Stabilising experience
 replay for deep multi-agent reinforcement learning", section 3.2; Sunehag et al. (2018), "Value-decomposition networks for
 cooperative multi-agent learning"; Rashid et al. (2018), "QMIX", equations 3 to 6.
@@ -35,12 +39,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from jaxrl.blocks import agents, exploration, networks, optimisers, replay, value_heads
+from jaxrl.blocks.losses import squared_value_loss
 from jaxrl.blocks.networks import MonotonicMixer, QNetwork
-from jaxrl.blocks.off_policy import OffPolicyConfig
+from jaxrl.blocks.off_policy import OffPolicyConfig, moved
 from jaxrl.blocks.policies import epsilon_greedy_with_memory
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.blocks.returns import one_step_target
@@ -68,7 +72,8 @@ MIXERS = "none", "sum", "monotonic"
 class Config(OffPolicyConfig):
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Integers, names and flags set shapes: they do."""
 
-    learning_rate: float = 5e-4  # of Adam
+    learning_rate: float = 5e-4  # of Adam, at the first update
+    anneal_updates: float = jnp.inf  # updates over which the learning rate falls linearly to 0; infinite keeps it
     gamma: float = 0.99  # discount, in [0, 1]
     epsilon_start: float = 1.0  # probability of a uniform action at the first step, in [0, 1]
     epsilon_end: float = 0.05  # and after epsilon_steps, falling linearly in between; in [0, epsilon_start]
@@ -96,9 +101,9 @@ class Config(OffPolicyConfig):
             raise unknown_name("madqn", "mixer", self.mixer, MIXERS)
         counts = "num_envs", "num_steps", "num_gradient_steps", "num_rounds", "target_interval", "mixing_size"
         require_counts("madqn", self, *counts)
-        require_numbers("madqn", self, "epsilon_steps", "max_grad_norm")
+        require_numbers("madqn", self, "epsilon_steps", "anneal_updates", "max_grad_norm")
         require_between("madqn", self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "target_step_size")
-        require_positive("madqn", self, "learning_rate", "epsilon_steps", "max_grad_norm")
+        require_positive("madqn", self, "learning_rate", "epsilon_steps", "anneal_updates", "max_grad_norm")
         require_at_most("madqn", self, "epsilon_end", "epsilon_start")
         self.require_buffer("madqn")
         self._require_appended()
@@ -226,7 +231,8 @@ class Team(NamedTuple):
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds MADQN, VDN or QMIX on an environment with agents and discrete actions. The policy's actions are int32[E, N]."""
     team = Team(env, config)
-    adam = optimisers.adam(config.learning_rate, config.max_grad_norm, eps=1e-8)
+    gradient_steps = config.anneal_updates * config.num_rounds * config.num_gradient_steps
+    adam = optimisers.adam(optimisers.annealed(config.learning_rate, gradient_steps), config.max_grad_norm, eps=1e-8)
 
     def values(state, obs, memory):
         rows = jax.tree.leaves(obs)[0].shape[0]
@@ -252,8 +258,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         (params, opt_state), metrics = step((state.params, state.opt_state), (batch, target))
         # Every M Adam steps the target networks move.
         since_target = (state.since_target + 1) % config.target_interval
-        nearer = optax.incremental_update(params, state.target_params, config.target_step_size)
-        target_params = jax.tree.map(partial(jnp.where, since_target == 0), nearer, state.target_params)
+        target_params = moved(since_target == 0, config.target_step_size, params, state.target_params)
         state = replace(state, params=params, target_params=target_params, opt_state=opt_state, since_target=since_target)
         return state, metrics
 
@@ -307,9 +312,9 @@ def targets(team: Team, params: Params, target_params: Params, batch: Experience
 
 
 def loss(team: Team, params: Params, batch: tuple[Experience, jax.Array]) -> tuple[jax.Array, dict]:
-    """Returns the mean squared error of the values of a minibatch and its targets, float32[], and metrics of it."""
+    """Returns half the mean squared error of the values of a minibatch and its targets, float32[], and metrics of it."""
     steps, target = batch
     taken = value_heads.chosen(team.values(params, steps.obs, steps.epsilon), steps.action)
     value = team.mixed(params, taken, steps.state)
-    mean = jnp.square(target - value).mean()
+    mean = squared_value_loss(value, target).mean()
     return mean, {"loss": mean, "td_error": jnp.abs(target - value).mean(), "value": value.mean()}

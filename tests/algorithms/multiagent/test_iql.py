@@ -102,6 +102,27 @@ def test_hysteretic_learners_ignore_the_exploration_of_others():
     np.testing.assert_allclose(q, np.broadcast_to([[11.0, 7.0, 5.0], [11.0, 7.0, 6.0]], q.shape), atol=0.05)
 
 
+def test_lenient_learners_ignore_bad_news_until_they_know():
+    """Hot, a table only rises, to the best reward of each action. Where only the first visit is hot, it lags one visit behind."""
+    best = [[11.0, 7.0, 5.0], [11.0, 7.0, 6.0]]
+    hot = iql.Config(epsilon=1.0, leniency=1e9, leniency_decay=1.0)
+    q = np.asarray(run(iql.make, envs.make("climb"), hot, seeds=8, num_updates=50).state.q)[:, :, 0]
+    np.testing.assert_allclose(q, np.broadcast_to(best, q.shape), atol=0.05)
+    bad = matrix_game.make(-np.ones((2, 2, 2)))
+    for leniency, ignored in ((1e9, 1), (0.0, 0)):
+        config = iql.Config(leniency=leniency, leniency_decay=0.0, learning_rate_half_life=jnp.inf, num_steps=10)
+        state = run(iql.make, bad, config, seeds=8, num_updates=1).state
+        heeded = np.maximum(np.asarray(state.visits) - ignored, 0)
+        np.testing.assert_allclose(state.q, 0.5**heeded - 1.0, rtol=1e-6)
+
+
+def test_how_often_bad_news_is_ignored():
+    config = iql.Config(leniency=50.0, leniency_decay=0.5)
+    found = iql.ignoring(config, jnp.array([0, 1, 3, 100_000]))
+    np.testing.assert_allclose(found, [*np.exp([-1 / 50, -1 / 25, -1 / 6.25]), 0.0], rtol=1e-6)
+    np.testing.assert_array_equal(iql.ignoring(iql.Config(), jnp.arange(3)), 0.0)
+
+
 def test_prisoners_defect():
     """core-iql, smaller: 16 seeds of 5,000 plays; the claim asks for 95 % of more."""
     env = envs.make("prisoners_dilemma")
@@ -139,6 +160,9 @@ def test_policy_and_probabilities_have_an_agent_axis():
             "iql: the observation_space must be Discrete",
         ),
         (envs.make("chicken"), {"beta": 1.5}, ConfigError, r"iql: beta must lie in \[0, 1\]"),
+        (envs.make("chicken"), {"leniency": -1.0}, ConfigError, "iql: leniency must lie in"),
+        (envs.make("chicken"), {"leniency": float("nan")}, ConfigError, "iql: leniency"),
+        (envs.make("chicken"), {"leniency_decay": 1.5}, ConfigError, r"iql: leniency_decay must lie in \[0, 1\]"),
         (envs.make("chicken"), {"epsilon": -0.1}, ConfigError, "iql: epsilon must lie in"),
         (envs.make("chicken"), {"num_envs": 0}, ConfigError, "num_envs must be an integer"),
     ],

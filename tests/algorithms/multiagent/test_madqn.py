@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +53,7 @@ def stored(env, config, seed=0):
 
 
 def test_one_agent_is_dqn():
-    """The targets and the loss of the same parameters and steps."""
+    """The targets and the loss of the same parameters and steps, to the last bit."""
     single, env = envs.make("cartpole"), copies(envs.make("cartpole"), 1)
     config = SMALL.replace(agent_ids=False, double=True)
     team, params, target_params, batch = stored(env, config)
@@ -62,10 +63,9 @@ def test_one_agent_is_dqn():
     steps = Experience(*own, batch.terminated, None, None, None, ())
     expected = dqn.targets(network, head, deep, params.agents, target_params.agents, Sample(steps, deep.gamma))
     found = madqn.targets(team, params, target_params, batch)
-    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(found[:, 0], expected)
     total = dqn.loss(network, head, deep, params.agents, (Sample(steps, deep.gamma), expected))[0]
-    # The squared head of DQN halves the square.
-    np.testing.assert_allclose(madqn.loss(team, params, (batch, found))[0], 2 * total, rtol=1e-6)
+    np.testing.assert_array_equal(madqn.loss(team, params, (batch, found))[0], total)
 
 
 @pytest.mark.parametrize("double", [True, False])
@@ -81,6 +81,24 @@ def test_targets_by_hand(mixer, double):
         value = team.mixed(target_params, chosen[None], None if batch.next_state is None else batch.next_state[row : row + 1])[0]
         expected = batch.reward[row] + 0.99 * jnp.where(batch.terminated[row], 0.0, value)
         np.testing.assert_allclose(found[row], expected, rtol=1e-5)
+
+
+def of_one_legal_action(state, params):
+    """A mask: the second agent waits in game A and game B."""
+    return jnp.array([[True, True], [True, False]]) | (state == two_step.FIRST)
+
+
+@pytest.mark.parametrize("mixer", ["none", "sum"])
+def test_an_agent_that_waits_is_valued_by_its_one_action(mixer):
+    env = with_action_mask(two_step.make(), of_one_legal_action)
+    team, params, target_params, batch = stored(env, SMALL.replace(mixer=mixer))
+    going_on = ~np.asarray(batch.terminated)
+    assert 0 < going_on.sum() < 8
+    following, selector = (np.asarray(team.values(one, batch.next_obs, None)) for one in (target_params, params))
+    first = np.take_along_axis(following[:, 0], selector[:, 0].argmax(-1)[:, None], 1)[:, 0]
+    expected = 0.99 * np.stack([first, following[:, 1, 0]], -1)
+    expected = expected if mixer == "none" else expected.sum(-1)
+    np.testing.assert_allclose(madqn.targets(team, params, target_params, batch)[going_on], expected[going_on], rtol=1e-5)
 
 
 def test_a_team_is_paid_the_mean_and_sees_all_observations():
@@ -123,6 +141,35 @@ def test_the_two_step_game(mixer, expected):
         np.testing.assert_allclose(fit, [[[-1.5, 2.5], [2.5, 6.5]]] * 2, atol=0.8)
 
 
+def table(space, num_actions):
+    """A network of numbers, one for each observation and action."""
+    return nn.Embed(space.n, num_actions)
+
+
+@pytest.mark.parametrize(
+    ("payoff", "best", "worth"),
+    [(two_step.RISKY, (1, 1), 6.5), (named.TABLES["climb"][0], (2, 2), None), (named.TABLES["penalty"][0], (1, 1), None)],
+    ids=["game B", "climb", "penalty"],
+)
+def test_what_a_sum_fits_in_closed_form(payoff, best, worth):
+    """To all joint actions once: row mean + column mean - mean, where the loss is half the mean square of what is left."""
+    payoff = np.asarray(payoff, np.float32)
+    env = matrix_game.make(np.stack([payoff, payoff]))
+    team, params, _, batch = stored(env, SMALL.replace(mixer="sum", shared_parameters=False, agent_ids=False, network=table))
+    joint = np.array(list(np.ndindex(payoff.shape)))
+    steps = batch._replace(obs=jnp.zeros_like(joint), action=jnp.asarray(joint), state=None)
+    mean = payoff.mean() / 2
+    own = np.stack([payoff.mean(1) - mean, payoff.mean(0) - mean])  # of the agents
+    fit = own[0][:, None] + own[1]
+    assert np.unravel_index(fit.argmax(), fit.shape) == best
+    assert worth is None or fit.max() == worth
+    params = params._replace(agents=jax.tree.map(lambda leaf: jnp.zeros_like(leaf).at[:, 0].set(own), params.agents))
+    found, slope = jax.value_and_grad(lambda one: madqn.loss(team, one, (steps, payoff.ravel()))[0])(params)
+    np.testing.assert_allclose(found, np.square(fit - payoff).mean() / 2, rtol=1e-5)
+    for leaf in jax.tree.leaves(slope):
+        np.testing.assert_allclose(leaf, 0.0, atol=1e-5 * np.abs(payoff).max())
+
+
 def test_values_of_each_agent_are_its_own():
     """Networks of their own, one step, unequal rewards: every agent's mean reward over the other's uniform actions."""
     payoff = np.array([[[1.0, 2.0], [3.0, 5.0]], [[0.0, 4.0], [-1.0, 1.0]]])
@@ -134,19 +181,27 @@ def test_values_of_each_agent_are_its_own():
     np.testing.assert_allclose(values, [expected] * 2, atol=0.35)
 
 
-def test_permuted_agents_have_permuted_values():
+@pytest.mark.parametrize("mixer", ["none", "sum"])
+def test_permuted_agents_have_permuted_values(mixer):
     env = two_step.make()
-    config = SMALL.replace(shared_parameters=False, agent_ids=False, mixer="sum")
+    config = SMALL.replace(shared_parameters=False, agent_ids=False, mixer=mixer)
     team, params, target_params, batch = stored(env, config)
+    batch = batch._replace(reward=jax.random.normal(jax.random.key(2), batch.reward.shape))
 
     def swapped(tree, axis):
         return jax.tree.map(lambda leaf: jnp.flip(leaf, axis), tree)
 
     other = batch._replace(obs=swapped(batch.obs, 1), action=swapped(batch.action, 1), next_obs=swapped(batch.next_obs, 1))
     exchanged = [one._replace(agents=swapped(one.agents, 0)) for one in (params, target_params)]
-    np.testing.assert_allclose(
-        madqn.targets(team, params, target_params, batch), madqn.targets(team, *exchanged, other), rtol=1e-6
-    )
+    target = madqn.targets(team, params, target_params, batch)
+    if mixer == "none":  # of a team there is one target, and one reward
+        other, target = other._replace(reward=swapped(batch.reward, 1)), swapped(target, 1)
+    np.testing.assert_allclose(madqn.targets(team, *exchanged, other), target, rtol=1e-6)
+    losses = [
+        madqn.loss(team, one, (steps, madqn.targets(team, one, later, steps)))[0]
+        for one, later, steps in ((params, target_params, batch), (*exchanged, other))
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mixer", ["none", slow("sum"), slow("monotonic")])
