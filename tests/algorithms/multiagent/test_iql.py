@@ -160,7 +160,7 @@ def test_policy_and_probabilities_have_an_agent_axis():
             "iql: the observation_space must be Discrete",
         ),
         (envs.make("chicken"), {"beta": 1.5}, ConfigError, r"iql: beta must lie in \[0, 1\]"),
-        (envs.make("chicken"), {"leniency": -1.0}, ConfigError, "iql: leniency must lie in"),
+        (envs.make("chicken"), {"leniency": -1.0}, ConfigError, "iql: leniency must be at least 0"),
         (envs.make("chicken"), {"leniency": float("nan")}, ConfigError, "iql: leniency"),
         (envs.make("chicken"), {"leniency_decay": 1.5}, ConfigError, r"iql: leniency_decay must lie in \[0, 1\]"),
         (envs.make("chicken"), {"epsilon": -0.1}, ConfigError, "iql: epsilon must lie in"),
