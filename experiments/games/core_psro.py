@@ -1,15 +1,12 @@
 """Policy-space response oracles: double oracle, fictitious play, self-play, and answers learned from samples.
 
-Blotto(10, 3): two players spread ten soldiers over three fields, and the more soldiers win a field.
+Blotto: two players spread ten coins over three fields; the more coins win a field, and the more fields win 1.
 
 Source: Lanctot et al. (2017); McMahan, Gordon and Blum (2003); Heinrich, Lanctot and Silver (2015).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
-
-import numpy as np
 
 from envs.extensive_games import kuhn
 from envs.matrix_games import named
@@ -17,7 +14,7 @@ from jaxrl.algorithms.games import psro
 from jaxrl.experiment import Arm, Claim, Results, at, draw, every, final, largest, share, smallest
 from jaxrl.solvers import extensive
 
-DOUBLE_ORACLE, LEARNED, REGRETS = "double oracle", "learned answers", "regret matching"
+DOUBLE_ORACLE, LEARNED, REGRETS = "double oracle", "learned double oracle", "regret matching"
 REPLICATOR, FICTITIOUS, SELF_PLAY = "projected replicator", "fictitious play", "self-play"
 VARIANTS = {
     DOUBLE_ORACLE: psro.Config(),
@@ -29,18 +26,11 @@ VARIANTS = {
 }
 
 
-def blotto(soldiers: int, fields: int) -> np.ndarray:
-    """Returns the payoffs of Colonel Blotto, float[2, A, A]: fields won more than the other, as a sign."""
-    spread = np.array([one for one in product(range(soldiers + 1), repeat=fields) if sum(one) == soldiers])
-    row = np.sign(np.sign(spread[:, None] - spread[None]).sum(-1)).astype(float)
-    return np.stack([row, -row])
-
-
 RPS, KUHN, BLOTTO = "rock, paper, scissors", "Kuhn poker", "Blotto"
 GAMES = {
     RPS: extensive.from_table(named.ROCK_PAPER_SCISSORS),
     KUHN: extensive.from_environment(kuhn.make()),
-    BLOTTO: extensive.from_table(blotto(10, 3)),
+    BLOTTO: extensive.from_table(named.TABLES["blotto"]),
 }
 PLAYED = {RPS: tuple(VARIANTS), KUHN: tuple(VARIANTS), BLOTTO: (DOUBLE_ORACLE, FICTITIOUS, SELF_PLAY)}
 
@@ -119,7 +109,7 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"{variant.capitalize()} comes down to an exploitability of less than 0.01 in Kuhn poker within 12 answers",
+            f"In Kuhn poker {variant} has an exploitability of less than 0.01 after 12 answers",
             "Lanctot et al. (2017)",
             at("meta_exploitability", 11, game=KUHN, variant=variant) < 0.01,
         )

@@ -6,6 +6,7 @@ Boutilier (1998).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 from envs.markov_games import spread_grid, two_step
 from envs.matrix_games import matrix_game, named
 from jaxrl.algorithms.multiagent import madqn
+from jaxrl.core.environment import Environment
 from jaxrl.evaluation import Episodes, GreedyActions, TeamReturn
 from jaxrl.experiment import Arm, Claim, Quantity, Results, area, derived, draw, final, largest
 from jaxrl.report import game_figures
@@ -52,41 +54,21 @@ QUICK = Config(seeds=2, fit_steps=4_000, env_steps=2_000)
 
 def arms(config: Config) -> Iterator[Arm]:
     """Every mixer in the two-step game and on the grid, VDN in climb and penalty."""
-    game, grid = two_step.make(), spread_grid.make()
     fitted = replace(FITTED, anneal_updates=config.fit_steps / FITTED.steps_per_update)
-    for learner, mixer in MIXERS.items():
-        yield Arm(
-            {"game": TWO_STEP, "learner": learner},
-            madqn.make,
-            game,
-            replace(fitted, mixer=mixer),
-            seeds=config.seeds,
-            env_steps=config.fit_steps,
-            evaluators=(TeamReturn.of(game),),
-            show=("greedy_exact_return",),
-        )
+
+    def arm(game: str, env: Environment, learner: str, algorithm: madqn.Config, steps: int, evaluator: Any, shown: str) -> Arm:
+        settings, factors = replace(algorithm, mixer=MIXERS[learner]), {"game": game, "learner": learner}
+        seen = {"evaluators": (evaluator,), "show": (shown,)}
+        return Arm(factors, madqn.make, env, settings, config.seeds, env_steps=steps, **seen)
+
+    game, grid = two_step.make(), spread_grid.make()
+    for learner in MIXERS:
+        yield arm(TWO_STEP, game, learner, fitted, config.fit_steps, TeamReturn.of(game), "greedy_exact_return")
     for name in (CLIMB, PENALTY):
-        yield Arm(
-            {"game": name, "learner": VDN},
-            madqn.make,
-            matrix_game.make(named.TABLES[name]),
-            replace(fitted, mixer="sum"),
-            seeds=config.seeds,
-            env_steps=config.fit_steps,
-            evaluators=(GreedyActions(named.TABLES[name]),),
-            show=("td_error",),
-        )
-    for learner, mixer in MIXERS.items():
-        yield Arm(
-            {"game": SPREAD, "learner": learner},
-            madqn.make,
-            grid,
-            replace(LEARNED, mixer=mixer),
-            seeds=config.seeds,
-            env_steps=config.env_steps,
-            evaluators=(Episodes(grid, num_episodes=32),),
-            show=("greedy_return",),
-        )
+        table = named.TABLES[name]
+        yield arm(name, matrix_game.make(table), VDN, fitted, config.fit_steps, GreedyActions(table), "td_error")
+    for learner in MIXERS:
+        yield arm(SPREAD, grid, learner, LEARNED, config.env_steps, Episodes(grid, num_episodes=32), "greedy_return")
 
 
 def fit(results: Results) -> np.ndarray:

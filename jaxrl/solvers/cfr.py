@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, require, require_count, require_finite, require_real, unknown_name
+from jaxrl.errors import ConfigError, is_traced, require, require_count, require_finite, require_real, unknown_name
 from jaxrl.solvers import extensive, sampled_play
 from jaxrl.solvers.dynamics import require_countable
 from jaxrl.solvers.extensive import ExtensiveGame
@@ -102,7 +102,8 @@ def iterate(game: ExtensiveGame, play: Play, rule: Rule = PLAIN, key: jax.Array 
         if rule.sampling == "full":
             value = extensive.counterfactual_values(game, strategies, player)
         else:
-            assert key is not None
+            if key is None:
+                raise ConfigError("cfr.iterate: a rule that samples must have a key, got None. Give jax.random.key(0).")
             own_key = jax.random.fold_in(key, player)
             value = sampled_play.counterfactual_values(own_key, game, strategies, player, rule.sampling, rule.exploration)
         own = play.strategy[player]

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from optax import projections
 
+from jaxrl.errors import require_count
 from jaxrl.solvers import zero_sum
 from jaxrl.solvers.normal_form import action_payoffs
 
@@ -49,8 +50,9 @@ def gap(table: jax.Array, present: jax.Array, mixes: jax.Array) -> jax.Array:
 def regret_matching(table: jax.Array, present: jax.Array, num_steps: int) -> jax.Array:
     """Returns the averages of ``num_steps`` steps of regret matching plus, in which later steps count more.
 
-    Players move one after the other, each in sight of what those before it have just chosen.
+    Players move one after the other, each in sight of what those before it have just chosen. num_steps: a count.
     """
+    require_count("meta_strategies.regret_matching", "num_steps", num_steps)
     first = uniform(present)
 
     def step(carry, number):
@@ -83,6 +85,7 @@ def projected_replicator(
 
     Source: Lanctot et al. (2017), appendix B.
     """
+    require_count("meta_strategies.projected_replicator", "num_steps", num_steps)
     stakes = _stakes(table, present)
     least = jnp.where(present, exploration / (present.sum(-1, keepdims=True) + 1), 0.0)
 

@@ -16,6 +16,7 @@ regret minimization in extensive games, section 3, for the others.
 import jax
 import jax.numpy as jnp
 
+from jaxrl.errors import require_index, unknown_name
 from jaxrl.solvers import extensive
 from jaxrl.solvers.extensive import ChanceEvents, ExtensiveGame
 
@@ -69,7 +70,16 @@ def counterfactual_values(
         sampling: chance, external or outcome.
         exploration: of outcome sampling, in (0, 1]: the share of uniform actions of the player; an estimate is at most so much
             larger than a payoff as the number of actions over this share, once for every decision of its way.
+
+    Raises:
+        ConfigError: the strategies do not fit the game, or there is no such player. Of traced ones the shape alone is checked.
+        UnknownNameError: ``sampling`` is none of ``SAMPLING``.
     """
+    where = "sampled_play.counterfactual_values"
+    strategy = extensive.require_strategy(where, game, strategy)
+    require_index(where, "player", player, game.num_players)
+    if sampling not in SAMPLING:
+        raise unknown_name(where, "sampling", sampling, SAMPLING)
     chance_key, others_key, own_key = jax.random.split(key, 3)
     own, played = strategy[player], strategy
     if sampling != "chance":

@@ -9,6 +9,7 @@ import pytest
 
 from envs.extensive_games import kuhn
 from jaxrl.algorithms.games.cfr import random_strategy
+from jaxrl.errors import ConfigError, UnknownNameError
 from jaxrl.solvers import extensive, sampled_play
 
 
@@ -42,6 +43,14 @@ def test_events_of_chance_multiply_to_its_probabilities(game):
     )
     assert set(left.sum(1)) == {5.0}, "every deal has five ends"
     np.testing.assert_allclose(left.mean(0), game.chance, atol=0.08)
+
+
+def test_unknown_samples_are_refused(game):
+    strategy = random_strategy(jax.random.key(1), game)
+    with pytest.raises(UnknownNameError, match="Did you mean 'outcome'"):
+        sampled_play.counterfactual_values(jax.random.key(0), game, strategy, 0, "outcom")
+    with pytest.raises(ConfigError, match="player"):
+        sampled_play.counterfactual_values(jax.random.key(0), game, strategy, 2, "outcome")
 
 
 def test_an_outcome_is_one_end(game):

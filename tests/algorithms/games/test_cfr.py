@@ -87,13 +87,12 @@ def test_every_seed_has_a_game_of_its_own(games):
 
 
 def test_seeds_sample_the_game_for_themselves(games):
-    """A thousand runs of external sampling in one program; with all of the discounts the mean is near the equilibrium, too."""
+    """A thousand runs of external sampling in one program."""
     config = cfr.Config(sampling="external", iterations_per_update=100)
     done = run(cfr.make, games["kuhn"], config, seeds=1000, num_updates=5)
     gaps = done.metrics["average_exploitability"]
     assert len(np.unique(gaps[:, -1])) > 900
     assert gaps[:, -1].mean() < gaps[:, 0].mean() / 1.5
-    # The mean over seeds of the averages earns more exactly the value of the game than one of them does.
     np.testing.assert_allclose(done.metrics["average_value/0"][:, -1].mean(), -1 / 18, atol=0.01)
 
 
