@@ -27,6 +27,7 @@ from jaxrl.solvers import (
     cooperative,
     dynamics,
     equilibria,
+    evolutionary,
     extensive,
     graph_drawing,
     kl_optimal,
@@ -134,6 +135,15 @@ def games():
         yield name, Door(getattr(alpha_rank, name), dict(payoff=payoff, alpha=1.0, population=10), selection)
     noises = dict(payoff=TABLE, noise=(*SHARE, 0.0, 0.6))
     yield "alpha_rank_of_limit", Door(alpha_rank.alpha_rank_of_limit, dict(payoff=payoff, noise=0.1), noises)
+    tolerances = dict(payoff=TABLE, tolerance=(*NO_NUMBER, NAN, -1.0))
+    stable = evolutionary.evolutionarily_stable_strategies
+    yield "evolutionarily_stable_strategies", Door(stable, dict(payoff=payoff, tolerance=1e-9), tolerances)
+    mixes = tolerances | dict(strategy=(*NUMBERS, [1.0], [0.5, NAN], [2.0, -1.0], [0.4, 0.4]))
+    yield "stability", Door(evolutionary.stability, dict(payoff=payoff, strategy=[0.5, 0.5], tolerance=1e-9), mixes)
+    shares = (*NUMBERS, [0.5, 0.5], [[0.5, NAN]], [[0.4, 0.4]], [[1.0]])
+    sound = dict(payoff=payoff, starts=[[0.5, 0.5]], rests=[[0.5, 0.5]], num_steps=2, radius=0.1)
+    unsound = dict(payoff=TABLE, starts=shares, rests=shares, num_steps=COUNT, radius=(*NO_NUMBER, NAN, 0.0, 1.0))
+    yield "basins", Door(evolutionary.basins, sound, unsound)
     for name in ("pure_commitment", "mixed_commitment"):
         yield name, Door(getattr(stackelberg, name), dict(payoff=payoff), dict(payoff=TABLE))
     rates = dict(payoff=TABLE, precision=(*NO_NUMBER, NAN, INF, -1.0, [1.0]), max_steps=COUNT)
