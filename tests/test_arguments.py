@@ -30,6 +30,7 @@ from jaxrl.solvers import (
     evolutionary,
     extensive,
     graph_drawing,
+    hedonic,
     kl_optimal,
     lemke_howson,
     markov_chain,
@@ -155,8 +156,14 @@ def games():
     yield "cognitive_hierarchy", Door(quantal_response.cognitive_hierarchy, sound | dict(tau=1.0), levels, **alias)
     sound = dict(payoff=payoff, num_steps=4, num_records=1, start=MIXED)
     worths = dict(worth=(*NUMBERS, NAN, 1.0, np.zeros(0), np.zeros(3), np.array([0, NAN]), np.array([0, INF]), np.ones(4)))
-    for name in ("shapley_value", "banzhaf_value", "least_core"):
+    for name in ("shapley_value", "banzhaf_value", "least_core", "nucleolus"):
         yield name, Door(getattr(cooperative, name), dict(worth=np.arange(4.0)), worths)
+    opinions = dict(values=(*NUMBERS, NAN, 1.0, np.zeros(2), np.zeros((2, 3)), np.full((2, 2), NAN)))
+    for name in ("additive", "fractional", "modified_fractional"):
+        yield name, Door(getattr(hedonic, name), dict(values=np.eye(2)), opinions)
+    utilities = dict(utility=(*NUMBERS, NAN, 1.0, np.zeros(2), np.zeros((2, 3)), np.full((2, 4), INF)))
+    yield "structures", Door(hedonic.structures, dict(utility=np.zeros((2, 4))), utilities)
+    yield "partitions", Door(hedonic.partitions, dict(players=2), dict(players=(*COUNT, 10)))
     draws = functools.partial(cooperative.shapley_samples, jax.random.key(0), lambda members: members.sum() * 1.0)
     yield "shapley_samples", Door(draws, dict(players=2, num_orders=2), dict(players=COUNT, num_orders=(*COUNT, 1)))
     powers = course | dict(averaging=(*NO_NUMBER, NAN, INF))
