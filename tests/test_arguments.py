@@ -124,8 +124,9 @@ def games():
     alias = dict(names=dict(start="strateg"))
     yield "fictitious_play", Door(dynamics.fictitious_play, sound, course, **alias)
     rates = course | dict(step_size=FINITE)
-    yield "replicator", Door(dynamics.replicator, sound | dict(step_size=0.01), rates, **alias)
-    for name in ("multiplicative_weights", "extragradient"):
+    mutations = rates | dict(mutation=(*NO_NUMBER, NAN, INF, -0.1))
+    yield "replicator", Door(dynamics.replicator, sound | dict(step_size=0.01, mutation=0.1), mutations, **alias)
+    for name in ("multiplicative_weights", "extragradient", "mirror_prox"):
         yield name, Door(getattr(dynamics, name), sound | dict(step_size=0.1), rates, **alias)
     rates = course | dict(temperature=FINITE)
     yield "smooth_fictitious_play", Door(dynamics.smooth_fictitious_play, sound | dict(temperature=0.1), rates, **alias)
