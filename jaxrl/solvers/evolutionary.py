@@ -48,8 +48,8 @@ def stability(payoff: Any, strategy: Any, tolerance: float = 1e-9) -> Stability:
 
     Only best answers to x can invade, so mutants y lie on the actions B that are best against x. With z = y - x, x is stable if
     -z' R z > 0 for all z on B that sum to 0 and are not negative outside the support of x. Within the support the form must be
-    positive definite, and what is left of it outside, after the best choice within, strictly copositive. The smallest value of
-    that on the simplex is found by looking at all of its faces.
+    positive definite, and its Schur complement outside strictly copositive. The smallest value of the latter on the simplex is
+    found by looking at all faces.
 
     Args:
         payoff: float[2, A, A], of a symmetric game.
@@ -112,7 +112,7 @@ def _table(where: str, payoff: Any) -> np.ndarray:
 
 
 def _stability(where: str, table: np.ndarray, x: np.ndarray, tolerance: float) -> Stability:
-    # What is missed against the best answer to every action: a constant that is added to a column changes nothing.
+    # Losses against the best answer to every action: a constant that is added to a column changes nothing.
     missed = table.max(0) - table
     gain, lost = gain_of(missed, x, x)
     values = missed @ x
@@ -240,7 +240,7 @@ def basins(payoff: Any, starts: Any, rests: Any = None, num_steps: int = 4000, r
         fits = part.ndim == 2 and part.shape[1] == len(table)
         require(fits, where, f"{name} must have shape [S, {len(table)}]", part.shape, "Give rows of shares.")
     require(len(first) > 0, where, "there must be a start", len(first), "Draw some.")
-    # What is missed has the same dynamics, and keeps its differences in float32.
+    # Losses against the best answers have the same dynamics, and keep their differences in float32.
     scaled = table - table.max(0)
     scaled = scaled / (np.ptp(scaled) or 1.0)
     ends = dynamics.populations(np.stack([scaled, scaled.T]), first, num_steps, 0.5, 1)[0][:, -1]
