@@ -593,8 +593,8 @@ def replication(payoff: jax.Array, step_size: jax.Array | float, mutation: jax.A
         third = growth(shares_of(move(logits, second, step_size / 2)))
         fourth = growth(shares_of(move(logits, third, step_size)))
         slope = tuple((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(first, second, third, fourth, strict=True))
-        logits = tuple(logit - logit.max() for logit in move(logits, slope, step_size))
-        logits = mutated(logits) if mutates else logits
+        logits = move(logits, slope, step_size)
+        logits = tuple(logit - logit.max() for logit in (mutated(logits) if mutates else logits))
         return logits, shares_of(logits)
 
     return Rule(_logarithms, advance)

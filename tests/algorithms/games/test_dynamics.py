@@ -70,7 +70,11 @@ def test_numbers_are_those_of_the_solver(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["fictitious_play", *map(slow, ("predictive", "replicator", "smooth", "optimistic", "extragradient", "mirror_prox"))]
+    "name",
+    [
+        "fictitious_play",
+        *map(slow, ("predictive", "replicator", "smooth", "optimistic", "extragradient", "mirror_prox", "mutation")),
+    ],
 )
 def test_keeps_the_protocol(name):
     """Plain regret matching is among all algorithms."""
