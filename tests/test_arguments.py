@@ -27,8 +27,10 @@ from jaxrl.solvers import (
     cooperative,
     dynamics,
     equilibria,
+    evolutionary,
     extensive,
     graph_drawing,
+    hedonic,
     kl_optimal,
     lemke_howson,
     markov_chain,
@@ -122,8 +124,9 @@ def games():
     alias = dict(names=dict(start="strateg"))
     yield "fictitious_play", Door(dynamics.fictitious_play, sound, course, **alias)
     rates = course | dict(step_size=FINITE)
-    yield "replicator", Door(dynamics.replicator, sound | dict(step_size=0.01), rates, **alias)
-    for name in ("multiplicative_weights", "extragradient"):
+    mutations = rates | dict(mutation=(*NO_NUMBER, NAN, INF, -0.1))
+    yield "replicator", Door(dynamics.replicator, sound | dict(step_size=0.01, mutation=0.1), mutations, **alias)
+    for name in ("multiplicative_weights", "extragradient", "mirror_prox"):
         yield name, Door(getattr(dynamics, name), sound | dict(step_size=0.1), rates, **alias)
     rates = course | dict(temperature=FINITE)
     yield "smooth_fictitious_play", Door(dynamics.smooth_fictitious_play, sound | dict(temperature=0.1), rates, **alias)
@@ -134,6 +137,15 @@ def games():
         yield name, Door(getattr(alpha_rank, name), dict(payoff=payoff, alpha=1.0, population=10), selection)
     noises = dict(payoff=TABLE, noise=(*SHARE, 0.0, 0.6))
     yield "alpha_rank_of_limit", Door(alpha_rank.alpha_rank_of_limit, dict(payoff=payoff, noise=0.1), noises)
+    tolerances = dict(payoff=TABLE, tolerance=(*NO_NUMBER, NAN, -1.0))
+    stable = evolutionary.evolutionarily_stable_strategies
+    yield "evolutionarily_stable_strategies", Door(stable, dict(payoff=payoff, tolerance=1e-9), tolerances)
+    mixes = tolerances | dict(strategy=(*NUMBERS, [1.0], [0.5, NAN], [2.0, -1.0], [0.4, 0.4]))
+    yield "stability", Door(evolutionary.stability, dict(payoff=payoff, strategy=[0.5, 0.5], tolerance=1e-9), mixes)
+    shares = (*NUMBERS, [0.5, 0.5], [[0.5, NAN]], [[0.4, 0.4]], [[1.0]])
+    sound = dict(payoff=payoff, starts=[[0.5, 0.5]], rests=[[0.5, 0.5]], num_steps=2, radius=0.1)
+    unsound = dict(payoff=TABLE, starts=shares, rests=shares, num_steps=COUNT, radius=(*NO_NUMBER, NAN, 0.0, 1.0))
+    yield "basins", Door(evolutionary.basins, sound, unsound)
     for name in ("pure_commitment", "mixed_commitment"):
         yield name, Door(getattr(stackelberg, name), dict(payoff=payoff), dict(payoff=TABLE))
     rates = dict(payoff=TABLE, precision=(*NO_NUMBER, NAN, INF, -1.0, [1.0]), max_steps=COUNT)
@@ -145,8 +157,14 @@ def games():
     yield "cognitive_hierarchy", Door(quantal_response.cognitive_hierarchy, sound | dict(tau=1.0), levels, **alias)
     sound = dict(payoff=payoff, num_steps=4, num_records=1, start=MIXED)
     worths = dict(worth=(*NUMBERS, NAN, 1.0, np.zeros(0), np.zeros(3), np.array([0, NAN]), np.array([0, INF]), np.ones(4)))
-    for name in ("shapley_value", "banzhaf_value", "least_core"):
+    for name in ("shapley_value", "banzhaf_value", "least_core", "nucleolus"):
         yield name, Door(getattr(cooperative, name), dict(worth=np.arange(4.0)), worths)
+    opinions = dict(values=(*NUMBERS, NAN, 1.0, np.zeros(2), np.zeros((2, 3)), np.full((2, 2), NAN)))
+    for name in ("additive", "fractional", "modified_fractional"):
+        yield name, Door(getattr(hedonic, name), dict(values=np.eye(2)), opinions)
+    utilities = dict(utility=(*NUMBERS, NAN, 1.0, np.zeros(2), np.zeros((2, 3)), np.full((2, 4), INF)))
+    yield "structures", Door(hedonic.structures, dict(utility=np.zeros((2, 4))), utilities)
+    yield "partitions", Door(hedonic.partitions, dict(players=2), dict(players=(*COUNT, 10)))
     draws = functools.partial(cooperative.shapley_samples, jax.random.key(0), lambda members: members.sum() * 1.0)
     yield "shapley_samples", Door(draws, dict(players=2, num_orders=2), dict(players=COUNT, num_orders=(*COUNT, 1)))
     powers = course | dict(averaging=(*NO_NUMBER, NAN, INF))

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.errors import is_traced, require, require_count, require_payoffs, require_within
+from jaxrl.errors import is_traced, require_count, require_within
 from jaxrl.solvers.markov_chain import stationary_logits
-from jaxrl.solvers.normal_form import game_table, unilateral_deviations
+from jaxrl.solvers.normal_form import symmetric_table, unilateral_deviations
 
 
 class AlphaRank(NamedTuple):
@@ -87,14 +87,8 @@ def alpha_rank_of_population(payoff: Any, alpha: Any = 100.0, population: Any = 
     """
     where = "alpha_rank_of_population"
     _require_selection(where, alpha, population)
-    table = game_table(where, payoff) if is_traced(payoff) else require_payoffs(where, payoff)
-    shape = table.shape
-    fix = "Use alpha_rank, which gives every player a population."
-    require(len(shape) == 3 and shape[1] == shape[2], where, "payoff must have shape [2, A, A]", shape, fix)
-    if not is_traced(payoff):
-        alike = bool(np.allclose(table[1], table[0].T, rtol=1e-6, atol=0))
-        require(alike, where, "the second table must be the transpose of the first", payoff, fix)
-    return _ranked(_log_fixation(alpha * (table[0].T - table[0]), population), shape[1:2])
+    table = symmetric_table(where, payoff, "Use alpha_rank, which gives every player a population.")
+    return _ranked(_log_fixation(alpha * (table.T - table), population), table.shape[:1])
 
 
 def _require_selection(where: str, alpha: Any, population: Any) -> None:

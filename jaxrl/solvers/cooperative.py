@@ -1,10 +1,11 @@
-"""Cooperative games with transferable utility: Shapley and Banzhaf values, and the least core.
+"""Cooperative games with transferable utility: Shapley and Banzhaf values, the least core and the nucleolus.
 
 A game of N players is a table ``worth``: float[2^N], what each coalition earns. Coalition number c has player i if bit i of c is
 set: 0 is the empty one, which is worth 0, and 2^N - 1 holds all players. ``coalitions`` lists the members.
 
 Source: Shapley (1953), "A value for n-person games"; Banzhaf (1965), "Weighted voting doesn't work"; Shapley and Shubik (1966),
-"Quasi-cores in a monetary economy with nonconvex preferences"; Maschler, Peleg and Shapley (1979) on the least core.
+"Quasi-cores in a monetary economy with nonconvex preferences"; Maschler, Peleg and Shapley (1979) on the least core; Schmeidler
+(1969), "The nucleolus of a characteristic function game".
 """
 
 import math
@@ -155,6 +156,14 @@ def shapley_samples(key: jax.Array, worth: Callable[[jax.Array], jax.Array], pla
     return Sampled(payoffs, error, jnp.abs(payoffs.sum() - (every - none)))
 
 
+def _surplus(table: np.ndarray, players: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns what coalitions earn beyond their members alone, in units of the most of it; what these earn alone; the unit."""
+    alone = table[1 << np.arange(players)]
+    surplus = table - coalitions(players) @ alone
+    unit = float(np.abs(surplus).max()) or 1.0
+    return surplus / unit, alone, unit
+
+
 class LeastCore(NamedTuple):
     """Payoffs with which the coalition that complains most complains least.
 
@@ -190,11 +199,8 @@ def least_core(worth: Any) -> LeastCore:
     fix = "One player gets its worth."
     require(players >= 2, where, "worth must be of two players or more", players, fix)
     members = coalitions(players)[1:-1].astype(np.float64)
-    # In units of what is at stake: the surplus of coalitions over what their members earn alone.
-    alone = table[1 << np.arange(players)]
-    surplus = table - coalitions(players) @ alone
-    unit = np.abs(surplus).max() or 1.0
-    surplus, together = surplus[1:-1] / unit, surplus[-1] / unit
+    surplus, alone, unit = _surplus(table, players)
+    surplus, together = surplus[1:-1], surplus[-1]
     # Variables: the payoffs, and the excess, which is made small: v(S) - x(S) <= excess.
     most = np.column_stack([-members, -np.ones(len(members))])
     equal = np.append(np.ones(players), 0.0)[None]
@@ -212,3 +218,76 @@ def least_core(worth: Any) -> LeastCore:
     require(bool(gap <= 1e-6), where, must, float(gap), fix, SolverError)
     rounding = players * ROUNDING * max(1.0, np.abs(table).max() / unit)
     return LeastCore(alone + unit * payoffs, float(unit * excess), bool(excess - gap > rounding), float(unit * max(gap, 0.0)))
+
+
+class Nucleolus(NamedTuple):
+    """Payoffs with which the complaints of the coalitions, ordered from the largest, are as small as they can be.
+
+    payoffs: float64[N], of the players; they sum to what all earn together.
+    excesses: float64[K], the complaints that were settled, one after the other: the first is that of the least core, if everybody
+        gets there what it earns alone.
+    gap: by how much an excess could at most have been smaller when it was settled: the largest duality gap.
+    """
+
+    payoffs: np.ndarray
+    excesses: np.ndarray
+    gap: float
+
+
+def nucleolus(worth: Any) -> Nucleolus:
+    """Returns the nucleolus, on the host in float64, by a linear programme for each excess.
+
+    Each programme makes the largest excess of the coalitions that are left small, with what was settled before kept. Coalitions
+    with a price in the dual have this excess whatever the solution: they are settled, and so are those that add up from settled
+    ones. Every player gets at least what it earns alone.
+
+    Args:
+        worth: float[2^N], of two players or more.
+
+    Raises:
+        ConfigError: the table has another shape, is not finite, or pays the empty coalition; there is one player only; or players
+            earn more alone than all together.
+        SolverError: a programme has no solution, or its duality gap is more than a millionth of what is at stake.
+
+    Source: Schmeidler (1969), "The nucleolus of a characteristic function game"; Kopelowitz (1967), "Computation of the kernels
+    of simple games and the nucleolus of n-person games", on the programmes.
+    """
+    where = "nucleolus"
+    require(not is_traced(worth), where, "worth must be numbers", "traced values", "Call it outside of compiled code.")
+    table, players = _game(where, worth)
+    require(players >= 2, where, "worth must be of two players or more", players, "One player gets its worth.")
+    surplus, alone, unit = _surplus(table, players)
+    together = surplus[-1]
+    fix = "least_core takes such games."
+    must = "players must not earn more alone than all earn together"
+    require(bool(together >= -players * ROUNDING * np.abs(table).max() / unit), where, must, float(alone.sum()), fix)
+    together = max(together, 0.0)
+    members = coalitions(players)[1:-1].astype(np.float64)
+    worths = surplus[1:-1]
+    # Settled: the sum of all payoffs, and then that of each coalition in turn; those of others that depend on them are, too.
+    rows, sums, excesses, gaps = np.ones((1, players)), np.array([together]), [], [0.0]
+    left = np.ones(len(members), bool)
+    bounds = [(0, None)] * players + [(None, None)]
+    while np.linalg.matrix_rank(rows) < players:
+        basis = np.linalg.svd(rows)[2][: np.linalg.matrix_rank(rows)]
+        left &= np.linalg.norm(members - members @ basis.T @ basis, axis=1) > 1e-9
+        most = np.column_stack([-members[left], -np.ones(left.sum())])
+        equal = np.column_stack([rows, np.zeros(len(rows))])
+        cost = np.eye(players + 1)[-1]
+        solution = solved(where, linprog(cost, most, -worths[left], equal, sums, bounds))
+        excess = solution.x[-1]
+        prices, kept = (-solution.ineqlin.marginals).clip(0), -solution.eqlin.marginals
+        prices, kept = prices / prices.sum(), kept / prices.sum()
+        # No payoffs have less than the priced mean of the excesses: what the prices of settled sums leave uncovered is at most
+        # this much, as payoffs are not negative and have a sum.
+        over = (prices @ members[left] - kept @ rows).max(initial=0.0)
+        gaps.append(excess - (prices @ worths[left] - kept @ sums - over * together))
+        settled = np.flatnonzero(left)[prices >= prices.max() / 2]
+        rows, sums = np.vstack([rows, members[settled]]), np.append(sums, worths[settled] - excess)
+        excesses.append(unit * excess)
+    payoffs = np.linalg.lstsq(rows, sums, rcond=None)[0]
+    payoffs += (together - payoffs.sum()) / players
+    gap = max(gaps)
+    must, fix = "the duality gap must be at most 1e-6 of what is at stake", "Round worths that are far from all others."
+    require(bool(gap <= 1e-6), where, must, float(gap), fix, SolverError)
+    return Nucleolus(alone + unit * payoffs, np.array(excesses), float(unit * gap))

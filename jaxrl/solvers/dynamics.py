@@ -5,10 +5,12 @@ games or starts. All return the same record, ``Course``.
     fictitious_play         best_responses          the averages converge to equilibrium
     smooth_fictitious_play  logit_responses         averages and play converge to the logit equilibrium
     replicator              replication             the averages converge to equilibrium, play circles around it
+      with mutation                                 averages and play converge to within the rate of mutation
     regret_matching         regret_proportions      the averages converge to equilibrium
     multiplicative_weights  exponential_weights     the averages come near equilibrium, play moves away from it
       optimistic                                    averages and play converge to equilibrium
     extragradient           extrapolated_gradients  averages and play converge to equilibrium
+    mirror_prox             extrapolated_weights    averages and play converge to equilibrium
 
 In other games the averages need not converge. The joint play of regret matching converges to the set of coarse correlated
 equilibria, and that of multiplicative weights comes within a distance of it that falls with the step.
@@ -16,6 +18,7 @@ equilibria, and that of multiplicative weights comes within a distance of it tha
 Payoff tables are float[N, A_0, ..., A_{N-1}] and profiles sequences of N strategies, as in ``jaxrl.solvers.normal_form``.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -442,37 +445,105 @@ def extrapolated_gradients(payoff: jax.Array, step_size: jax.Array | float) -> R
     return Rule(lambda profile: profile, advance)
 
 
+def mirror_prox(
+    payoff: Any,
+    num_steps: int,
+    *,
+    start: Sequence[Any] | None = None,
+    step_size: jax.Array | float = 0.1,
+    num_records: int = 1,
+) -> Course:
+    """Every player weights its actions by exponentials of their payoffs at the profile to which a first such step would lead.
+
+        x_i <- z_i exp(step_size * u_i(., z_-i)) / sum        is played
+        z_i <- z_i exp(step_size * u_i(., x_-i)) / sum
+
+    ``extragradient`` with the relative entropy as the distance. With payoffs of at most R in size and a step of at most 1 / R,
+    the average play of T steps in a two-player zero-sum game has a NashConv of at most a constant over ``step_size * T``, which
+    grows with the logarithms of the numbers of actions. Play converges, too, where the equilibrium is the only one.
+
+    Args:
+        payoff: float[N, A_0, ..., A_{N-1}].
+        num_steps: T, plays, the first one ``start``, which is z at first.
+        start: the profile of the first play, by default uniform; an action of probability 0 stays there.
+        step_size: positive, in one over the units of payoffs.
+        num_records: as for ``fictitious_play``.
+
+    Raises:
+        ConfigError: the step is not positive, or as for ``fictitious_play``.
+
+    Source: Nemirovski (2004), "Prox-method with rate of convergence O(1/t) for variational inequalities with Lipschitz continuous
+    monotone operators and smooth convex-concave saddle point problems", example 2 on simplices.
+    """
+    where = "mirror_prox"
+    payoff = game_table(where, payoff)
+    require_within(where, "step_size", step_size, 0, np.inf, "0.1, say.", above=True, below=True)
+    first = uniform_profile(payoff) if start is None else start
+    return _course(payoff, extrapolated_weights(payoff, step_size), first, num_steps, num_records)
+
+
+def extrapolated_weights(payoff: jax.Array, step_size: jax.Array | float) -> Rule:
+    """The rule of ``mirror_prox``; it remembers the logarithms of the weights z, up to a constant."""
+
+    def stepped(logits, at):
+        gains = tuple(action_payoffs(payoff, at, player) for player in range(payoff.shape[0]))
+        moved = (logit + step_size * gain for logit, gain in zip(logits, gains, strict=True))
+        return tuple(logit - logit.max() for logit in moved)
+
+    def shares_of(logits):
+        return tuple(jax.nn.softmax(logit) for logit in logits)
+
+    def advance(logits, profile, total):
+        logits = stepped(logits, profile)
+        return logits, shares_of(stepped(logits, shares_of(logits)))
+
+    return Rule(_logarithms, advance)
+
+
 def _logarithms(shares: Profile) -> Profile:
     return tuple(jnp.where(share > 0, jnp.log(jnp.where(share > 0, share, 1)), -jnp.inf) for share in shares)
 
 
 def replicator(
-    payoff: Any, num_steps: int, *, start: Sequence[Any], step_size: jax.Array | float = 0.01, num_records: int = 1
+    payoff: Any,
+    num_steps: int,
+    *,
+    start: Sequence[Any],
+    step_size: jax.Array | float = 0.01,
+    mutation: jax.Array | float = 0.0,
+    num_records: int = 1,
 ) -> Course:
     """A population for each player, in which actions that earn more than the average spread.
 
-        dx_ia / dt = x_ia [u_i(a, x_-i) - u_i(x)]
+        dx_ia / dt = x_ia [u_i(a, x_-i) - u_i(x)] + mutation [1 / A_i - x_ia]
 
     integrated by the classical Runge-Kutta method of fourth order for the logarithms of the shares, which grow at the rates
-    u_i(a, x_-i) up to a constant: shares then stay shares whatever the step. In a symmetric game with equal starts the
-    populations stay equal, which is the dynamic of a single population.
+    u_i(a, x_-i) up to a constant: shares then stay shares whatever the step. Mutation is solved exactly, for half a step before
+    and half a step after. In a symmetric game with equal starts the populations stay equal, which is the dynamic of a single
+    population.
+
+    At rest no action earns more than the average by as much as ``mutation``: each player's regret is smaller.
 
     Args:
         payoff: float[N, A_0, ..., A_{N-1}].
         num_steps: integration steps.
-        start: the first profile; an action of probability 0 stays there.
+        start: the first profile; an action of probability 0 stays there, unless there is mutation.
         step_size: time in one step, positive. In a step the logarithms of two shares can move apart by ``step_size`` times the
             range of a player's payoffs, which must not exceed 1: beyond, the steps no longer follow the differential equation.
+        mutation: rate at which individuals take an action at random, at least 0, in units of payoffs.
         num_records: as for ``fictitious_play``.
 
     Raises:
-        ConfigError: the step is too long for these payoffs, or as for ``fictitious_play``.
+        ConfigError: the step is too long for these payoffs, the rate is negative, or as for ``fictitious_play``.
 
-    Source: Taylor and Jonker (1978); Weibull (1995), Evolutionary Game Theory, sections 3.1 and 5.1.
+    Source: Taylor and Jonker (1978); Weibull (1995), Evolutionary Game Theory, sections 3.1 and 5.1; for mutation Hofbauer and
+    Sigmund (1998), Evolutionary Games and Population Dynamics, section 20.1, and Abe, Sakamoto and Iwasaki (2022),
+    "Mutation-driven follow the regularized leader for last-iterate convergence in zero-sum games".
     """
     payoff = game_table("replicator", payoff)
     require_step_size("replicator", payoff, step_size)
-    return _course(payoff, replication(payoff, step_size), start, num_steps, num_records)
+    require_within("replicator", "mutation", mutation, 0, np.inf, "0.01, say.", below=True)
+    return _course(payoff, replication(payoff, step_size, mutation), start, num_steps, num_records)
 
 
 def require_step_size(where: str, payoff: Any, step_size: Any) -> None:
@@ -491,7 +562,7 @@ def require_step_size(where: str, payoff: Any, step_size: Any) -> None:
     require(bool(np.all((step > 0) & (step * span <= 1 + 1e-6))), where, must, step_size, fix)
 
 
-def replication(payoff: jax.Array, step_size: jax.Array | float) -> Rule:
+def replication(payoff: jax.Array, step_size: jax.Array | float, mutation: jax.Array | float = 0.0) -> Rule:
     """The rule of ``replicator``; it remembers the logarithms of the shares, up to a constant."""
     players = range(payoff.shape[0])
 
@@ -504,13 +575,26 @@ def replication(payoff: jax.Array, step_size: jax.Array | float) -> Rule:
     def move(logits, slope, time):
         return tuple(logit + time * change for logit, change in zip(logits, slope, strict=True))
 
+    def mutated(logits):
+        """Moves all shares towards 1 / A for half a step."""
+        time = mutation * step_size / 2
+        fresh = -jnp.expm1(-time)
+        new = jnp.where(fresh > 0, jnp.log(jnp.where(fresh > 0, fresh, 1)), -jnp.inf)
+        return tuple(jnp.logaddexp(jax.nn.log_softmax(logit) - time, new - math.log(logit.size)) for logit in logits)
+
+    mutates = is_traced(mutation) or mutation != 0
+
     def advance(logits, shares, total):
+        if mutates:
+            logits = mutated(logits)
+            shares = shares_of(logits)
         first = growth(shares)
         second = growth(shares_of(move(logits, first, step_size / 2)))
         third = growth(shares_of(move(logits, second, step_size / 2)))
         fourth = growth(shares_of(move(logits, third, step_size)))
         slope = tuple((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(first, second, third, fourth, strict=True))
-        logits = tuple(logit - logit.max() for logit in move(logits, slope, step_size))
+        logits = move(logits, slope, step_size)
+        logits = tuple(logit - logit.max() for logit in (mutated(logits) if mutates else logits))
         return logits, shares_of(logits)
 
     return Rule(_logarithms, advance)

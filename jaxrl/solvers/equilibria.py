@@ -73,7 +73,7 @@ def support_enumeration(payoff: Any, all_supports: bool = False, tolerance: floa
         pairs = (pair for size in range(1, min(row.shape) + 1) for pair in _of_size(row, column, size, tolerance))
     found = []
     for x, y in pairs:
-        gains = _gain(row, x, y), _gain(column, y, x)
+        gains = gain_of(row, x, y), gain_of(column, y, x)
         if all(gain <= tolerance * missed for gain, missed in gains):
             found.append(Equilibrium(x, y, np.array([gain * scale for (gain, _), scale in zip(gains, scales, strict=True)])))
     return found
@@ -110,7 +110,7 @@ def tied(table: np.ndarray) -> np.ndarray:
     return np.stack([of_player(payoffs) for payoffs in table])
 
 
-def _gain(missed: np.ndarray, own: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+def gain_of(missed: np.ndarray, own: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """Returns what a player could gain by its best response, and what it misses on average in hindsight."""
     values = missed @ other
     expected = float(own @ values)
@@ -119,21 +119,21 @@ def _gain(missed: np.ndarray, own: np.ndarray, other: np.ndarray) -> tuple[float
 
 def _of_size(row: np.ndarray, column: np.ndarray, size: int, tolerance: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields what makes both players indifferent on supports of one size. row: float[A, B]; column: float[B, A]."""
-    rows, columns = _subsets(row.shape[0], size), _subsets(row.shape[1], size)
+    rows, columns = subsets(row.shape[0], size), subsets(row.shape[1], size)
     # All pairs of R supports of the row player and C of the column player: [R, C, size].
-    mix_columns, positive_columns = _indifferent(row[rows[:, None, :, None], columns[None, :, None, :]], tolerance)
-    mix_rows, positive_rows = _indifferent(column[columns[None, :, :, None], rows[:, None, None, :]], tolerance)
+    mix_columns, positive_columns = indifferent(row[rows[:, None, :, None], columns[None, :, None, :]], tolerance)
+    mix_rows, positive_rows = indifferent(column[columns[None, :, :, None], rows[:, None, None, :]], tolerance)
     for i, j in np.argwhere(positive_columns & positive_rows):
         x, y = np.zeros(row.shape[0]), np.zeros(row.shape[1])
         x[rows[i]], y[columns[j]] = mix_rows[i, j], mix_columns[i, j]
         yield x, y
 
 
-def _subsets(count: int, size: int) -> np.ndarray:
+def subsets(count: int, size: int) -> np.ndarray:
     return np.array(list(itertools.combinations(range(count), size)))
 
 
-def _indifferent(missed: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+def indifferent(missed: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Solves ``missed @ mix = the same in every row, sum(mix) = 1`` for many square tables, float[..., k, k].
 
     Returns:

@@ -69,6 +69,27 @@ def game_table(where: str, payoff: Any) -> jax.Array:
     return payoff if isinstance(payoff, jax.Array) else jnp.asarray(table, jnp.result_type(float))
 
 
+def symmetric_table(where: str, payoff: Any, fix: str) -> Any:
+    """Returns the row player's table of a symmetric game of two players, [A, A]: NumPy's float64, of a traced one as it is.
+
+    Args:
+        where: who asks.
+        payoff: float[2, A, A], the second table the transpose of the first.
+        fix: what the user can do, one sentence.
+
+    Raises:
+        ConfigError: it has another shape, an entry is not finite, or the second table is not the transpose of the first, which
+            is not looked at if it is traced.
+    """
+    table = game_table(where, payoff) if is_traced(payoff) else require_payoffs(where, payoff)
+    shape = table.shape
+    require(len(shape) == 3 and shape[1] == shape[2], where, "payoff must have shape [2, A, A]", shape, fix)
+    if not is_traced(payoff):
+        alike = bool(np.allclose(table[1], table[0].T, rtol=1e-6, atol=0))
+        require(alike, where, "the second table must be the transpose of the first", payoff, fix)
+    return table[0]
+
+
 def require_profile(where: str, payoff: jax.Array, profile: Sequence[Any], *, mixed: bool = True) -> Profile:
     """Returns the strategies of a profile as arrays.
 

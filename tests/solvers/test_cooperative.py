@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxrl.errors import ConfigError
-from jaxrl.solvers.cooperative import banzhaf_value, coalitions, least_core, shapley_samples, shapley_value
+from jaxrl.solvers.cooperative import banzhaf_value, coalitions, least_core, nucleolus, shapley_samples, shapley_value
 
 MEMBERS = coalitions(3)
 GLOVES = (MEMBERS[:, 0] & MEMBERS[:, 1:].any(1)).astype(float)  # one left glove, two right ones
@@ -128,7 +128,68 @@ def test_one_worth_far_from_all_others():
     assert found.gap <= 1e-6
 
 
-@pytest.mark.parametrize("solve", [shapley_value, banzhaf_value, least_core])
+def bankruptcy(estate):
+    """Debts of 100, 200 and 300 of an estate: a coalition is sure of what the others' debts leave."""
+    return np.maximum(estate - (~MEMBERS) @ np.array([100, 200, 300]), 0.0)
+
+
+APEX = np.array([(row[0] and row.sum() > 1) or row[1:].all() for row in coalitions(4)], float)
+
+
+@pytest.mark.parametrize(
+    ("worth", "expected"),
+    [
+        (bankruptcy(100), [100 / 3] * 3),  # the Talmud, as explained by Aumann and Maschler (1985)
+        (bankruptcy(200), [50, 75, 75]),
+        (bankruptcy(300), [50, 100, 150]),
+        (GLOVES, [1, 0, 0]),
+        (MAJORITY, [1 / 3] * 3),
+        (APEX, [2 / 5, 1 / 5, 1 / 5, 1 / 5]),
+        (MEMBERS @ np.array([1.0, 2.0, 3.0]) - AIRPORT, [1 / 2, 2 - 3 / 4, 3 - 7 / 4]),  # Littlechild (1974)
+        (np.array([0.0, 1.0, 2.0, 7.0]), [3, 4]),
+        (np.zeros(8), [0, 0, 0]),
+    ],
+)
+def test_the_nucleolus_in_closed_form(worth, expected):
+    players = len(worth).bit_length() - 1
+    for scale, salaries in ((1, 0), (1e-9, 0), (1e9, 0), (1, 1e6)):
+        found = nucleolus(scale * worth + salaries * coalitions(players).sum(1))
+        size = max(abs(np.asarray(expected)).max(), 1) * scale
+        np.testing.assert_allclose(found.payoffs - salaries, scale * np.asarray(expected), atol=1e-7 * size)
+        assert found.gap <= 1e-8 * size
+    assert (np.diff(found.excesses) <= 1e-7 * size).all()
+
+
+def test_no_other_payoffs_have_smaller_complaints_than_the_nucleolus():
+    """Complaints are compared from the largest on; the first is that of the least core, if nobody loses there."""
+    generator = np.random.default_rng(3)
+    members = coalitions(4)
+    for _ in range(15):
+        worth = np.maximum(generator.normal(1, 1, size=16) * members.sum(1), 0) * (members.sum(1) > 1)
+        worth[-1] = abs(worth[-1]) + 1
+        found = nucleolus(worth)
+        assert found.payoffs.min() >= -1e-9
+        assert found.payoffs.sum() == pytest.approx(worth[-1])
+        ours = np.sort((worth - members @ found.payoffs)[1:-1])[::-1]
+        assert found.excesses[0] == pytest.approx(ours[0], abs=1e-8)
+        core = least_core(worth)
+        if core.payoffs.min() >= 0:
+            assert ours[0] == pytest.approx(core.excess, abs=1e-8)
+        for size in (1.0, 0.1, 1e-3):
+            for other in generator.dirichlet(np.ones(4), 100) * worth[-1]:
+                theirs = np.sort((worth - members @ (found.payoffs + size * (other - found.payoffs)))[1:-1])[::-1]
+                apart = theirs - ours
+                assert apart[np.abs(apart) > 1e-7][:1].sum() >= 0
+
+
+def test_payoffs_that_leave_a_player_less_than_alone_are_no_imputations():
+    with pytest.raises(ConfigError, match="players must not earn more alone than all earn together, got 2"):
+        nucleolus(np.array([0.0, 1.0, 1.0, 1.0]))
+    with pytest.raises(ConfigError, match="two players or more"):
+        nucleolus(np.array([0.0, 1.0]))
+
+
+@pytest.mark.parametrize("solve", [shapley_value, banzhaf_value, least_core, nucleolus])
 @pytest.mark.parametrize(
     ("worth", "message"),
     [

@@ -16,6 +16,7 @@ from jaxrl.solvers.dynamics import (
     fictitious_play,
     from_pure_starts,
     from_starts,
+    mirror_prox,
     multiplicative_weights,
     over_games,
     populations,
@@ -201,6 +202,11 @@ def test_weights_by_hand():
     course = extragradient(payoff, 1, start=OFF_CENTRE, step_size=0.5)
     # z = (0.9, 0.1) and (0.5, 0.5); from there the row player sees no difference, and the column player one of 1.6.
     np.testing.assert_allclose(course.profile, [[0.9, 0.1], [0.1, 0.9]], atol=1e-6)
+    course = mirror_prox(payoff, 1, start=OFF_CENTRE, step_size=0.5)
+    # z has odds that are e^0.4 times as large and small; its shares of heads are then looked up.
+    odds = np.array([half + 0.4, half - 0.4])
+    ahead = 0.5 * 2 * (2 / (1 + np.exp(-odds[::-1])) - 1) * [1, -1]
+    np.testing.assert_allclose([np.log(x[0] / x[1]) for x in course.profile], odds + ahead, rtol=1e-5)
     course = smooth_fictitious_play(payoff, 1, start=OFF_CENTRE, temperature=0.2)
     odds = [np.log(strategy[0] / strategy[1]) for strategy in course.profile]
     np.testing.assert_allclose(odds, [4, -4], rtol=1e-5)
@@ -212,7 +218,7 @@ def test_last_profiles_converge_with_optimism_and_extra_steps_alone(table):
     start = OFF_CENTRE if table.shape[1] == 2 else [np.array([0.5, 0.3, 0.2])] * 2
     plain, *others = (
         dynamic(jnp.asarray(table, jnp.float32), 4000, start=start, step_size=0.1, num_records=400)
-        for dynamic in (multiplicative_weights, OPTIMISTIC, extragradient)
+        for dynamic in (multiplicative_weights, OPTIMISTIC, extragradient, mirror_prox)
     )
     goal = np.array(minimax(table).row)
     with np.errstate(divide="ignore"):
@@ -245,8 +251,10 @@ def test_regrets_keep_to_their_bounds(players):
         assert (regret <= players * (np.log(3) / step + step)).all()
 
 
-def test_the_averages_of_extra_gradients_keep_to_their_bound():
-    """Nemirovski (2004): D^2 / (2 eta T) in a zero-sum game. The first play has no look-ahead: eta |u|^2 / (2 T) more."""
+def test_the_averages_of_extra_steps_keep_to_their_bounds():
+    """Nemirovski (2004): D^2 / (2 eta T) in a zero-sum game; with the relative entropy ln(A) / (eta T) for each player. The first
+    play has no look-ahead: eta |u|^2 / (2 T) more, and at most eta R^2 / (8 T) for each player.
+    """
     rows = np.random.default_rng(9).normal(size=(16, 4, 5))
     rows /= np.linalg.norm(rows, 2, axis=(1, 2))[:, None, None]
     tables, steps = jnp.asarray(np.stack([rows, -rows], 1), jnp.float32), 200
@@ -255,6 +263,45 @@ def test_the_averages_of_extra_gradients_keep_to_their_bound():
     first = (rows.mean(2) ** 2).sum(1) + (rows.mean(1) ** 2).sum(1)
     played = np.arange(1, 5) * steps / 4
     assert (np.asarray(course.history.average_nash_conv) <= (distance + first[:, None]) / 2 / played + 1e-6).all()
+    tables /= np.abs(rows).max((1, 2))[:, None, None, None]
+    course = jax.vmap(partial(mirror_prox, num_steps=steps, step_size=1.0, num_records=4))(tables)
+    assert (np.asarray(course.history.average_nash_conv) <= (np.log(4 * 5) + 2 * 2**2 / 8) / played + 1e-6).all()
+
+
+def test_mutation_by_hand():
+    """Where all earn the same, shares move towards 1 / A at the rate of mutation; shares of 0 are no longer kept."""
+    start = [np.array([1.0, 0, 0]), np.array([0.2, 0.8])]
+    course = replicator(np.zeros((2, 3, 2)), 40, start=start, step_size=0.05, mutation=0.3)
+    left = np.exp(-0.3 * 2)
+    for own, first in zip(course.profile, start, strict=True):
+        np.testing.assert_allclose(own, left * first + (1 - left) / first.size, atol=1e-5)
+
+
+def test_with_mutation_play_comes_to_rest_where_regrets_are_less_than_its_rate():
+    """Abe, Sakamoto and Iwasaki (2022). At rest the right-hand side of the differential equation is 0."""
+    rows = np.random.default_rng(13).uniform(-1, 1, size=(16, 3, 4))
+    tables = jnp.asarray(np.stack([rows, -rows], 1), jnp.float32)
+    start = tuple(jnp.asarray(np.random.default_rng(14).dirichlet(np.ones(n), 16), jnp.float32) for n in (3, 4))
+    for rate in (0.2, 0.05):
+        play = jax.jit(
+            jax.vmap(lambda table, first, rate=rate: replicator(table, 6000, start=first, step_size=0.1, mutation=rate))
+        )
+        course = play(tables, start)
+        for player in range(2):
+            shares = course.profile[player]
+            earned = jax.vmap(lambda table, x, player=player: normal_form.action_payoffs(table, x, player))(
+                tables, course.profile
+            )
+            above = earned - (earned * shares).sum(1, keepdims=True)
+            slope = shares * above + rate * (1 / shares.shape[1] - shares)
+            np.testing.assert_allclose(slope, 0, atol=1e-3)
+            assert above.max() < rate
+    # No mutation is no mutation, traced or not.
+    whole, none = (
+        jax.jit(lambda rate: replicator(tables[0], 100, start=[part[0] for part in start], step_size=0.1, mutation=rate))(0.0),
+        replicator(tables[0], 100, start=[part[0] for part in start], step_size=0.1),
+    )
+    np.testing.assert_allclose(whole.joint, none.joint, atol=1e-5)
 
 
 def test_smooth_fictitious_play_finds_the_logit_equilibrium():
@@ -295,6 +342,8 @@ def test_records_and_vmapping_change_nothing():
         (lambda payoff: smooth_fictitious_play(payoff, 10, temperature=0.0), "temperature must be a positive number"),
         (lambda payoff: multiplicative_weights(payoff, 10, step_size=-0.1), "step_size must be a positive number"),
         (lambda payoff: extragradient(payoff, 10, step_size=np.nan), "step_size must be a positive number"),
+        (lambda payoff: mirror_prox(payoff, 10, step_size=0.0), "step_size must be a positive number"),
+        (lambda payoff: replicator(payoff, 10, start=(jnp.ones(2),) * 2, mutation=-0.1), "mutation must be a number"),
         (lambda payoff: fictitious_play(payoff.astype(jnp.float32), 2**24 + 1), "at most 16,777,216 in float32, got 16777217"),
     ],
 )
@@ -371,6 +420,7 @@ def test_many_games_are_solved_as_each_by_itself():
         smooth_fictitious_play,
         multiplicative_weights,
         extragradient,
+        mirror_prox,
         regret_matching,
         partial(replicator, start=(np.full(2, 0.5),) * 2),
     ],

@@ -11,18 +11,22 @@
                        plus cuts the sums, R_i <- max(R_i + r_i, 0); predictive matches R_i + r_i, the last regret being the
                        forecast of the next one; alternating lets a player see what those before it have just chosen
     replicator         a population of which the actions that earn more than the average grow:
-                           dx_i(a) / dt = x_i(a) [u_i(a, x_-i) - u_i(x)]
+                           dx_i(a) / dt = x_i(a) [u_i(a, x_-i) - u_i(x)] + mutation [1 / A_i - x_i(a)]
     multiplicative_weights
                        exponentials of what the actions have earned so far:
                            U_i <- U_i + step_size * u_i(., x_-i)     x_i <- softmax(U_i)
                        optimistic adds the last payoffs to U_i once more, as a forecast of the next ones
     extragradient      gradients of the payoffs at a profile that lies a step ahead, which is the one that is played:
                            z_i <- project(z_i + step_size * u_i(., x_-i))      x_i <- project(z_i + step_size * u_i(., z_-i))
+    mirror_prox        likewise, with exponential weights in place of projections:
+                           Z_i <- Z_i + step_size * u_i(., x_-i)     z_i <- softmax(Z_i)
+                           x_i <- softmax(Z_i + step_size * u_i(., z_-i))
 
 In two-player zero-sum games the averages of all but the second converge to equilibrium, those of plain multiplicative weights up
-to a distance that falls with the step; play itself does with optimistic weights and with extragradient steps, and with smooth
-fictitious play converges to a logit equilibrium. Elsewhere they need not, but the joint play of regret matching converges to the
-set of coarse correlated equilibria.
+to a distance that falls with the step, those with mutation up to its rate. Play itself does with optimistic weights and with
+extragradient and mirror-prox steps; with smooth fictitious play it converges to a logit equilibrium, and with mutation to where
+no player regrets more than the rate. Elsewhere they need not, but the joint play of regret matching converges to the set of
+coarse correlated equilibria.
 
 The task is a payoff table, float[N, A_0, ..., A_{N-1}] in reward units; steps are those of ``jaxrl.solvers.dynamics``. Seeds
 start elsewhere; tables of one shape may be the seeds' own: ``task_axes=0`` of ``jaxrl.run``. An update takes no step in an
@@ -34,13 +38,15 @@ predictive Farina, Kroer and Sandholm (2021), "Faster game solving via predictiv
 (1978), "Evolutionarily stable strategies and game dynamics"; Fudenberg and Levine (1998), The Theory of Learning in Games,
 chapter 4; Freund and Schapire (1999), "Adaptive game playing using multiplicative weights"; for optimistic Syrgkanis et al.
 (2015), "Fast convergence of regularized learning in games"; Korpelevich (1976), "The extragradient method for finding saddle
-points and other problems".
+points and other problems"; Nemirovski (2004) on mirror prox; for mutation Abe, Sakamoto and Iwasaki (2022), "Mutation-driven
+follow the regularized leader for last-iterate convergence in zero-sum games".
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxrl.core.algorithm import Algorithm
@@ -66,9 +72,16 @@ DYNAMICS = (
     "replicator",
     "multiplicative_weights",
     "extragradient",
+    "mirror_prox",
 )
 STARTS = ("interior", "pure")
-OPTIONS = {"regret_matching": ("plus", "predictive", "alternating"), "multiplicative_weights": ("optimistic",)}
+OPTIONS = {
+    "regret_matching": ("plus", "predictive", "alternating"),
+    "multiplicative_weights": ("optimistic",),
+    "replicator": ("mutation",),
+}
+# Where an action has no share at first, it never gets one.
+INTERIOR = ("replicator", "multiplicative_weights", "mirror_prox")
 
 
 @struct.dataclass
@@ -79,8 +92,9 @@ class Config:
     # same, 1 linear, 2 quadratic.
     averaging: float = 0.0
     # Replicator: time in a step of the classical Runge-Kutta method, positive; times the range of a player's payoffs at most 1.
-    # Multiplicative weights and extragradient: positive, in one over the units of payoffs.
+    # Multiplicative weights, extragradient and mirror prox: positive, in one over the units of payoffs.
     step_size: float = 0.01
+    mutation: float = 0.0  # replicator: rate of random changes of action, at least 0, in units of payoffs
     temperature: float = 0.1  # smooth fictitious play: positive, in units of payoffs
     dynamic: str = static(default="regret_matching")  # or another of DYNAMICS
     plus: bool = static(default=False)  # regret matching: a regret that turns negative is forgotten
@@ -98,15 +112,16 @@ class Config:
                 raise unknown_name(WHERE, kind, name, known)
         require_counts(WHERE, self, "iterations_per_update")
         require_numbers(WHERE, self)
-        require_between(WHERE, self, 0, float("inf"), "averaging")
+        require_between(WHERE, self, 0, float("inf"), "averaging", "mutation")
         require_positive(WHERE, self, "step_size", "temperature")
         for dynamic, names in OPTIONS.items():
             for name in names if self.dynamic != dynamic else ():
                 must = f"{name} must be left out with {self.dynamic}: it is an option of {dynamic.replace('_', ' ')}"
-                require(not getattr(self, name), WHERE, must, getattr(self, name), f"Set {name}=False.")
+                value = getattr(self, name)
+                require(not np.any(value), WHERE, must, value, f"Set {name}={False if isinstance(value, bool) else 0.0}.")
         if self.dynamic == "replicator":
             dynamics.require_step_size(WHERE, table, self.step_size)
-        if self.dynamic in ("replicator", "multiplicative_weights"):
+        if self.dynamic in INTERIOR:
             must = f"start must be interior with {self.dynamic}: where an action has no share, it never gets one"
             require(self.start == "interior", WHERE, must, self.start, "Set start='interior'.")
 
@@ -134,13 +149,15 @@ def rule(payoff: jax.Array, config: Config) -> Rule:
     if config.dynamic == "fictitious_play":
         return dynamics.best_responses(payoff)
     if config.dynamic == "replicator":
-        return dynamics.replication(payoff, config.step_size)
+        return dynamics.replication(payoff, config.step_size, config.mutation)
     if config.dynamic == "smooth_fictitious_play":
         return dynamics.logit_responses(payoff, config.temperature)
     if config.dynamic == "multiplicative_weights":
         return dynamics.exponential_weights(payoff, config.step_size, optimistic=config.optimistic)
     if config.dynamic == "extragradient":
         return dynamics.extrapolated_gradients(payoff, config.step_size)
+    if config.dynamic == "mirror_prox":
+        return dynamics.extrapolated_weights(payoff, config.step_size)
     options = {"plus": config.plus, "predictive": config.predictive, "alternating": config.alternating}
     return dynamics.regret_proportions(payoff, **options)
 

@@ -25,6 +25,7 @@ from jaxrl.errors import is_traced, require, require_count, require_finite
 from jaxrl.solvers.fixed_point import rounding_of
 from jaxrl.solvers.mdp.backups import going_on, legal
 from jaxrl.solvers.mdp.problem import require_policy, require_problem, require_values
+from jaxrl.solvers.mdp.solution import at_start
 
 
 class FiniteHorizon(NamedTuple):
@@ -46,7 +47,7 @@ class FiniteHorizon(NamedTuple):
 
     def start_value(self, model: TabularModel) -> jax.Array:
         """Returns the expected value of the first state with all steps left, float[]."""
-        return (model.initial * self.value[0]).sum(-1)
+        return at_start(model, self.value[0])
 
 
 def backward_induction(

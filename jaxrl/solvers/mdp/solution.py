@@ -3,8 +3,15 @@
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from jaxrl.core.finite import TabularModel
+
+
+def at_start(model: TabularModel, value: jax.Array) -> jax.Array:
+    """Returns the expected value of the first state, float[] (or [N] with agents), in the precision of ``value``, float[X]."""
+    initial = model.initial if isinstance(value, jax.Array) else np.asarray(model.initial)
+    return (initial * value.T).sum(-1)
 
 
 class Solution(NamedTuple):
@@ -28,7 +35,7 @@ class Solution(NamedTuple):
 
     def start_value(self, model: TabularModel) -> jax.Array:
         """Returns the expected value of the first state, float[]."""
-        return (model.initial * self.value.T).sum(-1)
+        return at_start(model, self.value)
 
 
 class PolicyValue(NamedTuple):
@@ -48,4 +55,4 @@ class PolicyValue(NamedTuple):
 
     def start_value(self, model: TabularModel) -> jax.Array:
         """Returns the expected value of the first state, float[] (or [N] with agents)."""
-        return (model.initial * self.value.T).sum(-1)
+        return at_start(model, self.value)

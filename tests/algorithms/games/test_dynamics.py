@@ -37,6 +37,11 @@ CASES = {
         partial(solver.multiplicative_weights, step_size=0.2, optimistic=True),
     ),
     "extragradient": ({"dynamic": "extragradient", "step_size": 0.2}, partial(solver.extragradient, step_size=0.2)),
+    "mirror_prox": ({"dynamic": "mirror_prox", "step_size": 0.2}, partial(solver.mirror_prox, step_size=0.2)),
+    "mutation": (
+        {"dynamic": "replicator", "step_size": 0.05, "mutation": 0.1},
+        partial(solver.replicator, step_size=0.05, mutation=0.1),
+    ),
 }
 
 
@@ -65,7 +70,11 @@ def test_numbers_are_those_of_the_solver(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["fictitious_play", *map(slow, ("predictive", "replicator", "smooth", "optimistic", "extragradient"))]
+    "name",
+    [
+        "fictitious_play",
+        *map(slow, ("predictive", "replicator", "smooth", "optimistic", "extragradient", "mirror_prox", "mutation")),
+    ],
 )
 def test_keeps_the_protocol(name):
     """Plain regret matching is among all algorithms."""
@@ -180,6 +189,9 @@ def test_best_known_answers():
             "start must be interior with multiplicative_weights",
         ),
         ({"dynamic": "fictitious_play", "plus": True}, ConfigError, "plus must be left out with fictitious_play"),
+        ({"mutation": 0.1}, ConfigError, "mutation must be left out with regret_matching.*Set mutation=0.0"),
+        ({"dynamic": "replicator", "mutation": -0.1}, ConfigError, "mutation"),
+        ({"dynamic": "mirror_prox", "start": "pure"}, ConfigError, "start must be interior with mirror_prox"),
         ({"optimistic": True}, ConfigError, "optimistic must be left out with regret_matching"),
         ({"temperature": 0.0}, ConfigError, "temperature must be positive"),
         ({"iterations_per_update": 0}, ConfigError, "iterations_per_update must be an integer of at least 1"),
