@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxrl.report.style import COLOURS, GREY, LEGEND, legend, new_figure, plain_text, save_figure, wrapped
+from jaxrl.report.style import COLOURS, GREY, LEGEND, SIZE, legend, new_figure, new_panels, plain_text, save_figure, wrapped
 from jaxrl.results.run_directory import RunDirectory
 
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])  # of the simplex of three actions, in the plane
@@ -89,6 +89,40 @@ def simplex(
     axes.axis("off")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(**LEGEND | {"loc": "upper left", "bbox_to_anchor": (-0.35, 1.0)})
+    return save_figure(run, name, figure, text)
+
+
+def phase_portraits(
+    run: RunDirectory,
+    name: str,
+    paths: Mapping[str, np.ndarray],
+    equilibria: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
+    *,
+    title: str | None = None,
+    text: str = "",
+) -> Path:
+    """Draws how two players move who mix two actions each, a square for each game; dots mark where paths end, crosses equilibria.
+
+    Args:
+        run, name, title, text: as for ``bars``.
+        paths: label -> float[S, C, 2], S paths of the shares of the first action of the row and of the column player.
+        equilibria: label -> pairs of a row and a column strategy, float[2] each.
+    """
+    columns = min(3, len(paths))
+    size = max(SIZE[0], 2.6 * columns), 0.9 + 2.6 * -(-len(paths) // columns)
+    figure, panels = new_panels(run, title, text, len(paths), columns, size, sharex=True, sharey=True)
+    for panel, (label, moves) in zip(panels, paths.items(), strict=False):
+        for points in moves:
+            panel.plot(*points.T, color=COLOURS[0], linewidth=0.7, alpha=0.6)
+        panel.scatter(*moves[:, -1].T, color=COLOURS[1], s=14, zorder=4)
+        crosses = np.array([(row[0], column[0]) for row, column in equilibria[label]])
+        panel.scatter(*crosses.T, marker="x", color="black", s=50, linewidths=2, zorder=5, clip_on=False)
+        panel.set_title(plain_text(label), fontsize="medium")
+        panel.set_aspect("equal")
+        panel.set_xlim(-0.04, 1.04)
+        panel.set_ylim(-0.04, 1.04)
+    panels[columns * ((len(paths) - 1) // columns)].set_xlabel("Row player's first action (share)", fontsize=10)
+    panels[0].set_ylabel("Column player's (share)", fontsize=10)
     return save_figure(run, name, figure, text)
 
 

@@ -78,6 +78,20 @@ def new_figure(run: RunDirectory, title: str | None, note: str) -> tuple[Figure,
     return figure, axes
 
 
+def new_panels(
+    run: RunDirectory, title: str | None, note: str, count: int, columns: int, size: tuple[float, float], **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """Begins a figure of several panels, row by row; those beyond ``count`` are hidden. size: inches."""
+    figure, single = new_figure(run, title, note)
+    single.remove()
+    figure.set_size_inches(*size)
+    with matplotlib.rc_context(STYLE):
+        panels = figure.subplots(-(-count // columns), columns, squeeze=False, **options).ravel()
+    for panel in panels[count:]:
+        panel.set_visible(False)
+    return figure, panels
+
+
 def save_figure(run: RunDirectory, name: str, figure: Figure, text: str) -> Path:
     """Writes a figure into the run's folder, with a text that describes it, and returns its path."""
     path = run.figures / f"{name.replace('/', '_')}.png"  # the entry of an array is named array/0

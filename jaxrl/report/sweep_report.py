@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -87,15 +86,11 @@ def draw(directory: RunDirectory, tried: Tried, intervals: Sequence[Any]) -> Pat
     text = ""
     if tried.num_updates.min() < tried.num_updates.max():
         note, text = f"{note}. Hollow: dropped", " Hollow: members that were dropped, where they stood then."
-    figure, single = style.new_figure(directory, f"{directory.experiment}: {len(tried.names)} members", note)
-    single.remove()
     count = len(tried.fields)
     columns = 2 if count == 4 else min(count, 3)
-    figure.set_size_inches(max(style.SIZE[0], 3.4 * columns), style.SIZE[1] * (0.2 + 0.8 * -(-count // columns)))
-    with matplotlib.rc_context(style.STYLE):
-        panels = figure.subplots(-(-count // columns), columns, sharey=True, squeeze=False).ravel()
-    for panel in panels[count:]:
-        panel.set_visible(False)
+    size = max(style.SIZE[0], 3.4 * columns), style.SIZE[1] * (0.2 + 0.8 * -(-count // columns))
+    title = f"{directory.experiment}: {len(tried.names)} members"
+    figure, panels = style.new_panels(directory, title, note, count, columns, size, sharey=True)
     blue, orange = style.COLOURS[:2]
     for panel, field in zip(panels, tried.fields, strict=False):
         values = [member.get(field.name, field.value) for member in tried.members]
