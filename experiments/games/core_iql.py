@@ -1,17 +1,20 @@
-"""Independent Q-learning in matrix games: which joint actions learners who ignore each other end with.
+"""Independent Q-learning: the joint actions with which learners who ignore each other end, and deep networks that hunt together.
 
-Source: Tan (1993); Claus and Boutilier (1998), The dynamics of reinforcement learning in cooperative multiagent systems;
-Matignon, Laurent and Le Fort-Piat (2007), Hysteretic Q-learning; Wei and Luke (2016), Lenient learning.
+Source: Tan (1993), Multi-agent reinforcement learning: independent vs. cooperative agents; Claus and Boutilier (1998), The
+dynamics of reinforcement learning in cooperative multiagent systems; Matignon, Laurent and Le Fort-Piat (2007), Hysteretic
+Q-learning; Wei and Luke (2016), Lenient learning; Foerster et al. (2017), Stabilising experience replay for deep multi-agent
+reinforcement learning, on the fingerprint.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
+import envs
 from envs.matrix_games import matrix_game, named
-from jaxrl.algorithms.multiagent import iql
-from jaxrl.evaluation import GreedyActions, NashConv
-from jaxrl.experiment import Arm, Claim, Results, Statement, draw, every, final, share
+from jaxrl.algorithms.multiagent import iql, madqn
+from jaxrl.evaluation import Episodes, GreedyActions, NashConv
+from jaxrl.experiment import Arm, Claim, Results, Statement, draw, every, final, largest, share
 from jaxrl.report import game_figures
 
 TWO_BY_TWO = (
@@ -30,23 +33,32 @@ ALGORITHMS = {
     # A step size of 1 / (n + 1) makes every entry the plain average of its rewards.
     "averaging IQL": replace(IQL, epsilon=1.0, learning_rate=1.0, learning_rate_half_life=1.0, learning_rate_min=0.0),
 }
+HUNTERS = {
+    "MADQN": madqn.Config(agent_ids=True, epsilon_steps=100_000.0),
+    "MADQN with fingerprint": madqn.Config(agent_ids=True, epsilon_steps=100_000.0, fingerprint=True),
+}
+FASTEST = 3.121267  # mean steps to the capture of the best two predators, by dynamic programming
 
 
 @dataclass(frozen=True)
 class Config:
-    """Independent Q-learning on all 2x2 games and on climb."""
+    """Independent Q-learning on all 2x2 games and on climb, and deep on pursuit."""
 
     seeds: int = 1024
     """Independent pairs of learners in each game, trained side by side (count)."""
     env_steps: int = 5_000
     """Plays of each pair (count)."""
+    hunters: int = 16
+    """Pairs of predators of each kind (count)."""
+    hunts: int = 300_000
+    """Environment steps of each pair of predators (count)."""
 
 
-QUICK = Config(seeds=8, env_steps=200)
+QUICK = Config(seeds=8, env_steps=200, hunters=2, hunts=1_600)
 
 
 def arms(config: Config) -> Iterator[Arm]:
-    """Plain learners in every game, and all kinds of learners on climb."""
+    """Plain learners in every game, all kinds of learners on climb, and predators whose networks share their parameters."""
     for game, algorithm in [*product(TWO_BY_TWO, ["IQL"]), *product(["climb"], ALGORITHMS)]:
         payoff = named.TABLES[game]
         yield Arm(
@@ -59,6 +71,19 @@ def arms(config: Config) -> Iterator[Arm]:
             evaluators=(NashConv(payoff), GreedyActions(payoff)),
             show=("sampled_nash_conv", "greedy_nash_conv"),
         )
+    pursuit = envs.make("pursuit")
+    for algorithm, learner in HUNTERS.items():
+        arm = Arm(
+            {"game": "pursuit", "algorithm": algorithm},
+            madqn.make,
+            pursuit,
+            learner,
+            seeds=config.hunters,
+            env_steps=config.hunts,
+            evaluators=(Episodes(pursuit, num_episodes=256, modes=("greedy",)),),
+            show=("greedy_length", "loss"),
+        )
+        yield replace(arm, chunk_length=max(1, arm.updates // 25))
 
 
 def ends_in(row: int, column: int, **factors: str) -> Statement:
@@ -69,7 +94,8 @@ def ends_in(row: int, column: int, **factors: str) -> Statement:
 
 
 def figures(results: Results) -> None:
-    """Draws NashConv over time, and how often each joint action is where the learners end."""
+    """Draws NashConv over time, how often each joint action is where the learners end, and how long hunts take."""
+    draw.curves(results, "greedy_length", {"optimum": FASTEST, "title": "Steps to the capture in pursuit"}, game="pursuit")
     curves = {game: results.curves("sampled_nash_conv", game=game) for game in TWO_BY_TWO}
     lines = {game.replace("_", " "): (curve.env_steps, curve.values) for game, curve in curves.items()}
     title = "How far the sampled policies are from equilibrium"
@@ -115,5 +141,13 @@ CLAIMS = (
         "On climb lenient Q-learners (50, falling by 0.995) end in the best joint action more often than plain ones",
         "Panait, Sullivan and Luke (2006); Wei and Luke (2016)",
         share(ends_in(0, 0, game="climb", algorithm="lenient IQL")) > share(ends_in(0, 0, game="climb", algorithm="IQL")),
+    ),
+    *(
+        Claim(
+            f"On the 5x5 torus every pair of {algorithm} catches the prey in fewer than 8 steps on average",
+            "Tan (1993); Foerster et al. (2017)",
+            largest(final("greedy_length", game="pursuit", algorithm=algorithm)) < 8.0,
+        )
+        for algorithm in HUNTERS
     ),
 )
