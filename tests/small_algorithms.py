@@ -237,6 +237,7 @@ CASES = {
             dueling=True,
             n_steps=3,
             prioritised=True,
+            averaging=True,
             head="categorical",
             num_atoms=5,
         ),

@@ -14,6 +14,10 @@ with a* = argmax_a' Q_target(s', a'), or argmax_a' Q(s', a') for double Q-learni
 (Mnih et al. 2015); N = 1 with a small tau follows it smoothly (Lillicrap et al. 2016). N = tau = 1 is learning without a target
 network.
 
+With ``averaging`` the greedy policy, which is the one that is evaluated, maximises the Q of an average of the parameters over
+past Adam steps, theta_average <- theta_average + nu (theta - theta_average): where actions differ in value by less than the noise
+of the fit, the newest parameters tell them apart on some days only. Actions are taken and targets made as before.
+
 With memory, Q(s, a) is Q(h, a), where h has taken in what the episode has shown up to s: the state of a GRU, or what attention
 looks back at. A minibatch then is of sequences: L successive steps of one environment each, through the ends of episodes, where h
 starts at zeros. At its first step a sequence has the h with which that step was acted on, stored with it (Kapturowski et al.
@@ -36,7 +40,8 @@ CVaR, or with the stock of ``with_stock`` in sight its expected shortfall of a t
 Source: Mnih et al. (2015), algorithm 1; double: van Hasselt et al. (2016), equation 4; dueling: Wang et al. (2016), equation 9;
 recurrent: Hausknecht and Stone (2015), section 4, with the stored state, the burn-in and the priorities of Kapturowski et al.
 (2019), sections 2.3 and 3; n steps and the union of all: Hessel et al. (2018); priorities: Schaul et al. (2016), algorithm 1;
-C51: Bellemare et al. (2017), algorithm 1; quantiles: Dabney et al. (2018), algorithm 1; utilities: Pires (2025). The defaults are
+C51: Bellemare et al. (2017), algorithm 1; quantiles: Dabney et al. (2018), algorithm 1; utilities: Pires (2025);
+averages of parameters: Polyak and Juditsky (1992), with weights that fall exponentially. The defaults are
 those of CleanRL's DQN on CartPole (Huang et al. 2022, "CleanRL"), the squared loss among them.
 """
 
@@ -46,6 +51,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 
 from jaxrl.blocks import exploration, multi_step, networks, optimisers, replay, stored_steps, utilities, value_heads
@@ -86,6 +92,7 @@ class Config(OffPolicyConfig):
     huber_delta: float = jnp.inf  # kappa of quantiles, which must be finite; 1 is common
     max_grad_norm: float = jnp.inf  # the global norm of the gradient is cut to this
     target_step_size: float = 1.0  # tau, in [0, 1]: how far the target network moves towards the network; 1 copies it
+    averaging_step_size: float = 2.5e-4  # nu, in [0, 1]: how far averages move in an Adam step; without effect unless averaging
     target_interval: int = static(default=50)  # N, Adam steps between two moves of the target network (count)
     num_steps: int = static(default=10)  # T, of each environment between two rounds of learning (count)
     batch_size: int = static(default=128)  # stored steps in one gradient step, with memory sequences of them (count)
@@ -93,6 +100,7 @@ class Config(OffPolicyConfig):
     learning_starts: int = static(default=10_000)  # steps with random actions before the first update, at least (count)
     hidden: tuple[int, ...] = static(default=(120, 84))  # layer sizes
     double: bool = static(default=False)  # the network selects the next action, the target network values it
+    averaging: bool = static(default=False)  # the greedy policy goes by an average of the parameters over past Adam steps
     dueling: bool = static(default=False)  # a value and an advantage stream
     n_steps: int = static(default=1)  # n, rewards that a target sums before it takes a value (count)
     prioritised: bool = static(default=False)  # draws by the error of the past, not uniformly
@@ -123,7 +131,7 @@ class Config(OffPolicyConfig):
         require_counts("dqn", self, "target_interval", "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
         lengths = "epsilon_steps", "importance_steps", "anneal_updates"
         require_numbers("dqn", self, *lengths, "huber_delta", "max_grad_norm")
-        require_between("dqn", self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "target_step_size")
+        require_between("dqn", self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "target_step_size", "averaging_step_size")
         require_between("dqn", self, 0, 1, "priority_exponent", "priority_max_share", "importance_exponent")
         require_positive("dqn", self, "learning_rate", *lengths, "huber_delta", "max_grad_norm")
         require_at_most("dqn", self, "epsilon_end", "epsilon_start")
@@ -142,6 +150,7 @@ class Config(OffPolicyConfig):
 class State:
     """params, opt_state: of the network. target_params: of the target network. episodes: E environments under way.
 
+    average_params: averages of params, or None without averaging.
     buffer: the stored steps, or None without replay.
     steps: int32[], environment steps so far, those before the first update not counted.
     since_target: int32[], Adam steps since the target network moved last, below target_interval.
@@ -149,6 +158,7 @@ class State:
 
     params: PyTree
     target_params: PyTree
+    average_params: PyTree
     opt_state: PyTree
     episodes: Episode
     buffer: ReplayBuffer | None
@@ -176,7 +186,11 @@ def make(env: Environment, config: Config) -> Algorithm:
         outputs: Any = network.apply(state.params, obs, memory, method="step")
         return worth(outputs[0], obs), outputs[1]
 
-    behaviour, probabilities = epsilon_greedy_with_memory(values, lambda state: epsilon(config, state.steps), random_ties=False)
+    behaving, probabilities = epsilon_greedy_with_memory(values, lambda state: epsilon(config, state.steps), random_ties=False)
+
+    def behaviour(state, greedy):
+        averaged = greedy and config.averaging
+        return behaving(replace(state, params=state.average_params) if averaged else state, greedy)
 
     def init(key):
         network_key, episode_key, act_key = jax.random.split(key, 3)
@@ -189,7 +203,8 @@ def make(env: Environment, config: Config) -> Algorithm:
             experience = remembered(config, batch)
             one = jax.tree.map(lambda leaf: leaf[0], experience)
             buffer = stored(config, replay.create(one, config.buffer_size, config.prioritised), experience)
-        return State(params, params, adam.init(params), episodes, buffer, counters.zeros(), counters.zeros())
+        average = params if config.averaging else None
+        return State(params, params, average, adam.init(params), episodes, buffer, counters.zeros(), counters.zeros())
 
     def learn(state, sample):
         # One Adam step on L(theta), towards targets that are constants.
@@ -199,10 +214,13 @@ def make(env: Environment, config: Config) -> Algorithm:
         # Every N Adam steps the target network moves.
         since_target = (state.since_target + 1) % config.target_interval
         target_params = moved(since_target == 0, config.target_step_size, params, state.target_params)
+        average = state.average_params
+        if config.averaging:
+            average = optax.incremental_update(params, average, config.averaging_step_size)
         # From now on, a transition is as likely as its target was far.
         buffer = reprioritised(config, state.buffer, sample, metrics.pop("errors"))
-        state = replace(state, params=params, opt_state=opt_state, target_params=target_params, buffer=buffer)
-        return replace(state, since_target=since_target), metrics
+        state = replace(state, params=params, opt_state=opt_state, target_params=target_params, average_params=average)
+        return replace(state, since_target=since_target, buffer=buffer), metrics
 
     def round_(state, key):
         act_key, sample_key = jax.random.split(key)

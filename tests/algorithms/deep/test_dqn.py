@@ -288,6 +288,29 @@ def test_without_a_target_network():
         np.testing.assert_array_equal(params, target)
 
 
+def test_the_greedy_policy_goes_by_averages_and_learning_does_not_change():
+    env = envs.make("cartpole")
+    plain, averaging = (CONFIG.replace(num_rounds=1, averaging=on, averaging_step_size=0.3) for on in (False, True))
+    algorithm = dqn.make(env, averaging)
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    other, average = jax.jit(dqn.make(env, plain).init)(jax.random.key(0)), leaves(state.params)
+    update, update_plain = jax.jit(algorithm.update), jax.jit(dqn.make(env, plain).update)
+    for i in range(4):
+        state, other = update(state, jax.random.key(i))[0], update_plain(other, jax.random.key(i))[0]
+        average = 0.7 * average + 0.3 * leaves(state.params)
+        np.testing.assert_allclose(leaves(state.average_params), average, rtol=1e-5, atol=1e-7)
+        np.testing.assert_array_equal(leaves(state.params), leaves(other.params))
+    # On 100 observations: the greedy policy maximises the average's Q, the sampled one that of the newest parameters.
+    flipped = state.replace(average_params=jax.tree.map(jnp.negative, state.params))
+    obs = jax.random.normal(jax.random.key(5), (100, 4))
+    values = dqn.q_network(env, averaging).apply(flipped.average_params, obs)
+    view = View(obs, jnp.ones((100, 2), bool), ())
+    act = functools.partial(algorithm.policy(flipped, True), jax.random.key(6))
+    np.testing.assert_array_equal(jax.jit(act)(view).action, np.asarray(values).argmax(-1))
+    sampled = algorithm.probabilities(flipped, view)
+    np.testing.assert_array_equal(sampled.argmax(-1), dqn.q_network(env, averaging).apply(flipped.params, obs).argmax(-1))
+
+
 def test_epsilon_falls_linearly_and_then_stays():
     config = CONFIG.replace(epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=640.0)
     done = run(dqn.make, envs.make("cartpole"), config, seeds=2, num_updates=6, chunk_length=6)
