@@ -29,7 +29,7 @@ CATCH = replace(SMALL, epsilon_steps=20_000.0, hidden=(64, 64))
 NOISY_GRID = replace(SMALL, gamma=0.95, epsilon_start=0.5, epsilon_end=0.5, hidden=(64,))
 CARTPOLE = replace(
     COMMON,
-    # All values are near 200: the newest parameters tell actions apart less surely than their average over some 4,000 gradient steps.
+    # Values are near 200: an average over some 4,000 gradient steps tells actions apart more surely than the newest parameters.
     averaging=True,
     gamma=0.995,
     # At a constant rate good policies come and go: late evaluations stay below 475 in one of five. 300 updates are all there are.
