@@ -14,7 +14,7 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import iql, madqn, mappo, minimax_q
+from jaxrl.algorithms.multiagent import independent_reinforce, iql, madqn, mappo, minimax_q, roth_erev
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -214,6 +214,8 @@ CASES = {
     "reinforce": Case(reinforce.make, env("corridor"), whole(reinforce.Config)),
     "entropic_td": Case(entropic_td.make, env("corridor"), whole(entropic_td.Config)),
     "iql": Case(iql.make, env("climb"), whole(iql.Config, beta=0.5, leniency=2.0)),
+    "independent_reinforce": Case(independent_reinforce.make, env("lewis"), whole(independent_reinforce.Config)),
+    "roth_erev": Case(roth_erev.make, env("lewis"), whole(roth_erev.Config)),
     "minimax_q": Case(minimax_q.make, env("soccer"), whole(minimax_q.Config)),
     "ppo": Case(ppo.make, env("cartpole"), small(ppo.Config)),
     "ppo_continuous": Case(ppo.make, env("pendulum"), small(ppo.Config, **RUNNING_MOMENTS)),

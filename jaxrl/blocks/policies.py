@@ -125,3 +125,31 @@ def epsilon_greedy_with_memory(values_of: Callable, epsilon_of: Callable, random
         return epsilon_greedy_probabilities(values, epsilon_of(state), view.mask, random_ties)
 
     return policy, probabilities
+
+
+def softmax_over(preferences_of: Callable) -> tuple[Callable, Callable]:
+    """Returns how a learner of preferences acts: the functions ``policy`` and ``probabilities`` of its ``Algorithm``.
+
+    Sampled, it takes each legal action with a chance in proportion to the exponential of its preference; greedily, the first of
+    those it prefers most.
+
+    Args:
+        preferences_of: ``(state, obs) -> float32[E, ..., A]``, of a batch of observations.
+
+    Returns:
+        ``policy``: ``(state, greedy) -> Policy``, and ``probabilities``: ``(state, view) -> float32[E, ..., A]``.
+    """
+
+    def policy(state: Any, greedy: bool) -> Policy:
+        def act(key: jax.Array, view: View) -> Decision:
+            preferences = preferences_of(state, view.obs)
+            if greedy:
+                return Decision(exploration.greedy(preferences, view.mask))
+            return Decision(exploration.boltzmann(key, preferences, 1.0, view.mask))
+
+        return act
+
+    def probabilities(state: Any, view: View) -> jax.Array:
+        return exploration.boltzmann_probabilities(preferences_of(state, view.obs), 1.0, view.mask)
+
+    return policy, probabilities

@@ -11,6 +11,7 @@ from jaxrl.evaluation.episodes import EpisodeOutcome, Episodes, Followed, evalua
 from jaxrl.evaluation.exact import ExactCost, ExactValue, Overestimate
 from jaxrl.evaluation.games import Exploitability, GreedyActions, NashConv, TeamReturn, ValueGap
 from jaxrl.evaluation.risk import ExactCVaR
+from jaxrl.evaluation.signalling import Signalling
 
 __all__ = [
     "EpisodeOutcome",
@@ -23,6 +24,7 @@ __all__ = [
     "GreedyActions",
     "NashConv",
     "Overestimate",
+    "Signalling",
     "TeamReturn",
     "ValueGap",
     "evaluate",

@@ -31,12 +31,13 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.blocks import exploration, tables
+from jaxrl.blocks.policies import softmax_over
 from jaxrl.core import rollout
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import average
 from jaxrl.core.config import require_discrete, require_single_agent
 from jaxrl.core.environment import Environment, static
-from jaxrl.core.rollout import Decision, Episode, Transition
+from jaxrl.core.rollout import Episode, Transition
 from jaxrl.core.scan import scan
 from jaxrl.errors import require_between, require_counts, require_numbers
 
@@ -57,12 +58,16 @@ class Config:
 
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
-        require_single_agent("reinforce", env)
-        require_discrete("reinforce", env, "Number observations and actions.")
-        require_counts("reinforce", self, "num_envs", "num_steps")
-        require_numbers("reinforce", self)
-        require_between("reinforce", self, 0, float("inf"), "learning_rate")
-        require_between("reinforce", self, 0, 1, "baseline_rate", "gamma")
+        require_single_agent("reinforce", env, "Use jaxrl.algorithms.multiagent.independent_reinforce.")
+        self.validate_learner("reinforce", env)
+
+    def validate_learner(self, where: str, env: Environment) -> None:
+        """Raises ConfigError or SpaceError where a value is out of range, or ``env`` is not discrete. where: who asks."""
+        require_discrete(where, env, "Number observations and actions.")
+        require_counts(where, self, "num_envs", "num_steps")
+        require_numbers(where, self)
+        require_between(where, self, 0, float("inf"), "learning_rate")
+        require_between(where, self, 0, 1, "baseline_rate", "gamma")
 
 
 @struct.dataclass
@@ -95,40 +100,20 @@ class State:
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds REINFORCE on an environment with discrete observations and actions."""
     shape = tables.shape(env)
-    total = partial(jnp.tensordot, axes=1, precision="highest")
 
-    def policy(state, greedy):
-        def act(key, view):
-            theta = state.theta[view.obs]
-            return Decision(exploration.greedy(theta, view.mask) if greedy else exploration.boltzmann(key, theta, 1.0, view.mask))
-
-        return act
-
-    def probabilities(state, view):
-        return exploration.boltzmann_probabilities(state.theta[view.obs], 1.0, view.mask)
+    policy, probabilities = softmax_over(lambda state, obs: state.theta[obs])
 
     def init(key):
         theta, baseline = jnp.zeros(shape, jnp.float32), jnp.zeros(shape[0], jnp.float32)
-        sums = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (config.num_envs, *leaf.shape)), nothing(shape))
-        return State(theta, baseline, rollout.start(key, env, config.num_envs), sums)
+        return State(theta, baseline, rollout.start(key, env, config.num_envs), nothing(shape, config.num_envs))
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
         # Follow pi.
         decision = policy(state, False)(policy_key, rollout.view(env, state.episodes))
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
-        grown = jax.vmap(added, in_axes=(0, 0, None, None, None))
-        sums = grown(state.sums, seen, state.theta, state.baseline, config.gamma)
         # At the end of an episode, theta and w move.
-        ended, ends = seen.done.astype(jnp.float32), jnp.maximum(seen.done.sum(), 1)
-        theta = state.theta + config.learning_rate * total(ended, sums.gradient) / ends
-        visits, returns = total(ended, sums.visits), total(ended, sums.returns)
-        nearer = 1.0 - (1.0 - config.baseline_rate) ** visits  # n steps of alpha_w towards the mean of n returns
-        baseline = state.baseline + nearer * (returns / jnp.maximum(visits, 1.0) - state.baseline)
-        square = jnp.square(sums.gradient).sum((1, 2))
-        sums = jax.tree.map(
-            lambda empty, sum_: jax.vmap(jnp.where, in_axes=(0, None, 0))(seen.done, empty, sum_), nothing(shape), sums
-        )
+        theta, baseline, sums, square = learn(config, state.theta, state.baseline, state.sums, seen)
         return State(theta, baseline, episodes, sums), (seen, square)
 
     def update(state, key):
@@ -139,10 +124,38 @@ def make(env: Environment, config: Config) -> Algorithm:
     return Algorithm(init, update, policy, probabilities=probabilities)
 
 
-def nothing(shape: tuple[int, int]) -> Sums:
-    """Returns the sums of an episode that has just begun. shape: (X, A)."""
-    pairs, states = jnp.zeros(shape, jnp.float32), jnp.zeros(shape[0], jnp.float32)
-    return Sums(pairs, pairs, jnp.float32(1.0), states, states, states)
+def nothing(shape: tuple[int, int], *batch: int) -> Sums:
+    """Returns the sums of episodes that have just begun. shape: (X, A). batch: their leading axes."""
+    pairs, states = jnp.zeros((*batch, *shape), jnp.float32), jnp.zeros((*batch, shape[0]), jnp.float32)
+    return Sums(pairs, pairs, jnp.ones(batch, jnp.float32), states, states, states)
+
+
+def learn(
+    config: Config, theta: jax.Array, baseline: jax.Array, sums: Sums, seen: Transition
+) -> tuple[jax.Array, jax.Array, Sums, jax.Array]:
+    """Takes one more step of E episodes into account, and moves the tables where episodes end with it.
+
+    Args:
+        config: hyper-parameters.
+        theta: float32[X, A]. baseline: float32[X].
+        sums: of each episode before the step, [E, ...].
+        seen: the step, Transition[E, ...].
+
+    Returns:
+        theta, the baseline and the sums after the step, and float32[E], the square of each episode's gradient so far.
+    """
+    total = partial(jnp.tensordot, axes=1, precision="highest")
+    grown = jax.vmap(added, in_axes=(0, 0, None, None, None))
+    sums = grown(sums, seen, theta, baseline, config.gamma)
+    ended, ends = seen.done.astype(jnp.float32), jnp.maximum(seen.done.sum(), 1)
+    theta = theta + config.learning_rate * total(ended, sums.gradient) / ends
+    visits, returns = total(ended, sums.visits), total(ended, sums.returns)
+    nearer = 1.0 - (1.0 - config.baseline_rate) ** visits  # n steps of alpha_w towards the mean of n returns
+    baseline = baseline + nearer * (returns / jnp.maximum(visits, 1.0) - baseline)
+    square = jnp.square(sums.gradient).sum((1, 2))
+    afresh = nothing(theta.shape)
+    sums = jax.tree.map(lambda empty, sum_: jax.vmap(jnp.where, in_axes=(0, None, 0))(seen.done, empty, sum_), afresh, sums)
+    return theta, baseline, sums, square
 
 
 def added(sums: Sums, seen: Transition, theta: jax.Array, baseline: jax.Array, gamma: jax.Array | float) -> Sums:
