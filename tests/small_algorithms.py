@@ -14,7 +14,7 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import independent_reinforce, iql, madqn, mappo, minimax_q, roth_erev
+from jaxrl.algorithms.multiagent import dial, independent_reinforce, iql, madqn, mappo, minimax_q, roth_erev
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -199,6 +199,7 @@ OFF_POLICY: dict[str, Any] = {"num_rounds": 2, "batch_size": 4, "buffer_size": 1
 MODEL: dict[str, Any] = {"num_members": 2, "model_hidden": (4,), "model_gradient_steps": 2, "model_batch_size": 4}
 IMAGINED: dict[str, Any] = {"num_elites": 1, "rollouts_per_step": 1, "rollout_length": 2, "num_gradient_steps": 2}
 PLANS: dict[str, Any] = {"horizon": 2, "num_candidates": 4, "num_best": 2, "num_iterations": 2, "num_members": 2}
+TALK: dict[str, Any] = {"num_envs": 2, "num_steps": 2, "hidden": (4,), "memory_size": 3}
 OFFLINE: dict[str, Any] = {"num_gradient_steps": 2, "batch_size": 4, "hidden": (4,)}
 CASES = {
     "q_learning": Case(q_learning.make, env("frozen_lake"), whole(q_learning.Config)),
@@ -214,6 +215,8 @@ CASES = {
     "reinforce": Case(reinforce.make, env("corridor"), whole(reinforce.Config)),
     "entropic_td": Case(entropic_td.make, env("corridor"), whole(entropic_td.Config)),
     "iql": Case(iql.make, env("climb"), whole(iql.Config, beta=0.5, leniency=2.0)),
+    "dial": Case(dial.make, env("lewis"), functools.partial(dial.Config, **TALK, mute_inactive=False)),
+    "rial": Case(dial.make, env("lewis"), functools.partial(dial.Config, **TALK, channel="rial", message_size=2)),
     "independent_reinforce": Case(independent_reinforce.make, env("lewis"), whole(independent_reinforce.Config)),
     "roth_erev": Case(roth_erev.make, env("lewis"), whole(roth_erev.Config)),
     "minimax_q": Case(minimax_q.make, env("soccer"), whole(minimax_q.Config)),

@@ -90,7 +90,7 @@ def test_algorithms_do_not_import_each_other(area):
 
 
 NAMES = ("layers", "actor_critic", "attention", "values", "memory", "latent_model", "dynamics_model", "convolutional", "graphs")
-NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in (*NAMES, "equivariant", "mixers")]
+NETWORKS = [f"jaxrl/blocks/networks/{name}.py" for name in (*NAMES, "equivariant", "mixers", "communication")]
 
 
 def test_networks_and_distributions_are_the_only_doors():

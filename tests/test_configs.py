@@ -12,7 +12,7 @@ from envs.matrix_games import matrix_game
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import independent_reinforce, iql, madqn, mappo, minimax_q, roth_erev
+from jaxrl.algorithms.multiagent import dial, independent_reinforce, iql, madqn, mappo, minimax_q, roth_erev
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -77,6 +77,7 @@ CONFIGS = {
     "r_learning": (r_learning.Config(), GRID),
     "reinforce": (reinforce.Config(), GRID),
     "entropic_td": (entropic_td.Config(), GRID),
+    "dial": (dial.Config(num_steps=1), GAME),
     "independent_reinforce": (independent_reinforce.Config(), GAME),
     "iql": (iql.Config(), GAME),
     "roth_erev": (roth_erev.Config(), GAME),

@@ -5,7 +5,7 @@ that all have been there. If that is true all prisoners are paid 1, otherwise -1
 after day 4 n - 6. The others do nothing.
 
 No protocol can earn more than the probability that all have been there in time (``bound``), which those reach who tell as soon
-as it is so.
+as it is so. Without a bulb, those in the room can only tell or do nothing: a channel of the learner's own may take its place.
 
 Source: Foerster et al. (2016), "Learning to communicate with deep multi-agent reinforcement learning", section 6.1.
 """
@@ -41,6 +41,7 @@ class State(NamedTuple):
 class Params:
     number: jax.Array  # int32[n], the numbers 0 .. n - 1 of the prisoners
     days: jax.Array  # int32[]
+    actions: jax.Array  # bool[3], legal in the room
 
 
 def outcomes(state, action, params):
@@ -80,7 +81,7 @@ def observe(state, params):
 def action_mask(state, params):
     """bool[n, 3]: those outside can only do nothing, which is action 0."""
     inside = (params.number == state.visitor)[:, None]
-    return inside | (jnp.arange(3) == 0)
+    return (inside & params.actions) | (jnp.arange(3) == 0)
 
 
 def global_obs(state, params):
@@ -89,18 +90,19 @@ def global_obs(state, params):
     return jnp.concatenate([obs[:, 0], obs[:, 2], state.bulb[None].astype(jnp.float32), obs[:1, 3]])
 
 
-def make(num_agents: int = 3) -> Environment:
+def make(num_agents: int = 3, bulb: bool = True) -> Environment:
     """Builds the riddle. Actions: leave the bulb off, leave it on, tell; outside, nothing. Observation: see ``observe``.
 
     Args:
         num_agents: n, at least 3.
+        bulb: whether there is one; without, it is never left on.
 
     Raises:
         ConfigError: there are too few.
     """
     require(num_agents >= 3, "switch_riddle", "num_agents must be at least 3", num_agents, "3 is the default.")
     days = last_day(num_agents)
-    params = Params(jnp.arange(num_agents, dtype=jnp.int32), jnp.int32(days))
+    params = Params(jnp.arange(num_agents, dtype=jnp.int32), jnp.int32(days), jnp.array([True, bulb, True]))
     return finite(
         params,
         outcomes,

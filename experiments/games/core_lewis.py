@@ -1,27 +1,35 @@
-"""Lewis signalling games: how often urns and policy gradients find a code, and how often some states share a signal.
+"""Lewis signalling games: how often urns, policy gradients and a channel of bits find a code, and how often states are pooled.
 
 Source: Lewis (1969); Skyrms (2010), Signals; Roth and Erev (1995); Argiento, Pemantle, Skyrms and Volkov (2009), Learning to
-signal; Barrett (2006), Numerical simulations of the Lewis signaling game.
+signal; Barrett (2006), Numerical simulations of the Lewis signaling game; Foerster et al. (2016) for the channel.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from envs.extensive_games import lewis
-from jaxrl.algorithms.multiagent import independent_reinforce, roth_erev
-from jaxrl.evaluation import Signalling, TeamReturn
+from jaxrl.algorithms.multiagent import dial, independent_reinforce, roth_erev
+from jaxrl.core.algorithm import require_policy
+from jaxrl.core.rollout import View
+from jaxrl.evaluation import Episodes, Signalling, TeamReturn
+from jaxrl.evaluation.signalling import mutual_information, topographic_similarity
 from jaxrl.experiment import Arm, Claim, Results, draw, final, share
 from jaxrl.report import game_figures
 
-ROTH_EREV, REINFORCE = "Roth-Erev urns", "REINFORCE"
+ROTH_EREV, REINFORCE, DIAL = "Roth-Erev urns", "REINFORCE", "DIAL"
 LEARNERS = {
     ROTH_EREV: (roth_erev.make, roth_erev.Config()),
     REINFORCE: (independent_reinforce.make, independent_reinforce.Config(learning_rate=0.1, gamma=1.0)),
 }
 STATES = (2, 3, 4)
 PAIRS = (*((ROTH_EREV, states) for states in STATES), (REINFORCE, 3))
+# The one signal of the game says nothing: two bits of a channel take its place.
+MUTE = lewis.make(4, signals=1)
+CHANNEL = dial.Config(learning_rate=2e-3, num_steps=2, message_size=2, mute_inactive=False, hidden=(32,), memory_size=32)
 STEPS_OF_A_PLAY = 2  # first the signal, then the act
 # Four states are two attributes of two values each, and so are four signals: how many of the two differ.
 HAMMING = np.array([[(i ^ j).bit_count() for j in range(4)] for i in range(4)], float)
@@ -35,16 +43,18 @@ class Config:
     """Pairs of each kind in each game (count)."""
     plays: int = 20_000
     """Plays of each pair (count)."""
+    channels: int = 100
+    """Pairs with a channel of bits (count)."""
 
 
-QUICK = Config(seeds=8, plays=400)
+QUICK = Config(seeds=8, plays=400, channels=2)
 
 
 def arms(config: Config) -> Iterator[Arm]:
-    """Urns in each game, and policy gradients in that of three states."""
+    """Urns in each game, policy gradients in that of three states, and a channel in that of four."""
     for learner, states in PAIRS:
         env, (make, algorithm) = lewis.make(states), LEARNERS[learner]
-        distances = {"meanings": HAMMING, "signals": HAMMING} if states == 4 else {}
+        distances = HAMMING if states == 4 else None
         yield Arm(
             {"learner": learner, "states": states},
             make,
@@ -52,9 +62,26 @@ def arms(config: Config) -> Iterator[Arm]:
             algorithm,
             config.seeds,
             env_steps=config.plays * STEPS_OF_A_PLAY,
-            evaluators=(TeamReturn.of(env), Signalling.of(env, **distances)),
+            evaluators=(TeamReturn.of(env), Signalling.of(env, meanings=distances, signals=distances)),
             show=("sampled_exact_return", "sampled_information"),
         )
+    heard, steps = (Episodes(MUTE, num_episodes=512, modes=("greedy",)),), config.plays * STEPS_OF_A_PLAY
+    yield Arm({"learner": DIAL, "states": 4}, dial.make, MUTE, CHANNEL, config.channels, env_steps=steps, evaluators=heard)
+
+
+def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
+    """Measures the codes of the channel as ``Signalling`` does those of signals."""
+    team, policy_of = dial.Team(MUTE, CHANNEL), require_policy(DIAL, dial.make(MUTE, CHANNEL))
+    obs = jnp.stack([1 + jnp.arange(4), jnp.zeros(4, jnp.int32)], -1)
+
+    def measures(state):
+        sent = policy_of(state, True)(jax.random.key(0), View(obs, None, team.silence(4))).memory.message[:, 0]
+        code = jax.nn.one_hot(sent.astype(jnp.int32) @ jnp.array([2, 1]), 4)
+        similarity = topographic_similarity(code, HAMMING, HAMMING)
+        return {"greedy_information": mutual_information(jnp.full(4, 0.25), code), "greedy_topographic_similarity": similarity}
+
+    found = jax.tree.map(lambda values: np.asarray(values)[:, None], jax.jit(jax.vmap(measures))(results.states(learner=DIAL)))
+    yield {"learner": DIAL, "states": 4}, results.marked(found, learner=DIAL)
 
 
 def figures(results: Results) -> None:
@@ -74,7 +101,8 @@ def figures(results: Results) -> None:
         title="Where pairs of sender and receiver end",
         text="Exact success of the present pair of policies; partly pooling codes of three states earn 2/3.",
     )
-    draw.ends(results, "sampled_information", {"title": "Bits about the state in a signal"})
+    draw.curves(results, "greedy_agent_return/0", {"title": "Success of pairs with two bits, four states"}, learner=DIAL)
+    draw.ends(results, "greedy_information", {"title": "Bits about the state in a signal"})
     draw.ends(results, "greedy_topographic_similarity", {"title": "Topographic similarity of codes of four states"}, states=4)
 
 

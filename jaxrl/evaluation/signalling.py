@@ -35,7 +35,7 @@ def mutual_information(prior: jax.Array, code: jax.Array) -> jax.Array:
     return jnp.maximum(jnp.dot(prior, terms, precision="highest"), 0.0)
 
 
-def topographic_similarity(code: jax.Array, meanings: jax.Array, signals: jax.Array) -> jax.Array:
+def topographic_similarity(code: jax.Array, meanings: Any, signals: Any) -> jax.Array:
     """Returns the correlation between how far meanings and how far their signals are from each other, over all pairs of meanings.
 
     Args:

@@ -12,7 +12,7 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import independent_reinforce, iql, madqn, mappo, minimax_q, roth_erev
+from jaxrl.algorithms.multiagent import dial, independent_reinforce, iql, madqn, mappo, minimax_q, roth_erev
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -52,6 +52,7 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     pqn.Config,
     sac.Config,
     td3.Config,
+    dial.Config,
     independent_reinforce.Config,
     iql.Config,
     madqn.Config,

@@ -120,3 +120,14 @@ def test_renaming_prisoners_changes_nothing(model):
 def test_too_few_prisoners():
     with pytest.raises(ConfigError):
         switch_riddle.make(2)
+
+
+def test_without_a_bulb_nobody_leaves_it_on(model):
+    """The same game with one action less: whoever knows everything still earns the bound."""
+    dark = tabulate(switch_riddle.make(bulb=False))
+    masks = markov_games.agent_masks(dark)
+    assert not np.asarray(masks)[..., ON].any()
+    np.testing.assert_array_equal(np.asarray(markov_games.agent_masks(model))[0][..., TELL], np.asarray(masks)[0][..., TELL])
+    with jax.enable_x64(True):
+        solution = value_iteration(for_player(dark, 0), 1.0, tolerance=1e-12)
+        assert float(solution.start_value(dark)) == pytest.approx(switch_riddle.bound(3), abs=1e-9)

@@ -153,7 +153,7 @@ def learn(
     nearer = 1.0 - (1.0 - config.baseline_rate) ** visits  # n steps of alpha_w towards the mean of n returns
     baseline = baseline + nearer * (returns / jnp.maximum(visits, 1.0) - baseline)
     square = jnp.square(sums.gradient).sum((1, 2))
-    afresh = nothing(theta.shape)
+    afresh = nothing((theta.shape[0], theta.shape[1]))
     sums = jax.tree.map(lambda empty, sum_: jax.vmap(jnp.where, in_axes=(0, None, 0))(seen.done, empty, sum_), afresh, sums)
     return theta, baseline, sums, square
 

@@ -5,6 +5,7 @@
     attention     causal transformers over sequences of steps
     memory        what an episode has shown up to now: a GRU, or a transformer that looks back
     values        action values: of all actions, or of one that is given
+    communication agents that talk before they act; a ``network`` as described below
     mixers        the value of a team, of those of its agents
     latent_model  a model of an environment in states of its own
     dynamics_model  a model of an environment in its own observations
@@ -38,6 +39,7 @@ Initialisation uses no LAPACK: QR under vmap can hang on a CPU with two cores, a
 
 from jaxrl.blocks.networks.actor_critic import Actor, ActorCritic, actor_critic
 from jaxrl.blocks.networks.attention import CausalTransformer, DecisionTransformer
+from jaxrl.blocks.networks.communication import CommNet, TalkingTeam
 from jaxrl.blocks.networks.convolutional import Convolution, ConvolutionalNetwork
 from jaxrl.blocks.networks.dynamics_model import DynamicsModel
 from jaxrl.blocks.networks.equivariant import (
@@ -73,6 +75,7 @@ __all__ = [
     "Actor",
     "ActorCritic",
     "CausalTransformer",
+    "CommNet",
     "Convolution",
     "ConvolutionalNetwork",
     "Critic",
@@ -90,6 +93,7 @@ __all__ = [
     "Own",
     "QNetwork",
     "Recent",
+    "TalkingTeam",
     "activation",
     "actor_critic",
     "critics",
