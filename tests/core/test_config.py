@@ -12,7 +12,7 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import iql, madqn, mappo, minimax_q
+from jaxrl.algorithms.multiagent import friend_or_foe_q, iql, madqn, mappo, minimax_q, nash_q
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -56,6 +56,8 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     madqn.Config,
     mappo.Config,
     minimax_q.Config,
+    nash_q.Config,
+    friend_or_foe_q.Config,
     alphazero.Config,
     muzero.Config,
     mbpo.Config,
