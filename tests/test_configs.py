@@ -12,7 +12,16 @@ from envs.matrix_games import matrix_game
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import friend_or_foe_q, iql, madqn, mappo, minimax_q, nash_q
+from jaxrl.algorithms.multiagent import (
+    friend_or_foe_q,
+    iql,
+    madqn,
+    mappo,
+    mean_field_ac,
+    mean_field_q,
+    minimax_q,
+    nash_q,
+)
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -80,6 +89,8 @@ CONFIGS = {
     "iql": (iql.Config(), GAME),
     "minimax_q": (minimax_q.Config(), GAME),
     "nash_q": (nash_q.Config(), GAME),
+    "mean_field_q": (mean_field_q.Config(), GAME),
+    "mean_field_ac": (mean_field_ac.Config(), GAME),
     "friend_or_foe_q": (friend_or_foe_q.Config(), GAME),
     "ppo": (ppo.Config(), GRID),
     "madqn": (madqn.Config(), GAME),

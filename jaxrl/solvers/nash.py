@@ -120,8 +120,8 @@ def _best_pure(game: jax.Array) -> tuple[Selection, jax.Array]:
     rounding = 8 * float(jnp.finfo(game.dtype).eps) * jnp.abs(game).max((1, 2), keepdims=True)
     stable = (regret <= rounding).all(0)
     row, column = jnp.unravel_index(jnp.argmax(jnp.where(stable, game.sum(0), -jnp.inf)), stable.shape)
-    strategies = (jax.nn.one_hot(place, count, dtype=game.dtype) for place, count in ((row, actions), (column, answers)))
-    return Selection(*strategies, game[:, row, column], regret[:, row, column]), stable.any()
+    one, other = jax.nn.one_hot(row, actions, dtype=game.dtype), jax.nn.one_hot(column, answers, dtype=game.dtype)
+    return Selection(one, other, game[:, row, column], regret[:, row, column]), stable.any()
 
 
 def _without_illegal(payoff: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:

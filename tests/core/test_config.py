@@ -12,7 +12,16 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import friend_or_foe_q, iql, madqn, mappo, minimax_q, nash_q
+from jaxrl.algorithms.multiagent import (
+    friend_or_foe_q,
+    iql,
+    madqn,
+    mappo,
+    mean_field_ac,
+    mean_field_q,
+    minimax_q,
+    nash_q,
+)
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -57,6 +66,8 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     mappo.Config,
     minimax_q.Config,
     nash_q.Config,
+    mean_field_q.Config,
+    mean_field_ac.Config,
     friend_or_foe_q.Config,
     alphazero.Config,
     muzero.Config,

@@ -143,7 +143,8 @@ def test_nash_q_reaches_the_best_equilibrium_of_the_first_grid_game():
     evaluators = AgentValues.of(env, 0.99), Exploitability.of(env, 0.99)
     config = nash_q.Config(epsilon=1.0, learning_rate_half_life=20.0, num_steps=1_000)
     done = run(nash_q.make, env, config, seeds=8, num_updates=30, chunk_length=30, evaluators=evaluators)
-    np.testing.assert_allclose(done.evaluations["greedy_agent_value"][:, -1], 97.0299, atol=1e-3)
+    for agent in range(2):
+        np.testing.assert_allclose(done.evaluations[f"greedy_agent_value/{agent}"][:, -1], 97.0299, atol=1e-3)
     np.testing.assert_allclose(done.evaluations["greedy_exploitability"][:, -1], 0, atol=1e-3)
     np.testing.assert_allclose(np.asarray(done.metrics["stage_gap"]), 0, atol=1e-2)
 
