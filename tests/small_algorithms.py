@@ -14,7 +14,19 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import dial, independent_reinforce, iql, madqn, mappo, minimax_q, roth_erev
+from jaxrl.algorithms.multiagent import (
+    dial,
+    friend_or_foe_q,
+    independent_reinforce,
+    iql,
+    madqn,
+    mappo,
+    mean_field_ac,
+    mean_field_q,
+    minimax_q,
+    nash_q,
+    roth_erev,
+)
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -220,6 +232,12 @@ CASES = {
     "independent_reinforce": Case(independent_reinforce.make, env("lewis"), whole(independent_reinforce.Config)),
     "roth_erev": Case(roth_erev.make, env("lewis"), whole(roth_erev.Config)),
     "minimax_q": Case(minimax_q.make, env("soccer"), whole(minimax_q.Config)),
+    "nash_q": Case(nash_q.make, env("chicken"), whole(nash_q.Config)),
+    "mean_field_q": Case(mean_field_q.make, env("ising", size=3), whole(mean_field_q.Config, neighbourhood="torus", inertia=0.5)),
+    "mean_field_ac": Case(
+        mean_field_ac.make, env("gaussian_squeeze", num_agents=3), whole(mean_field_ac.Config, shared_parameters=False)
+    ),
+    "friend_q": Case(friend_or_foe_q.make, env("grid_game_1"), whole(friend_or_foe_q.Config)),
     "ppo": Case(ppo.make, env("cartpole"), small(ppo.Config)),
     "ppo_continuous": Case(ppo.make, env("pendulum"), small(ppo.Config, **RUNNING_MOMENTS)),
     "ppo_beta": Case(ppo.make, env("pendulum"), small(ppo.Config, policy_head="beta", target_kl=0.01)),

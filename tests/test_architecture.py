@@ -74,6 +74,7 @@ def test_environments_rest_on_four_modules_only():
 # The algorithm of which each is the multi-agent form, or that it trains on steps of a model.
 BUILT_ON = {
     "independent_reinforce.py": ("jaxrl.algorithms.tabular.reinforce",),
+    "friend_or_foe_q.py": ("jaxrl.algorithms.multiagent.minimax_q",),
     "iql.py": ("jaxrl.algorithms.tabular.q_learning",),
     "mappo.py": ("jaxrl.algorithms.deep.ppo",),
     "mbpo.py": ("jaxrl.algorithms.deep.sac",),

@@ -12,7 +12,19 @@ from envs.matrix_games import matrix_game
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import dial, independent_reinforce, iql, madqn, mappo, minimax_q, roth_erev
+from jaxrl.algorithms.multiagent import (
+    dial,
+    friend_or_foe_q,
+    independent_reinforce,
+    iql,
+    madqn,
+    mappo,
+    mean_field_ac,
+    mean_field_q,
+    minimax_q,
+    nash_q,
+    roth_erev,
+)
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -82,6 +94,10 @@ CONFIGS = {
     "iql": (iql.Config(), GAME),
     "roth_erev": (roth_erev.Config(), GAME),
     "minimax_q": (minimax_q.Config(), GAME),
+    "nash_q": (nash_q.Config(), GAME),
+    "mean_field_q": (mean_field_q.Config(), GAME),
+    "mean_field_ac": (mean_field_ac.Config(), GAME),
+    "friend_or_foe_q": (friend_or_foe_q.Config(), GAME),
     "ppo": (ppo.Config(), GRID),
     "madqn": (madqn.Config(), GAME),
     "mappo": (mappo.Config(), GAME),

@@ -9,11 +9,12 @@ two evaluators of a run may measure under one name.
 
 from jaxrl.evaluation.episodes import EpisodeOutcome, Episodes, Followed, evaluate, follow
 from jaxrl.evaluation.exact import ExactCost, ExactValue, Overestimate
-from jaxrl.evaluation.games import Exploitability, GreedyActions, NashConv, TeamReturn, ValueGap
+from jaxrl.evaluation.games import AgentValues, Exploitability, GreedyActions, NashConv, TeamReturn, ValueGap
 from jaxrl.evaluation.risk import ExactCVaR
 from jaxrl.evaluation.signalling import Signalling
 
 __all__ = [
+    "AgentValues",
     "EpisodeOutcome",
     "Episodes",
     "ExactCVaR",

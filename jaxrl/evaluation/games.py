@@ -13,7 +13,7 @@ from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.finite import TabularModel, single_precision, tabulate
 from jaxrl.core.rollout import View
-from jaxrl.errors import EnvError, require, require_discount
+from jaxrl.errors import EnvError, nan_unless, require, require_discount
 from jaxrl.evaluation.exact import ExactValue
 from jaxrl.evaluation.policy_tables import Spaces, action_probabilities, greedy_actions, require_alike
 from jaxrl.solvers import extensive, markov_games
@@ -233,11 +233,7 @@ class Exploitability:
     def _on_the_model(self, model: TabularModel, policies: jax.Array) -> jax.Array:
         """Returns the mean regret at the start, float32[]: differences of long sums, which float32 would round away."""
         with jax.enable_x64(True):
-            wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, (model, policies))
-            model, policies = wide
-            model = dataclasses.replace(model, probability=_normalised(model.probability))
-            gamma = self.gamma.astype(jnp.float64)
-            found = markov_games.exploitability(model, _normalised(policies), gamma, tolerance=1e-10)
+            found = markov_games.exploitability(*_in_float64(model, policies, self.gamma), tolerance=1e-10)
         return found.astype(jnp.float32)
 
 
@@ -277,6 +273,72 @@ class ValueGap:
         visited = state.visits[0, self.observation].sum(-1) >= self.least_visits
         error = jnp.abs(state.value[:, self.observation] - jnp.stack([self.value, -self.value])).max(0)
         return {"value_error": jnp.max(error, where=visited, initial=0.0), "visited_states": visited.sum(dtype=jnp.float32)}
+
+
+@struct.dataclass
+class AgentValues:
+    """Evaluates what every agent earns in a finite environment, exactly: discounted, at the initial distribution.
+
+    Metrics: ``greedy_agent_value``, float32[N], of the greedy policies, a column for each agent; ``sampled_agent_value`` of the
+    policies that are sampled, where the algorithm can say with which probabilities it acts. A value that was not reached because
+    an undiscounted episode need not end is missing. Policies must depend on the observation alone. Build it with
+    ``AgentValues.of(env, gamma)``.
+    """
+
+    model: TabularModel
+    gamma: jax.Array
+    spaces: Spaces = static()
+    masked: bool = static(default=False)
+
+    @classmethod
+    def of(cls, env: Environment, gamma: float) -> "AgentValues":
+        """Tabulates the environment.
+
+        Args:
+            env: a finite environment with agents.
+            gamma: discount in [0, 1]; at 1 every policy must end the episode.
+
+        Raises:
+            ConfigError: the discount is out of range.
+            EnvError: the environment has no agents or is not finite.
+        """
+        where = "AgentValues"
+        require(
+            env.num_agents is not None, where, "the environment must have agents", env.num_agents, "Use ExactValue.", EnvError
+        )
+        require_discount(where, gamma)
+        return cls(single_precision(tabulate(env)), jnp.float32(gamma), Spaces.of(env), env.action_mask_fn is not None)
+
+    def validate(self, task: Any) -> None:
+        """Raises EnvError where the task is an environment of other spaces."""
+        require_alike("AgentValues", self.spaces, task)
+
+    def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array | Average]:
+        where, shape = "AgentValues", self.model.joint_shape
+        view = View(
+            self.model.observation, markov_games.agent_masks(self.model) if self.masked else None, (), state=self.model.state
+        )
+        of_each = (self.model.num_states, len(shape))
+        action = greedy_actions(where, key, algorithm, state, view, of_each)
+        metrics = {"greedy_agent_value": self._values(jax.nn.one_hot(action, max(shape)))}
+        if algorithm.probabilities is not None:
+            policies = action_probabilities(where, algorithm, state, view, (*of_each, max(shape)))
+            metrics["sampled_agent_value"] = self._values(policies)
+        return metrics
+
+    def _values(self, policies: jax.Array) -> jax.Array | Average:
+        with jax.enable_x64(True):
+            model, policies, gamma = _in_float64(self.model, policies, self.gamma)
+            found = markov_games.evaluate(model, policies, gamma, tolerance=1e-10)
+            at_start = nan_unless(found.converged, jnp.dot(model.initial, found.value, precision="highest"))
+        return optional(at_start.astype(jnp.float32))
+
+
+def _in_float64(model: TabularModel, policies: jax.Array, gamma: jax.Array) -> tuple[TabularModel, jax.Array, jax.Array]:
+    """Returns a model, policies float[X, N, A] and a discount in float64, with probabilities that sum to 1 in it."""
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, (model, policies, gamma))
+    model, policies, gamma = wide
+    return dataclasses.replace(model, probability=_normalised(model.probability)), _normalised(policies), gamma
 
 
 def _normalised(probability: jax.Array) -> jax.Array:

@@ -12,7 +12,19 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
-from jaxrl.algorithms.multiagent import dial, independent_reinforce, iql, madqn, mappo, minimax_q, roth_erev
+from jaxrl.algorithms.multiagent import (
+    dial,
+    friend_or_foe_q,
+    independent_reinforce,
+    iql,
+    madqn,
+    mappo,
+    mean_field_ac,
+    mean_field_q,
+    minimax_q,
+    nash_q,
+    roth_erev,
+)
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
     cql,
@@ -59,6 +71,10 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     mappo.Config,
     minimax_q.Config,
     roth_erev.Config,
+    nash_q.Config,
+    mean_field_q.Config,
+    mean_field_ac.Config,
+    friend_or_foe_q.Config,
     alphazero.Config,
     muzero.Config,
     mbpo.Config,

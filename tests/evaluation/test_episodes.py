@@ -19,7 +19,7 @@ from jaxrl.core.environment import Step
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, last_step, uniform_policy
 from jaxrl.errors import AlgorithmError, ConfigError, EnvError, UnknownNameError
-from jaxrl.evaluation import Episodes, ExactValue, Exploitability, NashConv, TeamReturn, evaluate, follow
+from jaxrl.evaluation import AgentValues, Episodes, ExactValue, Exploitability, NashConv, TeamReturn, evaluate, follow
 from jaxrl.evaluation.episodes import MODES
 from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import RunDirectory
@@ -271,7 +271,13 @@ def test_evaluators_of_one_run_have_columns_of_their_own():
 def named_evaluators():
     lake, climb = frozen_lake.make(), envs.make("climb")
     of_one = (Episodes(lake, num_episodes=2, discounted=True), ExactValue.of(lake, 0.9))
-    of_many = (NashConv(named.CLIMB), TeamReturn.of(climb), Exploitability.of(climb, 0.9), Episodes(climb, num_episodes=2))
+    of_many = (
+        NashConv(named.CLIMB),
+        TeamReturn.of(climb),
+        Exploitability.of(climb, 0.9),
+        Episodes(climb, num_episodes=2),
+        AgentValues.of(climb, 0.9),
+    )
     return [*((lake, evaluator) for evaluator in of_one), *((climb, evaluator) for evaluator in of_many)]
 
 
