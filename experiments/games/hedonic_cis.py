@@ -1,6 +1,6 @@
 """Moves between coalitions: by consent players come to rest, without it they may run for ever.
 
-What players think of each other is standard normal. They begin alone, and one at a time goes to another coalition as long as it
+Values of players for each other are standard normal. They begin alone, and one at a time goes to another coalition as long as it
 gains: by consent of all members of both ("CIS", contractual individual stability), or without any ("NS", Nash stability).
 
 Source: Zech and Bullinger (2025), Deviation dynamics in cardinal hedonic games; Bogomolnaia and Jackson (2002), The stability of
@@ -88,7 +88,7 @@ def linearity(form: str) -> Quantity:
 
 
 def least_gain_in_the_chase() -> float:
-    """What a player gains by moving in the chase, in the partition where this is least."""
+    """The gain of the player who can gain by moving in the chase, in the partition where it is least."""
     return float(hedonic.structures(hedonic.additive(CHASE)).nash.min())
 
 

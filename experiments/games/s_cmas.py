@@ -106,7 +106,7 @@ def figures(results: Results) -> None:
     draw.relation(results, "slack", line, *axes, title="A follower who takes the first layer that will do")
     heights = {
         label: [float(results.final(metric, blind=blind).mean()) for blind in BLIND]
-        for label, metric in (("leader", "leader"), ("both", "welfare"))
+        for label, metric in (("leader", "leader"), ("sum of both", "welfare"))
     }
     options = {"x_label": "Players who do not see their instincts", "title": "Classical Stackelberg equilibria"}
     game_figures.bars(results.directory, "information", heights, tuple(BLIND), "Mean payoff (reward units)", **options)
