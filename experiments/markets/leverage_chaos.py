@@ -135,7 +135,8 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "Banks with r from 3.9 to 4 stay apart at couplings of 0.52, 0.6 and 0.7, but at 0.6 less than a quarter as far as without",
+        "Banks with r from 3.9 to 4 stay apart at couplings of 0.52, 0.6 and 0.7, but at 0.6 by less than a quarter of their "
+        "distance without",
         "approximate synchronisation; the bar is ours",
         every(
             [spread(coupling, UNEQUAL) > 1e-4 for coupling in (ABOVE, 0.6, 0.7)]
