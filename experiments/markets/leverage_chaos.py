@@ -77,7 +77,7 @@ def first_doubling() -> float:
         return float(jnp.abs(move(late) - late)) - 0.01
 
     with jax.enable_x64(True):
-        return float(optimize.brentq(apart, 2.5, 3.4, xtol=1e-4))
+        return float(optimize.root_scalar(apart, bracket=(2.5, 3.4), xtol=1e-4).root)
 
 
 def figures(results: Results) -> None:

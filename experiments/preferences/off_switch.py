@@ -62,7 +62,8 @@ def gain(mean: float, deviation: float, noise: float) -> float:
 def break_even(mean: float, deviation: float) -> float:
     """Returns the noise at which waiting gains nothing, by a search for the root."""
     guess = deviation**2 / (2 * abs(mean))
-    return float(optimize.brentq(lambda noise: gain(mean, deviation, noise), guess / 10, guess * 10, xtol=1e-12))
+    ends = guess / 10, guess * 10
+    return float(optimize.root_scalar(lambda noise: gain(mean, deviation, noise), bracket=ends, xtol=1e-12).root)
 
 
 @partial(jax.jit, static_argnums=4)

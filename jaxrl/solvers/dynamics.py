@@ -43,6 +43,8 @@ from jaxrl.solvers.normal_form import (
     uniform_profile,
 )
 
+ANSWER_STEPS = 32  # of the search for each answer in risk_averse_play: nearly all end before
+
 
 class History(NamedTuple):
     """The record of C equally spaced steps, the last one included.
@@ -386,7 +388,8 @@ def risk_averse_responses(payoff: jax.Array, aversion: jax.Array | float, own_mi
             plays = math.prod(part.sum() for other, part in enumerate(total) if other != player)
             means = action_payoffs(payoff, total, player) / plays
             covariance = risk_averse.action_covariance(payoff, average, player)
-            answers.append(risk_averse.respond(means, covariance, aversion, own_mixing=own_mixing).strategy)
+            answer = risk_averse.respond(means, covariance, aversion, own_mixing=own_mixing, max_steps=ANSWER_STEPS)
+            answers.append(answer.strategy)
         return memory, tuple(answers)
 
     return Rule(lambda profile: (), advance)

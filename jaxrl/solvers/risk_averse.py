@@ -26,7 +26,7 @@ import numpy as np
 from jaxrl.errors import require_index, require_within
 from jaxrl.solvers.normal_form import Profile, action_payoffs, game_table, joint_distribution, require_profile
 
-MOST_STEPS = 1000  # of the search for a best response
+MOST_STEPS = 1000  # of the search for a best response: where actions are nearly exchangeable it is slow
 
 
 class Response(NamedTuple):
@@ -112,7 +112,9 @@ def best_response(payoff: Any, profile: Sequence[Any], player: int, aversion: An
     return respond(means, covariance, aversion, own_mixing=own_mixing)
 
 
-def respond(means: jax.Array, covariance: jax.Array, aversion: Any, *, own_mixing: bool = False) -> Response:
+def respond(
+    means: jax.Array, covariance: jax.Array, aversion: Any, *, own_mixing: bool = False, max_steps: int = MOST_STEPS
+) -> Response:
     """Returns the strategy x that maximises x' means - aversion x' covariance x; see ``best_response``.
 
     From the action of the largest mean on, probability goes from the action that contributes least to the one that contributes
@@ -124,6 +126,7 @@ def respond(means: jax.Array, covariance: jax.Array, aversion: Any, *, own_mixin
         covariance: float[A, A], positive semidefinite.
         aversion: float[], at least 0.
         own_mixing: whether own draws count.
+        max_steps: an end of the search (count); the gap says how much it may have left.
 
     Source: Lacoste-Julien and Jaggi (2015), "On the global linear convergence of Frank-Wolfe optimization variants".
     """
@@ -148,7 +151,7 @@ def respond(means: jax.Array, covariance: jax.Array, aversion: Any, *, own_mixin
         return x.at[best].add(moved).at[worst].add(-moved), number + 1, gain
 
     def goes_on(carry):
-        return (carry[1] < MOST_STEPS) & (carry[2] > tolerance)
+        return (carry[1] < max_steps) & (carry[2] > tolerance)
 
     first = jax.nn.one_hot(means.argmax(), count, dtype=dtype), jnp.int32(0), jnp.asarray(jnp.inf, dtype)
     x, _, _ = jax.lax.while_loop(goes_on, step, first)
