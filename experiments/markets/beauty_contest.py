@@ -28,7 +28,7 @@ MIX = np.array([0.15, 0.3, 0.3, 0.15, 0.1])  # their shares
 HIGH = np.array([0.0, 0.0, 1.0, 1.0, 0.0])  # levels 2 and 3; those in equilibrium cannot shift
 SHIFT = {"none": (0.0, 0.0), "belief": (0.05, 0.3)}  # of low and high levels
 BORDER = (50 * FACTOR + 50 * FACTOR**2) / 2  # guesses below it are nearer to level 2 than to level 1
-PLAYERS, ROUNDS = 8, 12
+PLAYERS, ROUNDS, SENSITIVITY = 8, 12, 20.0  # of choices to attractions, per prize
 LEARNERS = {"best replies": {"phi": 0.0, "delta": 1.0, "rho": 0.0}, "EWA": {"phi": 0.9, "delta": 0.6, "rho": 0.9}}
 
 
@@ -112,7 +112,7 @@ def learn(key: jax.Array, phi: float, delta: float, rho: float) -> jax.Array:
         return jax.vmap(lambda player: jax.vmap(partial(of, player))(numbers))(jnp.arange(PLAYERS))
 
     def play(minds, key):
-        guess = jax.random.categorical(key, 20 * minds.attraction).astype(jnp.int32)
+        guess = jax.random.categorical(key, SENSITIVITY * minds.attraction).astype(jnp.int32)
         return weigh(minds, forgone(guess), guess, phi=phi, delta=delta, rho=rho), guess.mean(dtype=jnp.float32)
 
     nothing = Experience(jnp.zeros((PLAYERS, HIGHEST + 1)), jnp.zeros(PLAYERS))
