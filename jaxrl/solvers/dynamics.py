@@ -4,6 +4,7 @@ games or starts. All return the same record, ``Course``.
     function                rule                    in two-player zero-sum games
     fictitious_play         best_responses          the averages converge to equilibrium
     smooth_fictitious_play  logit_responses         averages and play converge to the logit equilibrium
+    risk_averse_play        risk_averse_responses   see there: players who avoid variance play no zero-sum game
     replicator              replication             the averages converge to equilibrium, play circles around it
       with mutation                                 averages and play converge to within the rate of mutation
     regret_matching         regret_proportions      the averages converge to equilibrium
@@ -29,6 +30,7 @@ import numpy as np
 from optax import projections
 
 from jaxrl.errors import is_traced, require, require_count, require_distribution, require_finite, require_real, require_within
+from jaxrl.solvers import risk_averse
 from jaxrl.solvers.normal_form import (
     Profile,
     action_payoffs,
@@ -40,6 +42,8 @@ from jaxrl.solvers.normal_form import (
     require_profile,
     uniform_profile,
 )
+
+ANSWER_STEPS = 32  # of the search for each answer in risk_averse_play: nearly all end before
 
 
 class History(NamedTuple):
@@ -336,6 +340,57 @@ def logit_responses(payoff: jax.Array, temperature: jax.Array | float) -> Rule:
     def advance(memory, profile, total):
         average = tuple(part / part.sum() for part in total)
         return memory, tuple(jax.nn.softmax(action_payoffs(payoff, average, player) / temperature) for player in players)
+
+    return Rule(lambda profile: (), advance)
+
+
+def risk_averse_play(
+    payoff: Any,
+    num_steps: int,
+    *,
+    aversion: jax.Array | float,
+    own_mixing: bool = False,
+    start: Sequence[Any] | None = None,
+    num_records: int = 1,
+) -> Course:
+    """Fictitious play of players who take ``aversion`` times the variance from the mean of what they get.
+
+    Without aversion it is ``fictitious_play`` step by step. Where the averages come to rest, they are an equilibrium of such
+    players: ``jaxrl.solvers.risk_averse.regrets`` says how far they are from one.
+
+    Args:
+        payoff: float[N, A_0, ..., A_{N-1}].
+        num_steps: plays, the first one ``start``.
+        aversion, own_mixing: see ``jaxrl.solvers.risk_averse``.
+        start, num_records: as for ``fictitious_play``.
+
+    Raises:
+        ConfigError: the aversion is negative, or as for ``fictitious_play``.
+
+    Source: Slumbers et al. (2023), "A game-theoretic framework for managing risk in multi-agent systems".
+    """
+    where = "risk_averse_play"
+    payoff = game_table(where, payoff)
+    require_within(where, "aversion", aversion, 0, np.inf, "0 is risk neutral.", below=True)
+    first = pure_profile(payoff, [0] * payoff.shape[0]) if start is None else start
+    return _course(payoff, risk_averse_responses(payoff, aversion, own_mixing), first, num_steps, num_records)
+
+
+def risk_averse_responses(payoff: jax.Array, aversion: jax.Array | float, own_mixing: bool = False) -> Rule:
+    """The rule of ``risk_averse_play``; it remembers nothing but the sums of what was played."""
+    players = range(payoff.shape[0])
+
+    def advance(memory, profile, total):
+        average = tuple(part / part.sum() for part in total)
+        answers = []
+        for player in players:
+            # The means of sums are divided at last: ties between integer payoffs stay exact, as in best_responses.
+            plays = math.prod(part.sum() for other, part in enumerate(total) if other != player)
+            means = action_payoffs(payoff, total, player) / plays
+            covariance = risk_averse.action_covariance(payoff, average, player)
+            answer = risk_averse.respond(means, covariance, aversion, own_mixing=own_mixing, max_steps=ANSWER_STEPS)
+            answers.append(answer.strategy)
+        return memory, tuple(answers)
 
     return Rule(lambda profile: (), advance)
 

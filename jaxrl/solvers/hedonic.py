@@ -74,7 +74,10 @@ def partitions(players: int) -> np.ndarray:
     Source: Knuth, The Art of Computer Programming, volume 4A, section 7.2.1.5, on restricted growth strings.
     """
     require_count("partitions", "players", players)
-    must, fix = f"there must be at most {MOST_PLAYERS} players", "Follow deviations of players from one partition instead."
+    must, fix = (
+        f"there must be at most {MOST_PLAYERS} players",
+        "Follow moves from one partition instead (hedonic_moves).",
+    )
     require(players <= MOST_PLAYERS, "partitions", must, players, fix)
     labels = np.zeros((1, 1), np.int8)
     for _ in range(players - 1):
