@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import envs
-from benchmarks import offline_data
+from benchmarks import game_data, offline_data
 from benchmarks.measure import Case, outcome, serve, speed
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.multiagent import mappo
@@ -34,6 +34,7 @@ from jaxrl.results import provenance
 from jaxrl.results.progress import Progress
 from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers import cfr, dynamics, extensive
 from jaxrl.solvers.dynamics import regret_matching
 from jaxrl.training import data_parallel, platform, runner
 from jaxrl.training.checkpoint import Checkpoints
@@ -187,6 +188,52 @@ def solve_games(width: int, payoffs: jax.Array) -> jax.Array:
     return jax.lax.map(solve, payoffs, batch_size=width).history.average_nash_conv[:, -1]
 
 
+def extensive_form(game: str, iterations: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Solves a game in extensive form by CFR+ in one compiled call; a piece is ``iterations`` iterations, from the first on."""
+
+    def build() -> Callable[[int], Any]:
+        tree = extensive.from_environment(envs.make(game))
+        solve = jax.jit(functools.partial(cfr.cfr, num_iterations=iterations, rule=cfr.PLUS))
+        return _again(lambda: solve(tree))
+
+    def answer(course: cfr.Course) -> Mapping[str, Any]:
+        return {"value": course.value[-1, 0], "exploitability": course.exploitability[-1]}
+
+    return speed({"iterate": Case(build, iterations, answer)}, seconds, _device())
+
+
+def normal_form(dynamic: str, actions: int, steps: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Follows a dynamic in one compiled call; a piece is ``steps`` steps, from the first on. See ``follow``."""
+    table = game_data.payoffs(actions)
+
+    def build() -> Callable[[int], Any]:
+        payoff = jnp.asarray(table, jnp.float32)
+        return _again(lambda: follow(dynamic, steps, payoff))
+
+    return speed({"iterate": Case(build, steps, lambda profile: game_data.described(table, *profile))}, seconds, _device())
+
+
+@functools.partial(jax.jit, static_argnames=("dynamic", "steps"))
+def follow(dynamic: str, steps: int, payoff: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns the averages of fictitious play, or the last profile of the replicator; payoff: float32[2, A, A]."""
+    if dynamic == "fictitious_play":
+        return dynamics.fictitious_play(payoff, steps).average
+    start = game_data.uniform(payoff.shape[1])
+    return dynamics.replicator(payoff, steps, start=start, step_size=game_data.STEP).profile
+
+
+def _again(solve: Callable[[], Any]) -> Callable[[int], Any]:
+    """Returns work each piece of which solves the same from the beginning; it returns the answer."""
+
+    def work(count: int) -> Any:
+        found = None
+        for _ in range(count):
+            found = jax.block_until_ready(solve())
+        return found
+
+    return work
+
+
 def stepping(
     environment: str,
     parameters: Mapping[str, Any],
@@ -319,6 +366,8 @@ JOBS: Mapping[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "learning": learning,
     "reward_fit": reward_fit,
     "zero_sum_games": zero_sum_games,
+    "extensive_form": extensive_form,
+    "normal_form": normal_form,
     "stepping": stepping,
 }
 
