@@ -55,6 +55,7 @@ EXTENSIVE = {"kuhn": ("Kuhn poker", "kuhn_poker"), "leduc": ("Leduc poker", "led
 VALUES_AGREE = 2e-4  # chips, at stakes of at least 1; exploitability of a course of CFR+ that has not ended
 PLAYS_AGREE = 1e-6  # all plays are the same
 PROFILES_AGREE = 1e-5
+STRIDE = 20  # steps of the replicator that are made in one where the peer chooses its own
 OFFLINE_STEPS = 100  # gradient steps in one update
 _OFFLINE = {"hidden": (256, 256), "batch_size": 256, "learning_rate": 3e-4}
 OFFLINE: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -405,7 +406,10 @@ def _iterated_games(sizes: Sizes) -> Iterator[Comparison]:
     }
     for dynamic, theirs in peers.items():
         entries = [Entry(name, "benchmarks.peers", {"job": job, **task}) for name, job in theirs]
-        entries.append(Entry(OURS, "benchmarks.jobs", {"job": "normal_form", "dynamic": dynamic, **task}))
+        ours = {"job": "normal_form", "dynamic": dynamic, **task}
+        entries.append(Entry(OURS, "benchmarks.jobs", ours))
+        if dynamic == "replicator":
+            entries.append(Entry(f"{OURS}, {STRIDE} steps in one", "benchmarks.jobs", {**ours, "stride": STRIDE}))
         title, noun = {"fictitious_play": ("Fictitious play", "play"), "replicator": ("Replicator", "step")}[dynamic]
         within = PLAYS_AGREE if dynamic == "fictitious_play" else PROFILES_AGREE
         name = f"{title}, {actions}x{actions}, {_count(steps, noun)}"

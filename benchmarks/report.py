@@ -101,13 +101,14 @@ def disagreements(records: Sequence[Record], within: float) -> dict[str, str]:
         within: by how much numbers may differ.
 
     Returns:
-        contender, of ours -> the number that differs most, in words; nothing if all agree.
+        contender, of ours -> a number that differs by more, or is none, in words; nothing if all agree.
     """
     found = {}
     for ours, peer in itertools.product(records, records):
         if ours["ours"] and not peer["ours"] and ours["starts"] and peer["starts"]:
-            name, mine, theirs = max(_answer_pairs(ours, peer), key=lambda pair: abs(pair[1] - pair[2]))
-            if not abs(mine - theirs) <= within:
+            for name, mine, theirs in _answer_pairs(ours, peer):
+                if abs(mine - theirs) <= within:
+                    continue
                 found[ours["contender"]] = f"{name} is {mine:.9g}, and {theirs:.9g} by {peer['contender']}"
     return found
 
