@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 STEP = 0.01  # time in one step of the replicator
+SEED = 1  # in its games no two best responses to what was played tie: ours takes the first, nashpy draws one
 # Payoffs are multiples of 1 / GRID up to 1 in size: so many plays of them add up without rounding, in float32, too.
 GRID = 2**13
 MOST_PLAYS = 2**24 // GRID
@@ -13,7 +14,7 @@ MOST_PLAYS = 2**24 // GRID
 
 def payoffs(actions: int) -> np.ndarray:
     """Returns a random zero-sum game of two players, float64[2, A, A], with A = ``actions``."""
-    row = np.random.default_rng(0).integers(-GRID, GRID, (actions, actions), endpoint=True) / GRID
+    row = np.random.default_rng(SEED).integers(-GRID, GRID, (actions, actions), endpoint=True) / GRID
     return np.stack([row, -row])
 
 

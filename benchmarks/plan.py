@@ -393,7 +393,7 @@ def _iterated_games(sizes: Sizes) -> Iterator[Comparison]:
             Entry("open_spiel, C++", "benchmarks.peers", {"job": "open_spiel_cfr", "game": theirs, **task}),
             Entry(OURS, "benchmarks.jobs", {"job": "extensive_form", "game": game, **task}),
         ]
-        name = f"CFR+ on {title}, {_count(iterations, 'iteration')}"
+        name = f"CFR+ on {title}, {iterations:,} iterations"
         yield Comparison("games", name, entries, sizes.repeats, within=VALUES_AGREE)
     actions, steps = sizes.dynamics
     task = {"actions": actions, "steps": steps, "seconds": sizes.training_seconds}
@@ -410,9 +410,9 @@ def _iterated_games(sizes: Sizes) -> Iterator[Comparison]:
         entries.append(Entry(OURS, "benchmarks.jobs", ours))
         if dynamic == "replicator":
             entries.append(Entry(f"{OURS}, {STRIDE} steps in one", "benchmarks.jobs", {**ours, "stride": STRIDE}))
-        title, noun = {"fictitious_play": ("Fictitious play", "play"), "replicator": ("Replicator", "step")}[dynamic]
+        title, noun = {"fictitious_play": ("Fictitious play", "plays"), "replicator": ("Replicator", "steps")}[dynamic]
         within = PLAYS_AGREE if dynamic == "fictitious_play" else PROFILES_AGREE
-        name = f"{title}, {actions}x{actions}, {_count(steps, noun)}"
+        name = f"{title}, {actions}x{actions}, {steps:,} {noun}"
         yield Comparison("games", name, entries, sizes.repeats, within=within)
 
 

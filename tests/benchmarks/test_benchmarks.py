@@ -440,6 +440,16 @@ def test_plays_add_up_without_rounding():
     assert steps <= game_data.MOST_PLAYS
 
 
+@pytest.mark.parametrize(("actions", "steps"), [plan.FULL.dynamics, plan.QUICK.dynamics, (8, 200)])
+def test_no_two_answers_to_what_was_played_tie(actions, steps):
+    row = np.round(game_data.payoffs(actions)[0] * game_data.GRID).astype(int)
+    earned = [row[:, 0], -row[0]]
+    for _ in range(steps - 1):
+        assert all((sums == sums.max()).sum() == 1 for sums in earned)
+        first, second = (sums.argmax() for sums in earned)
+        earned = [earned[0] + row[:, second], earned[1] - row[first]]
+
+
 def test_a_profile_is_described_by_what_it_earns():
     pennies = np.array([[[1.0, -1], [-1, 1]], [[-1.0, 1], [1, -1]]])
     found = game_data.described(pennies, np.array([3, 1]), np.array([0.5, 0.5]))
