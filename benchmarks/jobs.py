@@ -188,16 +188,19 @@ def solve_games(width: int, payoffs: jax.Array) -> jax.Array:
     return jax.lax.map(solve, payoffs, batch_size=width).history.average_nash_conv[:, -1]
 
 
-def extensive_form(game: str, iterations: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """Solves a game in extensive form by CFR+ in one compiled call; a piece is ``iterations`` iterations, from the first on."""
+def extensive_form(game: str, iterations: int, examined: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Solves a game in extensive form by CFR+ in one compiled call; a piece is ``iterations`` iterations, from the first on.
+
+    The answer is the value after them, and the exploitability after ``examined`` iterations.
+    """
 
     def build() -> Callable[[int], Any]:
         tree = extensive.from_environment(envs.make(game))
-        solve = jax.jit(functools.partial(cfr.cfr, num_iterations=iterations, rule=cfr.PLUS))
-        return _again(lambda: solve(tree))
+        return _again(lambda: solve_extensive(iterations, tree))
 
     def answer(course: cfr.Course) -> Mapping[str, Any]:
-        return {"value": course.value[-1, 0], "exploitability": course.exploitability[-1]}
+        early = solve_extensive(examined, extensive.from_environment(envs.make(game)))
+        return {"value": course.value[-1, 0], "exploitability": early.exploitability[-1]}
 
     return speed({"iterate": Case(build, iterations, answer)}, seconds, _device())
 
@@ -214,6 +217,12 @@ def normal_form(dynamic: str, actions: int, steps: int, seconds: float, stride: 
         return _again(lambda: follow(dynamic, steps // stride, stride, payoff))
 
     return speed({"iterate": Case(build, steps, lambda profile: game_data.described(table, *profile))}, seconds, _device())
+
+
+@functools.partial(jax.jit, static_argnames=("iterations",))
+def solve_extensive(iterations: int, game: extensive.ExtensiveGame) -> cfr.Course:
+    """Makes so many iterations of CFR+."""
+    return cfr.cfr(game, iterations, cfr.PLUS)
 
 
 @functools.partial(jax.jit, static_argnames=("dynamic", "steps", "stride"))

@@ -371,8 +371,11 @@ def linear_programmes(games: int, actions: int, seconds: float) -> Iterator[dict
     return speed({"solve": Case(build, games)}, seconds, "cpu")
 
 
-def open_spiel_cfr(game: str, iterations: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """Solves a game in extensive form by CFR+ in C++; a piece is ``iterations`` iterations, going on where the last one ended."""
+def open_spiel_cfr(game: str, iterations: int, examined: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Solves a game in extensive form by CFR+ in C++; a piece is ``iterations`` iterations, going on where the last one ended.
+
+    The answer is as in our job.
+    """
     import pyspiel
 
     def build() -> Callable[[int], Any]:
@@ -388,7 +391,10 @@ def open_spiel_cfr(game: str, iterations: int, seconds: float) -> Iterator[dict[
     def answer(solver) -> Mapping[str, float]:
         tree, average = pyspiel.load_game(game), solver.average_policy()
         value = pyspiel.expected_returns(tree.new_initial_state(), average, -1, True)[0]
-        return {"value": value, "exploitability": pyspiel.exploitability(tree, average)}
+        early = pyspiel.CFRPlusSolver(tree)
+        for _ in range(examined):
+            early.evaluate_and_update_policy()
+        return {"value": value, "exploitability": pyspiel.exploitability(tree, early.average_policy())}
 
     return speed({"iterate": Case(build, iterations, answer)}, seconds, "cpu")
 

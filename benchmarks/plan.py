@@ -52,7 +52,8 @@ IPPO_PARAMETERS = 2 * (14 * 64 + 64 + 64 * 64 + 64) + (64 * 5 + 5) + (64 + 1)  #
 # Games in extensive form: ours, and its name in open_spiel.
 EXTENSIVE = {"kuhn": ("Kuhn poker", "kuhn_poker"), "leduc": ("Leduc poker", "leduc_poker")}
 # Up to which answers of ours and of a peer agree, which count in float32 and in float64.
-VALUES_AGREE = 2e-4  # chips, at stakes of at least 1; exploitability of a course of CFR+ that has not ended
+VALUES_AGREE = 1e-4  # chips, at stakes of 1 and more
+EXAMINED = 40  # iterations of CFR+ after which its exploitability is compared: rounding grows, to 2e-4 after 150 on Leduc poker
 PLAYS_AGREE = 1e-6  # all plays are the same
 PROFILES_AGREE = 1e-5
 STRIDE = 20  # steps of the replicator that are made in one where the peer chooses its own
@@ -388,7 +389,7 @@ def _iterated_games(sizes: Sizes) -> Iterator[Comparison]:
     """Games solved step by step, each in one compiled call: CFR+ with alternating updates, fictitious play, the replicator."""
     for game, iterations in sizes.cfr:
         title, theirs = EXTENSIVE[game]
-        task = {"iterations": iterations, "seconds": sizes.training_seconds}
+        task = {"iterations": iterations, "examined": EXAMINED, "seconds": sizes.training_seconds}
         entries = [
             Entry("open_spiel, C++", "benchmarks.peers", {"job": "open_spiel_cfr", "game": theirs, **task}),
             Entry(OURS, "benchmarks.jobs", {"job": "extensive_form", "game": game, **task}),

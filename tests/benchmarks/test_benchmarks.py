@@ -413,7 +413,7 @@ def test_the_plain_loop_of_ippo_learns_what_pays():
 
 
 ITERATED = {
-    "cfr": (peers.open_spiel_cfr, jobs.extensive_form, {"iterations": 100}, {"game": "kuhn_poker"}, {"game": "kuhn"}),
+    "cfr": (peers.open_spiel_cfr, jobs.extensive_form, {"iterations": 50}, {"game": "kuhn_poker"}, {"game": "kuhn"}),
     "plays": (peers.nashpy_fictitious_play, jobs.normal_form, {"actions": 8}, {}, {"dynamic": "fictitious_play"}),
     "open_spiel": (peers.open_spiel_replicator, jobs.normal_form, {"actions": 8}, {}, {"dynamic": "replicator"}),
     "nashpy": (peers.nashpy_replicator, jobs.normal_form, {"actions": 8}, {}, {"dynamic": "replicator", "stride": plan.STRIDE}),
@@ -424,11 +424,11 @@ ITERATED = {
 def test_games_end_where_the_peers_end(name):
     pytest.importorskip("pyspiel" if name in ("cfr", "open_spiel") else "nashpy")
     theirs, ours, task, *own = ITERATED[name]
-    task = {"seconds": 0.001, **task, **({} if name == "cfr" else {"steps": 200})}
+    task = {"seconds": 0.001, **task, **({"examined": 20} if name == "cfr" else {"steps": 200})}
     reports = [next(job(**task, **arguments)) for job, arguments in zip((theirs, ours), own, strict=True)]
     peer, us = (report["answers"]["iterate"] for report in reports)
     assert us == pytest.approx(peer, abs={"cfr": plan.VALUES_AGREE, "plays": plan.PLAYS_AGREE}.get(name, plan.PROFILES_AGREE))
-    far = next(ours(**{**task, **({"iterations": 90} if name == "cfr" else {"steps": 140})}, **own[1]))["answers"]["iterate"]
+    far = next(ours(**{**task, **({"examined": 19} if name == "cfr" else {"steps": 140})}, **own[1]))["answers"]["iterate"]
     assert far != pytest.approx(peer, abs=plan.PROFILES_AGREE)  # the numbers tell answers apart
 
 
