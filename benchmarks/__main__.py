@@ -169,11 +169,13 @@ def _compare(comparison: Comparison, interpreters: Interpreters) -> tuple[list[r
                 reasons[entry.contender] = str(error)
         repeats, failed = in_turn(workers, comparison.repeats)
     reasons |= failed
-
     records = [
         report.record(comparison, entry, starts[entry.contender], repeats.get(entry.contender, ()))
         for entry in comparison.entries
     ]
+    if comparison.within is not None:
+        reasons |= report.disagreements(records, comparison.within)
+
     failures = [
         {"group": comparison.group, "name": comparison.name, "contender": entry.contender, "ours": entry.is_ours}
         | {"reason": reasons[entry.contender]}

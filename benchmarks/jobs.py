@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import envs
-from benchmarks import offline_data
+from benchmarks import game_data, offline_data
 from benchmarks.measure import Case, outcome, serve, speed
 from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.multiagent import mappo
@@ -34,6 +34,7 @@ from jaxrl.results import provenance
 from jaxrl.results.progress import Progress
 from jaxrl.results.recorder import Recorder
 from jaxrl.results.run_directory import RunDirectory
+from jaxrl.solvers import cfr, dynamics, extensive
 from jaxrl.solvers.dynamics import regret_matching
 from jaxrl.training import data_parallel, platform, runner
 from jaxrl.training.checkpoint import Checkpoints
@@ -187,6 +188,67 @@ def solve_games(width: int, payoffs: jax.Array) -> jax.Array:
     return jax.lax.map(solve, payoffs, batch_size=width).history.average_nash_conv[:, -1]
 
 
+def extensive_form(game: str, iterations: int, examined: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Solves a game in extensive form by CFR+ in one compiled call; a piece is ``iterations`` iterations, from the first on.
+
+    The answer is the value after them, and the exploitability after ``examined`` iterations.
+    """
+
+    def build() -> Callable[[int], Any]:
+        tree = extensive.from_environment(envs.make(game))
+        return _again(lambda: solve_extensive(iterations, tree))
+
+    def answer(course: cfr.Course) -> Mapping[str, Any]:
+        early = solve_extensive(examined, extensive.from_environment(envs.make(game)))
+        return {"value": course.value[-1, 0], "exploitability": early.exploitability[-1]}
+
+    return speed({"iterate": Case(build, iterations, answer)}, seconds, _device())
+
+
+def normal_form(dynamic: str, actions: int, steps: int, seconds: float, stride: int = 1) -> Iterator[dict[str, Any]]:
+    """Follows a dynamic in one compiled call; a piece is ``steps`` steps, from the first on. See ``follow``.
+
+    The replicator makes ``stride`` of its steps in one, so that fewer lead as far.
+    """
+    table = game_data.payoffs(actions)
+
+    def build() -> Callable[[int], Any]:
+        payoff = jnp.asarray(table, jnp.float32)
+        return _again(lambda: follow(dynamic, steps // stride, stride, payoff))
+
+    return speed({"iterate": Case(build, steps, lambda profile: game_data.described(table, *profile))}, seconds, _device())
+
+
+@functools.partial(jax.jit, static_argnames=("iterations",))
+def solve_extensive(iterations: int, game: extensive.ExtensiveGame) -> cfr.Course:
+    """Makes so many iterations of CFR+."""
+    return cfr.cfr(game, iterations, cfr.PLUS)
+
+
+@functools.partial(jax.jit, static_argnames=("dynamic", "steps", "stride"))
+def follow(dynamic: str, steps: int, stride: int, payoff: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns the averages of fictitious play, or the last profile of the replicator, in steps of ``stride * STEP``.
+
+    payoff: float32[2, A, A].
+    """
+    if dynamic == "fictitious_play":
+        return dynamics.fictitious_play(payoff, steps).average
+    start = game_data.uniform(payoff.shape[1])
+    return dynamics.replicator(payoff, steps, start=start, step_size=stride * game_data.STEP).profile
+
+
+def _again(solve: Callable[[], Any]) -> Callable[[int], Any]:
+    """Returns work each piece of which solves the same from the beginning; it returns the answer."""
+
+    def work(count: int) -> Any:
+        found = None
+        for _ in range(count):
+            found = jax.block_until_ready(solve())
+        return found
+
+    return work
+
+
 def stepping(
     environment: str,
     parameters: Mapping[str, Any],
@@ -319,6 +381,8 @@ JOBS: Mapping[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "learning": learning,
     "reward_fit": reward_fit,
     "zero_sum_games": zero_sum_games,
+    "extensive_form": extensive_form,
+    "normal_form": normal_form,
     "stepping": stepping,
 }
 

@@ -31,10 +31,12 @@ class Case(NamedTuple):
 
     build: () -> work; ``work(count)`` does ``count`` equal pieces of work and returns when the last one has ended.
     steps: in one piece; of the environment, unless the job says what else a step is.
+    answer: of the first piece: what ``work(1)`` returned -> numbers that must be the same for all who do this work, or nearly.
     """
 
     build: Callable[[], Callable[[int], Any]]
     steps: int
+    answer: Callable[[Any], Mapping[str, float]] | None = None
 
 
 def speed(cases: Mapping[str, Case], seconds: float, device: str) -> Iterator[dict[str, Any]]:
@@ -49,20 +51,24 @@ def speed(cases: Mapping[str, Case], seconds: float, device: str) -> Iterator[di
         device: what the work runs on, for the record.
 
     Yields:
-        First ``device``, ``baseline_bytes`` and ``peak_bytes`` of this process, and ``ready_seconds`` of every case. Then, for
-        each repeat, ``peak_bytes`` and ``cases``: name -> ``steps`` and the ``seconds`` they took.
+        First ``device``, ``baseline_bytes`` and ``peak_bytes`` of this process, ``ready_seconds`` of every case, and ``answers``
+        of those that have one. Then, for each repeat, ``peak_bytes`` and ``cases``: name -> ``steps`` and the ``seconds`` they
+        took.
     """
     baseline = peak_memory()
-    ready, prepared = {}, {}
+    ready, prepared, answers = {}, {}, {}
     for name, case in cases.items():
         begun = time.perf_counter()
         work = case.build()
-        work(1)
+        result = work(1)
         first = time.perf_counter() - begun
+        if case.answer is not None:
+            answers[name] = {part: float(value) for part, value in case.answer(result).items()}
         piece = _seconds(work, 1)
         ready[name] = max(0.0, first - piece)
         prepared[name] = work, math.ceil(seconds / piece)
-    yield {"device": device, "baseline_bytes": baseline, "peak_bytes": peak_memory(), "ready_seconds": ready}
+    memory = {"baseline_bytes": baseline, "peak_bytes": peak_memory()}
+    yield {"device": device, **memory, "ready_seconds": ready, **({"answers": answers} if answers else {})}
     while True:
         measured = {
             name: {"steps": cases[name].steps * count, "seconds": _seconds(work, count)}

@@ -1,6 +1,7 @@
 """The virtual environment that holds the peers, apart from ours because their requirements are not ours."""
 
 import json
+import platform as host
 import subprocess
 import sys
 from importlib import metadata
@@ -9,7 +10,10 @@ from pathlib import Path
 from benchmarks.measure import ROOT
 
 FOLDER = ROOT / ".venv-peers"
-LIBRARIES = ("torch", "rejax", "gymnax", "jaxmarl", "navix", "stable-baselines3", "mctx", "flax", "optax")
+LIBRARIES = ("torch", "rejax", "gymnax", "jaxmarl", "navix", "stable-baselines3", "mctx", "flax", "optax", "nashpy")
+# There are compiled packages of open_spiel for these machines alone; elsewhere its jobs fail and the others go on.
+HAS_OPEN_SPIEL = (sys.platform, host.machine()) == ("linux", "x86_64")
+LIBRARIES += ("open_spiel",) if HAS_OPEN_SPIEL else ()
 
 
 class PeersError(Exception):
@@ -24,6 +28,7 @@ def requirements(platform: str) -> list[list[str]]:
     """
     jax = "jax[cuda13]" if platform == "gpu" else "jax"
     others = ["rejax==0.1.3", "gymnax==0.0.9", "jaxmarl==0.2.0", "navix==0.7.4", "stable-baselines3==2.9.2", "mctx==0.0.71"]
+    others += ["nashpy==0.0.43", *(["open_spiel==2.0.2"] if HAS_OPEN_SPIEL else [])]
     others += [f"{name}=={metadata.version(name)}" for name in ("flax", "optax")]
     return [["torch==2.13.0"], [*others, f"{jax}=={metadata.version('jax')}"]]
 

@@ -2,9 +2,10 @@
 
 Runs in an interpreter of its own, which need not have jaxrl.
 
-rejax: PPO, DQN and PQN on gymnax's CartPole, SAC and TD3 on its Pendulum. gymnax, JaxMARL and navix: random steps.
-stable-baselines3: PPO on Gymnasium's CartPole. torch: the fit of a reward model. scipy: linear programmes. mctx: AlphaZero on
-tic-tac-toe. flax and optax: behaviour cloning and CQL.
+rejax: PPO, DQN and PQN on gymnax's CartPole, SAC and TD3 on its Pendulum. gymnax, JaxMARL and navix: random steps; JaxMARL also
+IPPO on simple spread.
+stable-baselines3: PPO on Gymnasium's CartPole. torch: the fit of a reward model. scipy: linear programmes. open_spiel and nashpy:
+games, step by step. mctx: AlphaZero on tic-tac-toe. flax and optax: behaviour cloning and CQL.
 """
 
 import platform
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from benchmarks import game_data
 from benchmarks.measure import Case, outcome, serve, speed
 
 STEPS_PER_BLOCK = 64  # as in our jobs
@@ -108,6 +110,30 @@ def mctx_training(config: Mapping[str, Any], seeds: int, updates: int, learns: b
     def build() -> Callable[[int], None]:
         init, self_play, update = mctx_alphazero.loop(sizes)
         return _learners(seeds, init, update if learns else self_play, updates)
+
+    steps = seeds * updates * sizes.num_envs * sizes.num_steps
+    return speed({"train": Case(build, steps)}, seconds, jax.devices()[0].device_kind)
+
+
+def jaxmarl_training(
+    environment: str, config: Mapping[str, Any], parameters: int, seeds: int, updates: int, seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Trains IPPO on an environment of JaxMARL; a piece is ``updates`` updates, a step one of the environment.
+
+    Fails unless the network has as many ``parameters`` as ours.
+    """
+    import jax
+
+    from benchmarks import jaxmarl_ippo
+
+    sizes = jaxmarl_ippo.Config(**config)
+
+    def build() -> Callable[[int], None]:
+        init, update = jaxmarl_ippo.loop(sizes, jaxmarl_ippo.jaxmarl_game(environment))
+        found = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(init, jax.random.PRNGKey(0)).params))
+        if found != parameters:
+            raise RuntimeError(f"the network has {found} parameters, and ours {parameters}")
+        return _learners(seeds, init, update, updates)
 
     steps = seeds * updates * sizes.num_envs * sizes.num_steps
     return speed({"train": Case(build, steps)}, seconds, jax.devices()[0].device_kind)
@@ -345,6 +371,101 @@ def linear_programmes(games: int, actions: int, seconds: float) -> Iterator[dict
     return speed({"solve": Case(build, games)}, seconds, "cpu")
 
 
+def open_spiel_cfr(game: str, iterations: int, examined: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Solves a game in extensive form by CFR+ in C++; a piece is ``iterations`` iterations, going on where the last one ended.
+
+    The answer is as in our job.
+    """
+    import pyspiel
+
+    def build() -> Callable[[int], Any]:
+        solver = pyspiel.CFRPlusSolver(pyspiel.load_game(game))
+
+        def work(count: int) -> Any:
+            for _ in range(count * iterations):
+                solver.evaluate_and_update_policy()
+            return solver
+
+        return work
+
+    def answer(solver) -> Mapping[str, float]:
+        tree, average = pyspiel.load_game(game), solver.average_policy()
+        value = pyspiel.expected_returns(tree.new_initial_state(), average, -1, True)[0]
+        early = pyspiel.CFRPlusSolver(tree)
+        for _ in range(examined):
+            early.evaluate_and_update_policy()
+        return {"value": value, "exploitability": pyspiel.exploitability(tree, early.average_policy())}
+
+    return speed({"iterate": Case(build, iterations, answer)}, seconds, "cpu")
+
+
+def nashpy_fictitious_play(actions: int, steps: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Plays ``steps`` times, at first the first action of both players, which count as played once; a piece is all plays."""
+    import nashpy
+    import numpy as np
+
+    table = game_data.payoffs(actions)
+
+    def play() -> Any:
+        first = [np.eye(1, actions)[0], np.eye(1, actions)[0]]
+        counts: Any = first
+        for counts in nashpy.Game(*table).fictitious_play(steps - 1, play_counts=first):  # noqa: B007 (the last one)
+            pass
+        return counts
+
+    return _followed(play, table, steps, seconds)
+
+
+def nashpy_replicator(actions: int, steps: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Follows the replicator for the time of ``steps`` steps, seen after each of them.
+
+    Its integrator is scipy's ``odeint``, which chooses its own steps.
+    """
+    import nashpy
+    import numpy as np
+
+    table, times = game_data.payoffs(actions), game_data.STEP * np.arange(steps + 1)
+
+    def follow() -> Any:
+        x0, y0 = game_data.uniform(actions)
+        return [course[-1] for course in nashpy.Game(*table).asymmetric_replicator_dynamics(x0, y0, times)]
+
+    return _followed(follow, table, steps, seconds)
+
+
+def open_spiel_replicator(actions: int, steps: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Follows the replicator by the classical Runge-Kutta method of fourth order, as ours does; a piece is all steps."""
+    import numpy as np
+    from open_spiel.python.egt import dynamics
+
+    table = game_data.payoffs(actions)
+
+    def follow() -> Any:
+        growth = dynamics.MultiPopulationDynamics(table, dynamics.replicator)
+        state, step = np.concatenate(game_data.uniform(actions)), game_data.STEP
+        for _ in range(steps):
+            first = growth(state)
+            second = growth(state + step / 2 * first)
+            third = growth(state + step / 2 * second)
+            state = state + step / 6 * (first + 2 * second + 2 * third + growth(state + step * third))
+        return np.split(state, 2)
+
+    return _followed(follow, table, steps, seconds)
+
+
+def _followed(follow: Callable[[], Any], table: Any, steps: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Returns the job of a dynamic, each piece of which follows it from the beginning: ``() -> two strategies``."""
+
+    def work(count: int) -> Any:
+        found = None
+        for _ in range(count):
+            found = follow()
+        return found
+
+    case = Case(lambda: work, steps, lambda profile: game_data.described(table, *profile))
+    return speed({"iterate": case}, seconds, "cpu")
+
+
 def versions(packages: list[str]) -> Iterator[dict[str, Any]]:
     """Reports the versions of this interpreter and of these packages."""
     yield {"python": platform.python_version(), "packages": {name: metadata.version(name) for name in packages}}
@@ -355,6 +476,7 @@ JOBS: Mapping[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "rejax_training": rejax_training,
     "rejax_learning": rejax_learning,
     "mctx_training": mctx_training,
+    "jaxmarl_training": jaxmarl_training,
     "flax_training": flax_training,
     "gymnax_stepping": gymnax_stepping,
     "jaxmarl_stepping": jaxmarl_stepping,
@@ -362,6 +484,10 @@ JOBS: Mapping[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "stable_baselines3_training": stable_baselines3_training,
     "torch_reward_fit": torch_reward_fit,
     "linear_programmes": linear_programmes,
+    "open_spiel_cfr": open_spiel_cfr,
+    "open_spiel_replicator": open_spiel_replicator,
+    "nashpy_fictitious_play": nashpy_fictitious_play,
+    "nashpy_replicator": nashpy_replicator,
 }
 
 if __name__ == "__main__":

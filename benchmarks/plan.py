@@ -45,6 +45,18 @@ HEADS = {
 # AlphaZero's defaults, written out for the peers.
 SEARCHED = {"num_envs": 64, "num_steps": 16, "num_simulations": 32, "max_considered": 16, "gumbel_scale": 1.0, "hidden": (64, 64)}
 SEARCHED |= {"num_gradient_steps": 32, "batch_size": 256, "buffer_size": 16_384, "learning_rate": 1e-3, "weight_decay": 1e-4}
+# MAPPO's defaults, written out for the peer, whose critic learns values as they are. A third of them are PPO's.
+IPPO = {"num_envs": 16, "num_steps": 128, "num_epochs": 4, "num_minibatches": 4, "hidden": (64, 64), "learning_rate": 7e-4}
+IPPO |= {"gamma": 0.99, "gae_lambda": 0.95, "clip_eps": 0.2, "ent_coef": 0.01, "vf_coef": 1.0, "max_grad_norm": 10.0}
+IPPO_PARAMETERS = 2 * (14 * 64 + 64 + 64 * 64 + 64) + (64 * 5 + 5) + (64 + 1)  # 14 numbers are seen, of 5 actions one is taken
+# Games in extensive form: ours, and its name in open_spiel.
+EXTENSIVE = {"kuhn": ("Kuhn poker", "kuhn_poker"), "leduc": ("Leduc poker", "leduc_poker")}
+# Up to which answers of ours and of a peer agree, which count in float32 and in float64.
+VALUES_AGREE = 1e-4  # chips, at stakes of 1 and more
+EXAMINED = 40  # iterations of CFR+ after which its exploitability is compared: rounding grows, to 2e-4 after 150 on Leduc poker
+PLAYS_AGREE = 1e-6  # all plays are the same
+PROFILES_AGREE = 1e-5
+STRIDE = 20  # steps of the replicator that are made in one where the peer chooses its own
 OFFLINE_STEPS = 100  # gradient steps in one update
 _OFFLINE = {"hidden": (256, 256), "batch_size": 256, "learning_rate": 3e-4}
 OFFLINE: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -75,6 +87,8 @@ class Sizes:
     learning_seeds: int = 8
     learning_updates: int = 976  # of 512 steps: half a million steps
     games: int = 1024
+    cfr: tuple[tuple[str, int], ...] = (("kuhn", 10_000), ("leduc", 200))  # games in extensive form, iterations in a piece
+    dynamics: tuple[int, int] = (100, 2000)  # actions of each player, steps in a piece
     num_envs: tuple[int, ...] = (1, 64, 1024, 8192)
     environments: int | None = None  # how many of the registry, None for all
     off_policy_seeds: tuple[int, ...] = (1, 16)
@@ -100,6 +114,8 @@ QUICK = Sizes(
     learning_seeds=2,
     learning_updates=4,
     games=8,
+    cfr=(("kuhn", 10),),
+    dynamics=(5, 20),
     num_envs=(1, 8),
     environments=1,
     off_policy_seeds=(1,),
@@ -138,6 +154,7 @@ class Comparison(NamedTuple):
     repeats: how often each is measured.
     seeds: independent learners, None where nothing learns.
     restarts: ours is started twice, so that the second start finds the compiled programs of the first.
+    within: by how much answers to the same task may differ; None where there are none.
     """
 
     group: Group
@@ -146,6 +163,7 @@ class Comparison(NamedTuple):
     repeats: int
     seeds: int | None = None
     restarts: bool = False
+    within: float | None = None
 
 
 # Environments that others have too, and the parameters with which they are the same task.
@@ -226,14 +244,22 @@ def _ppo(sizes: Sizes) -> Iterator[Comparison]:
 
 
 def _mappo(sizes: Sizes) -> Iterator[Comparison]:
-    """Simple spread in 16 environments with three agents each, 2048 steps an update: critics of their own, or a central one."""
+    """Simple spread in 16 environments with three agents each, 2048 steps an update: critics of their own, or a central one.
+
+    The peer's critic, and ours beside it, learn values as they are; by default ours learns them in units of their moments.
+    """
     for seeds in sizes.mappo_seeds:
         updates = 2 if sizes.shorten else _clamp(64 // seeds, 2, 32)
         task = {"job": "training", "algorithm": "mappo", "environment": "simple_spread", "seeds": seeds, "updates": updates}
-        entries = [
-            Entry(f"{OURS}, {name}", "benchmarks.jobs", {**task, "seconds": sizes.training_seconds, "changes": changes})
-            for name, changes in (("IPPO", {"centralized": False}), ("MAPPO", {"centralized": True}))
-        ]
+        task["seconds"] = sizes.training_seconds
+        theirs = {"job": "jaxmarl_training", "environment": JAXMARL["simple_spread"], "config": IPPO}
+        theirs["parameters"] = IPPO_PARAMETERS
+        theirs |= {name: task[name] for name in ("seeds", "updates", "seconds")}
+        entries = [Entry("jaxmarl, plain loop", "benchmarks.peers", theirs)]
+        variants = {"IPPO, values as they are": {"centralized": False, "normalize_value": False, **IPPO}}
+        variants |= {"IPPO": {"centralized": False}, "MAPPO": {"centralized": True}}
+        for name, changes in variants.items():
+            entries.append(Entry(f"{OURS}, {name}", "benchmarks.jobs", {**task, "changes": changes}))
         yield Comparison("mappo", f"MAPPO simple spread, {_count(seeds, 'seed')}", entries, sizes.repeats, seeds)
 
 
@@ -356,6 +382,39 @@ def _games(sizes: Sizes) -> Iterator[Comparison]:
     for name, width in ((f"{OURS}, all games vmapped", sizes.games), (f"{OURS}, 32 games vmapped", min(32, sizes.games))):
         entries.append(Entry(name, "benchmarks.jobs", {"job": "zero_sum_games", "width": width, **task}))
     yield Comparison("games", f"{sizes.games:,} zero-sum games, 10x10", entries, sizes.repeats)
+    yield from _iterated_games(sizes)
+
+
+def _iterated_games(sizes: Sizes) -> Iterator[Comparison]:
+    """Games solved step by step, each in one compiled call: CFR+ with alternating updates, fictitious play, the replicator."""
+    for game, iterations in sizes.cfr:
+        title, theirs = EXTENSIVE[game]
+        task = {"iterations": iterations, "examined": EXAMINED, "seconds": sizes.training_seconds}
+        entries = [
+            Entry("open_spiel, C++", "benchmarks.peers", {"job": "open_spiel_cfr", "game": theirs, **task}),
+            Entry(OURS, "benchmarks.jobs", {"job": "extensive_form", "game": game, **task}),
+        ]
+        name = f"CFR+ on {title}, {iterations:,} iterations"
+        yield Comparison("games", name, entries, sizes.repeats, within=VALUES_AGREE)
+    actions, steps = sizes.dynamics
+    task = {"actions": actions, "steps": steps, "seconds": sizes.training_seconds}
+    peers = {
+        "fictitious_play": (("nashpy", "nashpy_fictitious_play"),),
+        "replicator": (
+            ("open_spiel, Runge-Kutta", "open_spiel_replicator"),
+            ("nashpy, steps of its choice", "nashpy_replicator"),
+        ),
+    }
+    for dynamic, theirs in peers.items():
+        entries = [Entry(name, "benchmarks.peers", {"job": job, **task}) for name, job in theirs]
+        ours = {"job": "normal_form", "dynamic": dynamic, **task}
+        entries.append(Entry(OURS, "benchmarks.jobs", ours))
+        if dynamic == "replicator":
+            entries.append(Entry(f"{OURS}, {STRIDE} steps in one", "benchmarks.jobs", {**ours, "stride": STRIDE}))
+        title, noun = {"fictitious_play": ("Fictitious play", "plays"), "replicator": ("Replicator", "steps")}[dynamic]
+        within = PLAYS_AGREE if dynamic == "fictitious_play" else PROFILES_AGREE
+        name = f"{title}, {actions}x{actions}, {steps:,} {noun}"
+        yield Comparison("games", name, entries, sizes.repeats, within=within)
 
 
 def _stepping(sizes: Sizes, environment: str, devices: int) -> Comparison:

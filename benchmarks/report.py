@@ -32,9 +32,9 @@ def record(
 
     Returns:
         ``group``, ``name``, ``seeds``, ``contender``, ``ours``, ``arguments``, ``device``, ``starts`` (``ready_seconds`` of every
-        case, ``baseline_bytes``, ``peak_bytes``), ``peak_bytes`` (of the measured process), ``cases``: name -> raw ``steps``
-        and ``seconds`` (and what else was found) of every repeat, ``steps_per_second`` of every repeat, ``median``, ``lowest``
-        and ``highest``.
+        case, ``baseline_bytes``, ``peak_bytes``, and ``answers`` where there are any), ``peak_bytes`` (of the measured process),
+        ``cases``: name -> raw ``steps`` and ``seconds`` (and what else was found) of every repeat, ``steps_per_second`` of every
+        repeat, ``median``, ``lowest`` and ``highest``.
     """
     names = repeats[0]["cases"] if repeats else ()
     return {
@@ -93,10 +93,37 @@ def ratios(records: Sequence[Record]) -> list[dict[str, Any]]:
     return found
 
 
+def disagreements(records: Sequence[Record], within: float) -> dict[str, str]:
+    """Compares the answers of each of ours with those of each peer, number by number.
+
+    Args:
+        records: of one comparison.
+        within: by how much numbers may differ.
+
+    Returns:
+        contender, of ours -> a number that differs by more, or is none, in words; nothing if all agree.
+    """
+    found = {}
+    for ours, peer in itertools.product(records, records):
+        if ours["ours"] and not peer["ours"] and ours["starts"] and peer["starts"]:
+            for name, mine, theirs in _answer_pairs(ours, peer):
+                if abs(mine - theirs) <= within:
+                    continue
+                found[ours["contender"]] = f"{name} is {mine:.9g}, and {theirs:.9g} by {peer['contender']}"
+    return found
+
+
+def _answer_pairs(ours: Record, peer: Record) -> list[tuple[str, float, float]]:
+    """Returns the name of each number of an answer, and the number in either."""
+    mine, theirs = (one["starts"][0].get("answers", {}) for one in (ours, peer))
+    pairs = ((case, part) for case in mine if case in theirs for part in mine[case])
+    return [(part, mine[case][part], theirs[case][part]) for case, part in pairs]
+
+
 def tables(records: Sequence[Record]) -> list[Table]:
     """Returns the tables that have something to say."""
     records = [one for one in records if one["cases"]]
-    made = [_training(records), _learning(records), _games(records), _stepping(records), _resets(records)]
+    made = [_training(records), _learning(records), _games(records), _iterations(records), _stepping(records), _resets(records)]
     made.append(_ratios(ratios(records)))
     return [table for table in made if table.row_count]
 
@@ -155,6 +182,19 @@ def _games(records: Sequence[Record]) -> Table:
             case, ready = one["cases"]["solve"], one["starts"][0]["ready_seconds"]["solve"]
             rate = f"{case['median']:,.0f}"
             table.add_row(one["name"], one["contender"], rate, _spread(case), f"{1e3 / case['median']:.3f}", f"{ready:.1f}")
+    return table
+
+
+def _iterations(records: Sequence[Record]) -> Table:
+    title = "Games step by step: iterations of CFR+, plays, integration steps; differs: the answer from a peer's, at most"
+    table = _table(title, ("task", "contender"), ("iterations/s", "spread", "each, us", "ready, s", "differs"))
+    for one in records:
+        if "iterate" in one["cases"]:
+            case, ready = one["cases"]["iterate"], one["starts"][0]["ready_seconds"]["iterate"]
+            peers = [peer for peer in records if peer["name"] == one["name"] and not peer["ours"]] if one["ours"] else ()
+            gaps = [abs(mine - theirs) for peer in peers for _, mine, theirs in _answer_pairs(one, peer)]
+            numbers = f"{case['median']:,.0f}", _spread(case), f"{1e6 / case['median']:,.2f}", f"{ready:.1f}"
+            table.add_row(one["name"], one["contender"], *numbers, f"{max(gaps):.0e}" if gaps else "")
     return table
 
 

@@ -15,10 +15,23 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import envs
 from benchmarks import __main__ as command
-from benchmarks import flax_offline, jobs, mctx_alphazero, measure, offline_data, peer_environment, peers, plan, report
+from benchmarks import (
+    flax_offline,
+    game_data,
+    jaxmarl_ippo,
+    jobs,
+    mctx_alphazero,
+    measure,
+    offline_data,
+    peer_environment,
+    peers,
+    plan,
+    report,
+)
 from benchmarks.measure import JobError, Worker, in_turn
 from benchmarks.peer_environment import PeersError
 from jaxrl.algorithms.deep import ppo
+from jaxrl.algorithms.multiagent import mappo
 from jaxrl.algorithms.offline import behaviour_cloning, cql
 from jaxrl.algorithms.planning import alphazero
 from jaxrl.blocks import offline
@@ -346,6 +359,118 @@ def test_scanned_minibatches_are_learned_from():
     _, losses = learn((jax.random.PRNGKey(0), init(jax.random.PRNGKey(1))))
     assert losses.shape == (100,)
     assert losses[-10:].mean() < 0.3 * losses[0]
+
+
+def test_jaxmarl_is_given_our_configuration():
+    config, theirs = mappo.Config(centralized=False, normalize_value=False), jaxmarl_ippo.Config(**plan.IPPO)
+    for name, value in theirs._asdict().items():
+        assert getattr(config, name) == value
+    assert (config.activation, config.shared_parameters, config.clip_value) == ("tanh", True, True)
+    env = envs.make("simple_spread")
+    ours = jax.eval_shape(mappo.make(env, config).init, jax.random.key(0)).params
+    state = jax.eval_shape(jaxmarl_ippo.loop(theirs, spread())[0], jax.random.key(0))
+    assert shapes(state.params) == shapes(ours)
+    assert sum(leaf.size for leaf in jax.tree.leaves(ours)) == plan.IPPO_PARAMETERS
+    for comparison in plan.comparisons(plan.FULL, ("mappo",), (), 1):
+        peer, *us = (entry.arguments for entry in comparison.entries)
+        assert {(one["seeds"], one["updates"]) for one in us} == {(peer["seeds"], peer["updates"])}
+
+
+def spread():
+    """Our simple spread in the peer's words; its episodes never end."""
+    env = envs.make("simple_spread")
+
+    def step(key, state, action):
+        made = env.step(key, state, action)
+        return made.obs, made.state, made.reward, made.terminated
+
+    return jaxmarl_ippo.Game(env.reset, step, 3, env.observation_space.shape[0], 5)
+
+
+def paid_for_action(num_agents=2):
+    """A task without a state: every agent is paid 1 for its action 1, and every step is the last one."""
+
+    def reset(key):
+        return jnp.ones((num_agents, 3)), ()
+
+    def step(key, state, action):
+        return jnp.ones((num_agents, 3)), (), (action == 1).astype(jnp.float32), jnp.bool_(True)
+
+    return jaxmarl_ippo.Game(reset, step, num_agents, 3, 2)
+
+
+def test_the_plain_loop_of_ippo_learns_what_pays():
+    config = jaxmarl_ippo.Config(**{**plan.IPPO, "num_envs": 4, "num_steps": 16, "hidden": (8,), "learning_rate": 1e-2})
+    init, update = jaxmarl_ippo.loop(config, paid_for_action())
+    update, state = jax.jit(update), init(jax.random.key(0))
+    rewards = []
+    for _ in range(20):
+        state, metrics = update(state)
+        rewards.append(float(metrics["reward"]))
+    assert rewards[0] < 0.7
+    assert rewards[-1] > 0.9
+    assert state.obs.shape == (4, 2, 3)
+
+
+ITERATED = {
+    "cfr": (peers.open_spiel_cfr, jobs.extensive_form, {"iterations": 50}, {"game": "kuhn_poker"}, {"game": "kuhn"}),
+    "plays": (peers.nashpy_fictitious_play, jobs.normal_form, {"actions": 8}, {}, {"dynamic": "fictitious_play"}),
+    "open_spiel": (peers.open_spiel_replicator, jobs.normal_form, {"actions": 8}, {}, {"dynamic": "replicator"}),
+    "nashpy": (peers.nashpy_replicator, jobs.normal_form, {"actions": 8}, {}, {"dynamic": "replicator", "stride": plan.STRIDE}),
+}
+
+
+@pytest.mark.parametrize("name", list(ITERATED))
+def test_games_end_where_the_peers_end(name):
+    pytest.importorskip("pyspiel" if name in ("cfr", "open_spiel") else "nashpy")
+    theirs, ours, task, *own = ITERATED[name]
+    task = {"seconds": 0.001, **task, **({"examined": 20} if name == "cfr" else {"steps": 200})}
+    reports = [next(job(**task, **arguments)) for job, arguments in zip((theirs, ours), own, strict=True)]
+    peer, us = (report["answers"]["iterate"] for report in reports)
+    assert us == pytest.approx(peer, abs={"cfr": plan.VALUES_AGREE, "plays": plan.PLAYS_AGREE}.get(name, plan.PROFILES_AGREE))
+    far = next(ours(**{**task, **({"examined": 19} if name == "cfr" else {"steps": 140})}, **own[1]))["answers"]["iterate"]
+    assert far != pytest.approx(peer, abs=plan.PROFILES_AGREE)  # the numbers tell answers apart
+
+
+def test_plays_add_up_without_rounding():
+    table = game_data.payoffs(5)
+    assert (table * game_data.GRID == np.round(table * game_data.GRID)).all()
+    assert np.abs(table).max() <= 1
+    _, steps = plan.FULL.dynamics
+    assert steps <= game_data.MOST_PLAYS
+
+
+@pytest.mark.parametrize(("actions", "steps"), [plan.FULL.dynamics, plan.QUICK.dynamics, (8, 200)])
+def test_no_two_answers_to_what_was_played_tie(actions, steps):
+    row = np.round(game_data.payoffs(actions)[0] * game_data.GRID).astype(int)
+    earned = [row[:, 0], -row[0]]
+    for _ in range(steps - 1):
+        assert all((sums == sums.max()).sum() == 1 for sums in earned)
+        first, second = (sums.argmax() for sums in earned)
+        earned = [earned[0] + row[:, second], earned[1] - row[first]]
+
+
+def test_a_profile_is_described_by_what_it_earns():
+    pennies = np.array([[[1.0, -1], [-1, 1]], [[-1.0, 1], [1, -1]]])
+    found = game_data.described(pennies, np.array([3, 1]), np.array([0.5, 0.5]))
+    assert found == {"payoff": 0.0, "nash_conv": 0.5, "row": 0.125, "column": 0.25}
+
+
+def test_answers_that_differ_fail_ours():
+    comparison = plan.Comparison("games", "a game", (), 1, within=0.1)
+
+    def found(contender, value):
+        start = {"device": "abacus", "peak_bytes": 1, "answers": {"iterate": {"other": 1.0, "value": value}}}
+        return report.record(comparison, plan.Entry(contender, "", {}), [start], [])
+
+    records = [found("nashpy", 0.0), found(plan.OURS, 0.05), found(f"{plan.OURS}, far", 0.2), found(f"{plan.OURS}, lost", np.nan)]
+    wrong = report.disagreements(records, 0.1)
+    assert wrong == {
+        f"{plan.OURS}, far": "value is 0.2, and 0 by nashpy",
+        f"{plan.OURS}, lost": "value is nan, and 0 by nashpy",
+    }
+    missing = report.record(comparison, plan.Entry("dead", "", {}), [], [])
+    assert report.disagreements([missing, records[1]], 0.1) == {}
 
 
 def test_the_steps_that_are_counted_were_taken():
