@@ -15,6 +15,7 @@ from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import (
+    coma,
     dial,
     friend_or_foe_q,
     independent_reinforce,
@@ -208,6 +209,7 @@ def searching(config: Callable, **changes: Any) -> Callable[[], Any]:
 ATTENTION: dict[str, Any] = {"memory": "attention", "memory_size": 4, "memory_length": 3, "memory_heads": 2}
 RUNNING_MOMENTS = {"normalize_observation": True, "normalize_reward": True, "normalize_value": True}
 OFF_POLICY: dict[str, Any] = {"num_rounds": 2, "batch_size": 4, "buffer_size": 16, "learning_starts": 8, "hidden": (4,)}
+ON_POLICY: dict[str, Any] = {"num_envs": 2, "num_steps": 4, "num_critic_steps": 2, "hidden": (4,)}
 MODEL: dict[str, Any] = {"num_members": 2, "model_hidden": (4,), "model_gradient_steps": 2, "model_batch_size": 4}
 IMAGINED: dict[str, Any] = {"num_elites": 1, "rollouts_per_step": 1, "rollout_length": 2, "num_gradient_steps": 2}
 PLANS: dict[str, Any] = {"horizon": 2, "num_candidates": 4, "num_best": 2, "num_iterations": 2, "num_members": 2}
@@ -320,6 +322,13 @@ CASES = {
     "madqn": Case(madqn.make, env("speaker_listener"), functools.partial(madqn.Config, **OFF_POLICY, shared_parameters=False)),
     "vdn": Case(madqn.make, env("two_step"), functools.partial(madqn.Config, **OFF_POLICY, mixer="sum", agent_ids=True)),
     "qmix": Case(madqn.make, env("two_step"), functools.partial(madqn.Config, **OFF_POLICY, mixer="monotonic", agent_ids=True)),
+    "coma": Case(coma.make, env("two_step"), functools.partial(coma.Config, **ON_POLICY)),
+    "independent_actor_critic": Case(
+        coma.make, env("climb"), functools.partial(coma.Config, **ON_POLICY, critic="own", shared_parameters=False)
+    ),
+    "central_critic": Case(
+        coma.make, env("two_step"), functools.partial(coma.Config, **ON_POLICY, critic="central", agent_ids=True)
+    ),
     "mappo_attention": Case(mappo.make, env("speaker_listener"), small(mappo.Config, **ATTENTION)),
     "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),
     "behaviour_cloning": Case(

@@ -13,6 +13,7 @@ from jaxrl.algorithms.deep import dqn, ppo, pqn, sac, td3
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import (
+    coma,
     dial,
     friend_or_foe_q,
     independent_reinforce,
@@ -99,6 +100,7 @@ CONFIGS = {
     "mean_field_ac": (mean_field_ac.Config(), GAME),
     "friend_or_foe_q": (friend_or_foe_q.Config(), GAME),
     "ppo": (ppo.Config(), GRID),
+    "coma": (coma.Config(), GAME),
     "madqn": (madqn.Config(), GAME),
     "mappo": (mappo.Config(), GAME),
     "dqn": (dqn.Config(), GRID),

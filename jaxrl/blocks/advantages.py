@@ -1,4 +1,4 @@
-"""Advantages relative to each other: standardised to mean 0 and deviation 1, over the steps that count.
+"""Advantages relative to each other, standardised to mean 0 and deviation 1 over the steps that count; counterfactual ones.
 
 Steps at which an agent was inactive do not count (see ``jaxrl.blocks.agents``): ``where`` leaves them out.
 """
@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from jaxrl.errors import require, require_arrays
 
 EPSILON = 1e-8  # added to a deviation that is divided by
 
@@ -48,3 +50,27 @@ def standardize(advantage: jax.Array, batch: Spread, where: jax.Array | None = N
     by_minibatch = centred / (jnp.sqrt(masked_mean(jnp.square(centred), where)) + EPSILON)
     steps = where.reshape(*advantage.shape[:2], -1).any(-1).sum()
     return jnp.where(steps > 1, by_minibatch, by_batch)
+
+
+def counterfactual_baseline(value: jax.Array, probability: jax.Array) -> jax.Array:
+    """Returns sum_b pi_i(b) Q(s, (a_-i, b)): what a joint action is worth if agent i draws its part of it anew.
+
+    It does not depend on what agent i did. So, subtracted from Q(s, a), it changes no policy gradient in expectation.
+
+    Args:
+        value: float32[..., A], Q(s, (a_-i, b)) of the A actions b of agent i, beside what the others did.
+        probability: float32[..., A], pi_i(b).
+
+    Returns:
+        float32[...].
+
+    Raises:
+        ConfigError: the two have different shapes, or hold no numbers.
+
+    Source: Foerster et al. (2018), "Counterfactual Multi-Agent Policy Gradients", equation 4, the second term.
+    """
+    where = "counterfactual_baseline"
+    value, probability = require_arrays(where, value=value, probability=probability).values()
+    must, found = "value and probability must have one shape, [..., A]", (value.shape, probability.shape)
+    require(value.shape == probability.shape and value.ndim > 0, where, must, found, "Give each action both.")
+    return (probability * value).sum(-1)

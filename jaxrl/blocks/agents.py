@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrl.core import spaces
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import Transition
-from jaxrl.core.spaces import joint
+from jaxrl.core.spaces import Box, joint
 
 
 def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:
@@ -35,6 +36,42 @@ def global_observations(env: Environment, batch: Transition) -> tuple[jax.Array,
     if batch.global_obs is not None and batch.next_global_obs is not None:
         return batch.global_obs, batch.next_global_obs
     return joint(env.observation_space, batch.obs), joint(env.observation_space, batch.next_obs)
+
+
+def global_space(env: Environment) -> Box:
+    """Returns the space of what ``global_observations`` shows of one state."""
+    agents = env.num_agents or 1
+    if env.global_obs_fn is None:
+        return Box(-jnp.inf, jnp.inf, (agents * spaces.flat_size(env.observation_space),))
+    seen: Any = jax.eval_shape(lambda key: env.global_obs(env.reset(key)[1]), jax.random.key(0))
+    return Box(-jnp.inf, jnp.inf, seen.shape)
+
+
+def numbered(features: jax.Array) -> jax.Array:
+    """Appends to the features float32[..., N, F] of each agent its number, one-hot: float32[..., N, F + N]."""
+    ids = jnp.eye(features.shape[-2], dtype=jnp.float32)
+    return jnp.concatenate([features, jnp.broadcast_to(ids, (*features.shape[:-1], ids.shape[0]))], axis=-1)
+
+
+def for_every_agent(features: jax.Array, num_agents: int) -> jax.Array:
+    """Repeats what is seen of an environment, float32[..., G], for the agents in it: float32[..., N, G]."""
+    return jnp.broadcast_to(features[..., None, :], (*features.shape[:-1], num_agents, features.shape[-1]))
+
+
+def actions_of_others(action: jax.Array, num_actions: int) -> jax.Array:
+    """Returns what all other agents do, as each agent is told it, float32[..., N, N * A].
+
+    Args:
+        action: int32[..., N].
+        num_actions: A.
+
+    Returns:
+        For each agent the actions of all agents one after another, one-hot, with zeros in the place of its own.
+    """
+    agents = action.shape[-1]
+    one_hot = jax.nn.one_hot(action, num_actions, dtype=jnp.float32)[..., None, :, :]
+    others = jnp.where(jnp.eye(agents, dtype=bool)[..., None], 0.0, one_hot)
+    return others.reshape(*action.shape, agents * num_actions)
 
 
 def transition_axes(axis: int) -> Any:

@@ -2,8 +2,10 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxrl.blocks import advantages
+from jaxrl.errors import ConfigError
 
 
 def test_statistics_over_a_part():
@@ -31,3 +33,10 @@ def test_a_minibatch_in_which_one_step_counts_is_standardised_by_the_batch():
     np.testing.assert_allclose(advantages.standardize(x, batch, where)[2, 1], 2.0)
     several = where.at[0, 0, 0].set(True)
     np.testing.assert_allclose(advantages.standardize(x.at[0, 0, 0].set(-1.0), batch, several)[2, 1, 0], 0.5**0.5, rtol=1e-5)
+
+
+def test_counterfactual_baseline():
+    """An agent that takes 2 with one chance in four and 6 otherwise is worth 5 beside what the others did."""
+    np.testing.assert_allclose(advantages.counterfactual_baseline(np.array([2.0, 6.0]), np.array([0.25, 0.75])), 5.0)
+    with pytest.raises(ConfigError, match=r"counterfactual_baseline: value and probability must have one shape"):
+        advantages.counterfactual_baseline(jnp.zeros((3, 2)), jnp.zeros(2))

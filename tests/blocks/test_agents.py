@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+import envs
 from jaxrl.blocks import agents
 from jaxrl.core.rollout import Transition
 
@@ -25,3 +27,22 @@ def test_each_learner_is_given_its_own_column_and_what_all_share():
         np.testing.assert_array_equal(found.extras["raw"], jnp.moveaxis(own, 2, 0))
         np.testing.assert_array_equal(found.t, jnp.stack([common] * 3))
         assert (found.global_obs is None) == (seen is None)
+
+
+def test_each_agent_is_shown_what_the_others_do():
+    """Its own action is hidden: values of all its actions must not depend on the one that it took."""
+    found = agents.actions_of_others(jnp.array([[1, 0, 2]]), 3)
+    np.testing.assert_array_equal(
+        found[0], [[0, 0, 0, 1, 0, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0, 0, 0, 1], [0, 1, 0, 1, 0, 0, 0, 0, 0]]
+    )
+
+
+def test_what_all_see_is_repeated_and_numbered():
+    seen = agents.numbered(agents.for_every_agent(jnp.array([[7.0, 8.0]]), 2))
+    np.testing.assert_array_equal(seen, [[[7, 8, 1, 0], [7, 8, 0, 1]]])
+
+
+@pytest.mark.parametrize(("name", "size"), [("spread_grid", 12), ("climb", 2)])
+def test_the_space_of_a_central_view(name, size):
+    """What the environment names, else the observations of all agents."""
+    assert agents.global_space(envs.make(name)).shape == (size,)

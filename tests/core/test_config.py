@@ -13,6 +13,7 @@ from jaxrl.algorithms.exploration import inapplicable, intrinsic
 from jaxrl.algorithms.games import cfr, dynamics, lola, psro
 from jaxrl.algorithms.model_based import mbpo
 from jaxrl.algorithms.multiagent import (
+    coma,
     dial,
     friend_or_foe_q,
     independent_reinforce,
@@ -66,6 +67,7 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     td3.Config,
     dial.Config,
     independent_reinforce.Config,
+    coma.Config,
     iql.Config,
     madqn.Config,
     mappo.Config,
