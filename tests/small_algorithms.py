@@ -20,6 +20,7 @@ from jaxrl.algorithms.multiagent import (
     friend_or_foe_q,
     independent_reinforce,
     iql,
+    maddpg,
     madqn,
     mappo,
     mean_field_ac,
@@ -328,6 +329,9 @@ CASES = {
     ),
     "central_critic": Case(
         coma.make, env("two_step"), functools.partial(coma.Config, **ON_POLICY, critic="central", agent_ids=True)
+    ),
+    "maddpg": Case(
+        maddpg.make, env("simple_spread", num_agents=2, continuous=True), functools.partial(maddpg.Config, **OFF_POLICY)
     ),
     "mappo_attention": Case(mappo.make, env("speaker_listener"), small(mappo.Config, **ATTENTION)),
     "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),

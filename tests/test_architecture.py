@@ -76,6 +76,7 @@ BUILT_ON = {
     "independent_reinforce.py": ("jaxrl.algorithms.tabular.reinforce",),
     "friend_or_foe_q.py": ("jaxrl.algorithms.multiagent.minimax_q",),
     "iql.py": ("jaxrl.algorithms.tabular.q_learning",),
+    "maddpg.py": ("jaxrl.algorithms.deep.td3",),
     "mappo.py": ("jaxrl.algorithms.deep.ppo",),
     "mbpo.py": ("jaxrl.algorithms.deep.sac",),
 }

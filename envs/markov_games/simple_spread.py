@@ -24,7 +24,7 @@ class Params:
     mass: jax.Array  # float32[N], kg
     radius: jax.Array  # float32[N], m
     weight: jax.Array  # float32[L], what a metre of distance to each landmark costs
-    force: jax.Array  # float32[], N, of every action but standing still
+    force: jax.Array  # float32[], N, of every action but standing still; with continuous ones, along each axis at most
     damping: jax.Array  # float32[], the share of the velocity that is lost in a step
     contact_force: jax.Array  # float32[], N/m, of penetration
     collision_penalty: jax.Array  # float32[], paid by all for every pair of agents that touch after the step
@@ -44,8 +44,18 @@ def nearest_distances(state):
 
 def step(key, state, action, params):
     """Moves for one time step. Actions: stand still, left, right, down, up."""
+    return pushed(state, particles.directions(action), params)
+
+
+def step_anywhere(key, state, action, params):
+    """Moves for one time step. action: float32[N, 2], the share of the force to the right and upwards, in [-1, 1]."""
+    return pushed(state, action, params)
+
+
+def pushed(state, direction, params):
+    """Moves for one time step by forces along ``direction``, float32[N, 2], and where agents touch."""
     contact = particles.contact_forces(state.position, params.radius, params.contact_force)
-    force = params.force * particles.directions(action) + contact
+    force = params.force * direction + contact
     state = particles.move(state, force, params.mass, params.damping, params.lagging)
     pairs = particles.touching_pairs(state.position, params.radius)
     reward = -(params.weight * nearest_distances(state)).sum() - params.collision_penalty * pairs
@@ -65,8 +75,10 @@ def make(
     collision_penalty: float = 0.0,
     lagging: bool = False,
     max_steps: int = 25,
+    continuous: bool = False,
 ) -> Environment:
-    """Builds simple spread. Actions: stand still, left, right, down, up. Observation: see ``particles.observe``.
+    """Builds simple spread. Actions: stand still, left, right, down, up; if continuous, see ``step_anywhere``. Observation: see
+    ``particles.observe``.
 
     Args:
         num_agents, num_landmarks: how many.
@@ -76,6 +88,7 @@ def make(
         collision_penalty: what every pair that touches costs all, in each step.
         lagging: whether positions follow from the velocity before the step, see above.
         max_steps: the time limit.
+        continuous: whether an action is a force of any size up to ``force`` along each axis, or one of five.
 
     Raises:
         ConfigError: one of them is out of range.
@@ -100,9 +113,9 @@ def make(
     return Environment(
         params,
         reset,
-        step,
+        step_anywhere if continuous else step,
         observation_space,
-        Discrete(5),
+        Box(-1.0, 1.0, (2,)) if continuous else Discrete(5),
         max_steps=max_steps,
         num_agents=num_agents,
         global_obs_fn=particles.global_obs,

@@ -103,16 +103,17 @@ def experience(batch: Transition) -> Experience:
 def random_policy(env: Environment) -> Policy:
     """Returns the policy that draws legal actions uniformly, standard normal ones where a Box is unbounded."""
     space: Any = env.action_space
+    agents = () if env.num_agents is None else (env.num_agents,)
 
     def act(key: jax.Array, view: View) -> Decision:
-        batch = jax.tree.leaves(view.obs)[0].shape[0]
+        batch = (jax.tree.leaves(view.obs)[0].shape[0], *agents)
         if isinstance(space, Box):
-            shape = (batch, spaces.flat_size(space))
+            shape = (*batch, spaces.flat_size(space))
             raw = (
                 jax.random.uniform(key, shape, jnp.float32, -1.0) if space.bounded else jax.random.normal(key, shape, jnp.float32)
             )
         else:
-            raw = masks.sample(key, space, view.mask, (batch,))
+            raw = masks.sample(key, space, view.mask, batch)
         return Decision(spaces.from_unit(space, raw), {"raw_action": raw})
 
     return act

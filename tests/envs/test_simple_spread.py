@@ -32,6 +32,11 @@ def test_keeps_the_protocol(parameters):
     check_environment(simple_spread.make(**parameters), jax.random.key(0), rebuilt=other)
 
 
+def test_keeps_the_protocol_with_continuous_actions():
+    other = simple_spread.make(mass=2.0, continuous=True)
+    check_environment(simple_spread.make(continuous=True), jax.random.key(0), rebuilt=other)
+
+
 @pytest.mark.parametrize(
     ("action", "direction"), [(STAY, (0, 0)), (LEFT, (-1, 0)), (RIGHT, (1, 0)), (DOWN, (0, -1)), (UP, (0, 1))]
 )
@@ -48,6 +53,20 @@ def test_one_agent_by_hand(action, direction):
     lagging = moved(simple_spread.make(num_agents=1, num_landmarks=1, lagging=True), state, [action]).state
     np.testing.assert_allclose(lagging.position[0], [0.3, -0.1], atol=1e-6)
     np.testing.assert_allclose(lagging.velocity[0], velocity, atol=1e-6)
+
+
+def test_forces_of_any_size():
+    """Forces along the axes are the five actions; others push in between: half of 5 N to the right, all of it down."""
+    five, real = (simple_spread.make(num_agents=1, num_landmarks=1, continuous=continuous) for continuous in (False, True))
+    state, forces = at([[0.2, -0.1]], velocity=0.3, landmark=0.5), [[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]]
+    for action, force in enumerate(forces):
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            moved(five, state, [action]),
+            real.step(jax.random.key(0), state, jnp.array([force], jnp.float32)),
+        )
+    step = real.step(jax.random.key(0), state, jnp.array([[0.5, -1.0]]))
+    np.testing.assert_allclose(step.state.velocity, [[0.225 + 0.25, 0.225 - 0.5]], atol=1e-6)
 
 
 def test_contact_by_hand():

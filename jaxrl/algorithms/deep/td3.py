@@ -22,7 +22,7 @@ The defaults are those of Fujimoto et al. (2018), appendix C, with a replay memo
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -60,19 +60,25 @@ class Config(OffPolicyConfig):
     num_gradient_steps: int = static(default=1)  # G, steps of the actor in each round of learning (count)
     num_rounds: int = static(default=50)  # rounds of acting and learning in one update; its metrics are means (count)
 
+    name: ClassVar[str] = "td3"  # in messages
+
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
-        require_single_agent("td3", env)
-        space, fix = env.action_space, "Use jaxrl.algorithms.deep.sac, or bound every entry."
+        require_single_agent(self.name, env)
+        self.validate_learner(env)
+
+    def validate_learner(self, env: Environment) -> None:
+        """As ``validate``, whatever the number of agents."""
+        where, space, fix = self.name, env.action_space, "Use jaxrl.algorithms.deep.sac, or bound every entry."
         known = isinstance(space, Box) and space.bounded and not space.integer
-        require(known, "td3", "the action_space must be a bounded Box of reals", space, fix, SpaceError)
-        networks.require_layers("td3", self, env.observation_space)
-        require_counts("td3", self, "num_critics", "policy_interval", "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
-        require_numbers("td3", self, "max_grad_norm", "target_noise_clip")
-        require_between("td3", self, 0, 1, "gamma", "target_step_size")
-        require_between("td3", self, 0, float("inf"), "exploration_noise", "target_noise", "target_noise_clip")
-        require_positive("td3", self, "learning_rate", "critic_learning_rate", "max_grad_norm")
-        self.require_buffer("td3")
+        require(known, where, "the action_space must be a bounded Box of reals", space, fix, SpaceError)
+        networks.require_layers(where, self, env.observation_space)
+        require_counts(where, self, "num_critics", "policy_interval", "num_envs", "num_steps", "num_gradient_steps", "num_rounds")
+        require_numbers(where, self, "max_grad_norm", "target_noise_clip")
+        require_between(where, self, 0, 1, "gamma", "target_step_size")
+        require_between(where, self, 0, float("inf"), "exploration_noise", "target_noise", "target_noise_clip")
+        require_positive(where, self, "learning_rate", "critic_learning_rate", "max_grad_norm")
+        self.require_buffer(where)
 
 
 # Lillicrap et al. (2016), without batch normalisation and weight decay.

@@ -61,7 +61,7 @@ CRITICS = "own", "central", "counterfactual"
 class Config:
     """Hyper-parameters. Floats are traced: sweeping them recompiles nothing. Integers, names and flags set shapes: they do."""
 
-    learning_rate: float = 5e-4  # of the actor's Adam, at the first update
+    learning_rate: float = 5e-4  # of the actor's Adam, at the first update; 0 leaves the policies as they are
     critic_learning_rate: float = 5e-4  # of the critic's Adam, at the first update
     anneal_updates: float = jnp.inf  # updates over which both fall linearly to 0; infinite keeps them
     gamma: float = 0.99  # discount, in [0, 1]
@@ -95,8 +95,8 @@ class Config:
         require_counts("coma", self, "num_envs", "num_steps", "num_critic_steps")
         require_numbers("coma", self, "anneal_updates", "max_grad_norm")
         require_between("coma", self, 0, 1, "gamma", "gae_lambda")
-        require_between("coma", self, 0, float("inf"), "ent_coef")
-        require_positive("coma", self, "learning_rate", "critic_learning_rate", "anneal_updates", "max_grad_norm")
+        require_between("coma", self, 0, float("inf"), "ent_coef", "learning_rate")
+        require_positive("coma", self, "critic_learning_rate", "anneal_updates", "max_grad_norm")
         useful, must = self.shared_parameters or not self.agent_ids, "agent_ids need shared_parameters"
         require(useful, "coma", must, "agent_ids=True", "Networks of their own know who they belong to.")
         plain = not self.channels and self.network is None
