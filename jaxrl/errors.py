@@ -153,13 +153,18 @@ def require_positive(where: str, config: object, *names: str) -> None:
 def require_numbers(where: str, config: object, *infinite: str) -> None:
     """Raises ConfigError unless every traced field of ``config`` is a number or an array of them: none NaN, none infinite.
 
+    Flags, the static fields whose default is True or False, must be one of the two: any text would count as true.
+
     Args:
         where: who asks.
-        config: a dataclass. Static fields, configurations inside it and fields that are None are left alone.
+        config: a dataclass. Other static fields, configurations inside it and fields that are None are left alone.
         infinite: fields that may be infinite.
     """
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, field.name)
+        if isinstance(field.default, bool) and not field.metadata.get("pytree_node", True):
+            must, fix = f"{field.name} must be True or False", f"Set {field.name}={field.default} (the default)."
+            require(isinstance(value, (bool, np.bool_)), where, must, value, fix)
         if not field.metadata.get("pytree_node", True) or value is None or dataclasses.is_dataclass(value):
             continue
         kind = "a number" if field.name in infinite else "a finite number"

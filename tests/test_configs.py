@@ -304,3 +304,11 @@ def test_nested_configurations_are_checked():
     learner = dqn.Config(learning_starts=50, buffer_size=100, batch_size=8, num_envs=4)
     assert whole.replace(learner=learner, make_learner=dqn.make).steps_before_first_update == 52
     assert whole.steps_before_first_update == 0
+
+
+def test_a_flag_is_true_or_false():
+    """A text would count as true, whatever it says."""
+    for wrong in ("no", "false", 0.5, None):
+        with pytest.raises(ConfigError, match=r"double must be True or False.*Set double=False"):
+            validate("dqn", dqn.Config(double=wrong))
+    validate("dqn", dqn.Config(double=np.bool_(True)))

@@ -23,6 +23,7 @@ import tyro
 
 import envs
 from jaxrl import algorithms
+from jaxrl.core import contracts
 from jaxrl.core.config import Discounted
 from jaxrl.core.environment import Environment
 from jaxrl.core.spaces import Discrete
@@ -54,6 +55,7 @@ class Pairing:
     def arms(self, config: Any) -> Iterator[Arm]:
         """Yields the only arm."""
         env = self.make_env(**{name: getattr(config.env, name) for name in self.defaults})
+        contracts.validate("train", config.algorithm, env)
         yield Arm(
             {"algorithm": self.algorithm, "environment": self.environment},
             self.make,

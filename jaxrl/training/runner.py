@@ -21,7 +21,7 @@ import numpy as np
 from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment
-from jaxrl.errors import CheckpointError, require, require_count
+from jaxrl.errors import CheckpointError, is_traced, require, require_count
 from jaxrl.results import provenance
 from jaxrl.results import sinks as observers
 from jaxrl.results.provenance import to_json
@@ -77,8 +77,13 @@ def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array
     Returns:
         The final state and the metrics as the algorithm measures them, each [U, ...]; ``jaxrl.core.averages.columns`` divides
         their averages.
+
+    Raises:
+        ConfigError, SpaceError: the configuration cannot run on the task; not looked at if either is traced.
     """
     require_count("train", "num_updates", num_updates)
+    if not is_traced(task, config):
+        contracts.validate("train", config, task)
     algorithm = make(task, config)
     state = algorithm.init(jax.random.fold_in(key, 0))
     return scan_updates(algorithm, state, key, jnp.arange(num_updates, dtype=jnp.int32))

@@ -11,12 +11,12 @@ import pytest
 from flax import struct
 
 import envs
-from jaxrl.algorithms.deep import ppo
+from jaxrl.algorithms.deep import dqn, ppo
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core import averages
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import static
-from jaxrl.errors import ConfigError
+from jaxrl.errors import ConfigError, SpaceError
 from jaxrl.evaluation import Episodes, ExactValue
 from jaxrl.results.sinks import Failure
 from jaxrl.training import runner, seed_axis
@@ -311,3 +311,8 @@ def test_the_compiled_program_has_no_collectives():
     text = lowered.compile().as_text()
     for word in ("all-reduce", "all-gather", "all-to-all", "collective-permute"):
         assert word not in text
+
+
+def test_training_as_one_function_asks_the_configuration_first():
+    with pytest.raises(SpaceError, match="dqn: the action_space must be Discrete"):
+        train(dqn.make, envs.make("pendulum"), dqn.Config(), jax.random.key(0), 1)

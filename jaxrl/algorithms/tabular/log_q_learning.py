@@ -52,6 +52,8 @@ class Config:
 
     def validate(self, task: "Sweeps") -> None:
         """Raises ConfigError or EnvError where a value is out of range, or the parts of ``task`` do not fit together."""
+        must, fix = "the task must be Sweeps over a model", "Build it: log_q_learning.sweeps(model, features, best)."
+        require(isinstance(task, Sweeps), WHERE, must, type(task).__name__, fix)
         require_numbers(WHERE, self)
         require_between(WHERE, self, 0, 1, "learning_rate", "averaging_rate", "gamma")
         require_between(WHERE, self, 0, float("inf"), "horizon")
