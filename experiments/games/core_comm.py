@@ -191,7 +191,7 @@ CLAIMS = (
         pulled(ALONE).within(0.65232, 0.69232),
     ),
     Claim(
-        "In the traffic junction CommNet has collisions in fewer episodes than agents that are alone",
+        "In the traffic junction CommNet, as it is sampled, collides in fewer episodes than agents that are alone",
         "Sukhbaatar et al. (2016), section 4.2",
         final("failures", game=JUNCTION, learner=COMMNET) < final("failures", game=JUNCTION, learner=ALONE),
     ),

@@ -45,9 +45,11 @@ class Config:
     """Plays of each pair (count)."""
     channels: int = 100
     """Pairs with a channel of bits (count)."""
+    channel_plays: int = 64_000
+    """Plays of each of these (count)."""
 
 
-QUICK = Config(seeds=8, plays=400, channels=2)
+QUICK = Config(seeds=8, plays=400, channels=2, channel_plays=400)
 
 
 def arms(config: Config) -> Iterator[Arm]:
@@ -65,12 +67,12 @@ def arms(config: Config) -> Iterator[Arm]:
             evaluators=(TeamReturn.of(env), Signalling.of(env, meanings=distances, signals=distances)),
             show=("sampled_exact_return", "sampled_information"),
         )
-    heard, steps = (Episodes(MUTE, num_episodes=512, modes=("greedy",)),), config.plays * STEPS_OF_A_PLAY
+    heard, steps = (Episodes(MUTE, num_episodes=512, modes=("greedy",)),), config.channel_plays * STEPS_OF_A_PLAY
     yield Arm({"learner": DIAL, "states": 4}, dial.make, MUTE, CHANNEL, config.channels, env_steps=steps, evaluators=heard)
 
 
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
-    """Measures the codes of the channel as ``Signalling`` does those of signals."""
+    """Measures the codes of the channel as ``Signalling`` does those of signals, of the greedy policy."""
     team, policy_of = dial.Team(MUTE, CHANNEL), require_policy(DIAL, dial.make(MUTE, CHANNEL))
     obs = jnp.stack([1 + jnp.arange(4), jnp.zeros(4, jnp.int32)], -1)
 
@@ -78,7 +80,7 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
         sent = policy_of(state, True)(jax.random.key(0), View(obs, None, team.silence(4))).memory.message[:, 0]
         code = jax.nn.one_hot(sent.astype(jnp.int32) @ jnp.array([2, 1]), 4)
         similarity = topographic_similarity(code, HAMMING, HAMMING)
-        return {"greedy_information": mutual_information(jnp.full(4, 0.25), code), "greedy_topographic_similarity": similarity}
+        return {"message_information": mutual_information(jnp.full(4, 0.25), code), "message_similarity": similarity}
 
     found = jax.tree.map(lambda values: np.asarray(values)[:, None], jax.jit(jax.vmap(measures))(results.states(learner=DIAL)))
     yield {"learner": DIAL, "states": 4}, results.marked(found, learner=DIAL)
@@ -102,7 +104,7 @@ def figures(results: Results) -> None:
         text="Exact success of the present pair of policies; partly pooling codes of three states earn 2/3.",
     )
     draw.curves(results, "greedy_agent_return/0", {"title": "Success of pairs with two bits, four states"}, learner=DIAL)
-    draw.ends(results, "greedy_information", {"title": "Bits about the state in a signal"})
+    draw.ends(results, "sampled_information", {"title": "Bits about the state in a signal"})
     draw.ends(results, "greedy_topographic_similarity", {"title": "Topographic similarity of codes of four states"}, states=4)
 
 

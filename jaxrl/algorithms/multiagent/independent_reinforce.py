@@ -26,6 +26,7 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import average
 from jaxrl.core.config import require_agents
 from jaxrl.core.environment import Environment
+from jaxrl.core.rollout import Episode
 from jaxrl.core.scan import scan
 
 
@@ -40,8 +41,13 @@ class Config(reinforce.Config):
 
 
 @struct.dataclass
-class State(reinforce.State):
+class State:
     """theta: float32[N, X, A], preferences. baseline: float32[N, X], w. episodes: E of them. sums: of all agents, [E, N, ...]."""
+
+    theta: jax.Array
+    baseline: jax.Array
+    episodes: Episode
+    sums: reinforce.Sums
 
 
 def make(env: Environment, config: Config) -> Algorithm:
