@@ -54,7 +54,7 @@ class Config:
     """Environment steps of each pair of predators (count)."""
 
 
-QUICK = Config(seeds=8, env_steps=200, hunters=2, hunts=1_600)
+QUICK = Config(seeds=8, env_steps=200, hunters=2, hunts=1_800)
 
 
 def arms(config: Config) -> Iterator[Arm]:

@@ -49,7 +49,7 @@ class Config:
     """Plays of each of these (count)."""
 
 
-QUICK = Config(seeds=8, plays=400, channels=2, channel_plays=400)
+QUICK = Config(seeds=8, plays=400, channels=2, channel_plays=320)
 
 
 def arms(config: Config) -> Iterator[Arm]:
