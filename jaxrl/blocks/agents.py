@@ -77,7 +77,7 @@ def actions_of_others(action: jax.Array, num_actions: int) -> jax.Array:
 def transition_axes(axis: int) -> Any:
     """Returns where the axis of the agents stands in a transition: what ``jax.vmap`` maps over for learners beside each other.
 
-    The ends and the time of an environment, and the observation of a central critic, are the same for all agents.
+    The ends, the time and the report of an environment, and the observation of a central critic, are the same for all agents.
 
     Args:
         axis: 1 for the transitions [E, N, ...] of one step, 2 for those [T, E, N, ...] of a block.
@@ -98,4 +98,5 @@ def transition_axes(axis: int) -> Any:
         extras=own,
         global_obs=common,
         next_global_obs=common,
+        info=common,
     )

@@ -21,12 +21,13 @@ def test_each_learner_is_given_its_own_column_and_what_all_share():
     own, common = jnp.arange(24.0).reshape(2, 4, 3), jnp.arange(8).reshape(2, 4)
     ends = common > 3, common > 5
     for mask, seen in ((None, None), (own[..., None] > 0, common[..., None])):
-        batch = Transition(own, own, own, own, *ends, mask, mask, common, own, {"raw": own}, seen, seen)
+        batch = Transition(own, own, own, own, *ends, mask, mask, common, own, {"raw": own}, seen, seen, {"touching": common})
         found = jax.vmap(lambda one: one, in_axes=(agents.transition_axes(2),))(batch)
         np.testing.assert_array_equal(found.reward, jnp.moveaxis(own, 2, 0))
         np.testing.assert_array_equal(found.extras["raw"], jnp.moveaxis(own, 2, 0))
         np.testing.assert_array_equal(found.t, jnp.stack([common] * 3))
         assert (found.global_obs is None) == (seen is None)
+        np.testing.assert_array_equal(found.info["touching"], jnp.stack([common] * 3))
 
 
 def test_each_agent_is_shown_what_the_others_do():
