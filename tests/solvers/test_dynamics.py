@@ -19,6 +19,7 @@ from jaxrl.solvers.dynamics import (
     mirror_prox,
     multiplicative_weights,
     over_games,
+    policy_gradient,
     populations,
     regret_matching,
     replicator,
@@ -190,6 +191,30 @@ def test_replicator_conserves_and_keeps_to_the_simplex():
 
 OFF_CENTRE = [np.array([0.7, 0.3])] * 2
 OPTIMISTIC = partial(multiplicative_weights, optimistic=True)
+
+
+def test_policy_gradients_are_those_of_the_expected_payoffs():
+    """Three players; jax differentiates what each expects by the logits of its own policy."""
+    payoff = jnp.asarray(np.random.default_rng(11).normal(size=(3, 2, 3, 2)), jnp.float32)
+    logits = [jnp.asarray(np.random.default_rng(12).normal(size=actions), jnp.float32) for actions in (2, 3, 2)]
+    course = policy_gradient(payoff, 1, start=[jax.nn.softmax(logit) for logit in logits], step_size=0.3)
+
+    def expected(own, player):
+        profile = [jax.nn.softmax(own if number == player else logit) for number, logit in enumerate(logits)]
+        return normal_form.expected_payoffs(payoff, profile)[player]
+
+    for player, (logit, strategy) in enumerate(zip(logits, course.profile, strict=True)):
+        moved = jax.nn.softmax(logit + 0.3 * jax.grad(expected)(logit, player))
+        np.testing.assert_allclose(strategy, moved, atol=1e-6)
+        assert np.abs(strategy - jax.nn.softmax(logit)).max() > 1e-3
+
+
+def test_policy_gradients_leave_the_equilibrium_of_matching_pennies_and_meet_in_a_common_interest():
+    course = policy_gradient(jnp.asarray(named.MATCHING_PENNIES), 2000, start=OFF_CENTRE, num_records=20)
+    gaps = np.asarray(course.history.nash_conv)
+    assert gaps[-5:].min() > gaps[0] + 0.1
+    course = policy_gradient(jnp.asarray(named.PURE_COORDINATION), 2000, start=OFF_CENTRE)
+    np.testing.assert_allclose(course.profile, [[1, 0], [1, 0]], atol=0.01)
 
 
 def test_weights_by_hand():

@@ -16,17 +16,19 @@
                        exponentials of what the actions have earned so far:
                            U_i <- U_i + step_size * u_i(., x_-i)     x_i <- softmax(U_i)
                        optimistic adds the last payoffs to U_i once more, as a forecast of the next ones
+    policy_gradient    gradients of the payoffs for the logits of softmax policies, exact:
+                           theta_i(a) <- theta_i(a) + step_size * x_i(a) [u_i(a, x_-i) - u_i(x)]      x_i <- softmax(theta_i)
     extragradient      gradients of the payoffs at a profile that lies a step ahead, which is the one that is played:
                            z_i <- project(z_i + step_size * u_i(., x_-i))      x_i <- project(z_i + step_size * u_i(., z_-i))
     mirror_prox        likewise, with exponential weights in place of projections:
                            Z_i <- Z_i + step_size * u_i(., x_-i)     z_i <- softmax(Z_i)
                            x_i <- softmax(Z_i + step_size * u_i(., z_-i))
 
-In two-player zero-sum games the averages of all but the second converge to equilibrium, those of plain multiplicative weights up
-to a distance that falls with the step, those with mutation up to its rate. Play itself does with optimistic weights and with
-extragradient and mirror-prox steps; with smooth fictitious play it converges to a logit equilibrium, and with mutation to where
-no player regrets more than the rate. Elsewhere they need not, but the joint play of regret matching converges to the set of
-coarse correlated equilibria.
+In two-player zero-sum games the averages of all but the second and of policy gradients converge to equilibrium, those of plain
+multiplicative weights up to a distance that falls with the step, those with mutation up to its rate. Play itself does with
+optimistic weights and with extragradient and mirror-prox steps; with smooth fictitious play it converges to a logit equilibrium,
+and with mutation to where no player regrets more than the rate. Elsewhere they need not, but the joint play of regret matching
+converges to the set of coarse correlated equilibria.
 
 The task is a payoff table, float[N, A_0, ..., A_{N-1}] in reward units; steps are those of ``jaxrl.solvers.dynamics``. Seeds
 start elsewhere; tables of one shape may be the seeds' own: ``task_axes=0`` of ``jaxrl.run``. An update takes no step in an
@@ -38,8 +40,9 @@ predictive Farina, Kroer and Sandholm (2021), "Faster game solving via predictiv
 (1978), "Evolutionarily stable strategies and game dynamics"; Fudenberg and Levine (1998), The Theory of Learning in Games,
 chapter 4; Freund and Schapire (1999), "Adaptive game playing using multiplicative weights"; for optimistic Syrgkanis et al.
 (2015), "Fast convergence of regularized learning in games"; Korpelevich (1976), "The extragradient method for finding saddle
-points and other problems"; Nemirovski (2004) on mirror prox; for mutation Abe, Sakamoto and Iwasaki (2022), "Mutation-driven
-follow the regularized leader for last-iterate convergence in zero-sum games".
+points and other problems"; Nemirovski (2004) on mirror prox; Williams (1992), "Simple statistical gradient-following algorithms
+for connectionist reinforcement learning"; for mutation Abe, Sakamoto and Iwasaki (2022), "Mutation-driven follow the regularized
+leader for last-iterate convergence in zero-sum games".
 """
 
 from typing import Any
@@ -71,6 +74,7 @@ DYNAMICS = (
     "regret_matching",
     "replicator",
     "multiplicative_weights",
+    "policy_gradient",
     "extragradient",
     "mirror_prox",
 )
@@ -81,7 +85,7 @@ OPTIONS = {
     "replicator": ("mutation",),
 }
 # Where an action has no share at first, it never gets one.
-INTERIOR = ("replicator", "multiplicative_weights", "mirror_prox")
+INTERIOR = ("replicator", "multiplicative_weights", "policy_gradient", "mirror_prox")
 
 
 @struct.dataclass
@@ -92,7 +96,7 @@ class Config:
     # same, 1 linear, 2 quadratic.
     averaging: float = 0.0
     # Replicator: time in a step of the classical Runge-Kutta method, positive; times the range of a player's payoffs at most 1.
-    # Multiplicative weights, extragradient and mirror prox: positive, in one over the units of payoffs.
+    # Multiplicative weights, gradients and mirror prox: positive, in one over the units of payoffs.
     step_size: float = 0.01
     mutation: float = 0.0  # replicator: rate of random changes of action, at least 0, in units of payoffs
     temperature: float = 0.1  # smooth fictitious play: positive, in units of payoffs
@@ -154,6 +158,8 @@ def rule(payoff: jax.Array, config: Config) -> Rule:
         return dynamics.logit_responses(payoff, config.temperature)
     if config.dynamic == "multiplicative_weights":
         return dynamics.exponential_weights(payoff, config.step_size, optimistic=config.optimistic)
+    if config.dynamic == "policy_gradient":
+        return dynamics.softmax_gradients(payoff, config.step_size)
     if config.dynamic == "extragradient":
         return dynamics.extrapolated_gradients(payoff, config.step_size)
     if config.dynamic == "mirror_prox":

@@ -36,6 +36,7 @@ CASES = {
         {"dynamic": "multiplicative_weights", "step_size": 0.2, "optimistic": True},
         partial(solver.multiplicative_weights, step_size=0.2, optimistic=True),
     ),
+    "policy_gradient": ({"dynamic": "policy_gradient", "step_size": 0.2}, partial(solver.policy_gradient, step_size=0.2)),
     "extragradient": ({"dynamic": "extragradient", "step_size": 0.2}, partial(solver.extragradient, step_size=0.2)),
     "mirror_prox": ({"dynamic": "mirror_prox", "step_size": 0.2}, partial(solver.mirror_prox, step_size=0.2)),
     "mutation": (
@@ -73,7 +74,10 @@ def test_numbers_are_those_of_the_solver(name):
     "name",
     [
         "fictitious_play",
-        *map(slow, ("predictive", "replicator", "smooth", "optimistic", "extragradient", "mirror_prox", "mutation")),
+        *map(
+            slow,
+            ("predictive", "replicator", "smooth", "optimistic", "policy_gradient", "extragradient", "mirror_prox", "mutation"),
+        ),
     ],
 )
 def test_keeps_the_protocol(name):
