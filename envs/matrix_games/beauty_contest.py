@@ -30,6 +30,16 @@ def payoff(action, params):
     return closest / closest.sum(dtype=params.factor.dtype)
 
 
+def forgone(action, params, numbers):
+    """float32[N, K]: what each player would have won by each of the K ``numbers``, had the others named what they did."""
+
+    def won(player, number):
+        return payoff(action.at[player].set(number), params)[player]
+
+    players = jnp.arange(action.shape[0])
+    return jax.vmap(lambda player: jax.vmap(lambda number: won(player, number))(numbers))(players)
+
+
 def make(agents: int = 5, highest: int = 100, factor: float = 2 / 3) -> Environment:
     """Builds the game. Action a names the number a.
 

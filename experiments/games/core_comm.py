@@ -50,13 +50,13 @@ class Config:
     """Plays of each team that learns to pull levers by its reward (count)."""
     lessons: int = 10_000
     """Batches of 64 plays from which each team learns to pull levers by being told (count)."""
-    drives: int = 200_000
+    env_steps: int = 200_000
     """Environment steps of each team in the junction (count)."""
     episodes: int = 2_048
     """Episodes in which a policy is measured (count)."""
 
 
-QUICK = Config(seeds=2, riddles=20, teams=2, pulls=256, lessons=20, drives=3_200, episodes=16)
+QUICK = Config(seeds=2, riddles=20, teams=2, pulls=256, lessons=20, env_steps=3_200, episodes=16)
 
 
 def team(talks: bool, scale: float) -> CommNet:
@@ -73,7 +73,7 @@ def arms(config: Config) -> Iterator[Arm]:
         yield Arm(factors, dial.make, riddle, settings, config.seeds, num_updates=config.riddles, evaluators=played, show=shown)
     for game, env, learned, steps, scale in (
         (LEVERS, levers.make(), PULLER, config.pulls, 1.0),
-        (JUNCTION, traffic_junction.make(), DRIVER, config.drives, 0.1),
+        (JUNCTION, traffic_junction.make(), DRIVER, config.env_steps, 0.1),
     ):
         for learner in (COMMNET, ALONE):
             settings = replace(learned, network=team(learner == COMMNET, scale))

@@ -10,21 +10,20 @@ data routing and Braess' paradox; Lowe et al. (2017); Claus and Boutilier (1998)
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 import envs
 from envs.matrix_games import bar_game, named
 from jaxrl.algorithms.multiagent import coma, independent_reinforce, maddpg
 from jaxrl.blocks.advantages import counterfactual_baseline
-from jaxrl.core import rollout
-from jaxrl.core.algorithm import require_policy
 from jaxrl.evaluation import Episodes
 from jaxrl.experiment import Arm, Claim, Quantity, Results, area, draw, exact, final
 from jaxrl.report import game_figures
+from jaxrl.solvers import dynamics
 
 BAR, GRID, SPREAD, CLIMB = "bar game", "spread grid", "simple spread", "climb"
 SIZES = {"agents": 30, "nights": 4, "capacity": 3.0}
@@ -56,7 +55,7 @@ class Config:
 
     seeds: int = 32
     """Independent teams of each kind (count)."""
-    plays: int = 2_000
+    env_steps: int = 2_000
     """Plays of the bar game of each team that learns by REINFORCE (count)."""
     critic_plays: int = 10_000
     """Plays of the bar game of each team of actor-critics (count)."""
@@ -75,7 +74,15 @@ class Config:
 
 
 QUICK = Config(
-    seeds=2, plays=200, critic_plays=64, grid_seeds=2, grid_steps=1_600, spread_seeds=2, spread_steps=6_000, blocks=2, starts=16
+    seeds=2,
+    env_steps=200,
+    critic_plays=64,
+    grid_seeds=2,
+    grid_steps=1_600,
+    spread_seeds=2,
+    spread_steps=6_000,
+    blocks=2,
+    starts=16,
 )
 
 
@@ -86,7 +93,7 @@ def arms(config: Config) -> Iterator[Arm]:
     for learner, reward in REWARDS.items():
         env, algorithm = bar_game.make(**SIZES, reward=reward), replace(REINFORCE, learning_rate=RATES[learner])
         yield Arm(
-            {"task": BAR, "learner": learner}, independent_reinforce.make, env, algorithm, config.seeds, config.plays, **seen
+            {"task": BAR, "learner": learner}, independent_reinforce.make, env, algorithm, config.seeds, config.env_steps, **seen
         )
     for learner, algorithm in ACTOR_CRITICS.items():
         yield Arm({"task": BAR, "learner": learner}, coma.make, team, algorithm, config.seeds, config.critic_plays, **seen)
@@ -102,40 +109,22 @@ def arms(config: Config) -> Iterator[Arm]:
     )
 
 
-def variance(env, config: coma.Config, state: coma.State, keys: jax.Array) -> jax.Array:
-    """Returns the variance of the actor's gradient over blocks of experience, added up over its parameters, float32[]."""
-    team, policy = coma.Team(env, config), require_policy("core_ctde_pg", coma.make(env, config))(state, False)
-
-    def gradient(key):
-        start_key, rollout_key, successor_key = jax.random.split(key, 3)
-        episodes = rollout.start(start_key, env, config.num_envs)
-        _, batch = rollout.unroll(rollout_key, env, policy, episodes, config.num_steps)
-        steps = coma.estimate(team, state, batch, successor_key)
-        return ravel_pytree(jax.grad(lambda params: coma.actor_loss(team, params, steps)[0])(state.actor))[0]
-
-    return jax.lax.map(gradient, keys).var(0, ddof=1).sum()
-
-
 def ends(starts: int, key: jax.Array) -> np.ndarray:
     """Returns how often pairs of policies of climb end in each joint action, float[3, 3]: by exact steps from anywhere."""
-    payoff = jnp.asarray(named.TABLES["climb"], jnp.float32)[0]
-
-    def step(_, logits):
-        return logits + 0.1 * jax.grad(lambda two: jax.nn.softmax(two[0]) @ payoff @ jax.nn.softmax(two[1]))(logits)
-
-    first = jnp.log(jax.random.dirichlet(key, jnp.ones(3), (starts, 2)))
-    last = jax.jit(jax.vmap(lambda logits: jax.lax.fori_loop(0, 5_000, step, logits).argmax(-1)))(first)
+    climb = partial(dynamics.policy_gradient, num_steps=5_000, step_size=0.1)
+    first = jax.random.dirichlet(key, jnp.ones(3), (2, starts))
+    last = dynamics.from_starts(climb, named.TABLES["climb"], list(np.asarray(first))).profile
     counts = np.zeros((3, 3))
-    np.add.at(counts, tuple(np.asarray(last).T), 1.0)
+    np.add.at(counts, tuple(strategy.argmax(-1) for strategy in last), 1.0)
     return counts / starts
 
 
 def measure(config: Config, results: Results):
     """Measures how much gradients vary on the grid, and where the exact gradient of climb leads."""
-    keys = jax.random.split(jax.random.key(results.root), config.blocks)
+    grid, keys = envs.make("spread_grid"), jax.random.split(jax.random.key(results.root), config.blocks)
     for learner, algorithm in CRITICS.items():
         factors = {"task": GRID, "learner": learner}
-        of_seed = jax.jit(lambda state, algorithm=algorithm: variance(envs.make("spread_grid"), algorithm, state, keys))
+        of_seed = jax.jit(lambda state, algorithm=algorithm: coma.gradient_variance(grid, algorithm, state, keys))
         yield factors, {"gradient_variance": np.asarray(jax.vmap(of_seed)(results.run(**factors).state))[:, None]}
     for (row, column), share in np.ndenumerate(ends(config.starts, jax.random.key(results.root))):
         yield {"task": CLIMB, "learner": f"{'abc'[row]}{'abc'[column]}"}, {"share": share}

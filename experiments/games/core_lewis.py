@@ -30,7 +30,6 @@ PAIRS = (*((ROTH_EREV, states) for states in STATES), (REINFORCE, 3))
 # The one signal of the game says nothing: two bits of a channel take its place.
 MUTE = lewis.make(4, signals=1)
 CHANNEL = dial.Config(learning_rate=2e-3, num_steps=2, message_size=2, mute_inactive=False, hidden=(32,), memory_size=32)
-STEPS_OF_A_PLAY = 2  # first the signal, then the act
 # Four states are two attributes of two values each, and so are four signals: how many of the two differ.
 HAMMING = np.array([[(i ^ j).bit_count() for j in range(4)] for i in range(4)], float)
 
@@ -41,15 +40,15 @@ class Config:
 
     seeds: int = 2000
     """Pairs of each kind in each game (count)."""
-    plays: int = 20_000
-    """Plays of each pair (count)."""
+    env_steps: int = 40_000
+    """Environment steps of each pair, two a play: first the signal, then the act (count)."""
     channels: int = 100
     """Pairs with a channel of bits (count)."""
-    channel_plays: int = 64_000
-    """Plays of each of these (count)."""
+    channel_steps: int = 128_000
+    """Environment steps of each of these (count)."""
 
 
-QUICK = Config(seeds=8, plays=400, channels=2, channel_plays=320)
+QUICK = Config(seeds=8, env_steps=800, channels=2, channel_steps=640)
 
 
 def arms(config: Config) -> Iterator[Arm]:
@@ -63,11 +62,11 @@ def arms(config: Config) -> Iterator[Arm]:
             env,
             algorithm,
             config.seeds,
-            env_steps=config.plays * STEPS_OF_A_PLAY,
+            env_steps=config.env_steps,
             evaluators=(TeamReturn.of(env), Signalling.of(env, meanings=distances, signals=distances)),
             show=("sampled_exact_return", "sampled_information"),
         )
-    heard, steps = (Episodes(MUTE, num_episodes=512, modes=("greedy",)),), config.channel_plays * STEPS_OF_A_PLAY
+    heard, steps = (Episodes(MUTE, num_episodes=512, modes=("greedy",)),), config.channel_steps
     yield Arm({"learner": DIAL, "states": 4}, dial.make, MUTE, CHANNEL, config.channels, env_steps=steps, evaluators=heard)
 
 

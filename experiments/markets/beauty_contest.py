@@ -105,15 +105,10 @@ def learn(key: jax.Array, phi: float, delta: float, rho: float) -> jax.Array:
     """Returns the mean guesses of a group that learns from round to round, float[ROUNDS]; it begins with uniform guesses."""
     game, numbers = envs.make("beauty_contest", agents=PLAYERS, highest=HIGHEST, factor=FACTOR).params, jnp.arange(HIGHEST + 1)
 
-    def forgone(guess):  # what each number would have won, [player, number]
-        def of(player, number):
-            return beauty_contest.payoff(guess.at[player].set(number), game)[player]
-
-        return jax.vmap(lambda player: jax.vmap(partial(of, player))(numbers))(jnp.arange(PLAYERS))
-
     def play(minds, key):
         guess = jax.random.categorical(key, SENSITIVITY * minds.attraction).astype(jnp.int32)
-        return weigh(minds, forgone(guess), guess, phi=phi, delta=delta, rho=rho), guess.mean(dtype=jnp.float32)
+        forgone = beauty_contest.forgone(guess, game, numbers)
+        return weigh(minds, forgone, guess, phi=phi, delta=delta, rho=rho), guess.mean(dtype=jnp.float32)
 
     nothing = Experience(jnp.zeros((PLAYERS, HIGHEST + 1)), jnp.zeros(PLAYERS))
     return jax.lax.scan(play, nothing, jax.random.split(key, ROUNDS))[1]

@@ -67,6 +67,18 @@ def test_travellers_dilemma():
     assert len(pure_equilibria(np.asarray(one_shot.table(travellers_dilemma.make(high=6, bonus=1.0))))) > 1
 
 
+def test_numbers_that_were_not_shownwould_have_won_by_the_rules():
+    """Each player in turn names each number, the others what they did: by Python's own arithmetic."""
+    game, guess, numbers = beauty_contest.make(agents=3, highest=9).params, [4, 7, 1], range(10)
+    found = beauty_contest.forgone(jnp.array(guess), game, jnp.arange(10))
+    for player in range(3):
+        for number in numbers:
+            shown = [number if other == player else one for other, one in enumerate(guess)]
+            apart = [abs(one - 2 / 3 * sum(shown) / 3) for one in shown]
+            closest = [one <= min(apart) + 1e-4 for one in apart]
+            assert found[player, number] == pytest.approx(closest[player] / sum(closest), abs=1e-6)
+
+
 def test_beauty_contest():
     """Two thirds of the mean of 10, 20 and 60 is 20. All naming the same share the prize; with p below 1, 0 is an equilibrium."""
     env = beauty_contest.make(agents=3)

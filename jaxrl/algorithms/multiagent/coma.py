@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.flatten_util import ravel_pytree
 
 from jaxrl.blocks import advantages, agents, distributions, networks, optimisers, policies, value_heads
 from jaxrl.blocks.advantages import masked_mean
@@ -45,7 +46,7 @@ from jaxrl.blocks.networks import Actor, QNetwork
 from jaxrl.blocks.returns import generalized_advantage
 from jaxrl.blocks.successors import successor_values
 from jaxrl.core import masks, rollout, spaces
-from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.algorithm import Algorithm, require_policy
 from jaxrl.core.averages import average
 from jaxrl.core.config import require_agents, require_discrete_actions
 from jaxrl.core.environment import Environment, PyTree, static
@@ -311,3 +312,23 @@ def actor_loss(team: Team, params: PyTree, steps: Experience) -> tuple[jax.Array
     loss, entropy = policy_gradient_loss(policy.log_prob(steps.action), steps.advantage), policy.entropy()
     total = masked_mean(loss, steps.active) - team.config.ent_coef * masked_mean(entropy, steps.active)
     return total, {"policy_loss": average(loss, steps.active), "entropy": average(entropy, steps.active)}
+
+
+def gradient_variance(env: Environment, config: Config, state: State, keys: jax.Array) -> jax.Array:
+    """Returns the variance of the actor's gradient over blocks of experience, added up over its parameters, float32[].
+
+    Args:
+        env, config: of the learner.
+        state: whose policies act and whose critics judge; nothing is learned.
+        keys: [B], one for each block of T steps in each of E environments, which begin anew.
+    """
+    team, policy = Team(env, config), require_policy("gradient_variance", make(env, config))
+
+    def gradient(key):
+        start_key, rollout_key, successor_key = jax.random.split(key, 3)
+        episodes = rollout.start(start_key, env, config.num_envs)
+        _, batch = rollout.unroll(rollout_key, env, policy(state, False), episodes, config.num_steps)
+        steps = estimate(team, state, batch, successor_key)
+        return ravel_pytree(jax.grad(lambda params: actor_loss(team, params, steps)[0])(state.actor))[0]
+
+    return jax.lax.map(gradient, keys).var(0, ddof=1).sum()
