@@ -102,8 +102,8 @@ CLAIMS = (
         ),
     ),
     Claim(
-        "So from equal odds more than 99 % of all plays become stag for w = 0 and 0.02, and fewer than 1 % for w = 0.03, 0.1 and "
-        "0.3: the change is at w = 1/36",
+        "From equal odds in the stag hunt more than 99 % of all plays become stag for w = 0 and 0.02, and fewer than 1 % for "
+        "w = 0.03, 0.1 and 0.3: the change is at w = 1/36",
         PAPER,
         every(
             [final("stag", draws=OTHERS, aversion=w) > 0.99 for w in BECOMES_STAG]

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl.core import spaces
-from jaxrl.core.environment import Environment
+from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Transition
 from jaxrl.core.spaces import Box, joint
+from jaxrl.errors import require
 
 
 def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:
@@ -51,6 +52,44 @@ def numbered(features: jax.Array) -> jax.Array:
     """Appends to the features float32[..., N, F] of each agent its number, one-hot: float32[..., N, F + N]."""
     ids = jnp.eye(features.shape[-2], dtype=jnp.float32)
     return jnp.concatenate([features, jnp.broadcast_to(ids, (*features.shape[:-1], ids.shape[0]))], axis=-1)
+
+
+def require_ids(where: str, config: Any) -> None:
+    """Raises ConfigError where ``config`` has ``agent_ids`` for networks of the agents' own, which know who they belong to."""
+    useful, must = config.shared_parameters or not config.agent_ids, "agent_ids need shared_parameters"
+    require(useful, where, must, "agent_ids=True", "Networks of their own know who they belong to.")
+
+
+def require_appendable(where: str, config: Any, *flags: str) -> None:
+    """Raises ConfigError where a flag appends features to what a network with channels, or of the user's own, is shown."""
+    plain = not config.channels and config.network is None
+    for name in flags:
+        must = f"{name} must be False with channels or a network of your own"
+        require(plain or not getattr(config, name), where, must, True, "Put it into the observation.")
+
+
+def first_parameters(network: Any, key: jax.Array, inputs: PyTree, axis: int, shared: bool) -> PyTree:
+    """Returns first parameters of the agents' network; of networks of their own, every leaf has a leading axis N.
+
+    Args:
+        network: a flax module.
+        key: for the draws.
+        inputs: of one call of it, with the agents in ``axis``.
+        axis: of the agents.
+        shared: whether all have one network.
+    """
+    one = jax.tree.map(lambda leaf: jax.lax.index_in_dim(leaf, 0, axis, keepdims=False), inputs)
+    if shared:
+        return network.init(key, one)
+    num_agents = jax.tree.leaves(inputs)[0].shape[axis]
+    return jax.vmap(network.init, (0, None))(jax.random.split(key, num_agents), one)
+
+
+def outputs(network: Any, params: PyTree, inputs: PyTree, axis: int, shared: bool) -> Any:
+    """Returns the outputs of the agents' network, or of their own networks; see ``first_parameters``."""
+    if shared:
+        return network.apply(params, inputs)
+    return jax.vmap(network.apply, (0, axis), axis)(params, inputs)
 
 
 def for_every_agent(features: jax.Array, num_agents: int) -> jax.Array:

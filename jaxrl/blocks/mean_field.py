@@ -46,7 +46,6 @@ class MeanFieldConfig:
     temperature: float = 1.0  # tau of the policy, in units of the values, positive
     initial_value: float = 0.0  # of every entry of the table
     inertia: float = 0.0  # probability with which an agent repeats its last action, in [0, 1)
-    mean_step_size: float = 1.0  # in (0, 1]: how far the estimate of the first mean action of an episode moves at a time
     neighbourhood: str = static(default="all")  # all: everybody else; torus: the four beside each agent on a square board
     levels: int = static(default=5)  # M, of the mean action in the table (count)
     shared_parameters: bool = static(default=True)  # one table for all agents; False: each its own
@@ -63,9 +62,9 @@ class MeanFieldConfig:
         require_discrete(where, env, "Use MAPPO, or number observations and actions.")
         require_counts(where, self, "num_envs", "num_steps", "levels")
         require_numbers(where, self, "learning_rate_half_life")
-        require_between(where, self, 0, 1, "learning_rate", "learning_rate_min", "gamma", "mean_step_size")
+        require_between(where, self, 0, 1, "learning_rate", "learning_rate_min", "gamma")
         require_between(where, self, 0, 1, "inertia", below=True)
-        require_positive(where, self, "learning_rate", "learning_rate_half_life", "temperature", "mean_step_size")
+        require_positive(where, self, "learning_rate", "learning_rate_half_life", "temperature")
         require_at_most(where, self, "learning_rate_min", "learning_rate")
         if self.neighbourhood not in NEIGHBOURHOODS:
             raise unknown_name(where, "neighbourhood", self.neighbourhood, NEIGHBOURHOODS)
@@ -157,15 +156,15 @@ def moved(opening: jax.Array, step_size: jax.Array | float, first: jax.Array, me
     return jnp.where(count > 0, opening + step_size * (seen - opening), opening)
 
 
-def metrics(batch: Transition, error: jax.Array, mean: jax.Array, surprise: jax.Array) -> dict[str, jax.Array]:
+def metrics(batch: Transition, error: jax.Array, mean: jax.Array) -> dict[str, jax.Array]:
     """Returns the metrics of an update of T steps.
 
     mean_action: of all agents, in [0, 1]. alignment: the distance of that mean from the middle, |2 m - 1|, a mean over steps: 1
-    where all take the action at the same end, 0 where both ends balance. mean_action_error: how far the mean action of an agent's
-    neighbours was from the one that it expected. td_error: of the action values, its absolute value. reward: of an agent, a step.
+    where all take the action at the same end, 0 where both ends balance. td_error: of the action values, its absolute value.
+    reward: of an agent, a step.
 
     Args:
-        batch: transitions [T, E, N]. error: float32[T, E, N]. mean: float32[T, E, N], of the neighbours. surprise: likewise.
+        batch: transitions [T, E, N]. error: float32[T, E, N]. mean: float32[T, E, N], of the neighbours.
     """
     of_all = mean.mean(-1)  # every agent is a neighbour as often as it has neighbours
     return {
@@ -173,7 +172,6 @@ def metrics(batch: Transition, error: jax.Array, mean: jax.Array, surprise: jax.
         "reward": batch.reward.mean(),
         "mean_action": of_all.mean(),
         "alignment": jnp.abs(2 * of_all - 1).mean(),
-        "mean_action_error": jnp.abs(surprise).mean(),
     }
 
 

@@ -192,14 +192,24 @@ def paying(*reward):
     return finite((), outcomes, from_zero, Discrete(2), Discrete(1), 10)
 
 
-def beginning(chance, states):
+THREE = Discrete(3)
+
+
+def beginning(chance, states, space=THREE):
     def initial(params):
         return Initial(jnp.array(chance), jnp.array(states))
 
     def outcomes(state, action, params):
         return Outcomes(jnp.ones(1), state[None], jnp.zeros(1), jnp.ones(1, bool))
 
-    return finite((), outcomes, initial, Discrete(3), Discrete(1), 10)
+    return finite((), outcomes, initial, space, Discrete(1), 10)
+
+
+def moving_to(successor):
+    def outcomes(state, action, params):
+        return Outcomes(jnp.ones(1), jnp.full(1, successor, jnp.int32), jnp.zeros(1), jnp.zeros(1, bool))
+
+    return finite((), outcomes, from_zero, Discrete(3), Discrete(2), 10)
 
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -220,6 +230,9 @@ NAN, INFINITE = float("nan"), float("inf")
         (beginning([NAN, 1.0], [0, 1]), "initial distribution must be finite, got 'nan at index 0'"),
         (beginning([0.5, 0.5], [0.0, NAN]), "states and observations must not be NaN"),
         (beginning([0.5, 0.5], [0, 1, 2]), r"every part of the state of initial must have shape \[2\], got \[3\]"),
+        (beginning([0.5, 0.5], [0, 3]), r"reached must be observed within Discrete\(n=3\), got '3 in state 3'"),
+        (moving_to(9), r"got '9 in state 9'. Mend the successors"),
+        (moving_to(-1), r"got '-1 in state -1'"),
         (beginning([[0.5, 0.5]], [0]), r"probability of initial must have shape \[1\], got \[1, 2\]"),
     ],
 )
@@ -254,7 +267,7 @@ def test_an_impossible_outcome_may_be_anything():
     model = tabulate(paying(2.0, NAN))
     np.testing.assert_array_equal(model.reward[0, 0], [2.0, 0.0])
     np.testing.assert_array_equal(model.initial, [1.0])
-    assert tabulate(beginning([1.0, 0.0], [0.0, NAN])).num_states == 1
+    assert tabulate(beginning([1.0, 0.0], [0.0, NAN], Box(0.0, 1.0, ()))).num_states == 1
 
 
 def test_zeros_of_either_sign_are_one_state():
@@ -267,7 +280,7 @@ def test_zeros_of_either_sign_are_one_state():
     def initial(params):
         return Initial(jnp.array([0.25, 0.75]), jnp.array([0.0, -0.0], jnp.float32))
 
-    model = tabulate(finite((), outcomes, initial, Discrete(2), Discrete(1), 10))
+    model = tabulate(finite((), outcomes, initial, Box(-1.0, 1.0, ()), Discrete(1), 10))
     np.testing.assert_array_equal(np.sort(model.state), [-1.0, 0.0, 1.0])
     np.testing.assert_array_equal(model.initial[model.state == 0.0], [1.0])
 

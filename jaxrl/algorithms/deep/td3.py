@@ -20,6 +20,7 @@ Source: Fujimoto et al. (2018), "Addressing Function Approximation Error in Acto
 The defaults are those of Fujimoto et al. (2018), appendix C, with a replay memory that suits small tasks.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ from jaxrl.blocks import networks, off_policy, optimisers, replay
 from jaxrl.blocks.off_policy import OffPolicyConfig
 from jaxrl.blocks.replay import ReplayBuffer
 from jaxrl.core import spaces
-from jaxrl.core.algorithm import Algorithm
+from jaxrl.core.algorithm import Algorithm, PolicyOf
 from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Decision, Episode
@@ -117,6 +118,28 @@ def critic_network(env: Environment, config: Config) -> Any:
     return networks.critics(config.num_critics, env.observation_space, env.action_space, *layers)
 
 
+def behaviour(env: Environment, config: Config, mu: Callable[[PyTree, PyTree], jax.Array]) -> PolicyOf:
+    """Returns how actors act, with noise unless greedy. mu: ``(params, obs) -> raw actions`` in units of half ranges."""
+
+    def policy(state, greedy):
+        def act(key, view):
+            raw = mu(state.actor, view.obs)
+            if not greedy:
+                raw = jnp.clip(raw + config.exploration_noise * jax.random.normal(key, raw.shape, jnp.float32), -1.0, 1.0)
+            return Decision(spaces.from_unit(env.action_space, raw), {"raw_action": raw})
+
+        return act
+
+    return policy
+
+
+def followed(config: Config, state: Any) -> Any:
+    """Returns the state after its target networks have moved towards the networks."""
+    new, old = (state.actor, state.critics), (state.target_actor, state.target_critics)
+    moved: Any = optax.incremental_update(new, old, config.target_step_size)
+    return replace(state, target_actor=moved[0], target_critics=moved[1])
+
+
 def make(env: Environment, config: Config) -> Algorithm:
     """Builds TD3 on an environment whose actions are a bounded Box."""
     actor: Any = actor_network(env, config)
@@ -135,14 +158,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     def mu(params, obs):
         return jnp.tanh(actor.apply(params, obs))
 
-    def policy(state, greedy):
-        def act(key, view):
-            raw = mu(state.actor, view.obs)
-            if not greedy:
-                raw = jnp.clip(raw + config.exploration_noise * jax.random.normal(key, raw.shape, jnp.float32), -1.0, 1.0)
-            return Decision(spaces.from_unit(env.action_space, raw), {"raw_action": raw})
-
-        return act
+    policy = behaviour(env, config, mu)
 
     def learn_values(state, key):
         sample_key, noise_key = jax.random.split(key)
@@ -168,10 +184,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         step = optimisers.gradient_step(actor_loss, actor_adam)
         (params, actor_opt), actor_metrics = step((state.actor, state.actor_opt), newest)
         # The target networks move.
-        new, old = (params, state.critics), (state.target_actor, state.target_critics)
-        moved: Any = optax.incremental_update(new, old, config.target_step_size)
-        target_actor, target_critics = moved
-        state = replace(state, actor=params, actor_opt=actor_opt, target_actor=target_actor, target_critics=target_critics)
+        state = followed(config, replace(state, actor=params, actor_opt=actor_opt))
         return state, jax.tree.map(jnp.mean, metrics) | actor_metrics
 
     # Take T steps in each of E environments with a = mu(s) + noise, and store them; G times learn.

@@ -53,7 +53,7 @@ from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Episode, Transition
 from jaxrl.core.scan import scan
 from jaxrl.core.spaces import Box, Space
-from jaxrl.errors import require, require_between, require_counts, require_numbers, require_positive, unknown_name
+from jaxrl.errors import require_between, require_counts, require_numbers, require_positive, unknown_name
 
 CRITICS = "own", "central", "counterfactual"
 
@@ -98,11 +98,8 @@ class Config:
         require_between("coma", self, 0, 1, "gamma", "gae_lambda")
         require_between("coma", self, 0, float("inf"), "ent_coef", "learning_rate")
         require_positive("coma", self, "critic_learning_rate", "anneal_updates", "max_grad_norm")
-        useful, must = self.shared_parameters or not self.agent_ids, "agent_ids need shared_parameters"
-        require(useful, "coma", must, "agent_ids=True", "Networks of their own know who they belong to.")
-        plain = not self.channels and self.network is None
-        must = "agent_ids must be False with channels or a network of your own"
-        require(plain or not self.agent_ids, "coma", must, True, "Put the agent's number into the observation.")
+        agents.require_ids("coma", self)
+        agents.require_appendable("coma", self, "agent_ids")
 
 
 @struct.dataclass
@@ -174,16 +171,11 @@ class Team(NamedTuple):
 
     def init(self, network: Any, key: jax.Array, inputs: PyTree) -> PyTree:
         """Returns first parameters of a network, for all agents or for each. inputs: PyTree[T, E, N, ...]."""
-        one = jax.tree.map(lambda leaf: leaf[:, :, 0], inputs)
-        if self.config.shared_parameters:
-            return network.init(key, one)
-        return jax.vmap(network.init, (0, None))(jax.random.split(key, self.num_agents), one)
+        return agents.first_parameters(network, key, inputs, 2, self.config.shared_parameters)
 
     def apply(self, network: Any, params: PyTree, inputs: PyTree) -> jax.Array:
         """Returns the outputs of a network for every agent, float32[T, E, N, ...]."""
-        if self.config.shared_parameters:
-            return network.apply(params, inputs)
-        return jax.vmap(network.apply, (0, 2), 2)(params, inputs)
+        return agents.outputs(network, params, inputs, 2, self.config.shared_parameters)
 
     def seen(self, obs: PyTree) -> PyTree:
         """Returns what the agents act on."""

@@ -31,7 +31,6 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from jaxrl.algorithms.deep import td3
@@ -40,7 +39,6 @@ from jaxrl.core import spaces
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.config import require_agents
 from jaxrl.core.environment import Environment, static
-from jaxrl.core.rollout import Decision
 from jaxrl.core.scan import scan
 from jaxrl.core.spaces import Box, joint
 
@@ -111,14 +109,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     every_mu = jax.vmap(mu, (0, 1), 1)
 
-    def policy(state, greedy):
-        def act(key, view):
-            raw = every_mu(state.actor, view.obs)
-            if not greedy:
-                raw = jnp.clip(raw + config.exploration_noise * jax.random.normal(key, raw.shape, jnp.float32), -1.0, 1.0)
-            return Decision(spaces.from_unit(env.action_space, raw), {"raw_action": raw})
-
-        return act
+    policy = td3.behaviour(env, config, every_mu)
 
     def learn_values(state, key):
         sample_key, noise_key = jax.random.split(key)
@@ -158,10 +149,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         before = jnp.arange(num_agents), state.actor, state.actor_opt, state.critics, newest.obs
         (params, actor_opt), actor_metrics = learn_beside_each_other(*before)
         # All target networks move.
-        new, old = (params, state.critics), (state.target_actor, state.target_critics)
-        moved: Any = optax.incremental_update(new, old, config.target_step_size)
-        target_actor, target_critics = moved
-        state = replace(state, actor=params, actor_opt=actor_opt, target_actor=target_actor, target_critics=target_critics)
+        state = td3.followed(config, replace(state, actor=params, actor_opt=actor_opt))
         return state, jax.tree.map(jnp.mean, metrics | actor_metrics)
 
     # Take T steps in each of E environments with a_i = mu_i(o_i) + noise, and store them; G times learn.

@@ -35,7 +35,7 @@ cooperative multi-agent learning"; Rashid et al. (2018), "QMIX", equations 3 to 
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -110,14 +110,10 @@ class Config(OffPolicyConfig):
 
     def _require_appended(self) -> None:
         """Raises ConfigError unless there is something to append a number or epsilon to, and a use for it."""
-        useful, must = self.shared_parameters or not self.agent_ids, "agent_ids need shared_parameters"
-        require(useful, "madqn", must, "agent_ids=True", "Networks of their own know who they belong to.")
+        agents.require_ids("madqn", self)
         lone, must = self.mixer == "none" or not self.fingerprint, "a fingerprint must come without a mixer"
         require(lone, "madqn", must, "fingerprint=True", "A team learns one joint value: set fingerprint=False.")
-        plain = not self.channels and self.network is None
-        for name in ("agent_ids", "fingerprint"):
-            must = f"{name} must be False with channels or a network of your own"
-            require(plain or not getattr(self, name), "madqn", must, True, "Put it into the observation.")
+        agents.require_appendable("madqn", self, "agent_ids", "fingerprint")
 
 
 class Experience(NamedTuple):
@@ -186,12 +182,7 @@ class Team(NamedTuple):
         """Returns first parameters, from the observations [E, N, ...] and the global states float32[E, S] or None."""
         agents_key, mixer_key = jax.random.split(key)
         inputs = self.inputs(obs, jnp.zeros(jax.tree.leaves(obs)[0].shape[:1], jnp.float32))
-        one = jax.tree.map(lambda leaf: leaf[:, 0], inputs)
-        init: Any = self.network.init
-        if self.config.shared_parameters:
-            params = init(agents_key, one)
-        else:
-            params = jax.vmap(init, (0, None))(jax.random.split(agents_key, self.num_agents), one)
+        params = agents.first_parameters(self.network, agents_key, inputs, 1, self.config.shared_parameters)
         if self.config.mixer != "monotonic":
             return Params(params, ())
         assert state is not None
@@ -203,21 +194,17 @@ class Team(NamedTuple):
         if not self.config.agent_ids and not self.config.fingerprint:
             return obs
         features = spaces.flatten(self.env.observation_space, obs)
-        parts, batch = [features], features.shape[:-1]
         if self.config.agent_ids:
-            parts.append(jnp.broadcast_to(jnp.eye(self.num_agents, dtype=jnp.float32), (*batch, self.num_agents)))
+            features = agents.numbered(features)
         if self.config.fingerprint:
             assert epsilon is not None
-            parts.append(jnp.broadcast_to(epsilon[..., None, None], (*batch, 1)))
-        return jnp.concatenate(parts, axis=-1)
+            marks = jnp.broadcast_to(epsilon[..., None, None], (*features.shape[:-1], 1))
+            features = jnp.concatenate([features, marks], axis=-1)
+        return features
 
     def values(self, params: Params, obs: PyTree, epsilon: jax.Array | None) -> jax.Array:
         """Returns Q_i of all actions, float32[B, N, A], of observations [B, N, ...]."""
-        apply: Any = self.network.apply
-        inputs = self.inputs(obs, epsilon)
-        if self.config.shared_parameters:
-            return apply(params.agents, inputs)
-        return jax.vmap(apply, (0, 1), 1)(params.agents, inputs)
+        return agents.outputs(self.network, params.agents, self.inputs(obs, epsilon), 1, self.config.shared_parameters)
 
     def mixed(self, params: Params, values: jax.Array, state: jax.Array | None) -> jax.Array:
         """Returns the value of the team, float32[B], or those of its agents, float32[B, N]; values: float32[B, N]."""

@@ -75,8 +75,7 @@ class Config(ppo.Config):
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         require_agents(self.name, env, "Use jaxrl.algorithms.deep.ppo.")
-        useful, must = self.shared_parameters or not self.agent_ids, "agent_ids need shared_parameters"
-        require(useful, self.name, must, "agent_ids=True", "Networks of their own know who they belong to.")
+        agents.require_ids(self.name, self)
         known, must = self.network is None or not self.agent_ids, "a network of your own must come without agent_ids"
         require(known, self.name, must, "agent_ids=True", "Put the agent's number into the observation.")
         must, fix = "taylor_order must be None: the steps of all agents count alike", "Set taylor_order=None."

@@ -9,7 +9,7 @@
 
 The policy is a softmax of a table theta[s, a]; the gradient is exact over the own action, and tau pays for entropy, so that the
 best policy is the Boltzmann policy in Q, as of ``mean_field_q``. tau near 0 is the paper's. The agents share their tables or each
-has its own (``shared_parameters``). The metrics are those of ``mean_field_q``.
+has its own (``shared_parameters``). The metrics are those of ``jaxrl.blocks.mean_field.metrics``.
 
 Source: Yang et al. (2018), Mean field multi-agent reinforcement learning, section 3.3, where the gradient is sampled.
 """
@@ -45,13 +45,12 @@ class Config(MeanFieldConfig):
 class State:
     """theta: float32[G, X, A], of the policies of G tables. q: float32[G, X, M, A], action values. visits: int32, shaped as q.
 
-    opening: float32[N], the mean action of first steps, for the metric alone. episodes: E under way.
+    episodes: E under way.
     """
 
     theta: jax.Array
     q: jax.Array
     visits: jax.Array
-    opening: jax.Array
     episodes: Episode
 
 
@@ -64,8 +63,7 @@ def make(env: Environment, config: Config) -> Algorithm:
     def init(key):
         theta = jnp.zeros((*shape[:2], actions), jnp.float32)
         q = jnp.full(shape, config.initial_value, jnp.float32)
-        opening = jnp.full(table.shape, 0.5, jnp.float32)
-        return State(theta, q, counters.zeros(*shape), opening, rollout.start(key, env, config.num_envs, mean_field.memory(env)))
+        return State(theta, q, counters.zeros(*shape), rollout.start(key, env, config.num_envs, mean_field.memory(env)))
 
     def policy(state, greedy):
         def act(key, view):
@@ -80,8 +78,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def step(state, key):
         policy_key, env_key = jax.random.split(key)
-        view = rollout.view(env, state.episodes)
-        decision = policy(state, False)(policy_key, view)
+        decision = policy(state, False)(policy_key, rollout.view(env, state.episodes))
         episodes, seen = rollout.advance_all(env_key, env, state.episodes, decision)
 
         mean = mean_field.mean_action(seen.action, actions, config.neighbourhood)
@@ -99,12 +96,10 @@ def make(env: Environment, config: Config) -> Algorithm:
         together = jnp.zeros(shape[:2], jnp.float32).at[row, seen.obs].add(1.0)[row, seen.obs]
         theta = state.theta.at[row, seen.obs].add(config.actor_learning_rate * gradient / together[..., None])
 
-        surprise = mean - mean_field.expected_mean(env, config, state.opening, view)
-        opening = mean_field.moved(state.opening, config.mean_step_size, view.t == 0, mean)
-        return State(theta, q, visits, opening, episodes), (seen, error, mean, surprise)
+        return State(theta, q, visits, episodes), (seen, error, mean)
 
     def update(state, key):
-        state, (batch, error, mean, surprise) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | mean_field.metrics(batch, error, mean, surprise)
+        state, (batch, error, mean) = scan(step, state, jax.random.split(key, config.num_steps))
+        return state, rollout.episode_metrics(batch) | mean_field.metrics(batch, error, mean)
 
     return Algorithm(init, update, policy, memory=mean_field.memory(env))

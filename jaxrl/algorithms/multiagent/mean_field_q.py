@@ -13,7 +13,8 @@ game that is played once is all there is to know. A fixpoint is a policy that is
 (``jaxrl.solvers.mean_field``). With a low temperature the agents answer the last mean all at once and may overshoot it for ever;
 a small ``mean_step_size`` in one-shot games, and ``inertia`` in others, lets them settle. The paper has neither (1 and 0).
 
-The metrics are those of ``jaxrl.blocks.mean_field.metrics``.
+The metrics are those of ``jaxrl.blocks.mean_field.metrics``, and mean_action_error: how far the mean action of an agent's
+neighbours was from the one that it expected.
 
 Source: Yang et al. (2018), Mean field multi-agent reinforcement learning, section 3.2. There the mean action is that of one-hot
 actions, here that of action numbers: see ``jaxrl.blocks.mean_field``.
@@ -31,15 +32,20 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment
 from jaxrl.core.rollout import Decision, Episode
 from jaxrl.core.scan import scan
+from jaxrl.errors import require_between, require_positive
 
 
 @struct.dataclass
 class Config(MeanFieldConfig):
     """Hyper-parameters of every agent. Floats are traced: sweeping them recompiles nothing."""
 
+    mean_step_size: float = 1.0  # in (0, 1]: how far the estimate of the first mean action of an episode moves at a time
+
     def validate(self, env: Environment) -> None:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         self.validate_field("mean_field_q", env)
+        require_between("mean_field_q", self, 0, 1, "mean_step_size")
+        require_positive("mean_field_q", self, "mean_step_size")
 
 
 @struct.dataclass
@@ -100,6 +106,7 @@ def make(env: Environment, config: Config) -> Algorithm:
 
     def update(state, key):
         state, (batch, error, mean, surprise) = scan(step, state, jax.random.split(key, config.num_steps))
-        return state, rollout.episode_metrics(batch) | mean_field.metrics(batch, error, mean, surprise)
+        metrics = mean_field.metrics(batch, error, mean) | {"mean_action_error": jnp.abs(surprise).mean()}
+        return state, rollout.episode_metrics(batch) | metrics
 
     return Algorithm(init, update, policy, memory=mean_field.memory(env))

@@ -13,7 +13,7 @@ from jaxrl.core import machine
 from jaxrl.core.environment import Environment, PyTree, in_full
 from jaxrl.core.finite.model import TabularModel, byte_rows, sound_outcomes
 from jaxrl.core.finite.outcomes import Initial, Outcomes, observe_state
-from jaxrl.core.spaces import Discrete
+from jaxrl.core.spaces import Discrete, Space
 from jaxrl.errors import EnvError, require, require_distribution
 
 _BLOCK = 128  # states expanded per device call: one compiled shape, and a second one where the frontier is many times as long
@@ -177,6 +177,22 @@ def _require_shapes(env: Environment, action: jax.ShapeDtypeStruct) -> Outcomes:
     return outcomes
 
 
+def _require_in_space(space: Space, observation: PyTree, states: PyTree) -> None:
+    """Raises EnvError where the observation of a state lies outside of the space: jax would read a table at its edge."""
+    if bool(space.contains(observation)):
+        return
+
+    def at(tree: PyTree, row: int) -> PyTree:
+        return jax.tree.map(lambda leaf: leaf[row], tree)
+
+    outside = (row for row in range(jax.tree.leaves(states)[0].shape[0]) if not bool(space.contains(at(observation, row))))
+    first = next(outside)
+    state, seen = (jax.tree.map(lambda leaf: leaf.tolist(), at(tree, first)) for tree in (states, observation))
+    must = f"every state that can be reached must be observed within {space}"
+    fix = "Mend the successors in outcomes, or widen the observation space."
+    require(False, "tabulate", must, f"{seen} in state {state}", fix, EnvError)
+
+
 def _joint_masks(env: Environment, states: PyTree, joint: np.ndarray) -> np.ndarray:
     """Returns which joint actions [J, N] are legal, bool[X, J]: those of which every part is."""
     count = jax.tree.leaves(states)[0].shape[0]
@@ -201,7 +217,7 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
         ConfigError: the tables do not fit into the memory of this machine.
         EnvError: the environment is not finite, has more than ``max_states`` states, or states outcomes or an initial
             distribution of a wrong shape, with probabilities that are negative or do not sum to 1, with rewards that are not
-            finite, or with states that are NaN.
+            finite, or with states that are NaN or whose observation lies outside of the observation space.
     """
     where = "tabulate"
     must = "the environment must state its outcomes and initial distribution"
@@ -229,6 +245,7 @@ def tabulate(env: Environment, max_states: int = 100_000) -> TabularModel:
     initial = np.bincount(starts, chance[possible] / chance.sum(), len(number))
     # Observations and masks are what the agent is given, so they are computed at the ordinary precision.
     observation = jax.tree.map(np.asarray, _in_every(env.observe_fn or observe_state, states, env.params))
+    _require_in_space(env.observation_space, observation, states)
     return TabularModel(*tables, initial, _joint_masks(env, states, joint), observation, states, joint_shape)
 
 
