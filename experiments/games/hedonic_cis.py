@@ -125,8 +125,8 @@ CLAIMS = (
         every([smallest("rise") > 0, smallest("lowest") >= -1e-9]),
     ),
     Claim(
-        "The mean number of moves by consent grows like a line in the number of players, 6 to 30, of which the line explains 95 % "
-        "or more",
+        "The mean number of moves by consent grows like a line in the number of players, 6 to 30, of which the line explains "
+        "95 % or more",
         f"{PAPER}, who show that a linear number is possible; the bar is ours",
         every(linearity(form) >= 0.95 for form in hedonic_moves.FORMS),
     ),
