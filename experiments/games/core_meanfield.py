@@ -42,10 +42,9 @@ TABLE = {
     "temperature": SQUEEZE_TEMPERATURE,
     "num_steps": 500,
 }
-CROWD = {"levels": AGENTS} | TABLE
 CROWDS = {
-    MFQ: (mean_field_q.make, mean_field_q.Config(**CROWD, mean_step_size=0.001)),
-    MFAC: (mean_field_ac.make, mean_field_ac.Config(**CROWD)),
+    MFQ: (mean_field_q.make, mean_field_q.Config(**TABLE, levels=AGENTS, mean_step_size=0.001)),
+    MFAC: (mean_field_ac.make, mean_field_ac.Config(**TABLE, levels=AGENTS)),
     INDEPENDENT: (iql.make, iql.Config(**TABLE, exploration="boltzmann")),
     EPSILON_GREEDY: (iql.make, iql.Config(gamma=0.0, epsilon=0.05, num_steps=500)),
 }
