@@ -66,7 +66,7 @@ class Config:
     mute_inactive: bool = static(default=True)  # an agent without a choice neither speaks nor hears
     hidden: tuple[int, ...] = static(
         default=(64,)
-    )  # layers behind the memory; the first size is also that of the layer before it
+    )  # layer sizes behind the memory; the first is also that of the layer before it
     memory_size: int = static(default=64)  # of the recurrent core (count)
 
     @property
