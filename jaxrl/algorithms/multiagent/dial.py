@@ -64,9 +64,7 @@ class Config:
     channel: str = static(default="dial")  # dial, rial or none
     message_size: int = static(default=1)  # B, entries or bits of a message (count)
     mute_inactive: bool = static(default=True)  # an agent without a choice neither speaks nor hears
-    hidden: tuple[int, ...] = static(
-        default=(64,)
-    )  # layer sizes behind the memory; the first is also that of the layer before it
+    hidden: tuple[int, ...] = static(default=(64,))  # layer sizes behind the memory; the first is that before it, too
     memory_size: int = static(default=64)  # of the recurrent core (count)
 
     @property
