@@ -36,7 +36,7 @@ class FiniteHorizon(NamedTuple):
     policy: float[T, X, A], the policy that the values belong to; the first action among equals.
     gap: float[], by how much the expected return of the policy, counted forward by its visits, misses the value of the first
         state: rounding alone, where all is well.
-    error_bound: float[], how far rounding can have carried a value from the truth.
+    error_bound: float[], how far rounding can have carried a value from the truth, at any time.
     """
 
     value: jax.Array
@@ -128,7 +128,7 @@ def _induction(model, policy, gamma, reward, final, num_steps) -> FiniteHorizon:
         value = (chosen * jnp.where(chosen > 0, values, 0.0)).sum(-1)
         largest = jnp.where(model.action_mask[..., None] & (chance > 0), jnp.abs(own if own is not None else given), 0.0).max()
         bound = gamma * bound + rounding_of(terms, largest + jnp.abs(value).max())
-        return (value, bound), (value, values, chosen)
+        return (value, bound), (value, values, chosen, bound)
 
     def forward(visits, step):
         given, chosen = step
@@ -137,9 +137,10 @@ def _induction(model, policy, gamma, reward, final, num_steps) -> FiniteHorizon:
         return jnp.zeros_like(visits).at[model.next_state].add(taken[..., None] * onward), earned
 
     final = jnp.asarray(final, dtype)
-    start = (final, jnp.zeros((), dtype))
-    (first, bound), (value, values, chosen) = jax.lax.scan(backward, start, (reward, policy), length=num_steps, reverse=True)
+    read = rounding_of(0, jnp.abs(final).max())  # the final values are rounded as they are read
+    (first, _), answers = jax.lax.scan(backward, (final, read), (reward, policy), length=num_steps, reverse=True)
+    value, values, chosen, bounds = answers
     initial = jnp.asarray(model.initial, dtype)
     visits, earned = jax.lax.scan(forward, initial, (reward, chosen))
     gap = jnp.abs(earned.sum() + (visits * final).sum() - (initial * first).sum())
-    return FiniteHorizon(jnp.concatenate([value, final[None]]), values, chosen, gap, bound)
+    return FiniteHorizon(jnp.concatenate([value, final[None]]), values, chosen, gap, jnp.maximum(bounds.max(), read))

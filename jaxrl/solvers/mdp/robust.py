@@ -2,14 +2,15 @@
 
     V(x) = max_a min_{q in U(x, a)} sum_k q_k [r_k + gamma (1 - terminated_k) V(x'_k)]
 
-The adversary chooses anew for every state and action (a rectangular set), among distributions over the same possible outcomes:
-with ``contamination``, U = {(1 - radius) p + radius q'}; with ``total_variation``, U = {q: 1/2 sum_k |q_k - p_k| <= radius}; with
-``candidates``, U is a list of distributions.
+The adversary chooses anew for every state and action (a rectangular set). With ``contamination``, U = {(1 - radius) p + radius q'},
+and with ``total_variation``, U = {q: 1/2 sum_k |q_k - p_k| <= radius}, both over the outcomes that p makes possible; with
+``candidates``, U is a list of distributions over any of the outcomes.
 
 Source: Iyengar (2005), "Robust Dynamic Programming", equation 3 and section 4.3; Nilim and El Ghaoui (2005); contamination: Wang
 and Zou (2021), "Online Robust Reinforcement Learning with Model Uncertainty", equation 5.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import is_traced, require, require_distribution, require_within, unknown_name
-from jaxrl.solvers.fixed_point import MAX_SWEEPS, fixed_point
+from jaxrl.errors import EnvError, is_traced, require, require_distribution, require_within, unknown_name
+from jaxrl.solvers.fixed_point import MAX_SWEEPS, error_bound, fixed_point, rounding_of
 from jaxrl.solvers.mdp.problem import require_policy, require_problem
 from jaxrl.solvers.mdp.solution import PolicyValue, Solution
 from jaxrl.solvers.mdp.value_iteration import iterate
@@ -100,7 +101,8 @@ def robust_value_iteration(
     where = "robust_value_iteration"
     require_problem(where, model, gamma, tolerance, max_sweeps)
     radius = require_radius(where, model, radius, adversary)
-    return _robust_value_iteration(model.tables, gamma, radius, adversary, tolerance, max_sweeps)
+    tables = _tables(where, model, radius, adversary)
+    return _robust_value_iteration(tables, gamma, radius, adversary, tolerance, max_sweeps)
 
 
 def robust_evaluation(
@@ -125,7 +127,8 @@ def robust_evaluation(
     require_problem(where, model, gamma, tolerance, max_sweeps)
     policy = require_policy(where, policy, (model.num_states, model.num_actions), model.action_mask)
     radius = require_radius(where, model, radius, adversary)
-    return _robust_evaluation(model.tables, policy, gamma, radius, adversary, tolerance, max_sweeps)
+    tables = _tables(where, model, radius, adversary)
+    return _robust_evaluation(tables, policy, gamma, radius, adversary, tolerance, max_sweeps)
 
 
 def require_radius(where: str, model: TabularModel, radius: Any, adversary: str) -> Any:
@@ -142,6 +145,24 @@ def require_radius(where: str, model: TabularModel, radius: Any, adversary: str)
     return rows
 
 
+def _tables(where: str, model: TabularModel, radius: Any, adversary: str) -> TabularModel:
+    """Returns ``model.tables``, in which outcomes pay nothing only if no distribution of the adversary makes them possible.
+
+    Raises:
+        EnvError: one of the candidates makes an outcome possible whose reward is not finite.
+    """
+    if adversary != "candidates":
+        return model.tables
+    traced = is_traced(radius, model.reward)
+    numpy: Any = jnp if traced else np
+    possible = (numpy.asarray(radius) > 0).any(0)
+    if not traced:
+        paid, must = np.asarray(model.reward)[possible], "rewards that a candidate makes possible must be finite"
+        endless = paid[~np.isfinite(paid)]
+        require(not endless.size, where, must, endless[:1].tolist(), "Give the outcome probability 0 in it.", EnvError)
+    return dataclasses.replace(model.tables, reward=numpy.where(possible, model.reward, 0))
+
+
 @partial(jax.jit, static_argnames="adversary")
 def _robust_value_iteration(model, gamma, radius, adversary, tolerance, max_sweeps) -> RobustSolution:
     answered = _adversary(model, gamma, radius, adversary)
@@ -151,13 +172,17 @@ def _robust_value_iteration(model, gamma, radius, adversary, tolerance, max_swee
         return (worst * worth).sum(-1)
 
     solution = iterate(model, backup, gamma, tolerance, max_sweeps)
+    # Probabilities that an adversary moves are rounded, and outcomes that he leaves none keep some: each may pay its reward.
+    largest = jnp.where(model.action_mask[..., None], jnp.abs(model.reward), 0.0).max() + jnp.abs(solution.value).max()
+    moved = error_bound(0.0, gamma, rounding_of(model.next_state.shape[-1], largest))
+    solution = solution._replace(error_bound=solution.error_bound + moved)
     return RobustSolution(solution, answered(solution.value)[0])
 
 
 @partial(jax.jit, static_argnames="adversary")
 def _robust_evaluation(model, policy, gamma, radius, adversary, tolerance, max_sweeps) -> RobustValue:
     answered = _adversary(model, gamma, radius, adversary)
-    largest = jnp.where((policy > 0)[..., None] & (model.probability > 0), jnp.abs(model.reward), 0.0).max()
+    largest = jnp.where((policy > 0)[..., None], jnp.abs(model.reward), 0.0).max()  # what is impossible pays 0
 
     def sweep(value):
         worst, worth = answered(value)

@@ -111,3 +111,19 @@ def test_bad_arguments_are_refused():
         evaluation(MODEL, np.ones((3, 16, 4)))
     with pytest.raises(EnvError, match="one reward"):
         backward_induction(tabulate(envs.make("soccer")), 3)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+def test_the_bound_holds_at_every_time_the_last_included(gamma):
+    """Rewards of the last step and final values are a thousand times those of the others, so they are rounded the most."""
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        reward = random.normal(size=(4, *MODEL.probability.shape)) * np.asarray([1e-3, 1e-3, 1e-3, 1.0])[:, None, None, None]
+        final = random.normal(size=MODEL.num_states)
+        found = backward_induction(MODEL, 4, gamma, reward, final)
+        value, errors = final, [np.abs(found.value[4] - final).max()]
+        for time in reversed(range(4)):
+            beyond = gamma * np.where(MODEL.terminated, 0.0, value[MODEL.next_state])
+            value = (MODEL.probability * (reward[time] + beyond)).sum(-1).max(-1)
+            errors.append(np.abs(found.value[time] - value).max())
+        assert max(errors) <= found.error_bound

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from jaxrl.errors import ConfigError, UnknownNameError
+from jaxrl.core.finite import TabularModel
+from jaxrl.errors import ConfigError, EnvError, UnknownNameError
 from jaxrl.solvers.mdp.robust import contamination, robust_evaluation, robust_value_iteration, total_variation
 from jaxrl.solvers.mdp.value_iteration import value_iteration
 from tests import oracles
@@ -112,3 +113,31 @@ def test_bad_arguments_are_refused():
         robust_value_iteration(LAKE["4x4"], 0.9, 0.9 * table[None], "candidates")
     with pytest.raises(ConfigError, match="policy"):
         robust_evaluation(LAKE["4x4"], np.ones((16, 4)), 0.9, 0.1)
+
+
+def one_choice(chance, reward):
+    """Returns a single state with a single action whose outcomes end the episode."""
+    shape, states = (1, 1, len(chance)), np.zeros(1, np.int32)
+    tables = (np.reshape(chance, shape), np.reshape(reward, shape), np.ones(shape, bool))
+    return TabularModel(np.zeros(shape, np.int32), *tables, np.ones(1), np.ones((1, 1), bool), states, states, (1,))
+
+
+def test_a_candidate_is_paid_for_outcomes_that_the_given_model_excludes():
+    """The given model never comes to the loss of 5; a candidate always does."""
+    model, candidates = one_choice([1.0, 0.0], [1.0, -5.0]), np.asarray([[[[1.0, 0.0]]], [[[0.0, 1.0]]]])
+    best = robust_value_iteration(model, 0.9, candidates, "candidates")
+    sure = robust_evaluation(model, np.ones((1, 1)), 0.9, candidates, "candidates")
+    np.testing.assert_allclose(best.solution.value, [-5.0])
+    np.testing.assert_allclose(sure.policy_value.value, [-5.0])
+    endless = one_choice([1.0, 0.0], [1.0, np.inf])
+    with pytest.raises(EnvError, match="rewards that a candidate makes possible must be finite"):
+        robust_value_iteration(endless, 0.9, candidates, "candidates")
+    assert robust_value_iteration(endless, 0.9, candidates[:1], "candidates").solution.value == 1.0
+
+
+def test_the_bound_holds_the_rounding_of_moved_probabilities():
+    """A rare outcome of large reward, from which the adversary takes all its probability but what rounding leaves."""
+    for rare in np.random.default_rng(0).random(200) * 0.01:
+        model = one_choice([rare / 3, 2 * rare / 3, 1 - rare], [1.0, 1.0, 0.0])
+        found = robust_value_iteration(model, 0.0, 1.0).solution
+        assert abs(found.value[0]) <= found.error_bound
