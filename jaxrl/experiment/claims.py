@@ -246,7 +246,7 @@ def _stated(quantity: Quantity, text: str, low: Number, high: Number, relation: 
 
     def judge(results: Results) -> Verdict:
         values = _finite(quantity, results)
-        mean = float(values.mean())
+        mean = _between_ends(values.mean(), values)
         if values.ndim == 0:
             margin = float(min(mean - low, high - mean))
             return Verdict("holds" if inside(values) else "fails", mean, criterion=text, margin=margin)
@@ -278,7 +278,12 @@ def _interval(quantity: Quantity, values: np.ndarray) -> tuple[float, float]:
         found = binomtest(round(values.sum()), len(values)).proportion_ci(0.95, "wilson")
         return float(found.low), float(found.high)
     interval = bootstrap_interval(values, np.mean)
-    return interval.low, interval.high
+    return _between_ends(interval.low, values), _between_ends(interval.high, values)
+
+
+def _between_ends(mean: Any, values: np.ndarray) -> float:
+    """Returns a mean of some of the values, which rounding can carry beyond them: three times 0.1 has a mean above 0.1."""
+    return float(np.clip(mean, values.min(), values.max()))
 
 
 def _needed(seeds: int, mean: float, least: float, most: float, low: Number, high: Number) -> str:

@@ -37,6 +37,9 @@ def value(method):
     return final("value", method=method)
 
 
+TENTHS = derived("a tenth", lambda results: np.full(3, 0.1))
+
+
 @pytest.mark.parametrize(
     ("statement", "word"),
     [
@@ -63,6 +66,9 @@ def value(method):
         (smallest(lowest("value", 3, method="curve")) >= 0, "open"),
         (largest(value("lost")) <= 5, "open"),
         (largest(value("one")) <= 0.5, "holds"),
+        (TENTHS <= 0.1, "holds"),  # numpy's mean of three times 0.1 is above 0.1
+        (TENTHS > 0.1, "fails"),
+        (TENTHS.equals(0.1, 0.0), "holds"),
         (exact("half of one", lambda: 0.5).equals(0.5, 0.0), "holds"),
         (share(value("coins") >= 1) >= 0.5, "holds"),
         (share(value("coins") >= 1) >= 0.75, "open"),

@@ -2,9 +2,9 @@
 
     V(x) = max_a min_{q in U(x, a)} sum_k q_k [r_k + gamma (1 - terminated_k) V(x'_k)]
 
-The adversary chooses anew for every state and action (a rectangular set). With ``contamination``, U = {(1 - radius) p + radius q'},
-and with ``total_variation``, U = {q: 1/2 sum_k |q_k - p_k| <= radius}, both over the outcomes that p makes possible; with
-``candidates``, U is a list of distributions over any of the outcomes.
+The adversary chooses anew for every state and action (a rectangular set). With ``contamination``, U = {(1 - radius) p +
+radius q'}, and with ``total_variation``, U = {q: 1/2 sum_k |q_k - p_k| <= radius}, both over the outcomes that p makes possible;
+with ``candidates``, U is a list of distributions over any of the outcomes.
 
 Source: Iyengar (2005), "Robust Dynamic Programming", equation 3 and section 4.3; Nilim and El Ghaoui (2005); contamination: Wang
 and Zou (2021), "Online Robust Reinforcement Learning with Model Uncertainty", equation 5.
