@@ -5,7 +5,7 @@ import pytest
 
 import envs
 from jaxrl.core.finite import tabulate
-from jaxrl.errors import ConfigError
+from jaxrl.errors import ConfigError, EnvError
 from jaxrl.solvers.mdp import host
 from jaxrl.solvers.mdp.policy_iteration import policy_iteration
 from jaxrl.solvers.mdp.prioritised_sweeping import prioritised_sweeping
@@ -48,3 +48,9 @@ def test_what_a_proper_policy_ends_is_solved(name):
 @pytest.mark.parametrize("name", ["value_iteration", "prioritised_sweeping", "host.solve"])
 def test_rest_is_an_end(name):
     np.testing.assert_array_equal(SOLVERS[name](loop(1.0, -2.0), 1.0).value, [1.0, 0.0])
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_an_environment_is_no_model(name):
+    with pytest.raises(EnvError, match=rf"{name}: model must be a TabularModel, got 'Environment'\. Write tabulate\(env\)"):
+        SOLVERS[name](envs.make("cliff_walking"), 0.9)
