@@ -11,7 +11,6 @@ Seed ``s`` is ``fold_in(root, s)``; its state is drawn from ``fold_in(seed_key, 
 import contextlib
 import functools
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ import numpy as np
 from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment
-from jaxrl.errors import CheckpointError, QuarantineWarning, is_traced, require, require_count
+from jaxrl.errors import CheckpointError, is_traced, require, require_count
 from jaxrl.results import provenance
 from jaxrl.results import sinks as observers
 from jaxrl.results.provenance import to_json
@@ -210,21 +209,8 @@ def run(
 
     if not interrupted:
         measurements.complete(told(numbers), summary)
-    if not sinks:
-        _warn_of_quarantine(summary, len(numbers))
     state = None if interrupted else seed_batches.in_order([carry.state for carry in carries], batches)
     return Run(numbers, *measurements.tables(), state, steps.per_update, summary, steps.before)
-
-
-def _warn_of_quarantine(summary: RunSummary, seeds: int) -> None:
-    """Warns where no seed is left. Sinks are told of each as it fails: this is for a run that has none."""
-    failed = summary.failed_seeds
-    if failed and len(failed) == seeds:
-        first = min(failed, key=lambda seed: failed[seed].update)
-        update, place = failed[first]
-        text = f"run: every seed is in quarantine; the first is seed {first} at update {update}: {place} is not finite."
-        fix = "See Run.summary.failed_seeds, or give sinks=[jaxrl.results.progress.Progress()] to be told at once."
-        warnings.warn(f"{text} {fix}", QuarantineWarning, stacklevel=3)
 
 
 def _require_options(root: int, num_updates: int, **counts: int | None) -> None:
