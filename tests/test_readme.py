@@ -40,8 +40,8 @@ def test_the_experiment_is_an_experiment(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(next(block for _, block in BLOCKS if "def arms(" in block))
     assert main(["reproduce", str(path), "--runs", str(tmp_path)]) == 0
-    (run,) = tmp_path.glob("mine*")
-    (claim,) = json.loads((run / "claims.json").read_text())
+    (path,) = {found.resolve() for found in tmp_path.rglob("claims.json")}
+    (claim,) = json.loads(path.read_text())
     assert claim["low"] > 0
 
 

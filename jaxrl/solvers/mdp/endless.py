@@ -52,7 +52,7 @@ def _can_end_or_rest(problem: SparseModel) -> np.ndarray:
     legal = problem.mask.reshape(-1)
 
     def some(rows: np.ndarray) -> np.ndarray:
-        return rows.reshape(states, actions).any(-1)
+        return np.asarray(rows.reshape(states, actions).any(-1))
 
     def inside(kept: np.ndarray) -> np.ndarray:
         return legal & (leads @ (~kept).astype(np.float64) == 0)
