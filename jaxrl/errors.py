@@ -59,6 +59,10 @@ class DataWarning(UserWarning):
     """Data can be used, but may not be what they seem: a jump like that of a split, a gap, a record too short for its measure."""
 
 
+class QuarantineWarning(UserWarning):
+    """A run has no seed left: every one had a value that is not finite, and its later measurements are missing."""
+
+
 class ResultsError(JaxrlError, OSError):
     """A results folder cannot be written, or what lies in it cannot be read."""
 
@@ -125,9 +129,9 @@ def require_between(where: str, config: object, low: float, high: float, *names:
         below: whether ``high`` itself is too much.
     """
     for name in names:
-        value = np.asarray(getattr(config, name))
-        inside = bool(np.all((value >= low) & (value <= high)))
-        if below:  # and in the precision of a traced field, too
+        value = as_real(getattr(config, name))
+        inside = value is not None and bool(np.all((value >= low) & (value <= high)))
+        if below and value is not None:  # and in the precision of a traced field, too
             with np.errstate(over="ignore"):
                 inside = inside and bool(np.all((value < high) & (value.astype(np.float32) < np.float32(high))))
         bounded, bounded_below = np.isfinite(high), np.isfinite(low)
@@ -146,7 +150,8 @@ def require_between(where: str, config: object, low: float, high: float, *names:
 def require_positive(where: str, config: object, *names: str) -> None:
     """Raises ConfigError unless every named field of ``config``, a number or an array of them, is above 0."""
     for name in names:
-        positive = bool(np.all(np.asarray(getattr(config, name)) > 0))
+        value = as_real(getattr(config, name))
+        positive = value is not None and bool(np.all(value > 0))
         require(positive, where, f"{name} must be positive", getattr(config, name), f"Set {name} to a number above 0.")
 
 

@@ -117,6 +117,9 @@ def from_minari(episodes: Iterable[Mapping[str, Any]], observation_space: Space,
         DataError: an episode lacks an array, its arrays differ in length, or a value is unsound.
     """
     where, columns, lengths = "from_minari", [], []
+    one_by_one = isinstance(episodes, Iterable) and not isinstance(episodes, (Mapping, str))
+    fix = "Write [vars(episode) for episode in dataset]."
+    require(one_by_one, where, "episodes must come one by one, in a list say", type(episodes).__name__, fix, DataError)
     for number, episode in enumerate(episodes):
         columns.append(_episode(f"{where}, episode {number}", episode))
         lengths.append(len(columns[-1]["reward"]))
@@ -143,9 +146,8 @@ def _joined(where: str, columns: list[dict[str, Any]]) -> dict[str, Any]:
 def _episode(where: str, episode: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an episode in Minari's layout as columns [L, ...]."""
     _require_names(where, episode, MINARI)
-    columns = {name: jax.tree.map(np.asarray, episode[name]) for name in MINARI}
-    optional = {name: episode.get(name) for name in ("masks", "log_probs")}
-    optional = {name: jax.tree.map(np.asarray, value) for name, value in optional.items()}
+    columns = {name: _arrays(where, name, episode[name]) for name in MINARI}
+    optional = {name: _arrays(where, name, episode.get(name)) for name in ("masks", "log_probs")}
     steps = len(columns["rewards"]) if np.ndim(columns["rewards"]) else 0
     require(steps >= 1, where, "there must be a step", steps, "Leave empty episodes out.", DataError)
     for name, value in (columns | optional).items():
@@ -171,7 +173,18 @@ def _episode(where: str, episode: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _require_names(where: str, given: Mapping[str, Any], names: Iterable[str]) -> None:
+def _arrays(where: str, name: str, values: Any) -> PyTree:
+    """Returns the arrays of nested values. A list holds the entries of an array: parts of a space stand in tuples and dicts."""
+
+    def one(leaf: Any) -> np.ndarray:
+        return require_real(where, name, leaf, error=DataError)
+
+    return jax.tree.map(one, values, is_leaf=lambda node: isinstance(node, list))
+
+
+def _require_names(where: str, given: Any, names: Iterable[str]) -> None:
+    must, fix = "the arrays must come in a mapping, name -> array", "Write vars(episode), or a dict."
+    require(isinstance(given, Mapping), where, must, type(given).__name__, fix, DataError)
     missing = [name for name in names if given.get(name) is None]
     require(not missing, where, f"the arrays {list(names)} must be there", f"no {missing}", "Add them.", DataError)
 

@@ -195,6 +195,10 @@ def collect(
     Raises:
         ConfigError: the environment has agents, or a count is below 1.
     """
+    where, must = "datasets.collect", "policy must be a function (key, view) -> action"
+    kind, fix = type(env).__name__, "Build one by its factory, for example envs.make('cartpole')."
+    require(isinstance(env, Environment), where, "env must be an Environment", kind, fix)
+    require(callable(policy), where, must, policy, "jaxrl.core.rollout.uniform_policy(env) draws every action alike.")
     length = env.max_steps if length is None else length
     require_single_agent("datasets.collect", env, "Use jaxrl.core.rollout.unroll.")
     require_count("datasets.collect", "num_episodes", num_episodes)

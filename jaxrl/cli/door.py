@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jaxrl.core import machine
 from jaxrl.errors import ConfigError, require
@@ -41,13 +42,38 @@ def read(kind: Any, arguments: Sequence[str], prog: str, description: str | None
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            options = tyro.cli(kind, args=list(arguments), prog=prog, description=description)
+            options = tyro.cli(kind, args=list(arguments), prog=prog, description=description, registry=_registry())
     except SystemExit as leave:
         if leave.code in (0, None):
             raise
         raise ConfigError(f"{prog}: {_reason(said.getvalue())} Options: {prog} --help.") from None
     sys.stderr.write(said.getvalue())
     return checked(prog, options)
+
+
+def _registry() -> ConstructorRegistry:
+    """Returns tyro's rules with one more: an integer may be written as a number that is whole, as 1e5."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def whole(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+        if info.type is not int:
+            return None
+        is_int = lambda value: isinstance(value, int) and not isinstance(value, bool)  # noqa: E731
+        return PrimitiveConstructorSpec(1, "INT", lambda texts: _whole(texts[0]), is_int, lambda value: [str(value)])
+
+    return registry
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        with contextlib.suppress(ValueError):
+            number = float(text)
+            if number.is_integer():  # NaN and infinity are none
+                return int(number)
+        raise
 
 
 def checked(where: str, options: Any) -> Any:

@@ -26,7 +26,10 @@ from jaxrl.training.distributed import Processes
 from jaxrl.training.graceful_stop import INTERRUPTED, GracefulStop
 
 PROGRAM = "jaxrl"
-CHECK = "the environment's numbers are bad: check it by jaxrl.testing.check_environment(env, jax.random.key(0))"
+CHECK = (
+    "the environment's numbers are bad, or its action_mask_fn left no legal action in a state, which turns the reward NaN: check "
+    "it by jaxrl.testing.check_environment(env, jax.random.key(0))"
+)
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class Job(NamedTuple):
             if told or arm.prepare is None:  # else it is not complete yet
                 contracts.require_make("run", arm.make)
                 contracts.require_config("run", arm.config)
+                contracts.require_own_config("run", arm.make, arm.config)
                 contracts.validate("run", arm.config, arm.task_of(0))
                 require(arm.updates >= 1, f"arm {arm.label}", "there must be an update", arm.updates, "Ask for one or more.")
         return arms

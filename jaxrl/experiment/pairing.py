@@ -34,7 +34,17 @@ from jaxrl.experiment.arms import Arm
 from jaxrl.experiment.modules import can_be_imported, import_file, offered, public_names
 from jaxrl.experiment.results import Results
 
-AREAS = ("tabular", "deep", "multiagent")  # of algorithms whose task is an environment
+AREAS = ("tabular", "deep", "model_based", "planning", "multiagent")  # of algorithms whose task is an environment
+# Those whose task, or learner, a command line cannot give: the words for it, and the way to train them.
+ELSEWHERE = {
+    "offline": (
+        "a data set",
+        "Collect one by jaxrl.blocks.datasets.collect, then call jaxrl.run({name}.make, data, {name}.Config()).",
+    ),
+    "games": ("a game", "Call jaxrl.run({name}.make, game, {name}.Config(...))."),
+    "exploration": ("a learner", "Call jaxrl.run({name}.make, env, {name}.Config(learner=..., ...))."),
+    "constrained": ("a learner", "Call jaxrl.run({name}.make, env, {name}.Config(learner=..., ...))."),
+}
 SIMPLE = (bool, int, float, str)  # types of parameters that the command line can give
 ENVIRONMENT_STEPS, SEEDS = 100_000, 8
 LARGEST_EXACT = 2_000  # states of a finite environment whose policies are evaluated exactly as well
@@ -70,11 +80,12 @@ class Pairing:
 
 def algorithm_names() -> dict[str, str]:
     """Returns name -> module of the algorithms whose task is an environment."""
-    found = {}
-    for area in AREAS:
-        folders = [str(Path(folder) / area) for folder in algorithms.__path__]
-        found |= {module.name: f"{algorithms.__name__}.{area}.{module.name}" for module in pkgutil.iter_modules(folders)}
-    return found
+    return {name: module for area in AREAS for name, module in _of_area(area).items()}
+
+
+def _of_area(area: str) -> dict[str, str]:
+    folders = [str(Path(folder) / area) for folder in algorithms.__path__]
+    return {module.name: f"{algorithms.__name__}.{area}.{module.name}" for module in pkgutil.iter_modules(folders)}
 
 
 def pair(source: str) -> Pairing:
@@ -137,6 +148,10 @@ def _algorithm(name: str) -> tuple[str, ModuleType]:
         known = algorithm_names()
         title = name.replace("-", "_")
         if title not in known:
+            for area, (needs, fix) in ELSEWHERE.items():
+                must = "the algorithm must be one that an environment is enough for"
+                found = f"{title} of jaxrl.algorithms.{area}, which needs {needs}"
+                require(title not in _of_area(area), "jaxrl train", must, found, fix.format(name=title))
             raise unknown_name("algorithms", "algorithm", name, known, "jaxrl train", offered(name))
         module = importlib.import_module(known[title])
     for part in ("make", "Config"):

@@ -253,7 +253,7 @@ class Results:
         metrics = {name for table in TABLES for name in self._columns_of(table)}
         if metric not in metrics:
             return unknown_name(f"run {self.directory.path.name}", "metric", metric, metrics)
-        known = [dict(f) for table in TABLES for f in self._of(table).values()]
+        known = list(self.recorded().values())
         names = dict.fromkeys(name for f in known for name in f)
         if unknown := [name for name in factors if name not in names]:
             return unknown_name(f"run {self.directory.path.name}", "factor", unknown[0], names)

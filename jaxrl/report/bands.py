@@ -78,3 +78,13 @@ def seed_counts(counts: Sequence[int]) -> str:
     """Says how many seeds there are, from the numbers of several arms."""
     few, many = min(counts), max(counts)
     return f"{many if few == many else f'{few} to {many}'} seeds{' each' * (len(counts) > 1)}"
+
+
+def bin_edges(values: np.ndarray, most: int) -> np.ndarray:
+    """Returns the edges of equal bins from the smallest to the largest of finite values, float64[B + 1], B at most ``most``.
+
+    No bin reaches beyond a value: where all are equal, as far as bins can tell, there is one, as wide as they differ.
+    """
+    edges = np.linspace(values.min(), values.max(), most + 1, dtype=np.float64)
+    scale = max(abs(edges[0]), abs(edges[-1]))
+    return edges if edges[-1] - edges[0] > 1e-6 * scale else edges[[0, -1]]

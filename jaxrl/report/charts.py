@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrl.report.bands import bands, points
+from jaxrl.report.bands import bands, bin_edges, points
 from jaxrl.report.style import axis_label
 from jaxrl.results.run_directory import TABLES, RunDirectory
 from jaxrl.results.tables import Curves
@@ -174,7 +174,7 @@ def _seeds(entries: Sequence[_Measured]) -> Iterator[dict[str, Any]]:
         ``bars``: [from, to, how many, numbers of the first of them].
     """
     everything = np.concatenate([entry.finals[np.isfinite(entry.finals)] for entry in entries])
-    edges = np.histogram_bin_edges(everything, BINS) if everything.size else np.zeros(0)
+    edges = bin_edges(everything, BINS) if everything.size else np.zeros(0)
     for entry in entries:
         order = np.argsort(entry.finals)[: np.isfinite(entry.finals).sum()]  # those that are missing come last
         seeds, values = entry.seeds[order], entry.finals[order]
@@ -185,7 +185,7 @@ def _seeds(entries: Sequence[_Measured]) -> Iterator[dict[str, Any]]:
         if len(values) <= DOTS:
             yield {**known, "extremes": "", "dots": list(zip(seeds.tolist(), _numbers(values), strict=True))}
             continue
-        bar = np.clip(np.searchsorted(edges, values, "right") - 1, 0, BINS - 1)
+        bar = np.clip(np.searchsorted(edges, values, "right") - 1, 0, len(edges) - 2)
         groups = [(index, np.sort(seeds[bar == index])) for index in np.unique(bar)]
         bars = [[*_numbers(edges[index : index + 2]), len(group), group[:SEEDS_NAMED].tolist()] for index, group in groups]
         yield {**known, "extremes": _extremes(seeds, values), "bars": bars}

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jaxrl.errors import ResultsError, require
-from jaxrl.report.bands import bands, seed_counts
+from jaxrl.report.bands import bands, bin_edges, seed_counts
 from jaxrl.report.curve_figures import arms_to_draw
 from jaxrl.report.style import COLOURS, axis_label, new_figure, palette_of, plain_text, save_figure
 from jaxrl.results.run_directory import RunDirectory
@@ -41,7 +41,7 @@ def distribution(
     finals = [values[np.isfinite(values)] for values in finals]
     everything = np.concatenate(finals)
     require(everything.size > 0, "distribution", "a seed must have a value", metric, "Draw another metric.", ResultsError)
-    edges = np.histogram_bin_edges(everything, bins=min(40, max(10, round(2 * everything.size ** (1 / 3)))))
+    edges = bin_edges(everything, min(40, max(10, round(2 * everything.size ** (1 / 3)))))
     several = [values.size for values in finals if values.size > 1]
     counts, single = seed_counts(several) if several else "", any(values.size == 1 for values in finals)
     note = [f"Dots: {counts}. Diamond: interquartile mean with its 95 % bootstrap interval"] if several else []

@@ -63,14 +63,14 @@ class Progress:
         for name in self._metrics:
             if name in measured and not np.isnan(measured[name]).all():
                 self._means[name] = float(np.nanmean(measured[name]))
-        left = (self._plan.num_updates * len(self._plan.seeds) - self._seed_updates) / self._pace.seed_updates_per_second
+        left = self._time_left()
         if self._bar is not None:
-            fields = {"speed": self._speed(), "time": f"{duration(left)} left", "means": self._mean_text()}
+            fields = {"speed": self._speed(), "time": left, "means": self._mean_text()}
             self._bar.update(self._bar.task_ids[0], completed=self._done, **fields)
         elif time.monotonic() - self._last_line >= self._seconds_between_lines and self._done < self._plan.num_updates:
             self._last_line = time.monotonic()
             share = f"{100 * self._done / self._plan.num_updates:.0f} %"
-            self._line(f"{self._count()} updates ({share})", self._speed(), f"{duration(left)} left", self._mean_text())
+            self._line(f"{self._count()} updates ({share})", self._speed(), left, self._mean_text())
 
     def end(self, summary: RunSummary) -> None:
         """See ``jaxrl.results.sinks.Sink``."""
@@ -99,6 +99,13 @@ class Progress:
     def _done(self) -> int:
         """How many updates each seed has made, on average where not all seeds are in memory at once."""
         return self._seed_updates // len(self._plan.seeds)
+
+    def _time_left(self) -> str:
+        """Returns the time left in words, empty while only the chunk that compiled is known."""
+        if self._pace.compiled:
+            return ""
+        left = self._plan.num_updates * len(self._plan.seeds) - self._seed_updates
+        return f"{duration(left / self._pace.seed_updates_per_second)} left"
 
     def _line(self, *parts: str) -> None:
         text = f"{self._title}: {'  '.join(part for part in parts if part)}"
@@ -135,6 +142,11 @@ class _Pace:
         else:
             self._updates += updates
             self._seconds += seconds
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the pace is that of the chunk that compiled."""
+        return not self._updates
 
     @property
     def seed_updates_per_second(self) -> float:

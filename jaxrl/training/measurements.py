@@ -2,6 +2,7 @@
 
 import functools
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxrl.core import averages
+from jaxrl.errors import QuarantineWarning
 from jaxrl.results.sinks import Chunk, Failure, Plan, Record, RunSummary, Sink
 from jaxrl.training import quarantine
 
@@ -75,6 +77,8 @@ class Measurements:
         summary = RunSummary(seconds, compile_seconds, interrupted, self._failures)
         for sink in self._sinks if self._begun else ():
             sink.end(summary)
+        if not self._sinks and self._failures and len(self._failures) == len(self._numbers):
+            _warn(self._failures)
         return summary
 
     def complete(self, plan: Plan, summary: RunSummary) -> None:
@@ -105,6 +109,15 @@ class Measurements:
                 table = tables[name] if name in tables else tables.setdefault(name, empty())
                 table[rows[:, None], at] = values
         return tables, present
+
+
+def _warn(failures: dict[int, Failure]) -> None:
+    """Warns that no seed is left. Sinks are told of each as it fails: this is for a run that has none."""
+    first = min(failures, key=lambda seed: failures[seed].update)
+    update, place = failures[first]
+    text = f"run: every seed is in quarantine; the first is seed {first} at update {update}: {place} is not finite."
+    fix = "See Run.summary.failed_seeds, or give sinks=[jaxrl.results.progress.Progress()] to be told at once."
+    warnings.warn(f"{text} {fix}", QuarantineWarning, stacklevel=4)  # where run was called
 
 
 def _on_host(measured: DeviceChunk) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], quarantine.Health]:

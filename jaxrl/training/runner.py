@@ -83,6 +83,7 @@ def train(make: Callable[..., Algorithm], task: Any, config: Any, key: jax.Array
     """
     require_count("train", "num_updates", num_updates)
     if not is_traced(task, config):
+        contracts.require_own_config("train", make, config)
         contracts.validate("train", config, task)
     algorithm = make(task, config)
     state = algorithm.init(jax.random.fold_in(key, 0))
@@ -272,6 +273,7 @@ def _validate(make, task, config, checkpoints, processes) -> contracts.DeclaredS
     """Refuses what cannot be run, as far as it shows before an update is traced; returns the steps that are declared."""
     contracts.require_make("run", make)
     contracts.require_config("run", config)
+    contracts.require_own_config("run", make, config)
     contracts.validate("run", config, task)
     if isinstance(task, Environment):
         contracts.require_environment("run", task)

@@ -1,5 +1,6 @@
 """Data sets: where episodes end, what is drawn from them, foreign layouts, files, and unsound data that are refused."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -276,10 +277,18 @@ def test_minari_a_game_that_is_over_may_leave_no_legal_action():
         from_minari([cut], PLACE, Discrete(3))
 
 
+def test_lists_of_numbers_are_arrays():
+    listed = {name: value.tolist() for name, value in episode().items()}
+    chex.assert_trees_all_equal(from_minari([listed], PLACE, Discrete(3)), from_minari([episode()], PLACE, Discrete(3)))
+
+
 @pytest.mark.parametrize(
     ("episodes", "message"),
     [
         ([], "there must be an episode, got 0"),
+        (episode(), "episodes must come one by one, in a list say, got 'dict'"),
+        ([[1.0]], "episode 0: the arrays must come in a mapping, name -> array, got 'list'"),
+        ([episode(rewards=["a", "b"])], "episode 0: rewards must be an array of real numbers"),
         ([episode(), episode(actions=np.zeros(3, int))], r"episode 1: actions must have 2 entries, .* got \[\(3,\)\]"),
         ([episode(observations=np.zeros((2, 2)))], "episode 0: observations must have 3 entries"),
         ([episode(rewards=np.zeros(0))], "episode 0: there must be a step, got 0"),
@@ -361,3 +370,11 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         dataset_files.read(path, Dict.of(a=PLACE), Discrete(3))
     with pytest.raises(DataError, match=r"action must lie in Discrete\(n=2\)"):
         dataset_files.read(path, PLACE, Discrete(2))
+
+
+def test_what_collects_nothing_is_refused():
+    env = envs.make("frozen_lake")
+    with pytest.raises(ConfigError, match=r"datasets.collect: policy must be a function .* got None"):
+        datasets.collect(KEY, env, None, 2)
+    with pytest.raises(ConfigError, match=r"datasets.collect: env must be an Environment, got 'str'"):
+        datasets.collect(KEY, "frozen_lake", rollout.uniform_policy(env), 2)

@@ -18,9 +18,9 @@ from jaxrl.training.runner import run
 from tests.outcomes import TINY
 
 BAD = [
-    *(("--seeds", value) for value in ("0", "-1", "99999999999", "1e3", "nan")),
+    *(("--seeds", value) for value in ("0", "-1", "99999999999", "1.5e0", "inf", "nan")),
     *(("--root", value) for value in ("-1", "4294967296", "0.5")),
-    *(("--env-steps", value) for value in ("0", "-5")),
+    *(("--env-steps", value) for value in ("0", "-5", "1e-3")),
     ("--batch-seeds", "0"),
     ("--keep-checkpoints", "0"),
     *(("--checkpoint-seconds", value) for value in ("-1", "nan", "soon")),
@@ -191,3 +191,13 @@ def test_a_home_folder_is_found_by_its_short_name(monkeypatch, tmp_path, capsys)
 def test_a_root_that_equals_another_is_refused(root):
     with pytest.raises(ConfigError, match=r"root must be an integer in \[0, 2\*\*32\)"):
         run(None, None, None, num_updates=1, root=root)
+
+
+@pytest.mark.parametrize(("text", "steps"), [("1e5", 100_000), ("2.5e3", 2500), ("1_000", 1000), ("300", 300)])
+def test_a_whole_number_may_be_written_as_a_float(text, steps):
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        env_steps: int = 1
+        updates: int | None = None
+
+    assert door.read(Options, ["--env-steps", text, "--updates", text], "it") == Options(steps, steps)

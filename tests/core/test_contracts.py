@@ -136,7 +136,7 @@ class Alarm:
             r"task must be a number or an array.*Call it if it is a factory",
         ),
         ({"make": q_learning.make, "task": {"a": 1.0}, "config": Q}, ConfigError, r"must accept the task, got AttributeError"),
-        ({"make": q_learning.make, "config": Config()}, AlgorithmError, r"AttributeError.*step_size.* make\(task, config\)"),
+        ({"make": q_learning.make, "config": Config()}, ConfigError, r"config must be that of the algorithm, q_learning.Config"),
         ({"evaluators": Episodes(GRID)}, EvaluatorError, r"evaluators must be a sequence.*Write evaluators=\(evaluator,\)"),
         ({"evaluators": (7.0,)}, EvaluatorError, r"an evaluator must be callable"),
         ({"evaluators": (envs.make,)}, EvaluatorError, r"must be a pytree of arrays, got <function make.*jax.tree_util.Partial"),
@@ -337,3 +337,49 @@ def test_an_error_of_the_users_own_comes_first_with_its_place():
     place = rf"{__file__}, line {line}, in <lambda>"
     with pytest.raises(AlgorithmError, match=rf"^run: KeyError: 'of no use' at {place}\. init\(key\) must not raise\. Mend"):
         run(raising, GRID, Config(), num_updates=2)
+
+
+def one_step(params):
+    return Initial(jnp.ones(1), jnp.zeros(1, jnp.int32))
+
+
+def paid(state, action, params):
+    return Outcomes(jnp.array([1.0, 0.0]), jnp.zeros(2, jnp.int32), jnp.stack([params, jnp.nan]), jnp.ones(2, bool))
+
+
+def no_action(state, params):
+    return jnp.zeros(2, bool)
+
+
+def test_a_reward_that_is_none_is_refused_before_compiling():
+    """But for that of an outcome that cannot happen."""
+    one = functools.partial(
+        finite, outcomes=paid, initial=one_step, observation_space=Discrete(1), action_space=Discrete(2), max_steps=2
+    )
+    contracts.require_environment("here", one(jnp.float32(1)))
+    with pytest.raises(EnvError, match="here: the rewards of an initial state must be finite, got 'nan at index"):
+        contracts.require_environment("here", one(jnp.float32(jnp.nan)))
+
+
+def test_a_mask_without_a_legal_action_is_named():
+    env = finite(jnp.float32(1), paid, one_step, Discrete(1), Discrete(2), max_steps=2, action_mask=no_action)
+    with pytest.raises(EnvError, match="run: action_mask_fn must leave a legal action in every state, got 'none in initial"):
+        run(q_learning.make, env, Q, num_updates=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "config", "message"),
+    [
+        (ppo.make, ppo.Config(hidden=64), r"ppo: hidden must be a tuple, .* got 64\. Write hidden=\(64,\)"),
+        (ppo.make, ppo.Config(learning_rate=None), "ppo: learning_rate must be .* got None"),
+        (q_learning.make, q_learning.Config(gamma=None), "q_learning: gamma must .* got None"),
+        (
+            q_learning.make,
+            ppo.Config(),
+            "run: config must be that of the algorithm, q_learning.Config, got 'ppo.Config, which lacks",
+        ),
+    ],
+)
+def test_the_field_that_is_wrong_is_named(make, config, message):
+    with pytest.raises(ConfigError, match=message):
+        run(make, GRID, config, num_updates=1)

@@ -266,3 +266,17 @@ def test_import_leaves_the_backend_unstarted():
     """The number of CPU devices can only be set before jax's backend starts, so importing must not start it."""
     script = "import envs, jax; jax.config.update('jax_num_cpu_devices', 3); assert len(jax.devices('cpu')) == 3"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("name", ["alphazero", "cem_mpc", "mbpo", "muzero"])
+def test_planners_and_learners_of_models_are_offered(name):
+    assert pairing.algorithm_names()[name].endswith(f".{name}")
+    pairing.config_class(pairing.pair(f"{name}:cartpole"))
+
+
+@pytest.mark.parametrize(
+    ("name", "needs"), [("cql", "a data set"), ("td3_bc", "a data set"), ("cfr", "a game"), ("intrinsic", "a learner")]
+)
+def test_the_way_to_what_needs_more_than_an_environment_is_shown(name, needs):
+    with pytest.raises(ConfigError, match=rf"jaxrl train: .* got '{name} of .*, which needs {needs}'. .*jaxrl.run\({name}.make"):
+        pairing.pair(f"{name}:cartpole")

@@ -50,8 +50,10 @@ def test_results_are_read_by_factor(small):
     assert not results.is_exact("largest_q", rate=0.1)
     with pytest.raises(ConfigError, match="must name one arm"):
         results.final("greedy_exact_value", method="plain")
-    with pytest.raises(UnknownNameError, match="an arm with the factors"):
+    with pytest.raises(UnknownNameError, match="an arm with the factors") as missing:
         results.final("greedy_exact_value", method="plain", rate=0.2)
+    shown = "{'method': 'plain', 'rate': 0.1}"
+    assert str(missing.value).count(shown) == 1  # though it stands in several tables
     with pytest.raises(UnknownNameError, match="no trained arm is named 'rate 3'"):
         results.run(rate=3)
     np.testing.assert_array_equal(

@@ -1,8 +1,9 @@
 """Points along curves and bands over seeds."""
 
 import numpy as np
+import pytest
 
-from jaxrl.report.bands import POINTS, bands, log_spaced, points
+from jaxrl.report.bands import POINTS, bands, bin_edges, log_spaced, points
 from jaxrl.statistics import bootstrap_interval, iqm
 
 
@@ -42,3 +43,12 @@ def test_points_are_means_over_neighbours_without_the_missing():
     places, means = points(np.arange(1, 4), values[:, :3])
     np.testing.assert_array_equal(places, [1, 2, 3])
     np.testing.assert_array_equal(means, values[:, :3])
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.25, 1.0], [0.9, 0.9, 0.9], [0.0, 0.0], [0.9, 0.9 + 1e-9], [-3.0, 5.0]])
+def test_no_bin_reaches_beyond_a_value(values):
+    """So that no histogram shows returns beyond the optimum."""
+    values = np.array(values)
+    edges = bin_edges(values, 10)
+    assert (edges[0], edges[-1]) == (values.min(), values.max())
+    assert np.histogram(values, edges)[0].sum() == len(values)

@@ -62,7 +62,7 @@ def test_lines_come_seldom_and_end_with_one(clock):
     lines = follow(io.StringIO(), clock).splitlines()
     assert len(lines) == 2
     # The first chunk took 5 s: 10 updates of 8 seeds of 100 steps each, 30 updates to go.
-    assert lines[0] == "exp: 10/40 updates (25 %)  1.6k steps/s  15 s left  episode_return 0"
+    assert lines[0] == "exp: 10/40 updates (25 %)  1.6k steps/s  episode_return 0"  # its time is that of compiling
     assert lines[1] == "exp: 40/40 updates  done after 42 s, 5 s of it compiling  8k steps/s  episode_return 30"
 
 
@@ -80,7 +80,8 @@ def test_the_time_left_forgets_the_chunk_that_compiled(clock):
     sink.begin(Plan(np.arange(1), 100, 10, 1, 1))
     for index, seconds in enumerate((50.0, 2.0, 4.0)):
         sink.chunk(Chunk(10 * index, np.arange(1), {"x": np.zeros((1, 10))}, {}, seconds))
-    assert [line.split("  ")[2] for line in stream.getvalue().splitlines()] == ["7 min 30 s left", "16 s left", "21 s left"]
+    lines = [line.split("  ")[2:] for line in stream.getvalue().splitlines()]
+    assert lines == [[], ["16 s left"], ["21 s left"]]
 
 
 def test_evaluations_data_sets_and_interruptions(clock):

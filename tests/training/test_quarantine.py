@@ -15,6 +15,7 @@ from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.averages import Average, optional
 from jaxrl.core.environment import static
 from jaxrl.core.rollout import Episode
+from jaxrl.errors import QuarantineWarning
 from jaxrl.evaluation import Episodes
 from jaxrl.results.sinks import Failure
 from jaxrl.training import quarantine
@@ -230,3 +231,12 @@ def test_a_seed_in_quarantine_is_still_there_after_a_resume(tmp_path):
     again = run(poisoned, env, config, checkpoints=Checkpoints(tmp_path), **options)
     assert first.summary.failed_seeds == again.summary.failed_seeds
     assert again.summary.failed_seeds[1].update == 3
+
+
+def make_hopeless(task, config):
+    return Algorithm(lambda key: jnp.float32(1), lambda state, key: (state / 0 * 0, {"loss": state}))
+
+
+def test_a_run_without_sinks_warns_if_no_seed_is_left():
+    with pytest.warns(QuarantineWarning, match=r"run: every seed is in quarantine; the first is seed 0 at update 0: state"):
+        run(make_hopeless, jnp.float32(0), Config(), seeds=2, num_updates=2)

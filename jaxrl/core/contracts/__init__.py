@@ -33,6 +33,7 @@ from jaxrl.core.contracts.inputs import (
     require_config,
     require_make,
     require_names,
+    require_own_config,
     require_task,
     validate,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "require_make",
     "require_metrics",
     "require_names",
+    "require_own_config",
     "require_record",
     "require_task",
     "said",

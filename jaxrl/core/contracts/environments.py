@@ -15,7 +15,7 @@ from jaxrl.core.contracts.structures import describe, described, is_array, misma
 from jaxrl.core.environment import Environment, PyTree, Step
 from jaxrl.core.finite import Initial, Outcomes
 from jaxrl.core.spaces import Discrete, Space, example, is_nested
-from jaxrl.errors import EnvError, require, require_distribution
+from jaxrl.errors import EnvError, require, require_distribution, require_finite
 
 MOST_STARTS, MOST_ACTIONS = 32, 64  # initial states, and actions in each, whose outcome probabilities are looked at
 
@@ -190,23 +190,31 @@ def _played(where: str, env: Environment, key: jax.Array) -> tuple:
 def require_environment(where: str, env: Environment) -> None:
     """Raises EnvError unless an environment returns the structures that it declares, and outcomes that are possible.
 
-    Of a finite environment the outcome probabilities of its likeliest initial states are computed, of at most ``MOST_STARTS``
-    states and ``MOST_ACTIONS`` actions in each; nothing else is.
+    Of a finite environment the outcomes of its likeliest initial states are computed, of at most ``MOST_STARTS`` states and
+    ``MOST_ACTIONS`` actions in each, and the legal actions there: every state must leave one, and probabilities and the rewards
+    of what can happen must be sound. Nothing else is.
     """
     require_record(where, env)
     _played.eval_shape(where, env, jax.random.key(0))
     if env.is_finite:
-        initial, first = map(np.asarray, _first_outcomes(env))
+        initial, first, reward, some = map(np.asarray, _first_outcomes(env))
         fix = "Check initial_fn(params)."
         require_distribution(where, "the probabilities of initial states", initial[None], fix, EnvError)
         fix = "Check outcomes_fn(state, action, params)."
         possible = np.sort(initial)[::-1][: len(first)] > 0
         require_distribution(where, "the outcome probabilities of an initial state", first[possible], fix, EnvError)
+        paid = np.where(first.reshape(*first.shape, *(1,) * (reward.ndim - first.ndim)) > 0, reward, 0.0)[possible & some]
+        require_finite(where, "the rewards of an initial state", paid, fix, EnvError)
+        stuck = np.flatnonzero(possible & ~some)
+        must, found = "action_mask_fn must leave a legal action in every state", f"none in initial state {stuck[:1]}"
+        fix = "Allow an action that does nothing, or end the episode one step before."
+        require(not len(stuck), where, must, found, fix, EnvError)
 
 
 @functools.partial(jax.jit, compiler_options=QUICK)
-def _first_outcomes(env: Any) -> tuple[jax.Array, jax.Array]:
-    """Returns the initial distribution, and the outcome probabilities [n, a, K] of its likeliest states, in that order."""
+def _first_outcomes(env: Any) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Returns the initial distribution, and of its n likeliest states, in that order, the outcome probabilities [n, a, K], the
+    rewards [n, a, K] (or [n, a, K, N]), and whether there is a legal action (for each agent), bool[n]."""
     initial, agents, choices = env.initial_fn(env.params), env.num_agents or 1, env.action_space.n
     _, likeliest = jax.lax.top_k(initial.probability, min(MOST_STARTS, initial.probability.shape[0]))
     states = jax.tree.map(lambda leaf: leaf[likeliest], initial.state)
@@ -215,5 +223,10 @@ def _first_outcomes(env: Any) -> tuple[jax.Array, jax.Array]:
     else:
         joint = np.random.default_rng(0).integers(choices, size=(MOST_ACTIONS, agents))
     actions = jnp.asarray(joint[:, 0] if env.num_agents is None else joint, jnp.int32)
-    of_pair = jax.vmap(lambda state, action: env.outcomes_fn(state, action, env.params).probability, in_axes=(None, 0))
-    return initial.probability, jax.vmap(of_pair, in_axes=(0, None))(states, actions)
+    of_pair = jax.vmap(lambda state, action: env.outcomes_fn(state, action, env.params), in_axes=(None, 0))
+    found = jax.vmap(of_pair, in_axes=(0, None))(states, actions)
+    some = jnp.ones(likeliest.shape, bool)
+    if env.action_mask_fn is not None:
+        mask = jax.vmap(env.action_mask_fn, in_axes=(0, None))(states, env.params)
+        some = masks.some_legal(env.action_space, mask).reshape(len(some), -1).all(-1)
+    return initial.probability, found.probability, found.reward, some

@@ -77,6 +77,21 @@ def require_config(where: str, config: Any) -> None:
     _require_pytree(where, "config", config, ConfigError, "Declare what is no number with jaxrl.core.environment.static.")
 
 
+def require_own_config(where: str, make: Callable, config: Any) -> None:
+    """Raises ConfigError if a configuration of another module lacks a field of the ``Config`` that stands beside ``make``."""
+    while isinstance(make, functools.partial):
+        make = make.func
+    module = sys.modules.get(getattr(make, "__module__", None) or "")
+    own = getattr(module, "Config", None)
+    if module is None or getattr(module, "make", None) is not make or type(config).__module__ == module.__name__:
+        return
+    if isinstance(own, type) and dataclasses.is_dataclass(own):
+        name, given = (f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}" for kind in (own, type(config)))
+        missing = [field.name for field in dataclasses.fields(own) if not hasattr(config, field.name)]
+        must, found = f"config must be that of the algorithm, {name}", f"{given}, which lacks {', '.join(missing[:3])}"
+        require(not missing, where, must, found, f"Give {name}(), or another make.")
+
+
 def evaluators_of(where: str, evaluators: Any, task: Any) -> tuple:
     """Returns the evaluators in a tuple, after each that can say whether it suits the task has said so.
 

@@ -152,6 +152,8 @@ def require_model(where: str, model: TabularModel) -> None:
 def require_shapes(where: str, model: TabularModel) -> None:
     """Raises EnvError unless the tables of a model fit together, traced or not. where: who asks."""
     fix = "See jaxrl.core.finite.TabularModel."
+    must = "model must be a TabularModel"
+    require(isinstance(model, TabularModel), where, must, type(model).__name__, "Write tabulate(env).", EnvError)
     table = np.shape(model.next_state)
     filled = len(table) == 3 and min(table) >= 1
     require(filled, where, "next_state must have shape [X, A, K], each at least 1", list(table), fix, EnvError)

@@ -1,6 +1,7 @@
 """Exact solvers of finite environments with one agent, on their ``TabularModel``. A file for each idea:
 
     problem            checks of the arguments
+    endless            the problems without discount that have no optimum, refused before they are solved
     solution           the answers, each with its check
     backups            one step: action values from the values of the successors, and the greedy policy
     policy_evaluation  the value of a policy

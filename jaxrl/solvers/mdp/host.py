@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from jaxrl.core.finite import TabularModel
-from jaxrl.errors import ConfigError, require, require_count, require_discount, require_tolerance
+from jaxrl.errors import require, require_count, require_discount, require_tolerance
 from jaxrl.solvers.fixed_point import MAX_SWEEPS
+from jaxrl.solvers.mdp.endless import closed, refuse, require_values
 from jaxrl.solvers.mdp.problem import require_policy
 from jaxrl.solvers.mdp.solution import PolicyValue, Solution
 from jaxrl.solvers.mdp.sparse import EPSILON, SparseModel, csr
@@ -45,11 +46,12 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
         max_sweeps: an end for problems without discount that do not converge.
 
     Returns:
-        The solution in NumPy float64. At gamma = 1 it has not converged if some policy earns or loses for ever.
+        The solution in NumPy float64.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1], the tolerance is negative, ``max_sweeps`` is no integer of at least 1, or the
-            model is too large for the memory of this machine.
+        ConfigError: gamma lies outside [0, 1], it is 1 although some policy earns for ever, or every one goes on being paid, the
+            tolerance is negative, ``max_sweeps`` is no integer of at least 1, or the model is too large for the memory of this
+            machine.
         EnvError: the tables do not fit together, or have a reward for each of several agents.
     """
     where = "host.solve"
@@ -57,14 +59,13 @@ def solve(model: TabularModel, gamma: float, tolerance: float = TOLERANCE, max_s
     require_tolerance(where, tolerance)
     require_count(where, "max_sweeps", max_sweeps)
     problem = SparseModel.of(where, model)
+    require_values(where, model, gamma)
     most = max_sweeps if gamma < 1 else int(min(max_sweeps, max(1e4, MOST_OPERATIONS / max(problem.transition.nnz, 1))))
     value, sweeps, patience, action = _first_guess(problem, gamma), 0, FIRST_SWEEPS, None
     while True:
         value, values, residual, count, settled = _swept(problem, gamma, value, min(patience, most - sweeps), tolerance)
         sweeps += count
         if settled or sweeps >= most or not np.isfinite(residual):
-            break
-        if gamma == 1 and _never_settles(problem, values, values.max(-1) - value):
             break
         if gamma == 1:
             patience *= 2
@@ -274,49 +275,6 @@ def _are_far_apart(transition: Any, ends: np.ndarray) -> bool:
     return True
 
 
-def _never_settles(problem: SparseModel, values: np.ndarray, change: np.ndarray) -> bool:
-    """Returns whether it is certain that values without discount grow, or fall, for ever.
-
-    If a policy cannot leave a set of states and a sweep adds something to each, it earns at least that much in every step for
-    ever. If no action leaves a set and a sweep takes something from each, every policy loses for ever.
-
-    Args:
-        problem: the model.
-        values: float64[X, A], of the action values that were swept.
-        change: float64[X], what the next sweep adds to each state.
-    """
-    resolution = 16 * EPSILON * (problem.deciding(values) + np.abs(values[problem.mask]).max())
-    states, actions = problem.mask.shape
-    greedy, _ = problem.of_policy(values.argmax(-1))
-    every = problem.transition[np.flatnonzero(problem.mask.reshape(-1))]
-    source = np.broadcast_to(np.arange(states)[:, None], (states, actions))[problem.mask]
-    return bool(
-        _closed(greedy, np.arange(states), change > resolution).any() or _closed(every, source, change < -resolution).any()
-    )
-
-
-def _closed(transition: Any, source: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Returns which states lie in a set of states that is never left, nor ended, and of which all are ``inside``, bool[X].
-
-    Args:
-        transition: csr [n, X], the probabilities of going on.
-        source: int[n], the state that each row starts from.
-        inside: bool[X].
-    """
-    from scipy import sparse
-
-    states = transition.shape[1]
-    ends = np.asarray(transition.sum(1))[:, 0] < 1 - 1e-9
-    rows = np.repeat(np.arange(len(source)), np.diff(transition.indptr))
-    graph = sparse.csr_matrix((np.ones(transition.nnz, bool), (source[rows], transition.indices)), shape=(states, states))
-    count, label = sparse.csgraph.connected_components(graph, connection="strong")
-    leaves = np.zeros(count, bool)
-    leaves[label[source[ends]]] = True
-    leaves[label[source[rows]][label[source[rows]] != label[transition.indices]]] = True
-    leaves[label[~inside]] = True
-    return ~leaves[label]
-
-
 def evaluate(model: TabularModel, policy: Any, gamma: float) -> PolicyValue:
     """Returns what a policy is worth in every state.
 
@@ -358,12 +316,10 @@ def _without_rest(where: str, transition: Any, reward: np.ndarray) -> Any:
     """Ends the chain where it would stay for ever without being paid; raises ConfigError where it is paid for ever."""
     from scipy import sparse
 
-    rest = _closed(transition, np.arange(len(reward)), np.ones(len(reward), bool))
+    rest = closed(transition, np.arange(len(reward)), np.ones(len(reward), bool))
     paid = np.flatnonzero(rest & (reward != 0))
-    must = "at gamma = 1 a policy must end the episode or come to where nothing is paid"
-    found = f"rewards for ever in state {paid[0]}" if len(paid) else ""
     if len(paid):
-        raise ConfigError(f"{where}: {must}, got {found}. Lower gamma.")
+        refuse(where, paid[0])
     return (sparse.diags((~rest).astype(float)) @ transition).tocsr()
 
 

@@ -16,6 +16,7 @@ from jaxrl.errors import require_within
 from jaxrl.solvers.fixed_point import deciding, rounding_of
 from jaxrl.solvers.markov_chain import Chain, discounted_sums, doubling_is_faster
 from jaxrl.solvers.mdp.backups import absolute_rewards, action_values, going_on, legal
+from jaxrl.solvers.mdp.endless import require_values
 from jaxrl.solvers.mdp.problem import require_problem
 from jaxrl.solvers.mdp.solution import Solution
 
@@ -45,11 +46,13 @@ def policy_iteration(model: TabularModel, gamma: jax.Array | float, max_improvem
         max_improvements: an end in case of numerical trouble.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1], or ``max_improvements`` is below 1.
+        ConfigError: gamma lies outside [0, 1], ``max_improvements`` is below 1, or gamma is 1 although some policy earns for
+            ever, or every one goes on being paid; of traced values the last is not asked.
         EnvError: the model has a reward for each of several agents, or its tables are unsound.
     """
     require_within("policy_iteration", "max_improvements", max_improvements, 1, np.inf, "The default is 1000.")
     require_problem("policy_iteration", model, gamma)
+    require_values("policy_iteration", model, gamma)
     dense = doubling_is_faster(model.num_states, model.next_state.shape[-1], gamma)
     return _policy_iteration(model.tables, gamma, max_improvements, dense)
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from jaxrl.core.finite import TabularModel
 from jaxrl.errors import require_count, require_discount, require_tolerance
+from jaxrl.solvers.mdp.endless import require_values
 from jaxrl.solvers.mdp.solution import Solution
 from jaxrl.solvers.mdp.sparse import SparseModel
 
@@ -89,8 +90,9 @@ def prioritised_sweeping(model: TabularModel, gamma: float, tolerance: float = 1
         The solution in NumPy float64; its iterations are backups of single states, a look at all states counting as one of each.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1], the tolerance is negative, ``max_backups`` is no integer of at least 1, or the
-            model is too large for the memory of this machine.
+        ConfigError: gamma lies outside [0, 1], it is 1 although some policy earns for ever, or every one goes on being paid, the
+            tolerance is negative, ``max_backups`` is no integer of at least 1, or the model is too large for the memory of this
+            machine.
         EnvError: the tables do not fit together, or have a reward for each of several agents.
     """
     where = "prioritised_sweeping"
@@ -98,6 +100,7 @@ def prioritised_sweeping(model: TabularModel, gamma: float, tolerance: float = 1
     require_tolerance(where, tolerance)
     require_count(where, "max_backups", max_backups)
     problem = SparseModel.of(where, model)
+    require_values(where, model, gamma)
     predecessors, value, backups = _Predecessors.of(problem), np.zeros(model.num_states), 0
     share = (1 - gamma) if gamma < 1 else 1.0
     while True:

@@ -14,6 +14,7 @@ from jaxrl.core.finite import TabularModel
 from jaxrl.errors import require_count
 from jaxrl.solvers.fixed_point import MAX_SWEEPS, FixedPoint, deciding, fixed_point
 from jaxrl.solvers.mdp.backups import absolute_rewards, action_values, legal
+from jaxrl.solvers.mdp.endless import require_values
 from jaxrl.solvers.mdp.problem import require_problem
 from jaxrl.solvers.mdp.solution import Solution
 
@@ -31,10 +32,12 @@ def value_iteration(
         max_sweeps: an end for problems with gamma = 1 that do not converge.
 
     Raises:
-        ConfigError: gamma lies outside [0, 1], the tolerance is negative, or ``max_sweeps`` is below 1.
+        ConfigError: gamma lies outside [0, 1], the tolerance is negative, ``max_sweeps`` is below 1, or gamma is 1 although some
+            policy earns for ever, or every one goes on being paid; of traced values the last is not asked.
         EnvError: the model has a reward for each of several agents, or its tables are unsound.
     """
     require_problem("value_iteration", model, gamma, tolerance, max_sweeps)
+    require_values("value_iteration", model, gamma)
     return _value_iteration(model.tables, gamma, tolerance, max_sweeps)
 
 
