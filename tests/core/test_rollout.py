@@ -17,7 +17,7 @@ from jaxrl.core.environment import Environment, Step
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Decision, last_step
 from jaxrl.core.spaces import Box, Discrete
-from jaxrl.errors import EnvError
+from jaxrl.errors import EnvError, QuarantineWarning
 from jaxrl.evaluation import Episodes, ExactValue
 from jaxrl.training.runner import run
 from tests import probes
@@ -214,7 +214,8 @@ def _nothing_in_one(state, params):
 def test_a_state_without_a_legal_action_puts_its_seed_into_quarantine():
     """Whatever is done there is illegal: the reward is no number, and the seed is named instead of learning from it."""
     env = probes.delayed_reward().replace(action_mask_fn=_nothing_in_one)
-    done = run(q_learning.make, env, q_learning.Config(num_steps=8), seeds=2, num_updates=2)
+    with pytest.warns(QuarantineWarning, match="every seed is in quarantine"):
+        done = run(q_learning.make, env, q_learning.Config(num_steps=8), seeds=2, num_updates=2)
     assert set(done.summary.failed_seeds) == {0, 1}
     assert {failure.update for failure in done.summary.failed_seeds.values()} == {0}
     fine = run(q_learning.make, probes.masked_action(), q_learning.Config(num_steps=8), seeds=2, num_updates=2)

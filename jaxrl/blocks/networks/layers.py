@@ -51,9 +51,10 @@ def require_layers(where: str, config: Any, observation_space: Space, *replaced:
 
 def require_sizes(where: str, name: str, sizes: Any) -> None:
     """Raises ConfigError unless ``sizes`` are those of one layer or more. where: who asks. name: of the field."""
-    listed = isinstance(sizes, (tuple, list))
-    fix = f"Write {name}=({sizes},)." if isinstance(sizes, int) else f"Write {name}=(64, 64)."
-    require(listed, where, f"{name} must be a tuple, with the size of each layer", sizes, fix)
+    if not isinstance(sizes, tuple | list):
+        fix = f"Write {name}=({sizes},)." if isinstance(sizes, int) else f"Write {name}=(64, 64)."
+        require(False, where, f"{name} must be a tuple, with the size of each layer", sizes, fix)
+        return
     require(len(sizes) >= 1, where, f"{name} must name at least one layer", sizes, "(64, 64) is common.")
     whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1 for size in sizes)
     require(whole, where, f"{name} must be sizes of layers, integers of at least 1", sizes, "64 is common.")
