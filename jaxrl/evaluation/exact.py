@@ -201,8 +201,8 @@ class ExactCost:
 class Overestimate:
     """Evaluates by how much max_a Q(s, a) exceeds the exact value of the greedy policy, on average over initial states.
 
-    Metric: ``overestimate``, float32[], negative where values are too low. The learner's state must hold the parameters of the
-    network as ``params``, as that of DQN does.
+    Metric: ``overestimate``, float32[], negative where values are too low. The maximum is over the legal actions. The learner's
+    state must hold the parameters of the network as ``params``, as that of DQN does.
 
     exact: of the environment, with the learner's discount. network: the learner's, ``dqn.q_network(env, config)``.
     head: the learner's, ``value_heads.make(config)``; that of an expected return if left out.
@@ -222,7 +222,10 @@ class Overestimate:
         self.exact.validate(task)
 
     def __call__(self, key: jax.Array, algorithm: Algorithm, state: Any) -> dict[str, jax.Array]:
-        outputs: Any = self.network.apply(state.params, self.exact.model.observation)
-        believed = jnp.dot(self.exact.model.initial, self.head.mean(outputs).max(-1), precision="highest")
+        model = self.exact.model
+        outputs: Any = self.network.apply(state.params, model.observation)
+        legal = model.action_mask if self.exact.masked else None
+        best = jnp.max(self.head.mean(outputs), axis=-1, where=legal, initial=-jnp.inf)
+        believed = jnp.dot(model.initial, jnp.where(model.initial > 0, best, 0.0), precision="highest")
         worth: Any = self.exact(key, algorithm, state)["greedy_exact_value"]
         return {"overestimate": believed - worth}

@@ -60,7 +60,7 @@ def read(path: str | Path, observation_space: Space, action_space: Space) -> Dat
 
     Raises:
         ResultsError: there is no such file, or it is damaged.
-        DataError: its columns are not those of these spaces, or a value is unsound.
+        DataError: its columns are not those of these spaces, its rows are in another order, or a value is unsound.
     """
     where, table = f"dataset_files.read, {path}", storage.read_table(Path(path))
     observation, action = spaces.example(observation_space), spaces.example(action_space)
@@ -73,6 +73,11 @@ def read(path: str | Path, observation_space: Space, action_space: Space) -> Dat
     must, fix = "the rows of an episode must follow one another", "Sort the file by episode and t."
     require(bool(np.all(np.diff(episode) >= 0)), where, must, "others between them", fix, DataError)
     lengths = np.unique(episode, return_counts=True)[1]
+    _require_column(where, "t", table)
+    t = table["t"].to_numpy()
+    wrong = np.flatnonzero(t != np.concatenate([np.arange(length) for length in lengths] or [t]))
+    must = "the steps of an episode must stand in the order of t, 0 and up without a gap"
+    require(not len(wrong), where, must, f"t={t[wrong[0]]} in row {wrong[0]}" if len(wrong) else "", fix, DataError)
     return from_steps(where, columns, lengths, observation_space, action_space)
 
 

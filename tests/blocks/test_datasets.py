@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import envs
@@ -378,3 +379,12 @@ def test_what_collects_nothing_is_refused():
         datasets.collect(KEY, env, None, 2)
     with pytest.raises(ConfigError, match=r"datasets.collect: env must be an Environment, got 'str'"):
         datasets.collect(KEY, "frozen_lake", rollout.uniform_policy(env), 2)
+
+
+@pytest.mark.parametrize(("rows", "found"), [([1, 0, 2, 3, 4, 5], "t=1 in row 0"), ([0, 2, 3, 4, 5], "t=2 in row 1")])
+def test_a_file_whose_steps_are_in_another_order_or_lack_one_is_refused(rows, found, tmp_path):
+    path = tmp_path / "data.parquet"
+    dataset_files.write(path, numbers())
+    pq.write_table(pq.read_table(path).take(rows), path)
+    with pytest.raises(DataError, match=f"in the order of t, 0 and up without a gap, got '?{found}"):
+        dataset_files.read(path, PLACE, Discrete(3))

@@ -1,18 +1,23 @@
 """By how much the values of a learner exceed what its greedy policy is worth, against a direct computation."""
 
 import dataclasses
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import envs
 from jaxrl.algorithms.deep import dqn
 from jaxrl.blocks import value_heads
+from jaxrl.blocks.policies import epsilon_greedy_over
 from jaxrl.core.finite import tabulate
+from jaxrl.core.transforms import with_action_mask
 from jaxrl.errors import ConfigError, EnvError
 from jaxrl.evaluation import ExactValue, Overestimate
-from tests import oracles
+from tests import oracles, probes
 
 CONFIG = dqn.Config(gamma=0.95, batch_size=8, buffer_size=50, learning_starts=8, hidden=(8,))
 
@@ -63,3 +68,27 @@ def test_it_belongs_to_its_environment():
     evaluator = Overestimate(ExactValue.of(env, 0.95), dqn.q_network(env, CONFIG))
     with pytest.raises(EnvError, match="spaces"):
         evaluator.validate(envs.make("catch"))
+
+
+class Table(NamedTuple):
+    """A network that is a table float32[X, A], by observation number."""
+
+    num_atoms: int = 0
+
+    def apply(self, params, obs):
+        return params[obs]
+
+
+def forbidden(state, params):
+    return jnp.array([True, False])
+
+
+def test_the_value_of_a_forbidden_action_is_no_belief():
+    """Two steps that pay 0 and 1: the legal column is the exact values, so that nothing is too high."""
+    env = with_action_mask(probes.delayed_reward(), forbidden)
+    policy, _ = epsilon_greedy_over(lambda state, obs: state.params[obs], lambda state: 0.0)
+    state = SimpleNamespace(params=jnp.array([[0.5, 9.0], [1.0, 9.0], [0.0, 9.0]]))
+    algorithm: Any = SimpleNamespace(policy=policy, probabilities=None, memory=())
+    network: Any = Table()
+    found = Overestimate(ExactValue.of(env, 0.5), network)(jax.random.key(0), algorithm, state)["overestimate"]
+    np.testing.assert_allclose(found, 0.0, atol=1e-6)

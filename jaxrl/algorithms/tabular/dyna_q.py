@@ -23,6 +23,7 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxrl.blocks import tables
@@ -33,7 +34,7 @@ from jaxrl.core.config import require_single_agent
 from jaxrl.core.environment import Environment, static
 from jaxrl.core.rollout import Episode, Transition
 from jaxrl.core.scan import scan
-from jaxrl.errors import require, require_between, require_whole
+from jaxrl.errors import is_traced, require, require_between, require_whole
 
 
 @struct.dataclass
@@ -45,7 +46,7 @@ class Config(TableConfig):
     learning_rate_min: float = 0.0  # alpha never falls below, in [0, learning_rate]
     gamma: float = 0.95  # discount, in [0, 1]
     epsilon: float = 0.1  # probability of a uniform action, in [0, 1]
-    kappa: float = 0.0  # weight of the bonus of Dyna-Q+, at least 0
+    kappa: float = 0.0  # weight of the bonus of Dyna-Q+, at least 0; 0 with prioritised sweeping
     threshold: float = 1e-4  # of prioritised sweeping: a smaller change is not worth imagining, at least 0
     planning_steps: int = static(default=5)  # n, imagined steps for each step of the environment (count); 0 for Q-learning
     explores_untried: bool = static(default=False)  # Dyna-Q+: imagines what was not tried in known states
@@ -61,6 +62,9 @@ class Config(TableConfig):
         require(not self.prioritised or self.planning_steps >= 1, "dyna_q", must, self.planning_steps, fix)
         must, fix = "prioritised sweeping must come without a bonus for what was not tried", "Set explores_untried=False."
         require(not (self.prioritised and self.explores_untried), "dyna_q", must, self.explores_untried, fix)
+        must, fix = "prioritised sweeping must come without a bonus for what was tried long ago", "Set kappa=0.0."
+        none = is_traced(self.kappa) or bool(np.all(np.equal(self.kappa, 0)))
+        require(not self.prioritised or none, "dyna_q", must, self.kappa, fix)
 
     def plus(self, kappa: float = 1e-3) -> "Config":
         """Returns these values for Dyna-Q+. kappa: weight of the bonus."""

@@ -127,6 +127,7 @@ def test_planning_comes_to_the_exact_values_of_a_known_world(kind):
         ({"planning_steps": -1}, "planning_steps"),
         ({"prioritised": True, "planning_steps": 0}, "must imagine a step"),
         ({"prioritised": True, "explores_untried": True}, "without a bonus"),
+        ({"prioritised": True, "kappa": 0.1}, "without a bonus for what was tried long ago"),
         ({"kappa": -1.0}, "kappa"),
         ({"threshold": float("nan")}, "threshold"),
     ],
