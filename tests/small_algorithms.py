@@ -28,6 +28,7 @@ from jaxrl.algorithms.multiagent import (
     minimax_q,
     nash_q,
     roth_erev,
+    self_play,
 )
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
@@ -166,6 +167,12 @@ def counting() -> intrinsic.Config:
 def constrained() -> lagrangian.Config:
     """Returns the configuration of a learner with replay whose costs must stay within a budget."""
     return lagrangian.Config(dqn.Config(num_steps=2, **OFF_POLICY), dqn.make, budget=0.5)
+
+
+def against_itself() -> self_play.Config:
+    """Returns the configuration of a learner that plays against its own snapshots, and is shown its seat."""
+    sizes = {"pool_size": 3, "snapshot_every": 2}
+    return self_play.Config(small(ppo.Config)(), ppo.make, opponents="hard", agent_ids=True, keep="reservoir", **sizes)
 
 
 def sparing() -> inapplicable.Config:
@@ -334,6 +341,7 @@ CASES = {
         maddpg.make, env("simple_spread", num_agents=2, continuous=True), functools.partial(maddpg.Config, **OFF_POLICY)
     ),
     "mappo_attention": Case(mappo.make, env("speaker_listener"), small(mappo.Config, **ATTENTION)),
+    "self_play": Case(self_play.make, env("kuhn"), against_itself),
     "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),
     "behaviour_cloning": Case(
         behaviour_cloning.make, recorded("maximisation_bias"), functools.partial(behaviour_cloning.Config, **OFFLINE)

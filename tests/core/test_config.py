@@ -26,6 +26,7 @@ from jaxrl.algorithms.multiagent import (
     minimax_q,
     nash_q,
     roth_erev,
+    self_play,
 )
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
@@ -113,9 +114,16 @@ OTHERS: tuple[type[Config], ...] = (
     psro.Config,
     reward_fitting.Config,
     rlhf.Config,
+    self_play.Config,
     td3_bc.Config,
 )
-AROUND = (inapplicable.Config, intrinsic.Config, lagrangian.Config, rlhf.Config)  # a learner, whose steps are theirs
+AROUND = (
+    inapplicable.Config,
+    intrinsic.Config,
+    lagrangian.Config,
+    rlhf.Config,
+    self_play.Config,
+)  # a learner, whose steps are theirs
 
 
 @struct.dataclass
