@@ -87,6 +87,8 @@ class Config(AroundLearner):
         require_between(WHERE, self, 0, 1, "latest_share", "forgetting")
         require_between(WHERE, self, 0, float("inf"), "power")
         agents.require_ids(WHERE, self)
+        if self.shared_parameters:
+            agents.require_one_role(WHERE, env, "Set shared_parameters=False.")
         against = opening(env, self)
         self.validate_learner(against)
         learner = self.make_learner(against, self.learner)

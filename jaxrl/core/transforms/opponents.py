@@ -97,6 +97,7 @@ def with_opponent(
         step_fn=_Step(env.step_fn, env.action_mask_fn, act, seen),
         observation_space=seat_space(env.observation_space) if show_seat else env.observation_space,
         num_agents=None,
+        roles=None,
         action_mask_fn=mask,
         global_obs_fn=None,
         outcomes_fn=None,
