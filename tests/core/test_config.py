@@ -27,6 +27,7 @@ from jaxrl.algorithms.multiagent import (
     nash_q,
     roth_erev,
     self_play,
+    sparse_q,
 )
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
@@ -38,6 +39,7 @@ from jaxrl.algorithms.offline import (
     td3_bc,
 )
 from jaxrl.algorithms.planning import alphazero, cem_mpc, muzero
+from jaxrl.algorithms.population import pbt
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
     double_q_learning,
@@ -75,6 +77,7 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     madqn.Config,
     mappo.Config,
     minimax_q.Config,
+    sparse_q.Config,
     roth_erev.Config,
     nash_q.Config,
     mean_field_q.Config,
@@ -111,6 +114,7 @@ OTHERS: tuple[type[Config], ...] = (
     inverse_model.Config,
     log_q_learning.Config,
     lola.Config,
+    pbt.Config,
     psro.Config,
     reward_fitting.Config,
     rlhf.Config,
@@ -121,6 +125,7 @@ AROUND = (
     inapplicable.Config,
     intrinsic.Config,
     lagrangian.Config,
+    pbt.Config,
     rlhf.Config,
     self_play.Config,
 )  # a learner, whose steps are theirs
