@@ -26,7 +26,6 @@ from jaxrl.algorithms.multiagent import (
     minimax_q,
     nash_q,
     roth_erev,
-    self_play,
     sparse_q,
 )
 from jaxrl.algorithms.offline import (
@@ -39,7 +38,7 @@ from jaxrl.algorithms.offline import (
     td3_bc,
 )
 from jaxrl.algorithms.planning import alphazero, cem_mpc, muzero
-from jaxrl.algorithms.population import pbt
+from jaxrl.algorithms.population import pbt, self_play
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
     double_q_learning,

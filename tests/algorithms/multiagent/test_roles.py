@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import envs
-from jaxrl.algorithms.multiagent import coma, dial, madqn, mappo, mean_field_ac, mean_field_q, self_play
+from jaxrl.algorithms.multiagent import coma, dial, madqn, mappo, mean_field_ac, mean_field_q
+from jaxrl.algorithms.population import self_play
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.blocks import agents
 from jaxrl.core.contracts import require_record

@@ -9,8 +9,7 @@ import pytest
 
 import envs
 from jaxrl.algorithms.deep import ppo
-from jaxrl.algorithms.multiagent import self_play
-from jaxrl.algorithms.population import pbt
+from jaxrl.algorithms.population import pbt, self_play
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.config import traced_values, with_traced_values
 from jaxrl.core.contracts import declared_steps

@@ -10,7 +10,7 @@ import pytest
 import envs
 from envs.matrix_games import matrix_game, named
 from jaxrl.algorithms.deep import dqn, ppo
-from jaxrl.algorithms.multiagent import self_play
+from jaxrl.algorithms.population import self_play
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.blocks import opponents
 from jaxrl.core import rollout
