@@ -11,8 +11,8 @@ with a*, mixed with uniform exploration of each agent, as behaviour, and step si
 for a state, E edges have E A^2. The team maximises the sum of its rewards. With two agents and one edge this is Q-learning over
 joint actions; a graph says who has to coordinate with whom, and where payoffs do not add up over its edges it errs.
 
-What an edge is told of the state (``edge_observes``): what both of its agents observe, or, where all observe the same number,
-that of one. Agents choose together: to act, they talk along the edges.
+An edge is told the observations of both its agents or, if all agents observe the same number, that of one (``edge_observes``).
+Agents choose together: to act, they talk along the edges.
 
 Source: Kok and Vlassis (2006), "Collaborative multiagent reinforcement learning by payoff propagation", equation 17 (edge-based
 decomposition, agent-based update distributed over edges); Guestrin, Lagoudakis and Parr (2002) for the graph.

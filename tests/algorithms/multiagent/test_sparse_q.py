@@ -162,7 +162,7 @@ def test_a_team_learns_what_independent_learners_do_not_and_joint_ones_learn_lat
     episodes = Episodes(as_one(env), num_episodes=256, modes=("greedy",))
     done = run(q_learning.make, as_one(env), q_learning.Config(**settings), seeds=16, num_updates=10, evaluators=(episodes,))
     joint = measure.optimum - done.evaluations["greedy_return"][:, -1] / 4
-    assert joint.mean() > sparse.mean() + 1.0
+    assert joint.mean() > sparse.mean() + 0.2
 
 
 @pytest.mark.parametrize(
