@@ -127,7 +127,8 @@ def variable_elimination(edges: Any, own: Any, pair: Any) -> JointAction:
 @partial(jax.jit, static_argnames="edges")
 def _eliminated(edges: Edges, own: jax.Array, pair: jax.Array) -> JointAction:
     agents = own.shape[0]
-    factors = [((agent,), own[agent]) for agent in range(agents)] + list(zip(edges, pair, strict=True))
+    factors: list[tuple[tuple[int, ...], Any]] = [((agent,), own[agent]) for agent in range(agents)]
+    factors += zip(edges, pair, strict=True)
     responses, total = [], jnp.zeros((), own.dtype)
     for agent in elimination_order(edges, agents)[0]:
         mine = [factor for factor in factors if agent in factor[0]]
