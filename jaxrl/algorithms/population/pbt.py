@@ -138,7 +138,7 @@ def make(env: Environment, config: Config) -> Algorithm:
         found = pooled(metrics, 2) | {"fitness": fitness} | {f"hyper_{name}": value for name, value in state.hyper.items()}
         # The worst copy the best, and change what they have copied.
         score = jnp.where(fitness.count > 0, fitness.total / jnp.maximum(fitness.count, 1e-30), -jnp.inf)
-        source, hyper = jnp.arange(members), state.hyper
+        source, hyper = jnp.arange(members, dtype=jnp.int32), state.hyper
         if config.exploit:
             source = selected(select_key, score, config.num_replaced)
             learner, hyper = copied(learner, source), {name: value[source] for name, value in hyper.items()}
@@ -202,9 +202,13 @@ def selected(key: jax.Array, score: jax.Array, replaced: int) -> jax.Array:
         score: float32[P]; -inf of a member of which nothing is known, which is replaced first.
         replaced: n, at most P / 2.
     """
-    order = jnp.argsort(score)  # from the worst to the best
+    order = jnp.argsort(score).astype(jnp.int32)  # from the worst to the best
     best = order[-replaced:]
-    return jnp.arange(score.shape[0]).at[order[:replaced]].set(best[jax.random.randint(key, (replaced,), 0, replaced)])
+    return (
+        jnp.arange(score.shape[0], dtype=jnp.int32)
+        .at[order[:replaced]]
+        .set(best[jax.random.randint(key, (replaced,), 0, replaced, jnp.int32)])
+    )
 
 
 def copied(learner: PyTree, source: jax.Array) -> PyTree:
@@ -225,7 +229,7 @@ def explored(key: jax.Array, hyper: dict[str, jax.Array], config: Config) -> dic
     for one, (name, low, high) in zip(keys, config.ranges, strict=True):
         up_key, anew_key = jax.random.split(one)
         value = hyper[name]
-        moved = jnp.where(jax.random.bernoulli(up_key, 0.5, value.shape), value * factor, value / factor)
+        moved = jnp.where(jax.random.uniform(up_key, value.shape, jnp.float32) < 0.5, value * factor, value / factor)
         redrawn = jax.random.uniform(anew_key, value.shape, jnp.float32) < config.resampling
         found[name] = bounded(jnp.where(redrawn, anew[name], moved), low, high)
     return found
