@@ -28,6 +28,7 @@ from jaxrl.algorithms.multiagent import (
     minimax_q,
     nash_q,
     roth_erev,
+    sparse_q,
 )
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
@@ -39,6 +40,7 @@ from jaxrl.algorithms.offline import (
     td3_bc,
 )
 from jaxrl.algorithms.planning import alphazero, cem_mpc, muzero
+from jaxrl.algorithms.population import pbt, self_play
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.preferences.labellers import Labeller, ask
 from jaxrl.algorithms.preferences.reward_models import Tabular
@@ -166,6 +168,18 @@ def counting() -> intrinsic.Config:
 def constrained() -> lagrangian.Config:
     """Returns the configuration of a learner with replay whose costs must stay within a budget."""
     return lagrangian.Config(dqn.Config(num_steps=2, **OFF_POLICY), dqn.make, budget=0.5)
+
+
+def against_itself() -> self_play.Config:
+    """Returns the configuration of a learner that plays against its own snapshots, and is shown its seat."""
+    sizes = {"pool_size": 3, "snapshot_every": 2}
+    return self_play.Config(small(ppo.Config)(), ppo.make, opponents="hard", agent_ids=True, keep="reservoir", **sizes)
+
+
+def population() -> pbt.Config:
+    """Returns the configuration of tabular learners of whom the worst copies the best."""
+    learner = q_learning.Config(num_envs=2, num_steps=4, learning_rate_min=0.0)
+    return pbt.Config(learner, q_learning.make, (("learning_rate", 0.01, 1.0),), num_members=3, num_replaced=1, interval=2)
 
 
 def sparing() -> inapplicable.Config:
@@ -334,6 +348,9 @@ CASES = {
         maddpg.make, env("simple_spread", num_agents=2, continuous=True), functools.partial(maddpg.Config, **OFF_POLICY)
     ),
     "mappo_attention": Case(mappo.make, env("speaker_listener"), small(mappo.Config, **ATTENTION)),
+    "self_play": Case(self_play.make, env("kuhn"), against_itself),
+    "sparse_q": Case(sparse_q.make, env("climb"), whole(sparse_q.Config, solver="max_plus")),
+    "pbt": Case(pbt.make, env("frozen_lake"), population),
     "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),
     "behaviour_cloning": Case(
         behaviour_cloning.make, recorded("maximisation_bias"), functools.partial(behaviour_cloning.Config, **OFFLINE)

@@ -26,6 +26,7 @@ from jaxrl.algorithms.multiagent import (
     minimax_q,
     nash_q,
     roth_erev,
+    sparse_q,
 )
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
@@ -94,6 +95,7 @@ CONFIGS = {
     "dial": (dial.Config(num_steps=1), GAME),
     "independent_reinforce": (independent_reinforce.Config(), GAME),
     "iql": (iql.Config(), GAME),
+    "sparse_q": (sparse_q.Config(), GAME),
     "roth_erev": (roth_erev.Config(), GAME),
     "minimax_q": (minimax_q.Config(), GAME),
     "nash_q": (nash_q.Config(), GAME),

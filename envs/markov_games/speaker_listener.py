@@ -115,6 +115,7 @@ def make(num_landmarks: int = 3, force: float = 5.0, damping: float = 0.25, max_
         Discrete(max(num_landmarks, MOVES)),
         max_steps,
         num_agents=2,
+        roles=(0, 1),
         action_mask_fn=action_mask,
         global_obs_fn=global_obs,
     )

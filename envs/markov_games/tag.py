@@ -106,4 +106,6 @@ def make(
         contact_force=jnp.float32(contact_force),
     )
     space = Box(-jnp.inf, jnp.inf, (4 + 2 * num_obstacles + 2 * (agents - 1) + 2,))
-    return Environment(params, reset, step, space, Discrete(5), max_steps, num_agents=agents, global_obs_fn=particles.global_obs)
+    roles = (0,) * num_predators + (1,)
+    options = {"num_agents": agents, "roles": roles, "global_obs_fn": particles.global_obs}
+    return Environment(params, reset, step, space, Discrete(5), max_steps, **options)

@@ -8,12 +8,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl.core import spaces
 from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.rollout import Transition
 from jaxrl.core.spaces import Box, joint
 from jaxrl.errors import require
+
+ENVIRONMENT = "environment"  # roles are those that the environment names
 
 
 def of_every_agent(flag: jax.Array, reward: jax.Array) -> jax.Array:
@@ -68,28 +71,67 @@ def require_appendable(where: str, config: Any, *flags: str) -> None:
         require(plain or not getattr(config, name), where, must, True, "Put it into the observation.")
 
 
-def first_parameters(network: Any, key: jax.Array, inputs: PyTree, axis: int, shared: bool) -> PyTree:
-    """Returns first parameters of the agents' network; of networks of their own, every leaf has a leading axis N.
+def roles_of(env: Environment, config: Any) -> tuple[int, ...] | None:
+    """Returns the role of each of N agents, numbers 0 .. R-1 in the order in which they appear; None where all have one network.
+
+    Agents of one role share what they learn with. Without ``config.roles``, networks of their own (``shared_parameters=False``)
+    are a role for each.
+    """
+    num_agents = env.num_agents or 1
+    if config.roles is None:
+        return None if config.shared_parameters else tuple(range(num_agents))
+    named = (env.roles if config.roles == ENVIRONMENT else config.roles) or ()
+    order = list(dict.fromkeys(named))
+    return None if len(order) == 1 else tuple(order.index(role) for role in named)
+
+
+def all_differ(roles: tuple[int, ...] | None) -> bool:
+    """Returns whether every agent has a role of its own."""
+    return roles is not None and len(set(roles)) == len(roles)
+
+
+def require_roles(where: str, env: Environment, config: Any) -> None:
+    """Raises ConfigError where ``config.roles`` are not a role for each agent, or stand beside networks of the agents' own."""
+    if config.roles is None:
+        return
+    known = config.roles != ENVIRONMENT or env.roles is not None
+    must = "with roles='environment' the environment must name the roles of its agents"
+    require(known, where, must, env.roles, "Give a tuple with a role for each agent.")
+    roles, count = env.roles if config.roles == ENVIRONMENT else config.roles, env.num_agents or 1
+    fits = isinstance(roles, tuple) and len(roles) == count and all(isinstance(role, int) and role >= 0 for role in roles)
+    require(fits, where, f"roles must be {count} integers of at least 0, one for each agent", roles, f"Set roles={(0,) * count}.")
+    must, fix = "roles need shared_parameters, which hold within a role", "Set shared_parameters=True, or roles=None."
+    require(config.shared_parameters, where, must, "shared_parameters=False", fix)
+
+
+def require_one_role(where: str, env: Environment, fix: str) -> None:
+    """Raises ConfigError where an environment names several roles. where: who asks. fix: what the user can do, one sentence."""
+    alike = env.roles is None or len(set(env.roles)) == 1
+    require(alike, where, "all agents must have one role, to share what they learn with", env.roles, fix)
+
+
+def first_parameters(network: Any, key: jax.Array, inputs: PyTree, axis: int, roles: tuple[int, ...] | None) -> PyTree:
+    """Returns first parameters of the agents' network; of R networks, one for each role, every leaf has a leading axis R.
 
     Args:
         network: a flax module.
         key: for the draws.
         inputs: of one call of it, with the agents in ``axis``.
         axis: of the agents.
-        shared: whether all have one network.
+        roles: see ``roles_of``.
     """
     one = jax.tree.map(lambda leaf: jax.lax.index_in_dim(leaf, 0, axis, keepdims=False), inputs)
-    if shared:
+    if roles is None:
         return network.init(key, one)
-    num_agents = jax.tree.leaves(inputs)[0].shape[axis]
-    return jax.vmap(network.init, (0, None))(jax.random.split(key, num_agents), one)
+    return jax.vmap(network.init, (0, None))(jax.random.split(key, len(set(roles))), one)
 
 
-def outputs(network: Any, params: PyTree, inputs: PyTree, axis: int, shared: bool) -> Any:
-    """Returns the outputs of the agents' network, or of their own networks; see ``first_parameters``."""
-    if shared:
+def outputs(network: Any, params: PyTree, inputs: PyTree, axis: int, roles: tuple[int, ...] | None) -> Any:
+    """Returns the outputs of the agents' network, or of those of their roles; see ``first_parameters``."""
+    if roles is None:
         return network.apply(params, inputs)
-    return jax.vmap(network.apply, (0, axis), axis)(params, inputs)
+    own = params if all_differ(roles) else jax.tree.map(lambda leaf: leaf[np.array(roles)], params)
+    return jax.vmap(network.apply, (0, axis), axis)(own, inputs)
 
 
 def for_every_agent(features: jax.Array, num_agents: int) -> jax.Array:
@@ -139,3 +181,12 @@ def transition_axes(axis: int) -> Any:
         next_global_obs=common,
         info=common,
     )
+
+
+def steps_of(batch: Transition, members: Any, axis: int) -> Transition:
+    """Returns the transitions of some of the agents. members: int[n]. axis: of the agents, see ``transition_axes``."""
+
+    def one(value: PyTree, stands: int | None) -> PyTree:
+        return value if stands is None else jax.tree.map(lambda leaf: jnp.take(leaf, members, axis), value)
+
+    return Transition(*(one(value, stands) for value, stands in zip(batch, transition_axes(axis), strict=True)))

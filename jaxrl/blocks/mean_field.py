@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxrl.blocks.agents import require_roles, roles_of
 from jaxrl.core import rollout, spaces
 from jaxrl.core.config import require_agents, require_discrete
 from jaxrl.core.environment import Environment, static
@@ -49,6 +50,8 @@ class MeanFieldConfig:
     neighbourhood: str = static(default="all")  # all: everybody else; torus: the four beside each agent on a square board
     levels: int = static(default=5)  # M, of the mean action in the table (count)
     shared_parameters: bool = static(default=True)  # one table for all agents; False: each its own
+    # A role for each agent, or "environment": those that it names. Agents of one role share, others do not. None: see above.
+    roles: tuple[int, ...] | str | None = static(default=None)
     num_envs: int = static(default=1)  # E, environments side by side (count)
     num_steps: int = static(default=100)  # steps of each environment in one update (count); the table learns at every step
 
@@ -61,6 +64,7 @@ class MeanFieldConfig:
         require_agents(where, env, "Use jaxrl.algorithms.tabular.q_learning.")
         require_discrete(where, env, "Use MAPPO, or number observations and actions.")
         require_counts(where, self, "num_envs", "num_steps", "levels")
+        require_roles(where, env, self)
         require_numbers(where, self, "learning_rate_half_life")
         require_between(where, self, 0, 1, "learning_rate", "learning_rate_min", "gamma")
         require_between(where, self, 0, 1, "inertia", below=True)
@@ -79,14 +83,13 @@ class MeanFieldConfig:
 
 def shape(env: Environment, config: MeanFieldConfig) -> tuple[int, int, int, int]:
     """Returns (G, X, M, A): how many tables, observations, levels of the mean action, and actions there are."""
-    tables = 1 if config.shared_parameters else env.num_agents or 1
+    tables = len(set(roles_of(env, config) or (0,)))
     return tables, spaces.flat_size(env.observation_space), config.levels, spaces.flat_size(env.action_space)
 
 
 def table_of(env: Environment, config: MeanFieldConfig) -> jax.Array:
     """Returns which table each agent reads and writes, int32[N]."""
-    agents = jnp.arange(env.num_agents or 1, dtype=jnp.int32)
-    return jnp.zeros_like(agents) if config.shared_parameters else agents
+    return jnp.asarray(roles_of(env, config) or (0,) * (env.num_agents or 1), jnp.int32)
 
 
 def neighbour_mean(value: jax.Array, neighbourhood: str) -> jax.Array:

@@ -13,7 +13,10 @@ runner reads more of one that has more to say. Each of these members is a protoc
 ``Config`` is what every algorithm of the library has, ``EnvironmentConfig`` what one has that steps environments itself.
 """
 
+from collections.abc import Mapping
 from typing import Any, Protocol, Self, runtime_checkable
+
+import jax
 
 from jaxrl.core.environment import Environment
 from jaxrl.core.spaces import Box, Discrete, Space
@@ -90,6 +93,23 @@ class Config(Validates, Protocol):
 
 class EnvironmentConfig(Config, DeclaresSteps, Batched, Protocol):
     """The configuration of an algorithm that steps environments itself."""
+
+
+# ---- traced fields
+
+
+def traced_values(config: Any) -> dict[str, Any]:
+    """Returns the traced fields of a configuration by their names, with dots where they belong to a configuration inside."""
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(config)[0]}
+
+
+def with_traced_values(config: Any, values: Mapping[str, Any]) -> Any:
+    """Returns a configuration with other values of some traced fields, by names as those of ``traced_values``."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: values.get(_name(path), leaf), config)
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 # ---- requirements of a task

@@ -8,7 +8,8 @@ Finite environments are better written with ``jaxrl.core.finite.finite``: the ou
 sampled step and the exact model follow from them.
 
 Multi-agent environments set ``num_agents = N``: observations are ``[N, ...]``, actions ``[N]``, rewards ``[N]``, and the
-episode ends for all agents at once. The spaces are those of one agent; unequal agents are padded to the widest and masked.
+episode ends for all agents at once. The spaces are those of one agent; unequal agents are padded to the widest and masked, and
+``roles`` says which of them are alike.
 """
 
 import dataclasses
@@ -64,6 +65,8 @@ class Environment:
     action_space: Space = static()
     max_steps: int = static()  # reached without termination: truncated, decided in rollout.py
     num_agents: int | None = static(default=None)  # None: no agent axis
+    # The role of each agent, N integers of at least 0, where some observe or act in another sense than others; None: all alike.
+    roles: tuple[int, ...] | None = static(default=None)
     # (state, params) -> the legal actions, True = legal: bool[A] or bool[N, A] of a Discrete space; see jaxrl.core.masks.
     action_mask_fn: Callable | None = static(default=None)
     global_obs_fn: Callable | None = static(default=None)  # (state, params) -> float32[G], for centralised critics

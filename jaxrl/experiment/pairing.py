@@ -44,6 +44,7 @@ ELSEWHERE = {
     "games": ("a game", "Call jaxrl.run({name}.make, game, {name}.Config(...))."),
     "exploration": ("a learner", "Call jaxrl.run({name}.make, env, {name}.Config(learner=..., ...))."),
     "constrained": ("a learner", "Call jaxrl.run({name}.make, env, {name}.Config(learner=..., ...))."),
+    "population": ("a learner", "Call jaxrl.run({name}.make, env, {name}.Config(learner=..., ...))."),
 }
 SIMPLE = (bool, int, float, str)  # types of parameters that the command line can give
 ENVIRONMENT_STEPS, SEEDS = 100_000, 8

@@ -139,6 +139,25 @@ def of_sequences(parent: jax.Array, strategy: jax.Array, depth: int) -> jax.Arra
     return weight
 
 
+def mixed(game: ExtensiveGame, policies: jax.Array, meta: jax.Array) -> jax.Array:
+    """Returns the strategies that come to every end as often as policies drawn from the meta-strategies, float[N, I, A].
+
+    By perfect recall there are such (Kuhn 1953): an action is as likely as its policies, given that they came there. They are
+    uniform where none comes.
+
+    Args:
+        game: of N players.
+        policies: float[N, M, I, A], M of each player.
+        meta: float[N, M], the probability of each.
+    """
+    reached = jax.vmap(partial(realizations, game), 1, 1)(policies)  # [N, M, 1 + I A]
+    weight = (meta[..., None] * reached).sum(1)
+    onward = weight[:, 1:].reshape(policies.shape[0], *policies.shape[2:])
+    arrived = onward.sum(-1, keepdims=True)
+    uniform = uniform_strategy(game).astype(policies.dtype)
+    return jnp.where(arrived > 0, onward / jnp.where(arrived > 0, arrived, 1), uniform)
+
+
 def taken(game: ExtensiveGame, strategy: jax.Array) -> list[jax.Array]:
     """Returns every player's probability of doing its part on the way to each end, N of float[Z]; strategy: float[N, I, A]."""
     weight = _realizations(game, strategy)

@@ -11,9 +11,9 @@ import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import numpy as np
 
+from jaxrl.core.config import traced_values, with_traced_values
 from jaxrl.errors import require, unknown_name
 
 Member = Mapping[str, Any]
@@ -34,7 +34,7 @@ class Field(NamedTuple):
 
 def fields(config: Any) -> dict[str, Field]:
     """Returns the fields of a configuration by their names, those of configurations inside included."""
-    leaves = {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(config)[0]}
+    leaves = traced_values(config)
     found = {}
     for name, value in _walk(config):
         inside = [leaf for leaf in leaves if leaf == name or leaf.startswith(f"{name}.")]
@@ -75,7 +75,7 @@ def replaced(config: Any, values: Member) -> Any:
     for name, value in values.items():
         if not known[name].traced:
             config = _replaced(config, name.split("."), value)
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: values.get(_name(path), leaf), config)
+    return with_traced_values(config, values)
 
 
 def by_program(config: Any, members: Sequence[Member]) -> list[tuple[dict[str, Any], list[int]]]:
@@ -206,10 +206,6 @@ def random_members(space: Mapping[str, Values], count: int, seed: int = 0) -> li
     require(count >= 1, "random_members", "count must be at least 1", count, "Ask for one or more.")
     generator = np.random.default_rng(seed)
     return [{name: values.draw(generator) for name, values in space.items()} for _ in range(count)]
-
-
-def _name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def _walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

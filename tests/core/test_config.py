@@ -26,6 +26,7 @@ from jaxrl.algorithms.multiagent import (
     minimax_q,
     nash_q,
     roth_erev,
+    sparse_q,
 )
 from jaxrl.algorithms.offline import (
     behaviour_cloning,
@@ -37,6 +38,7 @@ from jaxrl.algorithms.offline import (
     td3_bc,
 )
 from jaxrl.algorithms.planning import alphazero, cem_mpc, muzero
+from jaxrl.algorithms.population import pbt, self_play
 from jaxrl.algorithms.preferences import ensembles, reward_fitting, rlhf
 from jaxrl.algorithms.tabular import (
     double_q_learning,
@@ -74,6 +76,7 @@ STEPPING: tuple[type[EnvironmentConfig], ...] = (
     madqn.Config,
     mappo.Config,
     minimax_q.Config,
+    sparse_q.Config,
     roth_erev.Config,
     nash_q.Config,
     mean_field_q.Config,
@@ -110,12 +113,21 @@ OTHERS: tuple[type[Config], ...] = (
     inverse_model.Config,
     log_q_learning.Config,
     lola.Config,
+    pbt.Config,
     psro.Config,
     reward_fitting.Config,
     rlhf.Config,
+    self_play.Config,
     td3_bc.Config,
 )
-AROUND = (inapplicable.Config, intrinsic.Config, lagrangian.Config, rlhf.Config)  # a learner, whose steps are theirs
+AROUND = (
+    inapplicable.Config,
+    intrinsic.Config,
+    lagrangian.Config,
+    pbt.Config,
+    rlhf.Config,
+    self_play.Config,
+)  # a learner, whose steps are theirs
 
 
 @struct.dataclass

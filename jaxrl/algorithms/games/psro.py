@@ -26,7 +26,6 @@ Gordon and Blum (2003), "Planning in the presence of cost functions controlled b
 form Heinrich, Lanctot and Silver (2015); for the learned answers Sutton and Barto (2018), section 5.4.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -113,20 +112,6 @@ def meta_game(game: ExtensiveGame, policies: jax.Array) -> jax.Array:
     return jnp.einsum(f"zn,{terms}->n{''.join(letters)}", gain, *parts, precision="highest")
 
 
-def mixed(game: ExtensiveGame, policies: jax.Array, meta: jax.Array) -> jax.Array:
-    """Returns the strategies that come to every end as often as policies drawn from the meta-strategies, float[N, I, A].
-
-    By perfect recall there are such (Kuhn 1953): an action is as likely as its policies, given that they came there. They are
-    uniform where none comes.
-    """
-    reached = jax.vmap(partial(extensive.realizations, game), 1, 1)(policies)  # [N, M, 1 + I A]
-    weight = (meta[..., None] * reached).sum(1)
-    onward = weight[:, 1:].reshape(policies.shape[0], *policies.shape[2:])
-    arrived = onward.sum(-1, keepdims=True)
-    uniform = extensive.uniform_strategy(game).astype(policies.dtype)
-    return jnp.where(arrived > 0, onward / jnp.where(arrived > 0, arrived, 1), uniform)
-
-
 def exact_answer(game: ExtensiveGame, strategies: jax.Array, player: int) -> jax.Array:
     """Returns a best response to the strategies of the others, float32[I, A], pure."""
     action = extensive.best_response(game, strategies, player).action
@@ -204,7 +189,7 @@ def make(game: ExtensiveGame, config: Config) -> Algorithm:
 
     def update(state, key):
         # Every player answers the others' meta-strategies, and its population grows.
-        strategies = mixed(game, state.policies, state.meta)
+        strategies = extensive.mixed(game, state.policies, state.meta)
         if config.oracle == "exact":
             answer = jnp.stack([exact_answer(game, strategies, player) for player in players])
         else:
@@ -212,7 +197,7 @@ def make(game: ExtensiveGame, config: Config) -> Algorithm:
             answer = jnp.stack([learned_answer(keys[player], game, strategies, player, config) for player in players])
         policies, size, answers, latest = jax.vmap(add)(state.policies, state.size, state.answers, answer)
         meta, gap = solved(policies, size, answers, latest)
-        strategies = mixed(game, policies, meta)
+        strategies = extensive.mixed(game, policies, meta)
         gains = extensive.regrets(game, strategies)
         return State(policies, size, answers, latest, meta), {
             "meta_exploitability": gains.mean(),

@@ -71,6 +71,8 @@ class Config:
     max_grad_norm: float = 10.0  # the global norm of each gradient is cut to this
     critic: str = static(default="counterfactual")  # or own, or central
     shared_parameters: bool = static(default=True)  # one actor and one critic for all agents; False: each its own
+    # A role for each agent, or "environment": those that it names. Agents of one role share, others do not. None: see above.
+    roles: tuple[int, ...] | str | None = static(default=None)
     agent_ids: bool = static(default=False)  # append the agent's number, one-hot, to its observation (shared parameters)
     num_envs: int = static(default=16)  # E, environments side by side (count)
     num_steps: int = static(default=32)  # T, of each environment in one update (count)
@@ -99,12 +101,13 @@ class Config:
         require_between("coma", self, 0, float("inf"), "ent_coef", "learning_rate")
         require_positive("coma", self, "critic_learning_rate", "anneal_updates", "max_grad_norm")
         agents.require_ids("coma", self)
+        agents.require_roles("coma", env, self)
         agents.require_appendable("coma", self, "agent_ids")
 
 
 @struct.dataclass
 class State:
-    """actor, critic: parameters; of networks of their own every leaf has a leading axis N. actor_opt, critic_opt: of Adam.
+    """actor, critic: parameters; of R networks every leaf has a leading axis R. actor_opt, critic_opt: of Adam.
 
     episodes: E environments under way.
     """
@@ -143,6 +146,15 @@ class Team(NamedTuple):
         return spaces.flat_size(self.env.action_space)
 
     @property
+    def roles(self) -> tuple[int, ...] | None:
+        return agents.roles_of(self.env, self.config)
+
+    @property
+    def numbers_critic(self) -> bool:
+        """Whether a critic that sees the global state has to be told whom it judges."""
+        return not agents.all_differ(self.roles)
+
+    @property
     def seen_space(self) -> Space:
         """The space of what an agent acts on."""
         space = self.env.observation_space
@@ -155,7 +167,7 @@ class Team(NamedTuple):
             return self.seen_space
         (size,) = agents.global_space(self.env).shape
         size += self.num_agents * self.num_actions * (self.config.critic == "counterfactual")
-        return Box(-jnp.inf, jnp.inf, (size + self.num_agents * self.config.shared_parameters,))
+        return Box(-jnp.inf, jnp.inf, (size + self.num_agents * self.numbers_critic,))
 
     @property
     def actor(self) -> Any:
@@ -171,11 +183,11 @@ class Team(NamedTuple):
 
     def init(self, network: Any, key: jax.Array, inputs: PyTree) -> PyTree:
         """Returns first parameters of a network, for all agents or for each. inputs: PyTree[T, E, N, ...]."""
-        return agents.first_parameters(network, key, inputs, 2, self.config.shared_parameters)
+        return agents.first_parameters(network, key, inputs, 2, self.roles)
 
     def apply(self, network: Any, params: PyTree, inputs: PyTree) -> jax.Array:
         """Returns the outputs of a network for every agent, float32[T, E, N, ...]."""
-        return agents.outputs(network, params, inputs, 2, self.config.shared_parameters)
+        return agents.outputs(network, params, inputs, 2, self.roles)
 
     def seen(self, obs: PyTree) -> PyTree:
         """Returns what the agents act on."""
@@ -189,7 +201,7 @@ class Team(NamedTuple):
         if self.config.critic == "counterfactual":
             parts.append(agents.actions_of_others(action, self.num_actions))
         features = jnp.concatenate(parts, axis=-1)
-        return agents.numbered(features) if self.config.shared_parameters else features
+        return agents.numbered(features) if self.numbers_critic else features
 
     def policy(self, params: PyTree, obs: PyTree, mask: jax.Array | None) -> Any:
         """Returns the distributions of the agents' actions."""

@@ -75,6 +75,7 @@ class Config:
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         require_agents("dial", env, "Use jaxrl.algorithms.deep.dqn.")
         require_discrete_actions("dial", env, "Use jaxrl.algorithms.multiagent.mappo, or discretise it.")
+        agents.require_one_role("dial", env, "Use jaxrl.algorithms.multiagent.mappo with roles='environment'.")
         networks.require_sizes("dial", "hidden", self.hidden)
         if self.channel not in CHANNELS:
             raise unknown_name("dial", "channel", self.channel, CHANNELS)

@@ -89,6 +89,8 @@ class Config(OffPolicyConfig):
     mixing_size: int = static(default=32)  # of the layer of a monotonic mixer (count)
     double: bool = static(default=True)  # the networks select the next actions, the target networks value them
     shared_parameters: bool = static(default=True)  # one network for all agents; False: each its own
+    # A role for each agent, or "environment": those that it names. Agents of one role share, others do not. None: see above.
+    roles: tuple[int, ...] | str | None = static(default=None)
     agent_ids: bool = static(default=False)  # append the agent's number, one-hot, to its observation (shared parameters)
     fingerprint: bool = static(default=False)  # append epsilon, as of when the step was taken (no mixer)
 
@@ -107,6 +109,7 @@ class Config(OffPolicyConfig):
         require_at_most("madqn", self, "epsilon_end", "epsilon_start")
         self.require_buffer("madqn")
         self._require_appended()
+        agents.require_roles("madqn", env, self)
 
     def _require_appended(self) -> None:
         """Raises ConfigError unless there is something to append a number or epsilon to, and a use for it."""
@@ -135,7 +138,7 @@ class Experience(NamedTuple):
 
 
 class Params(NamedTuple):
-    """agents: of the network, with networks of their own every leaf has a leading axis N. mixer: of a monotonic mixer, or ()."""
+    """agents: of the network, with R networks every leaf has a leading axis R. mixer: of a monotonic mixer, or ()."""
 
     agents: PyTree
     mixer: PyTree
@@ -169,6 +172,10 @@ class Team(NamedTuple):
         return self.env.num_agents or 1
 
     @property
+    def roles(self) -> tuple[int, ...] | None:
+        return agents.roles_of(self.env, self.config)
+
+    @property
     def network(self) -> QNetwork:
         """The network of an agent."""
         config, actions = self.config, self.env.action_space
@@ -182,7 +189,7 @@ class Team(NamedTuple):
         """Returns first parameters, from the observations [E, N, ...] and the global states float32[E, S] or None."""
         agents_key, mixer_key = jax.random.split(key)
         inputs = self.inputs(obs, jnp.zeros(jax.tree.leaves(obs)[0].shape[:1], jnp.float32))
-        params = agents.first_parameters(self.network, agents_key, inputs, 1, self.config.shared_parameters)
+        params = agents.first_parameters(self.network, agents_key, inputs, 1, self.roles)
         if self.config.mixer != "monotonic":
             return Params(params, ())
         assert state is not None
@@ -204,7 +211,7 @@ class Team(NamedTuple):
 
     def values(self, params: Params, obs: PyTree, epsilon: jax.Array | None) -> jax.Array:
         """Returns Q_i of all actions, float32[B, N, A], of observations [B, N, ...]."""
-        return agents.outputs(self.network, params.agents, self.inputs(obs, epsilon), 1, self.config.shared_parameters)
+        return agents.outputs(self.network, params.agents, self.inputs(obs, epsilon), 1, self.roles)
 
     def mixed(self, params: Params, values: jax.Array, state: jax.Array | None) -> jax.Array:
         """Returns the value of the team, float32[B], or those of its agents, float32[B, N]; values: float32[B, N]."""

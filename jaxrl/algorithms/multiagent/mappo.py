@@ -10,7 +10,8 @@ with r the probability ratio of the new to the old policy of an agent, V and V_t
 targets, and E_active the mean over the steps at which an agent had a choice.
 
 Acting is decentralised: only the critic sees more, and only while training. The agents share one network (``agent_ids`` tells
-them apart), or each has its own, trained on its own rewards beside the others.
+them apart), or each has its own, trained on its own rewards beside the others. Unequal agents have ``roles``: those of one role
+share actor and critic, and what they observe and do may be of another size than with other roles, padded and masked.
 
 The central critic sees ``env.global_obs`` or, where the environment has none, the observations of all agents, one after another.
 With shared parameters it looks once and gives one value for each agent, so that agents may be paid differently.
@@ -26,13 +27,14 @@ Source: Yu et al. (2022), "The Surprising Effectiveness of PPO in Cooperative Mu
 (2020) for independent critics.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxrl.algorithms.deep import ppo
@@ -67,6 +69,8 @@ class Config(ppo.Config):
     num_envs: int = static(default=16)  # environments side by side (count)
     centralized: bool = static(default=True)  # MAPPO: the critic sees the global observation; False: IPPO, its own
     shared_parameters: bool = static(default=True)  # one network for all agents; False: each its own
+    # A role for each agent, or "environment": those that it names. Agents of one role share, others do not. None: see above.
+    roles: tuple[int, ...] | str | None = static(default=None)
     agent_ids: bool = static(default=False)  # append the agent's number, one-hot, to its observation (shared parameters)
     normalize_value: bool = static(default=True)  # the critic is fitted to targets in units of their running moments
 
@@ -76,6 +80,7 @@ class Config(ppo.Config):
         """Raises ConfigError or SpaceError where these values cannot run on ``env``."""
         require_agents(self.name, env, "Use jaxrl.algorithms.deep.ppo.")
         agents.require_ids(self.name, self)
+        agents.require_roles(self.name, env, self)
         known, must = self.network is None or not self.agent_ids, "a network of your own must come without agent_ids"
         require(known, self.name, must, "agent_ids=True", "Put the agent's number into the observation.")
         must, fix = "taylor_order must be None: the steps of all agents count alike", "Set taylor_order=None."
@@ -104,15 +109,18 @@ class Learner:
 
 @struct.dataclass
 class State:
-    """learner: of all agents; with networks of their own, every leaf has a leading axis N. episodes: E environments under way."""
+    """learner: of all agents; with networks of their own, every leaf has a leading axis N; with roles, a tuple of one for each.
 
-    learner: Learner
+    episodes: E environments under way.
+    """
+
+    learner: Any
     episodes: Episode
 
     @property
     def params(self) -> PyTree:
-        """The parameters of actor and critic."""
-        return self.learner.params
+        """The parameters of actor and critic, with roles a tuple of those of each."""
+        return tuple(one.params for one in self.learner) if isinstance(self.learner, tuple) else self.learner.params
 
 
 class Experience(NamedTuple):
@@ -133,7 +141,7 @@ class Learning(NamedTuple):
     """The functions of a learner, for all agents at once, or for each agent beside the others.
 
     init: ``(key, obs, memory, global_obs) -> Learner``, from the first observations [E, N, ...] and memories of the agents, and
-        float32[E, G] or None; with networks of their own, the keys are key[N].
+        float32[E, G] or None; with networks of their own, the keys are key[N], with roles key[R].
     act: ``(learner, obs, first, memory) -> (outputs, memories)``, as ``ActorCritic.act``.
     learn: ``(learner, batch, memory, key) -> (learner, metrics)``: one update from the Transition [T, E, N, ...] that followed
         the memory [E, N, ...].
@@ -153,7 +161,8 @@ def make(env: Environment, config: Config) -> Algorithm:
     def init(key):
         network_key, episode_key = jax.random.split(key)
         episodes = rollout.start(episode_key, env, config.num_envs, memory)
-        keys = network_key if config.shared_parameters else jax.random.split(network_key, num_agents)
+        roles = agents.roles_of(env, config)
+        keys = network_key if roles is None else jax.random.split(network_key, len(set(roles)))
         global_obs = None
         if config.centralized and env.global_obs_fn:
             global_obs = jax.vmap(env.global_obs)(episodes.state)
@@ -191,23 +200,59 @@ def seen_by_critic(env: Environment, config: Config, batch: Transition) -> Trans
 
 def learners(env: Environment, config: Config) -> tuple[ActorCritic, Learning]:
     """Builds the network and what is done with it: for all agents at once, or for each agent beside the others."""
-    num_agents = env.num_agents or 1
+    num_agents, roles = env.num_agents or 1, agents.roles_of(env, config)
+    if roles is None:
+        return sharing(env, config, num_agents)
+    if not agents.all_differ(roles):
+        members = [np.flatnonzero(np.array(roles) == role) for role in range(len(set(roles)))]
+        networks, learnings = zip(*(sharing(env, config, len(those)) for those in members), strict=True)
+        return networks[0], by_role(learnings, members)
+    network, alone = sharing(env, config, None)
+    return network, Learning(
+        init=jax.vmap(alone.init, in_axes=(0, 1, 1, None)),
+        act=jax.vmap(alone.act, in_axes=(0, 2, None, 1), out_axes=2),
+        learn=jax.vmap(alone.learn, in_axes=(0, agents.transition_axes(2), 1, None)),
+    )
+
+
+def sharing(env: Environment, config: Config, count: int | None) -> tuple[ActorCritic, Learning]:
+    """Builds the network and learner of agents that share them. count: how many they are; None for one without an axis."""
     network = actor_critic(
         env,
         config,
-        agent_ids=num_agents if config.agent_ids else 0,
+        agent_ids=(count or 1) if config.agent_ids else 0,
         centralized=config.centralized,
-        num_values=num_agents if config.centralized and config.shared_parameters else None,
+        num_values=count if config.centralized else None,
     )
-    first = partial(start, network, config, (config.num_envs, num_agents) if config.shared_parameters else (config.num_envs,))
-    together = Learning(first, partial(act, network), partial(learn, network, config, env.max_steps))
-    if config.shared_parameters:
-        return network, together
-    return network, Learning(
-        init=jax.vmap(together.init, in_axes=(0, 1, 1, None)),
-        act=jax.vmap(together.act, in_axes=(0, 2, None, 1), out_axes=2),
-        learn=jax.vmap(together.learn, in_axes=(0, agents.transition_axes(2), 1, None)),
-    )
+    first = partial(start, network, config, (config.num_envs,) if count is None else (config.num_envs, count))
+    return network, Learning(first, partial(act, network), partial(learn, network, config, env.max_steps))
+
+
+def by_role(learnings: Sequence[Learning], members: Sequence[np.ndarray]) -> Learning:
+    """Returns the learning of all agents as that of each role beside the others: their learners in a tuple.
+
+    members: int[n], the agents of each role.
+    """
+    back = np.argsort(np.concatenate(members))
+
+    def of(tree: PyTree, those: np.ndarray, axis: int) -> PyTree:
+        return jax.tree.map(lambda leaf: jnp.take(leaf, those, axis), tree)
+
+    def init(keys, obs, memory, global_obs):
+        each = enumerate(zip(learnings, members, strict=True))
+        return tuple(one.init(keys[role], of(obs, those, 1), of(memory, those, 1), global_obs) for role, (one, those) in each)
+
+    def act(learners, obs, first, memory):
+        each = zip(learnings, learners, members, strict=True)
+        found = [one.act(learner, of(obs, those, 2), first, of(memory, those, 1)) for one, learner, those in each]
+        return jax.tree.map(lambda *leaves: jnp.take(jnp.concatenate(leaves, 2), back, 2), *found)
+
+    def learn(learners, batch, memory, key):
+        each = zip(learnings, learners, members, strict=True)
+        done = [one.learn(learner, agents.steps_of(batch, those, 2), of(memory, those, 1), key) for one, learner, those in each]
+        return tuple(learner for learner, _ in done), jax.tree.map(lambda *leaves: jnp.stack(leaves), *(m for _, m in done))
+
+    return Learning(init, act, learn)
 
 
 def start(

@@ -38,9 +38,18 @@ def require_record(where: str, env: Environment) -> None:
     check(_is_count(steps), must="max_steps must be a positive int", value=steps, fix=fix)
     fix = "None means that there is no agent axis."
     check(agents is None or _is_count(agents), must="num_agents must be None or a positive int", value=agents, fix=fix)
+    roles = env.roles
+    named = roles is None or (
+        isinstance(roles, tuple) and len(roles) == (agents or 0) and all(_is_number(role) for role in roles)
+    )
+    check(named, must="roles must be None or an integer of at least 0 for each agent", value=roles, fix="Give a tuple of N.")
     stated = [name for name in ("outcomes_fn", "initial_fn", "observe_fn") if getattr(env, name) is not None]
     must = "outcomes_fn, initial_fn and observe_fn must be set together"
     check(len(stated) in (0, 3), must=must, value=stated, fix="Build it with jaxrl.core.finite.finite.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_count(value: Any) -> bool:

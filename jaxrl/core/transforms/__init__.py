@@ -11,6 +11,7 @@ from jaxrl.core.transforms.bonuses import BonusParams, Earning, Paid, with_bonus
 from jaxrl.core.transforms.inner import LimitOfInner
 from jaxrl.core.transforms.masking import Masked, MaskParams, with_action_mask, with_mask
 from jaxrl.core.transforms.observations import with_observation
+from jaxrl.core.transforms.opponents import Match, OpponentParams, Played, seat_space, seen_from, with_opponent
 from jaxrl.core.transforms.prices import Charged, PriceParams, Spending, cost_shape, with_price
 from jaxrl.core.transforms.rewards import RewardParams, Seen, Shaping, with_potential, with_reward
 from jaxrl.core.transforms.steps import with_steps, with_time_limit
@@ -23,7 +24,10 @@ __all__ = [
     "LimitOfInner",
     "MaskParams",
     "Masked",
+    "Match",
+    "OpponentParams",
     "Paid",
+    "Played",
     "PriceParams",
     "RewardParams",
     "Seen",
@@ -32,12 +36,15 @@ __all__ = [
     "StockParams",
     "Stocked",
     "cost_shape",
+    "seat_space",
+    "seen_from",
     "with_action_mask",
     "with_bonus",
     "with_copied_actions",
     "with_discrete_actions",
     "with_mask",
     "with_observation",
+    "with_opponent",
     "with_potential",
     "with_price",
     "with_reward",

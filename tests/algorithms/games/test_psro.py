@@ -47,7 +47,7 @@ def test_a_mixture_earns_what_its_policies_earn_on_average(poker):
     keys = jax.random.split(jax.random.key(1), 4)
     policies = jnp.swapaxes(jax.vmap(lambda key: sampled_play.pure(key, random_strategy(key, poker)))(keys), 0, 1)
     meta = jnp.array([[0.1, 0.2, 0.3, 0.4], [0.7, 0.3, 0.0, 0.0]])
-    strategies = psro.mixed(poker, policies, meta)
+    strategies = extensive.mixed(poker, policies, meta)
     np.testing.assert_allclose(strategies.sum(-1), 1.0, rtol=1e-5)
     other = random_strategy(jax.random.key(2), poker)
     for player in (0, 1):
