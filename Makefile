@@ -13,6 +13,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 # Work is stolen, not dealt out: the tests of a file stay together, and share what it compiled.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal -q
 QUICK := not slow and not each and not optimised
+# Where Python is told to keep nothing that it compiles, each of hundreds of processes compiles all that it imports again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test conformance test-all smoke bench docs lint clean
 
@@ -23,10 +25,12 @@ test: $(READY)
 	$(PYTEST) -m "$(QUICK)" --durations=30
 
 # The protocol on all environments, algorithms, variants of them and numbers of devices; make test has one of
-# each kind.
+# each kind. Only the files that speak of marks are read: reading all takes longer than many of these tests.
+MARKED := $(shell grep -rlE "marks|mark[.]each" tests --include="test_*.py")
+OPTIMISED := $(shell grep -rl "mark[.]optimised" tests --include="test_*.py")
 conformance: $(READY)
-	$(PYTEST) -m "each and not slow"
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m "optimised and not slow"
+	$(PYTEST) -m "each and not slow" $(MARKED)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m "optimised and not slow" $(OPTIMISED)
 
 test-all: $(READY)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST)

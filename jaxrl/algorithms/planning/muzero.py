@@ -15,9 +15,9 @@
                 loss += -pi_{t+k}^T log p^k + l(z, v^k) + l(r_{t+k}, r^k), divided by K but for k = 0
 
 The search is that of Gumbel MuZero. Rewards and values are distributions over a fixed support, and l is their cross-entropy. A
-gradient that goes back through g is halved at each step of it. Beyond the end of an episode the model learns that nothing is paid
-any more, whatever is done. A time limit is no end: the return goes on with v of the state behind it, and the model learns
-nothing of what follows, which is another episode.
+gradient is halved where it leaves g for the state that g was given. Beyond the end of an episode the model learns that nothing
+is paid any more, whatever is done. A time limit is no end: the return goes on with v of the state behind it, and the model
+learns nothing of what follows, which is another episode.
 
 The weights are ours in one point: the source has no reward at k = 0 of its own, as its r^k is that of the step before s^k.
 
@@ -292,10 +292,10 @@ def loss(network: LatentModel, config: Config, params: PyTree, batch: tuple[PyTr
         logits, value = apply(latent, method="predict")
         policy_loss = -wanted.alive * (wanted.policy * jax.nn.log_softmax(logits)).sum(-1)
         value_loss = wanted.known * two_hot.loss(value, wanted.value, atoms)
-        latent, reward = apply(latent, wanted.action, method="step")
+        half = 0.5 * latent + 0.5 * jax.lax.stop_gradient(latent)  # f passes its gradient on whole
+        latent, reward = apply(half, wanted.action, method="step")
         reward_loss = wanted.known * two_hot.loss(reward, wanted.reward, atoms)
-        half = 0.5 * latent + 0.5 * jax.lax.stop_gradient(latent)
-        return half, {"policy_loss": policy_loss, "value_loss": value_loss, "reward_loss": reward_loss}
+        return latent, {"policy_loss": policy_loss, "value_loss": value_loss, "reward_loss": reward_loss}
 
     obs, wanted = batch
     _, losses = jax.lax.scan(step, apply(obs, method="represent"), wanted)
