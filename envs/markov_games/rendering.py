@@ -12,6 +12,7 @@ from envs.markov_games import (
     grid_game,
     ising,
     levers,
+    liquidity_game,
     pursuit,
     simple_spread,
     soccer,
@@ -182,6 +183,14 @@ def called(state, params: levers.Params) -> np.ndarray:
     for place, number in enumerate(numbers):
         board.draw((0, place), "disc", tiles.blend(tiles.SKY, tiles.DARK, number / max(len(params.population) - 1, 1)))
     return charts.above(board.picture, charts.gauges(0.0 if played else 1.0))
+
+
+def inventories(state: liquidity_game.State, params: liquidity_game.Params) -> np.ndarray:
+    """The inventory of each dealer, long ones above the line; the gauge shows the rounds that are left."""
+    most = float(np.max(params.bound))
+    return charts.above(
+        charts.bars(np.asarray(state.inventory), -most, most), charts.gauges(int(state.left) / int(params.rounds))
+    )
 
 
 def cell_block(state: switch_riddle.State, params: switch_riddle.Params) -> np.ndarray:
