@@ -59,6 +59,7 @@ from envs.gridworlds import (
     windy_torus,
 )
 from envs.markov_games import (
+    beer_game,
     coin_game,
     commons,
     foraging,
@@ -107,6 +108,7 @@ REGISTRY: dict[str, Callable[..., Environment]] = {
     "battle_of_the_sexes": functools.partial(matrix_game, named.BATTLE_OF_THE_SEXES),
     "bayesian_four_games": bayesian_game.make_four_games,
     "beauty_contest": beauty_contest.make,
+    "beer_game": beer_game.make,
     "bernoulli_bandit": bernoulli_bandit.make,
     "binomial_market": binomial_market.make,
     "blocking_maze": blocking_maze.make,

@@ -46,6 +46,7 @@ from envs.gridworlds import (
 )
 from envs.gridworlds import rendering as grids
 from envs.markov_games import (
+    beer_game,
     coin_game,
     commons,
     foraging,
@@ -90,6 +91,7 @@ from jaxrl.errors import EnvError
 RENDERERS: dict[type, Callable[[Any, Any], np.ndarray]] = {
     acrobot.Params: control.two_links,
     bayesian_game.Params: payoffs.types,
+    beer_game.Params: games.supply_chain,
     bernoulli_bandit.Params: bandits.probabilities,
     binomial_market.Params: markets.regime,
     blocking_maze.Params: grids.blocking,
