@@ -1,8 +1,8 @@
 """One policy for firms of every rationality: shown a temperature, it learns the whole family of logit equilibria of a market.
 
-Two firms choose quantities in a Cournot market. A bounded firm maximises its profit less a temperature times the
-divergence of its policy from the uniform one. The shared policy is trained at temperatures drawn anew for each play, and compared
-with equilibria that are solved for each. Its mixture is then fitted to play simulated from a hidden mixture of temperatures. In
+Two firms choose quantities in a Cournot market. A bounded firm maximises its profit less a temperature times the divergence of
+its policy from the uniform one. The shared policy is trained at temperatures drawn anew for each play, and compared with the
+equilibrium of each. Its mixture is then fitted to play simulated from a hidden mixture of temperatures. In
 the beer game the four stages of a supply chain are bounded.
 
 Source: Evans and Ganesh (2024), Learning and Calibrating Heterogeneous Bounded Rational Market Behaviour with Multi-Agent
