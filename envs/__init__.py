@@ -59,6 +59,7 @@ from envs.gridworlds import (
     windy_torus,
 )
 from envs.markov_games import (
+    beer_game,
     coin_game,
     commons,
     foraging,
@@ -67,6 +68,7 @@ from envs.markov_games import (
     grid_game,
     ising,
     levers,
+    liquidity_game,
     pursuit,
     simple_spread,
     soccer,
@@ -106,6 +108,7 @@ REGISTRY: dict[str, Callable[..., Environment]] = {
     "battle_of_the_sexes": functools.partial(matrix_game, named.BATTLE_OF_THE_SEXES),
     "bayesian_four_games": bayesian_game.make_four_games,
     "beauty_contest": beauty_contest.make,
+    "beer_game": beer_game.make,
     "bernoulli_bandit": bernoulli_bandit.make,
     "binomial_market": binomial_market.make,
     "blocking_maze": blocking_maze.make,
@@ -154,6 +157,7 @@ REGISTRY: dict[str, Callable[..., Environment]] = {
     "lewis": lewis.make,
     "linear_bandit": linear_bandit.make,
     "linear_dynamical_bandit": linear_dynamical_bandit.make,
+    "liquidity_game": liquidity_game.make,
     "lqr": lqr.make,
     "matching_pennies": functools.partial(matrix_game, named.MATCHING_PENNIES),
     "maximisation_bias": maximisation_bias.make,

@@ -46,6 +46,7 @@ from envs.gridworlds import (
 )
 from envs.gridworlds import rendering as grids
 from envs.markov_games import (
+    beer_game,
     coin_game,
     commons,
     foraging,
@@ -54,6 +55,7 @@ from envs.markov_games import (
     grid_game,
     ising,
     levers,
+    liquidity_game,
     pursuit,
     simple_spread,
     soccer,
@@ -89,6 +91,7 @@ from jaxrl.errors import EnvError
 RENDERERS: dict[type, Callable[[Any, Any], np.ndarray]] = {
     acrobot.Params: control.two_links,
     bayesian_game.Params: payoffs.types,
+    beer_game.Params: games.supply_chain,
     bernoulli_bandit.Params: bandits.probabilities,
     binomial_market.Params: markets.regime,
     blocking_maze.Params: grids.blocking,
@@ -119,6 +122,7 @@ RENDERERS: dict[type, Callable[[Any, Any], np.ndarray]] = {
     leduc.Params: turns.rounds,
     levers.Params: games.called,
     lewis.Params: turns.signals,
+    liquidity_game.Params: games.inventories,
     linear_bandit.Params: bandits.linear_means,
     linear_dynamical_bandit.Params: bandits.hidden_means,
     lqr.Params: control.coordinates,

@@ -66,6 +66,7 @@ from jaxrl.blocks.options import primitive, with_options
 from jaxrl.blocks.tiles import line_tiles
 from jaxrl.core import rollout
 from jaxrl.core.finite import tabulate
+from jaxrl.core.transforms import with_temperature
 from jaxrl.solvers import extensive
 from tests import probes
 
@@ -89,6 +90,11 @@ reward_grid = env("reward_grid", rows=2, columns=2)
 def carrying_options() -> Any:
     """Returns a corridor whose learner chooses among its actions."""
     return with_options(envs.make("corridor"), primitive(8, 2))
+
+
+def bounded_game() -> Any:
+    """Returns a game whose players see a temperature."""
+    return with_temperature(envs.make("climb"), 0.1, 10.0)
 
 
 def comparisons() -> Any:
@@ -351,6 +357,7 @@ CASES = {
     "self_play": Case(self_play.make, env("kuhn"), against_itself),
     "sparse_q": Case(sparse_q.make, env("climb"), whole(sparse_q.Config, solver="max_plus")),
     "pbt": Case(pbt.make, env("frozen_lake"), population),
+    "mappo_bounded": Case(mappo.make, bounded_game, small(mappo.Config, bounded=True, normalize_advantage=False)),
     "ippo": Case(mappo.make, env("climb"), small(mappo.Config, centralized=False, shared_parameters=False)),
     "behaviour_cloning": Case(
         behaviour_cloning.make, recorded("maximisation_bias"), functools.partial(behaviour_cloning.Config, **OFFLINE)

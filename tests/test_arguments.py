@@ -38,6 +38,7 @@ from jaxrl.solvers import (
     memory_one,
     normal_form,
     quantal_response,
+    random_matching,
     sink_equilibria,
     stackelberg,
     zero_sum,
@@ -150,6 +151,10 @@ def games():
         yield name, Door(getattr(stackelberg, name), dict(payoff=payoff), dict(payoff=TABLE))
     rates = dict(payoff=TABLE, precision=(*NO_NUMBER, NAN, INF, -1.0, [1.0]), max_steps=COUNT)
     yield "logit_equilibrium", Door(quantal_response.logit_equilibrium, dict(payoff=payoff, precision=1.0, max_steps=99), rates)
+    sound = dict(payoff=[[np.eye(2)]], players=[2], tolerance=1e-9)
+    tables = (*NUMBERS, 1.0, [[np.zeros((2, 3))]], [[np.full((2, 2), NAN)]], [[np.eye(2), np.eye(2)]], [[np.zeros((0, 0))]])
+    unsound = dict(payoff=tables, players=("a", None, 2, [1], [2, 2], [2.5], [-1], [True]), tolerance=(*NO_NUMBER, NAN, -1.0))
+    yield "random_matching", Door(random_matching.pure_equilibria, sound, unsound)
     sound = dict(payoff=payoff, levels=2, start=MIXED)
     levels = dict(payoff=TABLE, levels=COUNT, start=[x for x in LAW if x is not None])
     yield "level_k", Door(quantal_response.level_k, sound, levels, **alias)

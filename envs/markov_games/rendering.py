@@ -5,6 +5,7 @@ import numpy as np
 from envs import charts, tiles
 from envs.gridworlds.grid import WALL
 from envs.markov_games import (
+    beer_game,
     coin_game,
     commons,
     foraging,
@@ -12,6 +13,7 @@ from envs.markov_games import (
     grid_game,
     ising,
     levers,
+    liquidity_game,
     pursuit,
     simple_spread,
     soccer,
@@ -182,6 +184,21 @@ def called(state, params: levers.Params) -> np.ndarray:
     for place, number in enumerate(numbers):
         board.draw((0, place), "disc", tiles.blend(tiles.SKY, tiles.DARK, number / max(len(params.population) - 1, 1)))
     return charts.above(board.picture, charts.gauges(0.0 if played else 1.0))
+
+
+def inventories(state: liquidity_game.State, params: liquidity_game.Params) -> np.ndarray:
+    """The inventory of each dealer, long ones above the line; the gauge shows the rounds that are left."""
+    most = float(np.max(params.bound))
+    return charts.above(
+        charts.bars(np.asarray(state.inventory), -most, most), charts.gauges(int(state.left) / int(params.rounds))
+    )
+
+
+def supply_chain(state: beer_game.State, params: beer_game.Params) -> np.ndarray:
+    """The stock of each stage from retailer to factory, below the line what it owes; the gauge shows the weeks that are left."""
+    stock = np.asarray(state.stock)
+    most = float(max(np.abs(stock).max(), beer_game.FIRST_STOCK))
+    return charts.above(charts.bars(stock, -most, most), charts.gauges(1 - int(state.week) / int(params.weeks)))
 
 
 def cell_block(state: switch_riddle.State, params: switch_riddle.Params) -> np.ndarray:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from scipy import stats
 
 import envs
 from envs.control import cartpole
@@ -27,6 +28,7 @@ from jaxrl.core.transforms import (
     with_reward,
     with_steps,
     with_stock,
+    with_temperature,
     with_time_limit,
 )
 from jaxrl.errors import ConfigError, EnvError
@@ -537,3 +539,31 @@ def test_bad_tables_of_actions_are_refused(actions, message):
         with_discrete_actions(envs.make("pendulum"), actions)
     with pytest.raises(EnvError, match="must be a Box of one axis"):
         with_discrete_actions(corridor.make(4), [[1.0]])
+
+
+def test_a_temperature_keeps_the_protocol():
+    check_environment(with_temperature(matrix_game.make(named.CHICKEN), 0.1, 10.0), KEY)
+    check_environment(with_temperature(cartpole.make(max_steps=20), 2.0, 2.0), KEY)
+
+
+def test_a_temperature_is_uniform_on_the_scale_of_logarithms_and_that_of_the_episode():
+    env = with_temperature(cartpole.make(max_steps=5), 0.1, 10.0)
+    _, batch = unroll(KEY, env, uniform_policy(env), start(KEY, env, 500), 10)
+    seen, after = np.asarray(batch.obs["log_temperature"]), np.asarray(batch.next_obs["log_temperature"])
+    np.testing.assert_array_equal(seen, after)
+    np.testing.assert_array_equal(seen[1:][~batch.done[:-1]], after[:-1][~batch.done[:-1]])
+    drawn = seen[np.asarray(batch.t) == 0]
+    assert stats.kstest(drawn / np.log(10), "uniform", (-1, 2)).pvalue > 1e-3
+
+
+def test_the_agents_of_an_episode_have_one_temperature():
+    env = with_temperature(matrix_game.make(named.CHICKEN), 0.1, 10.0)
+    obs, _ = jax.vmap(env.reset)(jax.random.split(KEY, 9))
+    assert obs["log_temperature"].shape == (9, 2)
+    np.testing.assert_array_equal(obs["log_temperature"][:, 0], obs["log_temperature"][:, 1])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (2.0, 1.0), (np.nan, 1.0), (1.0, np.inf)])
+def test_temperatures_that_make_no_sense_are_refused(low, high):
+    with pytest.raises(ConfigError, match="with_temperature"):
+        with_temperature(cartpole.make(), low, high)

@@ -24,7 +24,8 @@ nested one; continuous actions have no masks, so that who takes them is always a
 With one agent, and without value normalisation, this is PPO, bit for bit.
 
 Source: Yu et al. (2022), "The Surprising Effectiveness of PPO in Cooperative Multi-Agent Games", algorithm 1; de Witt et al.
-(2020) for independent critics.
+(2020) for independent critics; bounded rationality: Evans and Ganesh (2024), "Learning and Calibrating Heterogeneous Bounded
+Rational Market Behaviour with Multi-Agent Reinforcement Learning".
 """
 
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ from jaxrl.core.averages import average, pooled
 from jaxrl.core.config import require_agents
 from jaxrl.core.environment import Environment, PyTree, static
 from jaxrl.core.rollout import Episode, Transition
-from jaxrl.core.spaces import Discrete, joint
+from jaxrl.core.spaces import Dict, Discrete, joint
 from jaxrl.errors import require
 
 
@@ -74,6 +75,9 @@ class Config(ppo.Config):
     agent_ids: bool = static(default=False)  # append the agent's number, one-hot, to its observation (shared parameters)
     normalize_value: bool = static(default=True)  # the critic is fitted to targets in units of their running moments
 
+    # Bounded rationality: the entropy of an agent counts ent_coef times the temperature that it observes; see ``loss``.
+    bounded: bool = static(default=False)
+
     name: ClassVar[str] = "mappo"
 
     def validate(self, env: Environment) -> None:
@@ -83,6 +87,13 @@ class Config(ppo.Config):
         agents.require_roles(self.name, env, self)
         known, must = self.network is None or not self.agent_ids, "a network of your own must come without agent_ids"
         require(known, self.name, must, "agent_ids=True", "Put the agent's number into the observation.")
+        if self.bounded:
+            space = env.observation_space
+            seen = [name for name, _ in space.items] if isinstance(space, Dict) else []
+            must, fix = "bounded agents must observe their log_temperature", "Use jaxrl.core.transforms.with_temperature."
+            require("log_temperature" in seen, self.name, must, seen, fix)
+            must = "normalize_observation must be False with bounded: the temperature is read from the observation"
+            require(not self.normalize_observation, self.name, must, True, "Set normalize_observation=False.")
         must, fix = "taylor_order must be None: the steps of all agents count alike", "Set taylor_order=None."
         require(self.taylor_order is None, self.name, must, self.taylor_order, fix)
         self.validate_learner(env)
@@ -363,7 +374,9 @@ def loss(
     """Returns minus L(theta) of a minibatch (Yu et al. 2022, appendix A) and metrics of it; see ``ppo.loss``.
 
     Steps at which an agent was inactive are left out of the policy's loss, its entropy and the statistics of the advantages, and
-    stay in the value loss.
+    stay in the value loss. Bounded agents maximise what they earn less a temperature, which they observe, times the divergence of
+    their policy from the uniform one: up to a constant the temperature times the entropy. With ``ent_coef`` 1 and advantages in
+    units of rewards, agents of one step who answer each other are in a logit equilibrium of precision 1 / temperature.
     """
     steps, (memory, critic_memory) = sequences.by_time(minibatch), minibatch.memory
     apply: Any = network.apply
@@ -379,7 +392,8 @@ def loss(
         value_loss = clipped_value_loss(value, steps.value, steps.target, config.clip_eps).mean()
     else:
         value_loss = squared_value_loss(value, steps.target).mean()
-    total = masked_mean(policy_loss, active) + config.vf_coef * value_loss - config.ent_coef * masked_mean(entropy, active)
+    worth = jnp.exp(steps.obs["log_temperature"]) * entropy if config.bounded else entropy
+    total = masked_mean(policy_loss, active) + config.vf_coef * value_loss - config.ent_coef * masked_mean(worth, active)
     return total, {
         "policy_loss": average(policy_loss, active),
         "value_loss": value_loss,

@@ -16,6 +16,7 @@ from jaxrl.core.transforms.prices import Charged, PriceParams, Spending, cost_sh
 from jaxrl.core.transforms.rewards import RewardParams, Seen, Shaping, with_potential, with_reward
 from jaxrl.core.transforms.steps import with_steps, with_time_limit
 from jaxrl.core.transforms.stocks import Stocked, StockParams, with_stock
+from jaxrl.core.transforms.temperatures import TemperatureParams, Tempered, with_temperature
 
 __all__ = [
     "BonusParams",
@@ -35,6 +36,8 @@ __all__ = [
     "Spending",
     "StockParams",
     "Stocked",
+    "TemperatureParams",
+    "Tempered",
     "cost_shape",
     "seat_space",
     "seen_from",
@@ -50,5 +53,6 @@ __all__ = [
     "with_reward",
     "with_steps",
     "with_stock",
+    "with_temperature",
     "with_time_limit",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.matrix_games import named
+from envs.matrix_games import matrix_game, named
 from jaxrl.algorithms.deep import ppo
 from jaxrl.algorithms.multiagent import mappo
 from jaxrl.blocks import agents, moments
@@ -18,9 +18,10 @@ from jaxrl.core.averages import is_sound
 from jaxrl.core.environment import Step
 from jaxrl.core.rollout import View
 from jaxrl.core.spaces import Discrete
-from jaxrl.core.transforms import with_action_mask, with_reward
+from jaxrl.core.transforms import with_action_mask, with_reward, with_temperature
 from jaxrl.errors import ConfigError, SpaceError
 from jaxrl.evaluation import Episodes, NashConv
+from jaxrl.solvers.quantal_response import logit_equilibrium
 from jaxrl.training.runner import run
 from tests import probes
 from tests.copies import copies
@@ -211,6 +212,47 @@ def test_the_prisoners_defect():
     _, done = trained(env, 60, (evaluator,), shared_parameters=False, centralized=False)
     np.testing.assert_array_equal(done.evaluations["greedy_nash_conv"][:, -1], 0)
     np.testing.assert_allclose(done.evaluations["sampled_nash_conv"][:, -1], 0, atol=0.2)
+
+
+# ---- bounded rationality
+
+# The second player has the same game with the roles exchanged, so that one policy serves both.
+SYMMETRIC = np.array([[3.0, 0.0], [5.0, 1.0]])
+BOUNDED: Any = {
+    "bounded": True,
+    "ent_coef": 1.0,
+    "normalize_advantage": False,
+    "centralized": False,
+    "num_envs": 256,
+    "num_steps": 1,
+    "num_minibatches": 1,
+}
+
+
+def test_bounded_agents_are_in_the_logit_equilibrium_of_the_temperature_that_they_see():
+    temperatures = np.array([0.5, 1.0, 4.0])
+    game = np.stack([SYMMETRIC, SYMMETRIC.T])
+    env = with_temperature(matrix_game.make(game), 0.25, 8.0)
+    config, done = trained(env, 300, **BOUNDED)
+    logs = jnp.broadcast_to(jnp.log(jnp.asarray(temperatures, jnp.float32))[:, None], (3, 2))
+    view = View({"log_temperature": logs, "obs": jnp.zeros((3, 2), jnp.int32)}, None, ())
+    algorithm = mappo.make(env, config)
+    found = np.asarray(jax.vmap(lambda state: algorithm.probabilities(state, view))(done.state))
+    for place, temperature in enumerate(temperatures):
+        exact = logit_equilibrium(game, 1 / temperature).profile[0]
+        np.testing.assert_allclose(found[:, place, 0], np.broadcast_to(exact, (2, 2)), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("env", "changes", "message"),
+    [
+        (matrix_game.make(named.CHICKEN), {}, "bounded agents must observe their log_temperature"),
+        (with_temperature(matrix_game.make(named.CHICKEN), 0.1, 1.0), {"normalize_observation": True}, "normalize_observation"),
+    ],
+)
+def test_bounded_agents_that_cannot_be_are_refused(env, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        CONFIG.replace(**BOUNDED, **changes).validate(env)
 
 
 # ---- who is left out
