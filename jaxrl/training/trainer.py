@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.errors import require
+from jaxrl.errors import AnswersWanted, require
 from jaxrl.results.sinks import Plan
 from jaxrl.training import memory, quarantine, seed_axis
 from jaxrl.training.checkpoint import Checkpoints
@@ -29,8 +29,10 @@ PyTree = Any
 class Between(Protocol):
     """A change of the states between two chunks, from the host: an advisor, an oracle, a person who labels.
 
-    The answer of ``ask`` is kept beside the checkpoints before it is applied. So a run that goes on after a kill asks for nothing
-    twice and ends as if it had not been killed, whatever the answers depend on.
+    A chunk other than the first begins with it. The answer of ``ask`` is kept beside the checkpoints before it is applied, and a
+    checkpoint holds the states before they were told. So a run that goes on after a kill asks for nothing twice and ends as if it
+    had not been killed, whatever the answers depend on. The states after the last update are told nothing, until the run is
+    extended: then it ends as if it had been longer from the start.
     """
 
     def ask(self, update: int, seeds: np.ndarray, states: PyTree) -> dict[str, np.ndarray]:
@@ -43,6 +45,9 @@ class Between(Protocol):
 
         Returns:
             name -> array [B, ...]. The same names, shapes and dtypes each time.
+
+        Raises:
+            AnswersWanted: there is no answer yet. The run keeps all it has, ends as after Ctrl-C, and asks again if resumed.
         """
         ...
 
@@ -142,6 +147,7 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: ``stop`` was asked to stop; what was computed has been recorded and a checkpoint saved.
+            AnswersWanted: ``between`` waits for answers; likewise.
         """
         if batch.first_update == self._schedule.num_updates:
             return self.restore(batch, measurements)
@@ -157,6 +163,14 @@ class Trainer:
 
         pending = None
         for first, length in self._schedule.chunks(batch.first_update):
+            if self._between is not None and first > 0:
+                try:
+                    carry = self._change(first, seeds, layout, carry)
+                except AnswersWanted:
+                    measurements.deliver(pending)
+                    if checkpoints is not None:
+                        checkpoints.save(seeds, first, carry, batch.room)
+                    raise
             carry, metrics, health = self._call(seed_axis.chunk, layout, length, task, configs, keys, carry, np.int32(first))
             evaluation = {}
             if self.evaluates:
@@ -164,8 +178,6 @@ class Trainer:
             # The devices work on this chunk while the host takes in the one before.
             measurements.deliver(pending)
             pending = DeviceChunk(batch.rows, first, metrics, evaluation, health)
-            if self._between is not None and first + length < self._schedule.num_updates:
-                carry = self._change(first + length, seeds, layout, carry)
             last = first + length == self._schedule.num_updates  # which is saved below
             if stop.asked or (checkpoints is not None and not last and checkpoints.is_due()):
                 measurements.deliver(pending)
