@@ -1,4 +1,4 @@
-"""``jaxrl label``: a small server of this machine alone, on whose page people answer what a run waits for.
+"""``jaxrl label``: a small server of this machine alone, on whose page people answer the questions of a run.
 
 It listens on 127.0.0.1, under an address that cannot be guessed, and refuses other hosts, other origins and long messages. Every
 answer is on the disk before it is confirmed.
@@ -52,7 +52,7 @@ class Label(Storage):
     port: int = 0
     """Port of the server, by default that of the last time, or one that is free."""
     question: str = ASKS
-    """What a person is to judge, shown above every pair."""
+    """The question to a person, shown above every pair."""
     page: Path | None = None
     """Write the page into this HTML file instead, for somebody without jaxrl, and end."""
     read: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
@@ -100,7 +100,7 @@ def label(options: Label) -> int:
             file.write(_page(asked, options, server=False).encode())
         print(options.page)
         more = f" --pairs {options.pairs}" if of_file else ""
-        say(f"send it to whoever is to answer; what comes back is read by {PROGRAM} label {options.run}{more} --read FILE")
+        say(f"send it to those who answer; the files that they save are read by {PROGRAM} label {options.run}{more} --read FILE")
         return 0
     return _serve(asked, options)
 

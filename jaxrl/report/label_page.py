@@ -1,7 +1,7 @@
 """The page on which people answer: one HTML file with films, styles and script inside, and nothing from elsewhere.
 
-With a server it sends every answer at once; without one it keeps them in the browser and saves them as a file. Whatever comes
-from files is data to it and never markup: the data stand in a block that is not executed, and a policy in the page lets the one
+With a server it sends every answer at once; without one it keeps them in the browser and saves them as a file. Texts from
+files are data to it and never markup: they stand in a block that is not executed, and a policy in the page lets the one
 script run that has its hash.
 """
 
@@ -39,40 +39,12 @@ def label_page(
         rater: who answers; the page asks for the name if it is empty.
         server: whether answers are sent to where the page comes from.
     """
-    known: dict[bytes, int] = {}  # a picture that is shown often is there once
-    shown = {name for question in questions for name in (question.first, question.second)}
-    segments = {
-        name: {
-            "frames": [known.setdefault(picture, len(known)) for picture in films[name].pictures],
-            "numbers": {column: [_number(value) for value in values.tolist()] for column, values in films[name].numbers.items()},
-        }
-        for name in films
-        if name in shown
-    }
-    pairs = [{"query": each.query, "first": each.first, "second": each.second} for each in questions]
-    data = {
-        "key": hashlib.sha256(json.dumps([title, pairs]).encode()).hexdigest()[:16],
-        "server": server,
-        "rater": rater,
-        "seconds_per_step": SECONDS_PER_STEP,
-        "pictures": [base64.b64encode(picture).decode() for picture in known],
-        "segments": segments,
-        "questions": pairs,
-    }
+    data = _data(title, questions, films, rater, server)
     style, script = STYLE.read_text(), SCRIPT.read_text()
     source = "'self'" if server else "'none'"
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         f"connect-src {source}; base-uri 'none'; form-action 'none'"
-    )
-    films_ = "".join(
-        f'<button class="film" id="{side}" data-answer="{side}" type="button" aria-label="{word} is better">'
-        f'<canvas width="420" height="300"></canvas><div class="time"><span></span></div>'
-        f'<span class="soft number">{word}, <span class="step"></span></span></button>'
-        for side, _, word in (BUTTONS[0], BUTTONS[2])
-    )
-    buttons = "".join(
-        f'<button type="button" data-answer="{answer}"><kbd>{key}</kbd>{word}</button>' for answer, key, word in BUTTONS
     )
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -86,7 +58,49 @@ def label_page(
 <style>{style}</style>
 </head>
 <body>
-<main>
+{_body(asks)}<script type="application/json" id="data">{_inside_a_script(data)}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _data(title: str, questions: Sequence[Question], films: Mapping[str, Film], rater: str, server: bool) -> dict[str, object]:
+    """Returns everything that the script of the page knows."""
+    known: dict[bytes, int] = {}  # a picture that is shown often is there once
+    shown = {name for question in questions for name in (question.first, question.second)}
+    segments = {
+        name: {
+            "frames": [known.setdefault(picture, len(known)) for picture in films[name].pictures],
+            "numbers": {column: [_number(value) for value in values.tolist()] for column, values in films[name].numbers.items()},
+        }
+        for name in films
+        if name in shown
+    }
+    pairs = [{"query": each.query, "first": each.first, "second": each.second} for each in questions]
+    return {
+        "key": hashlib.sha256(json.dumps([title, pairs]).encode()).hexdigest()[:16],
+        "server": server,
+        "rater": rater,
+        "seconds_per_step": SECONDS_PER_STEP,
+        "pictures": [base64.b64encode(picture).decode() for picture in known],
+        "segments": segments,
+        "questions": pairs,
+    }
+
+
+def _body(asks: str) -> str:
+    """Returns what is on the page; the script fills it."""
+    films_ = "".join(
+        f'<button class="film" id="{side}" data-answer="{side}" type="button" aria-label="{word} is better">'
+        f'<canvas width="420" height="300"></canvas><div class="time"><span></span></div>'
+        f'<span class="soft number">{word}, <span class="step"></span></span></button>'
+        for side, _, word in (BUTTONS[0], BUTTONS[2])
+    )
+    buttons = "".join(
+        f'<button type="button" data-answer="{answer}"><kbd>{key}</kbd>{word}</button>' for answer, key, word in BUTTONS
+    )
+    return f"""<main>
 <noscript><p class="lost">This page needs JavaScript.</p></noscript>
 <header><h1>{escape(asks)}</h1><p class="number" id="where"></p></header>
 <form id="name" class="card" hidden>
@@ -112,10 +126,6 @@ def label_page(
 <p class="centre"><button type="button" id="save" hidden>Save the answers so far</button></p>
 <p class="soft centre"><span id="who"></span></p>
 </main>
-<script type="application/json" id="data">{_inside_a_script(data)}</script>
-<script>{script}</script>
-</body>
-</html>
 """
 
 

@@ -32,7 +32,7 @@ from jaxrl.training.distributed import Processes
 from jaxrl.training.graceful_stop import GracefulStop
 from jaxrl.training.inputs import Inputs
 from jaxrl.training.measurements import Measurements
-from jaxrl.training.seed_axis import SEEDS
+from jaxrl.training.seed_axis import SEEDS, SeedState
 from jaxrl.training.seed_batches import Batch
 from jaxrl.training.trainer import Between, Schedule, Trainer, default_chunk_length
 
@@ -195,14 +195,10 @@ def run(
     if (first < num_updates).any():
         trainer.trace(next(batch for batch in batches if batch.first_update < num_updates))
         measurements.begin(told(own, first))
-    carries, interrupted, wanted = [], False, []
+    carries, interrupted, wanted = [], False, ()
     try:
         with contextlib.nullcontext(stop) if stop is not None else GracefulStop() as stop:
-            for batch in batches:
-                try:
-                    carries.append(trainer.train(batch, measurements, stop))
-                except AnswersWanted as error:  # the other batches come as far as they can
-                    wanted.append(str(error))
+            carries, wanted = _trained(trainer, batches, measurements, stop)
             if wanted:
                 raise KeyboardInterrupt
             others = _of_other_processes(processes, checkpoints, identity, numbers, own)
@@ -211,12 +207,23 @@ def run(
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        summary = measurements.end(time.perf_counter() - started, trainer.compile_seconds, interrupted, tuple(wanted))
+        summary = measurements.end(time.perf_counter() - started, trainer.compile_seconds, interrupted, wanted)
 
     if not interrupted:
         measurements.complete(told(numbers), summary)
     state = None if interrupted else seed_batches.in_order([carry.state for carry in carries], batches)
     return Run(numbers, *measurements.tables(), state, steps.per_update, summary, steps.before)
+
+
+def _trained(trainer: Trainer, batches, measurements, stop: GracefulStop) -> tuple[list[SeedState], tuple[str, ...]]:
+    """Trains batches as far as they come; returns their carries, and the answers that some wait for, in words."""
+    carries, wanted = [], []
+    for batch in batches:
+        try:
+            carries.append(trainer.train(batch, measurements, stop))
+        except AnswersWanted as error:
+            wanted.append(str(error))
+    return carries, tuple(wanted)
 
 
 def _require_options(root: int, num_updates: int, **counts: int | None) -> None:

@@ -164,13 +164,7 @@ class Trainer:
         pending = None
         for first, length in self._schedule.chunks(batch.first_update):
             if self._between is not None and first > 0:
-                try:
-                    carry = self._change(first, seeds, layout, carry)
-                except AnswersWanted:
-                    measurements.deliver(pending)
-                    if checkpoints is not None:
-                        checkpoints.save(seeds, first, carry, batch.room)
-                    raise
+                carry = self._change_or_keep(first, batch, layout, carry, measurements, pending)
             carry, metrics, health = self._call(seed_axis.chunk, layout, length, task, configs, keys, carry, np.int32(first))
             evaluation = {}
             if self.evaluates:
@@ -215,6 +209,19 @@ class Trainer:
             states = jax.tree.map(lambda leaf: leaf[filled], self._initial)
         healthy = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (layout.size,)), quarantine.healthy())
         return jax.device_put(SeedState(states, healthy), layout.split)
+
+    def _change_or_keep(
+        self, update: int, batch: Batch, layout: Layout, carry: SeedState, measurements: Measurements, pending: DeviceChunk | None
+    ) -> SeedState:
+        """As ``_change``; if answers are missing, everything computed is delivered and saved first."""
+        seeds = self._numbers[batch.rows]
+        try:
+            return self._change(update, seeds, layout, carry)
+        except AnswersWanted:
+            measurements.deliver(pending)
+            if self._checkpoints is not None:
+                self._checkpoints.save(seeds, update, carry, batch.room)
+            raise
 
     def _change(self, update: int, seeds: np.ndarray, layout: Layout, carry: SeedState) -> SeedState:
         """Lets ``between`` change the states, with the answers that are on record or with new ones."""

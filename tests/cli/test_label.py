@@ -42,7 +42,7 @@ def segments(tmp_path) -> Path:
 def serving(path, **options):
     """Serves what ``jaxrl label PATH`` asks; yields a person's browser."""
     options = cli.Label(run=str(path), **options)
-    asked = cli._of_file(path, options) if path.suffix else cli._of_run(options)
+    asked = cli._of_file(path, options) if path.suffix == ".parquet" else cli._of_run(options)
     with cli.Server(asked, options) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -226,8 +226,8 @@ def asking(**missing):
     """Arms a, b and c, and d that must come after a."""
     for name in "abcd":
         between = partial(Waiting, missing=missing[name]) if name in missing else None
-        after = {"after": {"arm": "a"}, "prepare": lambda arm, run: arm} if name == "d" else {}
-        yield Arm({"arm": name}, q_learning.make, lake(0.1), Q, between=between, **SHARED, **after)
+        after = {"after": {"who": "a"}, "prepare": lambda arm, run: arm} if name == "d" else {}
+        yield Arm({"who": name}, q_learning.make, lake(0.1), Q, between=between, **SHARED, **after)
 
 
 def test_arms_wait_for_answers_while_others_go_on():
