@@ -94,6 +94,6 @@ CLAIMS = (
         "On a 5x5 grid the greedy policy of a loop that waits for answers between its updates has a normalised return of at "
         "least 0.8 after 72 answers of a perfect judge, on average over 64 seeds",
         "after Christiano et al. (2017); the bar is ours",
-        final("greedy_normalised_return", answers="script") >= 0.8,
+        final("greedy_normalised_return") >= 0.8,
     ),
 )

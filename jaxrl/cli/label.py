@@ -63,7 +63,7 @@ class Label(Storage):
 
 @dataclass(frozen=True)
 class Asked:
-    """What people are asked.
+    """The questions to people.
 
     title: of the page. labels: folder of the answers. open: the questions that wait. known: all that an answer may be to.
     films: of the segments of the open ones. next: what the user does once all is answered.

@@ -4,7 +4,7 @@
     <run>/questions/<arm>/before-<update>/<seeds>.queries.parquet     query, first, second (names of segments), raters (count)
     <run>/labels/<rater>.jsonl                                        a line for each answer, in the order in which they came
 
-A picture is a PNG, so whoever shows the segments needs neither the environment nor its libraries. An answer that was changed has
+A picture is a PNG, so the environment and its libraries are not needed to show the segments. An answer that was changed has
 several lines, of which the last counts.
 """
 
