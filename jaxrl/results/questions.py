@@ -46,7 +46,7 @@ class Film(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a rater said of a question.
+    """The answer of a rater to a question.
 
     answer: first, second, equal or skip. label: the probability that the first is preferred, None if skipped.
     time: when, ISO 8601. seconds: how long it took from the moment the pair was shown, or None.
