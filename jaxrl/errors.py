@@ -55,6 +55,13 @@ class SolverError(JaxrlError, ArithmeticError):
     """A solver has an answer that does not stand its own check, or has found none."""
 
 
+class AnswersWanted(JaxrlError):
+    """A run cannot go on before somebody has answered; no mistake. The text says how many answers are missing, of whom and where.
+
+    Raised by ``Between.ask`` of ``jaxrl.training.trainer``: the run keeps all it has, ends early, and asks again if resumed.
+    """
+
+
 class DataWarning(UserWarning):
     """Data can be used, but may not be what they seem: a jump like that of a split, a gap, a record too short for its measure."""
 

@@ -5,11 +5,14 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from jaxrl.cli import label
 from jaxrl.cli.main import main
+from tests.answering import Browser
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -55,7 +58,16 @@ def test_make_targets_exist(command):
     subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_commands_of_the_command_line(tmp_path, capsys):
+class Answered(label.Server):
+    """A server with somebody before its page who answers all pairs and finishes."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        person = Browser(self.address)
+        threading.Thread(target=lambda: (person.answer(), person.finish())).start()
+
+
+def test_commands_of_the_command_line(tmp_path, capsys, monkeypatch):
     """As printed, with tiny budgets and another results folder, in the order of the README: some build on those before."""
     for command in (c for c in COMMANDS if c.startswith("jaxrl")):
         words = command.split()[1:]
@@ -68,6 +80,8 @@ def test_commands_of_the_command_line(tmp_path, capsys):
             words = words[: words.index("--env-steps")] + words[words.index("--env-steps") + 2 :]
         if name != "list":
             words += ["--runs", str(tmp_path)]
+        if name == "label":
+            monkeypatch.setattr(label, "Server", Answered)
         status = main(words)  # in this process, which has imported jax; the first of them has one of its own below
         printed = capsys.readouterr()
         assert status == 0, f"{command}\n{printed.err}"

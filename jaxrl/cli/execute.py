@@ -15,7 +15,7 @@ from jaxrl.core import contracts
 from jaxrl.errors import ConfigError, JaxrlError, require
 from jaxrl.experiment.arms import Arm
 from jaxrl.experiment.experiment import Experiment
-from jaxrl.experiment.session import say
+from jaxrl.experiment.session import Interrupted, say
 from jaxrl.experiment.trained import Saved, failure_of
 from jaxrl.results.finding import find_unfinished
 from jaxrl.results.provenance import to_json
@@ -167,8 +167,8 @@ def execute(jobs: Sequence[Job], options: Running) -> int:
     """Runs experiments, all of them whatever becomes of one, and returns the exit status.
 
     Returns:
-        0; 1 if a claim failed, or is open at its published settings, or names what was not measured, or if no seed is left of an
-        arm that may not diverge;
+        0, also if a run waits for answers; 1 if a claim failed, or is open at its published settings, or names what was not
+        measured, or if no seed is left of an arm that may not diverge;
         2 if an experiment broke off; 130 after Ctrl-C.
     """
     from jaxrl.training import platform
@@ -223,7 +223,12 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes, stop: 
             if processes.first and old is None and directory is not None:
                 directory.remove_if_empty()
             raise
-        if entries is None:
+        if isinstance(entries, Interrupted) and entries.wanted:
+            for text in entries.wanted:
+                say(f"{name}: {text}")
+            say(f"answer them: {PROGRAM} label {directory.path}, then go on: {PROGRAM} resume {directory.path}")
+            continue
+        if entries is None or isinstance(entries, Interrupted):
             say(f"interrupted: {stop.kept}; go on with: {PROGRAM} resume {directory.path}")
             return INTERRUPTED
         verdicts += [(job, entry) for entry in entries]
@@ -269,10 +274,10 @@ def _old_directory(job: Job, options: Running) -> RunDirectory | None:
 
 def _run(
     job: Job, arms: list[Arm], directory: RunDirectory, options: Running, processes: Processes, stop: GracefulStop
-) -> list[dict[str, Any]] | None:
-    """Runs one experiment and returns its claims and their verdicts (the first process); None after Ctrl-C."""
+) -> list[dict[str, Any]] | Interrupted:
+    """Runs one experiment and returns its claims and their verdicts (the first process), or why it ended early."""
     from jaxrl.experiment.claims import decide
-    from jaxrl.experiment.session import MOST_FILMS, Interrupted, Session
+    from jaxrl.experiment.session import MOST_FILMS, Session
     from jaxrl.report.page import write_report
 
     experiment, config = job.experiment, job.config
@@ -288,14 +293,16 @@ def _run(
         stop=stop,
         most_films=1 if job.quick else MOST_FILMS,  # a quick run shows that everything works: one film does
     )
-    interrupted = False
+    interrupted = None
     try:
         if arms:
             session.train(arms)
         session.measure(experiment, config, lenient=bool(job.only))
         processes.wait()
-    except (Interrupted, KeyboardInterrupt):
-        interrupted = True
+    except Interrupted as error:
+        interrupted = error
+    except KeyboardInterrupt:
+        interrupted = Interrupted()
     if interrupted and processes.count > 1:
         say(f"interrupted: {stop.kept}; go on with: {PROGRAM} resume {directory.path}")
         raise KeyboardInterrupt  # the others still write, so nothing can be merged yet
@@ -306,11 +313,11 @@ def _run(
         undecided = "interrupted" if interrupted else "" if job.published else "other settings than the published ones"
         entries = decide(experiment.claims, session.results, undecided)
         report = write_report(directory)
-        directory.write_summary({"finished": not interrupted})  # at the very end: resuming relies on it
+        directory.write_summary({"finished": interrupted is None})  # at the very end: resuming relies on it
         print(f"{experiment.name}: {report}")
     if interrupted:  # a claim about a part that is yet to come has no number
         show([(job, entry) for entry in entries if entry["value"] is not None])
-    return None if interrupted else entries
+    return entries if interrupted is None else interrupted
 
 
 def trackers(options: Running, directory: RunDirectory, config: Any, arm: str) -> list[Sink]:

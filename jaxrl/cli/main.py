@@ -110,6 +110,7 @@ def _dispatch(arguments: list[str]) -> int:
         "report": _report,
         "new": _new,
         "compare": _compare,
+        "label": _label,
     }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
@@ -135,6 +136,7 @@ def _usage() -> str:
   verify NAME           measure what the bits of an experiment depend on
   resume RUN            go on with a run that was stopped, as if it had not been
   extend RUN            go on with a finished run for more updates
+  label RUN             answer the questions that a run waits for: a page in your browser, also for several people
   compare RUN...        runs or arms side by side: table, figure, numbers
   report RUN            write the report of a run again
   new KIND NAME         a working, tested start: an experiment, environment, algorithm or project of your own
@@ -307,6 +309,12 @@ def _verify(arguments: list[str]) -> int:
 
     platform.setup(options.cpu_devices)
     return verify(Job(experiment, experiment.quick), options.seeds)
+
+
+def _label(arguments: list[str]) -> int:
+    from jaxrl.cli.label import Label, label
+
+    return label(door.read(Label, arguments, f"{PROGRAM} label"))
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,8 @@ class Sweeping:
         self._objective = Objective(options.metric or arm.show[0], not options.minimize)
         must, fix = "the arm of a sweep must have one task for all seeds", "Leave task_axes out."
         require(arm.task_axes is None, f"sweep of {arm.label}", must, arm.task_axes, fix)
+        must, fix = "the arm of a sweep must change nothing between its updates", "Run it, or choose an arm without between."
+        require(arm.between is None, f"sweep of {arm.label}", must, "between", fix)
         self._objective.require_measured(arm.make, arm.task, arm.config, arm.evaluators)
         self._what = (arm.make, arm.task, arm.config)
         self._how = {

@@ -13,6 +13,7 @@ one that each seed has its own of (``task_axes``) once for each seed.
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,6 +32,7 @@ from jaxrl.training.graceful_stop import GracefulStop
 from jaxrl.training.inputs import OWN, EntryOf, Inputs
 from jaxrl.training.runner import Run, run
 from jaxrl.training.seed_axis import SEEDS
+from jaxrl.training.trainer import Between
 
 PyTree = Any
 
@@ -51,6 +53,9 @@ class Arm:
         task or a configuration that cannot be told before is None until then; otherwise the one must fit the other already, so
         that what does not is refused before anything is trained.
     may_diverge: its seeds may all become NaN or infinite, and that is a result: the run is no failure.
+    between: ``(folder, name) -> Between``, makes the change of the states between two chunks; see
+        ``jaxrl.training.trainer.Between``. It is given the folder of the run, to write questions into and read answers from, and
+        a name of the arm that can be that of a folder. Such an arm is a program of its own.
     """
 
     factors: Mapping[str, Factor]
@@ -68,6 +73,7 @@ class Arm:
     prepare: "Callable[[Arm, Run], Arm] | None" = None
     task_axes: Any = None
     may_diverge: bool = False
+    between: Callable[[Path, str], Between] | None = None
 
     @property
     def tasks(self) -> Inputs:
@@ -198,7 +204,8 @@ def _structure(arm: Arm) -> Hashable:
     leaves, tree = jax.tree.flatten(traced)
     shapes = tuple((np.shape(leaf), str(jax.numpy.result_type(leaf))) for leaf in leaves)
     kinds = arm.tasks.form.kinds
-    return arm.make, tree, shapes, kinds, arm.seeds, arm.updates, arm.chunk_length, arm.initial if drawn else None
+    alone = None if arm.between is None else arm.label
+    return arm.make, tree, shapes, kinds, arm.seeds, arm.updates, arm.chunk_length, arm.initial if drawn else None, alone
 
 
 def train(
@@ -208,6 +215,7 @@ def train(
     watch: Callable[[list[Arm]], Sequence[Sink]] = lambda arms: (),
     checkpoints: Callable[[list[Arm]], Checkpoints] | None = None,
     stop: GracefulStop | None = None,
+    between: Callable[[Arm], Between | None] = lambda arm: None if arm.between is None else arm.between(Path(), arm.label),
     **options: Any,
 ) -> list[Run]:
     """Trains all arms, those of one structure in one call.
@@ -218,27 +226,37 @@ def train(
         watch: those of a program, given its arms; they see all of them at once.
         checkpoints: those of a program.
         stop: that of a whole command: no further program begins after it was asked for.
+        between: what changes the states of an arm between two chunks; by default it is given the present folder.
         options: further arguments of ``jaxrl.training.runner.run``: root, devices, vmap_width and so on.
 
     Returns:
-        A Run for each arm, in their order; after Ctrl-C fewer: the programs that were begun.
+        A Run for each arm, in their order; after Ctrl-C fewer: the programs that were begun. If answers are missing, all programs
+        begin that need none of those that wait.
 
     Raises:
         ConfigError: as ``checked`` and ``run``.
     """
     arms = checked(arms)
     done: dict[int, Run] = {}
-    while len(done) < len(arms):
-        ready = ready_arms(arms, done)
+    waiting: dict[int, Run] = {}  # for answers
+    while ready := {place: arm for place, arm in ready_arms(arms, done).items() if place not in waiting}:
         places = list(ready)
         for program in programs(list(ready.values())):
             together = [ready[places[index]] for index in program]
-            how = {**options, "stop": stop}
+            how = {**options, "stop": stop, "between": between(together[0])}
             whole = _train_together(together, [sinks(arm) for arm in together], watch(together), checkpoints, how)
-            done |= {places[index]: _of_arm(part, whole, together) for part, index in enumerate(program)}
-            if whole.summary.interrupted or (stop is not None and stop.asked):
-                return [done[place] for place in sorted(done)]
-    return [done[place] for place in sorted(done)]
+            found = {places[index]: _of_arm(part, whole, together) for part, index in enumerate(program)}
+            if whole.summary.wanted:
+                waiting |= found
+            else:
+                done |= found
+            if (whole.summary.interrupted and not whole.summary.wanted) or (stop is not None and stop.asked):
+                return _in_order(done | waiting)
+    return _in_order(done | waiting)
+
+
+def _in_order(runs: Mapping[int, Run]) -> list[Run]:
+    return [runs[place] for place in sorted(runs)]
 
 
 def ready_arms(arms: Sequence[Arm], done: Mapping[int, Run]) -> dict[int, Arm]:

@@ -33,7 +33,14 @@ MOST_FILMS = 8  # of a run
 
 
 class Interrupted(Exception):
-    """Ctrl-C was pressed; whatever had been computed is in the run's directory."""
+    """Ctrl-C was pressed, or answers are missing; whatever had been computed is in the run's directory.
+
+    wanted: which answers are missing, in words.
+    """
+
+    def __init__(self, wanted: Sequence[str] = ()):
+        super().__init__(*wanted)
+        self.wanted = tuple(wanted)
 
 
 class Session:
@@ -85,7 +92,7 @@ class Session:
             the Run only the later ones.
 
         Raises:
-            Interrupted: Ctrl-C was pressed.
+            Interrupted: Ctrl-C was pressed, or answers are missing.
             ResultsError: rows are missing in the tables although all was trained.
         """
         arms = self._in_their_chunks(checked(arms))
@@ -99,7 +106,10 @@ class Session:
             batch_seeds=self._batch_seeds,
             processes=self._processes,
             stop=self._stop,
+            between=lambda arm: None if arm.between is None else arm.between(self.directory.path, self._folder_of(arm)),
         )
+        if wanted := [text for run in runs for text in run.summary.wanted]:
+            raise Interrupted(wanted)
         if len(runs) < len(arms) or any(run.summary.interrupted for run in runs):
             raise Interrupted
         self._processes.wait()  # whatever follows may read the records of all
@@ -154,6 +164,10 @@ class Session:
             Progress(f"{self.directory.experiment} {program_name(together)}", together[0].show, seed_name=seed_names(together)),
         )
 
+    def _folder_of(self, arm: Arm) -> str:
+        """Returns the name of an arm as folders and files have it."""
+        return self.directory.checkpoints(arm.label).name
+
     def _note(self, arms: Sequence[Arm]) -> None:
         """Stores what is trained."""
         if self._processes.first:
@@ -161,7 +175,7 @@ class Session:
 
     def _film(self, arm: Arm, run: Run) -> None:
         """Writes an episode of the first seed's greedy policy as an animation; the report shows it."""
-        name = self.directory.checkpoints(arm.label).name
+        name = self._folder_of(arm)
         if (self.directory.path / "replays" / f"{name}.gif").exists():
             return
         first = seed_axis.entries((seed_axis.spread(arm.config, len(run.seeds)), run.state), 0)

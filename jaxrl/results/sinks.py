@@ -107,12 +107,14 @@ class RunSummary(NamedTuple):
     compile_seconds: of these, tracing and compiling.
     interrupted: whether it ended early.
     failed_seeds: number of each seed in quarantine -> its first update with a value that is not finite, and which value.
+    wanted: of a run that ended early because answers are missing: which ones, in words; see ``jaxrl.errors.AnswersWanted``.
     """
 
     seconds: float
     compile_seconds: float
     interrupted: bool = False
     failed_seeds: Mapping[int, Failure] = {}
+    wanted: tuple[str, ...] = ()
 
 
 class Sink(Protocol):

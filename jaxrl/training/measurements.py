@@ -72,9 +72,9 @@ class Measurements:
         self._failures |= new
         return new
 
-    def end(self, seconds: float, compile_seconds: float, interrupted: bool) -> RunSummary:
+    def end(self, seconds: float, compile_seconds: float, interrupted: bool, wanted: tuple[str, ...] = ()) -> RunSummary:
         """Tells the sinks how the run ended."""
-        summary = RunSummary(seconds, compile_seconds, interrupted, self._failures)
+        summary = RunSummary(seconds, compile_seconds, interrupted, self._failures, wanted)
         for sink in self._sinks if self._begun else ():
             sink.end(summary)
         if not self._sinks and self._failures and len(self._failures) == len(self._numbers):

@@ -21,7 +21,7 @@ import numpy as np
 from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
 from jaxrl.core.environment import Environment
-from jaxrl.errors import CheckpointError, is_traced, require, require_count
+from jaxrl.errors import AnswersWanted, CheckpointError, is_traced, require, require_count
 from jaxrl.results import provenance
 from jaxrl.results import sinks as observers
 from jaxrl.results.provenance import to_json
@@ -32,7 +32,7 @@ from jaxrl.training.distributed import Processes
 from jaxrl.training.graceful_stop import GracefulStop
 from jaxrl.training.inputs import Inputs
 from jaxrl.training.measurements import Measurements
-from jaxrl.training.seed_axis import SEEDS
+from jaxrl.training.seed_axis import SEEDS, SeedState
 from jaxrl.training.seed_batches import Batch
 from jaxrl.training.trainer import Between, Schedule, Trainer, default_chunk_length
 
@@ -50,7 +50,7 @@ class Run(NamedTuple):
     evaluated_at: int[C], how many updates had been made at each evaluation.
     state: the final states, PyTree[S, ...], of a seed in quarantine its last good one; None after an interrupt.
     steps_per_update: environment steps that one seed takes in one update, or None.
-    summary: wall and compile seconds, whether Ctrl-C ended the run early, and the seeds in quarantine.
+    summary: wall and compile seconds, whether Ctrl-C or a missing answer ended the run early, and the seeds in quarantine.
     steps_before_first_update: environment steps that one seed took before its first update.
     """
 
@@ -140,7 +140,7 @@ def run(
         initial: where the seeds start instead of at ``init``: states, PyTree[S, ...], such as those of another Run, or a
             function ``(key) -> state`` that jax can trace.
         between: changes the states between two chunks, from the host; see ``Between``. A run that goes on from a checkpoint must
-            have the same ``chunk_length``.
+            have the same ``chunk_length``. One that has no answer yet ends the run early, with ``summary.wanted``.
         evaluators: pytrees that can be called as ``(key, algorithm, state) -> metrics`` after each chunk; see
             ``jaxrl.evaluation``. They are given the same keys for all seeds and at all times. One that has a method
             ``validate(task)`` is asked first.
@@ -195,22 +195,33 @@ def run(
     if (first < num_updates).any():
         trainer.trace(next(batch for batch in batches if batch.first_update < num_updates))
         measurements.begin(told(own, first))
-    carries, interrupted = [], False
+    carries, interrupted, wanted = [], False, ()
     try:
         with contextlib.nullcontext(stop) if stop is not None else GracefulStop() as stop:
-            carries += [trainer.train(batch, measurements, stop) for batch in batches]
-            others = _of_other_processes(processes, checkpoints, identity, numbers, own)
+            carries, wanted, interrupted = _trained(trainer, batches, measurements, stop)
+            others = [] if interrupted else _of_other_processes(processes, checkpoints, identity, numbers, own)
             carries += [trainer.restore(batch, measurements) for batch in others]
             batches += others
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        summary = measurements.end(time.perf_counter() - started, trainer.compile_seconds, interrupted)
+        summary = measurements.end(time.perf_counter() - started, trainer.compile_seconds, interrupted, wanted)
 
     if not interrupted:
         measurements.complete(told(numbers), summary)
     state = None if interrupted else seed_batches.in_order([carry.state for carry in carries], batches)
     return Run(numbers, *measurements.tables(), state, steps.per_update, summary, steps.before)
+
+
+def _trained(trainer: Trainer, batches, measurements, stop: GracefulStop) -> tuple[list[SeedState], tuple[str, ...], bool]:
+    """Trains batches as far as they come; returns their carries, the answers that some wait for, and whether some do."""
+    carries, wanted = [], []
+    for batch in batches:
+        try:
+            carries.append(trainer.train(batch, measurements, stop))
+        except AnswersWanted as error:
+            wanted.append(str(error))
+    return carries, tuple(wanted), bool(wanted)
 
 
 def _require_options(root: int, num_updates: int, **counts: int | None) -> None:
@@ -257,7 +268,8 @@ def _identity(make, task, config, plan: Schedule, task_axes, initial, between: B
     identity = {"make": make, "task": task, "config": config, "root": plan.root}
     identity |= {} if task_axes is None else {"task_axes": task_axes}
     identity |= {} if initial is None else {"initial": initial}
-    identity |= {} if between is None else {"between": type(between), "chunk_length": plan.chunk_length}
+    if between is not None:  # "told": what its checkpoints hold, which was once the states after they were told
+        identity |= {"between": type(between), "told": "after the checkpoint", "chunk_length": plan.chunk_length}
     asked = () if between is None else (type(between), between.ask, between.apply)
     return identity | {"sources": provenance.sources((make, task, config, asked, initial if callable(initial) else ()))}
 

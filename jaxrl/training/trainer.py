@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxrl.core import contracts
 from jaxrl.core.algorithm import Algorithm
-from jaxrl.errors import require
+from jaxrl.errors import AnswersWanted, require
 from jaxrl.results.sinks import Plan
 from jaxrl.training import memory, quarantine, seed_axis
 from jaxrl.training.checkpoint import Checkpoints
@@ -29,8 +29,10 @@ PyTree = Any
 class Between(Protocol):
     """A change of the states between two chunks, from the host: an advisor, an oracle, a person who labels.
 
-    The answer of ``ask`` is kept beside the checkpoints before it is applied. So a run that goes on after a kill asks for nothing
-    twice and ends as if it had not been killed, whatever the answers depend on.
+    A chunk other than the first begins with it. The answer of ``ask`` is kept beside the checkpoints before it is applied, and a
+    checkpoint holds the states before they were told. So a run that goes on after a kill asks for nothing twice and ends as if it
+    had not been killed, whatever the answers depend on. The states after the last update are told nothing, until the run is
+    extended: then it ends as if it had been longer from the start.
     """
 
     def ask(self, update: int, seeds: np.ndarray, states: PyTree) -> dict[str, np.ndarray]:
@@ -43,6 +45,9 @@ class Between(Protocol):
 
         Returns:
             name -> array [B, ...]. The same names, shapes and dtypes each time.
+
+        Raises:
+            AnswersWanted: there is no answer yet. The run keeps all it has, ends as after Ctrl-C, and asks again if resumed.
         """
         ...
 
@@ -142,6 +147,7 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: ``stop`` was asked to stop; what was computed has been recorded and a checkpoint saved.
+            AnswersWanted: ``between`` waits for answers; likewise.
         """
         if batch.first_update == self._schedule.num_updates:
             return self.restore(batch, measurements)
@@ -157,6 +163,8 @@ class Trainer:
 
         pending = None
         for first, length in self._schedule.chunks(batch.first_update):
+            if self._between is not None and first > 0:
+                carry = self._change_or_keep(first, batch, layout, carry, measurements, pending)
             carry, metrics, health = self._call(seed_axis.chunk, layout, length, task, configs, keys, carry, np.int32(first))
             evaluation = {}
             if self.evaluates:
@@ -164,8 +172,6 @@ class Trainer:
             # The devices work on this chunk while the host takes in the one before.
             measurements.deliver(pending)
             pending = DeviceChunk(batch.rows, first, metrics, evaluation, health)
-            if self._between is not None and first + length < self._schedule.num_updates:
-                carry = self._change(first + length, seeds, layout, carry)
             last = first + length == self._schedule.num_updates  # which is saved below
             if stop.asked or (checkpoints is not None and not last and checkpoints.is_due()):
                 measurements.deliver(pending)
@@ -203,6 +209,19 @@ class Trainer:
             states = jax.tree.map(lambda leaf: leaf[filled], self._initial)
         healthy = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (layout.size,)), quarantine.healthy())
         return jax.device_put(SeedState(states, healthy), layout.split)
+
+    def _change_or_keep(
+        self, update: int, batch: Batch, layout: Layout, carry: SeedState, measurements: Measurements, pending: DeviceChunk | None
+    ) -> SeedState:
+        """As ``_change``; if answers are missing, everything computed is delivered and saved first."""
+        seeds = self._numbers[batch.rows]
+        try:
+            return self._change(update, seeds, layout, carry)
+        except AnswersWanted:
+            measurements.deliver(pending)
+            if self._checkpoints is not None:
+                self._checkpoints.save(seeds, update, carry, batch.room)
+            raise
 
     def _change(self, update: int, seeds: np.ndarray, layout: Layout, carry: SeedState) -> SeedState:
         """Lets ``between`` change the states, with the answers that are on record or with new ones."""

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import chex
 import jax
@@ -10,7 +11,7 @@ import pytest
 
 import envs
 from jaxrl.algorithms.tabular import q_learning
-from jaxrl.errors import ConfigError, UnknownNameError
+from jaxrl.errors import AnswersWanted, ConfigError, UnknownNameError
 from jaxrl.evaluation import ExactValue
 from jaxrl.experiment import arms
 from jaxrl.experiment.arms import Arm
@@ -203,3 +204,40 @@ def test_chosen_arms_bring_those_they_come_after():
 def test_arms_that_are_refused(wrong, message):
     with pytest.raises(ConfigError, match=message):
         arms.checked(wrong)
+
+
+class Waiting:
+    """Has no answers, or none to give."""
+
+    def __init__(self, folder, name, missing=True):
+        self._missing, self.made = missing, (folder, name)
+
+    def ask(self, update, seeds, states):
+        assert seeds.tolist() == [0, 1], "an arm that asks is a program of its own"
+        if self._missing:
+            raise AnswersWanted(f"no answer of {self.made[1]}")
+        return {}
+
+    def apply(self, state, answers):
+        return state
+
+
+def asking(**missing):
+    """Arms a, b and c, and d that must come after a."""
+    for name in "abcd":
+        between = partial(Waiting, missing=missing[name]) if name in missing else None
+        after = {"after": {"who": "a"}, "prepare": lambda arm, run: arm} if name == "d" else {}
+        yield Arm({"who": name}, q_learning.make, lake(0.1), Q, between=between, **SHARED, **after)
+
+
+def test_arms_wait_for_answers_while_others_go_on():
+    assert arms.programs(list(asking(a=True, b=True))) == [[0], [1], [2, 3]]
+    a, b, c = arms.train(asking(a=True, b=True))  # d would need a
+    assert (a.summary.wanted, b.summary.wanted) == (("no answer of a",), ("no answer of b",))
+    assert a.metrics["episodes"].shape == b.metrics["episodes"].shape == (2, 2)
+    assert not c.summary.interrupted
+    told, *_, last = arms.train(asking(a=False, b=True))
+    assert not told.summary.interrupted
+    assert not last.summary.interrupted
+    np.testing.assert_array_equal(last.state.q, c.state.q)
+    np.testing.assert_array_equal(told.state.q, c.state.q)

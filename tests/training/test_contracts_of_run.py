@@ -11,7 +11,7 @@ import pytest
 import envs
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core.environment import Environment
-from jaxrl.errors import AlgorithmError, CheckpointError, ConfigError
+from jaxrl.errors import AlgorithmError, AnswersWanted, CheckpointError, ConfigError
 from jaxrl.evaluation import ExactValue
 from jaxrl.training.checkpoint import Checkpoints
 from jaxrl.training.inputs import EntryOf
@@ -196,6 +196,59 @@ def test_a_run_that_goes_on_asks_for_nothing_twice_and_ends_the_same(tmp_path):
     again = train(lakes()[0], seeds=2, between=Repeating())
     chex.assert_trees_all_equal(again.metrics, resumed.metrics)
     chex.assert_trees_all_equal(again.state.q, resumed.state.q)
+
+
+class Patient(Oracle):
+    """Has no answer before it was told one: a number for each seed."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = {}
+
+    def ask(self, update, seeds, states):
+        self.asked.append(update)
+        if update not in self.told:
+            raise AnswersWanted(f"{len(seeds)} answers before update {update}")
+        return {"value": np.asarray(self.told[update], np.float32)[seeds]}
+
+
+VALUES = {2: [0.5, -1.0, 2.0], 4: [3.0, 0.25, -0.5]}
+
+
+@pytest.mark.parametrize("batch_seeds", [None, 2])
+def test_a_run_waits_for_answers_and_ends_as_if_they_had_been_there(tmp_path, batch_seeds):
+    """Stopped before each answer, whatever was computed kept; a second visit without an answer changes nothing."""
+    options = {"seeds": 3, "batch_seeds": batch_seeds, "vmap_width": 1}
+    at_once = Patient()
+    at_once.told = dict(VALUES)
+    expected = train(lakes()[0], between=at_once, **options)
+    patient, parts = Patient(), []
+    for told in ((), (), (2,), (2, 4)):
+        patient.told = {update: VALUES[update] for update in told}
+        saved = Checkpoints(tmp_path, seconds_between=1e9)
+        parts.append(train(lakes()[0], between=patient, checkpoints=saved, **options))
+    first, again, second, last = parts
+    assert first.summary.interrupted
+    assert first.state is None
+    per_batch = [2, 1] if batch_seeds else [3]
+    assert first.summary.wanted == tuple(f"{count} answers before update 2" for count in per_batch)
+    assert second.summary.wanted == tuple(f"{count} answers before update 4" for count in per_batch)
+    assert (again.metrics, last.summary.wanted, last.summary.interrupted) == ({}, (), False)
+    for name, values in expected.metrics.items():
+        pieces = [run.metrics[name] for run in (first, second, last)]
+        np.testing.assert_array_equal(np.concatenate(pieces, axis=1), values)
+    chex.assert_trees_all_equal(last.state.q, expected.state.q)
+
+
+def test_a_longer_run_asks_at_the_end_of_the_shorter_one(tmp_path):
+    """Its end is a checkpoint like any other: the states before they are told."""
+    patient = Patient()
+    patient.told = dict(VALUES)
+    whole = train(lakes()[0], seeds=2, between=patient)
+    for updates in (2, 6):
+        saved = Checkpoints(tmp_path, seconds_between=1e9)
+        longer = train(lakes()[0], seeds=2, between=patient, num_updates=updates, checkpoints=saved)
+    chex.assert_trees_all_equal(longer.state.q, whole.state.q)
 
 
 class Wrong(Oracle):

@@ -2,6 +2,9 @@
 
 A file has the columns ``first``, ``second`` (which two segments were compared) and ``label`` (the probability in [0, 1] that the
 first is preferred), and may have ``weight`` (at least 0; 1 where the column is missing). Other columns are ignored.
+
+The answers that ``jaxrl label`` keeps of a rater, ``.jsonl``, are read likewise: of a question that was answered several times
+the last answer counts, and one that was skipped has weight 0.
 """
 
 import os
@@ -14,6 +17,7 @@ import numpy as np
 
 from jaxrl.algorithms.preferences.segments import Preferences, Segments, faults, report_faults
 from jaxrl.errors import DataError, closest, require
+from jaxrl.results import questions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +29,7 @@ def read(path: str | os.PathLike, segments: Segments, names: Sequence[Any] | Non
     """Reads labels and checks every row.
 
     Args:
-        path: a file that ends in ``.csv`` or ``.parquet``.
+        path: a file that ends in ``.csv``, ``.parquet`` or ``.jsonl``.
         segments: the pool of N segments that the labels speak of.
         names: what the file calls each of the N segments; by default 0 .. N-1. Compared as text.
 
@@ -76,8 +80,11 @@ def _table(path: Path, where: str) -> "pa.Table":
     import pyarrow.parquet as parquet
 
     kind = path.suffix.lower()
-    require(kind in (".csv", ".parquet"), where, "the file must end in .csv or .parquet", path.suffix, "Convert it.", DataError)
+    must = "the file must end in .csv, .parquet or .jsonl"
+    require(kind in (".csv", ".parquet", ".jsonl"), where, must, path.suffix, "Convert it.", DataError)
     try:
+        if kind == ".jsonl":
+            return _answers(path.read_bytes().decode(errors="replace"), where)
         if kind == ".parquet":
             _require_one_each(where, parquet.read_schema(path).names)
             return parquet.read_table(path)
@@ -91,6 +98,22 @@ def _table(path: Path, where: str) -> "pa.Table":
     except (OSError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{where}: the file must be readable, got {reason!r}. Check the path and the file.") from error
+
+
+def _answers(text: str, where: str) -> "pa.Table":
+    """Returns the last answers of a rater as a table."""
+    import pyarrow as pa
+
+    rows = questions.parsed(text, where)
+    named = {str(row["query"]): row for _, row in rows if isinstance(row, dict) and "query" in row}
+    asked = {name: questions.Question(name, str(row.get("first")), str(row.get("second"))) for name, row in named.items()}
+    last = {answer.query: answer for answer in questions.checked(rows, asked, where)}
+    columns: dict[str, list] = {"first": [], "second": [], "label": [], "weight": []}
+    for answer in last.values():
+        found = answer.first, answer.second, 0.5 if answer.label is None else answer.label, float(answer.label is not None)
+        for column, value in zip(columns.values(), found, strict=True):
+            column.append(value)
+    return pa.table(columns)
 
 
 def _require_one_each(where: str, columns: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from jaxrl.core.environment import Environment, PyTree
 from jaxrl.core.finite import tabulate
 from jaxrl.core.rollout import Policy, Transition
 from jaxrl.core.spaces import Space, flat_size
+from jaxrl.core.transforms import STATES
 from jaxrl.errors import DataError, EnvError, is_traced, nan_unless, require
 from jaxrl.solvers.mdp.policy_iteration import policy_iteration
 
@@ -35,6 +36,8 @@ class Segments(NamedTuple):
         mask may be anything, NaN too.
     reward: float32[N, T], the reward of the environment. The labeller may know it, the reward model never sees it. None if it
         is unknown.
+    state: PyTree[N, T+1, ...], the states of the environment from the first to the one that the last step reached, to show the
+        segments to people. None unless the environment reports them: ``jaxrl.core.transforms.with_reported_states``.
     """
 
     obs: PyTree
@@ -42,6 +45,7 @@ class Segments(NamedTuple):
     next_obs: PyTree
     mask: jax.Array
     reward: jax.Array | None = None
+    state: PyTree = None
 
     @property
     def count(self) -> int:
@@ -182,7 +186,9 @@ def take(segments: Segments, index: jax.Array) -> Segments:
 def cut(batch: Transition) -> Segments:
     """Turns transitions [T, E, ...] into E segments, each ending where the first episode in it ends."""
     over = jnp.cumsum(batch.done, axis=0) - batch.done > 0
-    parts = Segments(batch.obs, batch.action, batch.next_obs, ~over, batch.reward)
+    left, reached = batch.info.get(STATES, (None, None))
+    state = jax.tree.map(lambda first, after: jnp.concatenate([first[:1], after]), left, reached)
+    parts = Segments(batch.obs, batch.action, batch.next_obs, ~over, batch.reward, state)
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), parts)
 
 

@@ -14,11 +14,13 @@ from jaxrl.core.transforms.observations import with_observation
 from jaxrl.core.transforms.opponents import Match, OpponentParams, Played, seat_space, seen_from, with_opponent
 from jaxrl.core.transforms.prices import Charged, PriceParams, Spending, cost_shape, with_price
 from jaxrl.core.transforms.rewards import RewardParams, Seen, Shaping, with_potential, with_reward
+from jaxrl.core.transforms.states import STATES, with_reported_states
 from jaxrl.core.transforms.steps import with_steps, with_time_limit
 from jaxrl.core.transforms.stocks import Stocked, StockParams, with_stock
 from jaxrl.core.transforms.temperatures import TemperatureParams, Tempered, with_temperature
 
 __all__ = [
+    "STATES",
     "BonusParams",
     "Charged",
     "Earning",
@@ -50,6 +52,7 @@ __all__ = [
     "with_opponent",
     "with_potential",
     "with_price",
+    "with_reported_states",
     "with_reward",
     "with_steps",
     "with_stock",

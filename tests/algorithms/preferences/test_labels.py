@@ -119,7 +119,7 @@ def test_bad_files(tmp_path, text, reason):
 def test_missing_and_strange_files(tmp_path):
     with pytest.raises(DataError, match="must be readable"):
         labels.read(tmp_path / "none.csv", POOL)
-    with pytest.raises(DataError, match=r"must end in .csv or .parquet, got '.txt'"):
+    with pytest.raises(DataError, match=r"must end in .csv, .parquet or .jsonl, got '.txt'"):
         labels.read(tmp_path / "mine.txt", POOL)
     torn = tmp_path / "torn.parquet"
     torn.write_bytes(b"PAR1 nothing")
