@@ -2,8 +2,7 @@
 
 Two firms choose quantities in a Cournot market. A bounded firm maximises its profit less a temperature times the divergence of
 its policy from the uniform one. The shared policy is trained at temperatures drawn anew for each play, and compared with the
-equilibrium of each. Its mixture is then fitted to play simulated from a hidden mixture of temperatures. In
-the beer game the four stages of a supply chain are bounded.
+equilibrium of each. Its mixture is then fitted to play simulated from a hidden mixture of temperatures.
 
 Source: Evans and Ganesh (2024), Learning and Calibrating Heterogeneous Bounded Rational Market Behaviour with Multi-Agent
 Reinforcement Learning; numbers are ours, and there are no human data.
@@ -11,16 +10,13 @@ Reinforcement Learning; numbers are ours, and there are no human data.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.markov_games import beer_game
 from envs.matrix_games import cournot, one_shot
 from jaxrl.algorithms.multiagent import mappo
-from jaxrl.core import rollout
 from jaxrl.core.rollout import View
 from jaxrl.core.transforms import with_temperature
 from jaxrl.experiment import Arm, Claim, Quantity, Results, draw, every, final
@@ -30,12 +26,10 @@ from jaxrl.solvers.strategy_mixtures import fit, surprise, trembling
 UNIT, ACTIONS = 0.75, 11
 QUANTITY = UNIT * np.arange(ACTIONS)
 NASH = 3.0  # (a - c) / ((n + 1) b), a quantity of the game
-COURNOT, BEER, SIMULATED = "Cournot", "beer game", "simulated duopolies"
+COURNOT, SIMULATED = "Cournot", "simulated duopolies"
 BOUNDED, STANDARD, EQUILIBRIUM, NASH_PLAY = "bounded", "standard", "logit equilibrium", "Nash equilibrium"
 LOW, HIGH = 0.02, 100.0  # temperatures in training, in units of profit
 TEMPERATURES = (LOW, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, HIGH)
-CHAIN, CHAIN_ENDS = (1.0, 3.0, 10.0, 30.0, 100.0), (0.5, 200.0)  # temperatures of the beer game, units of cost
-DEMAND_VARIANCE = 80 / 12  # of 0 to 8 units, all equally likely
 HIDDEN = {0.25: 0.3, 1.0: 0.5, 3.0: 0.2}  # temperature -> share of the pairs that are simulated
 ROUNDS = 20  # plays of a pair
 GRID = np.geomspace(0.05, 20, 25)  # temperatures of a fitted mixture
@@ -51,45 +45,34 @@ FIRMS = mappo.Config(
     normalize_advantage=False,
     bounded=True,
 )
-STAGES = replace(FIRMS, learning_rate=1e-3, num_envs=32, num_steps=36, num_epochs=4, num_minibatches=4, centralized=True)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Bounded learners in Cournot markets and in the beer game."""
+    """Bounded learners in Cournot markets."""
 
     seeds: int = 10
     """Learners of each kind (count)."""
     env_steps: int = 500_000
     """Plays of firms (count)."""
-    weeks: int = 1_000_000
-    """Weeks of supply chains in training (count)."""
     pairs: int = 400
     """Pairs of firms that are simulated, half of them held out (count)."""
-    games: int = 256
-    """Beer games in which orders are measured (count)."""
     hidden: tuple[int, ...] = (64, 64)
     """Layer sizes of the networks."""
 
 
-QUICK = Config(seeds=2, env_steps=1_024, weeks=1_152, pairs=20, games=2, hidden=(8,))
+QUICK = Config(seeds=2, env_steps=1_024, pairs=20, hidden=(8,))
 
 
 MARKET = cournot.make(2, ACTIONS - 1, UNIT, intercept=10.0, slope=1.0, cost=1.0)
 
 
 def arms(config: Config) -> Iterator[Arm]:
-    """The shared policies of firms and of stages, and firms who are rational: no entropy counts, and all see one temperature."""
-    firms, stages = (
-        replace(one.annealed(steps), hidden=config.hidden) for one, steps in ((FIRMS, config.env_steps), (STAGES, config.weeks))
-    )
-    for market, learner, env, algorithm, steps in (
-        (COURNOT, BOUNDED, with_temperature(MARKET, LOW, HIGH), firms, config.env_steps),
-        (COURNOT, STANDARD, with_temperature(MARKET, LOW, LOW), replace(firms, ent_coef=0.0), config.env_steps),
-        (BEER, BOUNDED, with_temperature(beer_game.make(), *CHAIN_ENDS), stages, config.weeks),
-    ):
-        factors = {"market": market, "learner": learner}
-        yield Arm(factors, mappo.make, env, algorithm, config.seeds, steps, show=("reward", "entropy"))
+    """The shared policy of firms, and firms who are rational: no entropy counts, and all see one temperature."""
+    bounded = replace(FIRMS.annealed(config.env_steps), hidden=config.hidden)
+    for learner, high, algorithm in ((BOUNDED, HIGH, bounded), (STANDARD, LOW, replace(bounded, ent_coef=0.0))):
+        factors, env = {"market": COURNOT, "learner": learner}, with_temperature(MARKET, LOW, high)
+        yield Arm(factors, mappo.make, env, algorithm, config.seeds, config.env_steps, show=("reward", "entropy"))
 
 
 def policies(arm: Arm, results: Results, temperatures: np.ndarray) -> np.ndarray:
@@ -127,32 +110,15 @@ def fitted(draw: np.random.Generator, pairs: int, strategies: np.ndarray, family
     return found | {BOUNDED: surprise(held_out, family, weight), "mean": weight @ GRID}
 
 
-def amplified(arm: Arm, results: Results, games: int) -> np.ndarray:
-    """Returns the variance of orders at each temperature, over weeks and stages, as a multiple of the demand's, float[S, L]."""
-
-    def varied(state, temperature):
-        log = jnp.log(temperature)
-        env = arm.task.replace(params=arm.task.params.replace(low=log, high=log))
-        act = mappo.make(env, arm.config).policy
-        assert act is not None
-        start_key, key = jax.random.split(jax.random.key(results.root))
-        _, batch = rollout.unroll(key, env, act(state, False), rollout.start(start_key, env, games), env.max_steps)
-        return batch.action.var((0, 1)).mean() / DEMAND_VARIANCE
-
-    each = jax.vmap(jax.vmap(varied, (None, 0)), (0, None))
-    return np.asarray(jax.jit(each)(results.run(**arm.factors).state, jnp.array(CHAIN)))
-
-
 def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
-    """Compares policies with equilibria, fits mixtures of them to simulated play, and looks at orders.
+    """Compares policies with equilibria, and fits mixtures of them to simulated play.
 
     ``quantity``: that a firm makes on average at a temperature; ``error``: how far it is from the equilibrium's, as a share of
     it, and ``apart``: how far its policy is from the equilibrium's in total variation, on average over six temperatures;
     ``distance``: in total variation, of the policy at the highest temperature from the uniform one. ``surprise``: the mean
-    negative log-likelihood of held-out choices, in nats; ``mean``: temperature of the fitted mixture. ``amplification``: the
-    variance of orders, as a multiple of the demand's.
+    negative log-likelihood of held-out choices, in nats; ``mean``: temperature of the fitted mixture.
     """
-    bounded, standard, chain = arms(config)
+    bounded, standard = arms(config)
     count, hidden = len(TEMPERATURES), np.array(list(HIDDEN))
     learned, exact = policies(bounded, results, np.array([*TEMPERATURES, *GRID])), equilibria(np.array([*TEMPERATURES, *hidden]))
     quantity, best = learned[:, :count] @ QUANTITY, exact[:count] @ QUANTITY
@@ -169,31 +135,21 @@ def measure(config: Config, results: Results) -> Iterator[tuple[dict, dict]]:
     for model in (BOUNDED, STANDARD, NASH_PLAY):
         mean = {"mean": np.array([[one["mean"]] for one in found])} if model == BOUNDED else {}
         yield {"market": SIMULATED, "learner": model}, {"surprise": np.array([[one[model]] for one in found]), **mean}
-    for temperature, values in zip(CHAIN, amplified(chain, results, config.games).T, strict=True):
-        yield {**chain.factors, "temperature": temperature}, {"amplification": values[:, None]}
 
 
 def figures(results: Results) -> None:
-    """Draws the mean quantity, and how much orders vary, by temperature."""
+    """Draws the mean quantity by temperature."""
     lines = {
         name: results.along("quantity", "temperature", market=COURNOT, learner=learner)
         for name, learner in (("shared policy", BOUNDED), ("logit equilibrium", EQUILIBRIUM))
     }
     x_label, title = "Temperature (units of reward)", "One policy for firms of every temperature"
     draw.relation(results, "quantity", lines, x_label, "Mean quantity", x_scale="log", title=title)
-    lines = {"four stages": results.along("amplification", "temperature", market=BEER)}
-    title, y_label = "Orders in the beer game", "Variance of orders / of the demand"
-    draw.relation(results, "amplification", lines, x_label, y_label, x_scale="log", level=1.0, title=title)
 
 
 def surprised(learner: str) -> Quantity:
     """The surprise at held-out choices."""
     return final("surprise", market=SIMULATED, learner=learner)
-
-
-def varied(temperature: float) -> Quantity:
-    """How much orders vary in the beer game."""
-    return final("amplification", market=BEER, temperature=temperature)
 
 
 PAPER, OURS = "Evans and Ganesh (2024)", "the bar is ours"
@@ -231,10 +187,5 @@ CLAIMS = (
         f"The fitted mixture has the mean temperature of the hidden one, {MEAN:g}, up to 20 %",
         PAPER,
         final("mean", market=SIMULATED, learner=BOUNDED).within(0.8 * MEAN, 1.2 * MEAN),
-    ),
-    Claim(
-        "In the beer game orders vary the more the higher the temperature, from each of 1, 3, 10, 30 and 100 to the next",
-        PAPER,
-        every(varied(high) > varied(low) for low, high in pairwise(CHAIN)),
     ),
 )

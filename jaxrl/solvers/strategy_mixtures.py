@@ -71,7 +71,7 @@ def surprise(counts: Any, strategies: Any, weight: Any) -> float:
     """Returns the mean negative log-likelihood of a choice by a mixture of strategies, in nats; arguments as for ``fit``."""
     with np.errstate(divide="ignore"):
         logs = log_likelihoods(counts, strategies) + np.log(np.asarray(weight, np.float64))
-    found = logsumexp(logs, 1)
+    found = np.asarray(logsumexp(logs, 1))
     return -float(found.sum() / np.asarray(counts).sum())
 
 

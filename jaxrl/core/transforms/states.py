@@ -1,7 +1,7 @@
 """Reported states: every step says which state it left and which it reached, so that what was done can be shown afterwards."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxrl.core.environment import Environment, Step
 
@@ -13,7 +13,7 @@ def with_reported_states(env: Environment) -> Environment:
 
     A rollout hands them on in ``Transition.info``; they take as much memory as the states of all its steps.
     """
-    return env.replace(step_fn=_Reporting(env.step_fn))
+    return replace(env, step_fn=_Reporting(env.step_fn))
 
 
 @dataclass(frozen=True)
