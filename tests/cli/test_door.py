@@ -15,6 +15,7 @@ from jaxrl.core import machine
 from jaxrl.errors import ConfigError, JaxrlError
 from jaxrl.experiment.experiment import load, names
 from jaxrl.training.runner import run
+from tests import marks
 from tests.outcomes import TINY
 
 BAD = [
@@ -29,6 +30,17 @@ BAD = [
     ("--runs", "s3://bucket/runs"),
     ("--runs", "file:///runs"),
 ]
+# One of each kind of configuration: flat, with parts, with parts that have the same fields, with sizes, with paths.
+EXPERIMENTS = (
+    "cartpole_ppo",
+    "core_dp",
+    "core_iql",
+    "core_minimax_q",
+    "frozen_lake_q_learning",
+    "own_answers",
+    "rlhf_grid",
+    "walk_forward_trading",
+)
 OF_EVERY_RUN = ("--root", "--batch-seeds", "--keep-checkpoints", "--checkpoint-seconds", "--runs")
 
 
@@ -42,7 +54,7 @@ def options_of(config, prefix=""):
             yield f"{prefix}{field.name}".replace("_", "-")
 
 
-@pytest.fixture(params=names())
+@pytest.fixture(params=marks.rest_is_slow(names(), EXPERIMENTS))
 def experiment(request):
     try:
         return load(request.param)
