@@ -10,7 +10,7 @@ from jaxrl.algorithms.multiagent import mappo
 from jaxrl.algorithms.tabular import q_learning
 from jaxrl.core import batch_axis
 from jaxrl.core.batch_axis import DeviceGroup, batch_axes
-from jaxrl.errors import ConfigError
+from jaxrl.errors import ConfigError, QuarantineWarning
 from jaxrl.results.sinks import Failure
 from jaxrl.training import data_parallel, seed_axis
 from jaxrl.training.seed_axis import Layout
@@ -58,7 +58,8 @@ def make_bad(env, config):
 
 
 def test_a_seed_that_turns_bad_is_quarantined():
-    done = data_parallel.run(make_bad, GRID, Q, num_updates=4, chunk_length=2)
+    with pytest.warns(QuarantineWarning):
+        done = data_parallel.run(make_bad, GRID, Q, num_updates=4, chunk_length=2)
     assert dict(done.summary.failed_seeds) == {0: Failure(1, "state.q")}
     assert np.isfinite(done.state.q).all()
 

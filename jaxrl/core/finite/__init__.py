@@ -5,7 +5,7 @@ The author gives ``outcomes(state, action, params) -> Outcomes`` (every successo
 states into a ``TabularModel``. The two therefore cannot disagree. ``from_table`` turns a model back into an environment.
 """
 
-from jaxrl.core.finite.model import TabularModel, byte_rows, require_model, require_shapes, single_precision
+from jaxrl.core.finite.model import TabularModel, byte_rows, require_model, require_shapes, require_tables, single_precision
 from jaxrl.core.finite.outcomes import Initial, Outcomes, finite, observe_state, sample_index
 from jaxrl.core.finite.table import Table, from_table
 from jaxrl.core.finite.tabulation import tabulate
@@ -21,6 +21,7 @@ __all__ = [
     "observe_state",
     "require_model",
     "require_shapes",
+    "require_tables",
     "sample_index",
     "single_precision",
     "tabulate",

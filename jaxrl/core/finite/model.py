@@ -149,11 +149,16 @@ def require_model(where: str, model: TabularModel) -> None:
     require(not len(stuck), where, must, found, "Allow one that does nothing.", EnvError)
 
 
-def require_shapes(where: str, model: TabularModel) -> None:
-    """Raises EnvError unless the tables of a model fit together, traced or not. where: who asks."""
-    fix = "See jaxrl.core.finite.TabularModel."
+def require_tables(where: str, model: TabularModel) -> None:
+    """Raises EnvError unless a model is one, and no environment, say. where: who asks."""
     must = "model must be a TabularModel"
     require(isinstance(model, TabularModel), where, must, type(model).__name__, "Write tabulate(env).", EnvError)
+
+
+def require_shapes(where: str, model: TabularModel) -> None:
+    """Raises EnvError unless the tables of a model fit together, traced or not. where: who asks."""
+    require_tables(where, model)
+    fix = "See jaxrl.core.finite.TabularModel."
     table = np.shape(model.next_state)
     filled = len(table) == 3 and min(table) >= 1
     require(filled, where, "next_state must have shape [X, A, K], each at least 1", list(table), fix, EnvError)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.core.finite import TabularModel, require_model, require_shapes
+from jaxrl.core.finite import TabularModel, require_model, require_tables
 from jaxrl.errors import (
     EnvError,
     is_traced,
@@ -68,7 +68,7 @@ def require_policy(where: str, policy: Any, shape: tuple[int, ...], mask: Any = 
 
 def require_one_reward(where: str, model: TabularModel) -> None:
     """Raises EnvError where rewards have an agent axis, or as ``require_model``. where: who asks."""
-    require_shapes(where, model)
+    require_tables(where, model)
     must, found = "the model must have one reward, [X, A, K]", list(np.shape(model.reward))
     require(np.ndim(model.reward) == 3, where, must, found, "Use jaxrl.solvers.markov_games.for_player.", EnvError)
     require_model(where, model)

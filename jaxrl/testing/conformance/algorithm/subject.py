@@ -2,6 +2,7 @@
 
 import functools
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -136,7 +137,9 @@ class Subject:
             "batch_seeds": 2,
         }
         config = self.config if config is None else config
-        return run(self.make, self.task, config, root=self.root, devices=device, **(defaults | options))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", errors.QuarantineWarning)  # a check of its own looks at what is not finite
+            return run(self.make, self.task, config, root=self.root, devices=device, **(defaults | options))
 
     @functools.cached_property
     def plain(self) -> Run:
