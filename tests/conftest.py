@@ -21,6 +21,8 @@ jax.config.update("jax_disable_most_optimizations", quickly)
 from jaxrl.training import platform  # noqa: E402  the training reads these settings when it is imported
 
 platform.setup(cpu_devices=2)
+# Small programs are kept as well: every file compiles much the same ones, for each forgets its own. 12 % of the time.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
 
 
 # Tracing makes many objects and few cycles; looking for these takes 6 % of the time.
