@@ -48,7 +48,7 @@ def non_dominated(points: Any) -> np.ndarray:
     at_least = (found[:, None] >= found[None]).all(-1)  # [P, Q]: p is at least as good as q
     better = at_least & ~at_least.T
     earlier = at_least & at_least.T & (np.arange(len(found))[:, None] < np.arange(len(found)))
-    return ~(better | earlier).any(0)
+    return np.asarray(~(better | earlier).any(0))
 
 
 def hypervolume(points: Any, reference: Any) -> float:
@@ -160,6 +160,49 @@ def crowding_distance(points: Any) -> np.ndarray:
         if extent > 0:
             distance[order[1:-1]] += (values[order[2:]] - values[order[:-2]]) / extent
     return distance
+
+
+class Extensions(NamedTuple):
+    """Constrained problems that extend a front from N of its points, one for each point and objective: N I problems.
+
+    place: int[N I], the number of the point. objective: int[N I], which is maximised.
+    bounds: float64[N I, I], what the other objectives must be at least; minus infinity for the one that is maximised.
+    """
+
+    place: np.ndarray
+    objective: np.ndarray
+    bounds: np.ndarray
+
+
+def extensions(points: Any, reference: Any, chosen: int, kept: float) -> Extensions:
+    """Returns the problems at the sparsest places of a front: maximise one objective, keep a share of each of the others.
+
+    Sparse points are those on the front with the largest crowding distances, its ends first; on a front of fewer points than are
+    chosen, they are taken in turn. A share is counted from the reference point, so that signs of objectives do not matter.
+
+    Args:
+        points: float[P, I], at least one.
+        reference: float[I], which no point on the front is below.
+        chosen: N, at least 1.
+        kept: beta in [0, 1], the share that is kept.
+
+    Raises:
+        ConfigError: a number is not finite or out of range, or the reference has another number of objectives.
+
+    Source: Liu et al. (2025), "C-MORL: Multi-Objective Reinforcement Learning through Efficient Discovery of Pareto Front",
+    algorithm 1 (there without a reference point).
+    """
+    where = "extensions"
+    found, origin = _points(where, points), np.asarray(require_finite(where, "reference", reference, "Name a point."), np.float64)
+    alike = len(found) > 0 and origin.shape == found.shape[1:]
+    require(alike, where, "there must be a point, and the reference must be like it", (found.shape, origin.shape), "Give both.")
+    require_count(where, "chosen", chosen)
+    require(0 <= kept <= 1, where, "kept must lie in [0, 1]", kept, "Try 0.9.")
+    front, count = np.flatnonzero(non_dominated(found)), found.shape[1]
+    sparse = np.argsort(-crowding_distance(found[front]), kind="stable")
+    place, objective = np.repeat(front[np.resize(sparse, chosen)], count), np.tile(np.arange(count), chosen)
+    bounds = np.where(np.eye(count, dtype=bool)[objective], -np.inf, origin + kept * (found[place] - origin))
+    return Extensions(place, objective, bounds)
 
 
 def expected_utility(points: Any, weights: Any) -> float:

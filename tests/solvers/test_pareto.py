@@ -84,6 +84,17 @@ def test_crowding_sparsity_and_utility():
     assert pareto.expected_utility(points, [[1, 0], [0, 1], [0.5, 0.5]]) == pytest.approx((4 + 4 + 2) / 3)
 
 
+def test_extensions_are_of_the_sparsest_points_on_the_front():
+    points = [[0.0, -1.0], [2.0, -9.0], [1.0, -9.5], [4.0, -19.0], [0.5, -2.0]]  # the third is dominated
+    found = pareto.extensions(points, (0.0, -25.0), 3, 0.9)
+    assert found.place.tolist() == [0, 0, 3, 3, 1, 1]  # the gap around (2, -9) is wider than that around (0.5, -2)
+    assert found.objective.tolist() == [0, 1] * 3
+    never = -np.inf
+    expected = [[never, -3.4], [0.0, never], [never, -19.6], [3.6, never], [never, -10.6], [1.8, never]]
+    np.testing.assert_allclose(found.bounds, expected)
+    assert pareto.extensions(points[:1], (0.0, -25.0), 2, 1.0).place.tolist() == [0, 0, 0, 0]  # in turn
+
+
 def test_what_has_no_front_is_refused():
     env = deep_sea_treasure.make(max_steps=4)
     model = tabulate(env)
@@ -105,6 +116,8 @@ def test_what_has_no_front_is_refused():
         lambda: pareto.hypervolume([[1.0, 2.0]], (0, 0, 0)),
         lambda: pareto.hypervolume([1.0, 2.0], (0, 0)),
         lambda: pareto.mixture_hypervolume([[1.0, 2.0, 3.0]], (0, 0, 0)),
+        lambda: pareto.extensions([[1.0, 2.0]], (0, 0), 0, 0.9),
+        lambda: pareto.extensions([[1.0, 2.0]], (0, 0), 1, 1.1),
         lambda: pareto.expected_utility([[1.0, 2.0]], [[-1.0, 0.0]]),
     ],
 )
