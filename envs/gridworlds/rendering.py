@@ -9,6 +9,7 @@ from envs.gridworlds import (
     catch,
     corridor,
     deep_sea,
+    deep_sea_treasure,
     doorkey,
     egocentric,
     empty_room,
@@ -143,6 +144,23 @@ def sea(state: deep_sea.State, params: deep_sea.Params) -> np.ndarray:
         depth = tiles.blend(tiles.SKY, tiles.WATER, row / size)
         board.fill((row, column), depth, tiles.blend(depth, tiles.WHITE, 0.15))
     board.draw((size, size - 1), "star", tiles.YELLOW)
+    board.agent((int(state.row), int(state.column)), tiles.ORANGE)
+    return board.picture
+
+
+def sea_floor(state: deep_sea_treasure.State, params: deep_sea_treasure.Params) -> np.ndarray:
+    """The sea above its floor; the more a treasure is worth, the brighter it shines."""
+    floor, treasure = np.asarray(params.floor), np.asarray(params.treasure, np.float64)
+    board, most = Board(deep_sea_treasure.ROWS, len(floor)), np.abs(treasure).max() or 1.0
+    for row, column in np.ndindex(deep_sea_treasure.ROWS, len(floor)):
+        if row > floor[column]:
+            board.wall((row, column))
+            continue
+        depth = tiles.blend(tiles.SKY, tiles.WATER, row / deep_sea_treasure.ROWS)
+        board.fill((row, column), depth, tiles.blend(depth, tiles.WHITE, 0.15))
+    for column, row in enumerate(floor):
+        worth = float(np.sqrt(abs(treasure[column]) / most))
+        board.draw((row, column), "star", tiles.YELLOW, 0.3 + 0.7 * worth)
     board.agent((int(state.row), int(state.column)), tiles.ORANGE)
     return board.picture
 
