@@ -218,17 +218,17 @@ def _conduct(jobs: Sequence[Job], options: Running, processes: Processes, stop: 
         except KeyboardInterrupt:  # the second one, which does not wait
             if directory is None or processes.count > 1:
                 raise
-            entries = None
+            entries = Interrupted()
         except Exception:  # of the experiment's own code
             if processes.first and old is None and directory is not None:
                 directory.remove_if_empty()
             raise
-        if isinstance(entries, Interrupted) and entries.wanted:
+        if isinstance(entries, Interrupted):
             for text in entries.wanted:
                 say(f"{name}: {text}")
-            say(f"answer them: {PROGRAM} label {directory.path}, then go on: {PROGRAM} resume {directory.path}")
-            continue
-        if entries is None or isinstance(entries, Interrupted):
+            if entries.wanted:
+                say(f"answer them: {PROGRAM} label {directory.path}, then go on: {PROGRAM} resume {directory.path}")
+                continue
             say(f"interrupted: {stop.kept}; go on with: {PROGRAM} resume {directory.path}")
             return INTERRUPTED
         verdicts += [(job, entry) for entry in entries]

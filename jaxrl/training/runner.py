@@ -198,8 +198,8 @@ def run(
     carries, interrupted, wanted = [], False, ()
     try:
         with contextlib.nullcontext(stop) if stop is not None else GracefulStop() as stop:
-            carries, wanted, interrupted = _trained(trainer, batches, measurements, stop)
-            others = [] if interrupted else _of_other_processes(processes, checkpoints, identity, numbers, own)
+            carries, wanted = _trained(trainer, batches, measurements, stop)
+            others = [] if (interrupted := bool(wanted)) else _of_other_processes(processes, checkpoints, identity, numbers, own)
             carries += [trainer.restore(batch, measurements) for batch in others]
             batches += others
     except KeyboardInterrupt:
@@ -213,15 +213,15 @@ def run(
     return Run(numbers, *measurements.tables(), state, steps.per_update, summary, steps.before)
 
 
-def _trained(trainer: Trainer, batches, measurements, stop: GracefulStop) -> tuple[list[SeedState], tuple[str, ...], bool]:
-    """Trains batches as far as they come; returns their carries, the answers that some wait for, and whether some do."""
+def _trained(trainer: Trainer, batches, measurements, stop: GracefulStop) -> tuple[list[SeedState], tuple[str, ...]]:
+    """Trains batches as far as they come; returns their carries, and the answers that some wait for."""
     carries, wanted = [], []
     for batch in batches:
         try:
             carries.append(trainer.train(batch, measurements, stop))
         except AnswersWanted as error:
             wanted.append(str(error))
-    return carries, tuple(wanted), bool(wanted)
+    return carries, tuple(wanted)
 
 
 def _require_options(root: int, num_updates: int, **counts: int | None) -> None:

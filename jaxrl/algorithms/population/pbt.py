@@ -55,9 +55,7 @@ class Config(AroundLearner):
     num_members: int = static(default=8)  # P, at least 2, at most 64 (count)
     num_replaced: int = static(default=2)  # n, at most half of the members (count)
     interval: int = static(default=10)  # updates of every member between two selections (count)
-    fitness: str = static(
-        default="episode_return"
-    )  # the metric of the learner that tells who is good: one number, more is better
+    fitness: str = static(default="episode_return")  # the metric of the learner that says how good one is: more is better
     exploit: bool = static(default=True)  # the worst copy the best
     explore: bool = static(default=True)  # copies of hyper-parameters change
 
@@ -203,12 +201,9 @@ def selected(key: jax.Array, score: jax.Array, replaced: int) -> jax.Array:
         replaced: n, at most P / 2.
     """
     order = jnp.argsort(score).astype(jnp.int32)  # from the worst to the best
-    best = order[-replaced:]
-    return (
-        jnp.arange(score.shape[0], dtype=jnp.int32)
-        .at[order[:replaced]]
-        .set(best[jax.random.randint(key, (replaced,), 0, replaced, jnp.int32)])
-    )
+    worst, best = order[:replaced], order[-replaced:]
+    chosen = best[jax.random.randint(key, (replaced,), 0, replaced, jnp.int32)]
+    return jnp.arange(score.shape[0], dtype=jnp.int32).at[worst].set(chosen)
 
 
 def copied(learner: PyTree, source: jax.Array) -> PyTree:

@@ -210,12 +210,13 @@ def require_environment(where: str, env: Environment) -> None:
         fix = "Check initial_fn(params)."
         require_distribution(where, "the probabilities of initial states", initial[None], fix, EnvError)
         fix = "Check outcomes_fn(state, action, params)."
-        possible = np.sort(initial)[::-1][: len(first)] > 0
+        likeliest = np.argsort(-initial, kind="stable")[: len(first)]
+        possible = initial[likeliest] > 0
         require_distribution(where, "the outcome probabilities of an initial state", first[possible], fix, EnvError)
         paid = np.where(first.reshape(*first.shape, *(1,) * (reward.ndim - first.ndim)) > 0, reward, 0.0)[possible & some]
         require_finite(where, "the rewards of an initial state", paid, fix, EnvError)
-        stuck = np.flatnonzero(possible & ~some)
-        must, found = "action_mask_fn must leave a legal action in every state", f"none in initial state {stuck[:1]}"
+        stuck = likeliest[possible & ~some]
+        must, found = "action_mask_fn must leave a legal action in every state", f"none in {stuck[:3].tolist()} of initial_fn"
         fix = "Allow an action that does nothing, or end the episode one step before."
         require(not len(stuck), where, must, found, fix, EnvError)
 

@@ -91,11 +91,10 @@ def _earns_for_ever(problem: SparseModel) -> np.ndarray:
         for _ in range(count):
             before, value = value, problem.action_values(value, 1.0).max(-1)
             total += value
-        sweeps, count = sweeps + count, 2 * count
+        mean, sweeps, count = total / count, sweeps + count, 2 * count
         size = np.abs(value).max()
         if np.abs(value - before).max() <= 16 * EPSILON * (size + problem.absolute.max()):
             break
-        mean = 2 * total / count
         values = problem.action_values(mean, 1.0)
         resolution = 16 * EPSILON * (problem.deciding(values) + np.abs(values[problem.mask]).max())
         greedy, _ = problem.of_policy(values.argmax(-1))

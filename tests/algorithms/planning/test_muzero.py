@@ -1,5 +1,7 @@
 """MuZero: targets against loops, the loss on a perfect model, the probes, and a model that predicts beyond the end."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,6 +124,34 @@ def test_the_loss_counts_later_steps_by_their_number_and_none_beyond_a_cut():
     decayed, plain = (muzero.loss(network, config.replace(weight_decay=c), ones, (obs, targets))[0] for c in (0.01, 0.0))
     number = sum(leaf.size for leaf in jax.tree.leaves(params))
     np.testing.assert_allclose(decayed - plain, 0.01 * number, rtol=1e-4)
+
+
+def test_a_gradient_is_halved_as_it_leaves_the_dynamics_and_nowhere_else():
+    """Of one step of the policies alone: the second prediction reaches g whole and, through it, h by half."""
+    config = SMALL.replace(unroll_steps=1, value_coefficient=0.0, weight_decay=0.0)
+    network, obs = muzero.latent_model(envs.make("catch"), config), jax.random.normal(jax.random.key(1), (4, 10, 5, 1))
+    first = jax.jit(network.init)(jax.random.key(0), obs, jnp.zeros(4, jnp.int32))
+    random = np.random.default_rng(0)  # the heads begin near 0, and so would what reaches h and g
+    params = jax.tree.map(lambda leaf: jnp.asarray(0.3 * random.normal(size=leaf.shape), leaf.dtype), first)
+    wanted = muzero.targets(config, sequences(config.sequence_length, 4))
+    wanted = wanted._replace(known=jnp.zeros_like(wanted.known), alive=jnp.ones_like(wanted.alive))
+
+    def of_step(params, k):
+        latent = network.apply(params, obs, method="represent")
+        if k:
+            latent, _ = network.apply(params, latent, wanted.action[0], method="step")
+        logits, _ = network.apply(params, latent, method="predict")
+        return -(wanted.policy[k] * jax.nn.log_softmax(logits)).sum(-1).mean()
+
+    first, second = (jax.jit(jax.grad(of_step), static_argnums=1)(params, k)["params"] for k in (0, 1))
+    found = jax.jit(jax.grad(lambda params: muzero.loss(network, config, params, (obs, wanted))[0]))(params)["params"]
+    assert {"representation", "dynamics"} <= found.keys()
+    for name, of_part in found.items():
+        share = 0.5 if name == "representation" else 1.0
+        expected = jax.tree.map(lambda one, two, share=share: one + share * two, first[name], second[name])
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), of_part, expected)
+    for name in ("representation", "dynamics"):
+        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(second[name])) > 1e-2
 
 
 # ---- probes
